@@ -1,0 +1,16 @@
+//! Self-supervised pre-training of image encoders on any GPU.
+//!
+//! Floors, top first; each imports only those below it:
+//! `train`, `eval`, `methods`, `nn`, `data`, `check`, `ops`, `graph`, `device`, `reference`.
+//! `docs/ARCHITECTURE.md` is the one-page tour.
+
+pub mod check;
+pub mod data;
+pub mod device;
+pub mod eval;
+pub mod graph;
+pub mod methods;
+pub mod nn;
+pub mod ops;
+pub mod reference;
+pub mod train;
