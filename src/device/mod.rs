@@ -1,14 +1,435 @@
-//! Under construction.
+//! The GPU: choosing an adapter, its limits, shader variants, pipelines, buffers, recording and timing.
+//!
+//! Knows nothing of graphs or ops; only of kernels, buffers and dispatches.
+
+pub mod adapter;
 pub mod recording;
-/// Device limits that matter to ops.
-#[derive(Clone, Debug)]
-pub struct Limits { 
-    /// Largest storage binding, bytes.
-    pub max_binding: usize }
+pub mod shader;
+pub mod timing;
+
+pub use adapter::{AdapterReport, Choice, list_adapters};
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
 /// Why a device could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
-    /// Any.
+    /// No adapter matches the request.
     #[error("{0}")]
-    Other(String),
+    NoAdapter(String),
+    /// The driver refused to open the device.
+    #[error("the adapter `{adapter}` could not be opened: {reason}")]
+    Open {
+        /// Adapter name.
+        adapter: String,
+        /// The driver's words.
+        reason: String,
+    },
+    /// A shader did not preprocess, parse or validate.
+    #[error("shader {kernel}: {reason}")]
+    Shader {
+        /// Kernel and entry point.
+        kernel: String,
+        /// The compiler's words.
+        reason: String,
+    },
+    /// A tensor does not fit one storage binding and the op cannot split it.
+    #[error(
+        "{op}: a binding of {bytes} bytes exceeds the adapter's limit of {limit} bytes and this op cannot split it; \
+         use a smaller batch or micro-batches (run.micro_batches)"
+    )]
+    Binding {
+        /// The op.
+        op: String,
+        /// Bytes asked for.
+        bytes: u64,
+        /// The adapter's limit.
+        limit: u64,
+    },
+    /// Memory ran out.
+    #[error(
+        "out of GPU memory while {doing} ({bytes} bytes): use a smaller batch, micro-batches or --device cpu"
+    )]
+    OutOfMemory {
+        /// What was being done.
+        doing: String,
+        /// Bytes asked for.
+        bytes: u64,
+    },
+    /// The device went away; a run resumes from its last checkpoint.
+    #[error("the GPU was lost during {during}: {reason}; resume the run with --resume")]
+    Lost {
+        /// The last work submitted.
+        during: String,
+        /// The driver's words.
+        reason: String,
+    },
+    /// The API rejected a call: a defect of this program.
+    #[error("GPU validation error in {during}: {reason}")]
+    Validation {
+        /// The work at hand.
+        during: String,
+        /// The API's words.
+        reason: String,
+    },
+}
+
+/// Device limits that matter to ops.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Largest storage binding, bytes.
+    pub max_binding: usize,
+    /// Largest buffer, bytes.
+    pub max_buffer: u64,
+    /// Workgroups per dispatch dimension.
+    pub max_groups: u32,
+    /// Workgroup memory, bytes.
+    pub workgroup_memory: u32,
+    /// Subgroup operations usable.
+    pub subgroups: bool,
+    /// `f16` in shaders usable.
+    pub f16: bool,
+    /// GPU timestamps usable.
+    pub timestamps: bool,
+    /// Cooperative matrices reported as M,N,K,input,output.
+    pub cooperative: Vec<String>,
+    /// A CPU driver (lavapipe, SwiftShader): kernels that suit CPUs are preferred.
+    pub is_cpu: bool,
+}
+
+/// How a device is opened.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Keep naga's bounds checks and loop bounding in the shaders (tests); off, shaders are trusted.
+    pub checked: bool,
+    /// Pretend that bindings are no larger than this (tests of the splitting paths).
+    pub max_binding: Option<usize>,
+    /// Deliberate faults for negative controls: kernel name, text to find, text to put there.
+    pub mutations: Vec<(String, String, String)>,
+    /// Folder for the driver's pipeline cache; none: not cached.
+    pub pipeline_cache: Option<std::path::PathBuf>,
+}
+
+#[derive(Default)]
+struct Health {
+    lost: Option<String>,
+    error: Option<String>,
+    out_of_memory: bool,
+}
+
+/// An opened GPU.
+pub struct Device {
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
+    /// What ops may rely on.
+    pub limits: Limits,
+    /// Which adapter this is.
+    pub report: AdapterReport,
+    options: Options,
+    pipelines: Mutex<HashMap<String, Arc<wgpu::ComputePipeline>>>,
+    cache: Option<(wgpu::PipelineCache, std::path::PathBuf)>,
+    allocated: AtomicU64,
+    health: Arc<Mutex<Health>>,
+}
+
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Device")
+            .field("report", &self.report)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Device {
+    /// Opens the chosen adapter with all the limits it offers.
+    ///
+    /// # Errors
+    /// [`DeviceError::NoAdapter`] or [`DeviceError::Open`], saying what to install or choose.
+    pub fn open(choice: &Choice, options: Options) -> Result<Arc<Self>, DeviceError> {
+        let (adapter, report) = adapter::choose(choice)?;
+        let all = adapter.features();
+        let mut features = wgpu::Features::empty();
+        for f in [
+            wgpu::Features::TIMESTAMP_QUERY,
+            wgpu::Features::SUBGROUP,
+            wgpu::Features::SHADER_F16,
+            wgpu::Features::PIPELINE_CACHE,
+        ] {
+            if all.contains(f) {
+                features |= f;
+            }
+        }
+        let limits = adapter.limits();
+        let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+            label: Some("amcl-wgpu"),
+            required_features: features,
+            required_limits: limits.clone(),
+            experimental_features: wgpu::ExperimentalFeatures::disabled(),
+            // Tensors are pooled by the plan; large suballocation blocks would only waste memory.
+            memory_hints: wgpu::MemoryHints::MemoryUsage,
+            trace: wgpu::Trace::Off,
+        }))
+        .map_err(|e| DeviceError::Open {
+            adapter: report.name.clone(),
+            reason: e.to_string(),
+        })?;
+
+        let health = Arc::new(Mutex::new(Health::default()));
+        let h = health.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                lock(&h).lost = Some(format!("{reason:?}: {message}"));
+            }
+        });
+        let h = health.clone();
+        device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| {
+            let mut h = lock(&h);
+            h.out_of_memory |= matches!(e, wgpu::Error::OutOfMemory { .. });
+            h.error.get_or_insert_with(|| e.to_string());
+        }));
+
+        let cache = options
+            .pipeline_cache
+            .as_ref()
+            .filter(|_| features.contains(wgpu::Features::PIPELINE_CACHE))
+            .and_then(|dir| {
+                let key = wgpu::util::pipeline_cache_key(&adapter.get_info())?;
+                let path = dir.join(key);
+                let data = std::fs::read(&path).ok();
+                // SAFETY: the data was written by this program under the driver's own key; with `fallback` the driver
+                // ignores data that it does not recognise.
+                let cache = unsafe {
+                    device.create_pipeline_cache(&wgpu::PipelineCacheDescriptor {
+                        label: Some("pipelines"),
+                        data: data.as_deref(),
+                        fallback: true,
+                    })
+                };
+                Some((cache, path))
+            });
+        let max_binding =
+            usize::try_from(limits.max_storage_buffer_binding_size).unwrap_or(usize::MAX);
+        let limits = Limits {
+            // A multiple of the strictest alignment, so that splits can use all of it.
+            max_binding: options.max_binding.unwrap_or(max_binding).min(max_binding) / 256 * 256,
+            max_buffer: limits.max_buffer_size,
+            max_groups: limits.max_compute_workgroups_per_dimension,
+            workgroup_memory: limits.max_compute_workgroup_storage_size,
+            subgroups: features.contains(wgpu::Features::SUBGROUP),
+            f16: features.contains(wgpu::Features::SHADER_F16),
+            timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+            cooperative: report.cooperative.clone(),
+            is_cpu: report.kind == "cpu",
+        };
+        Ok(Arc::new(Self {
+            device,
+            queue,
+            limits,
+            report,
+            options,
+            pipelines: Mutex::new(HashMap::new()),
+            cache,
+            allocated: AtomicU64::new(0),
+            health,
+        }))
+    }
+
+    /// Makes a storage buffer and counts it. The counter only grows: buffers live as long as the plans that own them.
+    ///
+    /// # Errors
+    /// [`DeviceError::OutOfMemory`] when the driver has no room or the buffer exceeds its limit.
+    pub fn buffer(
+        &self,
+        label: &str,
+        bytes: u64,
+        extra: wgpu::BufferUsages,
+    ) -> Result<wgpu::Buffer, DeviceError> {
+        let oom = || DeviceError::OutOfMemory {
+            doing: format!("allocating {label}"),
+            bytes,
+        };
+        if bytes > self.limits.max_buffer {
+            return Err(oom());
+        }
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: bytes.max(4),
+            usage: extra | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: false,
+        });
+        if pollster::block_on(scope.pop()).is_some() {
+            return Err(oom());
+        }
+        self.allocated.fetch_add(bytes.max(4), Ordering::Relaxed);
+        Ok(buffer)
+    }
+
+    /// Bytes of all buffers made so far.
+    pub fn allocated(&self) -> u64 {
+        self.allocated.load(Ordering::Relaxed)
+    }
+
+    /// The errors that the driver reported since the last call, if any.
+    ///
+    /// # Errors
+    /// Loss, exhaustion or validation, with the work at hand.
+    pub fn check(&self, during: &str) -> Result<(), DeviceError> {
+        let mut h = lock(&self.health);
+        if let Some(reason) = h.lost.clone() {
+            return Err(DeviceError::Lost {
+                during: during.to_string(),
+                reason,
+            });
+        }
+        if let Some(reason) = h.error.take() {
+            return Err(if h.out_of_memory {
+                DeviceError::OutOfMemory {
+                    doing: format!("running {during}"),
+                    bytes: 0,
+                }
+            } else {
+                DeviceError::Validation {
+                    during: during.to_string(),
+                    reason,
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// Waits until everything submitted has run.
+    ///
+    /// # Errors
+    /// As [`Device::check`].
+    pub fn wait(&self, during: &str) -> Result<(), DeviceError> {
+        let polled = self.device.poll(wgpu::PollType::Wait {
+            submission_index: None,
+            timeout: None,
+        });
+        self.check(during)?;
+        polled.map(|_| ()).map_err(|e| DeviceError::Lost {
+            during: during.to_string(),
+            reason: e.to_string(),
+        })
+    }
+
+    /// Copies a range of a buffer to the host, waiting for it.
+    ///
+    /// # Errors
+    /// As [`Device::check`].
+    pub fn read(
+        &self,
+        buffer: &wgpu::Buffer,
+        offset: u64,
+        bytes: u64,
+        what: &str,
+    ) -> Result<Vec<u8>, DeviceError> {
+        let staging = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("read-back"),
+            size: bytes.max(4),
+            usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
+            mapped_at_creation: false,
+        });
+        let mut enc = self
+            .device
+            .create_command_encoder(&wgpu::CommandEncoderDescriptor {
+                label: Some("read-back"),
+            });
+        enc.copy_buffer_to_buffer(buffer, offset, &staging, 0, bytes);
+        self.queue.submit([enc.finish()]);
+        staging.map_async(wgpu::MapMode::Read, .., |_| {});
+        self.wait(what)?;
+        let lost = |e: &dyn std::fmt::Display| DeviceError::Lost {
+            during: what.to_string(),
+            reason: e.to_string(),
+        };
+        let data = staging.get_mapped_range(..).map_err(|e| lost(&e))?[..bytes as usize].to_vec();
+        staging.unmap();
+        staging.destroy();
+        Ok(data)
+    }
+
+    /// The pipeline of a kernel variant, from the cache or compiled now.
+    pub(crate) fn pipeline(
+        &self,
+        kernel: &recording::Kernel,
+    ) -> Result<Arc<wgpu::ComputePipeline>, DeviceError> {
+        let key = kernel.key();
+        if let Some(p) = lock(&self.pipelines).get(&key) {
+            return Ok(p.clone());
+        }
+        let fail = |reason: String| DeviceError::Shader {
+            kernel: key.clone(),
+            reason,
+        };
+        let mut source = shader::preprocess(kernel.source, &kernel.defines).map_err(fail)?;
+        for (name, from, to) in &self.options.mutations {
+            if name == kernel.name {
+                source = source.replace(from.as_str(), to);
+            }
+        }
+        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let descriptor = wgpu::ShaderModuleDescriptor {
+            label: Some(&key),
+            source: wgpu::ShaderSource::Wgsl(source.into()),
+        };
+        let module = if self.options.checked {
+            self.device.create_shader_module(descriptor)
+        } else {
+            // SAFETY: every kernel clamps or guards its own indices and bounds its loops; the tests run the same table
+            // with the checks on (and guard words after every buffer).
+            unsafe {
+                self.device.create_shader_module_trusted(
+                    descriptor,
+                    wgpu::ShaderRuntimeChecks::unchecked(),
+                )
+            }
+        };
+        let pipeline = self
+            .device
+            .create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(&key),
+                layout: None,
+                module: &module,
+                entry_point: Some(kernel.entry),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    // Kernels write workgroup memory before they read it; clearing it costs a pass per group.
+                    zero_initialize_workgroup_memory: false,
+                    ..Default::default()
+                },
+                cache: self.cache.as_ref().map(|c| &c.0),
+            });
+        if let Some(e) = pollster::block_on(scope.pop()) {
+            return Err(DeviceError::Shader {
+                kernel: key,
+                reason: e.to_string(),
+            });
+        }
+        let pipeline = Arc::new(pipeline);
+        lock(&self.pipelines).insert(key, pipeline.clone());
+        Ok(pipeline)
+    }
+
+    /// Writes the driver's pipeline cache to disk (temp + rename). A failure is no error: it is only a cache.
+    pub fn save_pipeline_cache(&self) {
+        let Some((cache, path)) = &self.cache else {
+            return;
+        };
+        let (Some(data), Some(dir)) = (cache.get_data(), path.parent()) else {
+            return;
+        };
+        let saved = std::fs::create_dir_all(dir)
+            .and_then(|()| tempfile::NamedTempFile::new_in(dir))
+            .and_then(|mut f| std::io::Write::write_all(&mut f, &data).map(|()| f))
+            .map(|f| f.persist(path).is_ok());
+        tracing::debug!(?path, ?saved, "pipeline cache");
+    }
+}
+
+/// Locks, ignoring poisoning: the guarded values stay consistent after a panic elsewhere.
+fn lock<T>(m: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

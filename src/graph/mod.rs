@@ -147,7 +147,10 @@ impl Graph {
 
     /// A state entry as a tensor of this graph (the same tensor when asked twice).
     pub fn state(&mut self, states: &States, id: StateId) -> TensorId {
-        let found = self.tensors.iter().position(|t| t.origin == Origin::State(id));
+        let found = self
+            .tensors
+            .iter()
+            .position(|t| t.origin == Origin::State(id));
         if let Some(i) = found {
             return TensorId(i as u32);
         }
@@ -197,7 +200,11 @@ impl Graph {
             op: op.name(),
             label: label.clone(),
             reason,
-            inputs: types.iter().map(|t| t.to_string()).collect::<Vec<_>>().join(", "),
+            inputs: types
+                .iter()
+                .map(|t| t.to_string())
+                .collect::<Vec<_>>()
+                .join(", "),
         })?;
         let node = NodeId(self.nodes.len() as u32);
         let outputs = outs
@@ -253,7 +260,10 @@ impl Graph {
         let mut s = String::new();
         for (i, n) in self.nodes.iter().enumerate() {
             let list = |ids: &[TensorId]| {
-                ids.iter().map(|t| format!("%{}{}", t.0, self.ty(*t))).collect::<Vec<_>>().join(", ")
+                ids.iter()
+                    .map(|t| format!("%{}{}", t.0, self.ty(*t)))
+                    .collect::<Vec<_>>()
+                    .join(", ")
             };
             let _ = writeln!(
                 s,
@@ -261,7 +271,11 @@ impl Graph {
                 list(&n.outputs),
                 n.op.name(),
                 list(&n.inputs),
-                if n.updates.is_empty() { String::new() } else { format!(" updates {}", list(&n.updates)) },
+                if n.updates.is_empty() {
+                    String::new()
+                } else {
+                    format!(" updates {}", list(&n.updates))
+                },
                 n.label
             );
         }

@@ -3,8 +3,8 @@
 use super::step::StepScalars;
 use super::tensor::TensorType;
 use super::{Graph, GraphError, NodeId, Result, TensorId};
-use crate::device::recording::{Recorder, View};
 use crate::device::Limits;
+use crate::device::recording::{Recorder, View};
 use std::fmt::Debug;
 
 /// One differentiable (or final) operation. One file in `ops/`, one shader, one twin, one case table: same name.
@@ -30,8 +30,16 @@ pub trait Op: Debug + Send + Sync {
     ///
     /// # Errors
     /// [`GraphError::NoGradient`] unless the op overrides this.
-    fn gradient(&self, g: &mut Graph, node: NodeId, _dy: &[Option<TensorId>]) -> Result<Vec<Option<TensorId>>> {
-        Err(GraphError::NoGradient { op: self.name(), label: g.node(node).label.clone() })
+    fn gradient(
+        &self,
+        g: &mut Graph,
+        node: NodeId,
+        _dy: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        Err(GraphError::NoGradient {
+            op: self.name(),
+            label: g.node(node).label.clone(),
+        })
     }
 
     /// Records the WGSL dispatches.
@@ -49,7 +57,10 @@ pub trait Op: Debug + Send + Sync {
     /// Floating-point operations and least bytes moved, for `bench`.
     fn cost(&self, inputs: &[&TensorType], outputs: &[&TensorType]) -> Cost {
         let bytes = inputs.iter().chain(outputs).map(|t| t.bytes() as f64).sum();
-        Cost { flops: outputs.iter().map(|t| t.elements() as f64).sum(), bytes }
+        Cost {
+            flops: outputs.iter().map(|t| t.elements() as f64).sum(),
+            bytes,
+        }
     }
 }
 
@@ -90,13 +101,21 @@ pub struct Bindings {
 }
 
 /// A host tensor to read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub enum HostRef<'a, T> {
     /// Float elements.
     Float(&'a [T]),
     /// Integer elements.
     U32(&'a [u32]),
 }
+
+// Derived `Copy` would demand `T: Copy`, though only references are copied.
+impl<T> Clone for HostRef<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for HostRef<'_, T> {}
 
 /// A host tensor to write.
 #[derive(Debug)]

@@ -60,7 +60,12 @@ impl States {
         if let Some(i) = self.groups.iter().position(|g| g.name == name) {
             return i;
         }
-        self.groups.push(StateGroup { name: name.to_string(), dtype, len: 0, entries: Vec::new() });
+        self.groups.push(StateGroup {
+            name: name.to_string(),
+            dtype,
+            len: 0,
+            entries: Vec::new(),
+        });
         self.groups.len() - 1
     }
 
@@ -71,48 +76,80 @@ impl States {
     pub fn add(&mut self, group: &str, name: &str, ty: TensorType) -> StateId {
         let g = self.group(group, ty.dtype);
         let grp = &mut self.groups[g];
-        assert_eq!(grp.dtype, ty.dtype, "state group {group} holds {:?}", grp.dtype);
+        assert_eq!(
+            grp.dtype, ty.dtype,
+            "state group {group} holds {:?}",
+            grp.dtype
+        );
         let offset = grp.len;
         grp.len += ty.elements().div_ceil(ALIGN) * ALIGN;
-        grp.entries.push(StateEntry { name: name.to_string(), ty, offset });
-        StateId { group: g as u32, entry: grp.entries.len() as u32 - 1 }
+        grp.entries.push(StateEntry {
+            name: name.to_string(),
+            ty,
+            offset,
+        });
+        StateId {
+            group: g as u32,
+            entry: grp.entries.len() as u32 - 1,
+        }
     }
 
     /// A group with the same entries (shapes, offsets) as `of`, under another name: gradients, moments, EMA copies.
     /// Returns the whole group's id.
     pub fn mirror(&mut self, of: &str, name: &str) -> StateId {
-        let mut copy = self.groups.iter().find(|g| g.name == of).cloned().unwrap_or_else(|| StateGroup {
-            name: of.to_string(),
-            dtype: DType::F32,
-            len: 0,
-            entries: Vec::new(),
-        });
+        let mut copy = self
+            .groups
+            .iter()
+            .find(|g| g.name == of)
+            .cloned()
+            .unwrap_or_else(|| StateGroup {
+                name: of.to_string(),
+                dtype: DType::F32,
+                len: 0,
+                entries: Vec::new(),
+            });
         copy.name = name.to_string();
         for e in &mut copy.entries {
             e.name = format!("{name}.{}", e.name);
         }
         self.groups.push(copy);
-        StateId { group: self.groups.len() as u32 - 1, entry: WHOLE }
+        StateId {
+            group: self.groups.len() as u32 - 1,
+            entry: WHOLE,
+        }
     }
 
     /// The flat group as one tensor of shape `[len]`.
     pub fn whole(&self, group: &str) -> Option<StateId> {
         let g = self.groups.iter().position(|g| g.name == group)?;
-        Some(StateId { group: g as u32, entry: WHOLE })
+        Some(StateId {
+            group: g as u32,
+            entry: WHOLE,
+        })
     }
 
     /// The entry of the same position in another group (a parameter's gradient).
     pub fn counterpart(&self, id: StateId, group: &str) -> Option<StateId> {
         let g = self.groups.iter().position(|g| g.name == group)?;
-        Some(StateId { group: g as u32, entry: id.entry })
+        Some(StateId {
+            group: g as u32,
+            entry: id.entry,
+        })
     }
 
     /// An entry's record (for a whole group: name of the group, offset 0).
     pub fn entry(&self, id: StateId) -> StateEntry {
         let g = &self.groups[id.group as usize];
         if id.entry == WHOLE {
-            let ty = TensorType { shape: [g.len].into(), dtype: g.dtype };
-            return StateEntry { name: g.name.clone(), ty, offset: 0 };
+            let ty = TensorType {
+                shape: [g.len].into(),
+                dtype: g.dtype,
+            };
+            return StateEntry {
+                name: g.name.clone(),
+                ty,
+                offset: 0,
+            };
         }
         g.entries[id.entry as usize].clone()
     }
@@ -121,7 +158,10 @@ impl States {
     pub fn find(&self, group: &str, name: &str) -> Option<StateId> {
         let g = self.groups.iter().position(|g| g.name == group)?;
         let e = self.groups[g].entries.iter().position(|e| e.name == name)?;
-        Some(StateId { group: g as u32, entry: e as u32 })
+        Some(StateId {
+            group: g as u32,
+            entry: e as u32,
+        })
     }
 
     /// All groups.
@@ -136,10 +176,15 @@ impl States {
             .enumerate()
             .filter(|(_, g)| g.name == group)
             .flat_map(|(gi, g)| {
-                g.entries
-                    .iter()
-                    .enumerate()
-                    .map(move |(i, e)| (StateId { group: gi as u32, entry: i as u32 }, e))
+                g.entries.iter().enumerate().map(move |(i, e)| {
+                    (
+                        StateId {
+                            group: gi as u32,
+                            entry: i as u32,
+                        },
+                        e,
+                    )
+                })
             })
             .collect()
     }

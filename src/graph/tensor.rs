@@ -51,7 +51,15 @@ impl From<&[usize]> for Shape {
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "[{}]", self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
+        write!(
+            f,
+            "[{}]",
+            self.0
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(",")
+        )
     }
 }
 
@@ -67,11 +75,17 @@ pub struct TensorType {
 impl TensorType {
     /// A float tensor.
     pub fn f32(shape: impl Into<Shape>) -> Self {
-        Self { shape: shape.into(), dtype: DType::F32 }
+        Self {
+            shape: shape.into(),
+            dtype: DType::F32,
+        }
     }
     /// An unsigned integer tensor.
     pub fn u32(shape: impl Into<Shape>) -> Self {
-        Self { shape: shape.into(), dtype: DType::U32 }
+        Self {
+            shape: shape.into(),
+            dtype: DType::U32,
+        }
     }
     /// The dimensions.
     pub fn dims(&self) -> &[usize] {
@@ -90,7 +104,9 @@ impl TensorType {
     /// # Errors
     /// A message naming `what` when the rank differs.
     pub fn rank<const N: usize>(&self, what: &str) -> Result<[usize; N], String> {
-        self.dims().try_into().map_err(|_| format!("{what} needs {N} dimensions, has shape {}", self.shape))
+        self.dims()
+            .try_into()
+            .map_err(|_| format!("{what} needs {N} dimensions, has shape {}", self.shape))
     }
 }
 

@@ -1,0 +1,195 @@
+//! Listing adapters and choosing one.
+
+use super::DeviceError;
+
+/// What the user asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The first hardware GPU; none: the caller falls back to the CPU executor.
+    Auto,
+    /// The CPU executor: no adapter at all.
+    Cpu,
+    /// The first hardware GPU, or an error.
+    Gpu,
+    /// The n-th adapter of the list.
+    Index(usize),
+    /// The first adapter whose name or driver contains this text, ignoring case (software drivers too).
+    Name(String),
+}
+
+impl std::str::FromStr for Choice {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        Ok(match s {
+            "auto" => Self::Auto,
+            "cpu" => Self::Cpu,
+            "gpu" => Self::Gpu,
+            "" => {
+                return Err("a device is auto, cpu, gpu, gpu:N or part of an adapter's name".into());
+            }
+            _ => match s.strip_prefix("gpu:") {
+                Some(n) => Self::Index(
+                    n.parse()
+                        .map_err(|_| format!("`{s}`: gpu:N needs a number, as `devices` lists"))?,
+                ),
+                None => Self::Name(s.to_string()),
+            },
+        })
+    }
+}
+
+/// What is known of an adapter before it is opened.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct AdapterReport {
+    /// Position in the list (`gpu:N`).
+    pub index: usize,
+    /// Name.
+    pub name: String,
+    /// `discrete`, `integrated`, `virtual`, `cpu` or `other`.
+    pub kind: &'static str,
+    /// `vulkan`, `metal`, `dx12`, `gl`.
+    pub backend: String,
+    /// Driver name and version.
+    pub driver: String,
+    /// Largest storage binding, bytes.
+    pub max_binding: u64,
+    /// Largest buffer, bytes.
+    pub max_buffer: u64,
+    /// Workgroup memory, bytes.
+    pub workgroup_memory: u32,
+    /// Smallest and largest subgroup.
+    pub subgroup: (u32, u32),
+    /// Shader `f16`.
+    pub f16: bool,
+    /// Timestamps.
+    pub timestamps: bool,
+    /// Cooperative matrix shapes.
+    pub cooperative: Vec<String>,
+    /// Meets the portable limits (8 storage buffers, 16 KiB workgroup memory, 256 invocations).
+    pub usable: bool,
+}
+
+fn report(index: usize, adapter: &wgpu::Adapter) -> AdapterReport {
+    let info = adapter.get_info();
+    let limits = adapter.limits();
+    let features = adapter.features();
+    let portable = wgpu::Limits::default();
+    AdapterReport {
+        index,
+        name: info.name.clone(),
+        kind: match info.device_type {
+            wgpu::DeviceType::DiscreteGpu => "discrete",
+            wgpu::DeviceType::IntegratedGpu => "integrated",
+            wgpu::DeviceType::VirtualGpu => "virtual",
+            wgpu::DeviceType::Cpu => "cpu",
+            wgpu::DeviceType::Other => "other",
+        },
+        backend: info.backend.to_string(),
+        driver: format!("{} {}", info.driver, info.driver_info)
+            .trim()
+            .to_string(),
+        max_binding: limits.max_storage_buffer_binding_size,
+        max_buffer: limits.max_buffer_size,
+        workgroup_memory: limits.max_compute_workgroup_storage_size,
+        subgroup: (info.subgroup_min_size, info.subgroup_max_size),
+        f16: features.contains(wgpu::Features::SHADER_F16),
+        timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+        cooperative: adapter
+            .cooperative_matrix_properties()
+            .iter()
+            .map(|c| {
+                format!(
+                    "{}x{}x{} {:?}->{:?}",
+                    c.m_size, c.n_size, c.k_size, c.ab_type, c.cr_type
+                )
+            })
+            .collect(),
+        usable: limits.max_storage_buffers_per_shader_stage
+            >= portable.max_storage_buffers_per_shader_stage
+            && limits.max_compute_workgroup_storage_size
+                >= portable.max_compute_workgroup_storage_size
+            && limits.max_compute_invocations_per_workgroup
+                >= portable.max_compute_invocations_per_workgroup,
+    }
+}
+
+fn adapters() -> Vec<(wgpu::Adapter, AdapterReport)> {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    // GL is left out: its compute limits and its driver bugs cost more than the few cards it would add.
+    descriptor.backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+    descriptor.flags = wgpu::InstanceFlags::empty();
+    let instance = wgpu::Instance::new(descriptor);
+    let list = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+    list.into_iter()
+        .enumerate()
+        .map(|(i, a)| {
+            let r = report(i, &a);
+            (a, r)
+        })
+        .collect()
+}
+
+/// All adapters that the machine shows.
+pub fn list_adapters() -> Vec<AdapterReport> {
+    adapters().into_iter().map(|(_, r)| r).collect()
+}
+
+/// The adapter for `choice`.
+pub(super) fn choose(choice: &Choice) -> Result<(wgpu::Adapter, AdapterReport), DeviceError> {
+    let list = adapters();
+    let names = list
+        .iter()
+        .map(|(_, r)| format!("gpu:{} {} ({}, {})", r.index, r.name, r.kind, r.backend))
+        .collect::<Vec<_>>()
+        .join("; ");
+    let seen = if names.is_empty() {
+        "no Vulkan, Metal or DX12 adapter was found; install a GPU driver, or Mesa's software Vulkan \
+         (Debian/Ubuntu: mesa-vulkan-drivers), or use --device cpu"
+            .to_string()
+    } else {
+        format!("found: {names}")
+    };
+    let hardware = |r: &AdapterReport| r.kind != "cpu" && r.usable;
+    let found = match choice {
+        Choice::Auto | Choice::Gpu => {
+            // Discrete before integrated before the rest, in the driver's order within a kind.
+            let rank = |r: &AdapterReport| {
+                ["discrete", "integrated", "virtual", "other"]
+                    .iter()
+                    .position(|k| *k == r.kind)
+            };
+            list.into_iter()
+                .filter(|(_, r)| hardware(r))
+                .min_by_key(|(_, r)| rank(r))
+        }
+        Choice::Cpu => None,
+        Choice::Index(n) => list.into_iter().find(|(_, r)| r.index == *n),
+        Choice::Name(text) => {
+            let text = text.to_lowercase();
+            // `lavapipe` is the Vulkan driver whose device calls itself llvmpipe.
+            let text = if text == "lavapipe" {
+                "llvmpipe".to_string()
+            } else {
+                text
+            };
+            list.into_iter().find(|(_, r)| {
+                r.name.to_lowercase().contains(&text) || r.driver.to_lowercase().contains(&text)
+            })
+        }
+    };
+    let what = match choice {
+        Choice::Auto | Choice::Gpu => "no hardware GPU".to_string(),
+        Choice::Cpu => "the CPU executor has no adapter".to_string(),
+        Choice::Index(n) => format!("no adapter gpu:{n}"),
+        Choice::Name(t) => format!("no adapter whose name contains `{t}`"),
+    };
+    let (adapter, report) =
+        found.ok_or_else(|| DeviceError::NoAdapter(format!("{what}; {seen}")))?;
+    if !report.usable {
+        return Err(DeviceError::NoAdapter(format!(
+            "the adapter `{}` offers less than WebGPU's default limits (8 storage buffers, 16 KiB workgroup memory, 256 invocations)",
+            report.name
+        )));
+    }
+    Ok((adapter, report))
+}

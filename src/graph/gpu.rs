@@ -1,0 +1,640 @@
+//! The GPU executor: the plan's nodes recorded once as WGSL dispatches and replayed; any op can be switched to its twin.
+
+use super::exec::{Executor, HostData, NonFinite, ProgramId, Ticket, range_of};
+use super::op::{Bindings, HostIo, HostMut, HostRef};
+use super::plan::{Plan, PlanOptions};
+use super::state::{StateId, States};
+use super::step::StepScalars;
+use super::tensor::{DType, TensorType};
+use super::{Graph, GraphError, NodeId, Origin, Result, TensorId};
+use crate::device::recording::{Recorder, Recording, Timed, View};
+use crate::device::{Device, DeviceError};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// The word that poisons outputs and guards buffers: a quiet NaN with a recognisable payload.
+const POISON: u32 = 0x7fc0_dead;
+/// Guard words after each buffer in guarded mode.
+const GUARD: usize = 64;
+
+enum Segment {
+    Gpu(Recording),
+    Twin(NodeId),
+}
+
+struct Program {
+    graph: Graph,
+    plan: Plan,
+    slots: Vec<wgpu::Buffer>,
+    segments: Vec<Segment>,
+    fetch: Vec<TensorId>,
+    step: wgpu::Buffer,
+}
+
+struct Pending {
+    staging: wgpu::Buffer,
+    /// Offset, elements, type.
+    parts: Vec<(u64, usize, DType)>,
+    bytes: u64,
+    /// 0 waiting, 1 mapped, 2 failed.
+    ready: Arc<AtomicU8>,
+}
+
+/// Runs graphs on a [`Device`].
+pub struct GpuExecutor {
+    device: Arc<Device>,
+    states: Vec<wgpu::Buffer>,
+    registry: States,
+    programs: Vec<Program>,
+    pending: HashMap<u64, Pending>,
+    spare: Vec<(u64, wgpu::Buffer)>,
+    next_ticket: u64,
+    twins: Vec<String>,
+    guarded: bool,
+}
+
+impl GpuExecutor {
+    /// An executor without states or programs.
+    pub fn new(device: Arc<Device>) -> Self {
+        Self {
+            device,
+            states: Vec::new(),
+            registry: States::new(),
+            programs: Vec::new(),
+            pending: HashMap::new(),
+            spare: Vec::new(),
+            next_ticket: 0,
+            twins: Vec::new(),
+            guarded: false,
+        }
+    }
+
+    /// Runs the ops of these names by their twins on the host: slow, for bisecting a fault.
+    #[must_use]
+    pub fn with_twins(mut self, ops: &[String]) -> Self {
+        self.twins = ops.to_vec();
+        self
+    }
+
+    /// Memory of its own for every tensor, poisoned and followed by guard words ([`GpuExecutor::check_guards`]).
+    #[must_use]
+    pub fn guarded(mut self) -> Self {
+        self.guarded = true;
+        self
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Arc<Device> {
+        &self.device
+    }
+
+    fn view(
+        &self,
+        graph: &Graph,
+        plan: &Plan,
+        slots: &[wgpu::Buffer],
+        t: TensorId,
+    ) -> Result<View> {
+        let ty = graph.ty(t);
+        match graph.tensor(t).origin {
+            Origin::State(id) => {
+                let buffer = self.states.get(id.group as usize).ok_or_else(|| {
+                    GraphError::Invalid(format!(
+                        "state `{}` is not allocated",
+                        graph.tensor(t).name
+                    ))
+                })?;
+                Ok(View::new(
+                    buffer.clone(),
+                    (self.registry.entry(id).offset * 4) as u64,
+                    ty.dims(),
+                ))
+            }
+            _ => Ok(View::new(slots[plan.placement[&t]].clone(), 0, ty.dims())),
+        }
+    }
+
+    fn io(
+        &self,
+        graph: &Graph,
+        plan: &Plan,
+        slots: &[wgpu::Buffer],
+        id: NodeId,
+    ) -> Result<Bindings> {
+        let n = graph.node(id);
+        let views = |ts: &[TensorId]| {
+            ts.iter()
+                .map(|t| self.view(graph, plan, slots, *t))
+                .collect::<Result<Vec<_>>>()
+        };
+        Ok(Bindings {
+            inputs: views(&n.inputs)?,
+            outputs: views(&n.outputs)?,
+            updates: views(&n.updates)?,
+            workspace: plan
+                .workspace
+                .get(&id)
+                .into_iter()
+                .flatten()
+                .map(|(ty, slot)| View::new(slots[*slot].clone(), 0, ty.dims()))
+                .collect(),
+        })
+    }
+
+    /// The names of tensors behind whose end a kernel wrote. Only in guarded mode.
+    ///
+    /// # Errors
+    /// Device loss.
+    pub fn check_guards(&self, program: ProgramId) -> Result<Vec<String>> {
+        let p = &self.programs[program.0];
+        let mut bad = Vec::new();
+        for (slot, buffer) in p.plan.slots.iter().zip(&p.slots) {
+            let raw =
+                self.device
+                    .read(buffer, slot.bytes as u64, (GUARD * 4) as u64, "guard words")?;
+            if bytemuck::pod_collect_to_vec::<u8, u32>(&raw)
+                .iter()
+                .any(|w| *w != POISON)
+            {
+                bad.push(slot.tensor.clone());
+            }
+        }
+        Ok(bad)
+    }
+
+    fn read_view(&self, view: &View, dtype: DType, what: &str) -> Result<HostData> {
+        let raw = self
+            .device
+            .read(&view.buffer, view.offset, view.bytes() as u64, what)?;
+        Ok(decode(&raw, dtype))
+    }
+
+    /// Runs one node by its f32 twin: read back, compute, upload.
+    fn run_twin(&self, p: &Program, id: NodeId, step: &StepScalars) -> Result<()> {
+        let n = p.graph.node(id);
+        let io = self.io(&p.graph, &p.plan, &p.slots, id)?;
+        let read = |views: &[View], ts: &[TensorId]| {
+            views
+                .iter()
+                .zip(ts)
+                .map(|(v, t)| self.read_view(v, p.graph.ty(*t).dtype, "twin"))
+                .collect::<Result<Vec<_>>>()
+        };
+        let inputs = read(&io.inputs, &n.inputs)?;
+        let mut updates = read(&io.updates, &n.updates)?;
+        let mut outputs: Vec<HostData> = n
+            .outputs
+            .iter()
+            .map(|t| match p.graph.ty(*t).dtype {
+                DType::F32 => HostData::F32(vec![f32::NAN; p.graph.ty(*t).elements()]),
+                DType::U32 => HostData::U32(vec![u32::MAX; p.graph.ty(*t).elements()]),
+            })
+            .collect();
+        let input_types: Vec<TensorType> = n
+            .inputs
+            .iter()
+            .chain(&n.updates)
+            .map(|t| p.graph.ty(*t).clone())
+            .collect();
+        let output_types: Vec<TensorType> =
+            n.outputs.iter().map(|t| p.graph.ty(*t).clone()).collect();
+        fn as_mut(d: &mut HostData) -> HostMut<'_, f32> {
+            match d {
+                HostData::F32(x) => HostMut::Float(x),
+                HostData::U32(x) => HostMut::U32(x),
+                HostData::F64(_) => unreachable!("the device holds no f64"),
+            }
+        }
+        let mut host = HostIo {
+            inputs: inputs
+                .iter()
+                .map(|d| match d {
+                    HostData::F32(x) => HostRef::Float(x),
+                    HostData::U32(x) => HostRef::U32(x),
+                    HostData::F64(_) => unreachable!("the device holds no f64"),
+                })
+                .collect(),
+            outputs: outputs.iter_mut().map(as_mut).collect(),
+            updates: updates.iter_mut().map(as_mut).collect(),
+            input_types: &input_types,
+            output_types: &output_types,
+            step: *step,
+        };
+        n.op.reference_f32(&mut host);
+        for (v, d) in io
+            .outputs
+            .iter()
+            .zip(&outputs)
+            .chain(io.updates.iter().zip(&updates))
+        {
+            self.device
+                .queue
+                .write_buffer(&v.buffer, v.offset, &encode(d));
+        }
+        Ok(())
+    }
+
+    fn build(&self, graph: &Graph, fetch: &[TensorId], one_by_one: bool) -> Result<Program> {
+        let own = self.guarded || one_by_one;
+        let options = PlanOptions {
+            no_reuse: own,
+            max_buffer: Some(self.device.limits.max_buffer),
+        };
+        let plan = Plan::new(graph, fetch, Some(&self.device.limits), &options)?;
+        let guard = if self.guarded { GUARD * 4 } else { 0 };
+        let mut slots = Vec::with_capacity(plan.slots.len());
+        for s in &plan.slots {
+            let buffer = self.device.buffer(
+                &s.tensor,
+                (s.bytes + guard) as u64,
+                wgpu::BufferUsages::STORAGE,
+            )?;
+            if self.guarded {
+                let words = vec![POISON; (s.bytes + guard) / 4];
+                self.device
+                    .queue
+                    .write_buffer(&buffer, 0, bytemuck::cast_slice(&words));
+            }
+            slots.push(buffer);
+        }
+        let step = self.device.buffer(
+            "step",
+            size_of::<StepScalars>() as u64,
+            wgpu::BufferUsages::UNIFORM,
+        )?;
+        let mut segments = Vec::new();
+        let mut recorder = Recorder::new(&self.device);
+        let mut open = false;
+        for &id in &plan.order {
+            let n = graph.node(id);
+            if self.twins.iter().any(|t| t == n.op.name()) {
+                if open {
+                    let done = std::mem::replace(&mut recorder, Recorder::new(&self.device));
+                    segments.push(Segment::Gpu(done.finish(&step)?));
+                    open = false;
+                }
+                segments.push(Segment::Twin(id));
+                continue;
+            }
+            let label = if n.label.is_empty() {
+                n.op.name().to_string()
+            } else {
+                format!("{} {}", n.op.name(), n.label)
+            };
+            recorder.set_label(label);
+            n.op.record(&mut recorder, &self.io(graph, &plan, &slots, id)?)?;
+            open = true;
+            if one_by_one {
+                let done = std::mem::replace(&mut recorder, Recorder::new(&self.device));
+                segments.push(Segment::Gpu(done.finish(&step)?));
+                open = false;
+            }
+        }
+        if open {
+            segments.push(Segment::Gpu(recorder.finish(&step)?));
+        }
+        self.device.check("compiling")?;
+        Ok(Program {
+            graph: graph.clone(),
+            plan,
+            slots,
+            segments,
+            fetch: fetch.to_vec(),
+            step,
+        })
+    }
+
+    fn fetchable<'p>(&self, p: &'p Program, t: TensorId) -> Result<&'p TensorType> {
+        if !p.fetch.contains(&t) {
+            return Err(GraphError::Invalid(format!(
+                "`{}` was not asked for at compile",
+                p.graph.tensor(t).name
+            )));
+        }
+        Ok(p.graph.ty(t))
+    }
+}
+
+fn decode(raw: &[u8], dtype: DType) -> HostData {
+    match dtype {
+        DType::F32 => HostData::F32(bytemuck::pod_collect_to_vec(raw)),
+        DType::U32 => HostData::U32(bytemuck::pod_collect_to_vec(raw)),
+    }
+}
+
+fn encode(data: &HostData) -> Vec<u8> {
+    match data {
+        HostData::F32(x) => bytemuck::cast_slice(x).to_vec(),
+        HostData::F64(x) => x.iter().flat_map(|v| (*v as f32).to_ne_bytes()).collect(),
+        HostData::U32(x) => bytemuck::cast_slice(x).to_vec(),
+    }
+}
+
+fn fits(data: &HostData, ty: &TensorType, name: &str) -> Result<()> {
+    let integer = matches!(data, HostData::U32(_));
+    if data.len() != ty.elements() || integer != (ty.dtype == DType::U32) {
+        return Err(GraphError::Invalid(format!(
+            "`{name}` holds {ty}, got {} elements of another kind or number",
+            data.len()
+        )));
+    }
+    Ok(())
+}
+
+impl Executor for GpuExecutor {
+    fn name(&self) -> String {
+        let r = &self.device.report;
+        format!("{} ({}, {})", r.name, r.backend, r.driver)
+    }
+
+    fn allocate_states(&mut self, states: &States) -> Result<()> {
+        for (i, g) in states.groups().iter().enumerate() {
+            let bytes = (g.len * 4).max(4) as u64;
+            if let Some(b) = self.states.get(i) {
+                if b.size() != bytes {
+                    return Err(GraphError::Invalid(format!(
+                        "state group `{}` grew after it was allocated",
+                        g.name
+                    )));
+                }
+                continue;
+            }
+            // wgpu clears new buffers to zero.
+            self.states.push(
+                self.device
+                    .buffer(&g.name, bytes, wgpu::BufferUsages::STORAGE)?,
+            );
+        }
+        self.registry = states.clone();
+        Ok(())
+    }
+
+    fn compile(&mut self, graph: &Graph, fetch: &[TensorId]) -> Result<ProgramId> {
+        let p = self.build(graph, fetch, false)?;
+        self.programs.push(p);
+        self.device.save_pipeline_cache();
+        Ok(ProgramId(self.programs.len() - 1))
+    }
+
+    fn plan(&self, program: ProgramId) -> &Plan {
+        &self.programs[program.0].plan
+    }
+
+    fn upload(&mut self, program: ProgramId, tensor: TensorId, data: &HostData) -> Result<()> {
+        let p = &self.programs[program.0];
+        let rec = p.graph.tensor(tensor);
+        if rec.origin != Origin::Input {
+            return Err(GraphError::Invalid(format!(
+                "`{}` is not an input",
+                rec.name
+            )));
+        }
+        fits(data, &rec.ty, &rec.name)?;
+        self.device
+            .queue
+            .write_buffer(&p.slots[p.plan.placement[&tensor]], 0, &encode(data));
+        Ok(())
+    }
+
+    fn run(&mut self, program: ProgramId, step: &StepScalars) -> Result<()> {
+        let p = &self.programs[program.0];
+        self.device
+            .queue
+            .write_buffer(&p.step, 0, bytemuck::bytes_of(step));
+        for s in &p.segments {
+            match s {
+                Segment::Gpu(r) => r.submit(&self.device),
+                Segment::Twin(n) => self.run_twin(p, *n, step)?,
+            }
+        }
+        // Progress for buffers waiting to be mapped; errors of earlier work surface here.
+        let _ = self.device.device.poll(wgpu::PollType::Poll);
+        Ok(self.device.check("a step")?)
+    }
+
+    fn fetch(&mut self, program: ProgramId, tensor: TensorId) -> Result<HostData> {
+        let p = &self.programs[program.0];
+        let dtype = self.fetchable(p, tensor)?.dtype;
+        let view = self.view(&p.graph, &p.plan, &p.slots, tensor)?;
+        self.read_view(&view, dtype, &p.graph.tensor(tensor).name)
+    }
+
+    fn fetch_later(&mut self, program: ProgramId, tensors: &[TensorId]) -> Result<Ticket> {
+        let p = &self.programs[program.0];
+        let mut parts = Vec::new();
+        let mut copies = Vec::new();
+        let mut bytes = 0;
+        for t in tensors {
+            let ty = self.fetchable(p, *t)?;
+            copies.push((self.view(&p.graph, &p.plan, &p.slots, *t)?, bytes));
+            parts.push((bytes, ty.elements(), ty.dtype));
+            bytes += (ty.bytes() as u64).div_ceil(8) * 8;
+        }
+        let spare = self.spare.iter().position(|s| s.0 == bytes);
+        let staging = match spare {
+            Some(i) => self.spare.swap_remove(i).1,
+            None => self.device.device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("metrics"),
+                size: bytes.max(8),
+                usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
+                mapped_at_creation: false,
+            }),
+        };
+        let mut enc = self
+            .device
+            .device
+            .create_command_encoder(&wgpu::CommandEncoderDescriptor {
+                label: Some("metrics"),
+            });
+        for (v, at) in &copies {
+            enc.copy_buffer_to_buffer(&v.buffer, v.offset, &staging, *at, v.bytes() as u64);
+        }
+        self.device.queue.submit([enc.finish()]);
+        let ready = Arc::new(AtomicU8::new(0));
+        let flag = ready.clone();
+        staging.map_async(wgpu::MapMode::Read, .., move |r| {
+            flag.store(if r.is_ok() { 1 } else { 2 }, Ordering::Release);
+        });
+        self.next_ticket += 1;
+        self.pending.insert(
+            self.next_ticket,
+            Pending {
+                staging,
+                parts,
+                bytes,
+                ready,
+            },
+        );
+        Ok(Ticket(self.next_ticket))
+    }
+
+    fn collect(&mut self, ticket: &Ticket, wait: bool) -> Result<Option<Vec<HostData>>> {
+        let Some(p) = self.pending.get(&ticket.0) else {
+            return Ok(None);
+        };
+        if p.ready.load(Ordering::Acquire) == 0 {
+            if wait {
+                self.device.wait("metrics")?;
+            } else {
+                let _ = self.device.device.poll(wgpu::PollType::Poll);
+                self.device.check("metrics")?;
+            }
+        }
+        match p.ready.load(Ordering::Acquire) {
+            0 => return Ok(None),
+            1 => {}
+            _ => {
+                return Err(DeviceError::Lost {
+                    during: "reading metrics".into(),
+                    reason: "the buffer could not be mapped".into(),
+                }
+                .into());
+            }
+        }
+        let Some(p) = self.pending.remove(&ticket.0) else {
+            return Ok(None);
+        };
+        let raw = p
+            .staging
+            .get_mapped_range(..)
+            .map_err(|e| DeviceError::Lost {
+                during: "reading metrics".into(),
+                reason: e.to_string(),
+            })?;
+        let out = p
+            .parts
+            .iter()
+            .map(|(at, n, dtype)| decode(&raw[*at as usize..*at as usize + n * 4], *dtype))
+            .collect();
+        drop(raw);
+        p.staging.unmap();
+        self.spare.push((p.bytes, p.staging));
+        Ok(Some(out))
+    }
+
+    fn write_state(&mut self, states: &States, id: StateId, data: &HostData) -> Result<()> {
+        let e = states.entry(id);
+        fits(data, &e.ty, &e.name)?;
+        let b = self
+            .states
+            .get(id.group as usize)
+            .ok_or_else(|| GraphError::Invalid(format!("state `{}` is not allocated", e.name)))?;
+        self.device
+            .queue
+            .write_buffer(b, (e.offset * 4) as u64, &encode(data));
+        Ok(())
+    }
+
+    fn read_state(&mut self, states: &States, id: StateId) -> Result<HostData> {
+        let e = states.entry(id);
+        let b = self
+            .states
+            .get(id.group as usize)
+            .ok_or_else(|| GraphError::Invalid(format!("state `{}` is not allocated", e.name)))?;
+        let raw = self
+            .device
+            .read(b, (e.offset * 4) as u64, e.ty.bytes() as u64, &e.name)?;
+        Ok(decode(&raw, e.ty.dtype))
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        Ok(self.device.wait("a step")?)
+    }
+
+    fn allocated_bytes(&self) -> u64 {
+        self.device.allocated()
+    }
+
+    fn profile(&mut self, program: ProgramId, step: &StepScalars) -> Result<Vec<Timed>> {
+        if !self.device.limits.timestamps {
+            return Err(GraphError::Invalid(format!(
+                "{} offers no GPU timestamps",
+                self.device.report.name
+            )));
+        }
+        let p = &self.programs[program.0];
+        self.device
+            .queue
+            .write_buffer(&p.step, 0, bytemuck::bytes_of(step));
+        let mut out: Vec<Timed> = Vec::new();
+        for s in &p.segments {
+            match s {
+                Segment::Gpu(r) => {
+                    let base = out.last().map_or(0.0, |t: &Timed| t.start + t.seconds);
+                    out.extend(r.profile(&self.device)?.into_iter().map(|mut t| {
+                        t.start += base;
+                        t
+                    }));
+                }
+                Segment::Twin(n) => self.run_twin(p, *n, step)?,
+            }
+        }
+        Ok(out)
+    }
+
+    fn find_non_finite(
+        &mut self,
+        program: ProgramId,
+        step: &StepScalars,
+    ) -> Result<Option<NonFinite>> {
+        let (graph, inputs) = {
+            let p = &self.programs[program.0];
+            let mut inputs = Vec::new();
+            for (i, t) in p.graph.tensors.iter().enumerate() {
+                if t.origin == Origin::Input {
+                    let id = TensorId(i as u32);
+                    inputs.push((
+                        id,
+                        self.read_view(
+                            &self.view(&p.graph, &p.plan, &p.slots, id)?,
+                            t.ty.dtype,
+                            &t.name,
+                        )?,
+                    ));
+                }
+            }
+            (p.graph.clone(), inputs)
+        };
+        let fetch = self.programs[program.0].fetch.clone();
+        let p = self.build(&graph, &fetch, true)?;
+        for (t, data) in &inputs {
+            self.device
+                .queue
+                .write_buffer(&p.slots[p.plan.placement[t]], 0, &encode(data));
+        }
+        self.device
+            .queue
+            .write_buffer(&p.step, 0, bytemuck::bytes_of(step));
+        for (segment, id) in p.segments.iter().zip(&p.plan.order) {
+            let n = graph.node(*id);
+            let range = |t: &TensorId| -> Result<(f64, f64, usize)> {
+                let view = self.view(&p.graph, &p.plan, &p.slots, *t)?;
+                Ok(range_of(&self.read_view(
+                    &view,
+                    graph.ty(*t).dtype,
+                    "searching a non-finite value",
+                )?))
+            };
+            let mut ranges = Vec::new();
+            for t in n.inputs.iter().chain(&n.updates) {
+                let (lo, hi, bad) = range(t)?;
+                ranges.push((graph.tensor(*t).name.clone(), lo, hi, bad));
+            }
+            match segment {
+                Segment::Gpu(r) => r.submit(&self.device),
+                Segment::Twin(n) => self.run_twin(&p, *n, step)?,
+            }
+            for t in n.outputs.iter().chain(&n.updates) {
+                if range(t)?.2 > 0 {
+                    return Ok(Some(NonFinite {
+                        op: n.op.name(),
+                        label: n.label.clone(),
+                        inputs: ranges,
+                    }));
+                }
+            }
+        }
+        Ok(None)
+    }
+}

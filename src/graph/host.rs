@@ -1,0 +1,518 @@
+//! The CPU executor: the same plan, run by the twins. In f64 it is the tests' oracle.
+
+use super::exec::{Executor, HostData, NonFinite, ProgramId, Ticket, range_of};
+use super::op::{HostIo, HostMut, HostRef, Op};
+use super::plan::{Plan, PlanOptions};
+use super::state::{StateId, States};
+use super::step::StepScalars;
+use super::tensor::{DType, TensorType};
+use super::{Graph, GraphError, NodeId, Origin, Result, TensorId};
+use crate::device::recording::Timed;
+use crate::reference::Scalar;
+use std::collections::HashMap;
+
+/// A scalar the executor can run in: routes to the right twin.
+pub trait ExecScalar: Scalar {
+    /// Runs the op's twin in this precision.
+    fn run(op: &dyn Op, io: &mut HostIo<'_, Self>);
+    /// Wraps values.
+    fn wrap(values: &[Self]) -> HostData;
+    /// Name of the precision.
+    const NAME: &'static str;
+}
+
+impl ExecScalar for f32 {
+    fn run(op: &dyn Op, io: &mut HostIo<'_, Self>) {
+        op.reference_f32(io);
+    }
+    fn wrap(values: &[Self]) -> HostData {
+        HostData::F32(values.to_vec())
+    }
+    const NAME: &'static str = "f32";
+}
+
+impl ExecScalar for f64 {
+    fn run(op: &dyn Op, io: &mut HostIo<'_, Self>) {
+        op.reference_f64(io);
+    }
+    fn wrap(values: &[Self]) -> HostData {
+        HostData::F64(values.to_vec())
+    }
+    const NAME: &'static str = "f64";
+}
+
+/// Memory of one element type.
+enum Memory<T> {
+    Float(Box<[T]>),
+    U32(Box<[u32]>),
+}
+
+impl<T: Scalar> Memory<T> {
+    fn new(elements: usize, dtype: DType) -> Self {
+        match dtype {
+            DType::F32 => Self::Float(vec![T::zero(); elements].into_boxed_slice()),
+            DType::U32 => Self::U32(vec![0; elements].into_boxed_slice()),
+        }
+    }
+}
+
+/// Where a tensor lies: pool slot or state group, first element, length.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place {
+    state: bool,
+    index: usize,
+    offset: usize,
+    len: usize,
+}
+
+impl Place {
+    fn overlaps(&self, o: &Self) -> bool {
+        self.state == o.state
+            && self.index == o.index
+            && self.offset < o.offset + o.len
+            && o.offset < self.offset + self.len
+    }
+}
+
+struct Compiled {
+    node: NodeId,
+    inputs: Vec<Place>,
+    outputs: Vec<Place>,
+    updates: Vec<Place>,
+    input_types: Vec<TensorType>,
+    output_types: Vec<TensorType>,
+}
+
+struct Program<T> {
+    graph: Graph,
+    plan: Plan,
+    memory: Vec<Memory<T>>,
+    nodes: Vec<Compiled>,
+    fetch: Vec<TensorId>,
+}
+
+/// Runs graphs on the CPU in precision `T`.
+pub struct HostExecutor<T> {
+    states: Vec<Memory<T>>,
+    state_len: Vec<usize>,
+    /// Offsets of entries, as registered when allocated.
+    programs: Vec<Program<T>>,
+    tickets: HashMap<u64, Vec<HostData>>,
+    next_ticket: u64,
+    registry: States,
+    poison: bool,
+}
+
+impl<T: ExecScalar> Default for HostExecutor<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: ExecScalar> HostExecutor<T> {
+    /// An executor without states or programs.
+    pub fn new() -> Self {
+        Self {
+            states: Vec::new(),
+            state_len: Vec::new(),
+            programs: Vec::new(),
+            tickets: HashMap::new(),
+            next_ticket: 0,
+            registry: States::new(),
+            poison: false,
+        }
+    }
+
+    /// Fills every output with NaN before its node runs (tests: an unwritten element shows).
+    #[must_use]
+    pub fn poisoned(mut self) -> Self {
+        self.poison = true;
+        self
+    }
+
+    fn place(&self, graph: &Graph, plan: &Plan, t: TensorId) -> Result<Place> {
+        let len = graph.ty(t).elements();
+        match graph.tensor(t).origin {
+            Origin::State(id) => {
+                let index = id.group as usize;
+                if index >= self.states.len() {
+                    return Err(GraphError::Invalid(format!(
+                        "state `{}` is not allocated",
+                        graph.tensor(t).name
+                    )));
+                }
+                Ok(Place {
+                    state: true,
+                    index,
+                    offset: self.registry.entry(id).offset,
+                    len,
+                })
+            }
+            _ => Ok(Place {
+                state: false,
+                index: plan.placement[&t],
+                offset: 0,
+                len,
+            }),
+        }
+    }
+
+    fn run_node(&mut self, program: usize, at: usize, step: &StepScalars) {
+        let Self {
+            states,
+            programs,
+            poison,
+            ..
+        } = self;
+        let p = &mut programs[program];
+        let c = &p.nodes[at];
+        let node = p.graph.node(c.node);
+        let (states, memory) = (Raw::all(states), Raw::all(&mut p.memory));
+        let raw = |pl: &Place| {
+            if pl.state {
+                states[pl.index]
+            } else {
+                memory[pl.index]
+            }
+        };
+        // SAFETY: `compile` checked that within this node no output or update overlaps any other of its ranges, and that every range
+        // lies inside its memory; the boxed slices are borrowed mutably for the whole of this function and never move.
+        let mut io = unsafe {
+            HostIo {
+                inputs: c.inputs.iter().map(|pl| raw(pl).get(pl)).collect(),
+                outputs: c.outputs.iter().map(|pl| raw(pl).get_mut(pl)).collect(),
+                updates: c.updates.iter().map(|pl| raw(pl).get_mut(pl)).collect(),
+                input_types: &c.input_types,
+                output_types: &c.output_types,
+                step: *step,
+            }
+        };
+        if *poison {
+            for o in &mut io.outputs {
+                match o {
+                    HostMut::Float(x) => x.fill(T::nan()),
+                    HostMut::U32(x) => x.fill(u32::MAX),
+                }
+            }
+        }
+        T::run(node.op.as_ref(), &mut io);
+    }
+
+    fn read(&self, program: usize, t: TensorId) -> Result<HostData> {
+        let p = &self.programs[program];
+        let pl = self.place(&p.graph, &p.plan, t)?;
+        let m = if pl.state {
+            &self.states[pl.index]
+        } else {
+            &p.memory[pl.index]
+        };
+        Ok(match m {
+            Memory::Float(x) => T::wrap(&x[pl.offset..pl.offset + pl.len]),
+            Memory::U32(x) => HostData::U32(x[pl.offset..pl.offset + pl.len].to_vec()),
+        })
+    }
+}
+
+/// Start of a memory, for handing out disjoint ranges.
+#[derive(Clone, Copy)]
+enum Raw<T> {
+    Float(*mut T),
+    U32(*mut u32),
+}
+
+impl<T: Scalar> Raw<T> {
+    fn all(memory: &mut [Memory<T>]) -> Vec<Self> {
+        memory
+            .iter_mut()
+            .map(|m| match m {
+                Memory::Float(x) => Self::Float(x.as_mut_ptr()),
+                Memory::U32(x) => Self::U32(x.as_mut_ptr()),
+            })
+            .collect()
+    }
+
+    /// # Safety
+    /// The range lies inside the memory, and nothing writes it while the slice lives.
+    unsafe fn get<'a>(self, p: &Place) -> HostRef<'a, T> {
+        // SAFETY: by this function's contract.
+        unsafe {
+            match self {
+                Self::Float(x) => {
+                    HostRef::Float(std::slice::from_raw_parts(x.add(p.offset), p.len))
+                }
+                Self::U32(x) => HostRef::U32(std::slice::from_raw_parts(x.add(p.offset), p.len)),
+            }
+        }
+    }
+
+    /// # Safety
+    /// The range lies inside the memory, and nothing else touches it while the slice lives.
+    unsafe fn get_mut<'a>(self, p: &Place) -> HostMut<'a, T> {
+        // SAFETY: by this function's contract.
+        unsafe {
+            match self {
+                Self::Float(x) => {
+                    HostMut::Float(std::slice::from_raw_parts_mut(x.add(p.offset), p.len))
+                }
+                Self::U32(x) => {
+                    HostMut::U32(std::slice::from_raw_parts_mut(x.add(p.offset), p.len))
+                }
+            }
+        }
+    }
+}
+
+fn write<T: Scalar>(
+    m: &mut Memory<T>,
+    offset: usize,
+    len: usize,
+    data: &HostData,
+    name: &str,
+) -> Result<()> {
+    if data.len() != len {
+        return Err(GraphError::Invalid(format!(
+            "`{name}` holds {len} elements, got {}",
+            data.len()
+        )));
+    }
+    let range = offset..offset + len;
+    match (m, data) {
+        (Memory::Float(x), HostData::F32(v)) => {
+            x[range]
+                .iter_mut()
+                .zip(v)
+                .for_each(|(a, b)| *a = T::of(f64::from(*b)));
+        }
+        (Memory::Float(x), HostData::F64(v)) => {
+            x[range].iter_mut().zip(v).for_each(|(a, b)| *a = T::of(*b))
+        }
+        (Memory::U32(x), HostData::U32(v)) => x[range].copy_from_slice(v),
+        _ => {
+            return Err(GraphError::Invalid(format!(
+                "`{name}`: float and integer data do not mix"
+            )));
+        }
+    }
+    Ok(())
+}
+
+impl<T: ExecScalar> Executor for HostExecutor<T> {
+    fn name(&self) -> String {
+        format!(
+            "CPU executor ({}, {} threads)",
+            T::NAME,
+            rayon::current_num_threads()
+        )
+    }
+
+    fn allocate_states(&mut self, states: &States) -> Result<()> {
+        for (i, g) in states.groups().iter().enumerate() {
+            if i < self.states.len() {
+                if self.state_len[i] != g.len {
+                    return Err(GraphError::Invalid(format!(
+                        "state group `{}` grew after it was allocated",
+                        g.name
+                    )));
+                }
+                continue;
+            }
+            self.states.push(Memory::new(g.len, g.dtype));
+            self.state_len.push(g.len);
+        }
+        self.registry = states.clone();
+        Ok(())
+    }
+
+    fn compile(&mut self, graph: &Graph, fetch: &[TensorId]) -> Result<ProgramId> {
+        let plan = Plan::new(
+            graph,
+            fetch,
+            None,
+            &PlanOptions {
+                no_reuse: self.poison,
+                max_buffer: None,
+            },
+        )?;
+        let memory = plan
+            .slots
+            .iter()
+            .map(|s| Memory::new(s.bytes / s.dtype.bytes(), s.dtype))
+            .collect();
+        let mut nodes = Vec::with_capacity(plan.order.len());
+        for &id in &plan.order {
+            let n = graph.node(id);
+            let places = |ts: &[TensorId]| {
+                ts.iter()
+                    .map(|t| self.place(graph, &plan, *t))
+                    .collect::<Result<Vec<_>>>()
+            };
+            let c = Compiled {
+                node: id,
+                inputs: places(&n.inputs)?,
+                outputs: places(&n.outputs)?,
+                updates: places(&n.updates)?,
+                input_types: n
+                    .inputs
+                    .iter()
+                    .chain(&n.updates)
+                    .map(|t| graph.ty(*t).clone())
+                    .collect(),
+                output_types: n.outputs.iter().map(|t| graph.ty(*t).clone()).collect(),
+            };
+            let written: Vec<&Place> = c.outputs.iter().chain(&c.updates).collect();
+            let clash = written.iter().enumerate().any(|(i, w)| {
+                c.inputs.iter().any(|r| w.overlaps(r))
+                    || written[i + 1..].iter().any(|o| w.overlaps(o))
+            });
+            if clash {
+                return Err(GraphError::Invalid(format!(
+                    "{} ({}) writes memory that it also reads",
+                    n.op.name(),
+                    n.label
+                )));
+            }
+            nodes.push(c);
+        }
+        self.programs.push(Program {
+            graph: graph.clone(),
+            plan,
+            memory,
+            nodes,
+            fetch: fetch.to_vec(),
+        });
+        Ok(ProgramId(self.programs.len() - 1))
+    }
+
+    fn plan(&self, program: ProgramId) -> &Plan {
+        &self.programs[program.0].plan
+    }
+
+    fn upload(&mut self, program: ProgramId, tensor: TensorId, data: &HostData) -> Result<()> {
+        let p = &mut self.programs[program.0];
+        let rec = p.graph.tensor(tensor);
+        if rec.origin != Origin::Input {
+            return Err(GraphError::Invalid(format!(
+                "`{}` is not an input",
+                rec.name
+            )));
+        }
+        let slot = p.plan.placement[&tensor];
+        write(&mut p.memory[slot], 0, rec.ty.elements(), data, &rec.name)
+    }
+
+    fn run(&mut self, program: ProgramId, step: &StepScalars) -> Result<()> {
+        for at in 0..self.programs[program.0].nodes.len() {
+            self.run_node(program.0, at, step);
+        }
+        Ok(())
+    }
+
+    fn fetch(&mut self, program: ProgramId, tensor: TensorId) -> Result<HostData> {
+        let p = &self.programs[program.0];
+        if !p.fetch.contains(&tensor) {
+            return Err(GraphError::Invalid(format!(
+                "`{}` was not asked for at compile",
+                p.graph.tensor(tensor).name
+            )));
+        }
+        self.read(program.0, tensor)
+    }
+
+    fn fetch_later(&mut self, program: ProgramId, tensors: &[TensorId]) -> Result<Ticket> {
+        let data = tensors
+            .iter()
+            .map(|t| self.fetch(program, *t))
+            .collect::<Result<_>>()?;
+        self.next_ticket += 1;
+        self.tickets.insert(self.next_ticket, data);
+        Ok(Ticket(self.next_ticket))
+    }
+
+    fn collect(&mut self, ticket: &Ticket, _wait: bool) -> Result<Option<Vec<HostData>>> {
+        Ok(self.tickets.remove(&ticket.0))
+    }
+
+    fn write_state(&mut self, states: &States, id: StateId, data: &HostData) -> Result<()> {
+        let e = states.entry(id);
+        let m = self
+            .states
+            .get_mut(id.group as usize)
+            .ok_or_else(|| GraphError::Invalid(format!("state `{}` is not allocated", e.name)))?;
+        write(m, e.offset, e.ty.elements(), data, &e.name)
+    }
+
+    fn read_state(&mut self, states: &States, id: StateId) -> Result<HostData> {
+        let e = states.entry(id);
+        let range = e.offset..e.offset + e.ty.elements();
+        match self.states.get(id.group as usize) {
+            Some(Memory::Float(x)) => Ok(T::wrap(&x[range])),
+            Some(Memory::U32(x)) => Ok(HostData::U32(x[range].to_vec())),
+            None => Err(GraphError::Invalid(format!(
+                "state `{}` is not allocated",
+                e.name
+            ))),
+        }
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn allocated_bytes(&self) -> u64 {
+        let pooled: usize = self.programs.iter().map(|p| p.plan.peak_bytes()).sum();
+        let states: usize = self.state_len.iter().sum();
+        // In units of the device's 4-byte elements, so that plans compare across executors.
+        (pooled + 4 * states) as u64
+    }
+
+    fn profile(&mut self, program: ProgramId, step: &StepScalars) -> Result<Vec<Timed>> {
+        let begin = std::time::Instant::now();
+        let mut out = Vec::new();
+        for at in 0..self.programs[program.0].nodes.len() {
+            let start = begin.elapsed().as_secs_f64();
+            self.run_node(program.0, at, step);
+            let p = &self.programs[program.0];
+            let n = p.graph.node(p.nodes[at].node);
+            out.push(Timed {
+                label: n.label.clone(),
+                kernel: n.op.name().to_string(),
+                start,
+                seconds: begin.elapsed().as_secs_f64() - start,
+            });
+        }
+        Ok(out)
+    }
+
+    fn find_non_finite(
+        &mut self,
+        program: ProgramId,
+        step: &StepScalars,
+    ) -> Result<Option<NonFinite>> {
+        for at in 0..self.programs[program.0].nodes.len() {
+            let p = &self.programs[program.0];
+            let node = p.graph.node(p.nodes[at].node).clone();
+            // Before the node runs: its inputs are still in place, even when their memory is about to be reused.
+            let mut inputs = Vec::new();
+            for t in node.inputs.iter().chain(&node.updates) {
+                let (lo, hi, bad) = range_of(&self.read(program.0, *t)?);
+                inputs.push((
+                    self.programs[program.0].graph.tensor(*t).name.clone(),
+                    lo,
+                    hi,
+                    bad,
+                ));
+            }
+            self.run_node(program.0, at, step);
+            for t in node.outputs.iter().chain(&node.updates) {
+                if range_of(&self.read(program.0, *t)?).2 > 0 {
+                    return Ok(Some(NonFinite {
+                        op: node.op.name(),
+                        label: node.label.clone(),
+                        inputs,
+                    }));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
