@@ -1,1 +1,204 @@
-//! Under construction in this checkout.
+//! Every kernel against its twin: one case table for the tests, `amcl-wgpu check` and `bench`.
+//!
+//! A [`Case`] names an op, its inputs and what its result's error may be. [`Harness::run`] compares the device with the f64 twin; [`gradient`] compares
+//! the op's gradient rule with central differences through the f64 twin, the op standing mid-graph.
+
+pub mod cases;
+pub mod gradient;
+pub mod harness;
+
+pub use harness::{Harness, Outcome};
+
+use crate::graph::{HostData, Op, StepScalars, TensorType};
+use std::sync::Arc;
+
+/// How an input is filled. Deterministic in the case's name and the input's position.
+#[derive(Clone, Debug)]
+pub enum Fill {
+    /// Uniform in `[lo, hi)`.
+    Uniform(f32, f32),
+    /// Standard normal times the factor.
+    Normal(f32),
+    /// Integers in `[0, n)`.
+    Index(u32),
+    /// Exactly these values.
+    Values(Vec<f32>),
+    /// Exactly these integers.
+    Words(Vec<u32>),
+}
+
+/// An input (or updated state) of a case.
+#[derive(Clone, Debug)]
+pub struct Feed {
+    /// Type.
+    pub ty: TensorType,
+    /// Contents.
+    pub fill: Fill,
+}
+
+impl Feed {
+    /// A float tensor, uniform in [-1, 1).
+    pub fn uniform<const N: usize>(shape: [usize; N]) -> Self {
+        Self { ty: TensorType::f32(shape), fill: Fill::Uniform(-1.0, 1.0) }
+    }
+    /// A float tensor, uniform in `[lo, hi)`.
+    pub fn range<const N: usize>(shape: [usize; N], lo: f32, hi: f32) -> Self {
+        Self { ty: TensorType::f32(shape), fill: Fill::Uniform(lo, hi) }
+    }
+    /// A float tensor, standard normal.
+    pub fn normal<const N: usize>(shape: [usize; N]) -> Self {
+        Self { ty: TensorType::f32(shape), fill: Fill::Normal(1.0) }
+    }
+    /// Integers below `n`.
+    pub fn index<const N: usize>(shape: [usize; N], n: u32) -> Self {
+        Self { ty: TensorType::u32(shape), fill: Fill::Index(n) }
+    }
+    /// A float tensor of given values.
+    pub fn values<const N: usize>(shape: [usize; N], values: Vec<f32>) -> Self {
+        Self { ty: TensorType::f32(shape), fill: Fill::Values(values) }
+    }
+    /// An integer tensor of given values.
+    pub fn words<const N: usize>(shape: [usize; N], values: Vec<u32>) -> Self {
+        Self { ty: TensorType::u32(shape), fill: Fill::Words(values) }
+    }
+
+    /// The contents, from a seed (SplitMix64: only tests use it).
+    pub fn make(&self, seed: u64) -> HostData {
+        let n = self.ty.elements();
+        let mut state = seed;
+        let mut next = move || {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = state;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^ (z >> 31)
+        };
+        let mut unit = move || (next() >> 40) as f32 / (1u32 << 24) as f32;
+        match &self.fill {
+            Fill::Uniform(lo, hi) => HostData::F32((0..n).map(|_| lo + (hi - lo) * unit()).collect()),
+            Fill::Normal(s) => HostData::F32(
+                (0..n)
+                    .map(|_| {
+                        let r = (-2.0 * (1.0 - unit()).ln()).sqrt();
+                        s * r * (std::f32::consts::TAU * unit()).cos()
+                    })
+                    .collect(),
+            ),
+            Fill::Index(m) => HostData::U32((0..n).map(|_| (unit() * *m as f32) as u32 % m).collect()),
+            Fill::Values(v) => HostData::F32(v.clone()),
+            Fill::Words(v) => HostData::U32(v.clone()),
+        }
+    }
+}
+
+/// One row of the table.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// The op.
+    pub op: Arc<dyn Op>,
+    /// What is special about this case; printed after the op's name and the shapes.
+    pub note: String,
+    /// Inputs.
+    pub inputs: Vec<Feed>,
+    /// States that the op updates.
+    pub updates: Vec<Feed>,
+    /// Accumulation length K of the longest sum behind an output element: the bounds grow with sqrt(K).
+    pub depth: usize,
+    /// Condition factor of the result relative to a sum (1 unless the case says why it is more).
+    pub condition: f64,
+    /// Inputs whose gradient is checked.
+    pub differentiable: Vec<usize>,
+    /// Step of the central differences. Kinks (ReLU) must be further from the inputs than this, or the case
+    /// leaves the input out.
+    pub difference: f64,
+    /// Per-step scalars.
+    pub step: StepScalars,
+}
+
+impl Case {
+    /// A case with bounds for plain elementwise arithmetic and no gradient check.
+    pub fn new(op: impl Op + 'static, inputs: Vec<Feed>) -> Self {
+        Self {
+            op: Arc::new(op),
+            note: String::new(),
+            inputs,
+            updates: Vec::new(),
+            depth: 1,
+            condition: 1.0,
+            differentiable: Vec::new(),
+            difference: 1e-4,
+            step: StepScalars::default(),
+        }
+    }
+    /// Says what is special.
+    #[must_use]
+    pub fn note(mut self, note: &str) -> Self {
+        self.note = note.to_string();
+        self
+    }
+    /// Accumulation length.
+    #[must_use]
+    pub fn depth(mut self, k: usize) -> Self {
+        self.depth = k;
+        self
+    }
+    /// Condition factor; say why beside the call.
+    #[must_use]
+    pub fn condition(mut self, c: f64) -> Self {
+        self.condition = c;
+        self
+    }
+    /// Updated states.
+    #[must_use]
+    pub fn updates(mut self, updates: Vec<Feed>) -> Self {
+        self.updates = updates;
+        self
+    }
+    /// Inputs whose gradient is checked.
+    #[must_use]
+    pub fn grads(mut self, inputs: &[usize]) -> Self {
+        self.differentiable = inputs.to_vec();
+        self
+    }
+    /// Per-step scalars.
+    #[must_use]
+    pub fn step(mut self, step: StepScalars) -> Self {
+        self.step = step;
+        self
+    }
+    /// `gemm [3,4] [4,5] transposed`: name, shapes, note.
+    pub fn title(&self) -> String {
+        let shapes: Vec<String> =
+            self.inputs.iter().chain(&self.updates).map(|f| f.ty.shape.to_string()).collect();
+        format!("{} {} {}", self.op.name(), shapes.join(" "), self.note).trim().to_string()
+    }
+    /// Seed of an input: FNV-1a of the title and the position.
+    pub fn seed(&self, input: usize) -> u64 {
+        let mut h = 0xcbf2_9ce4_8422_2325u64;
+        for b in self.title().bytes().chain([input as u8]) {
+            h = (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3);
+        }
+        h
+    }
+}
+
+/// A deliberate fault in a shader, which the case table must notice.
+#[derive(Clone, Debug)]
+pub struct Mutation {
+    /// Kernel (file name without ending).
+    pub kernel: &'static str,
+    /// Text in the shader.
+    pub find: &'static str,
+    /// What replaces it.
+    pub replace: &'static str,
+}
+
+/// The whole table.
+pub fn table() -> Vec<Case> {
+    cases::all()
+}
+
+/// All negative controls.
+pub fn mutations() -> Vec<Mutation> {
+    cases::all_mutations()
+}

@@ -128,7 +128,7 @@ pub struct Device {
     /// Which adapter this is.
     pub report: AdapterReport,
     options: Options,
-    pipelines: Mutex<HashMap<String, Arc<wgpu::ComputePipeline>>>,
+    pipelines: Mutex<HashMap<String, (Arc<wgpu::ComputePipeline>, String)>>,
     cache: Option<(wgpu::PipelineCache, std::path::PathBuf)>,
     allocated: AtomicU64,
     health: Arc<Mutex<Health>>,
@@ -359,7 +359,7 @@ impl Device {
     ) -> Result<Arc<wgpu::ComputePipeline>, DeviceError> {
         let key = kernel.key();
         if let Some(p) = lock(&self.pipelines).get(&key) {
-            return Ok(p.clone());
+            return Ok(p.0.clone());
         }
         let fail = |reason: String| DeviceError::Shader {
             kernel: key.clone(),
@@ -374,7 +374,7 @@ impl Device {
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let descriptor = wgpu::ShaderModuleDescriptor {
             label: Some(&key),
-            source: wgpu::ShaderSource::Wgsl(source.into()),
+            source: wgpu::ShaderSource::Wgsl(source.as_str().into()),
         };
         let module = if self.options.checked {
             self.device.create_shader_module(descriptor)
@@ -409,8 +409,13 @@ impl Device {
             });
         }
         let pipeline = Arc::new(pipeline);
-        lock(&self.pipelines).insert(key, pipeline.clone());
+        lock(&self.pipelines).insert(key, (pipeline.clone(), source));
         Ok(pipeline)
+    }
+
+    /// Every shader variant compiled so far: its key and its WGSL after preprocessing.
+    pub fn shader_variants(&self) -> Vec<(String, String)> {
+        lock(&self.pipelines).iter().map(|(k, v)| (k.clone(), v.1.clone())).collect()
     }
 
     /// Writes the driver's pipeline cache to disk (temp + rename). A failure is no error: it is only a cache.

@@ -184,6 +184,19 @@ impl Graph {
         inputs: &[TensorId],
         updates: &[TensorId],
     ) -> Result<Vec<TensorId>> {
+        self.push_arc(Arc::new(op), inputs, updates)
+    }
+
+    /// [`Graph::push_updating`] for an op that is already shared.
+    ///
+    /// # Errors
+    /// As [`Graph::push_updating`].
+    pub fn push_arc(
+        &mut self,
+        op: Arc<dyn Op>,
+        inputs: &[TensorId],
+        updates: &[TensorId],
+    ) -> Result<Vec<TensorId>> {
         let label = self.path("");
         let mut types: Vec<&TensorType> = inputs.iter().map(|t| self.ty(*t)).collect();
         for &u in updates {
@@ -220,7 +233,7 @@ impl Graph {
             })
             .collect::<Vec<_>>();
         self.nodes.push(Node {
-            op: Arc::new(op),
+            op,
             inputs: inputs.to_vec(),
             outputs: outputs.clone(),
             updates: updates.to_vec(),

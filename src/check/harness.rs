@@ -1,0 +1,203 @@
+//! Running a case on an executor and judging the result against the f64 twin.
+
+use super::{Case, Mutation};
+use crate::device::{Choice, Device, DeviceError, Options};
+use crate::graph::gpu::GpuExecutor;
+use crate::graph::host::HostExecutor;
+use crate::graph::{Executor, Graph, GraphError, HostData, ProgramId, States, TensorId};
+use std::sync::Arc;
+
+/// Factor k of the error bounds. An element's error in a sum of K rounded terms is a random walk of about eps*sqrt(K) times the
+/// terms' size; 8 covers the walk's tail over the elements of a case and a final division or square root.
+const WALK: f64 = 8.0;
+
+/// What a case showed.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The case's title.
+    pub title: String,
+    /// Normalised mean squared error over all results: sum (a-b)^2 / sum b^2.
+    pub nmse: f64,
+    /// Its bound.
+    pub nmse_bound: f64,
+    /// Largest error over the largest reference value.
+    pub max_error: f64,
+    /// Its bound.
+    pub max_bound: f64,
+    /// Empty when the case passed.
+    pub fault: String,
+}
+
+impl Outcome {
+    /// Within the bounds, nothing unwritten, nothing overwritten.
+    pub fn passed(&self) -> bool {
+        self.fault.is_empty()
+    }
+}
+
+/// Where cases run.
+pub enum Harness {
+    /// On a device (guarded and poisoned buffers).
+    Gpu(Arc<Device>),
+    /// On the CPU executor in f32.
+    Cpu,
+}
+
+impl Harness {
+    /// A harness on the chosen device.
+    ///
+    /// # Errors
+    /// No such adapter.
+    pub fn open(choice: &Choice, options: Options) -> Result<Self, DeviceError> {
+        if *choice == Choice::Cpu {
+            return Ok(Self::Cpu);
+        }
+        Ok(Self::Gpu(Device::open(choice, options)?))
+    }
+
+    /// Runs a case and judges it; a launch error is a fault, never a skip.
+    pub fn run(&self, case: &Case) -> Outcome {
+        match self.try_run(case) {
+            Ok(o) => o,
+            Err(e) => Outcome {
+                title: case.title(),
+                nmse: f64::NAN,
+                nmse_bound: 0.0,
+                max_error: f64::NAN,
+                max_bound: 0.0,
+                fault: e.to_string(),
+            },
+        }
+    }
+
+    fn try_run(&self, case: &Case) -> Result<Outcome, GraphError> {
+        let want = results(&mut HostExecutor::<f64>::new().poisoned(), case)?.0;
+        let mut fault = String::new();
+        let got = match self {
+            Self::Cpu => results(&mut HostExecutor::<f32>::new().poisoned(), case)?.0,
+            Self::Gpu(device) => {
+                let mut gpu = GpuExecutor::new(device.clone()).guarded();
+                let (got, program) = results(&mut gpu, case)?;
+                let stray = gpu.check_guards(program)?;
+                if !stray.is_empty() {
+                    fault = format!("wrote past the end of {}", stray.join(", "));
+                }
+                got
+            }
+        };
+        let mut o = judge(case, &got, &want);
+        if !fault.is_empty() {
+            o.fault = fault;
+        }
+        Ok(o)
+    }
+}
+
+/// Builds the case's graph: its inputs, the op; every output and updated state is a result.
+fn build(case: &Case) -> Result<(Graph, States, Vec<TensorId>, Vec<TensorId>), GraphError> {
+    let mut g = Graph::new();
+    let mut states = States::new();
+    let inputs: Vec<TensorId> =
+        case.inputs.iter().enumerate().map(|(i, f)| g.input(&format!("input {i}"), f.ty.clone())).collect();
+    let updates: Vec<TensorId> = case
+        .updates
+        .iter()
+        .enumerate()
+        .map(|(i, f)| {
+            // A group each: the group's padding then stands behind the tensor.
+            let id = states.add(&format!("update {i}"), &format!("update {i}"), f.ty.clone());
+            g.state(&states, id)
+        })
+        .collect();
+    let outputs = g.push_arc(case.op.clone(), &inputs, &updates)?;
+    Ok((g, states, inputs, outputs))
+}
+
+/// The op's outputs, then the updated states.
+fn results(exec: &mut dyn Executor, case: &Case) -> Result<(Vec<HostData>, ProgramId), GraphError> {
+    let (g, states, inputs, outputs) = build(case)?;
+    exec.allocate_states(&states)?;
+    let program = exec.compile(&g, &outputs)?;
+    for (i, (t, f)) in inputs.iter().zip(&case.inputs).enumerate() {
+        exec.upload(program, *t, &f.make(case.seed(i)))?;
+    }
+    let ids: Vec<_> = (0..case.updates.len())
+        .filter_map(|i| states.find(&format!("update {i}"), &format!("update {i}")))
+        .collect();
+    for (i, (id, f)) in ids.iter().zip(&case.updates).enumerate() {
+        exec.write_state(&states, *id, &f.make(case.seed(case.inputs.len() + i)))?;
+    }
+    exec.run(program, &case.step)?;
+    let mut out = Vec::new();
+    for t in &outputs {
+        out.push(exec.fetch(program, *t)?);
+    }
+    for id in ids {
+        out.push(exec.read_state(&states, id)?);
+    }
+    Ok((out, program))
+}
+
+/// Errors against the bounds. Integers must be equal; infinities must agree; a NaN where the twin has none is an unwritten or
+/// broken element.
+fn judge(case: &Case, got: &[HostData], want: &[HostData]) -> Outcome {
+    let eps = f64::from(f32::EPSILON);
+    let unit = WALK * eps * (case.depth.max(1) as f64).sqrt() * case.condition;
+    // One element may lie further out than the mean: 8 more for the largest of up to millions.
+    let (nmse_bound, max_bound) = (unit * unit, 8.0 * unit);
+    let (mut nmse, mut max_error, mut fault) = (0f64, 0f64, String::new());
+    for (r, (g, w)) in got.iter().zip(want).enumerate() {
+        if let (HostData::U32(a), HostData::U32(b)) = (g, w) {
+            if let Some(i) = (0..b.len()).find(|i| a[*i] != b[*i]) {
+                fault = format!("result {r}, element {i}: {} instead of {}", a[i], b[i]);
+            }
+            continue;
+        }
+        let (a, b) = (g.to_f64(), w.to_f64());
+        let scale = b.iter().filter(|v| v.is_finite()).fold(0f64, |m, v| m.max(v.abs()));
+        let (mut num, mut den) = (0f64, 0f64);
+        for (i, (x, y)) in a.iter().zip(&b).enumerate() {
+            if y.is_finite() && x.is_finite() {
+                num += (x - y) * (x - y);
+                den += y * y;
+                let e = (x - y).abs() / scale.max(f64::MIN_POSITIVE);
+                if e > max_error {
+                    max_error = e;
+                }
+                if e > max_bound && fault.is_empty() {
+                    fault = format!("result {r}, element {i}: {x} instead of {y}");
+                }
+            } else if !(x == y || x.is_nan() && y.is_nan()) && fault.is_empty() {
+                fault = format!("result {r}, element {i}: {x} instead of {y}");
+            }
+        }
+        let e = if den > 0.0 { num / den } else { num };
+        nmse = nmse.max(e);
+        if e > nmse_bound && fault.is_empty() {
+            fault = format!("result {r}: NMSE {e:.2e} over {nmse_bound:.2e}");
+        }
+    }
+    Outcome { title: case.title(), nmse, nmse_bound, max_error, max_bound, fault }
+}
+
+/// Runs a negative control: the mutated shader must fail at least one of the cases.
+///
+/// # Errors
+/// A message when the fault went unnoticed, or when the text to replace is not in the shader.
+pub fn negative_control(choice: &Choice, mutation: &Mutation, cases: &[Case]) -> Result<String, String> {
+    let m = (mutation.kernel.to_string(), mutation.find.to_string(), mutation.replace.to_string());
+    let device = Device::open(choice, Options { checked: true, mutations: vec![m], ..Options::default() })
+        .map_err(|e| e.to_string())?;
+    let harness = Harness::Gpu(device);
+    for c in cases {
+        let o = harness.run(c);
+        if !o.passed() {
+            // A shader that no longer compiles proves nothing about the table.
+            if o.fault.contains("shader ") {
+                return Err(format!("{}: the mutated shader does not compile: {}", mutation.kernel, o.fault));
+            }
+            return Ok(format!("{} ({})", o.title, o.fault));
+        }
+    }
+    Err(format!("{}: replacing `{}` by `{}` went unnoticed", mutation.kernel, mutation.find, mutation.replace))
+}

@@ -1,0 +1,117 @@
+//! `amcl-wgpu check`: every kernel against its twin, on this machine.
+
+use amcl_wgpu::check::{self, Harness, gradient, harness};
+use amcl_wgpu::device::{Choice, Options};
+use std::collections::BTreeMap;
+
+/// Proves every kernel on this machine against the f64 CPU reference.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// auto, cpu, gpu, gpu:N or part of an adapter's name.
+    #[arg(long, default_value = "auto")]
+    device: Choice,
+    /// Only cases whose title contains this text.
+    #[arg(long)]
+    filter: Option<String>,
+    /// Keep the shader compiler's bounds checks (as the tests do); by default shaders run as in training.
+    #[arg(long)]
+    checked: bool,
+    /// Also pretend that bindings hold no more than this many bytes: proves the splitting of large tensors.
+    #[arg(long)]
+    max_binding: Option<usize>,
+    /// Also check gradient rules by central differences.
+    #[arg(long)]
+    gradients: bool,
+    /// Also run the negative controls: deliberately broken shaders, which must fail.
+    #[arg(long)]
+    negative: bool,
+    /// Print every case.
+    #[arg(long, short)]
+    verbose: bool,
+    /// Print JSON lines.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the verb; true when everything passed.
+///
+/// # Errors
+/// No such device.
+pub fn run(args: &Args) -> anyhow::Result<bool> {
+    let options = || Options { checked: args.checked, max_binding: args.max_binding, ..Options::default() };
+    let harness = match Harness::open(&args.device, options()) {
+        Err(e) if args.device == Choice::Auto => {
+            eprintln!("{e}\nchecking the CPU executor's f32 twins against f64 instead");
+            Harness::open(&Choice::Cpu, options())?
+        }
+        other => other?,
+    };
+    let on = match &harness {
+        Harness::Gpu(d) => format!("{} ({}, {})", d.report.name, d.report.backend, d.report.driver),
+        Harness::Cpu => "CPU executor (f32)".to_string(),
+    };
+    if !args.json {
+        println!("checking on {on}");
+    }
+    let wanted = |title: &str| args.filter.as_ref().is_none_or(|f| title.contains(f.as_str()));
+    let cases: Vec<_> = check::table().into_iter().filter(|c| wanted(&c.title())).collect();
+    // Per op: cases, failures, worst error in units of its bound.
+    let mut matrix: BTreeMap<&'static str, (usize, usize, f64)> = BTreeMap::new();
+    let mut failed = 0;
+    for c in &cases {
+        let mut o = harness.run(c);
+        if args.gradients
+            && !c.differentiable.is_empty()
+            && let Err(e) = gradient::check(c)
+        {
+            o.fault = e;
+        }
+        let row = matrix.entry(c.op.name()).or_default();
+        row.0 += 1;
+        row.2 = row.2.max(o.max_error / o.max_bound);
+        if !o.passed() {
+            row.1 += 1;
+            failed += 1;
+        }
+        if args.json {
+            let line = serde_json::json!({
+                "case": o.title, "passed": o.passed(), "nmse": o.nmse, "nmse_bound": o.nmse_bound,
+                "max_error": o.max_error, "max_bound": o.max_bound, "fault": o.fault,
+            });
+            println!("{line}");
+        } else if !o.passed() {
+            println!("FAIL  {}\n      {}", o.title, o.fault);
+        } else if args.verbose {
+            println!("ok    {}  nmse {:.1e} (bound {:.1e})", o.title, o.nmse, o.nmse_bound);
+        }
+    }
+    if args.negative
+        && let Harness::Gpu(_) = &harness
+    {
+        for m in check::mutations() {
+            let own: Vec<_> = check::table().into_iter().filter(|c| c.op.name().starts_with(m.kernel)).collect();
+            match harness::negative_control(&args.device, &m, &own) {
+                Ok(by) => {
+                    if args.verbose {
+                        println!("ok    negative control {}: caught by {by}", m.kernel);
+                    }
+                }
+                Err(e) => {
+                    failed += 1;
+                    println!("FAIL  negative control {e}");
+                }
+            }
+        }
+    }
+    if !args.json {
+        println!("\n{:28} {:>6} {:>8} {:>22}", "op", "cases", "failed", "worst error / bound");
+        for (op, (n, bad, worst)) in &matrix {
+            println!("{op:28} {n:>6} {bad:>8} {worst:>22.3}");
+        }
+        println!("\n{} passed, {failed} failed", cases.len().saturating_sub(failed));
+    }
+    if cases.is_empty() {
+        anyhow::bail!("no case matches the filter `{}`", args.filter.as_deref().unwrap_or(""));
+    }
+    Ok(failed == 0)
+}

@@ -1,0 +1,55 @@
+//! `amcl-wgpu devices`: adapters, drivers, limits, what `auto` uses and why.
+
+use amcl_wgpu::device::list_adapters;
+use amcl_wgpu::graph::plan::mebibytes;
+
+/// Lists the adapters of this machine.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// Output that cannot be written.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let list = list_adapters();
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&list)?);
+        return Ok(());
+    }
+    for a in &list {
+        println!("gpu:{}  {}", a.index, a.name);
+        println!("    {} GPU, {}, driver {}", a.kind, a.backend, a.driver);
+        println!(
+            "    binding {}, buffer {}, workgroup memory {} KiB, subgroups {}-{}, f16 {}, timestamps {}",
+            mebibytes(a.max_binding as usize),
+            mebibytes(a.max_buffer as usize),
+            a.workgroup_memory / 1024,
+            a.subgroup.0,
+            a.subgroup.1,
+            if a.f16 { "yes" } else { "no" },
+            if a.timestamps { "yes" } else { "no" },
+        );
+        println!(
+            "    cooperative matrices: {}",
+            if a.cooperative.is_empty() { "none reported".to_string() } else { a.cooperative.join(", ") }
+        );
+        if !a.usable {
+            println!("    NOT USABLE: below WebGPU's default limits");
+        }
+    }
+    println!("cpu    CPU executor, {} threads", rayon::current_num_threads());
+    let hardware = list.iter().filter(|a| a.kind != "cpu" && a.usable).count();
+    if hardware > 0 {
+        println!("\n--device auto uses the first hardware GPU (discrete before integrated).");
+    } else if list.is_empty() {
+        println!("\nNo Vulkan, Metal or DX12 adapter: --device auto uses the CPU executor. Install your GPU's driver to use it.");
+    } else {
+        println!("\nNo hardware GPU: --device auto uses the CPU executor. Software drivers are used when named (--device llvmpipe).");
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! The case table on software Vulkan and on the CPU executor; its gradients; its negative controls.
+//!
+//! The adapter is `AMCL_TEST_DEVICE` (a name, as `--device` takes it) or lavapipe. A missing adapter FAILS these tests, with a message that
+//! says what to install: nothing is skipped.
+
+use amcl_wgpu::check::{self, Harness, gradient, harness};
+use amcl_wgpu::device::{Choice, Device, Options};
+
+fn choice() -> Choice {
+    let name = std::env::var("AMCL_TEST_DEVICE").unwrap_or_else(|_| "llvmpipe".into());
+    name.parse().expect("AMCL_TEST_DEVICE is a device as --device takes it")
+}
+
+fn device(options: Options) -> std::sync::Arc<Device> {
+    Device::open(&choice(), options).unwrap_or_else(|e| panic!("these tests need a Vulkan adapter: {e}"))
+}
+
+fn run_table(harness: &Harness) {
+    let mut faults = Vec::new();
+    let cases = check::table();
+    for c in &cases {
+        let o = harness.run(c);
+        if !o.passed() {
+            faults.push(format!("{}: {}", o.title, o.fault));
+        }
+    }
+    assert!(faults.is_empty(), "{} of {} cases failed:\n{}", faults.len(), cases.len(), faults.join("\n"));
+}
+
+#[test]
+fn kernels_equal_their_twins_with_bounds_checks() {
+    run_table(&Harness::Gpu(device(Options { checked: true, ..Options::default() })));
+}
+
+#[test]
+fn kernels_equal_their_twins_as_in_training() {
+    run_table(&Harness::Gpu(device(Options::default())));
+}
+
+#[test]
+fn twins_in_f32_equal_twins_in_f64() {
+    run_table(&Harness::Cpu);
+}
+
+#[test]
+fn gradient_rules_equal_central_differences() {
+    let mut faults = Vec::new();
+    let mut checked = 0;
+    for c in check::table().iter().filter(|c| !c.differentiable.is_empty()) {
+        checked += 1;
+        if let Err(e) = gradient::check(c) {
+            faults.push(e);
+        }
+    }
+    assert!(checked > 0, "no case asks for a gradient check");
+    assert!(faults.is_empty(), "{} of {checked} failed:\n{}", faults.len(), faults.join("\n"));
+}
+
+#[test]
+fn broken_shaders_are_noticed() {
+    let table = check::table();
+    let mut unnoticed = Vec::new();
+    for m in check::mutations() {
+        let own: Vec<_> = table.iter().filter(|c| c.op.name().starts_with(m.kernel)).cloned().collect();
+        if let Err(e) = harness::negative_control(&choice(), &m, &own) {
+            unnoticed.push(e);
+        }
+    }
+    assert!(unnoticed.is_empty(), "{}", unnoticed.join("\n"));
+}
+
+#[test]
+fn every_variant_translates_to_all_backends() {
+    use naga::back::{glsl, hlsl, msl, spv};
+    use naga::valid::{Capabilities, ValidationFlags, Validator};
+    let device = device(Options { checked: true, ..Options::default() });
+    let harness = Harness::Gpu(device.clone());
+    for c in check::table() {
+        let o = harness.run(&c);
+        assert!(o.passed(), "{}: {}", o.title, o.fault);
+    }
+    let variants = device.shader_variants();
+    assert!(!variants.is_empty());
+    let spirv_val = std::process::Command::new("spirv-val").arg("--version").output().is_ok();
+    if !spirv_val {
+        println!("spirv-val is not installed: SPIR-V is checked by naga alone");
+    }
+    for (key, source) in variants {
+        let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|e| panic!("{key}: {}", e.emit_to_string(&source)));
+        let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+            .validate(&module)
+            .unwrap_or_else(|e| panic!("{key}: {e:?}"));
+        let words = spv::write_vec(&module, &info, &spv::Options::default(), None).unwrap_or_else(|e| panic!("{key} SPIR-V: {e}"));
+        if spirv_val {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), bytemuck::cast_slice(&words)).unwrap();
+            let out = std::process::Command::new("spirv-val")
+                .args(["--target-env", "vulkan1.1"])
+                .arg(file.path())
+                .output()
+                .unwrap();
+            assert!(out.status.success(), "{key}: {}", String::from_utf8_lossy(&out.stderr));
+        }
+        let mut metal = msl::Options { fake_missing_bindings: true, ..Default::default() };
+        metal.lang_version = (2, 4);
+        msl::write_string(&module, &info, &metal, &msl::PipelineOptions::default()).unwrap_or_else(|e| panic!("{key} MSL: {e}"));
+        let mut text = String::new();
+        let mut dx = hlsl::Options { fake_missing_bindings: true, ..Default::default() };
+        dx.special_constants_binding = Some(hlsl::BindTarget { space: 7, register: 0, ..Default::default() });
+        hlsl::Writer::new(&mut text, &dx, &hlsl::PipelineOptions::default())
+            .write(&module, &info, None)
+            .unwrap_or_else(|e| panic!("{key} HLSL: {e}"));
+        for entry in &module.entry_points {
+            let mut text = String::new();
+            let options = glsl::Options { version: glsl::Version::Desktop(430), ..Default::default() };
+            let pipeline = glsl::PipelineOptions {
+                shader_stage: entry.stage,
+                entry_point: entry.name.clone(),
+                multiview: None,
+            };
+            glsl::Writer::new(&mut text, &module, &info, &options, &pipeline, naga::proc::BoundsCheckPolicies::default())
+                .and_then(|mut w| w.write())
+                .unwrap_or_else(|e| panic!("{key} GLSL: {e}"));
+        }
+    }
+}
