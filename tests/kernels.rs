@@ -8,11 +8,13 @@ use amcl_wgpu::device::{Choice, Device, Options};
 
 fn choice() -> Choice {
     let name = std::env::var("AMCL_TEST_DEVICE").unwrap_or_else(|_| "llvmpipe".into());
-    name.parse().expect("AMCL_TEST_DEVICE is a device as --device takes it")
+    name.parse()
+        .expect("AMCL_TEST_DEVICE is a device as --device takes it")
 }
 
 fn device(options: Options) -> std::sync::Arc<Device> {
-    Device::open(&choice(), options).unwrap_or_else(|e| panic!("these tests need a Vulkan adapter: {e}"))
+    Device::open(&choice(), options)
+        .unwrap_or_else(|e| panic!("these tests need a Vulkan adapter: {e}"))
 }
 
 fn run_table(harness: &Harness) {
@@ -24,12 +26,21 @@ fn run_table(harness: &Harness) {
             faults.push(format!("{}: {}", o.title, o.fault));
         }
     }
-    assert!(faults.is_empty(), "{} of {} cases failed:\n{}", faults.len(), cases.len(), faults.join("\n"));
+    assert!(
+        faults.is_empty(),
+        "{} of {} cases failed:\n{}",
+        faults.len(),
+        cases.len(),
+        faults.join("\n")
+    );
 }
 
 #[test]
 fn kernels_equal_their_twins_with_bounds_checks() {
-    run_table(&Harness::Gpu(device(Options { checked: true, ..Options::default() })));
+    run_table(&Harness::Gpu(device(Options {
+        checked: true,
+        ..Options::default()
+    })));
 }
 
 #[test]
@@ -46,14 +57,22 @@ fn twins_in_f32_equal_twins_in_f64() {
 fn gradient_rules_equal_central_differences() {
     let mut faults = Vec::new();
     let mut checked = 0;
-    for c in check::table().iter().filter(|c| !c.differentiable.is_empty()) {
+    for c in check::table()
+        .iter()
+        .filter(|c| !c.differentiable.is_empty())
+    {
         checked += 1;
         if let Err(e) = gradient::check(c) {
             faults.push(e);
         }
     }
     assert!(checked > 0, "no case asks for a gradient check");
-    assert!(faults.is_empty(), "{} of {checked} failed:\n{}", faults.len(), faults.join("\n"));
+    assert!(
+        faults.is_empty(),
+        "{} of {checked} failed:\n{}",
+        faults.len(),
+        faults.join("\n")
+    );
 }
 
 #[test]
@@ -61,7 +80,11 @@ fn broken_shaders_are_noticed() {
     let table = check::table();
     let mut unnoticed = Vec::new();
     for m in check::mutations() {
-        let own: Vec<_> = table.iter().filter(|c| c.op.name().starts_with(m.kernel)).cloned().collect();
+        let own: Vec<_> = table
+            .iter()
+            .filter(|c| c.op.name().starts_with(m.kernel))
+            .cloned()
+            .collect();
         if let Err(e) = harness::negative_control(&choice(), &m, &own) {
             unnoticed.push(e);
         }
@@ -73,7 +96,10 @@ fn broken_shaders_are_noticed() {
 fn every_variant_translates_to_all_backends() {
     use naga::back::{glsl, hlsl, msl, spv};
     use naga::valid::{Capabilities, ValidationFlags, Validator};
-    let device = device(Options { checked: true, ..Options::default() });
+    let device = device(Options {
+        checked: true,
+        ..Options::default()
+    });
     let harness = Harness::Gpu(device.clone());
     for c in check::table() {
         let o = harness.run(&c);
@@ -81,16 +107,21 @@ fn every_variant_translates_to_all_backends() {
     }
     let variants = device.shader_variants();
     assert!(!variants.is_empty());
-    let spirv_val = std::process::Command::new("spirv-val").arg("--version").output().is_ok();
+    let spirv_val = std::process::Command::new("spirv-val")
+        .arg("--version")
+        .output()
+        .is_ok();
     if !spirv_val {
         println!("spirv-val is not installed: SPIR-V is checked by naga alone");
     }
     for (key, source) in variants {
-        let module = naga::front::wgsl::parse_str(&source).unwrap_or_else(|e| panic!("{key}: {}", e.emit_to_string(&source)));
+        let module = naga::front::wgsl::parse_str(&source)
+            .unwrap_or_else(|e| panic!("{key}: {}", e.emit_to_string(&source)));
         let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
             .validate(&module)
             .unwrap_or_else(|e| panic!("{key}: {e:?}"));
-        let words = spv::write_vec(&module, &info, &spv::Options::default(), None).unwrap_or_else(|e| panic!("{key} SPIR-V: {e}"));
+        let words = spv::write_vec(&module, &info, &spv::Options::default(), None)
+            .unwrap_or_else(|e| panic!("{key} SPIR-V: {e}"));
         if spirv_val {
             let file = tempfile::NamedTempFile::new().unwrap();
             std::fs::write(file.path(), bytemuck::cast_slice(&words)).unwrap();
@@ -99,28 +130,53 @@ fn every_variant_translates_to_all_backends() {
                 .arg(file.path())
                 .output()
                 .unwrap();
-            assert!(out.status.success(), "{key}: {}", String::from_utf8_lossy(&out.stderr));
+            assert!(
+                out.status.success(),
+                "{key}: {}",
+                String::from_utf8_lossy(&out.stderr)
+            );
         }
-        let mut metal = msl::Options { fake_missing_bindings: true, ..Default::default() };
+        let mut metal = msl::Options {
+            fake_missing_bindings: true,
+            ..Default::default()
+        };
         metal.lang_version = (2, 4);
-        msl::write_string(&module, &info, &metal, &msl::PipelineOptions::default()).unwrap_or_else(|e| panic!("{key} MSL: {e}"));
+        msl::write_string(&module, &info, &metal, &msl::PipelineOptions::default())
+            .unwrap_or_else(|e| panic!("{key} MSL: {e}"));
         let mut text = String::new();
-        let mut dx = hlsl::Options { fake_missing_bindings: true, ..Default::default() };
-        dx.special_constants_binding = Some(hlsl::BindTarget { space: 7, register: 0, ..Default::default() });
+        let mut dx = hlsl::Options {
+            fake_missing_bindings: true,
+            ..Default::default()
+        };
+        dx.special_constants_binding = Some(hlsl::BindTarget {
+            space: 7,
+            register: 0,
+            ..Default::default()
+        });
         hlsl::Writer::new(&mut text, &dx, &hlsl::PipelineOptions::default())
             .write(&module, &info, None)
             .unwrap_or_else(|e| panic!("{key} HLSL: {e}"));
         for entry in &module.entry_points {
             let mut text = String::new();
-            let options = glsl::Options { version: glsl::Version::Desktop(430), ..Default::default() };
+            let options = glsl::Options {
+                version: glsl::Version::Desktop(430),
+                ..Default::default()
+            };
             let pipeline = glsl::PipelineOptions {
                 shader_stage: entry.stage,
                 entry_point: entry.name.clone(),
                 multiview: None,
             };
-            glsl::Writer::new(&mut text, &module, &info, &options, &pipeline, naga::proc::BoundsCheckPolicies::default())
-                .and_then(|mut w| w.write())
-                .unwrap_or_else(|e| panic!("{key} GLSL: {e}"));
+            glsl::Writer::new(
+                &mut text,
+                &module,
+                &info,
+                &options,
+                &pipeline,
+                naga::proc::BoundsCheckPolicies::default(),
+            )
+            .and_then(|mut w| w.write())
+            .unwrap_or_else(|e| panic!("{key} GLSL: {e}"));
         }
     }
 }

@@ -25,8 +25,12 @@ pub fn check(case: &Case) -> Result<f64, String> {
     let mut exec = HostExecutor::<f64>::new().poisoned();
     let mut g = Graph::new();
     let mut states = States::new();
-    let inputs: Vec<TensorId> =
-        case.inputs.iter().enumerate().map(|(i, f)| g.input(&format!("input {i}"), f.ty.clone())).collect();
+    let inputs: Vec<TensorId> = case
+        .inputs
+        .iter()
+        .enumerate()
+        .map(|(i, f)| g.input(&format!("input {i}"), f.ty.clone()))
+        .collect();
     let updates: Vec<TensorId> = case
         .updates
         .iter()
@@ -36,18 +40,30 @@ pub fn check(case: &Case) -> Result<f64, String> {
             g.state(&states, id)
         })
         .collect();
-    let outputs = g.push_arc(case.op.clone(), &inputs, &updates).map_err(fail)?;
-    let mut feeds: Vec<(TensorId, HostData)> =
-        inputs.iter().zip(&case.inputs).enumerate().map(|(i, (t, f))| (*t, f.make(case.seed(i)))).collect();
+    let outputs = g
+        .push_arc(case.op.clone(), &inputs, &updates)
+        .map_err(fail)?;
+    let mut feeds: Vec<(TensorId, HostData)> = inputs
+        .iter()
+        .zip(&case.inputs)
+        .enumerate()
+        .map(|(i, (t, f))| (*t, f.make(case.seed(i))))
+        .collect();
     let mut loss = None;
-    for (i, o) in outputs.iter().enumerate() {
+    for (i, o) in outputs.iter().enumerate().take(case.loss_outputs) {
         if g.ty(*o).dtype != DType::F32 {
             continue;
         }
-        let feed = Feed { ty: g.ty(*o).clone(), fill: super::Fill::Uniform(0.5, 1.5) };
+        let feed = Feed {
+            ty: g.ty(*o).clone(),
+            fill: super::Fill::Uniform(0.5, 1.5),
+        };
         let coef = g.input(&format!("coefficient {i}"), feed.ty.clone());
         feeds.push((coef, feed.make(case.seed(100 + i))));
-        let part = g.push1(ops::mul::Mul, &[*o, coef]).and_then(|p| g.push1(ops::sum_all::SumAll, &[p])).map_err(fail)?;
+        let part = g
+            .push1(ops::mul::Mul, &[*o, coef])
+            .and_then(|p| g.push1(ops::sum_all::SumAll, &[p]))
+            .map_err(fail)?;
         loss = Some(match loss {
             None => part,
             Some(l) => g.push1(ops::add::Add, &[l, part]).map_err(fail)?,
@@ -80,7 +96,8 @@ pub fn check(case: &Case) -> Result<f64, String> {
             let mut side = |delta: f64| -> Result<f64, String> {
                 let mut v = base.clone();
                 v[at] += delta;
-                exec.upload(program, inputs[i], &HostData::F64(v)).map_err(fail)?;
+                exec.upload(program, inputs[i], &HostData::F64(v))
+                    .map_err(fail)?;
                 exec.run(program, &case.step).map_err(fail)?;
                 Ok(exec.fetch(program, loss).map_err(fail)?.to_f64()[0])
             };

@@ -97,8 +97,12 @@ impl Harness {
 fn build(case: &Case) -> Result<(Graph, States, Vec<TensorId>, Vec<TensorId>), GraphError> {
     let mut g = Graph::new();
     let mut states = States::new();
-    let inputs: Vec<TensorId> =
-        case.inputs.iter().enumerate().map(|(i, f)| g.input(&format!("input {i}"), f.ty.clone())).collect();
+    let inputs: Vec<TensorId> = case
+        .inputs
+        .iter()
+        .enumerate()
+        .map(|(i, f)| g.input(&format!("input {i}"), f.ty.clone()))
+        .collect();
     let updates: Vec<TensorId> = case
         .updates
         .iter()
@@ -154,7 +158,10 @@ fn judge(case: &Case, got: &[HostData], want: &[HostData]) -> Outcome {
             continue;
         }
         let (a, b) = (g.to_f64(), w.to_f64());
-        let scale = b.iter().filter(|v| v.is_finite()).fold(0f64, |m, v| m.max(v.abs()));
+        let scale = b
+            .iter()
+            .filter(|v| v.is_finite())
+            .fold(0f64, |m, v| m.max(v.abs()));
         let (mut num, mut den) = (0f64, 0f64);
         for (i, (x, y)) in a.iter().zip(&b).enumerate() {
             if y.is_finite() && x.is_finite() {
@@ -177,27 +184,55 @@ fn judge(case: &Case, got: &[HostData], want: &[HostData]) -> Outcome {
             fault = format!("result {r}: NMSE {e:.2e} over {nmse_bound:.2e}");
         }
     }
-    Outcome { title: case.title(), nmse, nmse_bound, max_error, max_bound, fault }
+    Outcome {
+        title: case.title(),
+        nmse,
+        nmse_bound,
+        max_error,
+        max_bound,
+        fault,
+    }
 }
 
 /// Runs a negative control: the mutated shader must fail at least one of the cases.
 ///
 /// # Errors
 /// A message when the fault went unnoticed, or when the text to replace is not in the shader.
-pub fn negative_control(choice: &Choice, mutation: &Mutation, cases: &[Case]) -> Result<String, String> {
-    let m = (mutation.kernel.to_string(), mutation.find.to_string(), mutation.replace.to_string());
-    let device = Device::open(choice, Options { checked: true, mutations: vec![m], ..Options::default() })
-        .map_err(|e| e.to_string())?;
+pub fn negative_control(
+    choice: &Choice,
+    mutation: &Mutation,
+    cases: &[Case],
+) -> Result<String, String> {
+    let m = (
+        mutation.kernel.to_string(),
+        mutation.find.to_string(),
+        mutation.replace.to_string(),
+    );
+    let device = Device::open(
+        choice,
+        Options {
+            checked: true,
+            mutations: vec![m],
+            ..Options::default()
+        },
+    )
+    .map_err(|e| e.to_string())?;
     let harness = Harness::Gpu(device);
     for c in cases {
         let o = harness.run(c);
         if !o.passed() {
             // A shader that no longer compiles proves nothing about the table.
             if o.fault.contains("shader ") {
-                return Err(format!("{}: the mutated shader does not compile: {}", mutation.kernel, o.fault));
+                return Err(format!(
+                    "{}: the mutated shader does not compile: {}",
+                    mutation.kernel, o.fault
+                ));
             }
             return Ok(format!("{} ({})", o.title, o.fault));
         }
     }
-    Err(format!("{}: replacing `{}` by `{}` went unnoticed", mutation.kernel, mutation.find, mutation.replace))
+    Err(format!(
+        "{}: replacing `{}` by `{}` went unnoticed",
+        mutation.kernel, mutation.find, mutation.replace
+    ))
 }

@@ -39,27 +39,45 @@ pub struct Feed {
 impl Feed {
     /// A float tensor, uniform in [-1, 1).
     pub fn uniform<const N: usize>(shape: [usize; N]) -> Self {
-        Self { ty: TensorType::f32(shape), fill: Fill::Uniform(-1.0, 1.0) }
+        Self {
+            ty: TensorType::f32(shape),
+            fill: Fill::Uniform(-1.0, 1.0),
+        }
     }
     /// A float tensor, uniform in `[lo, hi)`.
     pub fn range<const N: usize>(shape: [usize; N], lo: f32, hi: f32) -> Self {
-        Self { ty: TensorType::f32(shape), fill: Fill::Uniform(lo, hi) }
+        Self {
+            ty: TensorType::f32(shape),
+            fill: Fill::Uniform(lo, hi),
+        }
     }
     /// A float tensor, standard normal.
     pub fn normal<const N: usize>(shape: [usize; N]) -> Self {
-        Self { ty: TensorType::f32(shape), fill: Fill::Normal(1.0) }
+        Self {
+            ty: TensorType::f32(shape),
+            fill: Fill::Normal(1.0),
+        }
     }
     /// Integers below `n`.
     pub fn index<const N: usize>(shape: [usize; N], n: u32) -> Self {
-        Self { ty: TensorType::u32(shape), fill: Fill::Index(n) }
+        Self {
+            ty: TensorType::u32(shape),
+            fill: Fill::Index(n),
+        }
     }
     /// A float tensor of given values.
     pub fn values<const N: usize>(shape: [usize; N], values: Vec<f32>) -> Self {
-        Self { ty: TensorType::f32(shape), fill: Fill::Values(values) }
+        Self {
+            ty: TensorType::f32(shape),
+            fill: Fill::Values(values),
+        }
     }
     /// An integer tensor of given values.
     pub fn words<const N: usize>(shape: [usize; N], values: Vec<u32>) -> Self {
-        Self { ty: TensorType::u32(shape), fill: Fill::Words(values) }
+        Self {
+            ty: TensorType::u32(shape),
+            fill: Fill::Words(values),
+        }
     }
 
     /// The contents, from a seed (SplitMix64: only tests use it).
@@ -75,7 +93,9 @@ impl Feed {
         };
         let mut unit = move || (next() >> 40) as f32 / (1u32 << 24) as f32;
         match &self.fill {
-            Fill::Uniform(lo, hi) => HostData::F32((0..n).map(|_| lo + (hi - lo) * unit()).collect()),
+            Fill::Uniform(lo, hi) => {
+                HostData::F32((0..n).map(|_| lo + (hi - lo) * unit()).collect())
+            }
             Fill::Normal(s) => HostData::F32(
                 (0..n)
                     .map(|_| {
@@ -84,7 +104,9 @@ impl Feed {
                     })
                     .collect(),
             ),
-            Fill::Index(m) => HostData::U32((0..n).map(|_| (unit() * *m as f32) as u32 % m).collect()),
+            Fill::Index(m) => {
+                HostData::U32((0..n).map(|_| (unit() * *m as f32) as u32 % m).collect())
+            }
             Fill::Values(v) => HostData::F32(v.clone()),
             Fill::Words(v) => HostData::U32(v.clone()),
         }
@@ -108,6 +130,8 @@ pub struct Case {
     pub condition: f64,
     /// Inputs whose gradient is checked.
     pub differentiable: Vec<usize>,
+    /// Outputs that the gradient check puts into its loss (statistics that carry no gradient come after these).
+    pub loss_outputs: usize,
     /// Step of the central differences. Kinks (ReLU) must be further from the inputs than this, or the case
     /// leaves the input out.
     pub difference: f64,
@@ -126,6 +150,7 @@ impl Case {
             depth: 1,
             condition: 1.0,
             differentiable: Vec::new(),
+            loss_outputs: usize::MAX,
             difference: 1e-4,
             step: StepScalars::default(),
         }
@@ -160,6 +185,12 @@ impl Case {
         self.differentiable = inputs.to_vec();
         self
     }
+    /// Only the first `n` outputs carry gradients.
+    #[must_use]
+    pub fn loss_outputs(mut self, n: usize) -> Self {
+        self.loss_outputs = n;
+        self
+    }
     /// Per-step scalars.
     #[must_use]
     pub fn step(mut self, step: StepScalars) -> Self {
@@ -168,9 +199,15 @@ impl Case {
     }
     /// `gemm [3,4] [4,5] transposed`: name, shapes, note.
     pub fn title(&self) -> String {
-        let shapes: Vec<String> =
-            self.inputs.iter().chain(&self.updates).map(|f| f.ty.shape.to_string()).collect();
-        format!("{} {} {}", self.op.name(), shapes.join(" "), self.note).trim().to_string()
+        let shapes: Vec<String> = self
+            .inputs
+            .iter()
+            .chain(&self.updates)
+            .map(|f| f.ty.shape.to_string())
+            .collect();
+        format!("{} {} {}", self.op.name(), shapes.join(" "), self.note)
+            .trim()
+            .to_string()
     }
     /// Seed of an input: FNV-1a of the title and the position.
     pub fn seed(&self, input: usize) -> u64 {

@@ -25,7 +25,9 @@ impl std::str::FromStr for Choice {
             "cpu" => Self::Cpu,
             "gpu" => Self::Gpu,
             "" => {
-                return Err("a device is auto, cpu, gpu, gpu:N or part of an adapter's name".into());
+                return Err(
+                    "a device is auto, cpu, gpu, gpu:N or part of an adapter's name".into(),
+                );
             }
             _ => match s.strip_prefix("gpu:") {
                 Some(n) => Self::Index(

@@ -415,7 +415,10 @@ impl Device {
 
     /// Every shader variant compiled so far: its key and its WGSL after preprocessing.
     pub fn shader_variants(&self) -> Vec<(String, String)> {
-        lock(&self.pipelines).iter().map(|(k, v)| (k.clone(), v.1.clone())).collect()
+        lock(&self.pipelines)
+            .iter()
+            .map(|(k, v)| (k.clone(), v.1.clone()))
+            .collect()
     }
 
     /// Writes the driver's pipeline cache to disk (temp + rename). A failure is no error: it is only a cache.

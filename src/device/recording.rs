@@ -122,6 +122,16 @@ impl View {
         }
     }
 
+    /// Elements `range` of the flattened tensor, as a vector.
+    #[must_use]
+    pub fn flat(&self, range: Range<usize>) -> Self {
+        Self {
+            buffer: self.buffer.clone(),
+            offset: self.offset + (range.start * 4) as u64,
+            dims: vec![range.len()],
+        }
+    }
+
     /// The same elements under other dimensions.
     ///
     /// # Panics

@@ -9,6 +9,7 @@
 
 /// What kernels may import.
 const LIBRARY: &[(&str, &str)] = &[
+    ("element", include_str!("../../shaders/lib/element.wgsl")),
     ("grid", include_str!("../../shaders/lib/grid.wgsl")),
     ("step", include_str!("../../shaders/lib/step.wgsl")),
 ];

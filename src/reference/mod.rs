@@ -4,6 +4,32 @@
 //! executor. Twins are plain functions over slices and import nothing else of this crate.
 //! Layouts are those of the kernels: activations NHWC, convolution weights KRSC, matrices row-major.
 
+pub mod accumulate;
+pub mod add;
+pub mod batch_norm;
+pub mod batch_norm_grad;
+pub mod batch_norm_running;
+pub mod broadcast_scalar;
+pub mod column_sum;
+pub mod constant;
+pub mod conv2d;
+pub mod conv2d_input_grad;
+pub mod conv2d_weight_grad;
+pub mod elementwise;
+pub mod ema;
+pub mod gemm;
+pub mod global_avg_pool;
+pub mod global_avg_pool_grad;
+pub mod l2_normalize;
+pub mod l2_normalize_grad;
+pub mod mul;
+pub mod relu;
+pub mod relu_grad;
+pub mod reshape;
+pub mod scale;
+pub mod sgd;
+pub mod sum_all;
+
 use std::fmt::Debug;
 use std::iter::Sum;
 

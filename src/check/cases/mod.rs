@@ -22,4 +22,28 @@ macro_rules! tables {
 
 // Alphabetical, one line an op.
 tables! {
+    accumulate,
+    add,
+    batch_norm,
+    batch_norm_grad,
+    batch_norm_running,
+    broadcast_scalar,
+    column_sum,
+    constant,
+    conv2d,
+    conv2d_input_grad,
+    conv2d_weight_grad,
+    ema,
+    gemm,
+    global_avg_pool,
+    global_avg_pool_grad,
+    l2_normalize,
+    l2_normalize_grad,
+    mul,
+    relu,
+    relu_grad,
+    reshape,
+    scale,
+    sgd,
+    sum_all,
 }

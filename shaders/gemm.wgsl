@@ -1,0 +1,151 @@
+// C[b,i,j] = act( alpha * sum_k A[b,i,k] B[b,k,j] + bias[b,j] )
+// A [m,k] (TRANS_A: stored [k,m]), B [k,n] (TRANS_B: stored [n,k]), C [m,n], row-major; a batch stride of 0 broadcasts.
+// SUM_BATCH: C[i,j] sums over the batch too. BIAS adds bias; RELU clamps.
+// A thread computes 4x4 outputs in registers from global memory: 4 values of k a step. VEC_A / VEC_B: the contiguous dimension of that operand is a multiple
+// of 4, so it is loaded as vec4. A group is 8x8 threads, a 32x32 tile. Rows and columns beyond the edge are computed on clamped addresses and not stored.
+// Grid: batch * ceil(m/32) * ceil(n/32) groups, folded.
+#import grid
+struct Params {
+    m: u32, n: u32, k: u32, batch: u32,
+    stride_a: u32, stride_b: u32, stride_bias: u32, tiles_n: u32,
+    tiles: u32, groups: u32, alpha: f32, r: u32,
+}
+@group(1) @binding(0) var<uniform> p: Params;
+#ifdef VEC_A
+@group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
+#else
+@group(0) @binding(0) var<storage, read> a: array<f32>;
+#endif
+#ifdef VEC_B
+@group(0) @binding(1) var<storage, read> b: array<vec4<f32>>;
+#else
+@group(0) @binding(1) var<storage, read> b: array<f32>;
+#endif
+@group(0) @binding(2) var<storage, read_write> c: array<f32>;
+#ifdef BIAS
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+#endif
+
+// Columns kk = 0..3: A[i0..i0+4, k0+kk].
+fn load_a(base: u32, i0: u32, k0: u32) -> mat4x4<f32> {
+#ifdef TRANS_A
+#ifdef VEC_A
+    let i = min(i0, p.m - 4u);
+    var r: mat4x4<f32>;
+    for (var kk = 0u; kk < 4u; kk = kk + 1u) {
+        let k = min(k0 + kk, p.k - 1u);
+        r[kk] = select(vec4<f32>(0.0), a[(base + k * p.m + i) / 4u], k0 + kk < p.k);
+    }
+    return r;
+#else
+    var r: mat4x4<f32>;
+    for (var kk = 0u; kk < 4u; kk = kk + 1u) {
+        let row = base + min(k0 + kk, p.k - 1u) * p.m;
+        let v = vec4<f32>(a[row + min(i0, p.m - 1u)], a[row + min(i0 + 1u, p.m - 1u)], a[row + min(i0 + 2u, p.m - 1u)], a[row + min(i0 + 3u, p.m - 1u)]);
+        r[kk] = select(vec4<f32>(0.0), v, k0 + kk < p.k);
+    }
+    return r;
+#endif
+#else
+    var r: mat4x4<f32>;
+    for (var ii = 0u; ii < 4u; ii = ii + 1u) {
+        let row = base + min(i0 + ii, p.m - 1u) * p.k;
+#ifdef VEC_A
+        r[ii] = a[(row + k0) / 4u];
+#else
+        let v = vec4<f32>(a[row + min(k0, p.k - 1u)], a[row + min(k0 + 1u, p.k - 1u)], a[row + min(k0 + 2u, p.k - 1u)], a[row + min(k0 + 3u, p.k - 1u)]);
+        r[ii] = select(vec4<f32>(0.0), v, vec4<u32>(k0, k0 + 1u, k0 + 2u, k0 + 3u) < vec4<u32>(p.k));
+#endif
+    }
+    return transpose(r);
+#endif
+}
+
+// Columns kk = 0..3: B[k0+kk, j0..j0+4]. Values of k beyond the end may be anything finite in memory: A is zero there.
+fn load_b(base: u32, k0: u32, j0: u32) -> mat4x4<f32> {
+    var r: mat4x4<f32>;
+#ifdef TRANS_B
+    for (var jj = 0u; jj < 4u; jj = jj + 1u) {
+        let row = base + min(j0 + jj, p.n - 1u) * p.k;
+#ifdef VEC_B
+        r[jj] = b[(row + k0) / 4u];
+#else
+        r[jj] = vec4<f32>(b[row + min(k0, p.k - 1u)], b[row + min(k0 + 1u, p.k - 1u)], b[row + min(k0 + 2u, p.k - 1u)], b[row + min(k0 + 3u, p.k - 1u)]);
+#endif
+    }
+    return transpose(r);
+#else
+    for (var kk = 0u; kk < 4u; kk = kk + 1u) {
+        let row = base + min(k0 + kk, p.k - 1u) * p.n;
+#ifdef VEC_B
+        r[kk] = b[(row + min(j0, p.n - 4u)) / 4u];
+#else
+        r[kk] = vec4<f32>(b[row + min(j0, p.n - 1u)], b[row + min(j0 + 1u, p.n - 1u)], b[row + min(j0 + 2u, p.n - 1u)], b[row + min(j0 + 3u, p.n - 1u)]);
+#endif
+    }
+    return r;
+#endif
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+    let g = group_index(wid, nwg);
+    if g >= p.groups { return; }
+    let batch = g / p.tiles;
+    let tile = g % p.tiles;
+    let i0 = (tile / p.tiles_n) * 32u + (lid.x / 8u) * 4u;
+    let j0 = (tile % p.tiles_n) * 32u + (lid.x % 8u) * 4u;
+    if i0 >= p.m || j0 >= p.n { return; }
+    var acc0 = vec4<f32>(0.0);
+    var acc1 = vec4<f32>(0.0);
+    var acc2 = vec4<f32>(0.0);
+    var acc3 = vec4<f32>(0.0);
+#ifdef SUM_BATCH
+    for (var s = 0u; s < p.batch; s = s + 1u) {
+#else
+    let s = batch;
+    {
+#endif
+        for (var k0 = 0u; k0 < p.k; k0 = k0 + 4u) {
+            let x = load_a(s * p.stride_a, i0, k0);
+            let w = load_b(s * p.stride_b, k0, j0);
+            acc0 = fma(vec4<f32>(x[0].x), w[0], acc0);
+            acc1 = fma(vec4<f32>(x[0].y), w[0], acc1);
+            acc2 = fma(vec4<f32>(x[0].z), w[0], acc2);
+            acc3 = fma(vec4<f32>(x[0].w), w[0], acc3);
+            acc0 = fma(vec4<f32>(x[1].x), w[1], acc0);
+            acc1 = fma(vec4<f32>(x[1].y), w[1], acc1);
+            acc2 = fma(vec4<f32>(x[1].z), w[1], acc2);
+            acc3 = fma(vec4<f32>(x[1].w), w[1], acc3);
+            acc0 = fma(vec4<f32>(x[2].x), w[2], acc0);
+            acc1 = fma(vec4<f32>(x[2].y), w[2], acc1);
+            acc2 = fma(vec4<f32>(x[2].z), w[2], acc2);
+            acc3 = fma(vec4<f32>(x[2].w), w[2], acc3);
+            acc0 = fma(vec4<f32>(x[3].x), w[3], acc0);
+            acc1 = fma(vec4<f32>(x[3].y), w[3], acc1);
+            acc2 = fma(vec4<f32>(x[3].z), w[3], acc2);
+            acc3 = fma(vec4<f32>(x[3].w), w[3], acc3);
+        }
+    }
+    var rows = array<vec4<f32>, 4>(acc0, acc1, acc2, acc3);
+#ifdef SUM_BATCH
+    let out = 0u;
+#else
+    let out = batch * p.m * p.n;
+#endif
+    for (var ii = 0u; ii < 4u; ii = ii + 1u) {
+        if i0 + ii >= p.m { break; }
+        for (var jj = 0u; jj < 4u; jj = jj + 1u) {
+            let j = j0 + jj;
+            if j >= p.n { break; }
+            var v = p.alpha * rows[ii][jj];
+#ifdef BIAS
+            v = v + bias[batch * p.stride_bias + j];
+#endif
+#ifdef RELU
+            v = max(v, 0.0);
+#endif
+            c[out + (i0 + ii) * p.n + j] = v;
+        }
+    }
+}

@@ -1,0 +1,45 @@
+// SGD with momentum, PyTorch's semantics, over a flat group of parameters:
+//   g = clip * grad + wd * w; v = m v + g; w = w - lr * v (NESTEROV: w - lr (g + m v)), with lr = step.lr * multiplier.
+// Every 64 elements belong to one segment (parameter tensor): table[segment] = (lr multiplier, weight decay, 0, 0).
+// clip = min(1, max_norm / (|grad| + 1e-6)) (torch.nn.utils.clip_grad_norm_), norm2 = |grad|^2 over all parameters.
+// A non-finite norm, or halt already set, leaves everything as it is; `latch` then sets halt to step + 1, after this kernel.
+// Grid: ceil(n / 64) groups, folded; latch: one group.
+#import grid
+#import step
+struct Params { n: u32, momentum: f32, max_norm: f32, r: u32 }
+@group(1) @binding(0) var<uniform> p: Params;
+#ifdef LATCH
+@group(0) @binding(0) var<storage, read> norm2: array<f32>;
+@group(0) @binding(1) var<storage, read_write> halt: array<u32>;
+@compute @workgroup_size(1)
+fn latch() {
+    // By bits: a compiler may assume that floats are finite.
+    if (bitcast<u32>(norm2[0]) & 0x7f800000u) == 0x7f800000u && halt[0] == 0u { halt[0] = step.step + 1u + 0u * p.n; }
+}
+#else
+@group(0) @binding(0) var<storage, read> grad: array<f32>;
+@group(0) @binding(1) var<storage, read> norm2: array<f32>;
+@group(0) @binding(2) var<storage, read> segment: array<u32>;
+@group(0) @binding(3) var<storage, read> table: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> w: array<f32>;
+@group(0) @binding(5) var<storage, read_write> v: array<f32>;
+@group(0) @binding(6) var<storage, read> halt: array<u32>;
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+    let g = group_index(wid, nwg);
+    let i = g * 64u + lid.x;
+    if i >= p.n { return; }
+    if halt[0] != 0u || (bitcast<u32>(norm2[0]) & 0x7f800000u) == 0x7f800000u { return; }
+    var clip = 1.0;
+    if p.max_norm > 0.0 { clip = min(1.0, p.max_norm / (sqrt(norm2[0]) + 1e-6)); }
+    let row = table[segment[g]];
+    let d = fma(row.y, w[i], clip * grad[i]);
+    let m = fma(p.momentum, v[i], d);
+    v[i] = m;
+#ifdef NESTEROV
+    w[i] = w[i] - step.lr * row.x * fma(p.momentum, m, d);
+#else
+    w[i] = w[i] - step.lr * row.x * m;
+#endif
+}
+#endif

@@ -1,0 +1,44 @@
+//! Cases of `conv2d`.
+
+use crate::check::{Case, Feed, Mutation};
+use crate::ops::conv2d::Conv2d;
+
+/// Shapes of all three convolution kernels.
+pub(super) const SHAPES: &[(usize, usize, usize, usize, usize, usize, usize, usize)] = &[
+    // n, h, w, c, k, kernel, stride, padding
+    (1, 1, 1, 1, 1, 1, 1, 0),
+    (2, 5, 6, 3, 4, 3, 1, 1),
+    (1, 7, 7, 2, 3, 3, 2, 1),
+    (2, 6, 5, 4, 2, 1, 2, 0),
+    (1, 9, 8, 3, 5, 7, 2, 3),
+    (3, 4, 4, 5, 7, 1, 1, 0),
+    (1, 2, 2, 2, 2, 5, 1, 3),
+    (4, 8, 8, 16, 16, 3, 1, 1),
+    (4, 8, 8, 16, 32, 3, 2, 1),
+    (4, 8, 8, 16, 32, 1, 2, 0),
+    (2, 11, 13, 8, 12, 3, 2, 1),
+    (2, 16, 16, 3, 16, 3, 1, 1),
+    (1, 23, 19, 3, 8, 7, 2, 3),
+    (5, 3, 3, 12, 20, 3, 1, 0),
+    (2, 4, 4, 64, 64, 3, 1, 1),
+    (33, 4, 4, 8, 8, 3, 1, 1),
+];
+
+pub(super) fn cases() -> Vec<Case> {
+    SHAPES
+        .iter()
+        .map(|&(n, h, w, c, k, r, stride, padding)| {
+            Case::new(Conv2d { stride, padding }, vec![Feed::uniform([n, h, w, c]), Feed::uniform([k, r, r, c])])
+                .note(&format!("stride {stride} padding {padding}"))
+                .depth(r * r * c)
+                .grads(&[0, 1])
+        })
+        .collect()
+}
+
+pub(super) fn mutations() -> Vec<Mutation> {
+    vec![
+        Mutation { kernel: "conv2d", find: "mac(x3, b3)", replace: "mac(x3, b2)" },
+        Mutation { kernel: "conv2d", find: "i32(p.pad)", replace: "0" },
+    ]
+}

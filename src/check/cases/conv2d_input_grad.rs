@@ -1,0 +1,24 @@
+//! Cases of `conv2d_input_grad`.
+
+use crate::check::{Case, Feed, Mutation};
+use super::conv2d::SHAPES;
+use crate::ops::conv2d_input_grad::Conv2dInputGrad;
+
+pub(super) fn cases() -> Vec<Case> {
+    SHAPES
+        .iter()
+        .map(|&(n, h, w, c, k, r, stride, pad)| {
+            let (p, q) = ((h + 2 * pad - r) / stride + 1, (w + 2 * pad - r) / stride + 1);
+            let op = Conv2dInputGrad { input: [n, h, w, c].into(), stride, padding: pad };
+            Case::new(op, vec![Feed::uniform([n, p, q, k]), Feed::uniform([k, r, r, c])])
+                .note(&format!("stride {stride} padding {pad}"))
+                .depth(r * r * k)
+        })
+        .collect()
+}
+
+pub(super) fn mutations() -> Vec<Mutation> {
+    vec![
+        Mutation { kernel: "conv2d_input_grad", find: "+ p.pad);", replace: "+ p.pad + 1u);" },
+    ]
+}

@@ -1,0 +1,25 @@
+//! Cases of `conv2d_weight_grad`.
+
+use crate::check::{Case, Feed, Mutation};
+use super::conv2d::SHAPES;
+use crate::ops::conv2d_weight_grad::Conv2dWeightGrad;
+
+pub(super) fn cases() -> Vec<Case> {
+    SHAPES
+        .iter()
+        .map(|&(n, h, w, c, k, r, stride, pad)| {
+            let (p, q) = ((h + 2 * pad - r) / stride + 1, (w + 2 * pad - r) / stride + 1);
+            let op = Conv2dWeightGrad { weight: [k, r, r, c].into(), stride, padding: pad };
+            Case::new(op, vec![Feed::uniform([n, h, w, c]), Feed::uniform([n, p, q, k])])
+                .note(&format!("stride {stride} padding {pad}"))
+                .depth(n * p * q)
+        })
+        .collect()
+}
+
+pub(super) fn mutations() -> Vec<Mutation> {
+    vec![
+        Mutation { kernel: "conv2d_weight_grad", find: "acc2 = fma(vec4<f32>(d.z)", replace: "acc2 = fma(vec4<f32>(d.y)" },
+        Mutation { kernel: "conv2d_weight_grad", find: "n = n + 1u;", replace: "n = n;" },
+    ]
+}

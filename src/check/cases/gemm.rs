@@ -1,0 +1,45 @@
+//! Cases of `gemm`.
+
+use crate::check::{Case, Feed, Mutation};
+use crate::ops::gemm::Gemm;
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut v = Vec::new();
+    let base = Gemm::default();
+    for (m, n, k) in [(1, 1, 1), (4, 4, 4), (5, 7, 3), (31, 33, 17), (32, 32, 32), (37, 1, 64), (1, 41, 5), (64, 96, 40), (130, 67, 129), (3, 128, 256)] {
+        for (trans_a, trans_b) in [(false, false), (false, true), (true, false), (true, true)] {
+            let a = if trans_a { [k, m] } else { [m, k] };
+            let b = if trans_b { [n, k] } else { [k, n] };
+            let note = format!("{}{}", if trans_a { "T" } else { "N" }, if trans_b { "T" } else { "N" });
+            v.push(Case::new(Gemm { trans_a, trans_b, ..base }, vec![Feed::uniform(a), Feed::uniform(b)]).note(&note).depth(k).grads(&[0, 1]));
+        }
+    }
+    for (trans_a, trans_b) in [(false, false), (false, true), (true, false), (true, true)] {
+        let (m, n, k, b) = (13, 18, 21, 3);
+        let am = if trans_a { [k, m] } else { [m, k] };
+        let bm = if trans_b { [n, k] } else { [k, n] };
+        let op = Gemm { trans_a, trans_b, alpha: 0.5, ..base };
+        let note = format!("batched {trans_a} {trans_b}");
+        let (a3, b3) = ([b, am[0], am[1]], [b, bm[0], bm[1]]);
+        v.push(Case::new(op, vec![Feed::uniform(a3), Feed::uniform(b3)]).note(&note).depth(k).grads(&[0, 1]));
+        v.push(Case::new(op, vec![Feed::uniform(am), Feed::uniform(b3)]).note(&format!("{note}, A broadcast")).depth(k).grads(&[0, 1]));
+        v.push(Case::new(op, vec![Feed::uniform(a3), Feed::uniform(bm)]).note(&format!("{note}, B broadcast")).depth(k).grads(&[0, 1]));
+        let sum = Gemm { sum_batch: true, ..op };
+        v.push(Case::new(sum, vec![Feed::uniform(a3), Feed::uniform(b3)]).note(&format!("{note}, summed")).depth(k * b));
+    }
+    for relu in [false, true] {
+        let op = Gemm { bias: true, relu, trans_b: true, ..base };
+        v.push(Case::new(op, vec![Feed::uniform([9, 20]), Feed::uniform([14, 20]), Feed::uniform([14])]).note(&format!("bias relu {relu}")).depth(20).grads(&[0, 1, 2]));
+        v.push(Case::new(op, vec![Feed::uniform([3, 9, 20]), Feed::uniform([14, 20]), Feed::uniform([14])]).note(&format!("shared bias relu {relu}")).depth(20).grads(&[0, 1, 2]));
+        v.push(Case::new(op, vec![Feed::uniform([9, 20]), Feed::uniform([3, 14, 20]), Feed::uniform([3, 14])]).note(&format!("a bias a head, relu {relu}")).depth(20).grads(&[0, 1, 2]));
+    }
+    v.push(Case::new(Gemm { trans_b: true, ..base }, vec![Feed::uniform([8_200, 2]), Feed::uniform([8_200, 2])]).note("more than 65535 groups").depth(2));
+    v
+}
+
+pub(super) fn mutations() -> Vec<Mutation> {
+    vec![
+        Mutation { kernel: "gemm", find: "acc3 = fma(vec4<f32>(x[3].w), w[3], acc3);", replace: "acc3 = fma(vec4<f32>(x[3].z), w[3], acc3);" },
+        Mutation { kernel: "gemm", find: "* p.stride_a, i0", replace: "* 0u, i0" },
+    ]
+}

@@ -1,0 +1,17 @@
+//! Cases of `global_avg_pool`.
+
+use crate::check::{Case, Feed, Mutation};
+use crate::ops::global_avg_pool::GlobalAvgPool;
+
+pub(super) fn cases() -> Vec<Case> {
+    [(1, 1, 1, 1), (2, 4, 4, 8), (3, 7, 5, 13), (8, 8, 8, 64)]
+        .into_iter()
+        .map(|(n, h, w, c)| Case::new(GlobalAvgPool, vec![Feed::range([n, h, w, c], 0.5, 1.5)]).depth(h * w).grads(&[0]))
+        .collect()
+}
+
+pub(super) fn mutations() -> Vec<Mutation> {
+    vec![
+        Mutation { kernel: "global_avg_pool", find: "sum * p.inv", replace: "sum" },
+    ]
+}

@@ -1,0 +1,17 @@
+//! Cases of `global_avg_pool_grad`.
+
+use crate::check::{Case, Feed, Mutation};
+use crate::ops::global_avg_pool_grad::GlobalAvgPoolGrad;
+
+pub(super) fn cases() -> Vec<Case> {
+    [(1, 1, 1, 1), (2, 4, 4, 8), (3, 7, 5, 13)]
+        .into_iter()
+        .map(|(n, h, w, c)| Case::new(GlobalAvgPoolGrad { input: [n, h, w, c].into() }, vec![Feed::uniform([n, c])]))
+        .collect()
+}
+
+pub(super) fn mutations() -> Vec<Mutation> {
+    vec![
+        Mutation { kernel: "global_avg_pool_grad", find: "* p.inv", replace: "" },
+    ]
+}

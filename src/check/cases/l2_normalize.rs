@@ -1,0 +1,19 @@
+//! Cases of `l2_normalize`.
+
+use crate::check::{Case, Feed, Mutation};
+use crate::ops::l2_normalize::L2Normalize;
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut v: Vec<Case> = [(1, 1), (3, 5), (7, 64), (9, 128), (33, 200)]
+        .into_iter()
+        .map(|(n, d)| Case::new(L2Normalize { eps: 1e-12 }, vec![Feed::normal([n, d])]).depth(d).grads(&[0]))
+        .collect();
+    v.push(Case::new(L2Normalize { eps: 1e-12 }, vec![Feed::values([2, 3], vec![0.0, 0.0, 0.0, 3.0, 0.0, 4.0])]).note("a zero row"));
+    v
+}
+
+pub(super) fn mutations() -> Vec<Mutation> {
+    vec![
+        Mutation { kernel: "l2_normalize", find: "sqrt(lane[0])", replace: "lane[0]" },
+    ]
+}

@@ -1,0 +1,292 @@
+//! `batch_norm`: batch normalisation in training mode, with fused ReLU and residual. Twin: `reference/batch_norm.rs`.
+//! The inference form ([`BatchNormInference`]) is the same kernel's last entry point with given statistics.
+
+use super::batch_norm_grad::BatchNormGrad;
+use crate::device::Limits;
+use crate::device::recording::{Recorder, View, row_chunks, row_chunks_of};
+use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::reference::{Scalar, batch_norm};
+use crate::{kernel, twin};
+
+/// x [..,c], gamma [c], beta [c] (, residual as x) -> y as x, mean [c], biased variance [c].
+#[derive(Clone, Copy, Debug)]
+pub struct BatchNorm {
+    /// Added to the variance.
+    pub eps: f32,
+    /// y = max(y, 0) last.
+    pub relu: bool,
+    /// Fourth input: added before the ReLU.
+    pub residual: bool,
+}
+
+/// x [..,c], gamma, beta, running mean, running variance [c] (, residual) -> y.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchNormInference {
+    /// Added to the variance.
+    pub eps: f32,
+    /// y = max(y, 0) last.
+    pub relu: bool,
+    /// Last input: added before the ReLU.
+    pub residual: bool,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub(super) struct Params {
+    pub m: u32,
+    pub c: u32,
+    pub rows: u32,
+    pub first: u32,
+    pub total: u32,
+    pub runs: u32,
+    pub eps: f32,
+    pub inv_m: f32,
+}
+
+/// Rows a thread of `partial` covers: short enough to stay in cache for the second pass.
+pub(super) const ROWS: usize = 64;
+
+/// Rows and channels of [..,c].
+pub(super) fn matrix(d: &[usize]) -> (usize, usize) {
+    let c = d.last().copied().unwrap_or(1).max(1);
+    (d.iter().product::<usize>() / c, c)
+}
+
+/// Runs of rows over all pieces of the tensors.
+pub(super) fn runs(shapes: &[&[usize]], limits: &Limits) -> usize {
+    let d = shapes[0];
+    let inner: usize = d[1..d.len() - 1].iter().product();
+    row_chunks_of(shapes, limits)
+        .iter()
+        .map(|r| (r.len() * inner).div_ceil(ROWS))
+        .sum()
+}
+
+fn check(
+    inputs: &[&TensorType],
+    vectors: usize,
+    residual: bool,
+) -> std::result::Result<(), String> {
+    if inputs.len() != 1 + vectors + usize::from(residual) {
+        return Err(format!(
+            "needs {} inputs",
+            1 + vectors + usize::from(residual)
+        ));
+    }
+    let (m, c) = matrix(inputs[0].dims());
+    if inputs[0].shape.rank() < 2 || m == 0 {
+        return Err("x needs rows and channels".into());
+    }
+    if inputs[1..=vectors].iter().any(|t| t.dims() != [c]) {
+        return Err(format!("scale, shift and statistics must be [{c}]"));
+    }
+    if residual && inputs[vectors + 1] != inputs[0] {
+        return Err("the residual must have the shape of x".into());
+    }
+    Ok(())
+}
+
+/// Records the affine part, piece by piece.
+fn record_apply(
+    rec: &mut Recorder<'_>,
+    x: &View,
+    vectors: [&View; 4],
+    residual: Option<&View>,
+    y: &View,
+    (eps, relu): (f32, bool),
+) -> Result<()> {
+    for r in row_chunks(&[x, y], rec.limits()) {
+        let (x, y, res) = (
+            x.rows(r.clone()),
+            y.rows(r.clone()),
+            residual.map(|v| v.rows(r)),
+        );
+        let (m, c) = matrix(x.dims());
+        let width = if c % 4 == 0 { 4 } else { 1 };
+        let total = m * c / width;
+        let p = Params {
+            m: m as u32,
+            c: (c / width) as u32,
+            rows: 0,
+            first: 0,
+            total: total as u32,
+            runs: 0,
+            eps,
+            inv_m: 0.0,
+        };
+        let k = kernel!("batch_norm", "apply")
+            .define("APPLY", "")
+            .flag("VEC4", width == 4)
+            .flag("RELU", relu)
+            .flag("RESIDUAL", residual.is_some());
+        let [gamma, beta, mean, var] = vectors;
+        let mut bound = vec![&x, gamma, beta, mean, var, &y];
+        bound.extend(res.as_ref());
+        rec.dispatch(&k, &p, &bound, total.div_ceil(64))?;
+    }
+    Ok(())
+}
+
+impl Op for BatchNorm {
+    fn name(&self) -> &'static str {
+        match (self.relu, self.residual) {
+            (false, false) => "batch_norm",
+            (true, false) => "batch_norm_relu",
+            (false, true) => "batch_norm_add",
+            (true, true) => "batch_norm_add_relu",
+        }
+    }
+    fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
+        check(inputs, 2, self.residual)?;
+        let (_, c) = matrix(inputs[0].dims());
+        Ok(vec![
+            inputs[0].clone(),
+            TensorType::f32([c]),
+            TensorType::f32([c]),
+        ])
+    }
+    fn workspace(&self, inputs: &[&TensorType], limits: &Limits) -> Vec<TensorType> {
+        let (_, c) = matrix(inputs[0].dims());
+        vec![TensorType::f32([runs(&[inputs[0].dims()], limits), c, 4])]
+    }
+    fn gradient(
+        &self,
+        g: &mut Graph,
+        node: NodeId,
+        dy: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        let n = g.node(node);
+        let (x, gamma, inputs) = (n.inputs[0], n.inputs[1], n.inputs.len());
+        let (y, mean, var) = (n.outputs[0], n.outputs[1], n.outputs[2]);
+        // The batch statistics are results for the running averages only: no gradient comes back through them.
+        let Some(dy) = dy[0] else {
+            return Ok(vec![None; inputs]);
+        };
+        let op = BatchNormGrad {
+            eps: self.eps,
+            relu: self.relu,
+            residual: self.residual,
+        };
+        let d = g.push(op, &[dy, x, y, gamma, mean, var])?;
+        Ok(d.into_iter().map(Some).collect())
+    }
+    fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
+        let x = &io.inputs[0];
+        let (y, mean, var, part) = (
+            &io.outputs[0],
+            &io.outputs[1],
+            &io.outputs[2],
+            &io.workspace[0],
+        );
+        let c = matrix(x.dims()).1;
+        let mut first = 0;
+        for r in row_chunks(&[x], rec.limits()) {
+            let x = x.rows(r);
+            let m = matrix(x.dims()).0;
+            let count = m.div_ceil(ROWS);
+            let total = count * c;
+            let p = Params {
+                m: m as u32,
+                c: c as u32,
+                rows: ROWS as u32,
+                first: first as u32,
+                total: total as u32,
+                runs: 0,
+                eps: self.eps,
+                inv_m: 0.0,
+            };
+            rec.dispatch(
+                &kernel!("batch_norm", "partial").define("PARTIAL", ""),
+                &p,
+                &[&x, part],
+                total.div_ceil(64),
+            )?;
+            first += count;
+        }
+        let p = Params {
+            m: 0,
+            c: c as u32,
+            rows: 0,
+            first: 0,
+            total: c as u32,
+            runs: first as u32,
+            eps: self.eps,
+            inv_m: 0.0,
+        };
+        rec.dispatch(
+            &kernel!("batch_norm", "combine").define("COMBINE", ""),
+            &p,
+            &[part, mean, var],
+            c.div_ceil(64),
+        )?;
+        let vectors = [&io.inputs[1], &io.inputs[2], mean, var];
+        record_apply(rec, x, vectors, io.inputs.get(3), y, (self.eps, self.relu))
+    }
+    twin!();
+}
+
+impl BatchNorm {
+    fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
+        let (x, gamma, beta) = (io.input(0), io.input(1), io.input(2));
+        let residual = self.residual.then(|| io.input(3));
+        let [y, mean, var] = io.outputs_n();
+        batch_norm::statistics(gamma.len(), x, mean, var);
+        batch_norm::apply(
+            T::of(f64::from(self.eps)),
+            self.relu,
+            x,
+            gamma,
+            beta,
+            mean,
+            var,
+            residual,
+            y,
+        );
+    }
+}
+
+impl Op for BatchNormInference {
+    fn name(&self) -> &'static str {
+        "batch_norm_inference"
+    }
+    fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
+        check(inputs, 4, self.residual)?;
+        Ok(vec![inputs[0].clone()])
+    }
+    fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
+        let i = &io.inputs;
+        record_apply(
+            rec,
+            &i[0],
+            [&i[1], &i[2], &i[3], &i[4]],
+            i.get(5),
+            &io.outputs[0],
+            (self.eps, self.relu),
+        )
+    }
+    twin!();
+}
+
+impl BatchNormInference {
+    fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
+        let (x, gamma, beta, mean, var) = (
+            io.input(0),
+            io.input(1),
+            io.input(2),
+            io.input(3),
+            io.input(4),
+        );
+        let residual = self.residual.then(|| io.input(5));
+        batch_norm::apply(
+            T::of(f64::from(self.eps)),
+            self.relu,
+            x,
+            gamma,
+            beta,
+            mean,
+            var,
+            residual,
+            io.output(0),
+        );
+    }
+}

@@ -1,0 +1,69 @@
+//! `batch_norm_running`: the running statistics of batch normalisation. Twin: `reference/batch_norm_running.rs`.
+
+use crate::device::recording::Recorder;
+use crate::graph::{Bindings, HostIo, Op, Result, TensorType};
+use crate::reference::{Scalar, batch_norm_running};
+use crate::{kernel, twin};
+
+/// Inputs: batch mean, biased batch variance [c]; updates: running mean, running variance [c].
+#[derive(Clone, Copy, Debug)]
+pub struct BatchNormRunning {
+    /// Weight of the batch (PyTorch's momentum, 0.1).
+    pub momentum: f32,
+    /// Values per channel in the batch: the running variance is the unbiased one.
+    pub count: usize,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    c: u32,
+    momentum: f32,
+    factor: f32,
+    r: u32,
+}
+
+impl BatchNormRunning {
+    fn unbias(&self) -> f64 {
+        self.count as f64 / (self.count.max(2) - 1) as f64
+    }
+    fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
+        let (mean, var, momentum) = (io.input(0), io.input(1), T::of(f64::from(self.momentum)));
+        let [running_mean, running_var] = io.updates_n();
+        batch_norm_running::batch_norm_running(momentum, T::one(), mean, running_mean);
+        batch_norm_running::batch_norm_running(momentum, T::of(self.unbias()), var, running_var);
+    }
+}
+
+impl Op for BatchNormRunning {
+    fn name(&self) -> &'static str {
+        "batch_norm_running"
+    }
+    fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
+        if inputs.len() != 4 || inputs.iter().any(|t| *t != inputs[0]) {
+            return Err(
+                "needs mean, variance, running mean and running variance of one shape".into(),
+            );
+        }
+        Ok(Vec::new())
+    }
+    fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
+        let c = io.inputs[0].elements();
+        for (i, factor) in [1.0, self.unbias() as f32].into_iter().enumerate() {
+            let p = Params {
+                c: c as u32,
+                momentum: self.momentum,
+                factor,
+                r: 0,
+            };
+            rec.dispatch(
+                &kernel!("batch_norm_running", "main"),
+                &p,
+                &[&io.inputs[i], &io.updates[i]],
+                c.div_ceil(64),
+            )?;
+        }
+        Ok(())
+    }
+    twin!();
+}

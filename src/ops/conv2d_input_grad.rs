@@ -1,0 +1,75 @@
+//! `conv2d_input_grad`: the gradient of a convolution by its input. Twin: `reference/conv2d_input_grad.rs`.
+
+use super::conv2d::{Params, conv_cost, conv_dims};
+use crate::device::recording::{Recorder, row_chunks};
+use crate::graph::{Bindings, Cost, GraphError, HostIo, Op, Result, Shape, TensorType};
+use crate::reference::{Scalar, conv2d_input_grad};
+use crate::{kernel, twin};
+
+/// dy [n,p,q,k], w [k,r,s,c] -> dx of shape `input` [n,h,w,c].
+#[derive(Clone, Debug)]
+pub struct Conv2dInputGrad {
+    /// Shape of the convolution's input.
+    pub input: Shape,
+    /// Stride.
+    pub stride: usize,
+    /// Padding.
+    pub padding: usize,
+}
+
+impl Op for Conv2dInputGrad {
+    fn name(&self) -> &'static str {
+        "conv2d_input_grad"
+    }
+    fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
+        let [dy, w] = inputs else {
+            return Err("needs dy and weights".into());
+        };
+        let d = conv_dims(self.input.dims(), w.dims(), self.stride, self.padding)?;
+        if dy.dims() != [d.n, d.p, d.q, d.k] {
+            return Err(format!("dy should be {:?}", [d.n, d.p, d.q, d.k]));
+        }
+        Ok(vec![TensorType::f32(self.input.clone())])
+    }
+    fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
+        let (dy, w, dx) = (&io.inputs[0], &io.inputs[1], &io.outputs[0]);
+        for rows in row_chunks(&[dy, dx], rec.limits()) {
+            let (dy, dx) = (dy.rows(rows.clone()), dx.rows(rows));
+            let d = conv_dims(dx.dims(), w.dims(), self.stride, self.padding)
+                .map_err(GraphError::Invalid)?;
+            let total = (d.n * d.h * d.w).div_ceil(4) * d.c.div_ceil(4);
+            let k = kernel!("conv2d_input_grad", "main").flag("VEC4", d.c % 4 == 0);
+            rec.dispatch(
+                &k,
+                &Params::new(&d, total),
+                &[&dy, w, &dx],
+                total.div_ceil(64),
+            )?;
+        }
+        Ok(())
+    }
+    twin!();
+    fn cost(&self, inputs: &[&TensorType], outputs: &[&TensorType]) -> Cost {
+        conv_dims(
+            self.input.dims(),
+            inputs[1].dims(),
+            self.stride,
+            self.padding,
+        )
+        .map_or_else(|_| Cost::default(), |d| conv_cost(&d, inputs, outputs))
+    }
+}
+
+impl Conv2dInputGrad {
+    fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
+        let (dy, w) = (io.input(0), io.input(1));
+        if let Ok(d) = conv_dims(
+            self.input.dims(),
+            io.input_types[1].dims(),
+            self.stride,
+            self.padding,
+        ) {
+            conv2d_input_grad::conv2d_input_grad(&d, dy, w, io.output(0));
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! `conv2d_weight_grad`: the gradient of a convolution by its weights. Twin: `reference/conv2d_weight_grad.rs`.
+
+use super::conv2d::{Params, conv_cost, conv_dims};
+use crate::device::Limits;
+use crate::device::recording::{Recorder, row_chunks, row_chunks_of};
+use crate::graph::{Bindings, Cost, GraphError, HostIo, Op, Result, Shape, TensorType};
+use crate::reference::conv2d::ConvDims;
+use crate::reference::{Scalar, conv2d_weight_grad};
+use crate::{kernel, twin};
+
+/// x [n,h,w,c], dy [n,p,q,k] -> dw of shape `weight` [k,r,s,c].
+#[derive(Clone, Debug)]
+pub struct Conv2dWeightGrad {
+    /// Shape of the weights.
+    pub weight: Shape,
+    /// Stride.
+    pub stride: usize,
+    /// Padding.
+    pub padding: usize,
+}
+
+/// Threads that keep a large GPU busy: splits are added until there are about so many.
+const THREADS: usize = 1 << 15;
+/// Bounds on the pixels of a split: below, the reduction costs more than it saves; above, f32 sums lose digits.
+const PIXELS: (usize, usize) = (64, 4096);
+
+/// Pixels a split and number of splits.
+fn splits(d: &ConvDims) -> (usize, usize) {
+    let tiles = d.k.div_ceil(4) * d.c.div_ceil(4) * d.r * d.s;
+    let pixels = d.n * d.pixels();
+    let rows = pixels
+        .div_ceil(THREADS.div_ceil(tiles))
+        .clamp(PIXELS.0, PIXELS.1);
+    (rows, pixels.div_ceil(rows))
+}
+
+impl Op for Conv2dWeightGrad {
+    fn name(&self) -> &'static str {
+        "conv2d_weight_grad"
+    }
+    fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
+        let [x, dy] = inputs else {
+            return Err("needs x and dy".into());
+        };
+        let d = conv_dims(x.dims(), self.weight.dims(), self.stride, self.padding)?;
+        if dy.dims() != [d.n, d.p, d.q, d.k] {
+            return Err(format!("dy should be {:?}", [d.n, d.p, d.q, d.k]));
+        }
+        Ok(vec![TensorType::f32(self.weight.clone())])
+    }
+    fn workspace(&self, inputs: &[&TensorType], limits: &Limits) -> Vec<TensorType> {
+        let parts: usize = row_chunks_of(&[inputs[0].dims(), inputs[1].dims()], limits)
+            .into_iter()
+            .filter_map(|rows| {
+                let mut x = inputs[0].dims().to_vec();
+                x[0] = rows.len();
+                conv_dims(&x, self.weight.dims(), self.stride, self.padding).ok()
+            })
+            .map(|d| splits(&d).1)
+            .sum();
+        vec![TensorType::f32([parts, self.weight.elements()])]
+    }
+    fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
+        let (x, dy, dw, part) = (
+            &io.inputs[0],
+            &io.inputs[1],
+            &io.outputs[0],
+            &io.workspace[0],
+        );
+        let mut first = 0;
+        for range in row_chunks(&[x, dy], rec.limits()) {
+            let (x, dy) = (x.rows(range.clone()), dy.rows(range));
+            let d = conv_dims(x.dims(), self.weight.dims(), self.stride, self.padding)
+                .map_err(GraphError::Invalid)?;
+            let (rows, count) = splits(&d);
+            let total = count * d.r * d.s * d.k.div_ceil(4) * d.c.div_ceil(4);
+            let k = kernel!("conv2d_weight_grad", "partial")
+                .flag("VEC_C", d.c % 4 == 0)
+                .flag("VEC_K", d.k % 4 == 0);
+            let p = Params {
+                first: first as u32,
+                rows: rows as u32,
+                splits: count as u32,
+                ..Params::new(&d, total)
+            };
+            rec.dispatch(&k, &p, &[&x, &dy, part], total.div_ceil(64))?;
+            first += count;
+        }
+        let d = conv_dims(x.dims(), self.weight.dims(), self.stride, self.padding)
+            .map_err(GraphError::Invalid)?;
+        let total = self.weight.elements();
+        let p = Params {
+            splits: first as u32,
+            ..Params::new(&d, total)
+        };
+        let k = kernel!("conv2d_weight_grad", "total").define("TOTAL", "");
+        Ok(rec.dispatch(&k, &p, &[part, dw], total.div_ceil(64))?)
+    }
+    twin!();
+    fn cost(&self, inputs: &[&TensorType], outputs: &[&TensorType]) -> Cost {
+        conv_dims(
+            inputs[0].dims(),
+            self.weight.dims(),
+            self.stride,
+            self.padding,
+        )
+        .map_or_else(|_| Cost::default(), |d| conv_cost(&d, inputs, outputs))
+    }
+}
+
+impl Conv2dWeightGrad {
+    fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
+        let (x, dy) = (io.input(0), io.input(1));
+        if let Ok(d) = conv_dims(
+            io.input_types[0].dims(),
+            self.weight.dims(),
+            self.stride,
+            self.padding,
+        ) {
+            conv2d_weight_grad::conv2d_weight_grad(&d, x, dy, io.output(0));
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Recording of kernels that map elements one to one (`shaders/lib/element.wgsl`).
+
+use crate::device::DeviceError;
+use crate::device::recording::{Kernel, Recorder, View};
+use crate::graph::TensorType;
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    n: u32,
+    a: f32,
+    b: f32,
+    r: u32,
+}
+
+/// Records `kernel` over all elements of `views` (equal lengths), four at a time where the length allows, in
+/// pieces where a tensor exceeds one binding. `a`, `b`: the kernel's constants.
+pub(super) fn record(
+    rec: &mut Recorder<'_>,
+    kernel: Kernel,
+    views: &[&View],
+    a: f32,
+    b: f32,
+) -> Result<(), DeviceError> {
+    record_with(rec, kernel, &[], views, a, b)
+}
+
+/// [`record`] with tensors bound whole in front of the elementwise ones.
+pub(super) fn record_with(
+    rec: &mut Recorder<'_>,
+    kernel: Kernel,
+    whole: &[&View],
+    views: &[&View],
+    a: f32,
+    b: f32,
+) -> Result<(), DeviceError> {
+    let n = views[0].elements();
+    let piece = (rec.limits().max_binding / 4).max(64);
+    for start in (0..n).step_by(piece.max(1)) {
+        let len = piece.min(n - start);
+        let vector = len % 4 == 0;
+        let parts: Vec<View> = views.iter().map(|v| v.flat(start..start + len)).collect();
+        let elements = if vector { len / 4 } else { len };
+        let params = Params {
+            n: elements as u32,
+            a,
+            b,
+            r: 0,
+        };
+        let kernel = kernel.clone().flag("VEC4", vector);
+        let bound: Vec<&View> = whole.iter().copied().chain(&parts).collect();
+        rec.dispatch(&kernel, &params, &bound, elements.div_ceil(64))?;
+    }
+    Ok(())
+}
+
+/// All inputs alike: the output's type.
+pub(super) fn same(inputs: &[&TensorType]) -> Result<Vec<TensorType>, String> {
+    match inputs {
+        [first, rest @ ..] if rest.iter().all(|t| t == first) => Ok(vec![(*first).clone()]),
+        _ => Err("needs inputs of one shape".to_string()),
+    }
+}

@@ -1,0 +1,342 @@
+//! `gemm`: (batched) matrix products with transposes, broadcast, bias and ReLU. Twin: `reference/gemm.rs`.
+
+use super::column_sum::ColumnSum;
+use super::relu_grad::ReluGrad;
+use super::reshape::Reshape;
+use crate::device::recording::{Recorder, View, row_chunks};
+use crate::graph::{
+    Bindings, Cost, Graph, HostIo, NodeId, Op, Result, Shape, TensorId, TensorType,
+};
+use crate::reference::{Scalar, gemm};
+use crate::{kernel, twin};
+
+/// C = act(alpha * op(A) op(B) + bias). A [b,m,k] ([b,k,m] with `trans_a`), B [b,k,n] ([b,n,k] with `trans_b`), bias [n] or [b,n], C [b,m,n].
+/// Rank 2 stands for a batch of one; a batch of one broadcasts against the other's. C has rank 2 when both have, or with `sum_batch`.
+#[derive(Clone, Copy, Debug)]
+pub struct Gemm {
+    /// A is stored transposed.
+    pub trans_a: bool,
+    /// B is stored transposed.
+    pub trans_b: bool,
+    /// Third input: bias.
+    pub bias: bool,
+    /// Clamp at zero.
+    pub relu: bool,
+    /// Factor.
+    pub alpha: f32,
+    /// Sum over the batch: C [m,n] (the gradient of a broadcast operand).
+    pub sum_batch: bool,
+}
+
+impl Default for Gemm {
+    fn default() -> Self {
+        Self {
+            trans_a: false,
+            trans_b: false,
+            bias: false,
+            relu: false,
+            alpha: 1.0,
+            sum_batch: false,
+        }
+    }
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    m: u32,
+    n: u32,
+    k: u32,
+    batch: u32,
+    stride_a: u32,
+    stride_b: u32,
+    stride_bias: u32,
+    tiles_n: u32,
+    tiles: u32,
+    groups: u32,
+    alpha: f32,
+    r: u32,
+}
+
+fn rank3(d: &[usize]) -> std::result::Result<[usize; 3], String> {
+    match *d {
+        [m, n] => Ok([1, m, n]),
+        [b, m, n] => Ok([b, m, n]),
+        _ => Err("operands are matrices or batches of matrices".into()),
+    }
+}
+
+impl Gemm {
+    fn dims(
+        &self,
+        a: &[usize],
+        b: &[usize],
+        bias: Option<&[usize]>,
+    ) -> std::result::Result<gemm::GemmDims, String> {
+        let ([ba, a0, a1], [bb, b0, b1]) = (rank3(a)?, rank3(b)?);
+        let (m, k) = if self.trans_a { (a1, a0) } else { (a0, a1) };
+        let (kb, n) = if self.trans_b { (b1, b0) } else { (b0, b1) };
+        if k != kb {
+            return Err(format!("inner dimensions differ: {k} and {kb}"));
+        }
+        if ba != bb && ba != 1 && bb != 1 {
+            return Err(format!("batches differ: {ba} and {bb}"));
+        }
+        let batch = ba.max(bb);
+        let stride_bias = match bias {
+            None => 0,
+            Some([x]) if *x == n => 0,
+            Some([x, y]) if *y == n && *x == batch => n,
+            Some(other) => {
+                return Err(format!(
+                    "bias {other:?} fits neither [{n}] nor [{batch},{n}]"
+                ));
+            }
+        };
+        if self.sum_batch && (self.bias || self.relu) {
+            return Err("a sum over the batch takes neither bias nor ReLU".into());
+        }
+        Ok(gemm::GemmDims {
+            batch,
+            m,
+            n,
+            k,
+            stride_a: if ba == 1 { 0 } else { m * k },
+            stride_b: if bb == 1 { 0 } else { k * n },
+            stride_bias,
+            trans_a: self.trans_a,
+            trans_b: self.trans_b,
+            sum_batch: self.sum_batch,
+            relu: self.relu,
+        })
+    }
+
+    fn dispatch(
+        &self,
+        rec: &mut Recorder<'_>,
+        d: &gemm::GemmDims,
+        views: [&View; 3],
+        bias: Option<&View>,
+    ) -> Result<()> {
+        let (tiles_m, tiles_n) = (d.m.div_ceil(32), d.n.div_ceil(32));
+        let groups = tiles_m * tiles_n * if d.sum_batch { 1 } else { d.batch };
+        let p = Params {
+            m: d.m as u32,
+            n: d.n as u32,
+            k: d.k as u32,
+            batch: d.batch as u32,
+            stride_a: d.stride_a as u32,
+            stride_b: d.stride_b as u32,
+            stride_bias: d.stride_bias as u32,
+            tiles_n: tiles_n as u32,
+            tiles: (tiles_m * tiles_n) as u32,
+            groups: groups as u32,
+            alpha: self.alpha,
+            r: 0,
+        };
+        let kernel = kernel!("gemm", "main")
+            .flag("TRANS_A", d.trans_a)
+            .flag("TRANS_B", d.trans_b)
+            .flag("VEC_A", if d.trans_a { d.m } else { d.k } % 4 == 0)
+            .flag("VEC_B", if d.trans_b { d.k } else { d.n } % 4 == 0)
+            .flag("SUM_BATCH", d.sum_batch)
+            .flag("BIAS", bias.is_some())
+            .flag("RELU", d.relu);
+        let [a, b, c] = views;
+        let mut bound = vec![a, b, c];
+        bound.extend(bias);
+        Ok(rec.dispatch(&kernel, &p, &bound, groups)?)
+    }
+}
+
+impl Op for Gemm {
+    fn name(&self) -> &'static str {
+        "gemm"
+    }
+    fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
+        if inputs.len() != 2 + usize::from(self.bias) {
+            return Err(format!("needs {} inputs", 2 + usize::from(self.bias)));
+        }
+        let d = self.dims(
+            inputs[0].dims(),
+            inputs[1].dims(),
+            self.bias.then(|| inputs[2].dims()),
+        )?;
+        let flat = self.sum_batch || inputs[0].shape.rank() == 2 && inputs[1].shape.rank() == 2;
+        Ok(vec![if flat {
+            TensorType::f32([d.m, d.n])
+        } else {
+            TensorType::f32([d.batch, d.m, d.n])
+        }])
+    }
+    fn gradient(
+        &self,
+        g: &mut Graph,
+        node: NodeId,
+        dy: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        let (inputs, y) = (g.node(node).inputs.clone(), g.node(node).outputs[0]);
+        let Some(mut dy) = dy[0] else {
+            return Ok(vec![None; inputs.len()]);
+        };
+        if self.relu {
+            dy = g.push1(ReluGrad, &[dy, y])?;
+        }
+        let (a, b) = (inputs[0], inputs[1]);
+        let batch_of = |g: &Graph, t: TensorId| {
+            if g.dims(t).len() == 3 {
+                g.dims(t)[0]
+            } else {
+                1
+            }
+        };
+        let batch = batch_of(g, a).max(batch_of(g, b));
+        let base = Self {
+            alpha: self.alpha,
+            ..Self::default()
+        };
+        // dA = dC B^T (or its transpose), dB = A^T dC (or its transpose); a broadcast operand's gradient sums over the batch.
+        let shaped = |g: &mut Graph,
+                      op: Self,
+                      x: TensorId,
+                      y: TensorId,
+                      like: TensorId|
+         -> Result<TensorId> {
+            let sum_batch = batch > 1 && batch_of(g, like) == 1;
+            let d = g.push1(Self { sum_batch, ..op }, &[x, y])?;
+            let want: Shape = g.ty(like).shape.clone();
+            if g.ty(d).shape == want {
+                Ok(d)
+            } else {
+                g.push1(Reshape { shape: want }, &[d])
+            }
+        };
+        let da = if self.trans_a {
+            shaped(
+                g,
+                Self {
+                    trans_a: self.trans_b,
+                    trans_b: true,
+                    ..base
+                },
+                b,
+                dy,
+                a,
+            )?
+        } else {
+            shaped(
+                g,
+                Self {
+                    trans_b: !self.trans_b,
+                    ..base
+                },
+                dy,
+                b,
+                a,
+            )?
+        };
+        let db = if self.trans_b {
+            shaped(
+                g,
+                Self {
+                    trans_a: true,
+                    trans_b: self.trans_a,
+                    ..base
+                },
+                dy,
+                a,
+                b,
+            )?
+        } else {
+            shaped(
+                g,
+                Self {
+                    trans_a: !self.trans_a,
+                    ..base
+                },
+                a,
+                dy,
+                b,
+            )?
+        };
+        let mut out = vec![Some(da), Some(db)];
+        if self.bias {
+            let bias = inputs[2];
+            let mut d = dy;
+            if g.dims(bias).len() == 1 && g.dims(dy).len() == 3 {
+                let [b, m, n] = rank3(g.dims(dy)).unwrap_or([1, 1, 1]);
+                d = g.push1(
+                    Reshape {
+                        shape: [b * m, n].into(),
+                    },
+                    &[d],
+                )?;
+            }
+            let mut d = g.push1(ColumnSum, &[d])?;
+            if g.dims(d) != g.dims(bias) {
+                let shape = g.ty(bias).shape.clone();
+                d = g.push1(Reshape { shape }, &[d])?;
+            }
+            out.push(Some(d));
+        }
+        Ok(out)
+    }
+    fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
+        let (a, b, c, bias) = (
+            &io.inputs[0],
+            &io.inputs[1],
+            &io.outputs[0],
+            io.inputs.get(2),
+        );
+        let d = self
+            .dims(a.dims(), b.dims(), bias.map(View::dims))
+            .map_err(crate::graph::GraphError::Invalid)?;
+        let max = rec.limits().max_binding;
+        if [a, b, c].iter().all(|v| v.bytes() <= max) || d.sum_batch {
+            return self.dispatch(rec, &d, [a, b, c], bias);
+        }
+        if d.batch == 1 && !d.trans_a {
+            let (a, c) = (a.reshape(&[d.m, d.k]), c.reshape(&[d.m, d.n]));
+            for r in row_chunks(&[&a, &c], rec.limits()) {
+                let part = gemm::GemmDims { m: r.len(), ..d };
+                self.dispatch(rec, &part, [&a.rows(r.clone()), b, &c.rows(r)], bias)?;
+            }
+            return Ok(());
+        }
+        // One matrix of the batch at a time; broadcast operands are bound whole.
+        let one = |v: &View, stride: usize, s: usize| {
+            v.flat(s * stride..s * stride + if stride == 0 { v.elements() } else { stride })
+        };
+        for s in 0..d.batch {
+            let part = gemm::GemmDims { batch: 1, ..d };
+            let c = c.flat(s * d.m * d.n..(s + 1) * d.m * d.n);
+            let bias = bias.map(|v| one(v, d.stride_bias, s));
+            self.dispatch(
+                rec,
+                &part,
+                [&one(a, d.stride_a, s), &one(b, d.stride_b, s), &c],
+                bias.as_ref(),
+            )?;
+        }
+        Ok(())
+    }
+    twin!();
+    fn cost(&self, inputs: &[&TensorType], outputs: &[&TensorType]) -> Cost {
+        let bytes = inputs.iter().chain(outputs).map(|t| t.bytes() as f64).sum();
+        let flops = self
+            .dims(inputs[0].dims(), inputs[1].dims(), None)
+            .map_or(0.0, |d| 2.0 * (d.batch * d.m * d.n * d.k) as f64);
+        Cost { flops, bytes }
+    }
+}
+
+impl Gemm {
+    fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
+        let t = io.input_types;
+        let Ok(d) = self.dims(t[0].dims(), t[1].dims(), self.bias.then(|| t[2].dims())) else {
+            return;
+        };
+        let (a, b, bias) = (io.input(0), io.input(1), self.bias.then(|| io.input(2)));
+        gemm::gemm(&d, T::of(f64::from(self.alpha)), a, b, bias, io.output(0));
+    }
+}

@@ -1,0 +1,74 @@
+//! `global_avg_pool`: the mean over all pixels. Twin: `reference/global_avg_pool.rs`.
+
+use crate::device::recording::{Recorder, row_chunks};
+use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::reference::{Scalar, global_avg_pool};
+use crate::{kernel, twin};
+
+/// x [n,h,w,c] -> y [n,c].
+#[derive(Clone, Copy, Debug)]
+pub struct GlobalAvgPool;
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    s: u32,
+    c: u32,
+    total: u32,
+    inv: f32,
+}
+
+impl Op for GlobalAvgPool {
+    fn name(&self) -> &'static str {
+        "global_avg_pool"
+    }
+    fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
+        let [n, _, _, c] = inputs[0].rank("x")?;
+        Ok(vec![TensorType::f32([n, c])])
+    }
+    fn gradient(
+        &self,
+        g: &mut Graph,
+        node: NodeId,
+        dy: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        let Some(dy) = dy[0] else {
+            return Ok(vec![None]);
+        };
+        let input = g.ty(g.node(node).inputs[0]).shape.clone();
+        Ok(vec![Some(g.push1(
+            super::global_avg_pool_grad::GlobalAvgPoolGrad { input },
+            &[dy],
+        )?)])
+    }
+    fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
+        let (x, y) = (&io.inputs[0], &io.outputs[0]);
+        for r in row_chunks(&[x, y], rec.limits()) {
+            let (x, y) = (x.rows(r.clone()), y.rows(r));
+            let d = x.dims();
+            let (s, c, total) = (d[1] * d[2], d[3], y.elements());
+            let p = Params {
+                s: s as u32,
+                c: c as u32,
+                total: total as u32,
+                inv: (1.0 / s as f64) as f32,
+            };
+            rec.dispatch(
+                &kernel!("global_avg_pool", "main"),
+                &p,
+                &[&x, &y],
+                total.div_ceil(64),
+            )?;
+        }
+        Ok(())
+    }
+    twin!();
+}
+
+impl GlobalAvgPool {
+    fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
+        let x = io.input(0);
+        let d = io.input_types[0].dims();
+        global_avg_pool::global_avg_pool(d[1] * d[2], d[3], x, io.output(0));
+    }
+}

@@ -1,0 +1,52 @@
+//! `mul`: the elementwise product. Twin: `reference/mul.rs`.
+
+use super::elementwise;
+use crate::device::recording::Recorder;
+use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::reference::{Scalar, mul};
+use crate::{kernel, twin};
+
+/// y = a * b.
+#[derive(Clone, Copy, Debug)]
+pub struct Mul;
+
+impl Op for Mul {
+    fn name(&self) -> &'static str {
+        "mul"
+    }
+    fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
+        elementwise::same(inputs)
+    }
+    fn gradient(
+        &self,
+        g: &mut Graph,
+        node: NodeId,
+        dy: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        let Some(dy) = dy[0] else {
+            return Ok(vec![None; g.node(node).inputs.len()]);
+        };
+        let (a, b) = (g.node(node).inputs[0], g.node(node).inputs[1]);
+        Ok(vec![
+            Some(g.push1(Self, &[dy, b])?),
+            Some(g.push1(Self, &[dy, a])?),
+        ])
+    }
+    fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
+        Ok(elementwise::record(
+            rec,
+            kernel!("mul", "main"),
+            &[&io.inputs[0], &io.inputs[1], &io.outputs[0]],
+            0.0,
+            0.0,
+        )?)
+    }
+    twin!();
+}
+
+impl Mul {
+    fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
+        let (a, b) = (io.input(0), io.input(1));
+        mul::mul(a, b, io.output(0));
+    }
+}

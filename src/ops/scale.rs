@@ -1,0 +1,52 @@
+//! `scale`: a constant factor. Twin: `reference/scale.rs`.
+
+use super::elementwise;
+use crate::device::recording::Recorder;
+use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::reference::{Scalar, scale};
+use crate::{kernel, twin};
+
+/// y = factor * x.
+#[derive(Clone, Copy, Debug)]
+pub struct Scale {
+    /// The factor.
+    pub factor: f32,
+}
+
+impl Op for Scale {
+    fn name(&self) -> &'static str {
+        "scale"
+    }
+    fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
+        elementwise::same(inputs)
+    }
+    fn gradient(
+        &self,
+        g: &mut Graph,
+        node: NodeId,
+        dy: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        let Some(dy) = dy[0] else {
+            return Ok(vec![None; g.node(node).inputs.len()]);
+        };
+        let _ = node;
+        Ok(vec![Some(g.push1(*self, &[dy])?)])
+    }
+    fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
+        Ok(elementwise::record(
+            rec,
+            kernel!("scale", "main"),
+            &[&io.inputs[0], &io.outputs[0]],
+            self.factor,
+            0.0,
+        )?)
+    }
+    twin!();
+}
+
+impl Scale {
+    fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
+        let x = io.input(0);
+        scale::scale(T::of(f64::from(self.factor)), x, io.output(0));
+    }
+}

@@ -1,0 +1,53 @@
+//! Parallel maps over slices, shared by the elementwise twins.
+
+use super::Scalar;
+use rayon::prelude::*;
+
+/// Elements a task takes: fixed, so that nothing depends on the number of threads.
+const CHUNK: usize = 1 << 14;
+
+/// `y_i = f(x_i)`.
+pub fn map1<T: Scalar>(x: &[T], y: &mut [T], f: impl Fn(T) -> T + Sync) {
+    y.par_chunks_mut(CHUNK)
+        .zip(x.par_chunks(CHUNK))
+        .for_each(|(y, x)| {
+            y.iter_mut().zip(x).for_each(|(y, x)| *y = f(*x));
+        });
+}
+
+/// `y_i = f(a_i, b_i)`.
+pub fn map2<T: Scalar>(a: &[T], b: &[T], y: &mut [T], f: impl Fn(T, T) -> T + Sync) {
+    y.par_chunks_mut(CHUNK)
+        .zip(a.par_chunks(CHUNK))
+        .zip(b.par_chunks(CHUNK))
+        .for_each(|((y, a), b)| {
+            y.iter_mut()
+                .zip(a)
+                .zip(b)
+                .for_each(|((y, a), b)| *y = f(*a, *b));
+        });
+}
+
+/// `y_i = f(y_i, x_i)` in place.
+pub fn update1<T: Scalar>(x: &[T], y: &mut [T], f: impl Fn(T, T) -> T + Sync) {
+    y.par_chunks_mut(CHUNK)
+        .zip(x.par_chunks(CHUNK))
+        .for_each(|(y, x)| {
+            y.iter_mut().zip(x).for_each(|(y, x)| *y = f(*y, *x));
+        });
+}
+
+/// Sum in a fixed tree: chunks of 16384, each summed in 8 interleaved lanes, chunk sums added in order.
+pub fn sum<T: Scalar>(x: &[T], f: impl Fn(T) -> T + Sync) -> T {
+    let parts: Vec<T> = x
+        .par_chunks(CHUNK)
+        .map(|c| {
+            let mut lanes = [T::zero(); 8];
+            for (i, v) in c.iter().enumerate() {
+                lanes[i % 8] += f(*v);
+            }
+            lanes.into_iter().sum()
+        })
+        .collect();
+    parts.into_iter().sum()
+}
