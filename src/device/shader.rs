@@ -9,9 +9,17 @@
 
 /// What kernels may import.
 const LIBRARY: &[(&str, &str)] = &[
+    (
+        "candidates",
+        include_str!("../../shaders/lib/candidates.wgsl"),
+    ),
     ("element", include_str!("../../shaders/lib/element.wgsl")),
     ("grid", include_str!("../../shaders/lib/grid.wgsl")),
     ("step", include_str!("../../shaders/lib/step.wgsl")),
+    (
+        "temperature",
+        include_str!("../../shaders/lib/temperature.wgsl"),
+    ),
 ];
 
 /// Expands `source` with `defines` (an empty value is a flag).

@@ -6,6 +6,8 @@
 
 pub mod accumulate;
 pub mod add;
+pub mod amcl_loss;
+pub mod amcl_loss_grad;
 pub mod batch_norm;
 pub mod batch_norm_grad;
 pub mod batch_norm_running;
@@ -29,6 +31,7 @@ pub mod reshape;
 pub mod scale;
 pub mod sgd;
 pub mod sum_all;
+pub mod top_k;
 
 use std::fmt::Debug;
 use std::iter::Sum;

@@ -24,6 +24,8 @@ macro_rules! tables {
 tables! {
     accumulate,
     add,
+    amcl_loss,
+    amcl_loss_grad,
     batch_norm,
     batch_norm_grad,
     batch_norm_running,
@@ -46,4 +48,5 @@ tables! {
     scale,
     sgd,
     sum_all,
+    top_k,
 }

@@ -1,0 +1,68 @@
+//! Cases of `amcl_loss`.
+
+use crate::check::{Case, Feed, Mutation};
+use crate::ops::amcl_loss::AmclLoss;
+
+/// Every switch of the loss.
+pub(super) fn forms() -> Vec<(String, AmclLoss)> {
+    let base = AmclLoss {
+        top_k: false,
+        warmup: false,
+        official_sum: false,
+        adaptive_pos: true,
+        adaptive_neg: true,
+        include_positive: false,
+        beta: 0.1,
+        eta: 0.05,
+        iota: 1.95,
+        tau_const: 0.3,
+        d: 16,
+    };
+    let mut v = Vec::new();
+    for (top_k, official_sum) in [(false, false), (true, false), (true, true)] {
+        for (adaptive_pos, adaptive_neg) in [(true, true), (true, false), (false, true), (false, false)] {
+            for include_positive in [false, true] {
+                let op = AmclLoss { top_k, official_sum, adaptive_pos, adaptive_neg, include_positive, ..base };
+                v.push((format!("topk {top_k} official {official_sum} adaptive {adaptive_pos}/{adaptive_neg} positive {include_positive}"), op));
+            }
+        }
+    }
+    v.push(("warm-up off".into(), AmclLoss { top_k: true, warmup: true, ..base }));
+    v
+}
+
+/// Similarities, scores, and a selection that any row can meet: the five largest of uniform values are unknown here, so the threshold is one that leaves
+/// some columns in and some out (the loss does not care where it came from).
+pub(super) fn feeds(op: &AmclLoss, c: usize, n: usize) -> Vec<Feed> {
+    let mut v = vec![Feed::uniform([c, n, n])];
+    if op.adaptive() {
+        v.push(Feed::range([if c == 3 { 1 } else { c }, n, n], -2.0, 2.0));
+    }
+    if op.top_k {
+        // Below -1: every candidate is selected; the tables of top_k and the golden files cover selections.
+        v.push(Feed::values([c, n], (0..c * n).map(|i| if n > 10 && i % 2 == 0 { 0.25 } else { -1.5 }).collect()));
+        v.push(Feed::index([c, n], n as u32));
+    }
+    v
+}
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut v = Vec::new();
+    for (note, op) in forms() {
+        for (c, n) in [(1, 4), (3, 10), (2, 34), (1, 130)] {
+            let inputs = feeds(&op, c, n);
+            // Terms s/tau - beta Omega of size up to 10 meet in differences of size 1.
+            let case = Case::new(op, inputs).note(&note).depth(n).condition(16.0).loss_outputs(1);
+            let grads: &[usize] = if op.adaptive() { &[0, 1] } else { &[0] };
+            v.push(if n <= 10 { case.grads(grads) } else { case });
+        }
+    }
+    v
+}
+
+pub(super) fn mutations() -> Vec<Mutation> {
+    vec![
+        Mutation { kernel: "amcl_loss", find: "p.beta * omega(t) - s[base + j] / t", replace: "p.beta * omega(t) + s[base + j] / t" },
+        Mutation { kernel: "amcl_loss", find: "x.y * exp(x.x - m)", replace: "x.y" },
+    ]
+}

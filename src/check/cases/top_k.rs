@@ -1,0 +1,30 @@
+//! Cases of `top_k`.
+
+use crate::check::{Case, Feed, Mutation};
+use crate::ops::top_k::TopK;
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut v = Vec::new();
+    for (c, n) in [(1, 4), (2, 6), (3, 34), (1, 130), (2, 66)] {
+        for kappa in [1, 2, 10, 1000] {
+            for include_positive in [false, true] {
+                let op = TopK { kappa, ntxent: true, include_positive };
+                v.push(Case::new(op, vec![Feed::uniform([c, n, n])]).note(&format!("kappa {kappa} positive {include_positive}")));
+            }
+        }
+    }
+    for (rows, n, kappa) in [(3, 1, 1), (5, 100, 7), (2, 1000, 100)] {
+        let op = TopK { kappa, ntxent: false, include_positive: false };
+        v.push(Case::new(op, vec![Feed::uniform([1, rows, n])]).note(&format!("all columns, kappa {kappa}")));
+    }
+    let ties = (0..64).map(|i| [0.5, -0.25, 0.5, 0.0][i % 4]).collect();
+    v.push(Case::new(TopK { kappa: 3, ntxent: true, include_positive: false }, vec![Feed::values([1, 8, 8], ties)]).note("ties"));
+    v
+}
+
+pub(super) fn mutations() -> Vec<Mutation> {
+    vec![
+        Mutation { kernel: "top_k", find: "== prefix)", replace: "!= prefix)" },
+        Mutation { kernel: "top_k", find: "~b, (b", replace: "b, (b" },
+    ]
+}

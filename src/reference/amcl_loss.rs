@@ -1,0 +1,124 @@
+//! Twin of `shaders/amcl_loss.wgsl`.
+
+use super::Scalar;
+use super::top_k::Candidates;
+use rayon::prelude::*;
+
+/// Everything that shapes the loss; see `shaders/amcl_loss.wgsl` for the formulas.
+#[derive(Clone, Copy, Debug)]
+pub struct Form<T> {
+    /// Candidates of an anchor.
+    pub candidates: Candidates,
+    /// Columns.
+    pub n: usize,
+    /// Heads of the scores: as many as of the similarities, or 1.
+    pub score_heads: usize,
+    /// Log-sum-exp over all candidates, else the selected ones' mean.
+    pub softmax: bool,
+    /// Regulariser of the selected: sum of log tau + 1/tau instead of the mean of Omega.
+    pub official_sum: bool,
+    /// The positive's temperature comes from the scores.
+    pub adaptive_pos: bool,
+    /// The candidates' temperatures come from the scores.
+    pub adaptive_neg: bool,
+    /// Weight of Omega.
+    pub beta: T,
+    /// Least temperature.
+    pub eta: T,
+    /// Largest minus least temperature.
+    pub iota: T,
+    /// Temperature of a role that is not adaptive.
+    pub tau_const: T,
+    /// d'/2.
+    pub half_d: T,
+}
+
+/// Selection of top-k rows: thresholds and their columns.
+pub type Selection<'a, T> = Option<(&'a [T], &'a [u32])>;
+
+impl<T: Scalar> Form<T> {
+    /// Eq. (3): `tau = eta + iota / (1 + exp(r))`.
+    pub fn temperature(&self, r: T) -> T {
+        self.eta + self.iota / (T::one() + r.min(T::of(80.0)).exp())
+    }
+    /// `dtau/dr = -iota sigmoid(r) sigmoid(-r)`.
+    pub fn temperature_slope(&self, r: T) -> T {
+        let e = (-r.abs()).exp();
+        -self.iota * e / ((T::one() + e) * (T::one() + e))
+    }
+    /// `Omega(tau) = d'/2 log tau + 1/tau`.
+    pub fn omega(&self, tau: T) -> T {
+        self.half_d * tau.ln() + T::one() / tau
+    }
+    /// `Omega'(tau)`.
+    pub fn omega_slope(&self, tau: T) -> T {
+        (self.half_d - T::one() / tau) / tau
+    }
+    /// Row of the scores that belongs to row `row` of the similarities.
+    pub fn score_row(&self, row: usize) -> usize {
+        let a = self.candidates.anchors;
+        (row / a).min(self.score_heads - 1) * a + row % a
+    }
+    /// Temperature of column j in a row of scores, for a role.
+    pub fn tau(&self, adaptive: bool, scores: Option<&[T]>, j: usize) -> T {
+        match scores {
+            Some(r) if adaptive => self.temperature(r[j]),
+            _ => self.tau_const,
+        }
+    }
+    /// Is column j selected in row `row`?
+    pub fn selected(&self, selection: Selection<'_, T>, row: usize, j: usize, s: T) -> bool {
+        selection.is_some_and(|(value, index)| {
+            s > value[row] || s == value[row] && j <= index[row] as usize
+        })
+    }
+}
+
+/// `loss` and `norm` [heads*anchors] from s [heads*anchors, n] and the scores.
+pub fn amcl_loss<T: Scalar>(
+    f: &Form<T>,
+    s: &[T],
+    scores: Option<&[T]>,
+    selection: Selection<'_, T>,
+    loss: &mut [T],
+    norm: &mut [T],
+) {
+    let (c, n) = (&f.candidates, f.n);
+    loss.par_iter_mut()
+        .zip(norm)
+        .zip(s.par_chunks(n))
+        .enumerate()
+        .for_each(|(row, ((loss, norm), s))| {
+            let i = row % c.anchors;
+            let scores = scores.map(|r| &r[f.score_row(row) * n..]);
+            let pos = c.positive(i);
+            let tp = f.tau(f.adaptive_pos, scores, pos);
+            let positive = f.beta * f.omega(tp) - s[pos] / tp;
+            if f.softmax {
+                let logit = |j: usize| {
+                    let t = f.tau(f.adaptive_neg, scores, j);
+                    s[j] / t - f.beta * f.omega(t)
+                };
+                let logits: Vec<T> = (0..n).filter(|j| c.contains(i, *j)).map(logit).collect();
+                let m = logits.iter().copied().fold(T::neg_infinity(), T::max);
+                *norm = m + logits.iter().map(|v| (*v - m).exp()).sum::<T>().ln();
+                *loss = positive + *norm;
+            } else {
+                let (mut term, mut reg, mut k) = (T::zero(), T::zero(), T::zero());
+                for j in
+                    (0..n).filter(|j| c.contains(i, *j) && f.selected(selection, row, *j, s[*j]))
+                {
+                    let t = f.tau(f.adaptive_neg, scores, j);
+                    term += s[j] / t;
+                    reg += if f.official_sum {
+                        t.ln() + T::one() / t
+                    } else {
+                        f.omega(t)
+                    };
+                    k += T::one();
+                }
+                *norm = T::one() / k;
+                *loss = positive + term / k - f.beta * if f.official_sum { reg } else { reg / k };
+            }
+        });
+}

@@ -1,0 +1,55 @@
+//! Twin of `shaders/top_k.wgsl`.
+
+use super::Scalar;
+use rayon::prelude::*;
+
+/// Which columns of a row are candidates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidates {
+    /// Rows that share a head: anchors.
+    pub anchors: usize,
+    /// NT-Xent layout: the row itself is none, the positive only if included. Otherwise all columns are candidates.
+    pub ntxent: bool,
+    /// The positive is a candidate.
+    pub include_positive: bool,
+}
+
+impl Candidates {
+    /// Column of anchor i's positive.
+    pub fn positive(&self, i: usize) -> usize {
+        (i + self.anchors / 2) % self.anchors
+    }
+    /// Is column j a candidate of anchor i?
+    pub fn contains(&self, i: usize, j: usize) -> bool {
+        !self.ntxent || j != i && (self.include_positive || j != self.positive(i))
+    }
+}
+
+/// Threshold (value, index) of the `kappa` largest candidates of each row of s [rows,n]; ties to the lower column.
+pub fn top_k<T: Scalar>(
+    c: &Candidates,
+    n: usize,
+    kappa: usize,
+    s: &[T],
+    value: &mut [T],
+    index: &mut [u32],
+) {
+    value
+        .par_iter_mut()
+        .zip(index)
+        .zip(s.par_chunks(n))
+        .enumerate()
+        .for_each(|(row, ((value, index), s))| {
+            let mut order: Vec<usize> =
+                (0..n).filter(|j| c.contains(row % c.anchors, *j)).collect();
+            order.sort_by(|a, b| {
+                s[*b]
+                    .partial_cmp(&s[*a])
+                    .unwrap_or(std::cmp::Ordering::Equal)
+                    .then(a.cmp(b))
+            });
+            let last = order[kappa.min(order.len()) - 1];
+            *value = s[last];
+            *index = last as u32;
+        });
+}
