@@ -1,6 +1,7 @@
 // SGD with momentum, PyTorch's semantics, over a flat group of parameters:
 //   g = clip * grad + wd * w; v = m v + g; w = w - lr * v (NESTEROV: w - lr (g + m v)), with lr = step.lr * multiplier.
-// Every 64 elements belong to one segment (parameter tensor): table[segment] = (lr multiplier, weight decay, 0, 0).
+// Every 64 elements belong to one segment (parameter tensor): table[segment] = (lr multiplier, weight decay, trust, 0).
+// A positive trust ratio (LARS, lars_trust.wgsl) multiplies g; 0 or less: none.
 // clip = min(1, max_norm / (|grad| + 1e-6)) (torch.nn.utils.clip_grad_norm_), norm2 = |grad|^2 over all parameters.
 // A non-finite norm, or halt already set, leaves everything as it is; `latch` then sets halt to step + 1, after this kernel.
 // Grid: ceil(n / 64) groups, folded; latch: one group.
@@ -33,7 +34,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
     var clip = 1.0;
     if p.max_norm > 0.0 { clip = min(1.0, p.max_norm / (sqrt(norm2[0]) + 1e-6)); }
     let row = table[segment[g]];
-    let d = fma(row.y, w[i], clip * grad[i]);
+    let d = select(1.0, row.z, row.z > 0.0) * fma(row.y, w[i], clip * grad[i]);
     let m = fma(p.momentum, v[i], d);
     v[i] = m;
 #ifdef NESTEROV

@@ -1,6 +1,7 @@
 //! The ops: one file each with shape rule, gradient rule, dispatches and a pointer to the twin.
 
 pub mod accumulate;
+pub mod adamw;
 pub mod add;
 pub mod amcl_loss;
 pub mod amcl_loss_grad;
@@ -8,6 +9,8 @@ pub mod batch_norm;
 pub mod batch_norm_grad;
 pub mod batch_norm_running;
 pub mod broadcast_scalar;
+pub mod cast_f16;
+pub mod cast_f32;
 pub mod column_sum;
 pub mod constant;
 pub mod conv2d;
@@ -20,6 +23,9 @@ pub mod global_avg_pool;
 pub mod global_avg_pool_grad;
 pub mod l2_normalize;
 pub mod l2_normalize_grad;
+pub mod lars_trust;
+pub mod max_pool;
+pub mod max_pool_grad;
 pub mod mul;
 pub mod relu;
 pub mod relu_grad;

@@ -5,6 +5,7 @@
 //! Layouts are those of the kernels: activations NHWC, convolution weights KRSC, matrices row-major.
 
 pub mod accumulate;
+pub mod adamw;
 pub mod add;
 pub mod amcl_loss;
 pub mod amcl_loss_grad;
@@ -12,6 +13,8 @@ pub mod batch_norm;
 pub mod batch_norm_grad;
 pub mod batch_norm_running;
 pub mod broadcast_scalar;
+pub mod cast_f16;
+pub mod cast_f32;
 pub mod column_sum;
 pub mod constant;
 pub mod conv2d;
@@ -24,6 +27,9 @@ pub mod global_avg_pool;
 pub mod global_avg_pool_grad;
 pub mod l2_normalize;
 pub mod l2_normalize_grad;
+pub mod lars_trust;
+pub mod max_pool;
+pub mod max_pool_grad;
 pub mod mul;
 pub mod relu;
 pub mod relu_grad;

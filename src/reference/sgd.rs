@@ -20,7 +20,8 @@ pub struct Sgd<T> {
 pub const BLOCK: usize = 64;
 
 impl<T: Scalar> Sgd<T> {
-    /// One step over a flat group; `segment` per 64 elements names a row (multiplier, weight decay, _, _) of `table`.
+    /// One step over a flat group; `segment` per 64 elements names a row (multiplier, weight decay, LARS trust ratio or 0, _)
+    /// of `table`.
     /// False, and nothing changed, when the norm is not finite.
     pub fn run(
         &self,
@@ -46,8 +47,9 @@ impl<T: Scalar> Sgd<T> {
             .with_min_len(256)
             .for_each(|(((w, v), g), s)| {
                 let row = &table[*s as usize * 4..];
+                let trust = if row[2] > T::zero() { row[2] } else { T::one() };
                 for i in 0..w.len() {
-                    let d = clip * g[i] + row[1] * w[i];
+                    let d = trust * (clip * g[i] + row[1] * w[i]);
                     v[i] = self.momentum * v[i] + d;
                     let step = if self.nesterov {
                         d + self.momentum * v[i]

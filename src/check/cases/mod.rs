@@ -23,6 +23,7 @@ macro_rules! tables {
 // Alphabetical, one line an op.
 tables! {
     accumulate,
+    adamw,
     add,
     amcl_loss,
     amcl_loss_grad,
@@ -30,6 +31,8 @@ tables! {
     batch_norm_grad,
     batch_norm_running,
     broadcast_scalar,
+    cast_f16,
+    cast_f32,
     column_sum,
     constant,
     conv2d,
@@ -41,6 +44,9 @@ tables! {
     global_avg_pool_grad,
     l2_normalize,
     l2_normalize_grad,
+    lars_trust,
+    max_pool,
+    max_pool_grad,
     mul,
     relu,
     relu_grad,

@@ -6,7 +6,7 @@ use crate::ops::sgd::Sgd;
 
 pub(super) fn cases() -> Vec<Case> {
     let step = StepScalars { lr: 0.1, step: 6, ..StepScalars::default() };
-    let table = || Feed::values([2, 4], vec![1.0, 5e-4, 0.0, 0.0, 0.1, 0.0, 0.0, 0.0]);
+    let table = || Feed::values([2, 4], vec![1.0, 5e-4, 0.0, 0.0, 0.1, 1e-4, 0.3, 0.0]);
     let mut v = Vec::new();
     for (blocks, nesterov, max_norm, norm2) in
         [(1, false, 0.0, 4.0), (3, true, 0.0, 4.0), (70, false, 1.0, 16.0), (5, false, 10.0, 4.0), (2, false, 1.0, f32::NAN), (2, false, 1.0, f32::INFINITY)]
@@ -25,6 +25,7 @@ pub(super) fn cases() -> Vec<Case> {
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
+        Mutation { kernel: "sgd", find: "row.z > 0.0)", replace: "row.z > 9.0)" },
         Mutation { kernel: "sgd", find: "fma(row.y, w[i], clip * grad[i])", replace: "clip * grad[i]" },
         Mutation { kernel: "sgd", find: "clip = min(1.0, p.max_norm", replace: "clip = min(2.0, p.max_norm" },
     ]
