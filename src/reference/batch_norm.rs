@@ -75,3 +75,40 @@ pub fn apply<T: Scalar>(
             }
         });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{apply, statistics};
+
+    /// Against the definition, column by column; more rows than one partial sum covers.
+    #[test]
+    fn equals_the_definition() {
+        let (m, c) = (601, 3);
+        let x: Vec<f64> = (0..m * c)
+            .map(|i| ((i * 37) % 101) as f64 / 17.0 - 2.0)
+            .collect();
+        let (gamma, beta) = ([0.5, -1.0, 2.0], [0.1, 0.2, -0.3]);
+        let (mut mean, mut var, mut y) = ([0.0; 3], [0.0; 3], vec![0.0; m * c]);
+        statistics(c, &x, &mut mean, &mut var);
+        apply(1e-5, true, &x, &gamma, &beta, &mean, &var, Some(&x), &mut y);
+        for j in 0..c {
+            let column: Vec<f64> = x.iter().skip(j).step_by(c).copied().collect();
+            let mu = column.iter().sum::<f64>() / m as f64;
+            let s2 = column.iter().map(|v| (v - mu).powi(2)).sum::<f64>() / m as f64;
+            assert!((mean[j] - mu).abs() < 1e-12 && (var[j] - s2).abs() < 1e-12);
+            for (i, v) in column.iter().enumerate() {
+                let want = (gamma[j] * (v - mu) / (s2 + 1e-5).sqrt() + beta[j] + v).max(0.0);
+                assert!((y[i * c + j] - want).abs() < 1e-12);
+            }
+        }
+    }
+
+    /// A mean ten thousand times the spread: E[x^2] - E[x]^2 in f32 would keep no digit of the variance.
+    #[test]
+    fn a_large_mean_does_not_cancel() {
+        let x: Vec<f32> = (0..1024).map(|i| 10_000.0 + (i % 2) as f32).collect();
+        let (mut mean, mut var) = ([0.0], [0.0]);
+        statistics(1, &x, &mut mean, &mut var);
+        assert!((var[0] - 0.25).abs() < 1e-3, "{}", var[0]);
+    }
+}
