@@ -31,6 +31,7 @@ pub mod lars_trust;
 pub mod max_pool;
 pub mod max_pool_grad;
 pub mod mul;
+pub mod philox;
 pub mod relu;
 pub mod relu_grad;
 pub mod reshape;

@@ -1,0 +1,147 @@
+//! CIFAR-10 and CIFAR-100, binary version (<https://www.cs.toronto.edu/~kriz/cifar.html>): records of one (CIFAR-100: two) label bytes and
+//! 3072 bytes, channel by channel.
+
+use super::{DataError, Dataset, Split};
+use std::path::Path;
+
+const PIXELS: usize = 32 * 32;
+
+/// Reads one file of records with `label_bytes` labels, of which the last is the class.
+fn read(
+    path: &Path,
+    label_bytes: usize,
+    classes: u32,
+    into: &mut Dataset,
+) -> Result<usize, DataError> {
+    let data = std::fs::read(path).map_err(|source| DataError::Io {
+        path: path.into(),
+        source,
+    })?;
+    let record = label_bytes + 3 * PIXELS;
+    let fail = |reason: String| DataError::Format {
+        path: path.into(),
+        reason,
+    };
+    if data.is_empty() || data.len() % record != 0 {
+        return Err(fail(format!(
+            "{} bytes are no whole number of records of {record} bytes: the file is truncated or of another kind",
+            data.len()
+        )));
+    }
+    for (i, r) in data.chunks_exact(record).enumerate() {
+        let label = u32::from(r[label_bytes - 1]);
+        if label >= classes {
+            return Err(fail(format!(
+                "record {i} has label {label}, of {classes} classes"
+            )));
+        }
+        into.labels.push(label);
+        let px = &r[label_bytes..];
+        into.images
+            .extend((0..PIXELS).flat_map(|p| [px[p], px[PIXELS + p], px[2 * PIXELS + p]]));
+    }
+    Ok(data.len() / record)
+}
+
+/// Opens a folder whose file names are `names`; batches that are absent are named and left out.
+///
+/// # Errors
+/// Unreadable or truncated files, labels out of range, no training batch.
+pub fn open(path: &Path, names: &[String]) -> Result<Split, DataError> {
+    let empty = || Dataset {
+        images: Vec::new(),
+        labels: Vec::new(),
+        height: 32,
+        width: 32,
+    };
+    let (mut train, mut test) = (empty(), empty());
+    let ten = names.iter().any(|n| n == "test_batch.bin");
+    let (bytes, count) = if ten { (1, 10) } else { (2, 100) };
+    let batches: Vec<String> = if ten {
+        (1..=5).map(|i| format!("data_batch_{i}.bin")).collect()
+    } else {
+        vec!["train.bin".into()]
+    };
+    let (found, absent): (Vec<_>, Vec<_>) = batches.into_iter().partition(|b| names.contains(b));
+    if found.is_empty() {
+        return Err(DataError::Format {
+            path: path.into(),
+            reason: "a test batch but no training batch".into(),
+        });
+    }
+    for b in &found {
+        read(&path.join(b), bytes, count, &mut train)?;
+    }
+    read(
+        &path.join(if ten { "test_batch.bin" } else { "test.bin" }),
+        bytes,
+        count,
+        &mut test,
+    )?;
+    let meta = std::fs::read_to_string(path.join(if ten {
+        "batches.meta.txt"
+    } else {
+        "fine_label_names.txt"
+    }));
+    let mut classes: Vec<String> = meta
+        .unwrap_or_default()
+        .lines()
+        .filter(|l| !l.trim().is_empty())
+        .map(|l| l.trim().to_string())
+        .collect();
+    if classes.len() != count as usize {
+        classes = (0..count).map(|c| format!("class {c}")).collect();
+    }
+    let missing = if absent.is_empty() {
+        String::new()
+    } else {
+        format!("; not there: {}", absent.join(", "))
+    };
+    Ok(Split {
+        description: format!(
+            "CIFAR-{count} binary, {} training and {} test images of 32x32, the files' own split{missing}",
+            train.len(),
+            test.len()
+        ),
+        train,
+        test,
+        classes,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_is_there_and_names_what_is_wrong() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut record = vec![7u8];
+        record.extend((0..3 * PIXELS).map(|i| (i / PIXELS * 50) as u8));
+        std::fs::write(dir.path().join("data_batch_2.bin"), record.repeat(3)).unwrap();
+        std::fs::write(dir.path().join("test_batch.bin"), &record).unwrap();
+        let names = ["data_batch_2.bin".to_string(), "test_batch.bin".to_string()];
+        let split = open(dir.path(), &names).unwrap();
+        assert_eq!(
+            (split.train.len(), split.test.len(), split.train.labels[2]),
+            (3, 1, 7)
+        );
+        assert_eq!(&split.train.image(1)[..6], [0, 50, 100, 0, 50, 100]);
+        assert!(split.description.contains("not there: data_batch_1.bin"));
+        std::fs::write(dir.path().join("test_batch.bin"), &record[..3000]).unwrap();
+        assert!(
+            open(dir.path(), &names)
+                .unwrap_err()
+                .to_string()
+                .contains("truncated")
+        );
+        record[0] = 10;
+        std::fs::write(dir.path().join("test_batch.bin"), &record).unwrap();
+        assert!(
+            open(dir.path(), &names)
+                .unwrap_err()
+                .to_string()
+                .contains("label 10")
+        );
+    }
+}
