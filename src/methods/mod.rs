@@ -1,1 +1,5 @@
-//! Under construction in this checkout.
+//! Methods: encoder, heads and loss put together as one graph.
+
+pub mod loss;
+pub mod loss_file;
+pub mod simclr;

@@ -18,6 +18,8 @@ pub mod conv2d_input_grad;
 pub mod conv2d_weight_grad;
 mod elementwise;
 pub mod ema;
+pub mod first_rows;
+pub mod first_rows_grad;
 pub mod gemm;
 pub mod global_avg_pool;
 pub mod global_avg_pool_grad;

@@ -39,6 +39,8 @@ tables! {
     conv2d_input_grad,
     conv2d_weight_grad,
     ema,
+    first_rows,
+    first_rows_grad,
     gemm,
     global_avg_pool,
     global_avg_pool_grad,
