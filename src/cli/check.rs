@@ -38,7 +38,11 @@ pub struct Args {
 /// # Errors
 /// No such device.
 pub fn run(args: &Args) -> anyhow::Result<bool> {
-    let options = || Options { checked: args.checked, max_binding: args.max_binding, ..Options::default() };
+    let options = || Options {
+        checked: args.checked,
+        max_binding: args.max_binding,
+        ..Options::default()
+    };
     let harness = match Harness::open(&args.device, options()) {
         Err(e) if args.device == Choice::Auto => {
             eprintln!("{e}\nchecking the CPU executor's f32 twins against f64 instead");
@@ -47,14 +51,24 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
         other => other?,
     };
     let on = match &harness {
-        Harness::Gpu(d) => format!("{} ({}, {})", d.report.name, d.report.backend, d.report.driver),
+        Harness::Gpu(d) => format!(
+            "{} ({}, {})",
+            d.report.name, d.report.backend, d.report.driver
+        ),
         Harness::Cpu => "CPU executor (f32)".to_string(),
     };
     if !args.json {
         println!("checking on {on}");
     }
-    let wanted = |title: &str| args.filter.as_ref().is_none_or(|f| title.contains(f.as_str()));
-    let cases: Vec<_> = check::table().into_iter().filter(|c| wanted(&c.title())).collect();
+    let wanted = |title: &str| {
+        args.filter
+            .as_ref()
+            .is_none_or(|f| title.contains(f.as_str()))
+    };
+    let cases: Vec<_> = check::table()
+        .into_iter()
+        .filter(|c| wanted(&c.title()))
+        .collect();
     // Per op: cases, failures, worst error in units of its bound.
     let mut matrix: BTreeMap<&'static str, (usize, usize, f64)> = BTreeMap::new();
     let mut failed = 0;
@@ -82,14 +96,20 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
         } else if !o.passed() {
             println!("FAIL  {}\n      {}", o.title, o.fault);
         } else if args.verbose {
-            println!("ok    {}  nmse {:.1e} (bound {:.1e})", o.title, o.nmse, o.nmse_bound);
+            println!(
+                "ok    {}  nmse {:.1e} (bound {:.1e})",
+                o.title, o.nmse, o.nmse_bound
+            );
         }
     }
     if args.negative
         && let Harness::Gpu(_) = &harness
     {
         for m in check::mutations() {
-            let own: Vec<_> = check::table().into_iter().filter(|c| c.op.name().starts_with(m.kernel)).collect();
+            let own: Vec<_> = check::table()
+                .into_iter()
+                .filter(|c| c.op.name().starts_with(m.kernel))
+                .collect();
             match harness::negative_control(&args.device, &m, &own) {
                 Ok(by) => {
                     if args.verbose {
@@ -104,14 +124,23 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
         }
     }
     if !args.json {
-        println!("\n{:28} {:>6} {:>8} {:>22}", "op", "cases", "failed", "worst error / bound");
+        println!(
+            "\n{:28} {:>6} {:>8} {:>22}",
+            "op", "cases", "failed", "worst error / bound"
+        );
         for (op, (n, bad, worst)) in &matrix {
             println!("{op:28} {n:>6} {bad:>8} {worst:>22.3}");
         }
-        println!("\n{} passed, {failed} failed", cases.len().saturating_sub(failed));
+        println!(
+            "\n{} passed, {failed} failed",
+            cases.len().saturating_sub(failed)
+        );
     }
     if cases.is_empty() {
-        anyhow::bail!("no case matches the filter `{}`", args.filter.as_deref().unwrap_or(""));
+        anyhow::bail!(
+            "no case matches the filter `{}`",
+            args.filter.as_deref().unwrap_or("")
+        );
     }
     Ok(failed == 0)
 }

@@ -36,20 +36,31 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         );
         println!(
             "    cooperative matrices: {}",
-            if a.cooperative.is_empty() { "none reported".to_string() } else { a.cooperative.join(", ") }
+            if a.cooperative.is_empty() {
+                "none reported".to_string()
+            } else {
+                a.cooperative.join(", ")
+            }
         );
         if !a.usable {
             println!("    NOT USABLE: below WebGPU's default limits");
         }
     }
-    println!("cpu    CPU executor, {} threads", rayon::current_num_threads());
+    println!(
+        "cpu    CPU executor, {} threads",
+        rayon::current_num_threads()
+    );
     let hardware = list.iter().filter(|a| a.kind != "cpu" && a.usable).count();
     if hardware > 0 {
         println!("\n--device auto uses the first hardware GPU (discrete before integrated).");
     } else if list.is_empty() {
-        println!("\nNo Vulkan, Metal or DX12 adapter: --device auto uses the CPU executor. Install your GPU's driver to use it.");
+        println!(
+            "\nNo Vulkan, Metal or DX12 adapter: --device auto uses the CPU executor. Install your GPU's driver to use it."
+        );
     } else {
-        println!("\nNo hardware GPU: --device auto uses the CPU executor. Software drivers are used when named (--device llvmpipe).");
+        println!(
+            "\nNo hardware GPU: --device auto uses the CPU executor. Software drivers are used when named (--device llvmpipe)."
+        );
     }
     Ok(())
 }

@@ -1,1 +1,3 @@
-//! Under construction in this checkout.
+//! Evaluation of frozen features.
+
+pub mod knn;

@@ -1,1 +1,49 @@
-//! Under construction in this checkout.
+//! Training: configuration, the loop, checkpoints and the run folder.
+
+pub mod checkpoint;
+pub mod config;
+pub mod health;
+pub mod session;
+pub mod trainer;
+
+pub use config::Config;
+pub use trainer::{Outcome, train};
+
+use std::path::PathBuf;
+
+/// Why a run could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A setting is impossible; says which and what would do.
+    #[error("{0}")]
+    Config(String),
+    /// Data.
+    #[error(transparent)]
+    Data(#[from] crate::data::DataError),
+    /// Graph or device.
+    #[error(transparent)]
+    Graph(#[from] crate::graph::GraphError),
+    /// Files.
+    #[error("{path}: {source}")]
+    Io {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A checkpoint that cannot be used.
+    #[error("{0}")]
+    Checkpoint(String),
+    /// The loss or its gradient is no longer finite.
+    #[error("{0}")]
+    NonFinite(String),
+}
+
+/// Result of training calls.
+pub type Result<T> = std::result::Result<T, TrainError>;
+
+/// Attaches a path to an I/O error.
+pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> TrainError {
+    let path = path.into();
+    move |source| TrainError::Io { path, source }
+}

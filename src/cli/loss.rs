@@ -1,0 +1,87 @@
+//! `amcl-wgpu loss`: any loss and its gradients on given embeddings.
+
+use amcl_wgpu::device::Choice;
+use amcl_wgpu::methods::loss_file::{Evaluated, LossFile};
+use amcl_wgpu::train::checkpoint::write_atomically;
+use amcl_wgpu::train::session::open_executor;
+use anyhow::Context;
+use safetensors::tensor::{Dtype, TensorView};
+use std::path::PathBuf;
+
+/// Evaluates a loss and its gradients on the embeddings in safetensors files.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Files whose header's `meta` names kind and config.
+    #[arg(required = true)]
+    inputs: Vec<PathBuf>,
+    /// Write `loss` and `grad.*` here (one input only).
+    #[arg(long, short)]
+    out: Option<PathBuf>,
+    /// Compare with the `loss` and `grad.*` stored in the files; fail past the bounds.
+    #[arg(long)]
+    verify: bool,
+    /// auto, cpu, gpu, gpu:N or part of an adapter's name.
+    #[arg(long, default_value = "cpu")]
+    device: Choice,
+}
+
+fn write(path: &std::path::Path, e: &Evaluated) -> anyhow::Result<()> {
+    let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = vec![(
+        "loss".into(),
+        vec![1],
+        (e.loss as f32).to_le_bytes().to_vec(),
+    )];
+    for (name, a) in &e.gradients {
+        tensors.push((
+            name.clone(),
+            a.shape.clone(),
+            a.values
+                .iter()
+                .flat_map(|v| (*v as f32).to_le_bytes())
+                .collect(),
+        ));
+    }
+    let views: Vec<(&str, TensorView<'_>)> = tensors
+        .iter()
+        .map(|(n, s, b)| TensorView::new(Dtype::F32, s.clone(), b).map(|v| (n.as_str(), v)))
+        .collect::<Result<_, _>>()?;
+    Ok(write_atomically(
+        path,
+        &safetensors::serialize(views, None)?,
+    )?)
+}
+
+/// Runs the verb; false when a verification failed.
+///
+/// # Errors
+/// Files that are none, losses that are not built.
+pub fn run(args: &Args) -> anyhow::Result<bool> {
+    anyhow::ensure!(
+        args.out.is_none() || args.inputs.len() == 1,
+        "--out takes one input file"
+    );
+    let mut good = true;
+    for path in &args.inputs {
+        let bytes =
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let what = || path.display().to_string();
+        let file = LossFile::parse(&bytes).with_context(what)?;
+        let mut exec = open_executor(&args.device, |n| eprintln!("{n}"))?;
+        let e = file.evaluate(exec.as_mut()).with_context(what)?;
+        println!("{}: {} loss {:.9e}", path.display(), file.kind, e.loss);
+        if args.verify {
+            for (name, error, bound) in file.compare(&e).with_context(what)? {
+                let ok = error <= bound;
+                good &= ok;
+                println!(
+                    "  {} {name}: relative error {error:.2e} (bound {bound:.1e})",
+                    if ok { "ok  " } else { "FAIL" }
+                );
+            }
+        }
+        if let Some(out) = &args.out {
+            write(out, &e)?;
+        }
+    }
+    Ok(good)
+}

@@ -1,0 +1,7 @@
+//! One file a verb: parse, call the library, print.
+
+pub mod check;
+pub mod devices;
+pub mod eval;
+pub mod loss;
+pub mod train;

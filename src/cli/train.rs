@@ -1,0 +1,157 @@
+//! `amcl-wgpu train`.
+
+use amcl_wgpu::device::Choice;
+use amcl_wgpu::train::config::Config;
+use amcl_wgpu::train::trainer::{Request, train};
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Pre-trains an encoder. Without arguments: a two-minute run on generated images.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Configuration file (TOML).
+    #[arg(long, conflicts_with = "preset")]
+    config: Option<PathBuf>,
+    /// A built-in configuration: quickstart, simclr-cifar10, simclr-amcl-cifar10, paper-literal.
+    #[arg(long)]
+    preset: Option<String>,
+    /// `shapes`, or a folder of CIFAR binary files.
+    #[arg(long)]
+    data: Option<String>,
+    /// Train with the AMCL loss.
+    #[arg(long)]
+    amcl: bool,
+    /// auto, cpu, gpu, gpu:N or part of an adapter's name.
+    #[arg(long, default_value = "auto")]
+    device: Choice,
+    /// Epochs.
+    #[arg(long)]
+    epochs: Option<usize>,
+    /// Images per step.
+    #[arg(long)]
+    batch_size: Option<usize>,
+    /// Seed.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Run folder; default runs/<preset>-<seed>, numbered when taken.
+    #[arg(long, short)]
+    out: Option<PathBuf>,
+    /// Continue the run in this folder, with its own configuration.
+    #[arg(long, conflicts_with_all = ["config", "preset", "data", "amcl", "epochs", "batch_size", "seed", "out", "set"])]
+    resume: Option<PathBuf>,
+    /// Override any setting: --set optim.lr=0.1
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+static STOP: AtomicBool = AtomicBool::new(false);
+
+fn free_folder(name: &str, seed: u64) -> PathBuf {
+    let base = PathBuf::from("runs");
+    (0u32..)
+        .map(|i| {
+            base.join(if i == 0 {
+                format!("{name}-{seed}")
+            } else {
+                format!("{name}-{seed}.{i}")
+            })
+        })
+        .find(|p| !p.exists())
+        .unwrap_or(base)
+}
+
+/// Runs the verb; false when interrupted.
+///
+/// # Errors
+/// Anything that keeps the run from its end.
+pub fn run(args: &Args) -> anyhow::Result<bool> {
+    let (config, out) = match &args.resume {
+        Some(dir) => {
+            let path = dir.join("config.toml");
+            let text = std::fs::read_to_string(&path)
+                .with_context(|| format!("{} is no run folder", dir.display()))?;
+            (Config::parse(&text, &[])?, dir.clone())
+        }
+        None => {
+            let name = args.preset.as_deref().unwrap_or("quickstart");
+            let text = match &args.config {
+                Some(p) => std::fs::read_to_string(p)
+                    .with_context(|| format!("cannot read {}", p.display()))?,
+                None => Config::preset(name)?.to_string(),
+            };
+            let mut over: Vec<String> = Vec::new();
+            let mut add =
+                |key: &str, v: Option<String>| over.extend(v.map(|v| format!("{key}={v}")));
+            add(
+                "data.path",
+                args.data
+                    .as_ref()
+                    .map(|d| toml::Value::String(d.clone()).to_string()),
+            );
+            add("amcl.enabled", args.amcl.then(|| "true".into()));
+            add("run.epochs", args.epochs.map(|v| v.to_string()));
+            add("optim.batch_size", args.batch_size.map(|v| v.to_string()));
+            add("run.seed", args.seed.map(|v| v.to_string()));
+            over.extend(args.set.iter().cloned());
+            let c = Config::parse(&text, &over)?;
+            let stem = args
+                .config
+                .as_ref()
+                .and_then(|p| p.file_stem())
+                .map(|s| s.to_string_lossy().into_owned());
+            let out = args
+                .out
+                .clone()
+                .unwrap_or_else(|| free_folder(stem.as_deref().unwrap_or(name), c.run.seed));
+            (c, out)
+        }
+    };
+    ctrlc::set_handler(|| {
+        // A second Ctrl-C does not wait for the step.
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    })?;
+    let terminal = std::io::stderr().is_terminal();
+    let bar = if terminal {
+        ProgressBar::new(1)
+    } else {
+        ProgressBar::hidden()
+    };
+    bar.set_style(ProgressStyle::with_template(
+        "{bar:30} {pos}/{len} {msg} ETA {eta}",
+    )?);
+    let resume = args.resume.is_some();
+    let outcome = train(Request {
+        config,
+        device: args.device.clone(),
+        out: out.clone(),
+        resume,
+        stop: &STOP,
+        tell: &mut |line| bar.suspend(|| println!("{line}")),
+        progress: &mut |done, all, text| {
+            bar.set_length(all as u64);
+            bar.set_position(done as u64);
+            bar.set_message(text.to_string());
+        },
+    })?;
+    bar.finish_and_clear();
+    let Some(trained) = outcome.trained else {
+        return Ok(false);
+    };
+    println!(
+        "\nkNN {trained:.1} % (untrained {:.1} %) after {:.0} s; weights {}\nrun folder: {}",
+        outcome.untrained,
+        outcome.seconds,
+        &outcome.weights[..16],
+        out.display()
+    );
+    println!(
+        "next: amcl-wgpu eval knn {}    amcl-wgpu check    amcl-wgpu train --data FOLDER --amcl",
+        out.display()
+    );
+    Ok(true)
+}

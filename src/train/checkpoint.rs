@@ -1,0 +1,262 @@
+//! Checkpoints: all states and the position, in one safetensors file, written to a temporary name, synced and renamed. A damaged one is noticed by
+//! its checksum, and the one before it is used.
+
+use super::{Result, TrainError, io};
+use crate::graph::{DType, Executor, HostData, States};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// Where a run stands: the next epoch, the next batch within it, the next optimiser step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// Next epoch.
+    pub epoch: usize,
+    /// Next batch of that epoch.
+    pub batch: usize,
+    /// Optimiser steps done.
+    pub step: usize,
+}
+
+/// Checkpoints kept.
+const KEEP: usize = 2;
+
+fn group_bytes(data: &HostData) -> Vec<u8> {
+    match data {
+        HostData::F32(v) => bytemuck::cast_slice(v).to_vec(),
+        HostData::U32(v) => bytemuck::cast_slice(v).to_vec(),
+        HostData::F64(v) => v.iter().flat_map(|x| (*x as f32).to_ne_bytes()).collect(),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// SHA-256 of the group `params`, as hexadecimal text.
+///
+/// # Errors
+/// Device loss.
+pub fn weights_hash(exec: &mut dyn Executor, states: &States) -> Result<String> {
+    let id = states
+        .whole("params")
+        .ok_or_else(|| TrainError::Checkpoint("a model without parameters".into()))?;
+    Ok(hex(&Sha256::digest(group_bytes(
+        &exec.read_state(states, id)?,
+    ))))
+}
+
+/// Writes `bytes` so that `path` holds either its old or its new content, whatever happens.
+///
+/// # Errors
+/// A full disk and the like; the old content stays.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut f = tempfile::NamedTempFile::new_in(dir).map_err(io(dir))?;
+    std::io::Write::write_all(&mut f, bytes).map_err(io(path))?;
+    f.as_file().sync_all().map_err(io(path))?;
+    f.persist(path).map_err(|e| TrainError::Io {
+        path: path.into(),
+        source: e.error,
+    })?;
+    // The rename itself must reach the disk too; not every platform lets a folder be synced.
+    if let Ok(d) = std::fs::File::open(dir) {
+        let _ = d.sync_all();
+    }
+    Ok(())
+}
+
+/// Saves a checkpoint into `dir` and removes all but the newest two.
+///
+/// # Errors
+/// Files, device loss.
+pub fn save(
+    dir: &Path,
+    exec: &mut dyn Executor,
+    states: &States,
+    at: Position,
+    config: &str,
+) -> Result<PathBuf> {
+    let mut groups = Vec::new();
+    let mut digest = Sha256::new();
+    for g in states.groups() {
+        let Some(id) = states.whole(&g.name) else {
+            continue;
+        };
+        let bytes = group_bytes(&exec.read_state(states, id)?);
+        digest.update(&bytes);
+        groups.push((g.name.clone(), g.dtype, g.len, bytes));
+    }
+    let views: Vec<(String, TensorView<'_>)> = groups
+        .iter()
+        .map(|(name, dtype, len, bytes)| {
+            let dtype = if *dtype == DType::F32 {
+                Dtype::F32
+            } else {
+                Dtype::U32
+            };
+            TensorView::new(dtype, vec![*len], bytes).map(|v| (name.clone(), v))
+        })
+        .collect::<std::result::Result<_, _>>()
+        .map_err(|e| TrainError::Checkpoint(e.to_string()))?;
+    let meta = HashMap::from([
+        ("epoch".to_string(), at.epoch.to_string()),
+        ("batch".to_string(), at.batch.to_string()),
+        ("step".to_string(), at.step.to_string()),
+        ("config".to_string(), config.to_string()),
+        ("sha256".to_string(), hex(&digest.finalize())),
+    ]);
+    let bytes = safetensors::serialize(views, Some(meta))
+        .map_err(|e| TrainError::Checkpoint(e.to_string()))?;
+    std::fs::create_dir_all(dir).map_err(io(dir))?;
+    let path = dir.join(format!("step-{:08}.safetensors", at.step));
+    write_atomically(&path, &bytes)?;
+    for old in list(dir)?.iter().rev().skip(KEEP) {
+        let _ = std::fs::remove_file(old);
+    }
+    Ok(path)
+}
+
+/// Checkpoints of a folder, oldest first.
+fn list(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut v: Vec<PathBuf> = std::fs::read_dir(dir)
+        .map_err(io(dir))?
+        .filter_map(|e| Some(e.ok()?.path()))
+        .filter(|p| {
+            p.file_name()
+                .is_some_and(|n| n.to_string_lossy().starts_with("step-"))
+                && p.extension().is_some_and(|x| x == "safetensors")
+        })
+        .collect();
+    v.sort();
+    Ok(v)
+}
+
+/// Loads the newest undamaged checkpoint into the executor; `warn` is told of damaged ones.
+///
+/// # Errors
+/// None is usable, or it belongs to another model.
+pub fn load_latest(
+    dir: &Path,
+    exec: &mut dyn Executor,
+    states: &States,
+    mut warn: impl FnMut(String),
+) -> Result<Position> {
+    for path in list(dir)?.iter().rev() {
+        let bytes = std::fs::read(path).map_err(io(path))?;
+        match parse(&bytes, states) {
+            Ok((groups, at)) => {
+                for (name, data) in groups {
+                    if let Some(id) = states.whole(&name) {
+                        exec.write_state(states, id, &data)?;
+                    }
+                }
+                return Ok(at);
+            }
+            Err(e) => warn(format!(
+                "{}: {e}; trying the checkpoint before it",
+                path.display()
+            )),
+        }
+    }
+    Err(TrainError::Checkpoint(format!(
+        "{}: no usable checkpoint",
+        dir.display()
+    )))
+}
+
+type Loaded = (Vec<(String, HostData)>, Position);
+
+fn parse(bytes: &[u8], states: &States) -> Result<Loaded> {
+    let bad =
+        |e: &dyn std::fmt::Display| TrainError::Checkpoint(format!("damaged checkpoint: {e}"));
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| bad(&e))?;
+    let meta = header.metadata().clone().unwrap_or_default();
+    let number = |k: &str| {
+        meta.get(k)
+            .and_then(|v| v.parse::<usize>().ok())
+            .ok_or_else(|| bad(&format!("no `{k}`")))
+    };
+    let at = Position {
+        epoch: number("epoch")?,
+        batch: number("batch")?,
+        step: number("step")?,
+    };
+    let st = SafeTensors::deserialize(bytes).map_err(|e| bad(&e))?;
+    let mut digest = Sha256::new();
+    let mut out = Vec::new();
+    for g in states.groups() {
+        let t = st
+            .tensor(&g.name)
+            .map_err(|e| bad(&format!("{}: {e}", g.name)))?;
+        if t.shape() != [g.len] {
+            return Err(TrainError::Checkpoint(format!(
+                "it belongs to another model: {} holds {:?}, expected {}",
+                g.name,
+                t.shape(),
+                g.len
+            )));
+        }
+        digest.update(t.data());
+        out.push((
+            g.name.clone(),
+            match g.dtype {
+                DType::F32 => HostData::F32(bytemuck::pod_collect_to_vec(t.data())),
+                DType::U32 => HostData::U32(bytemuck::pod_collect_to_vec(t.data())),
+            },
+        ));
+    }
+    if meta.get("sha256") != Some(&hex(&digest.finalize())) {
+        return Err(bad(&"its checksum does not match"));
+    }
+    Ok((out, at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::TensorType;
+    use crate::graph::host::HostExecutor;
+
+    #[test]
+    fn a_damaged_checkpoint_falls_back_to_the_one_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut states = States::new();
+        let id = states.add("params", "w", TensorType::f32([70]));
+        let mut exec = HostExecutor::<f32>::new();
+        exec.allocate_states(&states).unwrap();
+        let mut paths = Vec::new();
+        for step in 1..=3 {
+            exec.write_state(&states, id, &HostData::F32(vec![step as f32; 70]))
+                .unwrap();
+            paths.push(
+                save(
+                    dir.path(),
+                    &mut exec,
+                    &states,
+                    Position {
+                        epoch: 0,
+                        batch: step,
+                        step,
+                    },
+                    "",
+                )
+                .unwrap(),
+            );
+        }
+        assert_eq!(list(dir.path()).unwrap().len(), 2, "the oldest is removed");
+        let mut bytes = std::fs::read(&paths[2]).unwrap();
+        let n = bytes.len();
+        bytes[n - 300] ^= 1;
+        std::fs::write(&paths[2], bytes).unwrap();
+        let mut warnings = Vec::new();
+        let at = load_latest(dir.path(), &mut exec, &states, |w| warnings.push(w)).unwrap();
+        assert_eq!((at.step, warnings.len()), (2, 1));
+        assert!(warnings[0].contains("checksum"), "{warnings:?}");
+        assert_eq!(
+            exec.read_state(&states, id).unwrap().to_f32(),
+            vec![2.0; 70]
+        );
+    }
+}

@@ -1,0 +1,356 @@
+//! The configuration: TOML sections, presets, overrides; unknown keys are rejected with the nearest known one.
+
+use super::{Result, TrainError};
+use crate::data::augment::Policy;
+use crate::methods::loss::Amcl;
+use serde::{Deserialize, Serialize};
+
+macro_rules! section {
+    ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $ty:ty = $value:expr,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $name { $($(#[$fdoc])* pub $field: $ty,)* }
+        impl Default for $name {
+            fn default() -> Self { Self { $($field: $value,)* } }
+        }
+    };
+}
+
+section! {
+    /// `[data]`
+    Data {
+        /// `shapes` or a folder.
+        path: String = "shapes".into(),
+        /// Training images of `shapes`.
+        shapes_train: usize = 2560,
+        /// Test images of `shapes`.
+        shapes_test: usize = 1000,
+    }
+}
+section! {
+    /// `[model]`
+    Model {
+        /// `tiny`, `resnet18` or `resnet34`.
+        encoder: String = "tiny".into(),
+        /// Channels of the first stage.
+        width: usize = 16,
+        /// Stride of the stem.
+        stem_stride: usize = 1,
+        /// Side of the views.
+        image_size: usize = 32,
+    }
+}
+section! {
+    /// `[heads]`
+    Heads {
+        /// Projection heads (C).
+        count: usize = 1,
+        /// Hidden width.
+        hidden: usize = 64,
+        /// Output width (d').
+        out: usize = 128,
+    }
+}
+section! {
+    /// `[loss]`
+    Loss {
+        /// Temperature of plain NT-Xent.
+        temperature: f32 = 0.2,
+    }
+}
+section! {
+    /// `[amcl]`
+    AmclSection {
+        /// Use the AMCL loss.
+        enabled: bool = false,
+        /// Its switches.
+        #[serde(flatten)]
+        switches: Amcl = Amcl::default(),
+    }
+}
+section! {
+    /// `[optim]`
+    Optim {
+        /// Learning rate (no scaling with the batch).
+        lr: f32 = 0.06,
+        /// Momentum.
+        momentum: f32 = 0.9,
+        /// Weight decay, added to the gradient of every parameter (PyTorch's SGD).
+        weight_decay: f32 = 5e-4,
+        /// Images per step; each gives two views.
+        batch_size: usize = 256,
+        /// Gradient norm to clip at; 0: never.
+        clip: f32 = 10.0,
+        /// Parts that a batch is cut into; each has a loss of its own (fewer negatives), gradients are averaged.
+        micro_batches: usize = 1,
+    }
+}
+section! {
+    /// `[schedule]`
+    Schedule {
+        /// Epochs of linear warm-up.
+        warmup_epochs: usize = 0,
+    }
+}
+section! {
+    /// `[run]`
+    Run {
+        /// Epochs.
+        epochs: usize = 20,
+        /// Seed of everything.
+        seed: u64 = 0,
+        /// kNN accuracy every so many epochs (and at the end).
+        knn_every: usize = 5,
+        /// Neighbours (clipped to the bank).
+        knn_k: usize = 200,
+        /// Temperature of the votes.
+        knn_t: f32 = 0.1,
+        /// A checkpoint every so many epochs (and at the end).
+        checkpoint_every: usize = 1,
+    }
+}
+
+/// A complete configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Data.
+    pub data: Data,
+    /// Augmentation.
+    pub augment: Policy,
+    /// Encoder.
+    pub model: Model,
+    /// Heads.
+    pub heads: Heads,
+    /// AMCL.
+    pub amcl: AmclSection,
+    /// Plain loss.
+    pub loss: Loss,
+    /// Optimiser.
+    pub optim: Optim,
+    /// Schedule.
+    pub schedule: Schedule,
+    /// Run.
+    pub run: Run,
+}
+
+/// Presets: name and text.
+pub const PRESETS: &[(&str, &str)] = &[
+    (
+        "quickstart",
+        include_str!("../../assets/presets/quickstart.toml"),
+    ),
+    (
+        "simclr-cifar10",
+        include_str!("../../assets/presets/simclr-cifar10.toml"),
+    ),
+    (
+        "simclr-amcl-cifar10",
+        include_str!("../../assets/presets/simclr-amcl-cifar10.toml"),
+    ),
+    (
+        "paper-literal",
+        include_str!("../../assets/presets/paper-literal.toml"),
+    ),
+];
+
+impl Config {
+    /// Parses TOML text on top of the defaults, then applies `key=value` overrides (`optim.lr=0.1`).
+    ///
+    /// # Errors
+    /// Syntax, unknown keys (with the nearest known one), wrong types.
+    pub fn parse(text: &str, overrides: &[String]) -> Result<Self> {
+        let fail = |e: &dyn std::fmt::Display| TrainError::Config(format!("configuration: {e}"));
+        let mut table: toml::Table = text.parse().map_err(|e| fail(&e))?;
+        for o in overrides {
+            let (key, value) = o
+                .split_once('=')
+                .ok_or_else(|| fail(&format!("`{o}` is not key=value")))?;
+            let (section, field) = key
+                .trim()
+                .split_once('.')
+                .ok_or_else(|| fail(&format!("`{key}` is not section.key")))?;
+            let value = format!("v = {value}")
+                .parse::<toml::Table>()
+                .ok()
+                .and_then(|mut t| t.remove("v"))
+                .unwrap_or_else(|| toml::Value::String(value.to_string()));
+            match table
+                .entry(section)
+                .or_insert_with(|| toml::Table::new().into())
+            {
+                toml::Value::Table(t) => t.insert(field.to_string(), value),
+                _ => return Err(fail(&format!("`{section}` is not a section"))),
+            };
+        }
+        let known = known_keys();
+        for (section, value) in &table {
+            let names: Vec<&str> = known
+                .iter()
+                .map(|k| k.split_once('.').map_or(k.as_str(), |k| k.0))
+                .collect();
+            if !names.contains(&section.as_str()) {
+                return Err(fail(&format!(
+                    "no section [{section}]; did you mean [{}]?",
+                    nearest(section, names.into_iter())
+                )));
+            }
+            for key in value.as_table().into_iter().flat_map(toml::Table::keys) {
+                let full = format!("{section}.{key}");
+                if !known.contains(&full) {
+                    return Err(fail(&format!(
+                        "no key {full}; did you mean {}?",
+                        nearest(&full, known.iter().map(String::as_str))
+                    )));
+                }
+            }
+        }
+        let c: Self = table.try_into().map_err(|e| fail(&e))?;
+        c.check()?;
+        Ok(c)
+    }
+
+    /// The text of a preset.
+    ///
+    /// # Errors
+    /// No such preset; lists them.
+    pub fn preset(name: &str) -> Result<&'static str> {
+        PRESETS
+            .iter()
+            .find(|p| p.0 == name)
+            .map(|p| p.1)
+            .ok_or_else(|| {
+                let all: Vec<&str> = PRESETS.iter().map(|p| p.0).collect();
+                TrainError::Config(format!(
+                    "no preset `{name}`; did you mean {}? There are: {}",
+                    nearest(name, all.iter().copied()),
+                    all.join(", ")
+                ))
+            })
+    }
+
+    fn check(&self) -> Result<()> {
+        let wrong = |m: String| Err(TrainError::Config(m));
+        let o = &self.optim;
+        if o.micro_batches == 0
+            || o.batch_size % o.micro_batches != 0
+            || o.batch_size / o.micro_batches < 2
+        {
+            return wrong(format!(
+                "optim.batch_size {} must be a multiple of optim.micro_batches {} with at least 2 images each",
+                o.batch_size, o.micro_batches
+            ));
+        }
+        if self.heads.count == 0
+            || self.heads.out == 0
+            || self.model.width == 0
+            || self.model.image_size < 8
+        {
+            return wrong("heads.count, heads.out and model.width must be positive, model.image_size at least 8".into());
+        }
+        if !self.amcl.enabled && self.heads.count != 1 {
+            return wrong("plain SimCLR has one head; for constant heads use amcl.enabled = true with amcl.adaptive = \"none\"".into());
+        }
+        let a = &self.amcl.switches;
+        if !(a.tau_min > 0.0
+            && a.tau_max > a.tau_min
+            && a.tau_const > 0.0
+            && self.loss.temperature > 0.0)
+        {
+            return wrong("temperatures need 0 < amcl.tau_min < amcl.tau_max, amcl.tau_const > 0, loss.temperature > 0".into());
+        }
+        if !(o.lr.is_finite() && o.lr > 0.0) || self.run.knn_k == 0 {
+            return wrong("optim.lr and run.knn_k must be positive".into());
+        }
+        Ok(())
+    }
+
+    /// The configuration as TOML.
+    ///
+    /// # Errors
+    /// Values that TOML cannot hold.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string_pretty(self).map_err(|e| TrainError::Config(e.to_string()))
+    }
+}
+
+/// All `section.key`, read off the defaults themselves.
+fn known_keys() -> Vec<String> {
+    let table = toml::Table::try_from(Config::default()).unwrap_or_default();
+    table
+        .iter()
+        .flat_map(|(s, v)| {
+            v.as_table()
+                .into_iter()
+                .flat_map(toml::Table::keys)
+                .map(move |k| format!("{s}.{k}"))
+        })
+        .collect()
+}
+
+/// The candidate of least edit distance.
+fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> &'a str {
+    let distance = |a: &str, b: &str| {
+        let b: Vec<char> = b.chars().collect();
+        let mut row: Vec<usize> = (0..=b.len()).collect();
+        for (i, x) in a.chars().enumerate() {
+            let mut diagonal = row[0];
+            row[0] = i + 1;
+            for (j, y) in b.iter().enumerate() {
+                let up = row[j + 1];
+                row[j + 1] = (diagonal + usize::from(x != *y))
+                    .min(up + 1)
+                    .min(row[j] + 1);
+                diagonal = up;
+            }
+        }
+        row[b.len()]
+    };
+    candidates.min_by_key(|c| distance(word, c)).unwrap_or("")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_parse_and_resolve_to_themselves() {
+        for (name, text) in PRESETS {
+            let c = Config::parse(text, &[]).unwrap_or_else(|e| panic!("{name}: {e}"));
+            assert_eq!(
+                Config::parse(&c.to_toml().unwrap(), &[]).unwrap(),
+                c,
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, over, want) in [
+            (
+                "[optim]\nlearning_rate = 1",
+                "",
+                "no key optim.learning_rate",
+            ),
+            ("[optim]\nlr_ = 1", "", "did you mean optim.lr?"),
+            ("[optimm]\nlr = 1", "", "did you mean [optim]?"),
+            ("", "run.epoch=3", "did you mean run.epochs?"),
+            ("", "amcl.kapa=3", "did you mean amcl.kappa?"),
+            ("", "epochs=3", "not section.key"),
+            ("", "optim.micro_batches=3", "multiple of"),
+            ("", "amcl.tau_min=3", "tau_min"),
+        ] {
+            let over: Vec<String> = if over.is_empty() {
+                vec![]
+            } else {
+                vec![over.into()]
+            };
+            let e = Config::parse(text, &over).unwrap_err().to_string();
+            assert!(e.contains(want), "{text} {over:?}: {e}");
+        }
+        let c = Config::parse("", &["run.epochs=3".into(), "data.path=a b".into()]).unwrap();
+        assert_eq!((c.run.epochs, c.data.path.as_str()), (3, "a b"));
+    }
+}
