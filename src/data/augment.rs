@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn flips_and_crops_occur_as_often_as_they_should() {
+    fn crops_keep_the_area_they_should() {
         let p = Policy::default();
         let mut area = 0.0;
         let n = 4000u32;

@@ -1,4 +1,4 @@
-//! `shapes`: a procedural data set of 32x32 RGB images in ten classes. Colours, position, size, rotation, background gradient and noise are random
+//! `shapes`: a procedural data set of 32x32 RGB images in ten classes. Colour, position, size, rotation, background gradient and noise are random
 //! and independent of the class, so that mean colour tells nothing.
 
 use super::{Dataset, Split};
@@ -44,13 +44,15 @@ fn inside(class: usize, p: Vec2) -> bool {
 }
 
 fn draw(class: usize, stream: &mut Stream) -> Vec<u8> {
-    let mut colour = || Vec3::new(stream.uniform(), stream.uniform(), stream.uniform());
-    let (mut front, back0, back1) = (colour(), colour(), colour());
-    // The figure must be visible against the middle of the background.
-    let middle = (back0 + back1) / 2.0;
-    if (front - middle).length() < 0.45 {
-        front = middle + (middle - Vec3::splat(0.5)).signum() * Vec3::splat(-0.45);
-    }
+    // Few colours for all classes alike: an encoder cannot tell images apart by colour and must look at the figure.
+    const INKS: [Vec3; 3] = [
+        Vec3::new(0.9, 0.3, 0.25),
+        Vec3::new(0.25, 0.7, 0.35),
+        Vec3::new(0.3, 0.45, 0.95),
+    ];
+    let front = INKS[stream.below(INKS.len())];
+    let level = 0.1 + 0.06 * stream.uniform();
+    let (back0, back1) = (Vec3::splat(level), Vec3::splat(level + 0.1));
     let radius = stream.range(7.0, 12.0);
     let reach = 16.0 - radius * 0.7;
     let centre = Vec2::new(
@@ -59,7 +61,7 @@ fn draw(class: usize, stream: &mut Stream) -> Vec<u8> {
     );
     let turn = Vec2::from_angle(stream.range(-0.6, 0.6));
     let slope = Vec2::from_angle(stream.range(0.0, std::f32::consts::TAU));
-    let noise = stream.range(0.0, 0.08);
+    let noise = stream.range(0.0, 0.03);
     let mut out = Vec::with_capacity(SIZE * SIZE * 3);
     for i in 0..SIZE * SIZE {
         let pixel = Vec2::new((i % SIZE) as f32, (i / SIZE) as f32);

@@ -38,7 +38,7 @@ pub(super) fn record_with(
     let piece = (rec.limits().max_binding / 4).max(64);
     for start in (0..n).step_by(piece.max(1)) {
         let len = piece.min(n - start);
-        let vector = len % 4 == 0;
+        let vector = len.is_multiple_of(4);
         let parts: Vec<View> = views.iter().map(|v| v.flat(start..start + len)).collect();
         let elements = if vector { len / 4 } else { len };
         let params = Params {

@@ -234,7 +234,7 @@ impl Config {
         let wrong = |m: String| Err(TrainError::Config(m));
         let o = &self.optim;
         if o.micro_batches == 0
-            || o.batch_size % o.micro_batches != 0
+            || !o.batch_size.is_multiple_of(o.micro_batches)
             || o.batch_size / o.micro_batches < 2
         {
             return wrong(format!(

@@ -3,8 +3,11 @@
 use crate::check::{Case, Feed, Mutation};
 use crate::ops::conv2d::Conv2d;
 
+/// Images, height, width, channels, output channels, kernel, stride, padding.
+type Geometry = (usize, usize, usize, usize, usize, usize, usize, usize);
+
 /// Shapes of all three convolution kernels.
-pub(super) const SHAPES: &[(usize, usize, usize, usize, usize, usize, usize, usize)] = &[
+pub(super) const SHAPES: &[Geometry] = &[
     // n, h, w, c, k, kernel, stride, padding
     (1, 1, 1, 1, 1, 1, 1, 0),
     (2, 5, 6, 3, 4, 3, 1, 1),
