@@ -1,0 +1,224 @@
+//! The program as a user meets it: mistakes, interruption and resumption, one run on two executors.
+
+use assert_cmd::Command;
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+/// A few seconds of training on 256 generated images.
+const TINY: &[&str] = &[
+    "--set",
+    "data.shapes_train=256",
+    "--set",
+    "data.shapes_test=100",
+    "--set",
+    "optim.batch_size=64",
+    "--set",
+    "run.epochs=5",
+    "--set",
+    "run.knn_every=0",
+    "--set",
+    "heads.hidden=32",
+    "--set",
+    "heads.out=16",
+    "--set",
+    "model.width=8",
+];
+
+fn program() -> Command {
+    Command::new(assert_cmd::cargo::cargo_bin!("amcl-wgpu"))
+}
+
+fn tiny(out: &Path, device: &str) -> Command {
+    let mut c = program();
+    c.args(["train", "--device", device, "--out"])
+        .arg(out)
+        .args(TINY);
+    c
+}
+
+fn summary(out: &Path) -> serde_json::Value {
+    serde_json::from_str(&std::fs::read_to_string(out.join("summary.json")).unwrap()).unwrap()
+}
+
+fn losses(out: &Path) -> Vec<(u64, f64)> {
+    std::fs::read_to_string(out.join("metrics.jsonl"))
+        .unwrap()
+        .lines()
+        .map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap())
+        .filter(|v| v["kind"] == "step")
+        .map(|v| (v["step"].as_u64().unwrap(), v["loss"].as_f64().unwrap()))
+        .collect()
+}
+
+fn fails_with(args: &[&str], text: &str) {
+    let out = program().args(args).output().unwrap();
+    let err = String::from_utf8_lossy(&out.stderr);
+    assert!(!out.status.success(), "{args:?} succeeded");
+    assert!(err.contains(text), "{args:?}: {err}");
+    assert!(!err.contains("panicked"), "{args:?}: {err}");
+}
+
+#[test]
+fn mistakes_are_explained() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    let out = out.to_str().unwrap();
+    fails_with(
+        &["train", "--out", out, "--set", "optim.learning_rate=1"],
+        "did you mean",
+    );
+    fails_with(
+        &["train", "--preset", "quickstrat"],
+        "did you mean quickstart?",
+    );
+    fails_with(
+        &["train", "--out", out, "--data", "/no/such/folder"],
+        "/no/such/folder",
+    );
+    fails_with(
+        &[
+            "train",
+            "--out",
+            out,
+            "--data",
+            dir.path().to_str().unwrap(),
+        ],
+        "expected CIFAR",
+    );
+    fails_with(
+        &["train", "--out", out, "--device", "no such adapter"],
+        "no adapter whose name contains",
+    );
+    fails_with(
+        &[
+            "train",
+            "--out",
+            out,
+            "--device",
+            "cpu",
+            "--batch-size",
+            "100000",
+        ],
+        "exceeds the 2560 training images",
+    );
+    fails_with(
+        &["train", "--out", out, "--set", "model.encoder=resnet99"],
+        "there are tiny, resnet18, resnet34",
+    );
+    fails_with(&["train", "--resume", out], "is no run folder");
+    fails_with(&["eval", "knn", out], "is no run folder");
+    fails_with(
+        &["check", "--device", "cpu", "--filter", "no such op"],
+        "no case matches",
+    );
+    assert!(
+        !Path::new(out).exists(),
+        "a refused run leaves nothing behind"
+    );
+    let text = dir.path().join("x.safetensors");
+    std::fs::write(&text, "this is no safetensors file").unwrap();
+    fails_with(&["loss", text.to_str().unwrap()], "no safetensors file");
+    std::fs::write(&text, u64::MAX.to_le_bytes()).unwrap();
+    fails_with(&["loss", text.to_str().unwrap()], "no safetensors file");
+}
+
+#[test]
+fn a_run_is_never_overwritten() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("precious"), "x").unwrap();
+    let out = tiny(dir.path(), "cpu").output().unwrap();
+    assert!(!out.status.success());
+    assert!(String::from_utf8_lossy(&out.stderr).contains("already holds something"));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+/// Killed at ten moments and resumed each time, a run ends with the weights of an uninterrupted one, bit for bit.
+#[test]
+fn sigkill_and_resume_change_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, broken) = (dir.path().join("whole"), dir.path().join("broken"));
+    tiny(&whole, "cpu").assert().success();
+    let spawn = |args: &[&str]| -> Child {
+        std::process::Command::new(assert_cmd::cargo::cargo_bin!("amcl-wgpu"))
+            .args(args)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    let path = broken.to_str().unwrap();
+    let mut first = vec!["train", "--device", "cpu", "--out", path];
+    first.extend(TINY);
+    let mut child = spawn(&first);
+    let mut kills = 0;
+    for i in 0u64..10 {
+        // Uneven moments: within steps, checkpoints and evaluations. The first waits for the run to exist.
+        while i == 0
+            && !std::fs::read_dir(broken.join("checkpoints")).is_ok_and(|mut d| {
+                d.next().is_some_and(|e| {
+                    e.is_ok_and(|e| e.path().extension().is_some_and(|x| x == "safetensors"))
+                })
+            })
+        {
+            assert!(child.try_wait().unwrap().is_none(), "the run ended early");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(60 + i * 37));
+        if child.try_wait().unwrap().is_none() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            kills += 1;
+        }
+        child = spawn(&["train", "--device", "cpu", "--resume", path]);
+    }
+    assert!(child.wait().unwrap().success());
+    assert!(kills >= 3, "only {kills} kills hit a running program");
+    assert_eq!(
+        summary(&whole)["weights_sha256"],
+        summary(&broken)["weights_sha256"]
+    );
+    assert_eq!(
+        losses(&whole),
+        losses(&broken),
+        "the metrics hold every step once"
+    );
+    program()
+        .args(["eval", "knn", path, "--device", "cpu"])
+        .assert()
+        .success();
+}
+
+/// The same run on software Vulkan and on the CPU executor: equal losses over the first 20 steps, to 1e-3.
+#[test]
+fn gpu_and_cpu_train_alike() {
+    let dir = tempfile::tempdir().unwrap();
+    let (cpu, gpu) = (dir.path().join("cpu"), dir.path().join("gpu"));
+    let device = std::env::var("AMCL_TEST_DEVICE").unwrap_or_else(|_| "llvmpipe".into());
+    tiny(&cpu, "cpu").assert().success();
+    tiny(&gpu, &device).assert().success();
+    let (a, b) = (losses(&cpu), losses(&gpu));
+    assert_eq!((a.len(), b.len()), (20, 20));
+    for (x, y) in a.iter().zip(&b) {
+        assert!(
+            (x.1 - y.1).abs() <= 1e-3 * x.1.abs(),
+            "step {}: {} and {}",
+            x.0,
+            x.1,
+            y.1
+        );
+    }
+    let s = summary(&gpu);
+    // Uniforms of kernels are the only allocations besides planned tensors and states.
+    let (planned, allocated) = (
+        s["planned_bytes"].as_f64().unwrap(),
+        s["allocated_bytes"].as_f64().unwrap(),
+    );
+    assert!(
+        allocated >= planned && allocated - planned < 1e6,
+        "{planned} planned, {allocated} allocated"
+    );
+    assert_eq!(
+        summary(&cpu)["planned_bytes"],
+        summary(&cpu)["allocated_bytes"]
+    );
+}
