@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod config;
+pub mod events;
 pub mod health;
 pub mod session;
 pub mod trainer;
