@@ -24,13 +24,15 @@ const THREADS: usize = 1 << 15;
 /// Bounds on the pixels of a split: below, the reduction costs more than it saves; above, f32 sums lose digits.
 const PIXELS: (usize, usize) = (64, 4096);
 
-/// Pixels a split and number of splits.
-fn splits(d: &ConvDims) -> (usize, usize) {
+/// Pixels a split and number of splits, for one of `pieces` pieces of the batch: all pieces' partial sums together fit one binding.
+fn splits(d: &ConvDims, pieces: usize, max_binding: usize) -> (usize, usize) {
     let tiles = d.k.div_ceil(4) * d.c.div_ceil(4) * d.r * d.s;
     let pixels = d.n * d.pixels();
+    let room = (max_binding / (4 * d.k * d.row()) / pieces).max(1);
     let rows = pixels
         .div_ceil(THREADS.div_ceil(tiles))
-        .clamp(PIXELS.0, PIXELS.1);
+        .clamp(PIXELS.0, PIXELS.1)
+        .max(pixels.div_ceil(room));
     (rows, pixels.div_ceil(rows))
 }
 
@@ -49,14 +51,16 @@ impl Op for Conv2dWeightGrad {
         Ok(vec![TensorType::f32(self.weight.clone())])
     }
     fn workspace(&self, inputs: &[&TensorType], limits: &Limits) -> Vec<TensorType> {
-        let parts: usize = row_chunks_of(&[inputs[0].dims(), inputs[1].dims()], limits)
+        let pieces = row_chunks_of(&[inputs[0].dims(), inputs[1].dims()], limits);
+        let count = pieces.len();
+        let parts: usize = pieces
             .into_iter()
             .filter_map(|rows| {
                 let mut x = inputs[0].dims().to_vec();
                 x[0] = rows.len();
                 conv_dims(&x, self.weight.dims(), self.stride, self.padding).ok()
             })
-            .map(|d| splits(&d).1)
+            .map(|d| splits(&d, count, limits.max_binding).1)
             .sum();
         vec![TensorType::f32([parts, self.weight.elements()])]
     }
@@ -68,11 +72,13 @@ impl Op for Conv2dWeightGrad {
             &io.workspace[0],
         );
         let mut first = 0;
-        for range in row_chunks(&[x, dy], rec.limits()) {
+        let pieces = row_chunks(&[x, dy], rec.limits());
+        let (number, max_binding) = (pieces.len(), rec.limits().max_binding);
+        for range in pieces {
             let (x, dy) = (x.rows(range.clone()), dy.rows(range));
             let d = conv_dims(x.dims(), self.weight.dims(), self.stride, self.padding)
                 .map_err(GraphError::Invalid)?;
-            let (rows, count) = splits(&d);
+            let (rows, count) = splits(&d, number, max_binding);
             let total = count * d.r * d.s * d.k.div_ceil(4) * d.c.div_ceil(4);
             let k = kernel!("conv2d_weight_grad", "partial")
                 .flag("VEC_C", d.c % 4 == 0)

@@ -1,6 +1,7 @@
 //! The training loop and the run folder.
 
 use super::checkpoint::{self, Position, write_atomically};
+use super::events::Events;
 use super::health::Health;
 use super::session::{Session, open_executor};
 use super::{Config, Result, TrainError, io};
@@ -138,6 +139,7 @@ pub fn train(r: Request<'_>) -> Result<Outcome> {
         .append(true)
         .open(&metrics_path)
         .map_err(io(&metrics_path))?;
+    let mut events = Events::create(&r.out).map_err(io(&r.out))?;
     let protocol = format!(
         "kNN k={} t={} cosine, backbone features, test transform, running statistics",
         c.run.knn_k.min(split.train.len()),
@@ -208,6 +210,15 @@ pub fn train(r: Request<'_>) -> Result<Outcome> {
                 &metrics_path,
                 &json!({"kind": "step", "epoch": at.epoch, "step": at.step, "loss": loss, "lr": lr, "grad_norm": norm, "images_per_s": rate}),
             )?;
+            let scalars = [
+                ("loss", loss),
+                ("lr", lr),
+                ("grad_norm", norm),
+                ("images_per_s", rate as f32),
+            ];
+            events
+                .scalars(at.step as u64, &scalars)
+                .map_err(io(&r.out))?;
             (r.progress)(
                 at.batch,
                 steps,
@@ -265,6 +276,9 @@ pub fn train(r: Request<'_>) -> Result<Outcome> {
         }
         if done || c.run.knn_every > 0 && at.epoch % c.run.knn_every == 0 {
             let v = session.knn(&split)?;
+            events
+                .scalars(at.step as u64, &[("knn_top1", v as f32)])
+                .map_err(io(&r.out))?;
             last = Some(v);
             line += &format!(" kNN {v:.1} %");
             append(
