@@ -189,13 +189,19 @@ fn sigkill_and_resume_change_nothing() {
 }
 
 /// The same run on software Vulkan and on the CPU executor: equal losses over the first 20 steps, to 1e-3.
+/// At a small learning rate: training amplifies rounding (1e-7 at the first step) by a factor a step that grows with it, and at the
+/// quickstart's 0.12 passes 1e-3 after a dozen steps on executors that are both right.
 #[test]
 fn gpu_and_cpu_train_alike() {
     let dir = tempfile::tempdir().unwrap();
     let (cpu, gpu) = (dir.path().join("cpu"), dir.path().join("gpu"));
     let device = std::env::var("AMCL_TEST_DEVICE").unwrap_or_else(|_| "llvmpipe".into());
-    tiny(&cpu, "cpu").assert().success();
-    tiny(&gpu, &device).assert().success();
+    for (out, device) in [(&cpu, "cpu"), (&gpu, device.as_str())] {
+        tiny(out, device)
+            .args(["--set", "optim.lr=0.02"])
+            .assert()
+            .success();
+    }
     let (a, b) = (losses(&cpu), losses(&gpu));
     assert_eq!((a.len(), b.len()), (20, 20));
     for (x, y) in a.iter().zip(&b) {
