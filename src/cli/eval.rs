@@ -60,15 +60,15 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         (c.data.shapes_train, c.data.shapes_test),
     )?;
     println!("data: {}", split.description);
-    let exec = open_executor(device, |n| println!("{n}"))?;
-    let mut session = Session::new(&c, exec)?;
+    let exec = open_executor(device, &[], |n| println!("{n}"))?;
+    let mut session = Session::new(&c, exec, &split.train)?;
     let at = checkpoint::load_latest(
         &run.join("checkpoints"),
         session.exec.as_mut(),
         &session.model.states,
         |w| eprintln!("{w}"),
     )?;
-    let v = session.knn(&split)?;
+    let (v, _) = session.knn(&split)?;
     println!(
         "kNN top-1 {v:.2} %: k={} (bank of {}), t={}, cosine, backbone features, test transform, running statistics, after epoch {}",
         c.run.knn_k.min(split.train.len()),

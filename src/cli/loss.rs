@@ -66,7 +66,7 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
             std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let what = || path.display().to_string();
         let file = LossFile::parse(&bytes).with_context(what)?;
-        let mut exec = open_executor(&args.device, |n| eprintln!("{n}"))?;
+        let mut exec = open_executor(&args.device, &[], |n| eprintln!("{n}"))?;
         let e = file.evaluate(exec.as_mut()).with_context(what)?;
         println!("{}: {} loss {:.9e}", path.display(), file.kind, e.loss);
         if args.verify {

@@ -39,8 +39,17 @@ pub struct Args {
     /// Run folder; default runs/<preset>-<seed>, numbered when taken.
     #[arg(long, short)]
     out: Option<PathBuf>,
+    /// Replace the run in the folder.
+    #[arg(long)]
+    overwrite: bool,
+    /// Before training, time every kernel of one step: a table, and trace.json for Perfetto.
+    #[arg(long)]
+    profile: bool,
+    /// Run the ops of these names on the host, by their reference: slow, for bisecting a fault on a GPU.
+    #[arg(long, value_name = "OP")]
+    twin: Vec<String>,
     /// Continue the run in this folder, with its own configuration.
-    #[arg(long, conflicts_with_all = ["config", "preset", "data", "amcl", "epochs", "batch_size", "seed", "out", "set"])]
+    #[arg(long, conflicts_with_all = ["config", "preset", "data", "amcl", "epochs", "batch_size", "seed", "out", "set", "overwrite"])]
     resume: Option<PathBuf>,
     /// Override any setting: --set optim.lr=0.1
     #[arg(long, value_name = "KEY=VALUE")]
@@ -130,6 +139,9 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
         device: args.device.clone(),
         out: out.clone(),
         resume,
+        overwrite: args.overwrite,
+        profile: args.profile,
+        twins: args.twin.clone(),
         stop: &STOP,
         tell: &mut |line| bar.suspend(|| println!("{line}")),
         progress: &mut |done, all, text| {
@@ -139,12 +151,15 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
         },
     })?;
     bar.finish_and_clear();
-    let Some(trained) = outcome.trained else {
+    if !outcome.finished {
         return Ok(false);
+    }
+    let accuracy = match (outcome.trained, outcome.untrained) {
+        (Some(a), Some(b)) => format!("kNN {a:.1} % (untrained {b:.1} %)"),
+        _ => "done".into(),
     };
     println!(
-        "\nkNN {trained:.1} % (untrained {:.1} %) after {:.0} s; weights {}\nrun folder: {}",
-        outcome.untrained,
+        "\n{accuracy} after {:.0} s; weights {}\nrun folder: {}",
         outcome.seconds,
         &outcome.weights[..16],
         out.display()

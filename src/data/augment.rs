@@ -1,16 +1,18 @@
-//! Augmentation of views on the host, in torchvision's semantics (functional, on float images, no rounding between steps), each sample from its own
-//! Philox stream: (seed, epoch, sample, view). Order: crop, flip, jitter (in random order), grayscale, normalise.
+//! What is drawn for each view. The drawing happens here, from per-sample Philox streams, so that a sample's views depend on seed, epoch and sample alone: not on
+//! device, vendor, thread or place in the batch. The pixels are the op `augment`'s work.
 
-use super::Dataset;
+use crate::reference::augment::{
+    Adjust, FACTORS, FLIP, GRAY, ORDER, RADIUS, ROW, SIGMA, SOLARISE, TOP, order_code,
+};
 use crate::reference::philox::{Purpose, Stream};
-use glam::Vec3;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// What is drawn for a view. Names are lightly's.
+/// The augmentations of both views. Names are lightly's; families are the paper's letters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
+    /// Which families are on: a crop, b blur, c grayscale, d colour jitter, e horizontal flip. The recipe's default is `acde`.
+    pub families: String,
     /// Least share of the area that a crop keeps (largest: 1).
     pub min_scale: f32,
     /// Probability of a horizontal flip.
@@ -21,6 +23,16 @@ pub struct Policy {
     pub jitter: [f32; 4],
     /// Probability of grayscale.
     pub random_gray_scale: f32,
+    /// Probability of Gaussian blur, for each view.
+    pub gaussian_blur: [f32; 2],
+    /// Width of the blur's kernel as a share of the view's side (made odd, at least 3).
+    pub kernel_size: f32,
+    /// Range of the blur's deviation in pixels.
+    pub sigmas: [f32; 2],
+    /// Probability of solarisation, for each view.
+    pub solarization_prob: [f32; 2],
+    /// Values from here on (of 1) are inverted by solarisation.
+    pub solarization_threshold: f32,
     /// Channel means.
     pub mean: [f32; 3],
     /// Channel deviations.
@@ -30,161 +42,79 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         Self {
+            families: "acde".into(),
             min_scale: 0.08,
             hf_prob: 0.5,
             cj_prob: 0.8,
             jitter: [0.4, 0.4, 0.4, 0.1],
             random_gray_scale: 0.2,
+            gaussian_blur: [0.5; 2],
+            kernel_size: 0.1,
+            sigmas: [0.1, 2.0],
+            solarization_prob: [0.0; 2],
+            solarization_threshold: 0.5,
             mean: [0.485, 0.456, 0.406],
             std: [0.229, 0.224, 0.225],
         }
     }
 }
 
-const LUMA: Vec3 = Vec3::new(0.2989, 0.587, 0.114);
-
-/// A working image: RGB in [0, 1], row by row.
-#[derive(Clone, Debug)]
-pub struct Image {
-    /// Pixels.
-    pub px: Vec<Vec3>,
-    /// Width.
-    pub width: usize,
-}
-
-impl Image {
-    /// From bytes (rows, columns, RGB).
-    pub fn from_bytes(bytes: &[u8], width: usize) -> Self {
-        let px = bytes
-            .chunks_exact(3)
-            .map(|p| Vec3::new(f32::from(p[0]), f32::from(p[1]), f32::from(p[2])) / 255.0)
-            .collect();
-        Self { px, width }
-    }
-
-    /// Crops and resizes to `size` x `size`: bilinear with antialiasing (`torchvision.transforms.functional.resized_crop`).
-    #[must_use]
-    pub fn resized_crop(
-        &self,
-        top: usize,
-        left: usize,
-        height: usize,
-        width: usize,
-        size: usize,
-    ) -> Self {
-        let (rows, cols) = (weights(height, size), weights(width, size));
-        let mut wide = vec![Vec3::ZERO; height * size];
-        for y in 0..height {
-            for (x, (first, ws)) in cols.iter().enumerate() {
-                let at = (top + y) * self.width + left + first;
-                wide[y * size + x] = ws.iter().zip(&self.px[at..]).map(|(w, p)| *w * *p).sum();
-            }
-        }
-        let mut px = vec![Vec3::ZERO; size * size];
-        for (y, (first, ws)) in rows.iter().enumerate() {
-            for x in 0..size {
-                px[y * size + x] = ws
-                    .iter()
-                    .enumerate()
-                    .map(|(i, w)| *w * wide[(first + i) * size + x])
-                    .sum();
-            }
-        }
-        Self { px, width: size }
-    }
-
-    /// Mirrors left and right.
-    pub fn hflip(&mut self) {
-        self.px.chunks_mut(self.width).for_each(<[Vec3]>::reverse);
-    }
-
-    fn blend(&mut self, factor: f32, other: impl Fn(Vec3) -> Vec3) {
-        self.px.iter_mut().for_each(|p| {
-            *p = (*p * factor + other(*p) * (1.0 - factor)).clamp(Vec3::ZERO, Vec3::ONE)
-        });
-    }
-
-    /// `adjust_brightness`.
-    pub fn brightness(&mut self, factor: f32) {
-        self.blend(factor, |_| Vec3::ZERO);
-    }
-
-    /// `adjust_contrast`: towards the mean of the grayscale image.
-    pub fn contrast(&mut self, factor: f32) {
-        let mean = self.px.iter().map(|p| p.dot(LUMA)).sum::<f32>() / self.px.len() as f32;
-        self.blend(factor, |_| Vec3::splat(mean));
-    }
-
-    /// `adjust_saturation`: towards each pixel's gray.
-    pub fn saturation(&mut self, factor: f32) {
-        self.blend(factor, |p| Vec3::splat(p.dot(LUMA)));
-    }
-
-    /// `adjust_hue`: `shift` turns of the hue, by way of HSV.
-    pub fn hue(&mut self, shift: f32) {
-        self.px.iter_mut().for_each(|p| *p = turn_hue(*p, shift));
-    }
-
-    /// `rgb_to_grayscale` with three channels.
-    pub fn grayscale(&mut self) {
-        self.px
-            .iter_mut()
-            .for_each(|p| *p = Vec3::splat(p.dot(LUMA)));
-    }
-}
-
-/// For each output pixel: first input pixel and weights. A triangle whose support grows with the scale when shrinking.
-fn weights(from: usize, to: usize) -> Vec<(usize, Vec<f32>)> {
-    let scale = from as f32 / to as f32;
-    let support = scale.max(1.0);
-    (0..to)
-        .map(|i| {
-            let centre = (i as f32 + 0.5) * scale;
-            let first = ((centre - support + 0.5) as usize).min(from - 1);
-            let last = ((centre + support + 0.5) as usize).clamp(first + 1, from);
-            let mut w: Vec<f32> = (first..last)
-                .map(|j| (1.0 - ((j as f32 - centre + 0.5) / support).abs()).max(0.0))
-                .collect();
-            let total: f32 = w.iter().sum();
-            w.iter_mut().for_each(|v| *v /= total);
-            (first, w)
-        })
-        .collect()
-}
-
-/// torchvision's RGB -> HSV -> RGB.
-fn turn_hue(p: Vec3, shift: f32) -> Vec3 {
-    let (max, min) = (p.max_element(), p.min_element());
-    let range = max - min;
-    if range == 0.0 {
-        return p;
-    }
-    let q = (Vec3::splat(max) - p) / range;
-    let h = if max == p.x {
-        q.z - q.y
-    } else if max == p.y {
-        2.0 + q.x - q.z
-    } else {
-        4.0 + q.y - q.x
-    };
-    let h = (h / 6.0 + 1.0 + shift).rem_euclid(1.0) * 6.0;
-    let (s, v) = (range / max, max);
-    let f = h - h.floor();
-    let (a, b, c) = (v * (1.0 - s), v * (1.0 - s * f), v * (1.0 - s * (1.0 - f)));
-    let rgb = match h.floor() as i32 % 6 {
-        0 => Vec3::new(v, c, a),
-        1 => Vec3::new(b, v, a),
-        2 => Vec3::new(a, v, c),
-        3 => Vec3::new(a, b, v),
-        4 => Vec3::new(c, a, v),
-        _ => Vec3::new(v, a, b),
-    };
-    rgb.clamp(Vec3::ZERO, Vec3::ONE)
+/// The row that shows an image whole, unchanged but for size.
+fn whole(h: usize, w: usize) -> [f32; ROW] {
+    let mut row = [0.0; ROW];
+    row[TOP + 2] = h as f32;
+    row[TOP + 3] = w as f32;
+    row[ORDER] = order_code([Adjust::None; 4]);
+    row[SOLARISE] = 2.0;
+    row
 }
 
 impl Policy {
+    /// What is wrong with the values, in words.
+    ///
+    /// # Errors
+    /// An unknown family letter, a probability outside [0,1], a strength or deviation that cannot be.
+    pub fn validate(&self) -> Result<(), String> {
+        if let Some(c) = self.families.chars().find(|c| !"abcde".contains(*c)) {
+            return Err(format!(
+                "augment.families holds `{c}`; there are a (crop), b (blur), c (grayscale), d (colour jitter), e (flip)"
+            ));
+        }
+        let probabilities = [self.hf_prob, self.cj_prob, self.random_gray_scale];
+        let both = [self.gaussian_blur, self.solarization_prob];
+        let mut all = probabilities.iter().chain(both.iter().flatten());
+        if let Some(p) = all.find(|p| !(0.0..=1.0).contains(*p)) {
+            return Err(format!("a probability of [augment] is {p}, not in 0..1"));
+        }
+        if !(self.min_scale > 0.0 && self.min_scale <= 1.0) {
+            return Err(format!(
+                "augment.min_scale is {}, not in (0, 1]",
+                self.min_scale
+            ));
+        }
+        if self.jitter.iter().any(|j| j.is_nan() || *j < 0.0) || self.jitter[3] > 0.5 {
+            return Err("augment.jitter: strengths are not negative, the hue's at most 0.5".into());
+        }
+        if !(self.sigmas[0] > 0.0 && self.sigmas[1] >= self.sigmas[0]) {
+            return Err("augment.sigmas: the range of the blur's deviation is positive".into());
+        }
+        if self.std.iter().any(|s| s.is_nan() || *s <= 0.0) {
+            return Err("augment.std: deviations are positive".into());
+        }
+        Ok(())
+    }
+
+    fn has(&self, family: char) -> bool {
+        self.families.contains(family)
+    }
+
+    /// Can any view blur? (The kernel then takes two more passes.)
+    pub fn blurs(&self) -> bool {
+        self.has('b') && self.gaussian_blur.iter().any(|p| *p > 0.0)
+    }
+
     /// RandomResizedCrop's box: top, left, height, width (ten tries, then the centre).
-    fn crop(&self, h: usize, w: usize, stream: &mut Stream) -> (usize, usize, usize, usize) {
+    fn crop(&self, h: usize, w: usize, stream: &mut Stream) -> [usize; 4] {
         let area = (h * w) as f32;
         for _ in 0..10 {
             let target = area * stream.range(self.min_scale, 1.0);
@@ -194,7 +124,7 @@ impl Policy {
                 (target / ratio).sqrt().round() as usize,
             );
             if (1..=w).contains(&cw) && (1..=h).contains(&ch) {
-                return (stream.below(h - ch + 1), stream.below(w - cw + 1), ch, cw);
+                return [stream.below(h - ch + 1), stream.below(w - cw + 1), ch, cw];
             }
         }
         let ratio = w as f32 / h as f32;
@@ -205,105 +135,78 @@ impl Policy {
         } else {
             (h, w)
         };
-        ((h - ch) / 2, (w - cw) / 2, ch, cw)
+        [(h - ch) / 2, (w - cw) / 2, ch, cw]
     }
 
-    /// One view of an image, normalised, NHWC, into `out` [size*size*3].
-    fn view(
-        &self,
-        bytes: &[u8],
-        h: usize,
-        w: usize,
-        size: usize,
-        stream: &mut Stream,
-        out: &mut [f32],
-    ) {
-        let (top, left, ch, cw) = self.crop(h, w, stream);
-        let mut image = Image::from_bytes(bytes, w).resized_crop(top, left, ch, cw, size);
-        if stream.uniform() < self.hf_prob {
-            image.hflip();
-        }
-        if stream.uniform() < self.cj_prob {
-            let mut order = [0, 1, 2, 3];
-            for i in (1..4).rev() {
-                order.swap(i, stream.below(i + 1));
-            }
-            let [b, c, s, hue] = self.jitter;
-            let factors = [
-                stream.range((1.0 - b).max(0.0), 1.0 + b),
-                stream.range((1.0 - c).max(0.0), 1.0 + c),
-                stream.range((1.0 - s).max(0.0), 1.0 + s),
-                stream.range(-hue, hue),
-            ];
-            for o in order {
-                match o {
-                    0 => image.brightness(factors[0]),
-                    1 => image.contrast(factors[1]),
-                    2 => image.saturation(factors[2]),
-                    _ => image.hue(factors[3]),
-                }
+    /// The table row of one view (0 or 1) of an image of h x w, seen at `size`. Numbers are drawn in a fixed order, also for what is then not done, so
+    /// that switching one family off leaves the others' draws as they were.
+    fn draw(&self, h: usize, w: usize, size: usize, view: usize, s: &mut Stream) -> [f32; ROW] {
+        let mut row = whole(h, w);
+        if self.has('a') {
+            let mut crop = s.clone();
+            for (r, v) in row[TOP..].iter_mut().zip(self.crop(h, w, &mut crop)) {
+                *r = v as f32;
             }
         }
-        if stream.uniform() < self.random_gray_scale {
-            image.grayscale();
+        // A crop takes at most 42 words (ten tries of two, then two): the rest of the stream begins after them, whatever the tries.
+        s.skip(44);
+        let flip = s.uniform() < self.hf_prob;
+        row[FLIP] = f32::from(u8::from(flip && self.has('e')));
+        let jitter = s.uniform() < self.cj_prob;
+        let mut order = [
+            Adjust::Brightness,
+            Adjust::Contrast,
+            Adjust::Saturation,
+            Adjust::Hue,
+        ];
+        for i in (1..4).rev() {
+            order.swap(i, s.below(i + 1));
         }
-        self.normalise(&image, out);
+        for (i, j) in self.jitter.iter().enumerate() {
+            row[FACTORS + i] = match i {
+                3 => s.range(-j, *j),
+                _ => s.range((1.0 - j).max(0.0), 1.0 + j),
+            };
+        }
+        if jitter && self.has('d') {
+            row[ORDER] = order_code(order);
+        }
+        let gray = s.uniform() < self.random_gray_scale;
+        row[GRAY] = f32::from(u8::from(gray && self.has('c')));
+        let blur = s.uniform() < self.gaussian_blur[view];
+        row[SIGMA] = s.range(self.sigmas[0], self.sigmas[1]);
+        if blur && self.has('b') {
+            row[RADIUS] = ((size as f32 * self.kernel_size / 2.0) as usize).max(1) as f32;
+        }
+        if s.uniform() < self.solarization_prob[view] {
+            row[SOLARISE] = self.solarization_threshold;
+        }
+        row
     }
 
-    fn normalise(&self, image: &Image, out: &mut [f32]) {
-        let (mean, inv) = (Vec3::from(self.mean), Vec3::ONE / Vec3::from(self.std));
-        for (o, p) in out.chunks_exact_mut(3).zip(&image.px) {
-            o.copy_from_slice(&((*p - mean) * inv).to_array());
-        }
-    }
-
-    /// Both views of the samples `ids`: [2B,size,size,3], rows 0..B the first view.
+    /// The table of both views of the samples `ids`, each an image of h x w seen at `size`: [2B, 16], rows 0..B the first view.
     pub fn two_views(
         &self,
-        data: &Dataset,
+        (h, w): (usize, usize),
         ids: &[u32],
         size: usize,
         seed: u64,
         epoch: u32,
     ) -> Vec<f32> {
-        let image = size * size * 3;
-        let mut out = vec![0.0; 2 * ids.len() * image];
-        out.par_chunks_mut(image)
+        [Purpose::View0, Purpose::View1]
+            .into_iter()
             .enumerate()
-            .for_each(|(row, out)| {
-                let id = ids[row % ids.len()];
-                let purpose = if row < ids.len() {
-                    Purpose::View0
-                } else {
-                    Purpose::View1
-                };
+            .flat_map(|(view, purpose)| ids.iter().map(move |id| (view, purpose, *id)))
+            .flat_map(|(view, purpose, id)| {
                 let mut stream = Stream::new(seed, epoch, id, purpose);
-                self.view(
-                    data.image(id as usize),
-                    data.height,
-                    data.width,
-                    size,
-                    &mut stream,
-                    out,
-                );
-            });
-        out
+                self.draw(h, w, size, view, &mut stream)
+            })
+            .collect()
     }
 
-    /// The test transform of samples `ids`: resized whole, normalised, [B,size,size,3].
-    pub fn plain(&self, data: &Dataset, ids: std::ops::Range<usize>, size: usize) -> Vec<f32> {
-        let image = size * size * 3;
-        let mut out = vec![0.0; ids.len() * image];
-        out.par_chunks_mut(image).zip(ids).for_each(|(out, id)| {
-            let whole = Image::from_bytes(data.image(id), data.width);
-            let img = if (data.height, data.width) == (size, size) {
-                whole
-            } else {
-                whole.resized_crop(0, 0, data.height, data.width, size)
-            };
-            self.normalise(&img, out);
-        });
-        out
+    /// The table of the test transform of `n` images: whole, resized, normalised.
+    pub fn plain((h, w): (usize, usize), n: usize) -> Vec<f32> {
+        (0..n).flat_map(|_| whole(h, w)).collect()
     }
 }
 
@@ -311,24 +214,51 @@ impl Policy {
 mod tests {
     use super::*;
 
+    fn views(p: &Policy, ids: &[u32], epoch: u32) -> Vec<f32> {
+        p.two_views((32, 32), ids, 32, 9, epoch)
+    }
+
     #[test]
     fn views_depend_on_sample_and_epoch_alone() {
-        let data = crate::data::shapes::generate(1, 20, 10).train;
         let p = Policy::default();
-        let a = p.two_views(&data, &[3, 5, 7], 32, 9, 2);
-        let b = p.two_views(&data, &[7, 3], 32, 9, 2);
-        let n = 32 * 32 * 3;
-        assert_eq!(
-            a[..n],
-            b[n..2 * n],
-            "sample 3, view 0, at another place of another batch"
+        let (a, b) = (views(&p, &[3, 5, 7], 2), views(&p, &[7, 3], 2));
+        assert_eq!(a[..ROW], b[ROW..2 * ROW], "sample 3, view 0, elsewhere");
+        assert_ne!(a[..ROW], a[3 * ROW..4 * ROW], "the views differ");
+        assert_ne!(a, views(&p, &[3, 5, 7], 3), "the epochs differ");
+    }
+
+    #[test]
+    fn a_family_switched_off_leaves_the_others_draws() {
+        let ids: Vec<u32> = (0..64).collect();
+        let all = views(
+            &Policy {
+                families: "abcde".into(),
+                ..Policy::default()
+            },
+            &ids,
+            0,
         );
-        assert_ne!(a[..n], a[3 * n..4 * n], "the views differ");
-        assert_ne!(
-            a,
-            p.two_views(&data, &[3, 5, 7], 32, 9, 3),
-            "the epochs differ"
-        );
+        for (letter, entries) in [
+            ('a', TOP..TOP + 4),
+            ('b', RADIUS..RADIUS + 1),
+            ('c', GRAY..GRAY + 1),
+            ('d', ORDER..ORDER + 1),
+            ('e', FLIP..FLIP + 1),
+        ] {
+            let families = "abcde".replace(letter, "");
+            let p = Policy {
+                families,
+                ..Policy::default()
+            };
+            let without = views(&p, &ids, 0);
+            let differs: Vec<usize> = (0..ROW)
+                .filter(|e| (0..128).any(|r| all[r * ROW + e] != without[r * ROW + e]))
+                .collect();
+            assert!(
+                !differs.is_empty() && differs.iter().all(|e| entries.contains(e)),
+                "{letter}: {differs:?}"
+            );
+        }
     }
 
     #[test]
@@ -337,11 +267,24 @@ mod tests {
         let mut area = 0.0;
         let n = 4000u32;
         for id in 0..n {
-            let (_, _, h, w) = p.crop(32, 32, &mut Stream::new(1, 0, id, Purpose::View0));
+            let [_, _, h, w] = p.crop(32, 32, &mut Stream::new(1, 0, id, Purpose::View0));
             area += (h * w) as f64 / 1024.0;
         }
         // Areas are uniform in [.08, 1] before boxes that stick out are redrawn, which favours small ones: a mean a little under .54.
         let mean = area / f64::from(n);
         assert!((0.45..0.54).contains(&mean), "{mean}");
+    }
+
+    #[test]
+    fn impossible_values_are_named() {
+        let mut p = Policy {
+            families: "acx".into(),
+            ..Policy::default()
+        };
+        assert!(p.validate().unwrap_err().contains("`x`"));
+        p.families = "a".into();
+        p.hf_prob = 1.5;
+        assert!(p.validate().unwrap_err().contains("1.5"));
+        assert!(Policy::default().validate().is_ok());
     }
 }

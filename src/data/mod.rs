@@ -2,6 +2,7 @@
 
 pub mod augment;
 pub mod cifar;
+pub mod packed;
 pub mod sampler;
 pub mod shapes;
 

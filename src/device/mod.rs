@@ -305,8 +305,20 @@ impl Device {
     /// # Errors
     /// As [`Device::check`].
     pub fn wait(&self, during: &str) -> Result<(), DeviceError> {
+        self.wait_for(None, during)
+    }
+
+    /// Waits for the work up to a submission, or for all of it; later work goes on meanwhile.
+    ///
+    /// # Errors
+    /// As [`Device::check`].
+    pub fn wait_for(
+        &self,
+        submission: Option<wgpu::SubmissionIndex>,
+        during: &str,
+    ) -> Result<(), DeviceError> {
         let polled = self.device.poll(wgpu::PollType::Wait {
-            submission_index: None,
+            submission_index: submission,
             timeout: None,
         });
         self.check(during)?;

@@ -1,3 +1,4 @@
 //! Evaluation of frozen features.
 
 pub mod knn;
+pub mod spread;

@@ -7,7 +7,7 @@ use super::{Graph, Result, TensorId};
 use crate::device::recording::Timed;
 
 /// A compiled graph of an executor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ProgramId(pub(crate) usize);
 
 /// A read-back under way.
@@ -144,6 +144,11 @@ pub trait Executor: Send {
 
     /// Bytes allocated: states, pooled memory, parameters of kernels.
     fn allocated_bytes(&self) -> u64;
+
+    /// Bytes of a program's kernel parameters (none on the host).
+    fn parameter_bytes(&self, _program: ProgramId) -> u64 {
+        0
+    }
 
     /// Runs a program once, timing every dispatch (GPU) or node (twins).
     ///

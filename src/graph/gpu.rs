@@ -39,6 +39,7 @@ struct Pending {
     bytes: u64,
     /// 0 waiting, 1 mapped, 2 failed.
     ready: Arc<AtomicU8>,
+    submission: wgpu::SubmissionIndex,
 }
 
 /// Runs graphs on a [`Device`].
@@ -450,7 +451,7 @@ impl Executor for GpuExecutor {
         for (v, at) in &copies {
             enc.copy_buffer_to_buffer(&v.buffer, v.offset, &staging, *at, v.bytes() as u64);
         }
-        self.device.queue.submit([enc.finish()]);
+        let submission = self.device.queue.submit([enc.finish()]);
         let ready = Arc::new(AtomicU8::new(0));
         let flag = ready.clone();
         staging.map_async(wgpu::MapMode::Read, .., move |r| {
@@ -464,6 +465,7 @@ impl Executor for GpuExecutor {
                 parts,
                 bytes,
                 ready,
+                submission,
             },
         );
         Ok(Ticket(self.next_ticket))
@@ -475,7 +477,8 @@ impl Executor for GpuExecutor {
         };
         if p.ready.load(Ordering::Acquire) == 0 {
             if wait {
-                self.device.wait("metrics")?;
+                self.device
+                    .wait_for(Some(p.submission.clone()), "metrics")?;
             } else {
                 let _ = self.device.device.poll(wgpu::PollType::Poll);
                 self.device.check("metrics")?;
@@ -544,6 +547,19 @@ impl Executor for GpuExecutor {
 
     fn allocated_bytes(&self) -> u64 {
         self.device.allocated()
+    }
+
+    fn parameter_bytes(&self, program: ProgramId) -> u64 {
+        let p = &self.programs[program.0];
+        let recorded: u64 = p
+            .segments
+            .iter()
+            .map(|s| match s {
+                Segment::Gpu(r) => r.uniform_bytes,
+                Segment::Twin(_) => 0,
+            })
+            .sum();
+        recorded + size_of::<StepScalars>() as u64
     }
 
     fn profile(&mut self, program: ProgramId, step: &StepScalars) -> Result<Vec<Timed>> {

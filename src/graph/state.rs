@@ -41,6 +41,8 @@ pub struct StateGroup {
     pub len: usize,
     /// Entries in order.
     pub entries: Vec<StateEntry>,
+    /// Part of a checkpoint (training data on the device is not).
+    pub saved: bool,
 }
 
 /// The registry of all states of a run. Executors allocate it; graphs refer to it.
@@ -65,6 +67,7 @@ impl States {
             dtype,
             len: 0,
             entries: Vec::new(),
+            saved: true,
         });
         self.groups.len() - 1
     }
@@ -94,6 +97,13 @@ impl States {
         }
     }
 
+    /// Leaves a group out of checkpoints.
+    pub fn transient(&mut self, group: &str) {
+        for g in self.groups.iter_mut().filter(|g| g.name == group) {
+            g.saved = false;
+        }
+    }
+
     /// A group with the same entries (shapes, offsets) as `of`, under another name: gradients, moments, EMA copies.
     /// Returns the whole group's id.
     pub fn mirror(&mut self, of: &str, name: &str) -> StateId {
@@ -107,6 +117,7 @@ impl States {
                 dtype: DType::F32,
                 len: 0,
                 entries: Vec::new(),
+                saved: true,
             });
         copy.name = name.to_string();
         for e in &mut copy.entries {

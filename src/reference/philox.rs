@@ -70,6 +70,13 @@ impl Stream {
         self.block[self.at - 1]
     }
 
+    /// Passes over `n` words.
+    pub fn skip(&mut self, n: usize) {
+        for _ in 0..n {
+            self.word();
+        }
+    }
+
     /// Uniform in [0, 1), a multiple of 2^-24.
     pub fn uniform(&mut self) -> f32 {
         (self.word() >> 8) as f32 / (1u32 << 24) as f32

@@ -2,6 +2,7 @@
 //! its checksum, and the one before it is used.
 
 use super::{Result, TrainError, io};
+use crate::graph::state::StateGroup;
 use crate::graph::{DType, Executor, HostData, States};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use sha2::{Digest, Sha256};
@@ -80,7 +81,7 @@ pub fn save(
 ) -> Result<PathBuf> {
     let mut groups = Vec::new();
     let mut digest = Sha256::new();
-    for g in states.groups() {
+    for g in by_name(states) {
         let Some(id) = states.whole(&g.name) else {
             continue;
         };
@@ -166,6 +167,13 @@ pub fn load_latest(
     )))
 }
 
+/// The groups that a checkpoint holds, in the order of their names.
+fn by_name(states: &States) -> Vec<&StateGroup> {
+    let mut groups: Vec<&StateGroup> = states.groups().iter().filter(|g| g.saved).collect();
+    groups.sort_by(|a, b| a.name.cmp(&b.name));
+    groups
+}
+
 type Loaded = (Vec<(String, HostData)>, Position);
 
 fn parse(bytes: &[u8], states: &States) -> Result<Loaded> {
@@ -185,8 +193,16 @@ fn parse(bytes: &[u8], states: &States) -> Result<Loaded> {
     };
     let st = SafeTensors::deserialize(bytes).map_err(|e| bad(&e))?;
     let mut digest = Sha256::new();
+    let mut names = st.names();
+    names.sort_unstable();
+    for name in names {
+        digest.update(st.tensor(name).map_err(|e| bad(&e))?.data());
+    }
+    if meta.get("sha256") != Some(&hex(&digest.finalize())) {
+        return Err(bad(&"its checksum does not match"));
+    }
     let mut out = Vec::new();
-    for g in states.groups() {
+    for g in by_name(states) {
         let t = st
             .tensor(&g.name)
             .map_err(|e| bad(&format!("{}: {e}", g.name)))?;
@@ -198,7 +214,6 @@ fn parse(bytes: &[u8], states: &States) -> Result<Loaded> {
                 g.len
             )));
         }
-        digest.update(t.data());
         out.push((
             g.name.clone(),
             match g.dtype {
@@ -206,9 +221,6 @@ fn parse(bytes: &[u8], states: &States) -> Result<Loaded> {
                 DType::U32 => HostData::U32(bytemuck::pod_collect_to_vec(t.data())),
             },
         ));
-    }
-    if meta.get("sha256") != Some(&hex(&digest.finalize())) {
-        return Err(bad(&"its checksum does not match"));
     }
     Ok((out, at))
 }

@@ -26,6 +26,8 @@ section! {
         shapes_train: usize = 2560,
         /// Test images of `shapes`.
         shapes_test: usize = 1000,
+        /// Training images of at most so many MiB lie on the device; larger sets are streamed, a batch at a time.
+        resident_mib: usize = 4096,
     }
 }
 section! {
@@ -232,6 +234,7 @@ impl Config {
 
     fn check(&self) -> Result<()> {
         let wrong = |m: String| Err(TrainError::Config(m));
+        self.augment.validate().map_err(TrainError::Config)?;
         let o = &self.optim;
         if o.micro_batches == 0
             || !o.batch_size.is_multiple_of(o.micro_batches)

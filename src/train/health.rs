@@ -47,6 +47,13 @@ fn pairs(m: &[f32], n: usize) -> Vec<(Vec<f32>, Vec<f32>)> {
         .collect()
 }
 
+/// An alarm when the backbone's features have collapsed; `std` as [`crate::eval::spread::Spread::feature_std`] has it (1: spread over the sphere).
+pub fn feature_alarm(std: f64) -> Option<String> {
+    (std < 0.1).then(|| {
+        format!("collapse: the deviation of the normalised backbone features is {std:.3} of what spread features have")
+    })
+}
+
 impl Health {
     /// From similarities [c,n,n] and, when temperatures adapt, scores.
     pub fn of(similarity: &[f32], score: Option<&[f32]>, n: usize, a: &Amcl) -> Self {

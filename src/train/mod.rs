@@ -3,7 +3,10 @@
 pub mod checkpoint;
 pub mod config;
 pub mod events;
+pub mod features;
 pub mod health;
+pub mod profile;
+pub mod run_folder;
 pub mod session;
 pub mod trainer;
 

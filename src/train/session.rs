@@ -1,42 +1,68 @@
 //! A model with its programs on an executor: gradient step, update, features. Training and evaluation both start here.
 
+use super::features::Features;
 use super::{Config, Result, TrainError};
-use crate::data::Dataset;
+use crate::data::{Dataset, Split, packed};
+use crate::device::recording::Timed;
 use crate::device::{Choice, Device, DeviceError, Options};
 use crate::eval::knn;
+use crate::graph::exec::Ticket;
 use crate::graph::gpu::GpuExecutor;
 use crate::graph::host::HostExecutor;
 use crate::graph::{
-    Executor, Graph, GraphError, HostData, ProgramId, StepScalars, TensorId, TensorType,
+    Executor, Graph, GraphError, HostData, ProgramId, StateId, StepScalars, TensorId, TensorType,
 };
 use crate::methods::loss::Built;
 use crate::methods::simclr::SimClr;
 use crate::nn::{Model, resnet::ResNet};
 use crate::ops;
 use crate::ops::accumulate::Accumulate;
+use crate::ops::augment::{Augment, words};
+use crate::ops::gather_rows::GatherRows;
 use crate::ops::sgd::Sgd;
 use crate::ops::sum_all::SumSquares;
+use crate::reference::augment::ROW;
 
-/// Images a feature batch holds.
+/// Most images that a feature batch holds.
 const FEATURE_BATCH: usize = 250;
 
-/// Opens the executor for a device choice. `auto` falls back to the CPU and says so through `tell`.
+/// Opens the executor for a device choice; the ops named in `twins` run on the host. `auto` falls back to the CPU and says so through `tell`.
 ///
 /// # Errors
 /// No such adapter.
-pub fn open_executor(choice: &Choice, mut tell: impl FnMut(String)) -> Result<Box<dyn Executor>> {
+pub fn open_executor(
+    choice: &Choice,
+    twins: &[String],
+    mut tell: impl FnMut(String),
+) -> Result<Box<dyn Executor>> {
     let cpu = || Box::new(HostExecutor::<f32>::new());
     if *choice == Choice::Cpu {
         return Ok(cpu());
     }
     match Device::open(choice, Options::default()) {
-        Ok(device) => Ok(Box::new(GpuExecutor::new(device))),
+        Ok(device) => Ok(Box::new(GpuExecutor::new(device).with_twins(twins))),
         Err(DeviceError::NoAdapter(_)) if *choice == Choice::Auto => {
             tell("no hardware GPU found: running on the CPU executor (`amcl-wgpu devices` lists adapters)".into());
             Ok(cpu())
         }
         Err(e) => Err(GraphError::from(e).into()),
     }
+}
+
+/// Where a step's images come from.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    /// The data set lies on the device; a step sends the numbers of its samples.
+    Resident { index: TensorId },
+    /// Each step sends its images.
+    Streamed { images: TensorId },
+}
+
+/// A step under way.
+#[derive(Debug)]
+pub struct Pending {
+    losses: Vec<Ticket>,
+    norm: Ticket,
 }
 
 /// A compiled model.
@@ -46,46 +72,73 @@ pub struct Session {
     /// Parameters and statistics.
     pub model: Model,
     config: Config,
+    side: (usize, usize),
     grad: ProgramId,
-    views: TensorId,
+    source: Source,
+    table: TensorId,
     /// Loss, similarities, scores.
     pub built: Built,
     update: ProgramId,
-    inputs: (TensorId, TensorId, TensorId),
-    features: ProgramId,
-    images: TensorId,
-    feature: TensorId,
+    norm2: TensorId,
+    features: Features,
+}
+
+/// The method that a configuration names.
+///
+/// # Errors
+/// An unknown encoder.
+pub fn method(config: &Config) -> Result<SimClr> {
+    let c = &config.model;
+    let encoder = ResNet::named(&c.encoder, c.width, c.stem_stride).ok_or_else(|| {
+        TrainError::Config(format!(
+            "no encoder `{}`; there are tiny, resnet18, resnet34",
+            c.encoder
+        ))
+    })?;
+    Ok(SimClr {
+        encoder,
+        heads: config.heads.count,
+        hidden: config.heads.hidden,
+        out: config.heads.out,
+        amcl: config.amcl.enabled.then_some(config.amcl.switches),
+        temperature: config.loss.temperature,
+    })
 }
 
 impl Session {
-    /// Builds the graphs of a configuration and compiles them; weights are initialised from the seed.
+    /// Builds the graphs of a configuration for a data set and compiles them; weights are initialised from the seed. A data set of at most
+    /// `data.resident_mib` goes to the device once.
     ///
     /// # Errors
     /// Impossible shapes, memory, device.
-    pub fn new(config: &Config, mut exec: Box<dyn Executor>) -> Result<Self> {
+    pub fn new(config: &Config, mut exec: Box<dyn Executor>, data: &Dataset) -> Result<Self> {
         let (c, o) = (&config.model, &config.optim);
-        let encoder = ResNet::named(&c.encoder, c.width, c.stem_stride).ok_or_else(|| {
-            TrainError::Config(format!(
-                "no encoder `{}`; there are tiny, resnet18, resnet34",
-                c.encoder
-            ))
-        })?;
-        let method = SimClr {
-            encoder,
-            heads: config.heads.count,
-            hidden: config.heads.hidden,
-            out: config.heads.out,
-            amcl: config.amcl.enabled.then_some(config.amcl.switches),
-            temperature: config.loss.temperature,
-        };
+        let method = method(config)?;
+        let side = (data.height, data.width);
+        let image_words = words(side.0, side.1);
         let mut model = Model::default();
+        let resident =
+            (data.len() * image_words * 4 <= config.data.resident_mib << 20).then(|| {
+                let ty = TensorType::u32([data.len(), image_words]);
+                let id = model.states.add("data", "images", ty);
+                model.states.transient("data");
+                id
+            });
+
         let mut g = Graph::new();
-        let (views, built) = method.train_graph(
-            &mut g,
-            &mut model,
-            o.batch_size / o.micro_batches,
-            c.image_size,
-        )?;
+        let batch = o.batch_size / o.micro_batches;
+        let (source, images) = source(&mut g, &model, resident, batch, image_words)?;
+        let table = g.input("view table", TensorType::f32([2 * batch, ROW]));
+        let augment = Augment {
+            height: side.0,
+            width: side.1,
+            size: c.image_size,
+            blur: config.augment.blurs(),
+            mean: config.augment.mean,
+            std: config.augment.std,
+        };
+        let views = g.scope("views", |g| g.push1(augment, &[images, table]))?;
+        let built = method.loss(&mut g, &mut model, views)?;
         let params: Vec<TensorId> = model
             .params
             .iter()
@@ -107,7 +160,7 @@ impl Session {
         let grads_flat = u.state(&model.states, whole_grads);
         let norm2 = u.push1(SumSquares, &[grads_flat])?;
         let segment = u.input("segments", TensorType::u32([len / 64]));
-        let table = u.input("segment table", TensorType::f32([model.params.len(), 4]));
+        let segments_table = u.input("segment table", TensorType::f32([model.params.len(), 4]));
         let whole = model
             .states
             .whole("params")
@@ -118,18 +171,25 @@ impl Session {
             nesterov: false,
             max_norm: o.clip,
         };
-        u.push_updating(sgd, &[grads_flat, norm2, segment, table], &updates)?;
+        u.push_updating(sgd, &[grads_flat, norm2, segment, segments_table], &updates)?;
 
-        let mut f = Graph::new();
-        let (images, feature) =
-            method.feature_graph(&mut f, &mut model, FEATURE_BATCH, c.image_size)?;
+        // Not more images at once than training has, so that evaluation never needs more memory.
+        let feature_batch = FEATURE_BATCH.min(2 * batch);
+        let (f, features) = Features::graph(
+            &method,
+            &mut model,
+            &config.augment,
+            side,
+            c.image_size,
+            feature_batch,
+        )?;
 
         exec.allocate_states(&model.states)?;
         let mut fetch = vec![built.loss, built.similarity];
         fetch.extend(built.score);
         let grad = exec.compile(&g, &fetch)?;
         let update = exec.compile(&u, &[norm2])?;
-        let features = exec.compile(&f, &[feature])?;
+        let features = features.compile(&f, exec.as_mut())?;
         let mut segments = vec![0u32; len / 64];
         let mut rows = Vec::new();
         for (i, p) in model.params.iter().enumerate() {
@@ -138,97 +198,117 @@ impl Session {
             rows.extend([p.lr_multiplier, o.weight_decay, 0.0, 0.0]);
         }
         exec.upload(update, segment, &HostData::U32(segments))?;
-        exec.upload(update, table, &HostData::F32(rows))?;
+        exec.upload(update, segments_table, &HostData::F32(rows))?;
         model.initialise(exec.as_mut(), config.run.seed)?;
-        let inputs = (norm2, segment, table);
+        if let Some(id) = resident {
+            let ids: Vec<u32> = (0..data.len() as u32).collect();
+            let images = packed::pack(data, &ids);
+            exec.write_state(&model.states, id, &HostData::U32(images))?;
+        }
         Ok(Self {
             exec,
             model,
             config: config.clone(),
+            side,
             grad,
-            views,
+            source,
+            table,
             built,
             update,
-            inputs,
+            norm2,
             features,
-            images,
-            feature,
         })
     }
 
-    /// One line a program: planned memory.
+    fn programs(&self) -> [ProgramId; 3] {
+        [self.grad, self.update, self.features.program()]
+    }
+
+    /// Planned memory: a summary and the largest tensors.
     pub fn memory_report(&self) -> String {
         use crate::graph::plan::mebibytes;
-        let planned: usize = [self.grad, self.update, self.features]
-            .iter()
-            .map(|p| self.exec.plan(*p).peak_bytes())
-            .sum();
         let plan = self.exec.plan(self.grad);
+        let held = match self.source {
+            Source::Resident { .. } => "on the device",
+            Source::Streamed { .. } => "streamed",
+        };
         format!(
-            "memory: {} planned for tensors (training step {}, of {} without reuse), {} for states\n{}",
-            mebibytes(planned),
+            "memory: {} planned: training step {} (of {} without reuse), states {}; training images {held}; largest:\n{}",
+            mebibytes(self.planned_bytes() as usize),
             mebibytes(plan.peak_bytes()),
             mebibytes(plan.unpooled),
             mebibytes(self.model.states.bytes()),
-            plan.largest(3)
+            plan.largest(3).trim_end()
         )
     }
 
-    /// Bytes planned: pooled tensors of all programs and states.
+    /// Bytes planned: pooled tensors and kernel parameters of all programs, and states.
     pub fn planned_bytes(&self) -> u64 {
-        let pooled: usize = [self.grad, self.update, self.features]
-            .iter()
-            .map(|p| self.exec.plan(*p).peak_bytes())
-            .sum();
-        (pooled + self.model.states.bytes()) as u64
+        let of =
+            |p: &ProgramId| self.exec.plan(*p).peak_bytes() as u64 + self.exec.parameter_bytes(*p);
+        self.programs().iter().map(of).sum::<u64>() + self.model.states.bytes() as u64
     }
 
-    /// One optimiser step on the samples `ids`: loss (mean over micro-batches) and squared gradient norm.
+    /// Sends what a micro-batch needs.
+    fn send(&mut self, data: &Dataset, ids: &[u32], epoch: u32) -> Result<()> {
+        let c = &self.config;
+        let table = c
+            .augment
+            .two_views(self.side, ids, c.model.image_size, c.run.seed, epoch);
+        self.exec
+            .upload(self.grad, self.table, &HostData::F32(table))?;
+        match self.source {
+            Source::Resident { index } => {
+                self.exec
+                    .upload(self.grad, index, &HostData::U32(ids.to_vec()))?
+            }
+            Source::Streamed { images } => {
+                let x = packed::pack(data, ids);
+                self.exec.upload(self.grad, images, &HostData::U32(x))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts one optimiser step on the samples `ids`, without waiting for it.
     ///
     /// # Errors
     /// Device loss.
-    pub fn step(
-        &mut self,
-        data: &Dataset,
-        ids: &[u32],
-        scalars: StepScalars,
-    ) -> Result<(f32, f32)> {
+    pub fn start(&mut self, data: &Dataset, ids: &[u32], scalars: &StepScalars) -> Result<Pending> {
         let parts = self.config.optim.micro_batches;
-        let size = self.config.model.image_size;
-        let mut pending = Vec::new();
+        let mut losses = Vec::with_capacity(parts);
         for (micro, ids) in ids.chunks(ids.len() / parts).enumerate() {
-            let views =
-                self.config
-                    .augment
-                    .two_views(data, ids, size, self.config.run.seed, scalars.epoch);
-            self.exec
-                .upload(self.grad, self.views, &HostData::F32(views))?;
+            self.send(data, ids, scalars.epoch)?;
             let s = StepScalars {
                 micro: micro as u32,
                 grad_scale: 1.0 / parts as f32,
-                ..scalars
+                ..*scalars
             };
             self.exec.run(self.grad, &s)?;
-            pending.push(self.exec.fetch_later(self.grad, &[self.built.loss])?);
+            losses.push(self.exec.fetch_later(self.grad, &[self.built.loss])?);
         }
-        self.exec.run(self.update, &scalars)?;
-        let norm = self.exec.fetch_later(self.update, &[self.inputs.0])?;
-        let mut loss = 0.0;
-        for t in &pending {
-            loss += self
-                .exec
-                .collect(t, true)?
-                .map_or(f32::NAN, |d| d[0].to_f32()[0])
-                / parts as f32;
-        }
-        let norm2 = self
-            .exec
-            .collect(&norm, true)?
-            .map_or(f32::NAN, |d| d[0].to_f32()[0]);
-        Ok((loss, norm2))
+        self.exec.run(self.update, scalars)?;
+        let norm = self.exec.fetch_later(self.update, &[self.norm2])?;
+        Ok(Pending { losses, norm })
     }
 
-    /// Similarities and scores of the last (micro-)batch.
+    /// Waits for a started step: its loss (mean over micro-batches) and squared gradient norm.
+    ///
+    /// # Errors
+    /// Device loss.
+    pub fn finish(&mut self, step: &Pending) -> Result<(f32, f32)> {
+        let mut scalar = |t: &Ticket| -> Result<f32> {
+            let values = self.exec.collect(t, true)?;
+            Ok(values.map_or(f32::NAN, |d| d[0].to_f32()[0]))
+        };
+        let mut loss = 0.0;
+        for t in &step.losses {
+            loss += scalar(t)? / step.losses.len() as f32;
+        }
+        Ok((loss, scalar(&step.norm)?))
+    }
+
+    /// Similarities and scores of the last (micro-)batch, and its number of views.
     ///
     /// # Errors
     /// Device loss.
@@ -240,73 +320,129 @@ impl Session {
             .map(|t| self.exec.fetch(self.grad, t))
             .transpose()?
             .map(|d| d.to_f32());
-        Ok((
-            s,
-            r,
-            2 * self.config.optim.batch_size / self.config.optim.micro_batches,
-        ))
+        let o = &self.config.optim;
+        Ok((s, r, 2 * o.batch_size / o.micro_batches))
     }
 
-    /// The first op that makes a non-finite value on the last batch, in words.
+    /// The first op that makes a non-finite value on the (micro-)batch `ids`, in words.
     ///
     /// # Errors
     /// Device loss.
-    pub fn explain_non_finite(&mut self, scalars: &StepScalars) -> Result<String> {
-        Ok(match self.exec.find_non_finite(self.grad, scalars)? {
-            None => "every op of a repeated forward and backward pass is finite; the parameters or the update are not".into(),
-            Some(n) => {
+    pub fn explain_non_finite(
+        &mut self,
+        data: &Dataset,
+        ids: &[u32],
+        scalars: &StepScalars,
+    ) -> Result<String> {
+        for ids in ids.chunks(ids.len() / self.config.optim.micro_batches) {
+            self.send(data, ids, scalars.epoch)?;
+            if let Some(n) = self.exec.find_non_finite(self.grad, scalars)? {
                 let inputs: Vec<String> = n
                     .inputs
                     .iter()
-                    .map(|(name, lo, hi, bad)| format!("{name} in [{lo:.3e}, {hi:.3e}], {bad} not finite"))
+                    .map(|(name, lo, hi, bad)| {
+                        format!("{name} in [{lo:.3e}, {hi:.3e}], {bad} not finite")
+                    })
                     .collect();
-                format!("first made by {} ({}); its inputs: {}", n.op, n.label, inputs.join("; "))
+                return Ok(format!(
+                    "first made by {} ({}); its inputs: {}",
+                    n.op,
+                    n.label,
+                    inputs.join("; ")
+                ));
             }
-        })
-    }
-
-    /// Backbone features of a data set (test transform, running statistics): [n,d] and d.
-    ///
-    /// # Errors
-    /// Device loss.
-    pub fn features(&mut self, data: &Dataset) -> Result<(Vec<f32>, usize)> {
-        let size = self.config.model.image_size;
-        let d = self.config.model.width
-            << (match self.config.model.encoder.as_str() {
-                "tiny" => 2,
-                _ => 3,
-            });
-        let mut out = Vec::with_capacity(data.len() * d);
-        for start in (0..data.len()).step_by(FEATURE_BATCH) {
-            let end = (start + FEATURE_BATCH).min(data.len());
-            let mut x = self.config.augment.plain(data, start..end, size);
-            x.resize(FEATURE_BATCH * size * size * 3, 0.0);
-            self.exec
-                .upload(self.features, self.images, &HostData::F32(x))?;
-            self.exec.run(self.features, &StepScalars::default())?;
-            let f = self.exec.fetch(self.features, self.feature)?.to_f32();
-            out.extend_from_slice(&f[..(end - start) * d]);
         }
-        Ok((out, d))
+        Ok("every op of a repeated forward and backward pass is finite; the sum of squared gradients is not".into())
     }
 
-    /// kNN accuracy on the test images, in percent.
+    /// Times every dispatch (or node) of one step on the samples `ids`, after one to warm up, and puts all states back.
+    ///
+    /// # Errors
+    /// A device without timestamps; device loss.
+    pub fn profile_step(
+        &mut self,
+        data: &Dataset,
+        ids: &[u32],
+        scalars: &StepScalars,
+    ) -> Result<Vec<Timed>> {
+        let groups: Vec<StateId> = self
+            .model
+            .states
+            .groups()
+            .iter()
+            .filter(|g| g.saved)
+            .filter_map(|g| self.model.states.whole(&g.name))
+            .collect();
+        let mut kept = Vec::new();
+        for id in &groups {
+            kept.push(self.exec.read_state(&self.model.states, *id)?);
+        }
+        let warm = self.start(data, ids, scalars)?;
+        self.finish(&warm)?;
+        let mut all = self.exec.profile(self.grad, scalars)?;
+        let end = all.last().map_or(0.0, |t| t.start + t.seconds);
+        for mut t in self.exec.profile(self.update, scalars)? {
+            t.start += end;
+            all.push(t);
+        }
+        for (id, data) in groups.iter().zip(&kept) {
+            self.exec.write_state(&self.model.states, *id, data)?;
+        }
+        Ok(all)
+    }
+
+    /// Backbone features [n, dim] of a data set: test transform, running statistics.
     ///
     /// # Errors
     /// Device loss.
-    pub fn knn(&mut self, split: &crate::data::Split) -> Result<f64> {
-        let (bank, d) = self.features(&split.train)?;
-        let (queries, _) = self.features(&split.test)?;
+    pub fn features(&mut self, data: &Dataset) -> Result<Vec<f32>> {
+        self.features.of(self.exec.as_mut(), data)
+    }
+
+    /// Length of a feature.
+    pub fn feature_dim(&self) -> usize {
+        self.features.dim
+    }
+
+    /// kNN accuracy in percent on the test images, and the test features.
+    ///
+    /// # Errors
+    /// Device loss.
+    pub fn knn(&mut self, split: &Split) -> Result<(f64, Vec<f32>)> {
+        let bank = self.features(&split.train)?;
+        let queries = self.features(&split.test)?;
         let r = &self.config.run;
         let p = knn::predict(
             &queries,
             &bank,
             &split.train.labels,
-            d,
+            self.features.dim,
             split.classes.len(),
             r.knn_k,
             r.knn_t,
         );
-        Ok(knn::accuracy(&p, &split.test.labels))
+        Ok((knn::accuracy(&p, &split.test.labels), queries))
     }
+}
+
+/// The batch's images [batch, words]: gathered from the device's copy of the data set, or sent.
+fn source(
+    g: &mut Graph,
+    model: &Model,
+    resident: Option<StateId>,
+    batch: usize,
+    image_words: usize,
+) -> Result<(Source, TensorId)> {
+    Ok(match resident {
+        Some(id) => {
+            let all = g.state(&model.states, id);
+            let index = g.input("samples", TensorType::u32([batch]));
+            let images = g.scope("views", |g| g.push1(GatherRows, &[all, index]))?;
+            (Source::Resident { index }, images)
+        }
+        None => {
+            let images = g.input("images", TensorType::u32([batch, image_words]));
+            (Source::Streamed { images }, images)
+        }
+    })
 }

@@ -1,18 +1,22 @@
 //! The training loop and the run folder.
 
-use super::checkpoint::{self, Position, write_atomically};
-use super::events::Events;
-use super::health::Health;
-use super::session::{Session, open_executor};
-use super::{Config, Result, TrainError, io};
-use crate::data::{self, sampler};
+use super::checkpoint::{self, Position};
+use super::health::{self, Health};
+use super::run_folder::{self, RunFolder};
+use super::session::{Pending, Session, open_executor};
+use super::{Config, Result, TrainError, profile};
+use crate::data::{self, Split, sampler};
 use crate::device::Choice;
+use crate::eval::spread::spread;
 use crate::graph::StepScalars;
-use serde_json::json;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
+
+/// Steps under way: the host prepares and submits one while the device computes the other.
+const IN_FLIGHT: usize = 2;
 
 /// What to run and where.
 pub struct Request<'a> {
@@ -24,6 +28,12 @@ pub struct Request<'a> {
     pub out: PathBuf,
     /// Continue the run that is there.
     pub resume: bool,
+    /// Replace the run that is there.
+    pub overwrite: bool,
+    /// Time every kernel of one step before training.
+    pub profile: bool,
+    /// Ops to run by their twins on the host.
+    pub twins: Vec<String>,
     /// Set when the user wants to stop: the run saves and ends.
     pub stop: &'a AtomicBool,
     /// Told every line for people.
@@ -35,10 +45,12 @@ pub struct Request<'a> {
 /// How a run ended.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// kNN accuracy before training, percent.
-    pub untrained: f64,
-    /// kNN accuracy at the end, percent; none when interrupted.
+    /// kNN accuracy before training, percent; none without labels.
+    pub untrained: Option<f64>,
+    /// kNN accuracy at the end, percent; none when interrupted or without labels.
     pub trained: Option<f64>,
+    /// The run went to its end.
+    pub finished: bool,
     /// Seconds.
     pub seconds: f64,
     /// SHA-256 of the parameters.
@@ -55,26 +67,27 @@ pub fn learning_rate(c: &Config, epoch: usize) -> f32 {
     (f64::from(c.optim.lr) * 0.5 * (1.0 + (std::f64::consts::PI * t).cos())) as f32
 }
 
-/// Appends one JSON line, whole or not at all as far as the system allows.
-fn append(file: &mut std::fs::File, path: &Path, record: &serde_json::Value) -> Result<()> {
-    file.write_all(format!("{record}\n").as_bytes())
-        .map_err(io(path))
+/// A step that was submitted and not yet collected.
+struct Flight {
+    pending: Pending,
+    at: Position,
+    scalars: StepScalars,
 }
 
-/// Keeps the metrics up to a position: lines of steps that a resumed run will do again are dropped, and a torn last line.
-fn truncate_metrics(path: &Path, at: Position) -> Result<()> {
-    let Ok(text) = std::fs::read_to_string(path) else {
-        return Ok(());
-    };
-    let keep: String = text
-        .lines()
-        .filter(|l| {
-            serde_json::from_str::<serde_json::Value>(l)
-                .is_ok_and(|v| v["step"].as_u64().is_some_and(|s| s <= at.step as u64))
-        })
-        .map(|l| format!("{l}\n"))
-        .collect();
-    write_atomically(path, keep.as_bytes())
+/// A run under way.
+struct Run<'a> {
+    request: Request<'a>,
+    folder: RunFolder,
+    split: Split,
+    session: Session,
+    resolved: String,
+    protocol: String,
+    flights: VecDeque<Flight>,
+    norms: Vec<f32>,
+    loss_sum: f64,
+    /// Start of the epoch's clock, and the batch it started at.
+    clock: (Instant, usize),
+    alarms: usize,
 }
 
 /// Trains, or continues a run.
@@ -83,243 +96,374 @@ fn truncate_metrics(path: &Path, at: Position) -> Result<()> {
 /// See [`TrainError`]; whatever happens, the last good checkpoint stays.
 pub fn train(r: Request<'_>) -> Result<Outcome> {
     let begin = Instant::now();
-    let c = &r.config;
-    let (checkpoints, metrics_path) = (r.out.join("checkpoints"), r.out.join("metrics.jsonl"));
     if !r.resume {
-        let taken = std::fs::read_dir(&r.out).is_ok_and(|mut d| d.next().is_some());
-        if taken {
-            return Err(TrainError::Config(format!(
-                "{} already holds something; choose another --out, or continue that run with --resume {}",
-                r.out.display(),
-                r.out.display()
-            )));
-        }
+        run_folder::claim(&r.out, r.overwrite)?;
     }
+    let c = &r.config;
     let split = data::open(
         &c.data.path,
         c.run.seed,
         (c.data.shapes_train, c.data.shapes_test),
     )?;
-    (r.tell)(&format!("data: {}", split.description));
-    let steps = split.train.len() / c.optim.batch_size;
-    if steps == 0 {
+    let mut lines = vec![format!("data: {}", split.description)];
+    if split.train.len() < c.optim.batch_size {
         return Err(TrainError::Config(format!(
             "optim.batch_size {} exceeds the {} training images",
             c.optim.batch_size,
             split.train.len()
         )));
     }
-    let mut notes = Vec::new();
-    let exec = open_executor(&r.device, |n| notes.push(n))?;
-    notes.iter().for_each(|n| (r.tell)(n));
-    (r.tell)(&format!("device: {}", exec.name()));
-    let mut session = Session::new(c, exec)?;
-    (r.tell)(&format!("model: {} parameters", session.model.sizes().1));
-    session.memory_report().lines().for_each(|l| (r.tell)(l));
-    std::fs::create_dir_all(&checkpoints).map_err(io(&checkpoints))?;
+    let exec = open_executor(&r.device, &r.twins, |n| lines.push(n))?;
+    lines.push(format!("device: {}", exec.name()));
+    lines.iter().for_each(|l| (r.tell)(l));
+    let session = Session::new(c, exec, &split.train)?;
     let resolved = c.to_toml()?;
-    let mut at = Position::default();
-    if r.resume {
-        at = checkpoint::load_latest(
-            &checkpoints,
-            session.exec.as_mut(),
-            &session.model.states,
-            |w| (r.tell)(&w),
-        )?;
-        truncate_metrics(&metrics_path, at)?;
-        (r.tell)(&format!(
-            "resuming at epoch {}, batch {}",
-            at.epoch, at.batch
-        ));
-    } else {
-        write_atomically(&r.out.join("config.toml"), resolved.as_bytes())?;
-    }
-    let mut metrics = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&metrics_path)
-        .map_err(io(&metrics_path))?;
-    let mut events = Events::create(&r.out).map_err(io(&r.out))?;
     let protocol = format!(
         "kNN k={} t={} cosine, backbone features, test transform, running statistics",
         c.run.knn_k.min(split.train.len()),
         c.run.knn_t
     );
-    let untrained = match previous_untrained(&metrics_path) {
-        Some(v) if r.resume => v,
-        _ => {
-            let v = session.knn(&split)?;
-            append(
-                &mut metrics,
-                &metrics_path,
-                &json!({"kind": "eval", "epoch": 0, "step": 0, "knn_top1": v, "untrained": true, "protocol": protocol}),
-            )?;
-            v
-        }
-    };
-    (r.tell)(&format!("untrained {untrained:.1} % ({protocol})"));
-    let save = |s: &mut Session, at| {
-        checkpoint::save(
-            &checkpoints,
-            s.exec.as_mut(),
-            &s.model.states,
-            at,
-            &resolved,
-        )
-    };
-    if !r.resume {
-        save(&mut session, at)?;
+    let mut folder = RunFolder::open(&r.out)?;
+    for l in &lines {
+        folder.log(l)?;
     }
-    let mut norms: Vec<f32> = Vec::new();
-    let mut last = None;
-    let seed = c.run.seed;
-    while at.epoch < c.run.epochs {
-        let order = sampler::permutation(split.train.len(), seed, at.epoch as u32);
-        let lr = learning_rate(c, at.epoch);
-        let (started, first, mut sum) = (Instant::now(), at.batch, 0.0f64);
-        while at.batch < steps {
-            let ids = &order[at.batch * c.optim.batch_size..(at.batch + 1) * c.optim.batch_size];
-            let warm = at.epoch < c.amcl.switches.warmup_epochs;
-            let scalars = StepScalars {
-                seed_lo: seed as u32,
-                seed_hi: (seed >> 32) as u32,
-                epoch: at.epoch as u32,
-                step: at.step as u32,
-                flags: if warm { StepScalars::WARMUP } else { 0 },
-                lr,
-                ..StepScalars::default()
-            };
-            let (loss, norm2) = session.step(&split.train, ids, scalars)?;
-            if !(loss.is_finite() && norm2.is_finite()) {
-                let why = session.explain_non_finite(&scalars)?;
-                return Err(TrainError::NonFinite(format!(
-                    "step {}: loss {loss}, squared gradient norm {norm2}: {why}. The last good checkpoint is in {}",
-                    at.step,
-                    checkpoints.display()
-                )));
-            }
-            at.batch += 1;
-            at.step += 1;
-            sum += f64::from(loss);
-            let norm = norm2.sqrt();
-            norms.push(norm);
-            let rate =
-                ((at.batch - first) * c.optim.batch_size) as f64 / started.elapsed().as_secs_f64();
-            append(
-                &mut metrics,
-                &metrics_path,
-                &json!({"kind": "step", "epoch": at.epoch, "step": at.step, "loss": loss, "lr": lr, "grad_norm": norm, "images_per_s": rate}),
-            )?;
-            let scalars = [
-                ("loss", loss),
-                ("lr", lr),
-                ("grad_norm", norm),
-                ("images_per_s", rate as f32),
-            ];
-            events
-                .scalars(at.step as u64, &scalars)
-                .map_err(io(&r.out))?;
-            (r.progress)(
-                at.batch,
-                steps,
-                &format!("epoch {} loss {loss:.4} {rate:.0} images/s", at.epoch + 1),
-            );
-            if r.stop.load(Ordering::Relaxed) {
-                save(&mut session, at)?;
-                (r.tell)(&format!(
+    let mut run = Run {
+        request: r,
+        folder,
+        split,
+        session,
+        resolved,
+        protocol,
+        flights: VecDeque::new(),
+        norms: Vec::new(),
+        loss_sum: 0.0,
+        clock: (begin, 0),
+        alarms: 0,
+    };
+    run.go(begin)
+}
+
+impl Run<'_> {
+    fn tell(&mut self, line: &str) -> Result<()> {
+        (self.request.tell)(line);
+        self.folder.log(line)
+    }
+
+    fn labelled(&self) -> bool {
+        !self.split.classes.is_empty() && !self.split.test.is_empty()
+    }
+
+    fn steps(&self) -> usize {
+        self.split.train.len() / self.request.config.optim.batch_size
+    }
+
+    fn go(&mut self, begin: Instant) -> Result<Outcome> {
+        let line = format!("model: {} parameters", self.session.model.sizes().1);
+        self.tell(&line)?;
+        for line in self.session.memory_report().lines() {
+            self.tell(line)?;
+        }
+        if self.request.profile {
+            self.profile()?;
+        }
+        let mut at = self.position()?;
+        let untrained = self.untrained()?;
+        if !self.request.resume {
+            self.save(at)?;
+        }
+        let mut last = None;
+        let epochs = self.request.config.run.epochs;
+        while at.epoch < epochs {
+            if !self.epoch(&mut at)? {
+                self.save(at)?;
+                let line = format!(
                     "stopped at epoch {}, batch {}; continue with: amcl-wgpu train --resume {}",
                     at.epoch,
                     at.batch,
-                    r.out.display()
-                ));
-                let weights =
-                    checkpoint::weights_hash(session.exec.as_mut(), &session.model.states)?;
-                return Ok(Outcome {
-                    untrained,
-                    trained: None,
-                    seconds: begin.elapsed().as_secs_f64(),
-                    weights,
-                });
+                    self.request.out.display()
+                );
+                self.tell(&line)?;
+                return self.outcome(begin, untrained, None, false);
+            }
+            last = self.report(at)?.or(last);
+            let every = self.request.config.run.checkpoint_every.max(1);
+            if at.epoch == epochs || at.epoch % every == 0 {
+                self.save(at)?;
             }
         }
-        let (s, score, n) = session.pairs()?;
-        let health = Health::of(&s, score.as_deref(), n, &c.amcl.switches);
-        let mut sorted = norms.clone();
-        sorted.sort_by(f32::total_cmp);
-        let median = sorted.get(sorted.len() / 2).copied().unwrap_or(0.0);
-        let alarms = health.alarms(
-            &c.amcl.switches,
-            norms.last().copied().unwrap_or(0.0),
-            median,
-        );
-        alarms.iter().for_each(|a| (r.tell)(&format!("ALARM {a}")));
-        at = Position {
+        let trained = match last {
+            None if self.labelled() => Some(self.session.knn(&self.split)?.0),
+            v => v,
+        };
+        let outcome = self.outcome(begin, untrained, trained, true)?;
+        let s = &self.session;
+        let summary = json!({
+            "knn_top1": trained, "knn_top1_untrained": untrained, "protocol": self.protocol, "epochs": epochs, "steps": at.step,
+            "seconds": outcome.seconds, "adapter": s.exec.name(), "planned_bytes": s.planned_bytes(), "allocated_bytes": s.exec.allocated_bytes(),
+            "alarms": self.alarms, "weights_sha256": outcome.weights, "version": env!("CARGO_PKG_VERSION"),
+        });
+        self.folder
+            .write("summary.json", &format!("{summary:#}\n"))?;
+        Ok(outcome)
+    }
+
+    fn outcome(
+        &mut self,
+        begin: Instant,
+        untrained: Option<f64>,
+        trained: Option<f64>,
+        finished: bool,
+    ) -> Result<Outcome> {
+        let s = &mut self.session;
+        Ok(Outcome {
+            untrained,
+            trained,
+            finished,
+            seconds: begin.elapsed().as_secs_f64(),
+            weights: checkpoint::weights_hash(s.exec.as_mut(), &s.model.states)?,
+        })
+    }
+
+    /// Where to start: at the newest checkpoint, or at the beginning.
+    fn position(&mut self) -> Result<Position> {
+        if !self.request.resume {
+            self.folder.write("config.toml", &self.resolved)?;
+            return Ok(Position::default());
+        }
+        let mut warnings = Vec::new();
+        let s = &mut self.session;
+        let at = checkpoint::load_latest(
+            &self.folder.checkpoints(),
+            s.exec.as_mut(),
+            &s.model.states,
+            |w| warnings.push(w),
+        )?;
+        self.folder.truncate(at)?;
+        warnings.push(format!(
+            "resuming at epoch {}, batch {}",
+            at.epoch, at.batch
+        ));
+        for w in &warnings {
+            self.tell(w)?;
+        }
+        Ok(at)
+    }
+
+    /// kNN accuracy before training: measured, or read from the metrics of the run that is continued.
+    fn untrained(&mut self) -> Result<Option<f64>> {
+        if !self.labelled() {
+            self.tell("no labels or no test images: kNN accuracy is not measured")?;
+            return Ok(None);
+        }
+        let known = run_folder::previous_untrained(&self.request.out);
+        let v = match known {
+            Some(v) if self.request.resume => v,
+            _ => {
+                let (v, _) = self.session.knn(&self.split)?;
+                self.folder.record(
+                    &json!({"kind": "eval", "epoch": 0, "step": 0, "knn_top1": v, "untrained": true, "protocol": self.protocol}),
+                )?;
+                v
+            }
+        };
+        let line = format!("untrained {v:.1} % ({})", self.protocol);
+        self.tell(&line)?;
+        Ok(Some(v))
+    }
+
+    fn save(&mut self, at: Position) -> Result<()> {
+        let s = &mut self.session;
+        checkpoint::save(
+            &self.folder.checkpoints(),
+            s.exec.as_mut(),
+            &s.model.states,
+            at,
+            &self.resolved,
+        )?;
+        Ok(())
+    }
+
+    fn scalars(&self, at: Position) -> StepScalars {
+        let c = &self.request.config;
+        let warm = at.epoch < c.amcl.switches.warmup_epochs;
+        StepScalars {
+            seed_lo: c.run.seed as u32,
+            seed_hi: (c.run.seed >> 32) as u32,
+            epoch: at.epoch as u32,
+            step: at.step as u32,
+            flags: if warm { StepScalars::WARMUP } else { 0 },
+            lr: learning_rate(c, at.epoch),
+            ..StepScalars::default()
+        }
+    }
+
+    fn order(&self, epoch: usize) -> Vec<u32> {
+        sampler::permutation(
+            self.split.train.len(),
+            self.request.config.run.seed,
+            epoch as u32,
+        )
+    }
+
+    fn samples(&self, order: &[u32], batch: usize) -> Vec<u32> {
+        let n = self.request.config.optim.batch_size;
+        order[batch * n..(batch + 1) * n].to_vec()
+    }
+
+    /// Runs the rest of an epoch; false when it was asked to stop.
+    fn epoch(&mut self, at: &mut Position) -> Result<bool> {
+        let order = self.order(at.epoch);
+        self.clock = (Instant::now(), at.batch);
+        self.loss_sum = 0.0;
+        while at.batch < self.steps() {
+            let ids = self.samples(&order, at.batch);
+            let scalars = self.scalars(*at);
+            let pending = self.session.start(&self.split.train, &ids, &scalars)?;
+            self.flights.push_back(Flight {
+                pending,
+                at: *at,
+                scalars,
+            });
+            at.batch += 1;
+            at.step += 1;
+            let stop = self.request.stop.load(Ordering::Relaxed);
+            while self.flights.len() >= if stop { 1 } else { IN_FLIGHT } {
+                self.settle()?;
+            }
+            if stop {
+                return Ok(false);
+            }
+        }
+        while !self.flights.is_empty() {
+            self.settle()?;
+        }
+        let done = at.batch - self.clock.1;
+        self.loss_sum /= done.max(1) as f64;
+        *at = Position {
             epoch: at.epoch + 1,
             batch: 0,
             step: at.step,
         };
-        let mean = sum / (steps - first).max(1) as f64;
-        let mut record = json!({"kind": "epoch", "epoch": at.epoch, "step": at.step, "loss": mean, "lr": lr, "alarms": alarms, "seconds": started.elapsed().as_secs_f64()});
-        if let (Some(r), Ok(serde_json::Value::Object(h))) =
-            (record.as_object_mut(), serde_json::to_value(&health))
-        {
-            r.extend(h);
+        Ok(true)
+    }
+
+    /// Collects the oldest step under way and records it.
+    fn settle(&mut self) -> Result<()> {
+        let Some(f) = self.flights.pop_front() else {
+            return Ok(());
+        };
+        let (loss, norm2) = self.session.finish(&f.pending)?;
+        if !(loss.is_finite() && norm2.is_finite()) {
+            // The optimiser has refused this step and those after it, so the weights are still those that made the value.
+            let ids = self.samples(&self.order(f.at.epoch), f.at.batch);
+            let why = self
+                .session
+                .explain_non_finite(&self.split.train, &ids, &f.scalars)?;
+            let message = format!(
+                "step {}: loss {loss}, squared gradient norm {norm2}: {why}. The last good checkpoint is in {}",
+                f.at.step,
+                self.folder.checkpoints().display()
+            );
+            self.folder.log(&message)?;
+            return Err(TrainError::NonFinite(message));
         }
-        append(&mut metrics, &metrics_path, &record)?;
-        let done = at.epoch == c.run.epochs;
+        let (started, first) = self.clock;
+        let done = f.at.batch + 1 - first;
+        let n = self.request.config.optim.batch_size;
+        let rate = (done * n) as f64 / started.elapsed().as_secs_f64();
+        self.loss_sum += f64::from(loss);
+        let norm = norm2.sqrt();
+        self.norms.push(norm);
+        let (step, lr) = (f.at.step + 1, f.scalars.lr);
+        self.folder.record(
+            &json!({"kind": "step", "epoch": f.at.epoch, "step": step, "loss": loss, "lr": lr, "grad_norm": norm, "images_per_s": rate}),
+        )?;
+        let values = [
+            ("loss", loss),
+            ("lr", lr),
+            ("grad_norm", norm),
+            ("images_per_s", rate as f32),
+        ];
+        self.folder.scalars(step, &values)?;
+        let text = format!("epoch {} loss {loss:.4} {rate:.0} images/s", f.at.epoch + 1);
+        let steps = self.steps();
+        (self.request.progress)(f.at.batch + 1, steps, &text);
+        Ok(())
+    }
+
+    /// The record and the line of an epoch that has ended, with kNN when it is due.
+    fn report(&mut self, at: Position) -> Result<Option<f64>> {
+        let seconds = self.clock.0.elapsed().as_secs_f64();
+        let a = self.request.config.amcl.switches;
+        let (s, score, n) = self.session.pairs()?;
+        let health = Health::of(&s, score.as_deref(), n, &a);
+        let mut sorted = self.norms.clone();
+        sorted.sort_by(f32::total_cmp);
+        let median = sorted.get(sorted.len() / 2).copied().unwrap_or(0.0);
+        let mut alarms = health.alarms(&a, self.norms.last().copied().unwrap_or(0.0), median);
+        let run = &self.request.config.run;
+        let (epochs, every) = (run.epochs, run.knn_every);
+        let lr = learning_rate(&self.request.config, at.epoch - 1);
         let mut line = format!(
-            "epoch {}/{} loss {mean:.4} lr {lr:.4} sim+ {:.2} sim- {:.2}",
-            at.epoch, c.run.epochs, health.sim_pos[1], health.sim_neg[1]
+            "epoch {}/{epochs} loss {:.4} lr {lr:.4} sim+ {:.2} sim- {:.2}",
+            at.epoch, self.loss_sum, health.sim_pos[1], health.sim_neg[1]
         );
         if let (Some(p), Some(n)) = (health.tau_pos.first(), health.tau_neg.first()) {
             line += &format!(" tau+ {:.3} tau- {:.3}", p[1], n[1]);
         }
-        if done || c.run.knn_every > 0 && at.epoch % c.run.knn_every == 0 {
-            let v = session.knn(&split)?;
-            events
-                .scalars(at.step as u64, &[("knn_top1", v as f32)])
-                .map_err(io(&r.out))?;
-            last = Some(v);
+        let due = at.epoch == epochs || every > 0 && at.epoch.is_multiple_of(every);
+        let mut accuracy = None;
+        let mut eval = Value::Null;
+        if due && self.labelled() {
+            let (v, features) = self.session.knn(&self.split)?;
+            let spread = spread(&features, self.session.feature_dim());
+            alarms.extend(health::feature_alarm(spread.feature_std));
             line += &format!(" kNN {v:.1} %");
-            append(
-                &mut metrics,
-                &metrics_path,
-                &json!({"kind": "eval", "epoch": at.epoch, "step": at.step, "knn_top1": v, "protocol": protocol}),
-            )?;
+            eval = json!({
+                "kind": "eval", "epoch": at.epoch, "step": at.step, "knn_top1": v, "protocol": self.protocol,
+                "feature_std": spread.feature_std, "effective_rank": spread.effective_rank,
+            });
+            let values = [
+                ("knn_top1", v as f32),
+                ("feature_std", spread.feature_std as f32),
+                ("effective_rank", spread.effective_rank as f32),
+            ];
+            self.folder.scalars(at.step, &values)?;
+            accuracy = Some(v);
         }
-        (r.tell)(&line);
-        if done || at.epoch % c.run.checkpoint_every.max(1) == 0 {
-            save(&mut session, at)?;
+        let mut record = json!({"kind": "epoch", "epoch": at.epoch, "step": at.step, "loss": self.loss_sum, "lr": lr, "alarms": alarms, "seconds": seconds});
+        if let (Some(r), Ok(Value::Object(h))) =
+            (record.as_object_mut(), serde_json::to_value(&health))
+        {
+            r.extend(h);
         }
+        self.folder.record(&record)?;
+        if accuracy.is_some() {
+            self.folder.record(&eval)?;
+        }
+        self.tell(&line)?;
+        self.alarms += alarms.len();
+        for a in &alarms {
+            self.tell(&format!("ALARM {a}"))?;
+        }
+        Ok(accuracy)
     }
-    let trained = match last {
-        Some(v) => v,
-        None => session.knn(&split)?,
-    };
-    let weights = checkpoint::weights_hash(session.exec.as_mut(), &session.model.states)?;
-    let seconds = begin.elapsed().as_secs_f64();
-    let summary = json!({
-        "knn_top1": trained, "knn_top1_untrained": untrained, "protocol": protocol, "epochs": c.run.epochs, "steps": at.step, "seconds": seconds,
-        "adapter": session.exec.name(), "planned_bytes": session.planned_bytes(), "allocated_bytes": session.exec.allocated_bytes(),
-        "weights_sha256": weights, "version": env!("CARGO_PKG_VERSION"),
-    });
-    write_atomically(
-        &r.out.join("summary.json"),
-        format!("{summary:#}\n").as_bytes(),
-    )?;
-    Ok(Outcome {
-        untrained,
-        trained: Some(trained),
-        seconds,
-        weights,
-    })
-}
 
-/// The untrained accuracy that an interrupted run already measured.
-fn previous_untrained(path: &Path) -> Option<f64> {
-    let text = std::fs::read_to_string(path).ok()?;
-    text.lines()
-        .filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok())
-        .find(|v| v["untrained"] == true)
-        .and_then(|v| v["knn_top1"].as_f64())
+    /// Times one step and puts every state back.
+    fn profile(&mut self) -> Result<()> {
+        let (order, scalars) = (self.order(0), self.scalars(Position::default()));
+        let ids = self.samples(&order, 0);
+        let timed = self
+            .session
+            .profile_step(&self.split.train, &ids, &scalars)?;
+        self.folder.write("trace.json", &profile::trace(&timed))?;
+        for line in profile::table(&timed).lines() {
+            self.tell(line)?;
+        }
+        let path = self.request.out.join("trace.json");
+        self.tell(&format!(
+            "trace of one step: {} (open it at https://ui.perfetto.dev)",
+            path.display()
+        ))
+    }
 }

@@ -1,0 +1,301 @@
+//! Twin of `shaders/augment.wgsl`: the augmentations of `torchvision.transforms.functional` on float images.
+
+use super::Scalar;
+use rayon::prelude::*;
+
+/// Floats that describe one view; a row of the op's table.
+pub const ROW: usize = 16;
+/// Row entry: first row of the crop. Then: first column, height, width.
+pub const TOP: usize = 0;
+/// Row entry: 1 mirrors left and right.
+pub const FLIP: usize = 4;
+/// Row entry: order of the colour adjustments, four digits of base 5, the first in the lowest (see [`Adjust`]).
+pub const ORDER: usize = 5;
+/// Row entry: factors of brightness, contrast, saturation, and the hue's shift in turns.
+pub const FACTORS: usize = 6;
+/// Row entry: 1 makes the view gray.
+pub const GRAY: usize = 10;
+/// Row entry: radius of the Gaussian blur in pixels, 0 for none; then its deviation.
+pub const RADIUS: usize = 11;
+/// Row entry: deviation of the blur in pixels.
+pub const SIGMA: usize = 12;
+/// Row entry: values at or over this threshold are inverted; over 1 for none.
+pub const SOLARISE: usize = 13;
+
+/// Digits of the row entry [`ORDER`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Adjust {
+    /// `adjust_brightness`.
+    Brightness = 0,
+    /// `adjust_contrast`.
+    Contrast = 1,
+    /// `adjust_saturation`.
+    Saturation = 2,
+    /// `adjust_hue`.
+    Hue = 3,
+    /// Nothing.
+    None = 4,
+}
+
+/// The row entry [`ORDER`] of a sequence.
+pub fn order_code(order: [Adjust; 4]) -> f32 {
+    order.iter().rev().fold(0, |code, a| code * 5 + *a as u32) as f32
+}
+
+/// Shapes and constants of an augmentation.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape<T> {
+    /// Images; view r shows image r mod images.
+    pub images: usize,
+    /// Height of the images.
+    pub height: usize,
+    /// Width of the images.
+    pub width: usize,
+    /// Side of the views.
+    pub size: usize,
+    /// Channel means, subtracted at the end.
+    pub mean: [T; 3],
+    /// Reciprocals of the channel deviations.
+    pub inv_std: [T; 3],
+}
+
+type Pixel<T> = [T; 3];
+
+/// Weights of red, green and blue in torchvision's gray.
+const LUMA: [f64; 3] = [0.2989, 0.587, 0.114];
+
+fn gray<T: Scalar>(p: Pixel<T>) -> T {
+    T::of(LUMA[0]) * p[0] + T::of(LUMA[1]) * p[1] + T::of(LUMA[2]) * p[2]
+}
+
+fn clamp<T: Scalar>(v: T) -> T {
+    v.max(T::zero()).min(T::one())
+}
+
+fn blend<T: Scalar>(p: Pixel<T>, other: Pixel<T>, factor: T) -> Pixel<T> {
+    std::array::from_fn(|c| clamp(factor * p[c] + (T::one() - factor) * other[c]))
+}
+
+/// For each output pixel: first input pixel and weights. A triangle whose support grows with the scale when shrinking (antialiasing).
+fn weights<T: Scalar>(from: usize, to: usize) -> Vec<(usize, Vec<T>)> {
+    let half = T::of(0.5);
+    let scale = T::of(from as f64) / T::of(to as f64);
+    let support = scale.max(T::one());
+    (0..to)
+        .map(|i| {
+            let centre = (T::of(i as f64) + half) * scale;
+            let whole = |v: T| v.max(T::zero()).f64() as usize;
+            let first = whole(centre - support + half).min(from - 1);
+            let last = whole(centre + support + half).clamp(first + 1, from);
+            let mut w: Vec<T> = (first..last)
+                .map(|j| {
+                    let d = (T::of(j as f64) - centre + half) / support;
+                    (T::one() - d.abs()).max(T::zero())
+                })
+                .collect();
+            let total: T = w.iter().copied().sum();
+            w.iter_mut().for_each(|v| *v /= total);
+            (first, w)
+        })
+        .collect()
+}
+
+/// torchvision's RGB -> HSV -> RGB with the hue moved by `shift` turns.
+fn turn_hue<T: Scalar>(p: Pixel<T>, shift: T) -> Pixel<T> {
+    let of = T::of;
+    let max = p[0].max(p[1]).max(p[2]);
+    let range = max - p[0].min(p[1]).min(p[2]);
+    if range == T::zero() {
+        return p;
+    }
+    let q: Pixel<T> = p.map(|v| (max - v) / range);
+    let h = if max == p[0] {
+        q[2] - q[1]
+    } else if max == p[1] {
+        of(2.0) + q[0] - q[2]
+    } else {
+        of(4.0) + q[1] - q[0]
+    };
+    let turns = h / of(6.0) + T::one() + shift;
+    let h = (turns - turns.floor()) * of(6.0);
+    let (s, f) = (range / max, h - h.floor());
+    let (a, b, c) = (
+        max * (T::one() - s),
+        max * (T::one() - s * f),
+        max * (T::one() - s * (T::one() - f)),
+    );
+    match h.floor().f64() as u32 % 6 {
+        0 => [max, c, a],
+        1 => [b, max, a],
+        2 => [a, max, c],
+        3 => [a, b, max],
+        4 => [c, a, max],
+        _ => [max, a, b],
+    }
+    .map(clamp)
+}
+
+/// The four colour adjustments of a view, in order.
+struct Chain<T> {
+    steps: [u32; 4],
+    factors: [T; 4],
+}
+
+impl<T: Scalar> Chain<T> {
+    fn of(row: &[T]) -> Self {
+        let mut code = row[ORDER].f64() as u32;
+        let steps = std::array::from_fn(|_| {
+            let digit = code % 5;
+            code /= 5;
+            digit
+        });
+        Self {
+            steps,
+            factors: std::array::from_fn(|i| row[FACTORS + i]),
+        }
+    }
+
+    /// Position of the contrast, which needs the mean over the image as it is then.
+    fn contrast(&self) -> Option<usize> {
+        self.steps.iter().position(|s| *s == 1)
+    }
+
+    fn apply(&self, mut p: Pixel<T>, steps: std::ops::Range<usize>, mean: T) -> Pixel<T> {
+        for s in &self.steps[steps] {
+            p = match s {
+                0 => blend(p, [T::zero(); 3], self.factors[0]),
+                1 => blend(p, [mean; 3], self.factors[1]),
+                2 => blend(p, [gray(p); 3], self.factors[2]),
+                3 => turn_hue(p, self.factors[3]),
+                _ => p,
+            };
+        }
+        p
+    }
+}
+
+/// Position i of a line of n pixels continued by reflection without repeating the border.
+fn reflect(i: isize, n: usize) -> usize {
+    let n = n as isize;
+    if n == 1 {
+        return 0;
+    }
+    let period = 2 * (n - 1);
+    let i = i.rem_euclid(period);
+    i.min(period - i) as usize
+}
+
+/// One view of an image of bytes packed in little-endian words (rows, columns, RGB), normalised, into `out` [size,size,3].
+fn view<T: Scalar>(f: &Shape<T>, words: &[u32], row: &[T], out: &mut [T]) {
+    let whole = |i: usize| row[i].f64() as usize;
+    let (top, left, height, width) = (whole(TOP), whole(TOP + 1), whole(TOP + 2), whole(TOP + 3));
+    let byte = |i: usize| T::of(f64::from((words[i / 4] >> (8 * (i % 4))) & 255));
+    let (rows, cols) = (weights::<T>(height, f.size), weights::<T>(width, f.size));
+    let scale = T::of(255.0);
+    // Columns first, then rows.
+    let mut wide = vec![[T::zero(); 3]; height * f.size];
+    for y in 0..height {
+        for (x, (first, ws)) in cols.iter().enumerate() {
+            let at = ((top + y) * f.width + left + first) * 3;
+            let mut acc = [T::zero(); 3];
+            for (i, w) in ws.iter().enumerate() {
+                for (c, a) in acc.iter_mut().enumerate() {
+                    *a += *w * (byte(at + 3 * i + c) / scale);
+                }
+            }
+            wide[y * f.size + x] = acc;
+        }
+    }
+    let mut px = vec![[T::zero(); 3]; f.size * f.size];
+    let flip = row[FLIP] != T::zero();
+    for (y, (first, ws)) in rows.iter().enumerate() {
+        for x in 0..f.size {
+            let from = if flip { f.size - 1 - x } else { x };
+            let mut acc = [T::zero(); 3];
+            for (i, w) in ws.iter().enumerate() {
+                let p = wide[(first + i) * f.size + from];
+                for (a, v) in acc.iter_mut().zip(p) {
+                    *a += *w * v;
+                }
+            }
+            px[y * f.size + x] = acc;
+        }
+    }
+    let chain = Chain::of(row);
+    let before = chain.contrast().unwrap_or(0);
+    let mut mean = T::zero();
+    if chain.contrast().is_some() {
+        let total: T = px
+            .iter()
+            .map(|p| gray(chain.apply(*p, 0..before, T::zero())))
+            .sum();
+        mean = total / T::of(px.len() as f64);
+    }
+    let make_gray = row[GRAY] != T::zero();
+    for p in &mut px {
+        *p = chain.apply(*p, 0..4, mean);
+        if make_gray {
+            *p = [gray(*p); 3];
+        }
+    }
+    let radius = whole(RADIUS);
+    if radius > 0 {
+        px = blur(&px, f.size, radius, row[SIGMA], 1);
+        px = blur(&px, f.size, radius, row[SIGMA], f.size);
+    }
+    for (o, p) in out.chunks_exact_mut(3).zip(&px) {
+        for c in 0..3 {
+            let v = if p[c] >= row[SOLARISE] {
+                T::one() - p[c]
+            } else {
+                p[c]
+            };
+            o[c] = (v - f.mean[c]) * f.inv_std[c];
+        }
+    }
+}
+
+/// A Gaussian along lines of distance `step` (1: along rows; size: along columns), the border reflected.
+fn blur<T: Scalar>(
+    px: &[Pixel<T>],
+    size: usize,
+    radius: usize,
+    sigma: T,
+    step: usize,
+) -> Vec<Pixel<T>> {
+    let r = radius as isize;
+    let mut w: Vec<T> = (-r..=r)
+        .map(|i| {
+            let d = T::of(i as f64) / sigma;
+            (T::of(-0.5) * d * d).exp()
+        })
+        .collect();
+    let total: T = w.iter().copied().sum();
+    w.iter_mut().for_each(|v| *v /= total);
+    (0..px.len())
+        .map(|at| {
+            let position = at / step % size;
+            let line = at - position * step;
+            let mut acc = [T::zero(); 3];
+            for (i, w) in w.iter().enumerate() {
+                let p = px[line + reflect(position as isize + i as isize - r, size) * step];
+                for (a, v) in acc.iter_mut().zip(p) {
+                    *a += *w * v;
+                }
+            }
+            acc
+        })
+        .collect()
+}
+
+/// Views `y` [rows,size,size,3] of packed images `x` [images,words], by the table [rows, ROW].
+pub fn augment<T: Scalar>(f: &Shape<T>, x: &[u32], table: &[T], y: &mut [T]) {
+    let words = x.len() / f.images;
+    y.par_chunks_mut(f.size * f.size * 3)
+        .zip(table.par_chunks(ROW))
+        .enumerate()
+        .for_each(|(r, (out, row))| {
+            let image = r % f.images;
+            view(f, &x[image * words..(image + 1) * words], row, out);
+        });
+}

@@ -1,0 +1,123 @@
+//! Backbone features of whole data sets: test transform, running statistics.
+
+use super::{Result, TrainError};
+use crate::data::augment::Policy;
+use crate::data::{Dataset, packed};
+use crate::graph::exec::Ticket;
+use crate::graph::{Executor, Graph, HostData, ProgramId, StepScalars, TensorId, TensorType};
+use crate::methods::simclr::SimClr;
+use crate::nn::Model;
+use crate::ops::augment::{Augment, words};
+use std::collections::VecDeque;
+
+/// Batches under way: while the device computes one, the host packs the next.
+const IN_FLIGHT: usize = 2;
+
+/// A compiled feature extractor.
+#[derive(Clone, Copy, Debug)]
+pub struct Features {
+    program: ProgramId,
+    images: TensorId,
+    table: TensorId,
+    output: TensorId,
+    batch: usize,
+    side: (usize, usize),
+    /// Length of a feature.
+    pub dim: usize,
+}
+
+impl Features {
+    /// Appends the graph for images of `side` (height, width) in batches of `batch`; parameters are declared in `model` if they are not yet.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn graph(
+        method: &SimClr,
+        model: &mut Model,
+        policy: &Policy,
+        side: (usize, usize),
+        size: usize,
+        batch: usize,
+    ) -> Result<(Graph, Self)> {
+        let mut g = Graph::new();
+        let images = g.input("images", TensorType::u32([batch, words(side.0, side.1)]));
+        let table = g.input(
+            "views",
+            TensorType::f32([batch, crate::reference::augment::ROW]),
+        );
+        let op = Augment {
+            height: side.0,
+            width: side.1,
+            size,
+            blur: false,
+            mean: policy.mean,
+            std: policy.std,
+        };
+        let x = g.push1(op, &[images, table])?;
+        let output = method.features(&mut g, model, x)?;
+        let dim = g.dims(output)[1];
+        let features = Self {
+            program: ProgramId::default(),
+            images,
+            table,
+            output,
+            batch,
+            side,
+            dim,
+        };
+        Ok((g, features))
+    }
+
+    /// Compiles the graph that [`Features::graph`] made.
+    ///
+    /// # Errors
+    /// Memory, shaders.
+    pub fn compile(mut self, g: &Graph, exec: &mut dyn Executor) -> Result<Self> {
+        self.program = exec.compile(g, &[self.output])?;
+        exec.upload(
+            self.program,
+            self.table,
+            &HostData::F32(Policy::plain(self.side, self.batch)),
+        )?;
+        Ok(self)
+    }
+
+    /// The program.
+    pub fn program(&self) -> ProgramId {
+        self.program
+    }
+
+    /// Features [n,dim] of all images.
+    ///
+    /// # Errors
+    /// Images of another size than the graph was made for; device loss.
+    pub fn of(&self, exec: &mut dyn Executor, data: &Dataset) -> Result<Vec<f32>> {
+        if (data.height, data.width) != self.side {
+            return Err(TrainError::Config(format!(
+                "images of {}x{} where the encoder was set up for {}x{}",
+                data.height, data.width, self.side.0, self.side.1
+            )));
+        }
+        let mut out = Vec::with_capacity(data.len() * self.dim);
+        let mut pending: VecDeque<(Ticket, usize)> = VecDeque::new();
+        let mut start = 0;
+        while start < data.len() || !pending.is_empty() {
+            if start < data.len() && pending.len() < IN_FLIGHT {
+                let end = (start + self.batch).min(data.len());
+                let ids: Vec<u32> = (start as u32..end as u32).collect();
+                let mut x = packed::pack(data, &ids);
+                x.resize(self.batch * words(self.side.0, self.side.1), 0);
+                exec.upload(self.program, self.images, &HostData::U32(x))?;
+                exec.run(self.program, &StepScalars::default())?;
+                let ticket = exec.fetch_later(self.program, &[self.output])?;
+                pending.push_back((ticket, end - start));
+                start = end;
+            } else if let Some((ticket, n)) = pending.pop_front() {
+                let part = exec.collect(&ticket, true)?.unwrap_or_default();
+                let values = part.first().map(HostData::to_f32).unwrap_or_default();
+                out.extend_from_slice(&values[..n * self.dim]);
+            }
+        }
+        Ok(out)
+    }
+}

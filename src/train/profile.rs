@@ -1,0 +1,66 @@
+//! Where a step's time goes: a table by op, and a trace for Perfetto (<https://ui.perfetto.dev>, Chrome's trace-event format).
+
+use crate::device::recording::Timed;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// Time by op (the first word of a label), longest first, with its share.
+pub fn table(timed: &[Timed]) -> String {
+    let mut by_op: BTreeMap<&str, (usize, f64)> = BTreeMap::new();
+    for t in timed {
+        let op = t.label.split(' ').next().unwrap_or_default();
+        let e = by_op.entry(op).or_default();
+        e.0 += 1;
+        e.1 += t.seconds;
+    }
+    let total: f64 = timed.iter().map(|t| t.seconds).sum();
+    let mut rows: Vec<_> = by_op.into_iter().collect();
+    rows.sort_by(|a, b| b.1.1.total_cmp(&a.1.1));
+    let mut out = format!("{:24} {:>6} {:>10} {:>6}\n", "op", "calls", "ms", "share");
+    for (op, (calls, seconds)) in rows {
+        let share = 100.0 * seconds / total.max(f64::MIN_POSITIVE);
+        let _ = writeln!(out, "{op:24} {calls:6} {:10.3} {share:5.1}%", 1e3 * seconds);
+    }
+    let _ = write!(out, "{:24} {:6} {:10.3}", "sum", timed.len(), 1e3 * total);
+    out
+}
+
+/// The trace as JSON text.
+pub fn trace(timed: &[Timed]) -> String {
+    let events: Vec<_> = timed
+        .iter()
+        .map(|t| {
+            json!({
+                "name": t.label, "cat": t.kernel, "ph": "X", "pid": 1, "tid": 1,
+                "ts": t.start * 1e6, "dur": t.seconds * 1e6, "args": {"kernel": t.kernel},
+            })
+        })
+        .collect();
+    json!({"displayTimeUnit": "ms", "traceEvents": events}).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_add_up_by_op() {
+        let t = |label: &str, start: f64, seconds: f64| Timed {
+            label: label.into(),
+            kernel: "k".into(),
+            start,
+            seconds,
+        };
+        let timed = [
+            t("conv2d a", 0.0, 0.003),
+            t("relu a", 0.003, 0.002),
+            t("conv2d b", 0.005, 0.001),
+        ];
+        let text = table(&timed);
+        let first: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
+        assert_eq!(first, ["conv2d", "2", "4.000", "66.7%"]);
+        let json: serde_json::Value = serde_json::from_str(&trace(&timed)).unwrap();
+        assert_eq!(json["traceEvents"][2]["ts"], 5000.0);
+    }
+}

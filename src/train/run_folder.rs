@@ -1,0 +1,162 @@
+//! The files of a run: configuration, metrics (JSON lines), TensorBoard events, log, checkpoints.
+
+use super::checkpoint::{Position, write_atomically};
+use super::events::Events;
+use super::{Result, TrainError, io};
+use serde_json::Value;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// An open run folder.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    metrics: File,
+    log: File,
+    events: Events,
+}
+
+/// What a run writes, besides event files: all that `--overwrite` removes.
+const OURS: &[&str] = &[
+    "config.toml",
+    "metrics.jsonl",
+    "log.txt",
+    "summary.json",
+    "trace.json",
+    "checkpoints",
+];
+
+/// Checks that a new run may use the folder; with `overwrite` removes what an earlier run left there, and nothing else.
+///
+/// # Errors
+/// The folder holds something, or files cannot be removed.
+pub fn claim(path: &Path, overwrite: bool) -> Result<()> {
+    if overwrite {
+        for name in OURS {
+            let p = path.join(name);
+            let gone = if p.is_dir() {
+                std::fs::remove_dir_all(&p)
+            } else {
+                std::fs::remove_file(&p)
+            };
+            match gone {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io(&p)(e)),
+                _ => {}
+            }
+        }
+        for e in std::fs::read_dir(path).into_iter().flatten().flatten() {
+            if e.file_name()
+                .to_string_lossy()
+                .starts_with("events.out.tfevents.")
+            {
+                std::fs::remove_file(e.path()).map_err(io(e.path()))?;
+            }
+        }
+    }
+    if std::fs::read_dir(path).is_ok_and(|mut d| d.next().is_some()) {
+        let p = path.display();
+        return Err(TrainError::Config(format!(
+            "{p} already holds something; choose another --out, continue that run with --resume {p}, or replace it with --overwrite"
+        )));
+    }
+    Ok(())
+}
+
+fn append(path: &Path) -> Result<File> {
+    std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .map_err(io(path))
+}
+
+impl RunFolder {
+    /// Opens the folder (made when absent) for appending.
+    ///
+    /// # Errors
+    /// Files that cannot be made.
+    pub fn open(path: &Path) -> Result<Self> {
+        let checkpoints = path.join("checkpoints");
+        std::fs::create_dir_all(&checkpoints).map_err(io(&checkpoints))?;
+        Ok(Self {
+            metrics: append(&path.join("metrics.jsonl"))?,
+            log: append(&path.join("log.txt"))?,
+            events: Events::create(path).map_err(io(path))?,
+            path: path.into(),
+        })
+    }
+
+    /// Keeps the metrics up to a position: lines of steps that a resumed run will do again are dropped, and a torn last line.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn truncate(&mut self, at: Position) -> Result<()> {
+        let path = self.path.join("metrics.jsonl");
+        let text = std::fs::read_to_string(&path).map_err(io(&path))?;
+        let keep: String = text
+            .lines()
+            .filter(|l| {
+                serde_json::from_str::<Value>(l)
+                    .is_ok_and(|v| v["step"].as_u64().is_some_and(|s| s <= at.step as u64))
+            })
+            .map(|l| format!("{l}\n"))
+            .collect();
+        write_atomically(&path, keep.as_bytes())?;
+        // The file has been replaced: the old handle points to nothing.
+        self.metrics = append(&path)?;
+        Ok(())
+    }
+
+    /// The folder of the checkpoints.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    /// Writes a whole file, atomically.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn write(&self, name: &str, text: &str) -> Result<()> {
+        write_atomically(&self.path.join(name), text.as_bytes())
+    }
+
+    /// Adds a line to the log.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn log(&mut self, line: &str) -> Result<()> {
+        self.log
+            .write_all(format!("{line}\n").as_bytes())
+            .map_err(io(self.path.join("log.txt")))
+    }
+
+    /// Adds a record to the metrics, in one write.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn record(&mut self, record: &Value) -> Result<()> {
+        self.metrics
+            .write_all(format!("{record}\n").as_bytes())
+            .map_err(io(self.path.join("metrics.jsonl")))
+    }
+
+    /// Adds scalars to the TensorBoard events.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn scalars(&mut self, step: usize, values: &[(&str, f32)]) -> Result<()> {
+        self.events
+            .scalars(step as u64, values)
+            .map_err(io(&self.path))
+    }
+}
+
+/// The untrained accuracy that an interrupted run already measured.
+pub fn previous_untrained(folder: &Path) -> Option<f64> {
+    let text = std::fs::read_to_string(folder.join("metrics.jsonl")).ok()?;
+    text.lines()
+        .filter_map(|l| serde_json::from_str::<Value>(l).ok())
+        .find(|v| v["untrained"] == true)
+        .and_then(|v| v["knn_top1"].as_f64())
+}
