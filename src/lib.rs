@@ -4,6 +4,7 @@
 //! `train`, `eval`, `methods`, `nn`, `data`, `check`, `ops`, `graph`, `device`, `reference`.
 //! `docs/ARCHITECTURE.md` is the one-page tour.
 
+pub mod bench;
 pub mod check;
 pub mod data;
 pub mod device;

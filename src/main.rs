@@ -19,6 +19,7 @@ enum Verb {
     Eval(cli::eval::Args),
     Loss(cli::loss::Args),
     Check(cli::check::Args),
+    Bench(cli::bench::Args),
     Devices(cli::devices::Args),
 }
 
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Verb::Eval(a) => cli::eval::run(&a).map(|()| true),
         Verb::Loss(a) => cli::loss::run(&a),
         Verb::Check(a) => cli::check::run(&a),
+        Verb::Bench(a) => cli::bench::run(&a).map(|()| true),
         Verb::Devices(a) => cli::devices::run(&a).map(|()| true),
     };
     match result {

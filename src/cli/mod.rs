@@ -1,5 +1,6 @@
 //! One file a verb: parse, call the library, print.
 
+pub mod bench;
 pub mod check;
 pub mod devices;
 pub mod eval;

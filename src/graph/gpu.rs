@@ -546,7 +546,12 @@ impl Executor for GpuExecutor {
     }
 
     fn allocated_bytes(&self) -> u64 {
-        self.device.allocated()
+        let states: u64 = self.states.iter().map(wgpu::Buffer::size).sum();
+        let programs = self.programs.iter().enumerate().map(|(i, p)| {
+            let slots: u64 = p.slots.iter().map(wgpu::Buffer::size).sum();
+            slots + self.parameter_bytes(ProgramId(i))
+        });
+        states + programs.sum::<u64>()
     }
 
     fn parameter_bytes(&self, program: ProgramId) -> u64 {

@@ -145,6 +145,20 @@ impl Graph {
         self.push_tensor(name.to_string(), ty, Origin::Input)
     }
 
+    /// Name and cost of every node.
+    pub fn costs(&self) -> impl Iterator<Item = (&'static str, Cost)> {
+        self.nodes.iter().map(|n| {
+            let types = |ids: &[TensorId]| -> Vec<&TensorType> {
+                ids.iter().map(|t| &self.tensors[t.0 as usize].ty).collect()
+            };
+            let inputs: Vec<&TensorType> = types(&n.inputs)
+                .into_iter()
+                .chain(types(&n.updates))
+                .collect();
+            (n.op.name(), n.op.cost(&inputs, &types(&n.outputs)))
+        })
+    }
+
     /// A state entry as a tensor of this graph (the same tensor when asked twice).
     pub fn state(&mut self, states: &States, id: StateId) -> TensorId {
         let found = self

@@ -21,6 +21,7 @@ mod elementwise;
 pub mod ema;
 pub mod first_rows;
 pub mod first_rows_grad;
+pub mod fma_probe;
 pub mod gather_rows;
 pub mod gemm;
 pub mod global_avg_pool;

@@ -5,11 +5,23 @@ use super::conv2d::{ConvDims, im2col};
 use super::gemm::{Mat, product};
 use rayon::prelude::*;
 
-/// Runs that the batch is cut into: fixed, so that the result does not depend on the number of threads.
+/// Runs that the batch is cut into, and blocks that the filters are cut into: fixed, so that the result does not depend on the number of threads.
 const RUNS: usize = 8;
+/// Elements of the columns of several images that are held at once.
+const COLUMNS: usize = 1 << 21;
 
-/// `dw` from `x` and `dy`: per image dy^T columns; a partial sum a run of images, added in order.
+/// `dw` from `x` and `dy`: dy^T columns, summed over the images.
 pub fn conv2d_weight_grad<T: Scalar>(d: &ConvDims, x: &[T], dy: &[T], dw: &mut [T]) {
+    // A partial sum a run of images costs 2 k row per run to write and add; it pays only while that is small beside the columns.
+    if d.k * d.row() > d.pixels() * d.row() {
+        by_filters(d, x, dy, dw);
+    } else {
+        by_images(d, x, dy, dw);
+    }
+}
+
+/// Images in parallel: a partial sum a run of images, added in order.
+fn by_images<T: Scalar>(d: &ConvDims, x: &[T], dy: &[T], dw: &mut [T]) {
     let per = d.n.div_ceil(RUNS).max(1);
     let parts: Vec<Vec<T>> = x
         .par_chunks(per * d.image())
@@ -25,26 +37,7 @@ pub fn conv2d_weight_grad<T: Scalar>(d: &ConvDims, x: &[T], dy: &[T], dw: &mut [
                     im2col(d, x, &mut cols);
                     &cols
                 };
-                let lhs = Mat {
-                    data: dy,
-                    rs: 1,
-                    cs: d.k,
-                };
-                product(
-                    d.k,
-                    d.row(),
-                    d.pixels(),
-                    T::one(),
-                    lhs,
-                    Mat {
-                        data,
-                        rs: d.row(),
-                        cs: 1,
-                    },
-                    &mut part,
-                    d.row(),
-                    true,
-                );
+                accumulate(d, d.pixels(), dy, 0, data, true, &mut part);
             }
             part
         })
@@ -53,4 +46,67 @@ pub fn conv2d_weight_grad<T: Scalar>(d: &ConvDims, x: &[T], dy: &[T], dw: &mut [
     for part in parts {
         dw.iter_mut().zip(part).for_each(|(a, b)| *a += b);
     }
+}
+
+/// Filters in parallel: the columns of as many images as fit are made once, and every block of filters sums over all of them.
+fn by_filters<T: Scalar>(d: &ConvDims, x: &[T], dy: &[T], dw: &mut [T]) {
+    let one = d.pixels() * d.row();
+    let images = (COLUMNS / one).clamp(1, d.n);
+    let block = d.k.div_ceil(RUNS);
+    let mut cols = Vec::new();
+    for (part, (x, dy)) in x
+        .chunks(images * d.image())
+        .zip(dy.chunks(images * d.pixels() * d.k))
+        .enumerate()
+    {
+        let n = x.len() / d.image();
+        let data = if d.is_gemm() {
+            x
+        } else {
+            cols.resize(n * one, T::zero());
+            cols.par_chunks_mut(one)
+                .zip(x.par_chunks(d.image()))
+                .for_each(|(cols, x)| im2col(d, x, cols));
+            &cols[..]
+        };
+        dw.par_chunks_mut(block * d.row())
+            .enumerate()
+            .for_each(|(b, dw)| {
+                accumulate(d, n * d.pixels(), dy, b * block, data, part > 0, dw);
+            });
+    }
+}
+
+/// `dw (+)= dy[:, first..]^T columns` for as many filters as `dw` holds.
+fn accumulate<T: Scalar>(
+    d: &ConvDims,
+    pixels: usize,
+    dy: &[T],
+    first: usize,
+    cols: &[T],
+    add: bool,
+    dw: &mut [T],
+) {
+    let lhs = Mat {
+        data: &dy[first..],
+        rs: 1,
+        cs: d.k,
+    };
+    let rhs = Mat {
+        data: cols,
+        rs: d.row(),
+        cs: 1,
+    };
+    let filters = dw.len() / d.row();
+    product(
+        filters,
+        d.row(),
+        pixels,
+        T::one(),
+        lhs,
+        rhs,
+        dw,
+        d.row(),
+        add,
+    );
 }

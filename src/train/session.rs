@@ -81,6 +81,7 @@ pub struct Session {
     update: ProgramId,
     norm2: TensorId,
     features: Features,
+    flops: f64,
 }
 
 /// The method that a configuration names.
@@ -184,6 +185,12 @@ impl Session {
             feature_batch,
         )?;
 
+        let products = |op: &str| op.starts_with("conv2d") || op == "gemm";
+        let flops = g
+            .costs()
+            .filter(|(op, _)| products(op))
+            .map(|(_, c)| c.flops)
+            .sum();
         exec.allocate_states(&model.states)?;
         let mut fetch = vec![built.loss, built.similarity];
         fetch.extend(built.score);
@@ -217,11 +224,17 @@ impl Session {
             update,
             norm2,
             features,
+            flops,
         })
     }
 
     fn programs(&self) -> [ProgramId; 3] {
         [self.grad, self.update, self.features.program()]
+    }
+
+    /// Operations of a step's matrix products and convolutions, forward and backward.
+    pub fn model_flops(&self) -> f64 {
+        self.flops * self.config.optim.micro_batches as f64
     }
 
     /// Planned memory: a summary and the largest tensors.

@@ -42,6 +42,7 @@ tables! {
     ema,
     first_rows,
     first_rows_grad,
+    fma_probe,
     gather_rows,
     gemm,
     global_avg_pool,

@@ -1,0 +1,186 @@
+//! What is timed: kernels at the shapes of ResNet training.
+
+use super::Subject;
+use crate::check::Feed;
+use crate::data::augment::Policy;
+use crate::graph::{Op, TensorType};
+use crate::ops;
+use std::sync::Arc;
+
+fn subject(name: String, op: impl Op + 'static, inputs: Vec<TensorType>) -> Subject {
+    Subject {
+        name,
+        op: Arc::new(op),
+        inputs: inputs.into_iter().map(Subject::uniform).collect(),
+    }
+}
+
+/// A convolution's three passes. n images of h x h x c, k filters of r x r.
+fn conv(n: usize, h: usize, c: usize, k: usize, r: usize, stride: usize) -> Vec<Subject> {
+    let padding = r / 2;
+    let o = (h + 2 * padding - r) / stride + 1;
+    let (x, w, y) = (
+        TensorType::f32([n, h, h, c]),
+        TensorType::f32([k, r, r, c]),
+        TensorType::f32([n, o, o, k]),
+    );
+    let note = format!("{r}x{r}/{stride} {n}x{h}x{h} {c}->{k}");
+    vec![
+        subject(
+            format!("conv2d {note}"),
+            ops::conv2d::Conv2d { stride, padding },
+            vec![x.clone(), w.clone()],
+        ),
+        subject(
+            format!("conv2d_input_grad {note}"),
+            ops::conv2d_input_grad::Conv2dInputGrad {
+                input: x.shape.clone(),
+                stride,
+                padding,
+            },
+            vec![y.clone(), w.clone()],
+        ),
+        subject(
+            format!("conv2d_weight_grad {note}"),
+            ops::conv2d_weight_grad::Conv2dWeightGrad {
+                weight: w.shape.clone(),
+                stride,
+                padding,
+            },
+            vec![x, y],
+        ),
+    ]
+}
+
+fn gemm(m: usize, n: usize, k: usize) -> Subject {
+    subject(
+        format!("gemm {m}x{n}x{k}"),
+        ops::gemm::Gemm::default(),
+        vec![TensorType::f32([m, k]), TensorType::f32([k, n])],
+    )
+}
+
+fn memory_bound(n: usize, h: usize, c: usize) -> Vec<Subject> {
+    let x = TensorType::f32([n, h, h, c]);
+    let channel = || TensorType::f32([c]);
+    let note = format!("{n}x{h}x{h}x{c}");
+    let bn = ops::batch_norm::BatchNorm {
+        eps: 1e-5,
+        relu: true,
+        residual: true,
+    };
+    vec![
+        subject(
+            format!("batch_norm+add+relu {note}"),
+            bn,
+            vec![x.clone(), channel(), channel(), x.clone()],
+        ),
+        subject(
+            format!("add {note}"),
+            ops::add::Add,
+            vec![x.clone(), x.clone()],
+        ),
+        subject(
+            format!("global_avg_pool {note}"),
+            ops::global_avg_pool::GlobalAvgPool,
+            vec![x],
+        ),
+    ]
+}
+
+fn augment(images: usize, side: usize, size: usize, blur: bool) -> Subject {
+    let op = ops::augment::Augment {
+        height: side,
+        width: side,
+        size,
+        blur,
+        mean: [0.5; 3],
+        std: [0.25; 3],
+    };
+    let policy = Policy {
+        families: if blur { "abcde" } else { "acde" }.into(),
+        ..Policy::default()
+    };
+    let ids: Vec<u32> = (0..images as u32).collect();
+    let table = policy.two_views((side, side), &ids, size, 1, 0);
+    let words = ops::augment::words(side, side);
+    Subject {
+        name: format!(
+            "augment{} {images}x{side} -> {}x{size}",
+            if blur { "+blur" } else { "" },
+            2 * images
+        ),
+        op: Arc::new(op),
+        inputs: vec![
+            Feed::index([images, words], u32::MAX),
+            Feed::values([2 * images, crate::reference::augment::ROW], table),
+        ],
+    }
+}
+
+fn loss(heads: usize, views: usize, d: usize) -> Vec<Subject> {
+    let pairs = TensorType::f32([heads, views, views]);
+    vec![
+        subject(
+            format!("gemm similarity {heads}x{views}x{views}x{d}"),
+            ops::gemm::Gemm {
+                trans_b: true,
+                ..ops::gemm::Gemm::default()
+            },
+            vec![
+                TensorType::f32([heads, views, d]),
+                TensorType::f32([heads, views, d]),
+            ],
+        ),
+        subject(
+            format!("top_k kappa 100 {heads}x{views}x{views}"),
+            ops::top_k::TopK {
+                kappa: 100,
+                ntxent: true,
+                include_positive: false,
+            },
+            vec![pairs],
+        ),
+    ]
+}
+
+/// The subjects: `large` for hardware GPUs (batch 256 and 512 at 32, 96 and 224 px), else what two CPU cores do in minutes.
+pub fn subjects(large: bool) -> Vec<Subject> {
+    let mut v = Vec::new();
+    if large {
+        v.extend([512, 1024, 2048, 4096].map(|n| gemm(n, n, n)));
+        for n in [256, 512] {
+            v.extend(conv(n, 32, 3, 64, 3, 1));
+            v.extend(conv(n, 32, 64, 64, 3, 1));
+            v.extend(conv(n, 32, 64, 128, 3, 2));
+            v.extend(conv(n, 32, 64, 128, 1, 2));
+            v.extend(conv(n, 16, 128, 128, 3, 1));
+            v.extend(conv(n, 8, 256, 256, 3, 1));
+            v.extend(conv(n, 4, 512, 512, 3, 1));
+        }
+        v.extend(conv(256, 96, 64, 64, 3, 1));
+        v.extend(conv(64, 224, 3, 64, 7, 2));
+        v.extend(conv(64, 56, 64, 64, 3, 1));
+        v.extend(conv(64, 56, 256, 64, 1, 1));
+        v.extend(conv(64, 14, 256, 1024, 1, 1));
+        v.extend(memory_bound(512, 32, 64));
+        v.extend(memory_bound(512, 8, 256));
+        v.push(augment(512, 32, 32, false));
+        v.push(augment(256, 256, 224, true));
+        v.extend(loss(3, 1024, 128));
+    } else {
+        v.extend([512, 1024].map(|n| gemm(n, n, n)));
+        // The three shapes of the published burn 0.22 figures.
+        v.extend(conv(32, 32, 16, 16, 3, 1));
+        v.extend(conv(32, 16, 32, 32, 3, 1));
+        v.extend(conv(32, 16, 64, 64, 3, 1));
+        v.extend(conv(8, 32, 64, 64, 3, 1));
+        v.extend(conv(8, 32, 64, 128, 3, 2));
+        v.extend(conv(8, 32, 64, 128, 1, 2));
+        v.extend(conv(8, 4, 512, 512, 3, 1));
+        v.extend(memory_bound(32, 32, 64));
+        v.push(augment(64, 32, 32, false));
+        v.extend(loss(3, 512, 128));
+    }
+    v
+}

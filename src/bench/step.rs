@@ -1,0 +1,87 @@
+//! The training step as a whole: views a second, and model-FLOP utilisation.
+
+use super::{Ceilings, Effort};
+use crate::data::shapes;
+use crate::graph::{Executor, StepScalars};
+use crate::train::session::Session;
+use crate::train::{Config, TrainError};
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::time::Instant;
+
+/// One configuration's step.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StepRow {
+    /// What was trained.
+    pub name: String,
+    /// Median seconds a step, two in flight.
+    pub seconds: f64,
+    /// Timed steps.
+    pub runs: usize,
+    /// Views a second (two an image).
+    pub views_per_s: f64,
+    /// 1e9 operations of the model (matrix products and convolutions, forward and backward) a second.
+    pub gflops: f64,
+    /// That, as a share of the measured arithmetic ceiling.
+    pub utilisation: f64,
+    /// Bytes planned.
+    pub planned_bytes: u64,
+    /// Bytes allocated.
+    pub allocated_bytes: u64,
+}
+
+/// Times training steps of a configuration on generated images.
+///
+/// # Errors
+/// As training.
+pub fn measure(
+    name: &str,
+    config: &Config,
+    exec: Box<dyn Executor>,
+    effort: Effort,
+    c: Ceilings,
+) -> Result<StepRow, TrainError> {
+    let batch = config.optim.batch_size;
+    let data = shapes::generate(1, batch, 10).train;
+    let mut session = Session::new(config, exec, &data)?;
+    let ids: Vec<u32> = (0..batch as u32).collect();
+    let scalars = StepScalars {
+        lr: 1e-3,
+        ..StepScalars::default()
+    };
+    for _ in 0..effort.warm.max(1) {
+        let p = session.start(&data, &ids, &scalars)?;
+        session.finish(&p)?;
+    }
+    let (begin, mut last) = (Instant::now(), Instant::now());
+    let (mut flights, mut seconds) = (VecDeque::new(), Vec::new());
+    while seconds.len() < effort.runs
+        && (seconds.is_empty() || begin.elapsed().as_secs_f64() < effort.seconds)
+    {
+        flights.push_back(session.start(&data, &ids, &scalars)?);
+        if flights.len() >= 2
+            && let Some(p) = flights.pop_front()
+        {
+            session.finish(&p)?;
+            seconds.push(last.elapsed().as_secs_f64());
+            last = Instant::now();
+        }
+    }
+    seconds.sort_by(f64::total_cmp);
+    let median = seconds[seconds.len() / 2];
+    let gflops = session.model_flops() / median / 1e9;
+    Ok(StepRow {
+        name: name.into(),
+        seconds: median,
+        runs: seconds.len(),
+        views_per_s: 2.0 * batch as f64 / median,
+        gflops,
+        utilisation: if c.gflops > 0.0 {
+            gflops / c.gflops
+        } else {
+            0.0
+        },
+        planned_bytes: session.planned_bytes(),
+        allocated_bytes: session.exec.allocated_bytes(),
+    })
+}

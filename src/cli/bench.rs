@@ -1,0 +1,187 @@
+//! `amcl-wgpu bench`: speed of every kernel family and of the training step.
+
+use amcl_wgpu::bench::{self, Ceilings, Effort, Row, shapes, step};
+use amcl_wgpu::device::{Choice, Device, Options};
+use amcl_wgpu::graph::gpu::GpuExecutor;
+use amcl_wgpu::graph::host::HostExecutor;
+use amcl_wgpu::graph::{Executor, GraphError};
+use amcl_wgpu::train::Config;
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Times every kernel family and the training step against this device's own ceilings
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// auto, cpu, gpu, gpu:N or part of an adapter's name.
+    #[arg(long, default_value = "auto")]
+    device: Choice,
+    /// Only rows whose name contains this text (`step` for the training steps).
+    #[arg(long)]
+    filter: Option<String>,
+    /// Shapes for hardware GPUs (large) or for CPUs (small); default by the device.
+    #[arg(long, value_parser = ["small", "large"])]
+    shapes: Option<String>,
+    /// Images per training step; default 256 (large) or 8 (small).
+    #[arg(long)]
+    batch_size: Option<usize>,
+    /// Seconds per row.
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+    /// Write the results to this file as JSON.
+    #[arg(long, short)]
+    out: Option<PathBuf>,
+    /// Print the ratio of each row's time to that in this file (written by --out): under 1 is faster.
+    #[arg(long)]
+    compare: Option<PathBuf>,
+}
+
+/// What is written.
+#[derive(Debug, Serialize, Deserialize)]
+struct Report {
+    version: String,
+    device: String,
+    ceilings: Ceilings,
+    rows: Vec<Row>,
+    steps: Vec<step::StepRow>,
+}
+
+/// Settings of the training steps that are timed: name and overrides of the defaults.
+fn steps(batch: usize) -> anyhow::Result<Vec<(String, Config)>> {
+    let base = [
+        "model.encoder=resnet18".to_string(),
+        "model.width=64".into(),
+        "heads.hidden=512".into(),
+        "heads.out=128".into(),
+        format!("optim.batch_size={batch}"),
+    ];
+    let amcl = ["amcl.enabled=true".to_string(), "heads.count=3".into()];
+    let with = |extra: &[String]| Config::parse("", &[&base[..], extra].concat());
+    Ok(vec![
+        (format!("step resnet18 simclr batch {batch}"), with(&[])?),
+        (
+            format!("step resnet18 simclr+amcl C=3 batch {batch}"),
+            with(&amcl)?,
+        ),
+    ])
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// No such device, a comparison that cannot be read, files.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let old: Option<Report> = match &args.compare {
+        None => None,
+        Some(p) => {
+            let text = std::fs::read_to_string(p)
+                .with_context(|| format!("cannot read {}", p.display()))?;
+            Some(
+                serde_json::from_str(&text)
+                    .with_context(|| format!("{} was not written by bench --out", p.display()))?,
+            )
+        }
+    };
+    let device = match &args.device {
+        Choice::Cpu => None,
+        choice => match Device::open(choice, Options::default()) {
+            Err(e) if *choice == Choice::Auto => {
+                eprintln!("{e}\nmeasuring the CPU executor instead");
+                None
+            }
+            other => Some(other?),
+        },
+    };
+    let fresh = || -> Result<Box<dyn Executor>, GraphError> {
+        Ok(match &device {
+            None => Box::new(HostExecutor::<f32>::new()),
+            Some(d) => Box::new(GpuExecutor::new(d.clone())),
+        })
+    };
+    let large = match args.shapes.as_deref() {
+        Some(s) => s == "large",
+        None => device.as_ref().is_some_and(|d| d.report.kind != "cpu"),
+    };
+    let name = fresh()?.name();
+    println!("device: {name}");
+    let effort = Effort {
+        warm: 2,
+        runs: 100,
+        seconds: args.seconds,
+    };
+    let ceilings = bench::ceilings(&fresh, large, effort)?;
+    println!(
+        "ceilings measured: {:.1} GFLOP/s (fused multiply-add or product), {:.1} GB/s copy\n",
+        ceilings.gflops, ceilings.gbytes
+    );
+    println!(
+        "{:52} {:>10} {:>17} {:>9} {:>8} {:>6} {:>6}",
+        "kernel", "median ms", "10%..90%", "GFLOP/s", "GB/s", "share", "ratio"
+    );
+    let wanted = |n: &str| args.filter.as_ref().is_none_or(|f| n.contains(f.as_str()));
+    let ratio =
+        |old: Option<f64>, new: f64| old.map_or(String::new(), |o| format!("{:.2}", new / o));
+    let mut rows = Vec::new();
+    for s in shapes::subjects(large).iter().filter(|s| wanted(&s.name)) {
+        let r = match bench::measure(fresh()?, s, effort, ceilings) {
+            Ok(r) => r,
+            Err(e) => {
+                println!("{:52} {e}", s.name);
+                continue;
+            }
+        };
+        let before = old
+            .as_ref()
+            .and_then(|o| o.rows.iter().find(|b| b.name == r.name))
+            .map(|b| b.seconds);
+        println!(
+            "{:52} {:10.3} {:8.3}..{:<7.3} {:9.1} {:8.1} {:5.0}% {:>6}",
+            r.name,
+            1e3 * r.seconds,
+            1e3 * r.low,
+            1e3 * r.high,
+            r.gflops,
+            r.gbytes,
+            100.0 * r.share,
+            ratio(before, r.seconds)
+        );
+        rows.push(r);
+    }
+    let batch = args.batch_size.unwrap_or(if large { 256 } else { 8 });
+    let mut timed = Vec::new();
+    for (name, config) in steps(batch)?.iter().filter(|s| wanted(&s.0)) {
+        let longer = Effort {
+            seconds: args.seconds * 5.0,
+            ..effort
+        };
+        let s = step::measure(name, config, fresh()?, longer, ceilings)?;
+        let before = old
+            .as_ref()
+            .and_then(|o| o.steps.iter().find(|b| b.name == s.name))
+            .map(|b| b.seconds);
+        println!(
+            "{:52} {:10.1} ms {:8.1} views/s {:9.1} GFLOP/s {:5.1}% of the ceiling, {:.0} MiB planned, {:.0} allocated {}",
+            s.name,
+            1e3 * s.seconds,
+            s.views_per_s,
+            s.gflops,
+            100.0 * s.utilisation,
+            s.planned_bytes as f64 / 1048576.0,
+            s.allocated_bytes as f64 / 1048576.0,
+            ratio(before, s.seconds)
+        );
+        timed.push(s);
+    }
+    if let Some(p) = &args.out {
+        let report = Report {
+            version: env!("CARGO_PKG_VERSION").into(),
+            device: name,
+            ceilings,
+            rows,
+            steps: timed,
+        };
+        let text = serde_json::to_string_pretty(&report)?;
+        std::fs::write(p, text + "\n").with_context(|| format!("cannot write {}", p.display()))?;
+    }
+    Ok(())
+}
