@@ -2,20 +2,13 @@
 //   l[c,i] = -s+/tau+ + beta Omega(tau+) + T, with candidates n of row i and
 //   softmax: T = log sum_n exp(s_n/tau_n - beta Omega(tau_n))
 //   top-k:   T = 1/k sum_sel s_n/tau_n - beta/k sum_sel Omega(tau_n), or - beta sum_sel (log tau_n + 1/tau_n) with p.official_sum.
-// s [C,A,N] similarities; r [heads_r,A,N] scores (ADAPTIVE), heads_r = C or 1 (head 0's for all heads); value, index: the selection of top_k (TOPK).
+// s [C,A,N] similarities; r [heads_r,A,N] scores (ADAPTIVE), heads_r = C or 1 (head 0's for all heads: a dispatch a head); value, index: the selection of top_k (TOPK).
 // A role that is not adaptive has tau_const. During warm-up (p.warmup and step.flags) the softmax form is used.
 // Outputs: loss [C,A]; norm [C,A]: the log-sum-exp (softmax) or 1/k (top-k), for the gradient.
-// A group of 64 threads an anchor and head: thread sums in fixed stride, then a tree. Grid: C*A groups, folded.
+// A group of 64 threads an anchor and head: thread sums in fixed stride, then a tree. Grid: p.rows groups, folded.
 #import grid
 #import step
-struct Params {
-    c: u32, a: u32, n: u32, heads_r: u32,
-    ntxent: u32, include_positive: u32, softmax: u32, warmup: u32,
-    adaptive_pos: u32, adaptive_neg: u32, official_sum: u32, kappa: u32,
-    beta: f32, eta: f32, iota: f32, tau_const: f32,
-    half_d: f32, total: u32, r0: u32, r1: u32,
-}
-@group(1) @binding(0) var<uniform> p: Params;
+#import amcl_params
 @group(0) @binding(0) var<storage, read> s: array<f32>;
 @group(0) @binding(1) var<storage, read_write> loss: array<f32>;
 @group(0) @binding(2) var<storage, read_write> norm: array<f32>;
@@ -51,10 +44,11 @@ fn merge(x: vec3<f32>, y: vec3<f32>) -> vec3<f32> {
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
     let row = group_index(wid, nwg);
-    if row >= p.total { return; }
-    let i = row % p.a;
-    let base = row * p.n;
-    let rbase = (min(row / p.a, p.heads_r - 1u) * p.a + i) * p.n;
+    if row >= p.rows { return; }
+    let i = (p.first + row) % p.a;
+    let base = p.off_s + row * p.n;
+    let rbase = p.off_r + row * p.n;
+    let at = p.off_row + row;
     let l = lid.x;
     let soft = p.softmax == 1u || (p.warmup & step.flags & STEP_WARMUP) == 1u;
     // Far below every logit, yet finite: exp of a difference of two of them is 1, not NaN.
@@ -67,7 +61,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
             acc = merge(acc, vec3<f32>(v / t - p.beta * omega(t), 1.0, 0.0));
         } else {
 #ifdef TOPK
-            if v > value[row] || (v == value[row] && j <= index[row]) {
+            if v > value[at] || (v == value[at] && j <= index[at]) {
                 let t = tau_at(p.adaptive_neg, rbase + j);
                 let reg = select(omega(t), log(t) + 1.0 / t, p.official_sum == 1u);
                 acc = acc + vec3<f32>(v / t, reg, 1.0);
@@ -90,12 +84,12 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
         var out = p.beta * omega(t) - s[base + j] / t;
         if soft {
             let lse = q.x + log(q.y);
-            norm[row] = lse;
+            norm[at] = lse;
             out = out + lse;
         } else {
-            norm[row] = 1.0 / q.z;
+            norm[at] = 1.0 / q.z;
             out = out + q.x / q.z - p.beta * select(q.y / q.z, q.y, p.official_sum == 1u);
         }
-        loss[row] = out;
+        loss[at] = out;
     }
 }

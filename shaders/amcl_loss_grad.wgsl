@@ -2,18 +2,11 @@
 //   positive: ds = -g/tau+, dtau = g (s/tau+^2 + beta Omega'(tau+))
 //   softmax candidate, w = exp(s/tau - beta Omega - lse): ds = g w/tau, dtau = -g w (s/tau^2 + beta Omega'(tau))
 //   selected top-k candidate, w = 1/k: ds = g w/tau, dtau = -g (w s/tau^2 + beta w Omega'(tau)), or beta (1/tau - 1/tau^2) with p.official_sum
-//   dr = dtau dtau/dr for the roles that are adaptive; with heads_r = 1 it sums over the heads, in order.
-// A thread an element of r (of s without ADAPTIVE); with heads_r = 1 it loops over the heads. Grid: ceil(heads_r*A*N / 64) groups, folded.
+//   dr = dtau dtau/dr for the roles that are adaptive; scores that all heads share get a dispatch a head, in order, which adds (p.accumulate).
+// A thread an element of s. Grid: ceil(p.rows*N / 64) groups, folded.
 #import grid
 #import step
-struct Params {
-    c: u32, a: u32, n: u32, heads_r: u32,
-    ntxent: u32, include_positive: u32, softmax: u32, warmup: u32,
-    adaptive_pos: u32, adaptive_neg: u32, official_sum: u32, kappa: u32,
-    beta: f32, eta: f32, iota: f32, tau_const: f32,
-    half_d: f32, total: u32, r0: u32, r1: u32,
-}
-@group(1) @binding(0) var<uniform> p: Params;
+#import amcl_params
 @group(0) @binding(0) var<storage, read> dloss: array<f32>;
 @group(0) @binding(1) var<storage, read> s: array<f32>;
 @group(0) @binding(2) var<storage, read> norm: array<f32>;
@@ -37,53 +30,50 @@ struct Params {
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
     let t = group_index(wid, nwg) * 64u + lid.x;
-    if t >= p.total { return; }
+    if t >= p.rows * p.n { return; }
     let j = t % p.n;
-    let i = (t / p.n) % p.a;
+    let i = (p.first + t / p.n) % p.a;
+    let row = p.off_row + t / p.n;
     let soft = p.softmax == 1u || (p.warmup & step.flags & STEP_WARMUP) == 1u;
     var tau = p.tau_const;
     var slope = 0.0;
+    var dr = 0.0;
 #ifdef ADAPTIVE
-    tau = temperature(score[t]);
-    slope = temperature_slope(score[t]);
+    let r = p.off_r + t;
+    tau = temperature(score[r]);
+    slope = temperature_slope(score[r]);
+    if p.accumulate == 1u { dr = dscore[r]; }
 #endif
     let tp = select(p.tau_const, tau, p.adaptive_pos == 1u);
     let tn = select(p.tau_const, tau, p.adaptive_neg == 1u);
-    let first = t / (p.n * p.a);
-    let last = select(first + 1u, p.c, p.heads_r == 1u);
-    var dr = 0.0;
-    for (var c = first; c < last; c = c + 1u) {
-        let row = c * p.a + i;
-        let at = row * p.n + j;
-        let v = s[at];
-        let g = dloss[row];
-        var d = 0.0;
-        if j == positive_of(i) {
-            d = -g / tp;
-            if p.adaptive_pos == 1u { dr = dr + g * (v / (tp * tp) + p.beta * omega_slope(tp)) * slope; }
-        }
-        if is_candidate(i, j) {
-            var w = 0.0;
-            var reg = omega_slope(tn);
-            if soft {
-                w = exp(v / tn - p.beta * omega(tn) - norm[row]);
-                reg = w * reg;
-            } else {
-#ifdef TOPK
-                if v > value[row] || (v == value[row] && j <= index[row]) {
-                    w = norm[row];
-                    reg = select(w * reg, (1.0 - 1.0 / tn) / tn, p.official_sum == 1u);
-                } else {
-                    reg = 0.0;
-                }
-#endif
-            }
-            d = d + g * w / tn;
-            if p.adaptive_neg == 1u { dr = dr - g * (w * v / (tn * tn) + p.beta * reg) * slope; }
-        }
-        ds[at] = d;
+    let v = s[p.off_s + t];
+    let g = dloss[row];
+    var d = 0.0;
+    if j == positive_of(i) {
+        d = -g / tp;
+        if p.adaptive_pos == 1u { dr = dr + g * (v / (tp * tp) + p.beta * omega_slope(tp)) * slope; }
     }
+    if is_candidate(i, j) {
+        var w = 0.0;
+        var reg = omega_slope(tn);
+        if soft {
+            w = exp(v / tn - p.beta * omega(tn) - norm[row]);
+            reg = w * reg;
+        } else {
+#ifdef TOPK
+            if v > value[row] || (v == value[row] && j <= index[row]) {
+                w = norm[row];
+                reg = select(w * reg, (1.0 - 1.0 / tn) / tn, p.official_sum == 1u);
+            } else {
+                reg = 0.0;
+            }
+#endif
+        }
+        d = d + g * w / tn;
+        if p.adaptive_neg == 1u { dr = dr - g * (w * v / (tn * tn) + p.beta * reg) * slope; }
+    }
+    ds[p.off_s + t] = d;
 #ifdef ADAPTIVE
-    dscore[t] = dr;
+    dscore[r] = dr;
 #endif
 }

@@ -136,7 +136,7 @@ fn loss(heads: usize, views: usize, d: usize) -> Vec<Subject> {
             format!("top_k kappa 100 {heads}x{views}x{views}"),
             ops::top_k::TopK {
                 kappa: 100,
-                ntxent: true,
+                layout: crate::reference::top_k::Layout::NtXent,
                 include_positive: false,
             },
             vec![pairs],

@@ -1,6 +1,8 @@
 //! `amcl-wgpu loss`: any loss and its gradients on given embeddings.
 
 use amcl_wgpu::device::Choice;
+use amcl_wgpu::graph::Executor;
+use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::methods::loss_file::{Evaluated, LossFile};
 use amcl_wgpu::train::checkpoint::write_atomically;
 use amcl_wgpu::train::session::open_executor;
@@ -23,14 +25,14 @@ pub struct Args {
     /// auto, cpu, gpu, gpu:N or part of an adapter's name.
     #[arg(long, default_value = "cpu")]
     device: Choice,
+    /// f64: the reference itself (CPU only, its default); f32: what trains.
+    #[arg(long, value_parser = ["f32", "f64"])]
+    precision: Option<String>,
 }
 
 fn write(path: &std::path::Path, e: &Evaluated) -> anyhow::Result<()> {
-    let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = vec![(
-        "loss".into(),
-        vec![1],
-        (e.loss as f32).to_le_bytes().to_vec(),
-    )];
+    let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> =
+        vec![("loss".into(), vec![1], e.loss.to_le_bytes().to_vec())];
     for (name, a) in &e.gradients {
         tensors.push((
             name.clone(),
@@ -43,7 +45,10 @@ fn write(path: &std::path::Path, e: &Evaluated) -> anyhow::Result<()> {
     }
     let views: Vec<(&str, TensorView<'_>)> = tensors
         .iter()
-        .map(|(n, s, b)| TensorView::new(Dtype::F32, s.clone(), b).map(|v| (n.as_str(), v)))
+        .map(|(n, s, b)| {
+            let dtype = if n == "loss" { Dtype::F64 } else { Dtype::F32 };
+            TensorView::new(dtype, s.clone(), b).map(|v| (n.as_str(), v))
+        })
         .collect::<Result<_, _>>()?;
     Ok(write_atomically(
         path,
@@ -66,7 +71,12 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
             std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let what = || path.display().to_string();
         let file = LossFile::parse(&bytes).with_context(what)?;
-        let mut exec = open_executor(&args.device, &[], |n| eprintln!("{n}"))?;
+        let on_cpu = args.device == Choice::Cpu;
+        let mut exec: Box<dyn Executor> = match args.precision.as_deref() {
+            Some("f64") if !on_cpu => anyhow::bail!("f64 runs on the CPU: use --device cpu"),
+            None | Some("f64") if on_cpu => Box::new(HostExecutor::<f64>::new()),
+            _ => open_executor(&args.device, &[], |n| eprintln!("{n}"))?,
+        };
         let e = file.evaluate(exec.as_mut()).with_context(what)?;
         println!("{}: {} loss {:.9e}", path.display(), file.kind, e.loss);
         if args.verify {

@@ -132,6 +132,15 @@ impl View {
         }
     }
 
+    /// Elements `range` of the flattened tensor where its start need not be aligned: a vector that begins a little before, and the position of the
+    /// range's first element in it (below 64).
+    #[must_use]
+    pub fn window(&self, range: Range<usize>) -> (Self, u32) {
+        let step = BINDING_ALIGN / 4;
+        let start = range.start / step * step;
+        (self.flat(start..range.end), (range.start - start) as u32)
+    }
+
     /// The same elements under other dimensions.
     ///
     /// # Panics

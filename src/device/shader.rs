@@ -7,19 +7,24 @@
 //! Dropped lines stay as empty lines, so that a line number in a compiler's message is that of the file plus the
 //! constants' lines (imports excepted).
 
+macro_rules! library {
+    ($name:literal) => {
+        (
+            $name,
+            include_str!(concat!("../../shaders/lib/", $name, ".wgsl")),
+        )
+    };
+}
+
 /// What kernels may import.
 const LIBRARY: &[(&str, &str)] = &[
-    (
-        "candidates",
-        include_str!("../../shaders/lib/candidates.wgsl"),
-    ),
-    ("element", include_str!("../../shaders/lib/element.wgsl")),
-    ("grid", include_str!("../../shaders/lib/grid.wgsl")),
-    ("step", include_str!("../../shaders/lib/step.wgsl")),
-    (
-        "temperature",
-        include_str!("../../shaders/lib/temperature.wgsl"),
-    ),
+    library!("amcl_params"),
+    library!("candidates"),
+    library!("element"),
+    library!("grid"),
+    library!("row"),
+    library!("step"),
+    library!("temperature"),
 ];
 
 /// Expands `source` with `defines` (an empty value is a flag).

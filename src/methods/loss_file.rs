@@ -1,13 +1,28 @@
 //! Losses and gradients of embeddings in a safetensors file, so that anyone can check an implementation against this one.
 //!
 //! The header's `meta` is JSON with `kind` and `config`; tensors are the inputs (float32), `phi.*` in `torch.nn.Linear`'s layout, and for verification `loss` and
-//! `grad.*`. Kinds: `nt_xent` (z1, z2 [B,d]) and `amcl_ntxent` (z [C,2B,d']).
+//! `grad.*`. Kinds and their inputs, un-normalised:
+//!
+//! | kind | differentiated | constant |
+//! |---|---|---|
+//! | `nt_xent` | z1, z2 [B,d] | |
+//! | `moco` | q [B,d] | k [B,d], queue [K,d] |
+//! | `simsiam` | p1, p2 [B,d] | z1, z2 [B,d] |
+//! | `barlow` | z1, z2 [B,d] | |
+//! | `amcl_ntxent` | z [C,2B,d], phi | |
+//! | `amcl_moco` | q [C,B,d], phi | k [C,B,d], queue [C,K,d] |
+//! | `amcl_simsiam` | p1, p2 [C,B,d], phi | z1, z2 [C,B,d] |
+//! | `amcl_barlow` | z1, z2 [C,B,d], phi (of width B) | |
 
-use super::loss::{self, Adaptive, Amcl, NegOmega, Negatives};
+use super::loss::barlow_twins::{amcl_barlow_twins, barlow_twins};
+use super::loss::contrastive::{amcl, amcl_moco, moco, nt_xent};
+use super::loss::simsiam::{amcl_simsiam, simsiam};
+use super::loss::{Adaptive, Amcl, Built, NegOmega, Negatives, Scorer};
 use crate::graph::{Executor, Graph, GraphError, HostData, StepScalars, TensorId, TensorType};
 use crate::ops;
 use crate::ops::gemm::Gemm;
 use safetensors::{Dtype, SafeTensors};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -38,7 +53,7 @@ pub struct Array {
 /// A parsed file.
 #[derive(Clone, Debug)]
 pub struct LossFile {
-    /// `nt_xent` or `amcl_ntxent`.
+    /// Which loss.
     pub kind: String,
     config: Value,
     /// All tensors.
@@ -117,42 +132,53 @@ impl LossFile {
         })
     }
 
-    fn number(&self, key: &str, default: f64) -> f64 {
-        self.config[key].as_f64().unwrap_or(default)
+    /// A setting, or the default where the file has none.
+    fn setting<T: DeserializeOwned>(&self, key: &str, default: T) -> Result<T, LossFileError> {
+        match &self.config[key] {
+            Value::Null => Ok(default),
+            v => serde_json::from_value(v.clone())
+                .map_err(|e| bad(format!("config.{key} is {v}: {e}"))),
+        }
     }
 
-    fn amcl(&self) -> Result<Amcl, LossFileError> {
-        let word =
-            |key: &str, default: &str| self.config[key].as_str().unwrap_or(default).to_string();
-        let parse = |v: String| serde_json::from_value::<Negatives>(Value::String(v));
-        let eta = self.number("eta", 1e-5);
-        Ok(Amcl {
-            negatives: parse(word("negatives", "max"))
-                .map_err(|e| bad(format!("negatives: {e}")))?,
-            kappa: self.number("kappa", 100.0) as usize,
-            neg_omega: serde_json::from_value::<NegOmega>(word("neg_omega", "mean").into())
-                .map_err(|e| bad(format!("neg_omega: {e}")))?,
-            adaptive: serde_json::from_value::<Adaptive>(word("adaptive", "full").into())
-                .map_err(|e| bad(format!("adaptive: {e}")))?,
-            tau_const: self.number("tau_const", 0.5) as f32,
-            include_positive: self.config["include_positive"].as_bool().unwrap_or(false),
-            beta: self.number("beta", 0.0) as f32,
-            tau_min: eta as f32,
-            tau_max: (eta + self.number("iota", 2.0 - 1e-5)) as f32,
+    /// A setting that the file must have.
+    fn required(&self, key: &str) -> Result<f64, LossFileError> {
+        match self.setting(key, f64::NAN)? {
+            v if v.is_finite() => Ok(v),
+            _ => Err(bad(format!("kind {} needs config.{key}", self.kind))),
+        }
+    }
+
+    /// AMCL's settings; defaults as the reference implementation has them.
+    fn amcl(&self, tau_const: f64) -> Result<Amcl, LossFileError> {
+        let eta = self.setting("eta", 1e-5)?;
+        let a = Amcl {
+            negatives: self.setting("negatives", Negatives::Max)?,
+            kappa: self.setting("kappa", 100)?,
+            neg_omega: self.setting("neg_omega", NegOmega::Mean)?,
+            adaptive: self.setting("adaptive", Adaptive::Full)?,
+            tau_const: self.setting("tau_const", tau_const)?,
+            include_positive: self.setting("include_positive", false)?,
+            beta: self.required("beta")?,
+            tau_min: eta,
+            tau_max: eta + self.setting("iota", 2.0 - 1e-5)?,
             ..Amcl::default()
-        })
+        };
+        a.validate().map_err(bad)?;
+        Ok(a)
     }
 
+    /// A tensor of the file; `rank` dimensions, none of them zero.
     fn tensor(&self, name: &str, rank: usize) -> Result<&Array, LossFileError> {
         let t = self
             .tensors
             .get(name)
             .ok_or_else(|| bad(format!("kind {} needs a tensor `{name}`", self.kind)))?;
-        if t.shape.len() == rank {
+        if t.shape.len() == rank && !t.shape.contains(&0) {
             Ok(t)
         } else {
             Err(bad(format!(
-                "`{name}` has shape {:?}, expected {rank} dimensions",
+                "`{name}` has shape {:?}, expected {rank} dimensions, none of them 0",
                 t.shape
             )))
         }
@@ -161,98 +187,44 @@ impl LossFile {
     /// Evaluates the loss and its gradients.
     ///
     /// # Errors
-    /// A kind that is not built, missing tensors, shapes that do not fit.
+    /// An unknown kind, missing tensors, impossible settings, shapes that do not fit.
     pub fn evaluate(&self, exec: &mut dyn Executor) -> Result<Evaluated, LossFileError> {
-        let mut g = Graph::new();
-        let mut inputs: Vec<(String, TensorId, Array)> = Vec::new();
-        let mut add = |g: &mut Graph, name: &str, a: Array| {
-            let id = g.input(name, TensorType::f32(a.shape.as_slice()));
-            inputs.push((name.to_string(), id, a));
-            id
+        let mut inputs = Inputs {
+            file: self,
+            graph: Graph::new(),
+            list: Vec::new(),
         };
-        let built = match self.kind.as_str() {
-            "nt_xent" => {
-                let (z1, z2) = (self.tensor("z1", 2)?, self.tensor("z2", 2)?);
-                if z1.shape != z2.shape {
-                    return Err(bad("z1 and z2 differ in shape"));
-                }
-                let values = [z1.values.clone(), z2.values.clone()].concat();
-                let z = add(
-                    &mut g,
-                    "z",
-                    Array {
-                        shape: vec![1, 2 * z1.shape[0], z1.shape[1]],
-                        values,
-                    },
-                );
-                loss::nt_xent(&mut g, z, self.number("tau", 0.5) as f32)?
-            }
-            "amcl_ntxent" => {
-                let amcl = self.amcl()?;
-                let z = add(&mut g, "z", self.tensor("z", 3)?.clone());
-                let mut layers = Vec::new();
-                if amcl.adaptive != Adaptive::None {
-                    for (name, rank) in [
-                        ("phi.0.weight", 2),
-                        ("phi.0.bias", 1),
-                        ("phi.2.weight", 2),
-                        ("phi.2.bias", 1),
-                    ] {
-                        layers.push(add(&mut g, name, self.tensor(name, rank)?.clone()));
-                    }
-                }
-                loss::build(&mut g, z, &amcl, |g, zn| {
-                    let op = Gemm {
-                        trans_b: true,
-                        bias: true,
-                        ..Gemm::default()
-                    };
-                    let x = g.push1(Gemm { relu: true, ..op }, &[zn, layers[0], layers[1]])?;
-                    g.push1(op, &[x, layers[2], layers[3]])
-                })?
-            }
-            other => {
-                return Err(bad(format!(
-                    "the loss `{other}` is not built in this version; there are nt_xent and amcl_ntxent"
-                )));
-            }
-        };
-        let wrt: Vec<TensorId> = inputs.iter().map(|i| i.1).collect();
-        let grads = ops::backward(&mut g, built.loss, &wrt)?;
+        let built = inputs.build()?;
+        let Inputs {
+            mut graph, list, ..
+        } = inputs;
+        let wrt: Vec<TensorId> = list
+            .iter()
+            .filter(|i| i.differentiated)
+            .map(|i| i.id)
+            .collect();
+        let grads = ops::backward(&mut graph, built.loss, &wrt)?;
         let mut fetch = vec![built.loss];
         fetch.extend(grads.iter().flatten());
-        let program = exec.compile(&g, &fetch)?;
-        for (_, id, a) in &inputs {
-            exec.upload(program, *id, &HostData::F64(a.values.clone()))?;
+        let program = exec.compile(&graph, &fetch)?;
+        for i in &list {
+            exec.upload(program, i.id, &HostData::F64(i.values.clone()))?;
         }
         exec.run(program, &StepScalars::default())?;
         let loss = exec.fetch(program, built.loss)?.to_f64()[0];
         let mut gradients = BTreeMap::new();
-        for ((name, _, a), grad) in inputs.iter().zip(&grads) {
+        for (input, grad) in list.iter().filter(|i| i.differentiated).zip(&grads) {
             let values = match grad {
                 Some(t) => exec.fetch(program, *t)?.to_f64(),
-                None => vec![0.0; a.values.len()],
+                None => vec![0.0; input.values.len()],
             };
-            if self.kind == "nt_xent" {
-                let shape = a.shape[1..].to_vec();
-                let half = values.len() / 2;
-                for (n, part) in [("grad.z1", &values[..half]), ("grad.z2", &values[half..])] {
-                    gradients.insert(
-                        n.into(),
-                        Array {
-                            shape: vec![shape[0] / 2, shape[1]],
-                            values: part.to_vec(),
-                        },
-                    );
-                }
-            } else {
-                gradients.insert(
-                    format!("grad.{name}"),
-                    Array {
-                        shape: a.shape.clone(),
-                        values,
-                    },
-                );
+            let mut rest = &values[..];
+            for name in &input.tensors {
+                let shape = self.tensors[name].shape.clone();
+                let (part, tail) = rest.split_at(shape.iter().product());
+                rest = tail;
+                let values = part.to_vec();
+                gradients.insert(format!("grad.{name}"), Array { shape, values });
             }
         }
         Ok(Evaluated { loss, gradients })
@@ -293,4 +265,213 @@ impl LossFile {
         }
         Ok(out)
     }
+}
+
+/// An input of the graph: one tensor of the file, or several behind each other.
+struct Input {
+    id: TensorId,
+    tensors: Vec<String>,
+    values: Vec<f64>,
+    differentiated: bool,
+}
+
+/// The graph of a file under construction.
+struct Inputs<'a> {
+    file: &'a LossFile,
+    graph: Graph,
+    list: Vec<Input>,
+}
+
+impl Inputs<'_> {
+    /// Adds tensors of the file as one input of shape `shape`.
+    fn add(&mut self, names: &[&str], shape: &[usize], differentiated: bool) -> TensorId {
+        let id = self.graph.input(names[0], TensorType::f32(shape));
+        let values = names
+            .iter()
+            .flat_map(|n| self.file.tensors[*n].values.iter().copied())
+            .collect();
+        self.list.push(Input {
+            id,
+            tensors: names.iter().map(|n| (*n).to_string()).collect(),
+            values,
+            differentiated,
+        });
+        id
+    }
+
+    /// Adds tensors of one shape, each as [c,rows,d]: with `rank` 2, c is 1.
+    fn alike<const N: usize>(
+        &mut self,
+        rank: usize,
+        names: [(&str, bool); N],
+    ) -> Result<[TensorId; N], LossFileError> {
+        let shape = self.file.tensor(names[0].0, rank)?.shape.clone();
+        for (name, _) in &names[1..] {
+            let other = &self.file.tensor(name, rank)?.shape;
+            if *other != shape {
+                return Err(bad(format!(
+                    "`{}` has shape {shape:?}, but `{name}` {other:?}",
+                    names[0].0
+                )));
+            }
+        }
+        let shape = [&[1][rank - 2..], &shape].concat();
+        Ok(names.map(|(name, differentiated)| self.add(&[name], &shape, differentiated)))
+    }
+
+    /// MoCo's queue beside queries of the given rank.
+    fn queue(&mut self, rank: usize, q: TensorId) -> Result<TensorId, LossFileError> {
+        let shape = self.file.tensor("queue", rank)?.shape.clone();
+        let shape = [&[1][rank - 2..], &shape].concat();
+        let d = self.graph.dims(q);
+        if (shape[0], shape[2]) != (d[0], d[2]) {
+            return Err(bad(format!(
+                "`queue` has shape {shape:?}, expected [{}, K, {}] as `q` has it",
+                d[0], d[2]
+            )));
+        }
+        Ok(self.add(&["queue"], &shape, false))
+    }
+
+    /// phi's layers for vectors of length `d`; none where the temperature is constant.
+    fn phi(&mut self, a: &Amcl, d: usize) -> Result<Vec<TensorId>, LossFileError> {
+        if a.adaptive == Adaptive::None {
+            return Ok(Vec::new());
+        }
+        let h = self.file.tensor("phi.0.weight", 2)?.shape[0];
+        let layers: [(&str, &[usize]); 4] = [
+            ("phi.0.weight", &[h, d]),
+            ("phi.0.bias", &[h]),
+            ("phi.2.weight", &[d, h]),
+            ("phi.2.bias", &[d]),
+        ];
+        let mut out = Vec::new();
+        for (name, shape) in layers {
+            let got = &self.file.tensor(name, shape.len())?.shape;
+            if got != shape {
+                return Err(bad(format!(
+                    "`{name}` has shape {got:?}, expected {shape:?}"
+                )));
+            }
+            out.push(self.add(&[name], shape, true));
+        }
+        Ok(out)
+    }
+
+    fn build(&mut self) -> Result<Built, LossFileError> {
+        let file = self.file;
+        let lambda = || match file.setting("lambda", 5e-3)? {
+            v if f64::is_finite(v) => Ok(v),
+            v => Err(bad(format!("config.lambda is {v}"))),
+        };
+        let tau = |default: f64| match file.setting("tau", default)? {
+            v if v.is_finite() && v > 0.0 => Ok(v),
+            v => Err(bad(format!("config.tau is {v}, not positive"))),
+        };
+        Ok(match file.kind.as_str() {
+            "nt_xent" => {
+                let shape = file.tensor("z1", 2)?.shape.clone();
+                if file.tensor("z2", 2)?.shape != shape {
+                    return Err(bad("z1 and z2 differ in shape"));
+                }
+                let z = self.add(&["z1", "z2"], &[1, 2 * shape[0], shape[1]], true);
+                let positive = file.setting("positive_in_denominator", true)?;
+                nt_xent(&mut self.graph, z, tau(0.5)?, positive)?
+            }
+            "moco" => {
+                let [q, k] = self.alike(2, [("q", true), ("k", false)])?;
+                let queue = self.queue(2, q)?;
+                moco(&mut self.graph, q, k, queue, tau(0.1)?)?
+            }
+            "simsiam" => {
+                let names = [("p1", true), ("z1", false), ("p2", true), ("z2", false)];
+                let [p1, z1, p2, z2] = self.alike(2, names)?;
+                simsiam(&mut self.graph, (p1, z1), (p2, z2))?
+            }
+            "barlow" => {
+                let [z1, z2] = self.alike(2, [("z1", true), ("z2", true)])?;
+                barlow_twins(&mut self.graph, z1, z2, lambda()?)?
+            }
+            "amcl_ntxent" => {
+                let a = file.amcl(0.5)?;
+                let [z] = self.alike(3, [("z", true)])?;
+                let phi = self.phi(&a, self.graph.dims(z)[2])?;
+                let scorer = Scorer {
+                    phi: &mut |g, z| mlp(g, z, &phi, false),
+                    gain: None,
+                };
+                amcl(&mut self.graph, z, &a, scorer)?
+            }
+            "amcl_moco" => {
+                let a = file.amcl(0.1)?;
+                let [q, k] = self.alike(3, [("q", true), ("k", false)])?;
+                let queue = self.queue(3, q)?;
+                let phi = self.phi(&a, self.graph.dims(q)[2])?;
+                let scorer = Scorer {
+                    phi: &mut |g, z| mlp(g, z, &phi, false),
+                    gain: None,
+                };
+                amcl_moco(&mut self.graph, q, k, queue, &a, scorer)?
+            }
+            "amcl_simsiam" => {
+                let a = full(file.amcl(0.5)?);
+                let names = [("p1", true), ("z1", false), ("p2", true), ("z2", false)];
+                let [p1, z1, p2, z2] = self.alike(3, names)?;
+                let phi = self.phi(&a, self.graph.dims(p1)[2])?;
+                let scorer = Scorer {
+                    phi: &mut |g, z| mlp(g, z, &phi, false),
+                    gain: None,
+                };
+                amcl_simsiam(&mut self.graph, (p1, z1), (p2, z2), &a, scorer)?
+            }
+            "amcl_barlow" => {
+                let a = full(file.amcl(0.5)?);
+                let [z1, z2] = self.alike(3, [("z1", true), ("z2", true)])?;
+                // Channel vectors are as long as the batch.
+                let phi = self.phi(&a, self.graph.dims(z1)[1])?;
+                let scorer = Scorer {
+                    phi: &mut |g, z| mlp(g, z, &phi, true),
+                    gain: None,
+                };
+                amcl_barlow_twins(&mut self.graph, z1, z2, lambda()?, &a, scorer)?
+            }
+            other => {
+                return Err(bad(format!(
+                    "no loss `{other}`; there are nt_xent, moco, simsiam, barlow, amcl_ntxent, amcl_moco, amcl_simsiam, amcl_barlow"
+                )));
+            }
+        })
+    }
+}
+
+/// Methods without negatives have one role; it adapts.
+fn full(a: Amcl) -> Amcl {
+    Amcl {
+        adaptive: Adaptive::Full,
+        ..a
+    }
+}
+
+/// Linear, ReLU, Linear on the rows of z [c,n,d], or on its columns.
+fn mlp(
+    g: &mut Graph,
+    z: TensorId,
+    layers: &[TensorId],
+    columns: bool,
+) -> Result<TensorId, GraphError> {
+    let [w0, b0, w1, b1] = layers else {
+        return Err(GraphError::Invalid("phi has four tensors".into()));
+    };
+    let second = Gemm {
+        trans_b: true,
+        bias: true,
+        ..Gemm::default()
+    };
+    let first = Gemm {
+        trans_a: columns,
+        relu: true,
+        ..second
+    };
+    let x = g.push1(first, &[z, *w0, *b0])?;
+    g.push1(second, &[x, *w1, *b1])
 }

@@ -1,8 +1,8 @@
 //! SimCLR (Chen et al., ICML 2020), plain and with AMCL.
 
-use super::loss::{self, Amcl, Built};
+use super::loss::{Amcl, Built, Parametrisation, Scorer, contrastive};
 use crate::graph::{Graph, Result, TensorId};
-use crate::nn::{Model, heads, resnet::ResNet};
+use crate::nn::{Init, Model, heads, resnet::ResNet};
 
 /// What the training graph is built from.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub struct SimClr {
     /// The AMCL loss; `None`: NT-Xent at `temperature`.
     pub amcl: Option<Amcl>,
     /// Temperature of plain NT-Xent.
-    pub temperature: f32,
+    pub temperature: f64,
 }
 
 impl SimClr {
@@ -30,10 +30,16 @@ impl SimClr {
         let f = self.encoder.build(g, m, views, true)?;
         let z = heads::projection(g, m, f, self.heads, self.hidden, self.out)?;
         match &self.amcl {
-            None => loss::nt_xent(g, z, self.temperature),
-            Some(a) => loss::build(g, z, a, |g, zn| {
-                heads::phi(g, m, zn, a.phi_hidden, a.phi_lr)
-            }),
+            None => contrastive::nt_xent(g, z, self.temperature, true),
+            Some(a) => {
+                let gain = (a.parametrisation == Parametrisation::Centred)
+                    .then(|| m.param_with(g, "phi.gain", &[1], Init::Constant(1.0), a.phi_lr));
+                let scorer = Scorer {
+                    phi: &mut |g, zn| heads::phi(g, m, zn, a.phi_hidden, a.phi_lr),
+                    gain,
+                };
+                contrastive::amcl(g, z, a, scorer)
+            }
         }
     }
 

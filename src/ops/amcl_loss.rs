@@ -1,13 +1,15 @@
 //! `amcl_loss`: the loss of each anchor and head from similarities and scores. Twin: `reference/amcl_loss.rs`.
 
 use super::amcl_loss_grad::AmclLossGrad;
-use crate::device::recording::Recorder;
+use super::top_k::{check_layout, runs};
+use crate::device::recording::{Kernel, Recorder, View};
 use crate::graph::{
     Bindings, Graph, HostIo, NodeId, Op, Result, StepScalars, TensorId, TensorType,
 };
 use crate::reference::Scalar;
 use crate::reference::amcl_loss::{self, Form};
-use crate::reference::top_k::Candidates;
+use crate::reference::temperature::Temperature;
+use crate::reference::top_k::{Candidates, Layout};
 use crate::{kernel, twin};
 
 /// Inputs: s [c,n,n] in NT-Xent layout; r [c or 1,n,n] unless both roles are constant; value, index [c,n] of [`super::top_k::TopK`] if `top_k`.
@@ -26,26 +28,45 @@ pub struct AmclLoss {
     pub adaptive_neg: bool,
     /// The positive is among the candidates (Eq. 2.4).
     pub include_positive: bool,
+    /// Arrangement of the columns.
+    pub layout: Layout,
     /// Weight of Omega.
-    pub beta: f32,
+    pub beta: f64,
     /// Least temperature.
-    pub eta: f32,
+    pub eta: f64,
     /// Range of the temperature.
-    pub iota: f32,
+    pub iota: f64,
     /// Temperature of a constant role.
-    pub tau_const: f32,
+    pub tau_const: f64,
     /// d', the heads' output dimension, in Omega.
     pub d: usize,
 }
 
+/// Mirrors `shaders/lib/amcl_params.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-pub(super) struct Params {
-    sizes: [u32; 4],
-    flags: [u32; 8],
+struct Params {
+    a: u32,
+    n: u32,
+    rows: u32,
+    first: u32,
+    off_s: u32,
+    off_row: u32,
+    off_r: u32,
+    accumulate: u32,
+    flags: [u32; 7],
     reals: [f32; 5],
-    pub total: u32,
-    r: [u32; 2],
+}
+
+/// A binding of one dispatch: matrices are cut by rows of n, vectors by single values.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Cut<'a> {
+    /// A tensor shaped as the similarities.
+    Matrix(&'a View),
+    /// A tensor shaped as the scores.
+    Score(&'a View),
+    /// A value a row of the similarities.
+    Row(&'a View),
 }
 
 impl AmclLoss {
@@ -59,30 +80,75 @@ impl AmclLoss {
         1 + usize::from(self.adaptive()) + 2 * usize::from(self.top_k)
     }
 
-    pub(super) fn params(&self, s: &[usize], score_heads: usize, total: usize) -> Params {
+    /// Records `kernel` over the rows of s [c,a,n]: in one dispatch, or one a head where heads share the scores of `score_heads` = 1, in pieces where a
+    /// tensor exceeds one binding. `groups` of (rows, n).
+    pub(super) fn record_rows(
+        &self,
+        rec: &mut Recorder<'_>,
+        kernel: &Kernel,
+        dims: &[usize],
+        score_heads: usize,
+        cuts: &[Cut<'_>],
+        groups: fn(usize, usize) -> usize,
+    ) -> Result<()> {
+        let (c, a, n) = (dims[0], dims[1], dims[2]);
+        let shared = self.adaptive() && score_heads != c;
+        let (blocks, rows) = if shared { (c, a) } else { (1, c * a) };
         let flag = u32::from;
-        Params {
-            sizes: [s[0], s[1], s[2], score_heads].map(|v| v as u32),
-            flags: [
-                1,
-                flag(self.include_positive),
-                flag(!self.top_k),
-                flag(self.warmup),
-                flag(self.adaptive_pos),
-                flag(self.adaptive_neg),
-                flag(self.official_sum),
-                0,
-            ],
-            reals: [
-                self.beta,
-                self.eta,
-                self.iota,
-                self.tau_const,
-                self.d as f32 / 2.0,
-            ],
-            total: total as u32,
-            r: [0; 2],
+        for block in 0..blocks {
+            for r in runs(rows, n, rec.limits()) {
+                let first = block * rows + r.start;
+                let (mut off_s, mut off_row, mut off_r) = (0, 0, 0);
+                let views: Vec<View> = cuts
+                    .iter()
+                    .map(|cut| {
+                        let (view, at, slot) = match cut {
+                            Cut::Matrix(v) => (v, first * n, &mut off_s),
+                            Cut::Score(v) => (v, r.start * n, &mut off_r),
+                            Cut::Row(v) => (v, first, &mut off_row),
+                        };
+                        let len = if matches!(cut, Cut::Row(_)) {
+                            r.len()
+                        } else {
+                            r.len() * n
+                        };
+                        let (view, off) = view.window(at..at + len);
+                        *slot = off;
+                        view
+                    })
+                    .collect();
+                let p = Params {
+                    a: a as u32,
+                    n: n as u32,
+                    rows: r.len() as u32,
+                    first: first as u32,
+                    off_s,
+                    off_row,
+                    off_r,
+                    accumulate: flag(block > 0),
+                    flags: [
+                        self.layout as u32,
+                        flag(self.include_positive),
+                        flag(!self.top_k),
+                        flag(self.warmup),
+                        flag(self.adaptive_pos),
+                        flag(self.adaptive_neg),
+                        flag(self.official_sum),
+                    ],
+                    reals: [
+                        self.tau_const,
+                        self.beta,
+                        self.eta,
+                        self.iota,
+                        self.d as f64 / 2.0,
+                    ]
+                    .map(|v| v as f32),
+                };
+                let bound: Vec<&View> = views.iter().collect();
+                rec.dispatch(kernel, &p, &bound, groups(r.len(), n))?;
+            }
         }
+        Ok(())
     }
 
     pub(super) fn form<T: Scalar>(
@@ -91,11 +157,10 @@ impl AmclLoss {
         score_heads: usize,
         step: &StepScalars,
     ) -> Form<T> {
-        let of = |v: f32| T::of(f64::from(v));
         Form {
             candidates: Candidates {
                 anchors: s[1],
-                ntxent: true,
+                layout: self.layout,
                 include_positive: self.include_positive,
             },
             n: s[2],
@@ -104,11 +169,13 @@ impl AmclLoss {
             official_sum: self.official_sum,
             adaptive_pos: self.adaptive_pos,
             adaptive_neg: self.adaptive_neg,
-            beta: of(self.beta),
-            eta: of(self.eta),
-            iota: of(self.iota),
-            tau_const: of(self.tau_const),
-            half_d: T::of(self.d as f64 / 2.0),
+            temperature: Temperature {
+                beta: T::of(self.beta),
+                eta: T::of(self.eta),
+                iota: T::of(self.iota),
+                half_d: T::of(self.d as f64 / 2.0),
+            },
+            tau_const: T::of(self.tau_const),
         }
     }
 
@@ -137,12 +204,7 @@ impl Op for AmclLoss {
             return Err(format!("needs {} inputs", self.inputs()));
         }
         let [c, a, n] = inputs[0].rank("s")?;
-        if a != n || n % 2 == 1 || n < 4 {
-            return Err(
-                "similarities are a square matrix a head, of both views of at least two images"
-                    .into(),
-            );
-        }
+        check_layout(self.layout, a, n)?;
         if self.adaptive() {
             let [cr, ra, rn] = inputs[1].rank("r")?;
             if (cr != c && cr != 1) || (ra, rn) != (a, n) {
@@ -170,18 +232,25 @@ impl Op for AmclLoss {
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         let s = &io.inputs[0];
-        let rows = s.dims()[0] * s.dims()[1];
-        let heads = if self.adaptive() {
-            io.inputs[1].dims()[0]
-        } else {
-            1
-        };
-        let mut bound = vec![s, &io.outputs[0], &io.outputs[1]];
-        bound.extend(&io.inputs[1..]);
+        let mut cuts = vec![
+            Cut::Matrix(s),
+            Cut::Row(&io.outputs[0]),
+            Cut::Row(&io.outputs[1]),
+        ];
+        let mut heads = 1;
+        if self.adaptive() {
+            cuts.push(Cut::Score(&io.inputs[1]));
+            heads = io.inputs[1].dims()[0];
+        }
+        cuts.extend(
+            io.inputs[1 + usize::from(self.adaptive())..]
+                .iter()
+                .map(Cut::Row),
+        );
         let k = kernel!("amcl_loss", "main")
             .flag("ADAPTIVE", self.adaptive())
             .flag("TOPK", self.top_k);
-        Ok(rec.dispatch(&k, &self.params(s.dims(), heads, rows), &bound, rows)?)
+        self.record_rows(rec, &k, s.dims(), heads, &cuts, |rows, _| rows)
     }
     twin!();
 }

@@ -1,6 +1,6 @@
 //! `amcl_loss_grad`: the manual backward pass of the AMCL loss. Twin: `reference/amcl_loss_grad.rs`.
 
-use super::amcl_loss::AmclLoss;
+use super::amcl_loss::{AmclLoss, Cut};
 use crate::device::recording::Recorder;
 use crate::graph::{Bindings, HostIo, Op, Result, TensorType};
 use crate::reference::Scalar;
@@ -26,28 +26,27 @@ impl Op for AmclLossGrad {
         Ok(out)
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
-        let (dloss, s, norm) = (&io.inputs[0], &io.inputs[1], &io.inputs[2]);
+        let s = &io.inputs[1];
         let adaptive = self.loss.adaptive();
-        let heads = if adaptive {
-            io.inputs[3].dims()[0]
-        } else {
-            s.dims()[0]
-        };
-        let total = heads * s.dims()[1] * s.dims()[2];
-        let mut bound = vec![dloss, s, norm, &io.outputs[0]];
+        let mut cuts = vec![
+            Cut::Row(&io.inputs[0]),
+            Cut::Matrix(s),
+            Cut::Row(&io.inputs[2]),
+            Cut::Matrix(&io.outputs[0]),
+        ];
+        let mut heads = 1;
         if adaptive {
-            bound.extend([&io.inputs[3], &io.outputs[1]]);
+            cuts.extend([Cut::Score(&io.inputs[3]), Cut::Score(&io.outputs[1])]);
+            heads = io.inputs[3].dims()[0];
         }
-        bound.extend(&io.inputs[3 + usize::from(adaptive)..]);
+        cuts.extend(io.inputs[3 + usize::from(adaptive)..].iter().map(Cut::Row));
         let k = kernel!("amcl_loss_grad", "main")
             .flag("ADAPTIVE", adaptive)
             .flag("TOPK", self.loss.top_k);
-        Ok(rec.dispatch(
-            &k,
-            &self.loss.params(s.dims(), heads, total),
-            &bound,
-            total.div_ceil(64),
-        )?)
+        self.loss
+            .record_rows(rec, &k, s.dims(), heads, &cuts, |rows, n| {
+                (rows * n).div_ceil(64)
+            })
     }
     twin!();
 }

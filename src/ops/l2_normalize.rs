@@ -1,5 +1,7 @@
 //! `l2_normalize`: rows of unit length. Twin: `reference/l2_normalize.rs`.
 
+use super::l2_normalize_grad::L2NormalizeGrad;
+use super::rows;
 use crate::device::recording::Recorder;
 use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, l2_normalize};
@@ -12,27 +14,12 @@ pub struct L2Normalize {
     pub eps: f32,
 }
 
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    rows: u32,
-    d: u32,
-    eps: f32,
-    r: u32,
-}
-
 impl Op for L2Normalize {
     fn name(&self) -> &'static str {
         "l2_normalize"
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
-        if inputs.len() != 1
-            || inputs.iter().any(|t| *t != inputs[0])
-            || inputs[0].shape.rank() == 0
-        {
-            return Err("needs 1 input(s) of one shape [..,d]".into());
-        }
-        Ok(vec![inputs[0].clone()])
+        Ok(vec![rows::alike(inputs, 1)?])
     }
     fn gradient(
         &self,
@@ -44,32 +31,26 @@ impl Op for L2Normalize {
             return Ok(vec![None]);
         };
         let x = g.node(node).inputs[0];
-        Ok(vec![Some(g.push1(
-            super::l2_normalize_grad::L2NormalizeGrad { eps: self.eps },
-            &[dy, x],
-        )?)])
+        let op = L2NormalizeGrad { eps: self.eps };
+        Ok(vec![Some(g.push1(op, &[dy, x])?)])
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
-        let x = &io.inputs[0];
-        let d = x.dims()[x.dims().len() - 1];
-        let rows = x.elements() / d;
-        let p = Params {
-            rows: rows as u32,
-            d: d as u32,
-            eps: self.eps,
-            r: 0,
-        };
-        let mut bound: Vec<_> = io.inputs.iter().collect();
-        bound.push(&io.outputs[0]);
-        Ok(rec.dispatch(&kernel!("l2_normalize", "main"), &p, &bound, rows)?)
+        let d = io.inputs[0].dims().last().copied().unwrap_or(1);
+        let views = [&io.inputs[0], &io.outputs[0]];
+        Ok(rows::record(
+            rec,
+            &kernel!("l2_normalize", "main"),
+            d,
+            &views,
+            (self.eps, 0.0),
+        )?)
     }
     twin!();
 }
 
 impl L2Normalize {
     fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
-        let d = io.input_types[0].dims().last().copied().unwrap_or(1);
-        let eps = T::of(f64::from(self.eps));
+        let (d, eps) = (rows::width(&io.input_types[0]), T::of(f64::from(self.eps)));
         let x = io.input(0);
         l2_normalize::l2_normalize(d, eps, x, io.output(0));
     }

@@ -10,7 +10,7 @@ use crate::{kernel, twin};
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
     /// The factor.
-    pub factor: f32,
+    pub factor: f64,
 }
 
 impl Op for Scale {
@@ -37,7 +37,7 @@ impl Op for Scale {
             rec,
             kernel!("scale", "main"),
             &[&io.inputs[0], &io.outputs[0]],
-            self.factor,
+            self.factor as f32,
             0.0,
         )?)
     }
@@ -47,6 +47,6 @@ impl Op for Scale {
 impl Scale {
     fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
         let x = io.input(0);
-        scale::scale(T::of(f64::from(self.factor)), x, io.output(0));
+        scale::scale(T::of(self.factor), x, io.output(0));
     }
 }

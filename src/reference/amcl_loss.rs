@@ -1,6 +1,7 @@
 //! Twin of `shaders/amcl_loss.wgsl`.
 
 use super::Scalar;
+use super::temperature::Temperature;
 use super::top_k::Candidates;
 use rayon::prelude::*;
 
@@ -21,39 +22,16 @@ pub struct Form<T> {
     pub adaptive_pos: bool,
     /// The candidates' temperatures come from the scores.
     pub adaptive_neg: bool,
-    /// Weight of Omega.
-    pub beta: T,
-    /// Least temperature.
-    pub eta: T,
-    /// Largest minus least temperature.
-    pub iota: T,
+    /// Bounds of the temperature, weight of Omega.
+    pub temperature: Temperature<T>,
     /// Temperature of a role that is not adaptive.
     pub tau_const: T,
-    /// d'/2.
-    pub half_d: T,
 }
 
 /// Selection of top-k rows: thresholds and their columns.
 pub type Selection<'a, T> = Option<(&'a [T], &'a [u32])>;
 
 impl<T: Scalar> Form<T> {
-    /// Eq. (3): `tau = eta + iota / (1 + exp(r))`.
-    pub fn temperature(&self, r: T) -> T {
-        self.eta + self.iota / (T::one() + r.min(T::of(80.0)).exp())
-    }
-    /// `dtau/dr = -iota sigmoid(r) sigmoid(-r)`.
-    pub fn temperature_slope(&self, r: T) -> T {
-        let e = (-r.abs()).exp();
-        -self.iota * e / ((T::one() + e) * (T::one() + e))
-    }
-    /// `Omega(tau) = d'/2 log tau + 1/tau`.
-    pub fn omega(&self, tau: T) -> T {
-        self.half_d * tau.ln() + T::one() / tau
-    }
-    /// `Omega'(tau)`.
-    pub fn omega_slope(&self, tau: T) -> T {
-        (self.half_d - T::one() / tau) / tau
-    }
     /// Row of the scores that belongs to row `row` of the similarities.
     pub fn score_row(&self, row: usize) -> usize {
         let a = self.candidates.anchors;
@@ -62,7 +40,7 @@ impl<T: Scalar> Form<T> {
     /// Temperature of column j in a row of scores, for a role.
     pub fn tau(&self, adaptive: bool, scores: Option<&[T]>, j: usize) -> T {
         match scores {
-            Some(r) if adaptive => self.temperature(r[j]),
+            Some(r) if adaptive => self.temperature.of(r[j]),
             _ => self.tau_const,
         }
     }
@@ -93,11 +71,11 @@ pub fn amcl_loss<T: Scalar>(
             let scores = scores.map(|r| &r[f.score_row(row) * n..]);
             let pos = c.positive(i);
             let tp = f.tau(f.adaptive_pos, scores, pos);
-            let positive = f.beta * f.omega(tp) - s[pos] / tp;
+            let positive = f.temperature.beta * f.temperature.omega(tp) - s[pos] / tp;
             if f.softmax {
                 let logit = |j: usize| {
                     let t = f.tau(f.adaptive_neg, scores, j);
-                    s[j] / t - f.beta * f.omega(t)
+                    s[j] / t - f.temperature.beta * f.temperature.omega(t)
                 };
                 let logits: Vec<T> = (0..n).filter(|j| c.contains(i, *j)).map(logit).collect();
                 let m = logits.iter().copied().fold(T::neg_infinity(), T::max);
@@ -113,12 +91,13 @@ pub fn amcl_loss<T: Scalar>(
                     reg += if f.official_sum {
                         t.ln() + T::one() / t
                     } else {
-                        f.omega(t)
+                        f.temperature.omega(t)
                     };
                     k += T::one();
                 }
                 *norm = T::one() / k;
-                *loss = positive + term / k - f.beta * if f.official_sum { reg } else { reg / k };
+                *loss = positive + term / k
+                    - f.temperature.beta * if f.official_sum { reg } else { reg / k };
             }
         });
 }

@@ -34,20 +34,22 @@ pub fn amcl_loss_grad<T: Scalar>(
         let scores = x.scores.map(|r| &r[f.score_row(row) * n..]);
         let g = x.dloss[row];
         for j in 0..n {
-            let slope = scores.map_or(T::zero(), |r| f.temperature_slope(r[j]));
+            let slope = scores.map_or(T::zero(), |r| f.temperature.slope(r[j]));
             let (mut d, mut dtau) = (T::zero(), T::zero());
             if j == c.positive(i) {
                 let t = f.tau(f.adaptive_pos, scores, j);
                 d -= g / t;
                 if f.adaptive_pos {
-                    dtau += g * (s[j] / (t * t) + f.beta * f.omega_slope(t));
+                    dtau +=
+                        g * (s[j] / (t * t) + f.temperature.beta * f.temperature.omega_slope(t));
                 }
             }
             if c.contains(i, j) {
                 let t = f.tau(f.adaptive_neg, scores, j);
                 let (w, reg) = if f.softmax {
-                    let w = (s[j] / t - f.beta * f.omega(t) - x.norm[row]).exp();
-                    (w, w * f.omega_slope(t))
+                    let w = (s[j] / t - f.temperature.beta * f.temperature.omega(t) - x.norm[row])
+                        .exp();
+                    (w, w * f.temperature.omega_slope(t))
                 } else if f.selected(x.selection, row, j, s[j]) {
                     let w = x.norm[row];
                     (
@@ -55,7 +57,7 @@ pub fn amcl_loss_grad<T: Scalar>(
                         if f.official_sum {
                             (T::one() - T::one() / t) / t
                         } else {
-                            w * f.omega_slope(t)
+                            w * f.temperature.omega_slope(t)
                         },
                     )
                 } else {
@@ -63,7 +65,7 @@ pub fn amcl_loss_grad<T: Scalar>(
                 };
                 d += g * w / t;
                 if f.adaptive_neg {
-                    dtau -= g * (w * s[j] / (t * t) + f.beta * reg);
+                    dtau -= g * (w * s[j] / (t * t) + f.temperature.beta * reg);
                 }
             }
             ds[j] = d;

@@ -3,13 +3,24 @@
 use super::Scalar;
 use rayon::prelude::*;
 
+/// How a row's columns are arranged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Every column is a candidate; there is no positive.
+    All = 0,
+    /// NT-Xent: rows and columns are both views of the batch; the row itself is no candidate, the positive is half the batch away.
+    NtXent = 1,
+    /// Column 0 is the positive, the rest are candidates (MoCo's queue).
+    Pairs = 2,
+}
+
 /// Which columns of a row are candidates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidates {
     /// Rows that share a head: anchors.
     pub anchors: usize,
-    /// NT-Xent layout: the row itself is none, the positive only if included. Otherwise all columns are candidates.
-    pub ntxent: bool,
+    /// Arrangement of the columns.
+    pub layout: Layout,
     /// The positive is a candidate.
     pub include_positive: bool,
 }
@@ -17,11 +28,15 @@ pub struct Candidates {
 impl Candidates {
     /// Column of anchor i's positive.
     pub fn positive(&self, i: usize) -> usize {
-        (i + self.anchors / 2) % self.anchors
+        match self.layout {
+            Layout::NtXent => (i + self.anchors / 2) % self.anchors,
+            Layout::All | Layout::Pairs => 0,
+        }
     }
     /// Is column j a candidate of anchor i?
     pub fn contains(&self, i: usize, j: usize) -> bool {
-        !self.ntxent || j != i && (self.include_positive || j != self.positive(i))
+        let itself = self.layout == Layout::NtXent && j == i;
+        self.layout == Layout::All || !itself && (self.include_positive || j != self.positive(i))
     }
 }
 

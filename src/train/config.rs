@@ -58,7 +58,7 @@ section! {
     /// `[loss]`
     Loss {
         /// Temperature of plain NT-Xent.
-        temperature: f32 = 0.2,
+        temperature: f64 = 0.2,
     }
 }
 section! {
@@ -255,13 +255,15 @@ impl Config {
         if !self.amcl.enabled && self.heads.count != 1 {
             return wrong("plain SimCLR has one head; for constant heads use amcl.enabled = true with amcl.adaptive = \"none\"".into());
         }
-        let a = &self.amcl.switches;
-        if !(a.tau_min > 0.0
-            && a.tau_max > a.tau_min
-            && a.tau_const > 0.0
-            && self.loss.temperature > 0.0)
-        {
-            return wrong("temperatures need 0 < amcl.tau_min < amcl.tau_max, amcl.tau_const > 0, loss.temperature > 0".into());
+        self.amcl
+            .switches
+            .validate()
+            .map_err(|e| TrainError::Config(format!("[amcl]: {e}")))?;
+        if !(self.loss.temperature.is_finite() && self.loss.temperature > 0.0) {
+            return wrong(format!(
+                "loss.temperature is {}, not positive",
+                self.loss.temperature
+            ));
         }
         if !(o.lr.is_finite() && o.lr > 0.0) || self.run.knn_k == 0 {
             return wrong("optim.lr and run.knn_k must be positive".into());

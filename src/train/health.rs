@@ -67,7 +67,9 @@ impl Health {
             let tau = |v: Vec<f32>| {
                 quantiles(
                     v.into_iter()
-                        .map(|r| a.tau_min + (a.tau_max - a.tau_min) / (1.0 + r.min(80.0).exp()))
+                        .map(|r| {
+                            (a.tau_min + a.range() / (1.0 + f64::from(r.min(80.0)).exp())) as f32
+                        })
                         .collect(),
                 )
             };
@@ -86,7 +88,7 @@ impl Health {
         let floor = self
             .tau_neg
             .iter()
-            .any(|t| t[1] < 1e-3 || t[1] - a.tau_min < 0.01 * a.tau_min);
+            .any(|t| t[1] < 1e-3 || f64::from(t[1]) - a.tau_min < 0.01 * a.tau_min);
         if floor {
             v.push(format!("the temperature sits at its floor ({}): it no longer adapts; raise amcl.tau_min or lower amcl.phi_lr", a.tau_min));
         }

@@ -2,6 +2,7 @@
 
 use crate::check::{Case, Feed, Mutation};
 use crate::ops::amcl_loss::AmclLoss;
+use crate::reference::top_k::Layout;
 
 /// Every switch of the loss.
 pub(super) fn forms() -> Vec<(String, AmclLoss)> {
@@ -12,6 +13,7 @@ pub(super) fn forms() -> Vec<(String, AmclLoss)> {
         adaptive_pos: true,
         adaptive_neg: true,
         include_positive: false,
+        layout: Layout::NtXent,
         beta: 0.1,
         eta: 0.05,
         iota: 1.95,
@@ -53,6 +55,22 @@ pub(super) fn cases() -> Vec<Case> {
             let inputs = feeds(&op, c, n);
             // Terms s/tau - beta Omega of size up to 10 meet in differences of size 1.
             let case = Case::new(op, inputs).note(&note).depth(n).condition(16.0).loss_outputs(1);
+            let grads: &[usize] = if op.adaptive() { &[0, 1] } else { &[0] };
+            v.push(if n <= 10 { case.grads(grads) } else { case });
+        }
+    }
+    // Anchors with a queue: column 0 is the positive.
+    for (note, op) in forms() {
+        let op = AmclLoss { layout: Layout::Pairs, ..op };
+        for (c, b, n) in [(1, 1, 2), (3, 5, 9), (2, 4, 70)] {
+            let mut inputs = vec![Feed::uniform([c, b, n])];
+            if op.adaptive() {
+                inputs.push(Feed::range([if c == 3 { 1 } else { c }, b, n], -2.0, 2.0));
+            }
+            if op.top_k {
+                inputs.extend([Feed::values([c, b], vec![-1.5; c * b]), Feed::index([c, b], n as u32)]);
+            }
+            let case = Case::new(op, inputs).note(&format!("pairs {note}")).depth(n).condition(16.0).loss_outputs(1);
             let grads: &[usize] = if op.adaptive() { &[0, 1] } else { &[0] };
             v.push(if n <= 10 { case.grads(grads) } else { case });
         }

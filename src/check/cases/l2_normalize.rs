@@ -14,6 +14,6 @@ pub(super) fn cases() -> Vec<Case> {
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
-        Mutation { kernel: "l2_normalize", find: "sqrt(lane[0])", replace: "lane[0]" },
+        Mutation { kernel: "l2_normalize", find: "sqrt(row_sum(l, s))", replace: "row_sum(l, s)" },
     ]
 }

@@ -12,6 +12,6 @@ pub(super) fn cases() -> Vec<Case> {
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
-        Mutation { kernel: "l2_normalize_grad", find: "- x[at] * along", replace: "" },
+        Mutation { kernel: "l2_normalize_grad", find: "- x[at + i] * along", replace: "" },
     ]
 }

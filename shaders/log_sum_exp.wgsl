@@ -1,0 +1,19 @@
+// y_row = m + log sum_i exp(x_i - m), m the row's largest, for each row of length D.
+// Grid: a group a row, folded (lib/row.wgsl).
+#import row
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+    let row = group_index(wid, nwg);
+    if row >= p.rows { return; }
+    let l = lid.x;
+    let at = row * p.d;
+    var m = x[at];
+    for (var i = l; i < p.d; i = i + 64u) { m = max(m, x[at + i]); }
+    m = row_max(l, m);
+    var s = 0.0;
+    for (var i = l; i < p.d; i = i + 64u) { s = s + exp(x[at + i] - m); }
+    s = row_sum(l, s);
+    if l == 0u { y[row] = m + log(s); }
+}

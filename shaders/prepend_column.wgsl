@@ -1,0 +1,16 @@
+// y[row,0] = first[row], y[row,1+i] = rest[row,i]; rest [rows,N], y [rows,N+1].
+// Grid: a thread an element of y, ceil(rows*(N+1) / 64) groups, folded.
+#import grid
+struct Params { total: u32, n: u32, r0: u32, r1: u32 }
+@group(1) @binding(0) var<uniform> p: Params;
+@group(0) @binding(0) var<storage, read> first: array<f32>;
+@group(0) @binding(1) var<storage, read> rest: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+    let t = group_index(wid, nwg) * 64u + lid.x;
+    if t >= p.total { return; }
+    let row = t / (p.n + 1u);
+    let j = t % (p.n + 1u);
+    if j == 0u { y[t] = first[row]; } else { y[t] = rest[row * p.n + j - 1u]; }
+}

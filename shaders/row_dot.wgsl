@@ -1,0 +1,17 @@
+// y_row = sum_i a_i b_i over each row of length D.
+// Grid: a group a row, folded (lib/row.wgsl).
+#import row
+@group(0) @binding(0) var<storage, read> a: array<f32>;
+@group(0) @binding(1) var<storage, read> b: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+    let row = group_index(wid, nwg);
+    if row >= p.rows { return; }
+    let l = lid.x;
+    let at = row * p.d;
+    var s = 0.0;
+    for (var i = l; i < p.d; i = i + 64u) { s = fma(a[at + i], b[at + i], s); }
+    s = row_sum(l, s);
+    if l == 0u { y[row] = s; }
+}

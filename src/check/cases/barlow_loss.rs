@@ -1,0 +1,28 @@
+//! Cases of `barlow_loss`.
+
+use crate::check::{Case, Feed, Mutation};
+use crate::ops::barlow_loss::BarlowLoss;
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut v = Vec::new();
+    for adaptive in [false, true] {
+        for (c, d) in [(1, 1), (2, 5), (3, 65), (1, 130)] {
+            let op = BarlowLoss { adaptive, lambda: 5e-3, beta: 0.01, eta: 0.05, iota: 1.95 };
+            let mut inputs = vec![Feed::uniform([c, d, d])];
+            if adaptive {
+                inputs.push(Feed::range([c, d, d], -3.0, 3.0));
+            }
+            let case = Case::new(op, inputs).depth(d).condition(32.0).note(if adaptive { "adaptive" } else { "plain" });
+            let grads: &[usize] = if adaptive { &[0, 1] } else { &[0] };
+            v.push(if d < 10 { case.grads(grads) } else { case });
+        }
+    }
+    v
+}
+
+pub(super) fn mutations() -> Vec<Mutation> {
+    vec![
+        Mutation { kernel: "barlow_loss", find: "p.lambda * v * v / tau - reg", replace: "p.lambda * v * v / tau + reg" },
+        Mutation { kernel: "barlow_loss", find: "on * on + reg", replace: "on + reg" },
+    ]
+}

@@ -1,0 +1,169 @@
+//! Losses with negatives: NT-Xent and InfoNCE, and AMCL's Eqs. (2.1) and (2.4), within the batch (SimCLR) or with a queue (MoCo).
+
+use super::{Adaptive, Amcl, Built, NegOmega, Negatives, Scorer, by_rows, total, unit};
+use crate::graph::{Graph, Result, TensorId};
+use crate::ops::amcl_loss::AmclLoss;
+use crate::ops::first_rows::FirstRows;
+use crate::ops::prepend_column::PrependColumn;
+use crate::ops::row_dot::RowDot;
+use crate::ops::top_k::TopK;
+use crate::reference::top_k::Layout;
+
+/// A constant temperature and the log-sum-exp over all negatives, and the positive if `include_positive`.
+fn plain(tau: f64, include_positive: bool) -> Amcl {
+    Amcl {
+        adaptive: Adaptive::None,
+        negatives: Negatives::Softmax,
+        tau_const: tau,
+        include_positive,
+        beta: 0.0,
+        ..Amcl::default()
+    }
+}
+
+/// No scores are asked for where temperatures are constant.
+fn no_scores(_: &mut Graph, z: TensorId) -> Result<TensorId> {
+    Ok(z)
+}
+
+/// NT-Xent at temperature `tau` of z [1,2B,d'] (Eq. 1.1; with the positive in the denominator, as implementations have it, if `include_positive`).
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn nt_xent(g: &mut Graph, z: TensorId, tau: f64, include_positive: bool) -> Result<Built> {
+    let scorer = Scorer {
+        phi: &mut no_scores,
+        gain: None,
+    };
+    amcl(g, z, &plain(tau, include_positive), scorer)
+}
+
+/// InfoNCE of q, k [1,B,d'] and a queue [1,K,d'] at temperature `tau`.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn moco(g: &mut Graph, q: TensorId, k: TensorId, queue: TensorId, tau: f64) -> Result<Built> {
+    let scorer = Scorer {
+        phi: &mut no_scores,
+        gain: None,
+    };
+    amcl_moco(g, q, k, queue, &plain(tau, true), scorer)
+}
+
+/// The AMCL loss of z [c,2B,d'] (un-normalised; rows 0..B view 1, B..2B view 2).
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn amcl(g: &mut Graph, z: TensorId, a: &Amcl, mut scorer: Scorer<'_>) -> Result<Built> {
+    g.scope("loss", |g| {
+        let zn = unit(g, z)?;
+        let s = g.push1(by_rows(), &[zn, zn])?;
+        let score = if a.roles() == (false, false) {
+            None
+        } else {
+            let features = scored_heads(g, a, zn)?;
+            let p = scorer.features(g, a, features)?;
+            let r = g.push1(by_rows(), &[p, p])?;
+            Some(scorer.scores(g, a, r, true)?)
+        };
+        let d = g.dims(z)[2];
+        finish(g, a, Layout::NtXent, s, score, d)
+    })
+}
+
+/// The AMCL loss of queries q and keys k [c,B,d'] with queues [c,K,d'] (all un-normalised). Keys and queue are constants to the similarities, but phi gets gradients
+/// through them.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn amcl_moco(
+    g: &mut Graph,
+    q: TensorId,
+    k: TensorId,
+    queue: TensorId,
+    a: &Amcl,
+    mut scorer: Scorer<'_>,
+) -> Result<Built> {
+    g.scope("loss", |g| {
+        let x = [unit(g, q)?, unit(g, k)?, unit(g, queue)?];
+        let s = against_queue(g, x)?;
+        let score = if a.roles() == (false, false) {
+            None
+        } else {
+            let mut p = x;
+            for t in &mut p {
+                let features = scored_heads(g, a, *t)?;
+                *t = scorer.features(g, a, features)?;
+            }
+            let r = against_queue(g, p)?;
+            Some(scorer.scores(g, a, r, false)?)
+        };
+        let d = g.dims(q)[2];
+        finish(g, a, Layout::Pairs, s, score, d)
+    })
+}
+
+/// The heads whose features make the scores: all, or the first.
+fn scored_heads(g: &mut Graph, a: &Amcl, z: TensorId) -> Result<TensorId> {
+    if a.adaptive == Adaptive::FirstHead && g.dims(z)[0] > 1 {
+        return g.push1(FirstRows { rows: 1 }, &[z]);
+    }
+    Ok(z)
+}
+
+/// Products of queries with their keys and with the queue: [c,B,1+K].
+fn against_queue(g: &mut Graph, [q, k, queue]: [TensorId; 3]) -> Result<TensorId> {
+    let positive = g.push1(RowDot, &[q, k])?;
+    let negatives = g.push1(by_rows(), &[q, queue])?;
+    g.push1(PrependColumn, &[positive, negatives])
+}
+
+/// From similarities and scores to the loss.
+fn finish(
+    g: &mut Graph,
+    a: &Amcl,
+    layout: Layout,
+    s: TensorId,
+    score: Option<TensorId>,
+    d: usize,
+) -> Result<Built> {
+    let (adaptive_pos, adaptive_neg) = a.roles();
+    let top_k = a.negatives != Negatives::Softmax;
+    let mut inputs = vec![s];
+    inputs.extend(score);
+    if top_k {
+        let kappa = if a.negatives == Negatives::Max {
+            1
+        } else {
+            a.kappa
+        };
+        let op = TopK {
+            kappa,
+            layout,
+            include_positive: a.include_positive,
+        };
+        inputs.extend(g.push(op, &[s])?);
+    }
+    let op = AmclLoss {
+        top_k,
+        warmup: a.warmup_epochs > 0,
+        official_sum: a.neg_omega == NegOmega::OfficialSum,
+        adaptive_pos,
+        adaptive_neg,
+        include_positive: a.include_positive,
+        layout,
+        beta: a.beta,
+        eta: a.tau_min,
+        iota: a.range(),
+        tau_const: a.tau_const,
+        d,
+    };
+    let anchors = g.dims(s)[1];
+    let each = g.push(op, &inputs)?[0];
+    let loss = total(g, each, 1.0 / anchors as f64)?;
+    Ok(Built {
+        loss,
+        similarity: s,
+        score,
+    })
+}

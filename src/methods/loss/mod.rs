@@ -1,0 +1,268 @@
+//! The losses as graphs: baselines (Table 1 of the paper) and AMCL (Table 2), on embeddings.
+//!
+//! Conventions: similarities are cosines; losses are means over anchors, summed over heads; heads lead: z [c,rows,d'].
+
+pub mod barlow_twins;
+pub mod contrastive;
+pub mod simsiam;
+
+use crate::graph::{Graph, Result, TensorId};
+use crate::ops::centre_scores::CentreScores;
+use crate::ops::gemm::Gemm;
+use crate::ops::l2_normalize::L2Normalize;
+use crate::ops::reshape::Reshape;
+use crate::ops::row_dot::RowDot;
+use crate::ops::scale::Scale;
+use crate::ops::sum_all::SumAll;
+use serde::{Deserialize, Serialize};
+
+/// What the candidates' term is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Negatives {
+    /// The most similar one (Eq. 2.1).
+    Max,
+    /// The mean over the kappa most similar.
+    TopK,
+    /// Log-sum-exp over all.
+    Softmax,
+}
+
+/// Regulariser of the selected candidates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NegOmega {
+    /// Mean of Omega (follows from the derivation).
+    Mean,
+    /// Sum of log tau + 1/tau, as the authors' later code has it.
+    OfficialSum,
+}
+
+/// Whose temperature comes from phi.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Adaptive {
+    /// Both roles'.
+    Full,
+    /// None's: constant heads.
+    None,
+    /// The positive's.
+    PositiveOnly,
+    /// The candidates'.
+    NegativeOnly,
+    /// Both, from head 0's features for every head.
+    FirstHead,
+}
+
+/// How the score of a pair, of which its temperature is made, comes from phi.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Parametrisation {
+    /// r = phi(z_i) . phi(z_j), Eq. (3) of the paper.
+    Dot,
+    /// r = g (cos(phi(z_i), phi(z_j)) - mean over the head's pairs) + constant: the mean temperature is pinned near tau0, only the pair-wise part is
+    /// learned, with a gain g learned from 1. This project's own.
+    Centred,
+}
+
+/// All switches of the AMCL loss.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Amcl {
+    /// Form of the candidates' term.
+    pub negatives: Negatives,
+    /// Candidates of the top-k form.
+    pub kappa: usize,
+    /// Regulariser of the selected candidates.
+    pub neg_omega: NegOmega,
+    /// Whose temperature adapts.
+    pub adaptive: Adaptive,
+    /// How a pair's score is made.
+    pub parametrisation: Parametrisation,
+    /// Temperature at the mean score of the centred parametrisation.
+    pub tau0: f64,
+    /// Temperature of roles that do not adapt.
+    pub tau_const: f64,
+    /// The positive is among the candidates (Eq. 2.4): the loss is then bounded below.
+    pub include_positive: bool,
+    /// Weight of Omega.
+    pub beta: f64,
+    /// Least temperature.
+    pub tau_min: f64,
+    /// Largest temperature.
+    pub tau_max: f64,
+    /// Hidden width of phi.
+    pub phi_hidden: usize,
+    /// Factor on phi's learning rate.
+    pub phi_lr: f32,
+    /// Epochs of the softmax form before a max or top-k form takes over.
+    pub warmup_epochs: usize,
+}
+
+impl Default for Amcl {
+    /// The form that trains: softmax, positive included, phi slowed down, a floor that healthy runs do not touch.
+    fn default() -> Self {
+        Self {
+            negatives: Negatives::Softmax,
+            kappa: 100,
+            neg_omega: NegOmega::Mean,
+            adaptive: Adaptive::Full,
+            parametrisation: Parametrisation::Dot,
+            tau0: 0.1,
+            tau_const: 0.1,
+            include_positive: true,
+            beta: 0.1,
+            tau_min: 0.05,
+            tau_max: 2.0,
+            phi_hidden: 128,
+            phi_lr: 0.1,
+            warmup_epochs: 0,
+        }
+    }
+}
+
+impl Amcl {
+    /// Range of the temperature, iota.
+    pub fn range(&self) -> f64 {
+        self.tau_max - self.tau_min
+    }
+
+    /// Which roles adapt: the positive's, the candidates'.
+    pub fn roles(&self) -> (bool, bool) {
+        match self.adaptive {
+            Adaptive::Full | Adaptive::FirstHead => (true, true),
+            Adaptive::PositiveOnly => (true, false),
+            Adaptive::NegativeOnly => (false, true),
+            Adaptive::None => (false, false),
+        }
+    }
+
+    /// What is wrong with the values, in words.
+    ///
+    /// # Errors
+    /// Temperatures out of order, no candidates to select, a combination without meaning.
+    pub fn validate(&self) -> std::result::Result<(), String> {
+        let positive = |v: f64| v.is_finite() && v > 0.0;
+        if !(positive(self.tau_min) && self.tau_max.is_finite() && self.tau_max > self.tau_min) {
+            return Err(format!(
+                "temperatures need 0 < tau_min < tau_max, got {} and {}",
+                self.tau_min, self.tau_max
+            ));
+        }
+        if !positive(self.tau_const) {
+            return Err(format!("tau_const is {}, not positive", self.tau_const));
+        }
+        if self.parametrisation == Parametrisation::Centred
+            && !(self.tau0 > self.tau_min && self.tau0 < self.tau_max)
+        {
+            return Err(format!(
+                "tau0 is {}, not between tau_min {} and tau_max {}",
+                self.tau0, self.tau_min, self.tau_max
+            ));
+        }
+        if !self.beta.is_finite() {
+            return Err(format!("beta is {}", self.beta));
+        }
+        if self.kappa == 0 {
+            return Err("kappa must be at least 1".into());
+        }
+        if self.negatives == Negatives::Softmax && self.neg_omega == NegOmega::OfficialSum {
+            return Err("the softmax form has Omega inside the exponent: neg_omega = \"official_sum\" belongs to max and topk".into());
+        }
+        Ok(())
+    }
+}
+
+/// Results of a loss graph.
+#[derive(Clone, Copy, Debug)]
+pub struct Built {
+    /// The loss [1]: mean over anchors, sum over heads.
+    pub loss: TensorId,
+    /// Similarities; [c,n,n] in NT-Xent layout, [c,b,1+k] with a queue (column 0 the positive), [c,b] without negatives.
+    pub similarity: TensorId,
+    /// Scores of the same shape (or one head's), of which the temperatures are made.
+    pub score: Option<TensorId>,
+}
+
+/// What makes the scores: the temperature MLP, appended to features [c,rows,d'], and the gain [1] of the centred parametrisation.
+pub struct Scorer<'a> {
+    /// Appends phi.
+    pub phi: &'a mut dyn FnMut(&mut Graph, TensorId) -> Result<TensorId>,
+    /// The learned gain.
+    pub gain: Option<TensorId>,
+}
+
+impl Scorer<'_> {
+    /// phi of features, of unit length where the parametrisation takes cosines.
+    fn features(&mut self, g: &mut Graph, a: &Amcl, z: TensorId) -> Result<TensorId> {
+        let p = (self.phi)(g, z)?;
+        match a.parametrisation {
+            Parametrisation::Dot => Ok(p),
+            Parametrisation::Centred => unit(g, p),
+        }
+    }
+
+    /// Products [c,a,n] to scores: as they are, or centred (`square`: the diagonal is no pair).
+    fn scores(
+        &self,
+        g: &mut Graph,
+        a: &Amcl,
+        products: TensorId,
+        square: bool,
+    ) -> Result<TensorId> {
+        let (Parametrisation::Centred, Some(gain)) = (a.parametrisation, self.gain) else {
+            return Ok(products);
+        };
+        // tau(offset) = tau0.
+        let offset = (a.range() / (a.tau0 - a.tau_min) - 1.0).ln();
+        Ok(g.push(CentreScores { square, offset }, &[products, gain])?[0])
+    }
+
+    /// Scores [c,b] of pairs of rows.
+    fn pair_scores(
+        &mut self,
+        g: &mut Graph,
+        a: &Amcl,
+        x: TensorId,
+        y: TensorId,
+    ) -> Result<TensorId> {
+        let (px, py) = (self.features(g, a, x)?, self.features(g, a, y)?);
+        let r = g.push1(RowDot, &[px, py])?;
+        if a.parametrisation == Parametrisation::Dot {
+            return Ok(r);
+        }
+        let (c, b) = (g.dims(r)[0], g.dims(r)[1]);
+        let wide = g.push1(
+            Reshape {
+                shape: [c, b, 1].into(),
+            },
+            &[r],
+        )?;
+        let centred = self.scores(g, a, wide, false)?;
+        g.push1(
+            Reshape {
+                shape: [c, b].into(),
+            },
+            &[centred],
+        )
+    }
+}
+
+/// Rows of unit length (`torch.nn.functional.normalize`).
+fn unit(g: &mut Graph, z: TensorId) -> Result<TensorId> {
+    g.push1(L2Normalize { eps: 1e-12 }, &[z])
+}
+
+/// The sum of a tensor's values times a factor, [1].
+fn total(g: &mut Graph, x: TensorId, factor: f64) -> Result<TensorId> {
+    let sum = g.push1(SumAll, &[x])?;
+    g.push1(Scale { factor }, &[sum])
+}
+
+/// Products of rows with rows.
+fn by_rows() -> Gemm {
+    Gemm {
+        trans_b: true,
+        ..Gemm::default()
+    }
+}

@@ -1,0 +1,74 @@
+//! Losses without negatives: SimSiam's negative cosine (Eq. 1.2) and AMCL's Eq. (2.2).
+
+use super::{Amcl, Built, Scorer, total, unit};
+use crate::graph::{Graph, Result, TensorId};
+use crate::ops::add::Add;
+use crate::ops::amcl_pair_loss::AmclPairLoss;
+use crate::ops::row_dot::RowDot;
+
+/// Sum over both directions of what `part` makes of (predictor, target): the loss, and similarity and score of the first.
+fn both(
+    g: &mut Graph,
+    [a, b]: [(TensorId, TensorId); 2],
+    part: &mut dyn FnMut(&mut Graph, TensorId, TensorId) -> Result<Built>,
+) -> Result<Built> {
+    g.scope("loss", |g| {
+        let first = part(g, a.0, a.1)?;
+        let second = part(g, b.0, b.1)?;
+        let loss = g.push1(Add, &[first.loss, second.loss])?;
+        Ok(Built { loss, ..first })
+    })
+}
+
+/// -1/2 cos(p1, z2) - 1/2 cos(p2, z1), mean over the batch; p, z [c,B,d'] predictor and projector outputs. The targets z are constants: give them no gradient.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn simsiam(
+    g: &mut Graph,
+    (p1, z1): (TensorId, TensorId),
+    (p2, z2): (TensorId, TensorId),
+) -> Result<Built> {
+    both(g, [(p1, z2), (p2, z1)], &mut |g, p, z| {
+        let (p, z) = (unit(g, p)?, unit(g, z)?);
+        let similarity = g.push1(RowDot, &[p, z])?;
+        let rows = g.dims(similarity)[1];
+        Ok(Built {
+            loss: total(g, similarity, -0.5 / rows as f64)?,
+            similarity,
+            score: None,
+        })
+    })
+}
+
+/// Eq. (2.2) of p, z [c,B,d']: the targets z are constants also inside the temperature, though phi gets gradients through them.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn amcl_simsiam(
+    g: &mut Graph,
+    (p1, z1): (TensorId, TensorId),
+    (p2, z2): (TensorId, TensorId),
+    a: &Amcl,
+    mut scorer: Scorer<'_>,
+) -> Result<Built> {
+    both(g, [(p1, z2), (p2, z1)], &mut |g, p, z| {
+        let op = AmclPairLoss {
+            weight: 0.5,
+            beta: a.beta,
+            eta: a.tau_min,
+            iota: a.range(),
+            d: g.dims(p)[2],
+        };
+        let (p, z) = (unit(g, p)?, unit(g, z)?);
+        let similarity = g.push1(RowDot, &[p, z])?;
+        let score = scorer.pair_scores(g, a, p, z)?;
+        let each = g.push1(op, &[similarity, score])?;
+        let rows = g.dims(similarity)[1];
+        Ok(Built {
+            loss: total(g, each, 1.0 / rows as f64)?,
+            similarity,
+            score: Some(score),
+        })
+    })
+}

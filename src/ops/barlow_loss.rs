@@ -1,0 +1,109 @@
+//! `barlow_loss`: redundancy reduction, plain and Eq. (2.3). Twin: `reference/barlow_loss.rs`.
+
+use super::barlow_loss_grad::BarlowLossGrad;
+use crate::device::recording::{Recorder, View};
+use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::reference::temperature::Temperature;
+use crate::reference::{Scalar, barlow_loss};
+use crate::{kernel, twin};
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub(super) struct Params {
+    rows: u32,
+    d: u32,
+    reals: [f32; 5],
+    total: u32,
+}
+
+/// Length of the rows.
+fn rows_of(types: &[TensorType]) -> usize {
+    types[0].dims()[2]
+}
+
+/// k [c,d,d] cross-correlation, r [c,d,d] scores if `adaptive` -> [c,d], the terms of each row summed; see `shaders/barlow_loss.wgsl`.
+#[derive(Clone, Copy, Debug)]
+pub struct BarlowLoss {
+    /// Temperatures from the scores; else 1, and no Omega.
+    pub adaptive: bool,
+    /// Weight of the elements off the diagonal.
+    pub lambda: f64,
+    /// Weight of Omega.
+    pub beta: f64,
+    /// Least temperature.
+    pub eta: f64,
+    /// Range of the temperature.
+    pub iota: f64,
+}
+
+impl Op for BarlowLoss {
+    fn name(&self) -> &'static str {
+        "barlow_loss"
+    }
+    fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
+        let [c, d, e] = inputs[0].rank("k")?;
+        if d != e
+            || inputs.len() != 1 + usize::from(self.adaptive)
+            || inputs.iter().any(|t| *t != inputs[0])
+        {
+            return Err(
+                "needs a square matrix a head, and scores alike if the temperature adapts".into(),
+            );
+        }
+        Ok(vec![TensorType::f32([c, d])])
+    }
+    fn gradient(
+        &self,
+        g: &mut Graph,
+        node: NodeId,
+        dy: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        let inputs = g.node(node).inputs.clone();
+        let Some(dy) = dy[0] else {
+            return Ok(vec![None; inputs.len()]);
+        };
+        let all = [&[dy], &inputs[..]].concat();
+        let d = g.push(BarlowLossGrad { loss: *self }, &all)?;
+        Ok(d.into_iter().map(Some).collect())
+    }
+    fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
+        let (k, loss) = (&io.inputs[0], &io.outputs[0]);
+        let mut bound = vec![k, loss];
+        bound.extend(io.inputs.get(1));
+        let kernel = kernel!("barlow_loss", "main").flag("ADAPTIVE", self.adaptive);
+        let rows = loss.elements();
+        Ok(rec.dispatch(&kernel, &self.params(k), &bound, rows)?)
+    }
+    twin!();
+}
+
+impl BarlowLoss {
+    pub(super) fn form<T: Scalar>(&self, d: usize) -> Temperature<T> {
+        Temperature {
+            beta: T::of(self.beta),
+            eta: T::of(self.eta),
+            iota: T::of(self.iota),
+            half_d: T::of(d as f64 / 2.0),
+        }
+    }
+
+    pub(super) fn params(&self, k: &View) -> Params {
+        let d = k.dims()[2];
+        let half_d = d as f64 / 2.0;
+        let reals = [self.lambda, self.beta, self.eta, self.iota, half_d];
+        Params {
+            rows: (k.elements() / d) as u32,
+            d: d as u32,
+            reals: reals.map(|v| v as f32),
+            total: k.elements() as u32,
+        }
+    }
+
+    fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
+        let d = rows_of(io.input_types);
+        let k = io.input(0);
+        let r = self.adaptive.then(|| io.input(1));
+        let form = self.form(d);
+        barlow_loss::barlow_loss(&form, d, T::of(self.lambda), k, r, io.output(0));
+    }
+}

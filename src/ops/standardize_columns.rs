@@ -1,0 +1,78 @@
+//! `standardize_columns`: columns of zero mean and unit deviation (Barlow Twins). Twin: `reference/standardize_columns.rs`.
+
+use super::standardize_columns_grad::StandardizeColumnsGrad;
+use crate::device::recording::{Recorder, View};
+use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::reference::{Scalar, standardize_columns};
+use crate::{kernel, twin};
+
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub(super) struct Params {
+    total: u32,
+    n: u32,
+    d: u32,
+    r: u32,
+}
+
+/// Parameters of a kernel with a thread a column of [c,n,d].
+pub(super) fn params(x: &View) -> Params {
+    let d = x.dims();
+    Params {
+        total: (d[0] * d[2]) as u32,
+        n: d[1] as u32,
+        d: d[2] as u32,
+        r: 0,
+    }
+}
+
+/// Groups of such a kernel.
+pub(super) fn groups(x: &View) -> usize {
+    (x.dims()[0] * x.dims()[2]).div_ceil(64)
+}
+
+/// x [c,n,d] -> y alike and inv [c,d] = 1/std; unbiased deviation down each column of n, no epsilon.
+#[derive(Clone, Copy, Debug)]
+pub struct StandardizeColumns;
+
+impl Op for StandardizeColumns {
+    fn name(&self) -> &'static str {
+        "standardize_columns"
+    }
+    fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
+        let [c, n, d] = inputs[0].rank("x")?;
+        if n < 2 {
+            return Err("a deviation needs at least two rows".into());
+        }
+        Ok(vec![inputs[0].clone(), TensorType::f32([c, d])])
+    }
+    fn gradient(
+        &self,
+        g: &mut Graph,
+        node: NodeId,
+        dy: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        let Some(dy) = dy[0] else {
+            return Ok(vec![None]);
+        };
+        let (y, inv) = (g.node(node).outputs[0], g.node(node).outputs[1]);
+        let dx = g.push1(StandardizeColumnsGrad, &[dy, y, inv])?;
+        Ok(vec![Some(dx)])
+    }
+    fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
+        let (x, y, inv) = (&io.inputs[0], &io.outputs[0], &io.outputs[1]);
+        let kernel = kernel!("standardize_columns", "main");
+        Ok(rec.dispatch(&kernel, &params(x), &[x, y, inv], groups(x))?)
+    }
+    twin!();
+}
+
+impl StandardizeColumns {
+    fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
+        let t = io.input_types[0].dims();
+        let (n, d) = (t[1], t[2]);
+        let x = io.input(0);
+        let [y, inv] = io.outputs_n();
+        standardize_columns::standardize_columns(n, d, x, y, inv);
+    }
+}

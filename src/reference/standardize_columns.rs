@@ -1,0 +1,32 @@
+//! Twin of `shaders/standardize_columns.wgsl`.
+
+use super::Scalar;
+use rayon::prelude::*;
+
+/// Columns of each [n,d] with zero mean and unit (unbiased) deviation; `inv` = 1/deviation.
+pub fn standardize_columns<T: Scalar>(n: usize, d: usize, x: &[T], y: &mut [T], inv: &mut [T]) {
+    y.par_chunks_mut(n * d)
+        .zip(x.par_chunks(n * d))
+        .zip(inv.par_chunks_mut(d))
+        .for_each(|((y, x), inv)| {
+            let count = T::of(n as f64);
+            let mut mean = vec![T::zero(); d];
+            for row in x.chunks(d) {
+                mean.iter_mut().zip(row).for_each(|(m, v)| *m += *v / count);
+            }
+            let mut square = vec![T::zero(); d];
+            for row in x.chunks(d) {
+                for j in 0..d {
+                    square[j] += (row[j] - mean[j]) * (row[j] - mean[j]);
+                }
+            }
+            for j in 0..d {
+                inv[j] = T::one() / (square[j] / (count - T::one())).sqrt();
+            }
+            for (y, x) in y.chunks_mut(d).zip(x.chunks(d)) {
+                for j in 0..d {
+                    y[j] = (x[j] - mean[j]) * inv[j];
+                }
+            }
+        });
+}
