@@ -1,6 +1,7 @@
 //! Layers, backbones and heads: they append nodes to a graph and declare parameters; they hold no GPU code.
 
 pub mod heads;
+pub mod import;
 pub mod resnet;
 
 use crate::graph::{

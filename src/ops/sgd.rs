@@ -13,11 +13,11 @@ use crate::{kernel, twin};
 #[derive(Clone, Copy, Debug)]
 pub struct Sgd {
     /// Momentum.
-    pub momentum: f32,
+    pub momentum: f64,
     /// Nesterov's form.
     pub nesterov: bool,
     /// Clip the global gradient norm to this; 0: never.
-    pub max_norm: f32,
+    pub max_norm: f64,
 }
 
 #[repr(C)]
@@ -58,8 +58,8 @@ impl Op for Sgd {
             let len = piece.min(n - start);
             let p = Params {
                 n: len as u32,
-                momentum: self.momentum,
-                max_norm: self.max_norm,
+                momentum: self.momentum as f32,
+                max_norm: self.max_norm as f32,
                 r: 0,
             };
             let cut = |x: &crate::device::recording::View| x.flat(start..start + len);
@@ -74,8 +74,8 @@ impl Op for Sgd {
         }
         let p = Params {
             n: n as u32,
-            momentum: self.momentum,
-            max_norm: self.max_norm,
+            momentum: self.momentum as f32,
+            max_norm: self.max_norm as f32,
             r: 0,
         };
         Ok(rec.dispatch(
@@ -94,9 +94,9 @@ impl Sgd {
             (io.input(0), io.input(1)[0], io.input_u32(2), io.input(3));
         let op = sgd::Sgd {
             lr: T::of(f64::from(io.step.lr)),
-            momentum: T::of(f64::from(self.momentum)),
+            momentum: T::of(self.momentum),
             nesterov: self.nesterov,
-            max_norm: T::of(f64::from(self.max_norm)),
+            max_norm: T::of(self.max_norm),
         };
         let step = io.step.step;
         let [w, v, halt] = io.updates.as_mut_slice() else {

@@ -33,12 +33,18 @@ section! {
 section! {
     /// `[model]`
     Model {
-        /// `tiny`, `resnet18` or `resnet34`.
+        /// `tiny`, `resnet18`, `resnet34` or `resnet50`.
         encoder: String = "tiny".into(),
-        /// Channels of the first stage.
+        /// Channels of the first stage (64 in the papers).
         width: usize = 16,
-        /// Stride of the stem.
+        /// Factor on all channels (2 and 4: SimCLR's wide networks).
+        width_multiplier: usize = 1,
+        /// `cifar`: 3x3, no max-pool; `imagenet`: 7x7 stride 2 and max-pool.
+        stem: String = "cifar".into(),
+        /// Stride of the `cifar` stem (2 for speed).
         stem_stride: usize = 1,
+        /// Start the last batch norm of every block at zero.
+        zero_init_residual: bool = false,
         /// Side of the views.
         image_size: usize = 32,
     }
@@ -74,12 +80,24 @@ section! {
 section! {
     /// `[optim]`
     Optim {
+        /// `sgd` (PyTorch's), `adamw`, or `lars` (SGD with layer-wise trust ratios).
+        name: String = "sgd".into(),
         /// Learning rate (no scaling with the batch).
         lr: f32 = 0.06,
-        /// Momentum.
+        /// Momentum of sgd and lars.
         momentum: f32 = 0.9,
-        /// Weight decay, added to the gradient of every parameter (PyTorch's SGD).
+        /// Nesterov's form of the momentum.
+        nesterov: bool = false,
+        /// Weight decay: added to the gradient (sgd, lars) or decoupled (adamw).
         weight_decay: f32 = 5e-4,
+        /// No weight decay for biases and normalisation (always so for lars).
+        exclude_bias_and_norm: bool = false,
+        /// Decays of adamw's moments.
+        betas: [f32; 2] = [0.9, 0.999],
+        /// Added to the root of adamw's second moment.
+        eps: f32 = 1e-8,
+        /// Trust coefficient of lars.
+        trust: f32 = 1e-3,
         /// Images per step; each gives two views.
         batch_size: usize = 256,
         /// Gradient norm to clip at; 0: never.
@@ -247,10 +265,10 @@ impl Config {
         }
         if self.heads.count == 0
             || self.heads.out == 0
-            || self.model.width == 0
+            || self.model.width * self.model.width_multiplier * self.model.stem_stride == 0
             || self.model.image_size < 8
         {
-            return wrong("heads.count, heads.out and model.width must be positive, model.image_size at least 8".into());
+            return wrong("heads.count, heads.out, model.width, model.width_multiplier and model.stem_stride must be positive, model.image_size at least 8".into());
         }
         if !self.amcl.enabled && self.heads.count != 1 {
             return wrong("plain SimCLR has one head; for constant heads use amcl.enabled = true with amcl.adaptive = \"none\"".into());

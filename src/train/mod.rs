@@ -5,6 +5,7 @@ pub mod config;
 pub mod events;
 pub mod features;
 pub mod health;
+pub mod optimizer;
 pub mod profile;
 pub mod run_folder;
 pub mod session;

@@ -1,6 +1,7 @@
 //! A model with its programs on an executor: gradient step, update, features. Training and evaluation both start here.
 
 use super::features::Features;
+use super::optimizer::Optimizer;
 use super::{Config, Result, TrainError};
 use crate::data::{Dataset, Split, packed};
 use crate::device::recording::Timed;
@@ -14,13 +15,12 @@ use crate::graph::{
 };
 use crate::methods::loss::Built;
 use crate::methods::simclr::SimClr;
-use crate::nn::{Model, resnet::ResNet};
+use crate::nn::Model;
+use crate::nn::resnet::{self, ResNet, Stem};
 use crate::ops;
 use crate::ops::accumulate::Accumulate;
 use crate::ops::augment::{Augment, words};
 use crate::ops::gather_rows::GatherRows;
-use crate::ops::sgd::Sgd;
-use crate::ops::sum_all::SumSquares;
 use crate::reference::augment::ROW;
 
 /// Most images that a feature batch holds.
@@ -78,8 +78,7 @@ pub struct Session {
     table: TensorId,
     /// Loss, similarities, scores.
     pub built: Built,
-    update: ProgramId,
-    norm2: TensorId,
+    optimizer: Optimizer,
     features: Features,
     flops: f64,
 }
@@ -87,15 +86,27 @@ pub struct Session {
 /// The method that a configuration names.
 ///
 /// # Errors
-/// An unknown encoder.
+/// An unknown encoder or stem.
 pub fn method(config: &Config) -> Result<SimClr> {
     let c = &config.model;
-    let encoder = ResNet::named(&c.encoder, c.width, c.stem_stride).ok_or_else(|| {
-        TrainError::Config(format!(
-            "no encoder `{}`; there are tiny, resnet18, resnet34",
-            c.encoder
-        ))
-    })?;
+    let stem = match c.stem.as_str() {
+        "cifar" => Stem::Small(c.stem_stride),
+        "imagenet" => Stem::ImageNet,
+        other => {
+            return Err(TrainError::Config(format!(
+                "no stem `{other}`; there are cifar, imagenet"
+            )));
+        }
+    };
+    let mut encoder =
+        ResNet::named(&c.encoder, c.width * c.width_multiplier, stem).ok_or_else(|| {
+            TrainError::Config(format!(
+                "no encoder `{}`; there are {}",
+                c.encoder,
+                resnet::NAMES.join(", ")
+            ))
+        })?;
+    encoder.zero_init_residual = c.zero_init_residual;
     Ok(SimClr {
         encoder,
         heads: config.heads.count,
@@ -146,33 +157,13 @@ impl Session {
             .map(|p| g.state(&model.states, p.id))
             .collect();
         let grads = ops::backward(&mut g, built.loss, &params)?;
-        let whole_grads = model.states.mirror("params", "grads");
-        let momentum = model.states.mirror("params", "momentum");
-        let halt = model.states.add("control", "halt", TensorType::u32([1]));
+        let (u, optimizer) = Optimizer::graph(o, &mut model)?;
         for (p, d) in model.params.iter().zip(&grads) {
             if let (Some(d), Some(id)) = (d, model.states.counterpart(p.id, "grads")) {
                 let acc = g.state(&model.states, id);
                 g.push_updating(Accumulate, &[*d], &[acc])?;
             }
         }
-
-        let mut u = Graph::new();
-        let (len, _) = model.sizes();
-        let grads_flat = u.state(&model.states, whole_grads);
-        let norm2 = u.push1(SumSquares, &[grads_flat])?;
-        let segment = u.input("segments", TensorType::u32([len / 64]));
-        let segments_table = u.input("segment table", TensorType::f32([model.params.len(), 4]));
-        let whole = model
-            .states
-            .whole("params")
-            .ok_or_else(|| TrainError::Config("a model without parameters".into()))?;
-        let updates = [whole, momentum, halt].map(|id| u.state(&model.states, id));
-        let sgd = Sgd {
-            momentum: o.momentum,
-            nesterov: false,
-            max_norm: o.clip,
-        };
-        u.push_updating(sgd, &[grads_flat, norm2, segment, segments_table], &updates)?;
 
         // Not more images at once than training has, so that evaluation never needs more memory.
         let feature_batch = FEATURE_BATCH.min(2 * batch);
@@ -195,17 +186,8 @@ impl Session {
         let mut fetch = vec![built.loss, built.similarity];
         fetch.extend(built.score);
         let grad = exec.compile(&g, &fetch)?;
-        let update = exec.compile(&u, &[norm2])?;
+        let optimizer = optimizer.compile(&u, config, &model, exec.as_mut())?;
         let features = features.compile(&f, exec.as_mut())?;
-        let mut segments = vec![0u32; len / 64];
-        let mut rows = Vec::new();
-        for (i, p) in model.params.iter().enumerate() {
-            let e = model.states.entry(p.id);
-            segments[e.offset / 64..(e.offset + e.ty.elements()).div_ceil(64)].fill(i as u32);
-            rows.extend([p.lr_multiplier, o.weight_decay, 0.0, 0.0]);
-        }
-        exec.upload(update, segment, &HostData::U32(segments))?;
-        exec.upload(update, segments_table, &HostData::F32(rows))?;
         model.initialise(exec.as_mut(), config.run.seed)?;
         if let Some(id) = resident {
             let ids: Vec<u32> = (0..data.len() as u32).collect();
@@ -221,15 +203,14 @@ impl Session {
             source,
             table,
             built,
-            update,
-            norm2,
+            optimizer,
             features,
             flops,
         })
     }
 
     fn programs(&self) -> [ProgramId; 3] {
-        [self.grad, self.update, self.features.program()]
+        [self.grad, self.optimizer.program, self.features.program()]
     }
 
     /// Operations of a step's matrix products and convolutions, forward and backward.
@@ -300,8 +281,10 @@ impl Session {
             self.exec.run(self.grad, &s)?;
             losses.push(self.exec.fetch_later(self.grad, &[self.built.loss])?);
         }
-        self.exec.run(self.update, scalars)?;
-        let norm = self.exec.fetch_later(self.update, &[self.norm2])?;
+        self.exec.run(self.optimizer.program, scalars)?;
+        let norm = self
+            .exec
+            .fetch_later(self.optimizer.program, &[self.optimizer.norm2])?;
         Ok(Pending { losses, norm })
     }
 
@@ -394,7 +377,7 @@ impl Session {
         self.finish(&warm)?;
         let mut all = self.exec.profile(self.grad, scalars)?;
         let end = all.last().map_or(0.0, |t| t.start + t.seconds);
-        for mut t in self.exec.profile(self.update, scalars)? {
+        for mut t in self.exec.profile(self.optimizer.program, scalars)? {
             t.start += end;
             all.push(t);
         }
