@@ -83,7 +83,7 @@ fn mistakes_are_explained() {
             "--data",
             dir.path().to_str().unwrap(),
         ],
-        "expected CIFAR",
+        "no images: expected",
     );
     fails_with(
         &["train", "--out", out, "--device", "no such adapter"],

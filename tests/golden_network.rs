@@ -256,7 +256,7 @@ fn judge(r: &Run, exact: bool) -> Vec<(String, f64, f64)> {
         (String::new(), 0.0),
     ];
     let mut note = |i: usize, name: &str, e: f64| {
-        if !(e <= worst[i].1) {
+        if e.is_nan() || e > worst[i].1 {
             worst[i] = (name.to_string(), e);
         }
     };

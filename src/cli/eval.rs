@@ -1,6 +1,5 @@
 //! `amcl-wgpu eval`.
 
-use amcl_wgpu::data;
 use amcl_wgpu::device::Choice;
 use amcl_wgpu::train::checkpoint;
 use amcl_wgpu::train::config::Config;
@@ -54,12 +53,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     c.data.path = other.clone().unwrap_or(c.data.path);
     c.run.knn_k = k.unwrap_or(c.run.knn_k).max(1);
     c.run.knn_t = t.unwrap_or(c.run.knn_t);
-    let split = data::open(
-        &c.data.path,
-        c.run.seed,
-        (c.data.shapes_train, c.data.shapes_test),
-    )?;
+    let split = c.open_data(&|_, _| ())?;
     println!("data: {}", split.description);
+    split.warnings.iter().for_each(|w| eprintln!("data: {w}"));
+    anyhow::ensure!(
+        !split.classes.is_empty(),
+        "kNN needs labels: a folder a class, or a labelled data set"
+    );
     let exec = open_executor(device, &[], |n| println!("{n}"))?;
     let mut session = Session::new(&c, exec, &split.train)?;
     let at = checkpoint::load_latest(

@@ -18,7 +18,7 @@ pub struct Args {
     /// A built-in configuration: quickstart, simclr-cifar10, simclr-amcl-cifar10, paper-literal.
     #[arg(long)]
     preset: Option<String>,
-    /// `shapes`, or a folder of CIFAR binary files.
+    /// `shapes`, or a folder: images (train/ and test/, a folder a class, or flat), CIFAR, STL-10 or MNIST files.
     #[arg(long)]
     data: Option<String>,
     /// Train with the AMCL loss.
@@ -143,6 +143,14 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
         profile: args.profile,
         twins: args.twin.clone(),
         stop: &STOP,
+        decoding: {
+            let bar = bar.clone();
+            Box::new(move |done, all| {
+                bar.set_length(all as u64);
+                bar.set_position(done as u64);
+                bar.set_message("decoding images");
+            })
+        },
         tell: &mut |line| bar.suspend(|| println!("{line}")),
         progress: &mut |done, all, text| {
             bar.set_length(all as u64);

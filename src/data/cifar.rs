@@ -43,19 +43,24 @@ fn read(
     Ok(data.len() / record)
 }
 
+/// Do these file names make a CIFAR folder?
+pub fn is(names: &[String]) -> bool {
+    names
+        .iter()
+        .any(|n| n.starts_with("data_batch_") && n.ends_with(".bin"))
+        || names.iter().any(|n| n == "test_batch.bin")
+        || ["train.bin", "test.bin"]
+            .iter()
+            .all(|f| names.iter().any(|n| n == f))
+}
+
 /// Opens a folder whose file names are `names`; batches that are absent are named and left out.
 ///
 /// # Errors
 /// Unreadable or truncated files, labels out of range, no training batch.
 pub fn open(path: &Path, names: &[String]) -> Result<Split, DataError> {
-    let empty = || Dataset {
-        images: Vec::new(),
-        labels: Vec::new(),
-        height: 32,
-        width: 32,
-    };
-    let (mut train, mut test) = (empty(), empty());
-    let ten = names.iter().any(|n| n == "test_batch.bin");
+    let (mut train, mut test) = (Dataset::empty(32, 32), Dataset::empty(32, 32));
+    let ten = !names.iter().any(|n| n == "train.bin");
     let (bytes, count) = if ten { (1, 10) } else { (2, 100) };
     let batches: Vec<String> = if ten {
         (1..=5).map(|i| format!("data_batch_{i}.bin")).collect()
@@ -72,12 +77,11 @@ pub fn open(path: &Path, names: &[String]) -> Result<Split, DataError> {
     for b in &found {
         read(&path.join(b), bytes, count, &mut train)?;
     }
-    read(
-        &path.join(if ten { "test_batch.bin" } else { "test.bin" }),
-        bytes,
-        count,
-        &mut test,
-    )?;
+    let test_file = if ten { "test_batch.bin" } else { "test.bin" };
+    let own = names.iter().any(|n| n == test_file);
+    if own {
+        read(&path.join(test_file), bytes, count, &mut test)?;
+    }
     let meta = std::fs::read_to_string(path.join(if ten {
         "batches.meta.txt"
     } else {
@@ -99,10 +103,12 @@ pub fn open(path: &Path, names: &[String]) -> Result<Split, DataError> {
     };
     Ok(Split {
         description: format!(
-            "CIFAR-{count} binary, {} training and {} test images of 32x32, the files' own split{missing}",
+            "CIFAR-{count} binary, {} training and {} test images of 32x32{}{missing}",
             train.len(),
-            test.len()
+            test.len(),
+            if own { ", the files' own split" } else { "" }
         ),
+        warnings: Vec::new(),
         train,
         test,
         classes,
@@ -112,6 +118,27 @@ pub fn open(path: &Path, names: &[String]) -> Result<Split, DataError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cifar_100_has_fine_labels() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut record = vec![3u8, 99];
+        record.extend([7; 3 * PIXELS]);
+        std::fs::write(dir.path().join("train.bin"), record.repeat(4)).unwrap();
+        std::fs::write(dir.path().join("test.bin"), &record).unwrap();
+        let names = ["train.bin".to_string(), "test.bin".to_string()];
+        assert!(is(&names) && !is(&names[..1]));
+        let split = open(dir.path(), &names).unwrap();
+        assert_eq!(
+            (
+                split.train.len(),
+                split.train.labels[0],
+                split.classes.len()
+            ),
+            (4, 99, 100)
+        );
+        assert_eq!(split.test.len(), 1);
+    }
 
     #[test]
     fn reads_what_is_there_and_names_what_is_wrong() {
@@ -128,6 +155,8 @@ mod tests {
         );
         assert_eq!(&split.train.image(1)[..6], [0, 50, 100, 0, 50, 100]);
         assert!(split.description.contains("not there: data_batch_1.bin"));
+        let alone = open(dir.path(), &names[..1]).unwrap();
+        assert_eq!((alone.train.len(), alone.test.len()), (3, 0));
         std::fs::write(dir.path().join("test_batch.bin"), &record[..3000]).unwrap();
         assert!(
             open(dir.path(), &names)

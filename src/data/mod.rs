@@ -2,9 +2,13 @@
 
 pub mod augment;
 pub mod cifar;
+pub mod folder;
+pub mod idx;
 pub mod packed;
 pub mod sampler;
 pub mod shapes;
+mod split;
+pub mod stl10;
 
 use std::path::{Path, PathBuf};
 
@@ -29,12 +33,12 @@ pub enum DataError {
     },
 }
 
-/// Images of one size with labels.
+/// Images of one size with labels, if they have any.
 #[derive(Clone, Debug)]
 pub struct Dataset {
     /// Pixels, image by image, rows, columns, RGB.
     pub images: Vec<u8>,
-    /// Class of each image.
+    /// Class of each image; empty when the images are not labelled.
     pub labels: Vec<u32>,
     /// Height of every image.
     pub height: usize,
@@ -43,13 +47,22 @@ pub struct Dataset {
 }
 
 impl Dataset {
+    /// No images of this size.
+    pub fn empty(height: usize, width: usize) -> Self {
+        Self {
+            images: Vec::new(),
+            labels: Vec::new(),
+            height,
+            width,
+        }
+    }
     /// Number of images.
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.images.len() / (self.height * self.width * 3).max(1)
     }
     /// No images.
     pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
+        self.images.is_empty()
     }
     /// Pixels of image `i`.
     pub fn image(&self, i: usize) -> &[u8] {
@@ -61,40 +74,59 @@ impl Dataset {
 /// Training and test images with their classes.
 #[derive(Clone, Debug)]
 pub struct Split {
-    /// What was found, for the log.
+    /// What was found and which split rule applies, for the log.
     pub description: String,
+    /// What was left out and why.
+    pub warnings: Vec<String>,
     /// Images to train on.
     pub train: Dataset,
-    /// Images to evaluate on.
+    /// Images to evaluate on; empty when there are no labels to evaluate with.
     pub test: Dataset,
-    /// Class names.
+    /// Class names; empty when the images are not labelled.
     pub classes: Vec<String>,
 }
 
-/// Opens `shapes` (the procedural set) or a folder of CIFAR binary files.
+/// What to open, and how.
+pub struct Request<'a> {
+    /// `shapes` or a folder.
+    pub path: &'a str,
+    /// Seed of the hold-out and of `shapes`.
+    pub seed: u64,
+    /// Training and test images of `shapes`.
+    pub shapes: (usize, usize),
+    /// Side to which the images of a folder are brought.
+    pub stored_size: usize,
+    /// Told of images decoded, and of all.
+    pub progress: &'a (dyn Fn(usize, usize) + Sync),
+}
+
+/// Opens `shapes` (the procedural set), or a folder: CIFAR-10 or CIFAR-100 binary, STL-10 binary, IDX (MNIST), or images
+/// ([`folder`]). What the folder is, its file names tell.
 ///
 /// # Errors
-/// Nothing known there, truncated files.
-pub fn open(spec: &str, seed: u64, shapes: (usize, usize)) -> Result<Split, DataError> {
-    if spec == "shapes" {
-        return Ok(shapes::generate(seed, shapes.0, shapes.1));
+/// Nothing known there, truncated files, no image that decodes.
+pub fn open(r: &Request<'_>) -> Result<Split, DataError> {
+    if r.path == "shapes" {
+        return Ok(shapes::generate(r.seed, r.shapes.0, r.shapes.1));
     }
-    let path = Path::new(spec);
-    let entries = std::fs::read_dir(path).map_err(|source| DataError::Io {
+    let path = Path::new(r.path);
+    let io = |source| DataError::Io {
         path: path.into(),
         source,
-    })?;
-    let names: Vec<String> = entries
-        .filter_map(|e| e.ok()?.file_name().into_string().ok())
-        .collect();
-    if names
-        .iter()
-        .any(|n| n == "test_batch.bin" || n == "test.bin")
-    {
-        return cifar::open(path, &names);
+    };
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(io)? {
+        // Names that are no Unicode are none of the known ones.
+        names.extend(entry.map_err(io)?.file_name().into_string().ok());
     }
-    Err(DataError::Format {
-        path: path.into(),
-        reason: "no data set that this version reads: expected CIFAR binary files (data_batch_*.bin and test_batch.bin, or train.bin and test.bin)".into(),
-    })
+    let split = if cifar::is(&names) {
+        cifar::open(path, &names)?
+    } else if stl10::is(&names) {
+        stl10::open(path, &names)?
+    } else if idx::is(&names) {
+        idx::open(path, &names)?
+    } else {
+        folder::open(r, path)?
+    };
+    Ok(split::complete(split, r.seed))
 }

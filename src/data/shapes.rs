@@ -111,6 +111,7 @@ pub fn generate(seed: u64, train: usize, test: usize) -> Split {
         description: format!(
             "shapes: {train} training and {test} test images of 32x32, generated (seed {seed})"
         ),
+        warnings: Vec::new(),
         train: part(seed, train, 0),
         test: part(seed, test, 1 << 31),
         classes: CLASSES.iter().map(ToString::to_string).collect(),

@@ -26,6 +26,8 @@ section! {
         shapes_train: usize = 2560,
         /// Test images of `shapes`.
         shapes_test: usize = 1000,
+        /// Side to which images of a folder are brought when they are read; 0: the side of the views up to 64 px, else 256/224 of it.
+        stored_size: usize = 0,
         /// Training images of at most so many MiB lie on the device; larger sets are streamed, a batch at a time.
         resident_mib: usize = 4096,
     }
@@ -176,6 +178,29 @@ pub const PRESETS: &[(&str, &str)] = &[
 ];
 
 impl Config {
+    /// Opens the data set that the configuration names.
+    ///
+    /// # Errors
+    /// As [`crate::data::open`].
+    pub fn open_data(
+        &self,
+        progress: &(dyn Fn(usize, usize) + Sync),
+    ) -> std::result::Result<crate::data::Split, crate::data::DataError> {
+        let d = &self.data;
+        let size = self.model.image_size;
+        crate::data::open(&crate::data::Request {
+            path: &d.path,
+            seed: self.run.seed,
+            shapes: (d.shapes_train, d.shapes_test),
+            stored_size: match d.stored_size {
+                0 if size <= 64 => size,
+                0 => size * 256 / 224,
+                n => n,
+            },
+            progress,
+        })
+    }
+
     /// Parses TOML text on top of the defaults, then applies `key=value` overrides (`optim.lr=0.1`).
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use super::health::{self, Health};
 use super::run_folder::{self, RunFolder};
 use super::session::{Pending, Session, open_executor};
 use super::{Config, Result, TrainError, profile};
-use crate::data::{self, Split, sampler};
+use crate::data::{Split, sampler};
 use crate::device::Choice;
 use crate::eval::spread::spread;
 use crate::graph::StepScalars;
@@ -38,6 +38,8 @@ pub struct Request<'a> {
     pub stop: &'a AtomicBool,
     /// Told every line for people.
     pub tell: &'a mut dyn FnMut(&str),
+    /// Told the progress of decoding: images done, images in all.
+    pub decoding: Box<dyn Fn(usize, usize) + Sync>,
     /// Told the progress of an epoch: steps done, steps in all, a short text.
     pub progress: &'a mut dyn FnMut(usize, usize, &str),
 }
@@ -100,12 +102,10 @@ pub fn train(r: Request<'_>) -> Result<Outcome> {
         run_folder::claim(&r.out, r.overwrite)?;
     }
     let c = &r.config;
-    let split = data::open(
-        &c.data.path,
-        c.run.seed,
-        (c.data.shapes_train, c.data.shapes_test),
-    )?;
+    let reader = &r.decoding;
+    let split = c.open_data(&|done, all| reader(done, all))?;
     let mut lines = vec![format!("data: {}", split.description)];
+    lines.extend(split.warnings.iter().map(|w| format!("data: {w}")));
     if split.train.len() < c.optim.batch_size {
         return Err(TrainError::Config(format!(
             "optim.batch_size {} exceeds the {} training images",

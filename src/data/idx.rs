@@ -1,0 +1,151 @@
+//! IDX files of MNIST and its kin (<http://yann.lecun.com/exdb/mnist/>): unsigned bytes, big-endian sizes. One channel becomes three.
+
+use super::{DataError, Dataset, Split};
+use std::path::Path;
+
+/// Training and test files, in both spellings that are about.
+const TRAIN: [&str; 4] = [
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "train-images.idx3-ubyte",
+    "train-labels.idx1-ubyte",
+];
+const TEST: [&str; 4] = [
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+    "t10k-images.idx3-ubyte",
+    "t10k-labels.idx1-ubyte",
+];
+
+/// Do these file names make an MNIST folder (packed or not)?
+pub fn is(names: &[String]) -> bool {
+    names
+        .iter()
+        .any(|n| n.starts_with("train-images") && n.contains("idx3-ubyte"))
+}
+
+fn fail(path: &Path, reason: String) -> DataError {
+    DataError::Format {
+        path: path.into(),
+        reason,
+    }
+}
+
+/// Sizes and bytes of a file with `rank` dimensions.
+fn read(path: &Path, rank: usize) -> Result<(Vec<usize>, Vec<u8>), DataError> {
+    let data = std::fs::read(path).map_err(|source| DataError::Io {
+        path: path.into(),
+        source,
+    })?;
+    let head = 4 + 4 * rank;
+    if data.len() < head || data[..4] != [0, 0, 8, rank as u8] {
+        return Err(fail(
+            path,
+            format!("no IDX file of unsigned bytes with {rank} dimensions"),
+        ));
+    }
+    let sizes: Vec<usize> = data[4..head]
+        .chunks_exact(4)
+        .map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]) as usize)
+        .collect();
+    let expected = sizes.iter().try_fold(1usize, |n, s| n.checked_mul(*s));
+    if expected != Some(data.len() - head) {
+        return Err(fail(
+            path,
+            format!(
+                "sizes {sizes:?} do not fit {} bytes: the file is truncated or damaged",
+                data.len() - head
+            ),
+        ));
+    }
+    Ok((sizes, data[head..].to_vec()))
+}
+
+fn part(folder: &Path, names: &[String], files: [&str; 4]) -> Result<Option<Dataset>, DataError> {
+    let has = |n: &str| names.iter().any(|m| m == n);
+    let Some(pair) = files.chunks(2).find(|p| has(p[0])) else {
+        return Ok(None);
+    };
+    let (sizes, pixels) = read(&folder.join(pair[0]), 3)?;
+    let path = folder.join(pair[1]);
+    let (_, labels) = read(&path, 1)?;
+    if labels.len() != sizes[0] {
+        return Err(fail(
+            &path,
+            format!("{} labels for {} images", labels.len(), sizes[0]),
+        ));
+    }
+    Ok(Some(Dataset {
+        images: pixels.iter().flat_map(|p| [*p; 3]).collect(),
+        labels: labels.iter().map(|l| u32::from(*l)).collect(),
+        height: sizes[1],
+        width: sizes[2],
+    }))
+}
+
+/// Opens a folder whose file names are `names`.
+///
+/// # Errors
+/// Packed, unreadable, truncated files; labels that do not fit the images.
+pub fn open(folder: &Path, names: &[String]) -> Result<Split, DataError> {
+    let Some(train) = part(folder, names, TRAIN)? else {
+        return Err(fail(
+            folder,
+            "the IDX files are packed (.gz): unpack them first, for example with `gunzip *.gz`"
+                .into(),
+        ));
+    };
+    let test = part(folder, names, TEST)?.unwrap_or(Dataset::empty(train.height, train.width));
+    let count = train
+        .labels
+        .iter()
+        .chain(&test.labels)
+        .max()
+        .map_or(0, |m| m + 1);
+    Ok(Split {
+        description: format!(
+            "IDX, {} training and {} test images of {}x{}, one channel shown as three{}",
+            train.len(),
+            test.len(),
+            train.height,
+            train.width,
+            if test.is_empty() {
+                ""
+            } else {
+                ", the files' own split"
+            }
+        ),
+        warnings: Vec::new(),
+        train,
+        test,
+        classes: (0..count).map(|c| c.to_string()).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grey_becomes_rgb_and_damage_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let images = [
+            &[0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2][..],
+            &[1, 2, 3, 4],
+        ]
+        .concat();
+        std::fs::write(dir.path().join(TRAIN[0]), &images).unwrap();
+        std::fs::write(dir.path().join(TRAIN[1]), [0, 0, 8, 1, 0, 0, 0, 2, 5, 9]).unwrap();
+        let names: Vec<String> = TRAIN[..2].iter().map(|s| s.to_string()).collect();
+        let s = open(dir.path(), &names).unwrap();
+        assert_eq!(s.train.images, [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]);
+        assert_eq!((s.train.len(), s.classes.len()), (2, 10));
+        std::fs::write(dir.path().join(TRAIN[0]), &images[..18]).unwrap();
+        let e = open(dir.path(), &names).unwrap_err().to_string();
+        assert!(e.contains("truncated"), "{e}");
+        let packed = ["train-images-idx3-ubyte.gz".to_string()];
+        assert!(is(&packed));
+        let e = open(dir.path(), &packed).unwrap_err().to_string();
+        assert!(e.contains("gunzip"), "{e}");
+    }
+}

@@ -1,0 +1,78 @@
+//! The hold-out of sets that bring no test split.
+
+use super::{Dataset, Split};
+use crate::reference::philox::{Purpose, Stream};
+
+/// One image in so many is held out.
+const ONE_IN: usize = 10;
+
+/// The set as it is when it has test images or no labels; else with a tenth of every class, drawn from the seed, moved from the training to the test images.
+pub(super) fn complete(mut s: Split, seed: u64) -> Split {
+    if s.classes.is_empty() {
+        s.description += "; not labelled: trains, but is not evaluated";
+        return s;
+    }
+    if !s.test.is_empty() {
+        return s;
+    }
+    let mut held = vec![false; s.train.len()];
+    for class in 0..s.classes.len() as u32 {
+        let mut ids: Vec<usize> = (0..held.len())
+            .filter(|i| s.train.labels[*i] == class)
+            .collect();
+        let mut stream = Stream::new(seed, 0, class, Purpose::Split);
+        for i in (1..ids.len()).rev() {
+            ids.swap(i, stream.below(i + 1));
+        }
+        // Of two images one can be held out; of one, none.
+        let count = (ids.len() + ONE_IN / 2) / ONE_IN;
+        let count = if ids.len() >= 2 { count.max(1) } else { 0 };
+        ids[..count].iter().for_each(|i| held[*i] = true);
+    }
+    let part = |test: bool| {
+        let mut d = Dataset::empty(s.train.height, s.train.width);
+        for i in (0..held.len()).filter(|i| held[*i] == test) {
+            d.images.extend_from_slice(s.train.image(i));
+            d.labels.push(s.train.labels[i]);
+        }
+        d
+    };
+    let (train, test) = (part(false), part(true));
+    s.description += &format!(
+        "; no test split there: {} of them, 10 % of every class (seed {seed}), are held out for testing",
+        test.len()
+    );
+    Split { train, test, ..s }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(n: usize) -> Split {
+        Split {
+            description: String::new(),
+            warnings: Vec::new(),
+            train: Dataset {
+                images: (0..n * 3).map(|i| (i / 3) as u8).collect(),
+                labels: (0..n).map(|i| u32::from(i % 4 == 0)).collect(),
+                height: 1,
+                width: 1,
+            },
+            test: Dataset::empty(1, 1),
+            classes: vec!["a".into(), "b".into()],
+        }
+    }
+
+    #[test]
+    fn a_tenth_of_every_class_is_held_out_by_the_seed() {
+        let s = complete(set(200), 3);
+        assert_eq!((s.train.len(), s.test.len()), (180, 20));
+        assert_eq!(s.test.labels.iter().filter(|l| **l == 1).count(), 5);
+        let ids = |d: &Dataset| d.images.iter().step_by(3).copied().collect::<Vec<u8>>();
+        assert!(ids(&s.test).iter().all(|i| !ids(&s.train).contains(i)));
+        assert_eq!(ids(&complete(set(200), 3).test), ids(&s.test));
+        assert_ne!(ids(&complete(set(200), 4).test), ids(&s.test));
+        assert!(s.description.contains("seed 3"));
+    }
+}
