@@ -29,6 +29,85 @@ fn mac(a: E, b: E) -> f32 {
 #endif
 }
 
+#ifdef SHARED_K
+// `shared_k`, for drivers that run on CPUs: a group shares 8 channels, so that their weights are read once for all of its 64 x 4 pixels.
+// Grid: ceil(n*p*q / 256) * ceil(k / 8) groups, folded; p.total = number of groups.
+fn mac4(x: E, w0: E, w1: E, w2: E, w3: E) -> vec4<f32> { return vec4<f32>(mac(x, w0), mac(x, w1), mac(x, w2), mac(x, w3)); }
+
+@compute @workgroup_size(64)
+fn shared_k(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+    let g = group_index(wid, nwg);
+    if g >= p.total { return; }
+    let kgroups = (p.k + 7u) / 8u;
+    let k0 = (g % kgroups) * 8u;
+    let pixels = p.n * p.p * p.q;
+    let m0 = (g / kgroups) * 256u + lid.x;
+    var image: vec4<u32>;
+    var top: vec4<i32>;
+    var left: vec4<i32>;
+    for (var i = 0u; i < 4u; i = i + 1u) {
+        let m = min(m0 + i * 64u, pixels - 1u);
+        image[i] = m / (p.p * p.q);
+        let pq = m % (p.p * p.q);
+        top[i] = i32((pq / p.q) * p.stride) - i32(p.pad);
+        left[i] = i32((pq % p.q) * p.stride) - i32(p.pad);
+    }
+    let row = p.r * p.s * p.c / STEP;
+    let last = p.k - 1u;
+    let cs = p.c / STEP;
+    var a0 = vec4<f32>(0.0);
+    var a1 = vec4<f32>(0.0);
+    var a2 = vec4<f32>(0.0);
+    var a3 = vec4<f32>(0.0);
+    var b0 = vec4<f32>(0.0);
+    var b1 = vec4<f32>(0.0);
+    var b2 = vec4<f32>(0.0);
+    var b3 = vec4<f32>(0.0);
+    for (var r = 0u; r < p.r; r = r + 1u) {
+        for (var s = 0u; s < p.s; s = s + 1u) {
+            let ih = top + vec4<i32>(i32(r));
+            let iw = left + vec4<i32>(i32(s));
+            let ok = (ih >= vec4<i32>(0)) & (ih < vec4<i32>(i32(p.h))) & (iw >= vec4<i32>(0)) & (iw < vec4<i32>(i32(p.w)));
+            let base = select(vec4<u32>(0u), ((image * p.h + vec4<u32>(ih)) * p.w + vec4<u32>(iw)) * cs, ok);
+            let mask = select(vec4<f32>(0.0), vec4<f32>(1.0), ok);
+            let tap = (r * p.s + s) * cs;
+            for (var c = 0u; c < cs; c = c + 1u) {
+                let x0 = x[base.x + c] * mask.x;
+                let x1 = x[base.y + c] * mask.y;
+                let x2 = x[base.z + c] * mask.z;
+                let x3 = x[base.w + c] * mask.w;
+                let at = tap + c;
+                let w0 = wt[min(k0, last) * row + at];
+                let w1 = wt[min(k0 + 1u, last) * row + at];
+                let w2 = wt[min(k0 + 2u, last) * row + at];
+                let w3 = wt[min(k0 + 3u, last) * row + at];
+                let w4 = wt[min(k0 + 4u, last) * row + at];
+                let w5 = wt[min(k0 + 5u, last) * row + at];
+                let w6 = wt[min(k0 + 6u, last) * row + at];
+                let w7 = wt[min(k0 + 7u, last) * row + at];
+                a0 = a0 + mac4(x0, w0, w1, w2, w3);
+                b0 = b0 + mac4(x0, w4, w5, w6, w7);
+                a1 = a1 + mac4(x1, w0, w1, w2, w3);
+                b1 = b1 + mac4(x1, w4, w5, w6, w7);
+                a2 = a2 + mac4(x2, w0, w1, w2, w3);
+                b2 = b2 + mac4(x2, w4, w5, w6, w7);
+                a3 = a3 + mac4(x3, w0, w1, w2, w3);
+                b3 = b3 + mac4(x3, w4, w5, w6, w7);
+            }
+        }
+    }
+    var lo = array<vec4<f32>, 4>(a0, a1, a2, a3);
+    var hi = array<vec4<f32>, 4>(b0, b1, b2, b3);
+    for (var i = 0u; i < 4u; i = i + 1u) {
+        let m = m0 + i * 64u;
+        if m >= pixels { break; }
+        for (var j = 0u; j < 4u; j = j + 1u) {
+            if k0 + j < p.k { y[m * p.k + k0 + j] = lo[i][j]; }
+            if k0 + 4u + j < p.k { y[m * p.k + k0 + 4u + j] = hi[i][j]; }
+        }
+    }
+}
+#else
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
     let t = group_index(wid, nwg) * 64u + lid.x;
@@ -88,3 +167,4 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
         }
     }
 }
+#endif

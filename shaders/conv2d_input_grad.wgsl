@@ -2,6 +2,9 @@
 // Its gradient by x: dx[n,h,w,c] = sum_{r,s,k} dy[n,p,q,k] w[k,r,s,c] over p*stride = h+pad-r, q*stride = w+pad-s.
 // A thread computes 4 pixels x 4 channels c (a group of threads shares pixels); VEC4: c is a multiple of 4, so w is read as vec4 along c.
 // Grid: ceil(ceil(n*h*w/4) * ceil(c/4) / 64) groups, folded.
+// `shared_c` (SHARED_C; c and k multiples of 4), for drivers that run on CPUs: pixels are taken by phase, (h + pad) mod stride and (w + pad) mod stride, so that all
+// of a group see the same taps; the group shares 8 channels, whose weights are read once for its 64 x 4 pixels.
+// Grid: stride^2 * ceil(n * ceil(h/stride) * ceil(w/stride) / 256) * ceil(c/8) groups, folded; p.total = number of groups, p.rows = those of a phase.
 #import grid
 struct Params {
     n: u32, h: u32, w: u32, c: u32,
@@ -10,7 +13,11 @@ struct Params {
     first: u32, rows: u32, splits: u32, z: u32,
 }
 @group(1) @binding(0) var<uniform> p: Params;
+#ifdef SHARED_C
+@group(0) @binding(0) var<storage, read> dy: array<vec4<f32>>;
+#else
 @group(0) @binding(0) var<storage, read> dy: array<f32>;
+#endif
 #ifdef VEC4
 @group(0) @binding(1) var<storage, read> wt: array<vec4<f32>>;
 #else
@@ -28,6 +35,126 @@ fn weights(at: u32, c0: u32) -> vec4<f32> {
 #endif
 }
 
+#ifdef SHARED_C
+@compute @workgroup_size(64)
+fn shared_c(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+    let g = group_index(wid, nwg);
+    if g >= p.total { return; }
+    let phase = g / p.rows;
+    let cgroups = (p.c + 7u) / 8u;
+    let c0 = ((g % p.rows) % cgroups) * 8u;
+    let m0 = ((g % p.rows) / cgroups) * 256u + lid.x;
+    // First row and column of the phase, and how many it has.
+    let h0 = phase / p.stride;
+    let w0 = phase % p.stride;
+    let hs = (p.h - min(h0, p.h) + p.stride - 1u) / p.stride;
+    let ws = (p.w - min(w0, p.w) + p.stride - 1u) / p.stride;
+    let pixels = p.n * hs * ws;
+    if pixels == 0u { return; }
+    var at: vec4<u32>;
+    var image: vec4<u32>;
+    var ph: vec4<i32>;
+    var pw: vec4<i32>;
+    for (var i = 0u; i < 4u; i = i + 1u) {
+        let m = min(m0 + i * 64u, pixels - 1u);
+        image[i] = m / (hs * ws);
+        let h = h0 + ((m / ws) % hs) * p.stride;
+        let w = w0 + (m % ws) * p.stride;
+        at[i] = ((image[i] * p.h + h) * p.w + w) * p.c;
+        ph[i] = i32(h + p.pad);
+        pw[i] = i32(w + p.pad);
+    }
+    let stride = i32(p.stride);
+    let last = p.k * p.r * p.s * p.c - 4u;
+    let ks = p.k / 4u;
+    var a0 = vec4<f32>(0.0);
+    var a1 = vec4<f32>(0.0);
+    var a2 = vec4<f32>(0.0);
+    var a3 = vec4<f32>(0.0);
+    var b0 = vec4<f32>(0.0);
+    var b1 = vec4<f32>(0.0);
+    var b2 = vec4<f32>(0.0);
+    var b3 = vec4<f32>(0.0);
+    for (var r = (h0 + p.pad) % p.stride; r < p.r; r = r + p.stride) {
+        for (var s = (w0 + p.pad) % p.stride; s < p.s; s = s + p.stride) {
+            let a = ph - vec4<i32>(i32(r));
+            let b = pw - vec4<i32>(i32(s));
+            let oh = a / stride;
+            let ow = b / stride;
+            let ok = (a >= vec4<i32>(0)) & (b >= vec4<i32>(0)) & (oh < vec4<i32>(i32(p.p))) & (ow < vec4<i32>(i32(p.q)));
+            let base = select(vec4<u32>(0u), ((image * p.p + vec4<u32>(oh)) * p.q + vec4<u32>(ow)) * ks, ok);
+            let mask = select(vec4<f32>(0.0), vec4<f32>(1.0), ok);
+            for (var k = 0u; k < ks; k = k + 1u) {
+                let d0 = dy[base.x + k] * mask.x;
+                let d1 = dy[base.y + k] * mask.y;
+                let d2 = dy[base.z + k] * mask.z;
+                let d3 = dy[base.w + k] * mask.w;
+                {
+                    let at = (((4u * k + 0u) * p.r + r) * p.s + s) * p.c + c0;
+                    let lo = wt[at / 4u];
+                    let hi = wt[min(at + 4u, last) / 4u];
+                    a0 = fma(vec4<f32>(d0[0]), lo, a0);
+                    b0 = fma(vec4<f32>(d0[0]), hi, b0);
+                    a1 = fma(vec4<f32>(d1[0]), lo, a1);
+                    b1 = fma(vec4<f32>(d1[0]), hi, b1);
+                    a2 = fma(vec4<f32>(d2[0]), lo, a2);
+                    b2 = fma(vec4<f32>(d2[0]), hi, b2);
+                    a3 = fma(vec4<f32>(d3[0]), lo, a3);
+                    b3 = fma(vec4<f32>(d3[0]), hi, b3);
+                }
+                {
+                    let at = (((4u * k + 1u) * p.r + r) * p.s + s) * p.c + c0;
+                    let lo = wt[at / 4u];
+                    let hi = wt[min(at + 4u, last) / 4u];
+                    a0 = fma(vec4<f32>(d0[1]), lo, a0);
+                    b0 = fma(vec4<f32>(d0[1]), hi, b0);
+                    a1 = fma(vec4<f32>(d1[1]), lo, a1);
+                    b1 = fma(vec4<f32>(d1[1]), hi, b1);
+                    a2 = fma(vec4<f32>(d2[1]), lo, a2);
+                    b2 = fma(vec4<f32>(d2[1]), hi, b2);
+                    a3 = fma(vec4<f32>(d3[1]), lo, a3);
+                    b3 = fma(vec4<f32>(d3[1]), hi, b3);
+                }
+                {
+                    let at = (((4u * k + 2u) * p.r + r) * p.s + s) * p.c + c0;
+                    let lo = wt[at / 4u];
+                    let hi = wt[min(at + 4u, last) / 4u];
+                    a0 = fma(vec4<f32>(d0[2]), lo, a0);
+                    b0 = fma(vec4<f32>(d0[2]), hi, b0);
+                    a1 = fma(vec4<f32>(d1[2]), lo, a1);
+                    b1 = fma(vec4<f32>(d1[2]), hi, b1);
+                    a2 = fma(vec4<f32>(d2[2]), lo, a2);
+                    b2 = fma(vec4<f32>(d2[2]), hi, b2);
+                    a3 = fma(vec4<f32>(d3[2]), lo, a3);
+                    b3 = fma(vec4<f32>(d3[2]), hi, b3);
+                }
+                {
+                    let at = (((4u * k + 3u) * p.r + r) * p.s + s) * p.c + c0;
+                    let lo = wt[at / 4u];
+                    let hi = wt[min(at + 4u, last) / 4u];
+                    a0 = fma(vec4<f32>(d0[3]), lo, a0);
+                    b0 = fma(vec4<f32>(d0[3]), hi, b0);
+                    a1 = fma(vec4<f32>(d1[3]), lo, a1);
+                    b1 = fma(vec4<f32>(d1[3]), hi, b1);
+                    a2 = fma(vec4<f32>(d2[3]), lo, a2);
+                    b2 = fma(vec4<f32>(d2[3]), hi, b2);
+                    a3 = fma(vec4<f32>(d3[3]), lo, a3);
+                    b3 = fma(vec4<f32>(d3[3]), hi, b3);
+                }
+            }
+        }
+    }
+    var lo = array<vec4<f32>, 4>(a0, a1, a2, a3);
+    var hi = array<vec4<f32>, 4>(b0, b1, b2, b3);
+    for (var i = 0u; i < 4u; i = i + 1u) {
+        if m0 + i * 64u >= pixels { break; }
+        for (var j = 0u; j < 4u; j = j + 1u) {
+            dx[at[i] + c0 + j] = lo[i][j];
+            if c0 + 4u < p.c { dx[at[i] + c0 + 4u + j] = hi[i][j]; }
+        }
+    }
+}
+#else
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
     let t = group_index(wid, nwg) * 64u + lid.x;
@@ -78,3 +205,4 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
         }
     }
 }
+#endif

@@ -2,7 +2,8 @@
 // Its gradient by w: dw[k,r,s,c] = sum_{n,p,q} dy[n,p,q,k] x[n, p*stride-pad+r, q*stride-pad+s, c].
 // Split-K: the n*p*q pixels are cut into p.splits runs of p.rows; `partial` writes part[first+split][k,r,s,c], `total` adds the parts in order.
 // A thread of `partial` computes 4 k x 4 c at one (r,s) of one split; VEC_K, VEC_C: that dimension is a multiple of 4 and is read as vec4.
-// Grid: partial ceil(splits*r*s*ceil(k/4)*ceil(c/4) / 64), total ceil(k*r*s*c / 64), folded.
+// `shared_k` (SHARED_K; c a multiple of 4), for drivers that run on CPUs: a group shares 8 k, whose dy are read once for its 64 positions (r,s,4c).
+// Grid: shared_k splits * ceil(k/8) * ceil(r*s*c/4 / 64), p.total = number of groups; partial ceil(splits*r*s*ceil(k/4)*ceil(c/4) / 64), total ceil(k*r*s*c / 64), folded.
 #import grid
 struct Params {
     n: u32, h: u32, w: u32, c: u32,
@@ -52,6 +53,74 @@ fn load_dy(at: u32, k0: u32) -> vec4<f32> {
 #endif
 }
 
+#ifdef SHARED_K
+// dy[m, k]; k beyond the end may be any of the row's, its result is not stored.
+fn shared_dy(at: u32, k: u32) -> vec4<f32> { return load_dy(at, min(k, p.k - min(p.k, 4u))); }
+
+@compute @workgroup_size(64)
+fn shared_k(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+    let g = group_index(wid, nwg);
+    if g >= p.total { return; }
+    let positions = p.r * p.s * p.c / 4u;
+    let blocks = (positions + 63u) / 64u;
+    let kgroups = (p.k + 7u) / 8u;
+    let t = (g % blocks) * 64u + lid.x;
+    let k0 = ((g / blocks) % kgroups) * 8u;
+    let split = g / blocks / kgroups;
+    let position = min(t, positions - 1u);
+    let c0 = (position % (p.c / 4u)) * 4u;
+    let rs = position / (p.c / 4u);
+    let r = rs / p.s;
+    let s = rs % p.s;
+    let end = min(p.n * p.p * p.q, (split + 1u) * p.rows);
+    var acc0 = vec4<f32>(0.0);
+    var acc1 = vec4<f32>(0.0);
+    var acc2 = vec4<f32>(0.0);
+    var acc3 = vec4<f32>(0.0);
+    var acc4 = vec4<f32>(0.0);
+    var acc5 = vec4<f32>(0.0);
+    var acc6 = vec4<f32>(0.0);
+    var acc7 = vec4<f32>(0.0);
+    let start = split * p.rows;
+    var n = start / (p.p * p.q);
+    var oh = (start / p.q) % p.p;
+    var ow = start % p.q;
+    for (var m = start; m < end; m = m + 1u) {
+        let ih = i32(oh * p.stride + r) - i32(p.pad);
+        let iw = i32(ow * p.stride + s) - i32(p.pad);
+        let ok = ih >= 0 && ih < i32(p.h) && iw >= 0 && iw < i32(p.w);
+        let xv = load_x(select(0u, ((n * p.h + u32(ih)) * p.w + u32(iw)) * p.c, ok), c0) * select(0.0, 1.0, ok);
+        let d = load_dy(m * p.k, k0);
+        let e = shared_dy(m * p.k, k0 + 4u);
+        acc0 = fma(vec4<f32>(d.x), xv, acc0);
+        acc1 = fma(vec4<f32>(d.y), xv, acc1);
+        acc2 = fma(vec4<f32>(d.z), xv, acc2);
+        acc3 = fma(vec4<f32>(d.w), xv, acc3);
+        acc4 = fma(vec4<f32>(e.x), xv, acc4);
+        acc5 = fma(vec4<f32>(e.y), xv, acc5);
+        acc6 = fma(vec4<f32>(e.z), xv, acc6);
+        acc7 = fma(vec4<f32>(e.w), xv, acc7);
+        ow = ow + 1u;
+        if ow == p.q {
+            ow = 0u;
+            oh = oh + 1u;
+            if oh == p.p {
+                oh = 0u;
+                n = n + 1u;
+            }
+        }
+    }
+    if t >= positions { return; }
+    var rows = array<vec4<f32>, 8>(acc0, acc1, acc2, acc3, acc4, acc5, acc6, acc7);
+    let size = p.k * p.r * p.s * p.c;
+    for (var i = 0u; i < 8u; i = i + 1u) {
+        if k0 + i >= p.k { break; }
+        for (var j = 0u; j < 4u; j = j + 1u) {
+            part[(p.first + split) * size + (((k0 + i) * p.r + r) * p.s + s) * p.c + c0 + j] = rows[i][j];
+        }
+    }
+}
+#else
 @compute @workgroup_size(64)
 fn partial(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
     let t = group_index(wid, nwg) * 64u + lid.x;
@@ -107,4 +176,5 @@ fn partial(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: 
         }
     }
 }
+#endif
 #endif

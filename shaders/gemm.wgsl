@@ -1,9 +1,10 @@
 // C[b,i,j] = act( alpha * sum_k A[b,i,k] B[b,k,j] + bias[b,j] )
 // A [m,k] (TRANS_A: stored [k,m]), B [k,n] (TRANS_B: stored [n,k]), C [m,n], row-major; a batch stride of 0 broadcasts.
 // SUM_BATCH: C[i,j] sums over the batch too. BIAS adds bias; RELU clamps.
-// A thread computes 4x4 outputs in registers from global memory: 4 values of k a step. VEC_A / VEC_B: the contiguous dimension of that operand is a multiple
+// SHARED_B, for drivers that run on CPUs: a group is 64 threads of 4x8 outputs one below the other, a 256x8 tile, so that B is read once for all of them.
+// Otherwise a thread computes 4x4 outputs in registers from global memory: 4 values of k a step. VEC_A / VEC_B: the contiguous dimension of that operand is a multiple
 // of 4, so it is loaded as vec4. A group is 8x8 threads, a 32x32 tile. Rows and columns beyond the edge are computed on clamped addresses and not stored.
-// Grid: batch * ceil(m/32) * ceil(n/32) groups, folded.
+// Grid: batch * ceil(m/32) * ceil(n/32) groups (SHARED_B: ceil(m/256) * ceil(n/8)), folded.
 #import grid
 struct Params {
     m: u32, n: u32, k: u32, batch: u32,
@@ -93,9 +94,18 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
     if g >= p.groups { return; }
     let batch = g / p.tiles;
     let tile = g % p.tiles;
+#ifdef SHARED_B
+    let i0 = (tile / p.tiles_n) * 256u + lid.x * 4u;
+    let j0 = (tile % p.tiles_n) * 8u;
+    var acc4 = vec4<f32>(0.0);
+    var acc5 = vec4<f32>(0.0);
+    var acc6 = vec4<f32>(0.0);
+    var acc7 = vec4<f32>(0.0);
+#else
     let i0 = (tile / p.tiles_n) * 32u + (lid.x / 8u) * 4u;
     let j0 = (tile % p.tiles_n) * 32u + (lid.x % 8u) * 4u;
     if i0 >= p.m || j0 >= p.n { return; }
+#endif
     var acc0 = vec4<f32>(0.0);
     var acc1 = vec4<f32>(0.0);
     var acc2 = vec4<f32>(0.0);
@@ -125,9 +135,34 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
             acc1 = fma(vec4<f32>(x[3].y), w[3], acc1);
             acc2 = fma(vec4<f32>(x[3].z), w[3], acc2);
             acc3 = fma(vec4<f32>(x[3].w), w[3], acc3);
+#ifdef SHARED_B
+            let v = load_b(s * p.stride_b, k0, j0 + 4u);
+            acc4 = fma(vec4<f32>(x[0].x), v[0], acc4);
+            acc5 = fma(vec4<f32>(x[0].y), v[0], acc5);
+            acc6 = fma(vec4<f32>(x[0].z), v[0], acc6);
+            acc7 = fma(vec4<f32>(x[0].w), v[0], acc7);
+            acc4 = fma(vec4<f32>(x[1].x), v[1], acc4);
+            acc5 = fma(vec4<f32>(x[1].y), v[1], acc5);
+            acc6 = fma(vec4<f32>(x[1].z), v[1], acc6);
+            acc7 = fma(vec4<f32>(x[1].w), v[1], acc7);
+            acc4 = fma(vec4<f32>(x[2].x), v[2], acc4);
+            acc5 = fma(vec4<f32>(x[2].y), v[2], acc5);
+            acc6 = fma(vec4<f32>(x[2].z), v[2], acc6);
+            acc7 = fma(vec4<f32>(x[2].w), v[2], acc7);
+            acc4 = fma(vec4<f32>(x[3].x), v[3], acc4);
+            acc5 = fma(vec4<f32>(x[3].y), v[3], acc5);
+            acc6 = fma(vec4<f32>(x[3].z), v[3], acc6);
+            acc7 = fma(vec4<f32>(x[3].w), v[3], acc7);
+#endif
         }
     }
+#ifdef SHARED_B
+    var rows = array<vec4<f32>, 8>(acc0, acc1, acc2, acc3, acc4, acc5, acc6, acc7);
+    const BLOCKS = 2u;
+#else
     var rows = array<vec4<f32>, 4>(acc0, acc1, acc2, acc3);
+    const BLOCKS = 1u;
+#endif
 #ifdef SUM_BATCH
     let out = 0u;
 #else
@@ -135,10 +170,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
 #endif
     for (var ii = 0u; ii < 4u; ii = ii + 1u) {
         if i0 + ii >= p.m { break; }
-        for (var jj = 0u; jj < 4u; jj = jj + 1u) {
+        for (var jj = 0u; jj < 4u * BLOCKS; jj = jj + 1u) {
             let j = j0 + jj;
             if j >= p.n { break; }
-            var v = p.alpha * rows[ii][jj];
+            var v = p.alpha * rows[(jj / 4u) * 4u + ii][jj % 4u];
 #ifdef BIAS
             v = v + bias[batch * p.stride_bias + j];
 #endif

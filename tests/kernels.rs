@@ -37,8 +37,10 @@ fn run_table(harness: &Harness) {
 
 #[test]
 fn kernels_equal_their_twins_with_bounds_checks() {
+    // With the kernels for GPUs on a CPU driver too: the other test runs those for CPU drivers.
     run_table(&Harness::Gpu(device(Options {
         checked: true,
+        gpu_kernels: true,
         ..Options::default()
     })));
 }
@@ -96,16 +98,20 @@ fn broken_shaders_are_noticed() {
 fn every_variant_translates_to_all_backends() {
     use naga::back::{glsl, hlsl, msl, spv};
     use naga::valid::{Capabilities, ValidationFlags, Validator};
-    let device = device(Options {
-        checked: true,
-        ..Options::default()
-    });
-    let harness = Harness::Gpu(device.clone());
-    for c in check::table() {
-        let o = harness.run(&c);
-        assert!(o.passed(), "{}: {}", o.title, o.fault);
+    let mut variants = std::collections::BTreeMap::new();
+    for gpu_kernels in [false, true] {
+        let device = device(Options {
+            checked: true,
+            gpu_kernels,
+            ..Options::default()
+        });
+        let harness = Harness::Gpu(device.clone());
+        for c in check::table() {
+            let o = harness.run(&c);
+            assert!(o.passed(), "{}: {}", o.title, o.fault);
+        }
+        variants.extend(device.shader_variants());
     }
-    let variants = device.shader_variants();
     assert!(!variants.is_empty());
     let spirv_val = std::process::Command::new("spirv-val")
         .arg("--version")

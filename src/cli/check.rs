@@ -16,6 +16,9 @@ pub struct Args {
     /// Keep the shader compiler's bounds checks (as the tests do); by default shaders run as in training.
     #[arg(long)]
     checked: bool,
+    /// On a CPU driver, check the kernels that are meant for GPUs instead of its own.
+    #[arg(long)]
+    gpu_kernels: bool,
     /// Also pretend that bindings hold no more than this many bytes: proves the splitting of large tensors.
     #[arg(long)]
     max_binding: Option<usize>,
@@ -40,6 +43,7 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<bool> {
     let options = || Options {
         checked: args.checked,
+        gpu_kernels: args.gpu_kernels,
         max_binding: args.max_binding,
         ..Options::default()
     };

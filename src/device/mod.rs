@@ -104,6 +104,8 @@ pub struct Limits {
 pub struct Options {
     /// Keep naga's bounds checks and loop bounding in the shaders (tests); off, shaders are trusted.
     pub checked: bool,
+    /// On a CPU driver too, use the kernels that are meant for GPUs (tests of these where there is no GPU).
+    pub gpu_kernels: bool,
     /// Pretend that bindings are no larger than this (tests of the splitting paths).
     pub max_binding: Option<usize>,
     /// Deliberate faults for negative controls: kernel name, text to find, text to put there.
@@ -221,7 +223,7 @@ impl Device {
             f16: features.contains(wgpu::Features::SHADER_F16),
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             cooperative: report.cooperative.clone(),
-            is_cpu: report.kind == "cpu",
+            is_cpu: report.kind == "cpu" && !options.gpu_kernels,
         };
         Ok(Arc::new(Self {
             device,

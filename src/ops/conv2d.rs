@@ -143,14 +143,18 @@ impl Op for Conv2d {
             let (x, y) = (x.rows(rows.clone()), y.rows(rows));
             let d = conv_dims(x.dims(), w.dims(), self.stride, self.padding)
                 .map_err(GraphError::Invalid)?;
-            let total = (d.n * d.pixels()).div_ceil(4) * d.k.div_ceil(4);
-            let k = kernel!("conv2d", "main").flag("VEC4", d.c % 4 == 0);
-            rec.dispatch(
-                &k,
-                &Params::new(&d, total),
-                &[&x, w, &y],
-                total.div_ceil(64),
-            )?;
+            let vec4 = d.c % 4 == 0;
+            let (kernel, total, groups) = if rec.limits().is_cpu && d.n * d.pixels() >= 192 {
+                let groups = (d.n * d.pixels()).div_ceil(256) * d.k.div_ceil(8);
+                let k = kernel!("conv2d", "shared_k").flag("SHARED_K", true);
+                (k, groups, groups)
+            } else {
+                let total = (d.n * d.pixels()).div_ceil(4) * d.k.div_ceil(4);
+                (kernel!("conv2d", "main"), total, total.div_ceil(64))
+            };
+            let kernel = kernel.flag("VEC4", vec4);
+            let p = Params::new(&d, total);
+            rec.dispatch(&kernel, &p, &[&x, w, &y], groups)?;
         }
         Ok(())
     }

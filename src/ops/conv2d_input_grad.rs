@@ -37,14 +37,26 @@ impl Op for Conv2dInputGrad {
             let (dy, dx) = (dy.rows(rows.clone()), dx.rows(rows));
             let d = conv_dims(dx.dims(), w.dims(), self.stride, self.padding)
                 .map_err(GraphError::Invalid)?;
-            let total = (d.n * d.h * d.w).div_ceil(4) * d.c.div_ceil(4);
-            let k = kernel!("conv2d_input_grad", "main").flag("VEC4", d.c % 4 == 0);
-            rec.dispatch(
-                &k,
-                &Params::new(&d, total),
-                &[&dy, w, &dx],
-                total.div_ceil(64),
-            )?;
+            let vec4 = d.c % 4 == 0;
+            let of_phase = d.n * d.h.div_ceil(d.stride) * d.w.div_ceil(d.stride);
+            let bound = [&dy, w, &dx];
+            if rec.limits().is_cpu && vec4 && d.k % 4 == 0 && of_phase >= 192 {
+                let rows = of_phase.div_ceil(256) * d.c.div_ceil(8);
+                let groups = d.stride * d.stride * rows;
+                let p = Params {
+                    rows: rows as u32,
+                    ..Params::new(&d, groups)
+                };
+                let kernel = kernel!("conv2d_input_grad", "shared_c")
+                    .flag("SHARED_C", true)
+                    .flag("VEC4", true);
+                rec.dispatch(&kernel, &p, &bound, groups)?;
+            } else {
+                let total = (d.n * d.h * d.w).div_ceil(4) * d.c.div_ceil(4);
+                let kernel = kernel!("conv2d_input_grad", "main").flag("VEC4", vec4);
+                let groups = total.div_ceil(64);
+                rec.dispatch(&kernel, &Params::new(&d, total), &bound, groups)?;
+            }
         }
         Ok(())
     }

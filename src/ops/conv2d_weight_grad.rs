@@ -79,17 +79,26 @@ impl Op for Conv2dWeightGrad {
             let d = conv_dims(x.dims(), self.weight.dims(), self.stride, self.padding)
                 .map_err(GraphError::Invalid)?;
             let (rows, count) = splits(&d, number, max_binding);
-            let total = count * d.r * d.s * d.k.div_ceil(4) * d.c.div_ceil(4);
-            let k = kernel!("conv2d_weight_grad", "partial")
-                .flag("VEC_C", d.c % 4 == 0)
-                .flag("VEC_K", d.k % 4 == 0);
+            let (vec_c, vec_k) = (d.c % 4 == 0, d.k % 4 == 0);
+            let positions = d.r * d.s * d.c / 4;
+            // A group of 64 positions wastes most of itself on few.
+            let (kernel, total, groups) = if rec.limits().is_cpu && vec_c && positions >= 48 {
+                let groups = count * d.k.div_ceil(8) * positions.div_ceil(64);
+                let k = kernel!("conv2d_weight_grad", "shared_k").flag("SHARED_K", true);
+                (k, groups, groups)
+            } else {
+                let total = count * d.r * d.s * d.k.div_ceil(4) * d.c.div_ceil(4);
+                let k = kernel!("conv2d_weight_grad", "partial");
+                (k, total, total.div_ceil(64))
+            };
+            let kernel = kernel.flag("VEC_C", vec_c).flag("VEC_K", vec_k);
             let p = Params {
                 first: first as u32,
                 rows: rows as u32,
                 splits: count as u32,
                 ..Params::new(&d, total)
             };
-            rec.dispatch(&k, &p, &[&x, &dy, part], total.div_ceil(64))?;
+            rec.dispatch(&kernel, &p, &[&x, &dy, part], groups)?;
             first += count;
         }
         let d = conv_dims(x.dims(), self.weight.dims(), self.stride, self.padding)

@@ -118,7 +118,10 @@ impl Gemm {
         views: [&View; 3],
         bias: Option<&View>,
     ) -> Result<()> {
-        let (tiles_m, tiles_n) = (d.m.div_ceil(32), d.n.div_ceil(32));
+        // A tile of 256 rows wastes most of itself on fewer.
+        let shared = rec.limits().is_cpu && d.m >= 192;
+        let (tile_m, tile_n) = if shared { (256, 8) } else { (32, 32) };
+        let (tiles_m, tiles_n) = (d.m.div_ceil(tile_m), d.n.div_ceil(tile_n));
         let groups = tiles_m * tiles_n * if d.sum_batch { 1 } else { d.batch };
         let p = Params {
             m: d.m as u32,
@@ -135,6 +138,7 @@ impl Gemm {
             r: 0,
         };
         let kernel = kernel!("gemm", "main")
+            .flag("SHARED_B", shared)
             .flag("TRANS_A", d.trans_a)
             .flag("TRANS_B", d.trans_b)
             .flag("VEC_A", if d.trans_a { d.m } else { d.k } % 4 == 0)

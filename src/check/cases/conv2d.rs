@@ -35,6 +35,14 @@ pub(super) const SHAPES: &[Geometry] = &[
     (2, 8, 8, 32, 64, 1, 2, 0),
     (1, 8, 8, 64, 128, 3, 2, 1),
     (3, 6, 7, 1, 9, 7, 1, 3),
+    // Enough pixels for the kernels of CPU drivers, which work on 256 at a time; stride 2 by phases of unequal size.
+    (4, 16, 16, 8, 12, 3, 2, 1),
+    (7, 17, 15, 16, 8, 3, 2, 1),
+    (4, 16, 16, 8, 8, 1, 2, 0),
+    (4, 15, 15, 4, 20, 7, 2, 3),
+    (3, 9, 11, 12, 4, 3, 1, 1),
+    (1, 20, 20, 32, 36, 3, 1, 1),
+    (9, 13, 13, 8, 4, 3, 3, 2),
 ];
 
 pub(super) fn cases() -> Vec<Case> {
@@ -51,6 +59,7 @@ pub(super) fn cases() -> Vec<Case> {
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
+        Mutation { kernel: "conv2d", find: "b3 = b3 + mac4(x3,", replace: "b3 = b3 + mac4(x2," },
         Mutation { kernel: "conv2d", find: "mac(x3, b3)", replace: "mac(x3, b2)" },
         Mutation { kernel: "conv2d", find: "i32(p.pad)", replace: "0" },
     ]

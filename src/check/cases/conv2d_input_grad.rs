@@ -19,6 +19,7 @@ pub(super) fn cases() -> Vec<Case> {
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
+        Mutation { kernel: "conv2d_input_grad", find: "r = (h0 + p.pad) % p.stride", replace: "r = h0 % p.stride" },
         Mutation { kernel: "conv2d_input_grad", find: "+ p.pad);", replace: "+ p.pad + 1u);" },
     ]
 }

@@ -6,7 +6,7 @@ use crate::ops::gemm::Gemm;
 pub(super) fn cases() -> Vec<Case> {
     let mut v = Vec::new();
     let base = Gemm::default();
-    for (m, n, k) in [(1, 1, 1), (4, 4, 4), (5, 7, 3), (31, 33, 17), (32, 32, 32), (37, 1, 64), (1, 41, 5), (64, 96, 40), (130, 67, 129), (3, 128, 256)] {
+    for (m, n, k) in [(1, 1, 1), (4, 4, 4), (5, 7, 3), (31, 33, 17), (32, 32, 32), (37, 1, 64), (1, 41, 5), (64, 96, 40), (130, 67, 129), (3, 128, 256), (200, 13, 24), (517, 20, 9)] {
         for (trans_a, trans_b) in [(false, false), (false, true), (true, false), (true, true)] {
             let a = if trans_a { [k, m] } else { [m, k] };
             let b = if trans_b { [n, k] } else { [k, n] };
@@ -40,6 +40,7 @@ pub(super) fn cases() -> Vec<Case> {
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
         Mutation { kernel: "gemm", find: "acc3 = fma(vec4<f32>(x[3].w), w[3], acc3);", replace: "acc3 = fma(vec4<f32>(x[3].z), w[3], acc3);" },
+        Mutation { kernel: "gemm", find: "acc6 = fma(vec4<f32>(x[2].z), v[2], acc6);", replace: "acc6 = fma(vec4<f32>(x[2].z), v[1], acc6);" },
         Mutation { kernel: "gemm", find: "* p.stride_a, i0", replace: "* 0u, i0" },
     ]
 }
