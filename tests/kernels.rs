@@ -50,6 +50,53 @@ fn kernels_equal_their_twins_as_in_training() {
     run_table(&Harness::Gpu(device(Options::default())));
 }
 
+/// Bindings of 64 KiB instead of 128 MiB or more: most tensors of the larger cases exceed them. What cannot be split must say so, and be one of the few ops that
+/// bind a weight or a whole matrix.
+#[test]
+fn tensors_larger_than_a_binding_are_split() {
+    const BINDING: usize = 1 << 16;
+    const WHOLE: [&str; 8] = [
+        "conv2d",
+        "conv2d_input_grad",
+        "conv2d_weight_grad",
+        "gemm",
+        "column_sum",
+        "barlow_loss",
+        "standardize_columns",
+        "standardize_columns_grad",
+    ];
+    for gpu_kernels in [false, true] {
+        let harness = Harness::Gpu(device(Options {
+            max_binding: Some(BINDING),
+            gpu_kernels,
+            ..Options::default()
+        }));
+        let (mut split, mut refused) = (0, 0);
+        for c in check::table() {
+            let large = c
+                .inputs
+                .iter()
+                .chain(&c.updates)
+                .any(|f| f.ty.bytes() > BINDING);
+            let o = harness.run(&c);
+            let cannot = o.fault.contains("cannot split");
+            assert!(
+                o.passed() || cannot && WHOLE.contains(&c.op.name()),
+                "{}: {}",
+                o.title,
+                o.fault
+            );
+            split += usize::from(large && o.passed());
+            refused += usize::from(cannot);
+        }
+        println!("{split} cases with a tensor over one binding were split, {refused} refused");
+        assert!(
+            split > 25 && refused < 30,
+            "{split} split, {refused} refused"
+        );
+    }
+}
+
 #[test]
 fn twins_in_f32_equal_twins_in_f64() {
     run_table(&Harness::Cpu);
