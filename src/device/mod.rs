@@ -6,6 +6,7 @@ pub mod adapter;
 pub mod recording;
 pub mod shader;
 pub mod timing;
+pub mod view;
 
 pub use adapter::{AdapterReport, Choice, list_adapters};
 

@@ -1,17 +1,19 @@
 //! The GPU executor: the plan's nodes recorded once as WGSL dispatches and replayed; any op can be switched to its twin.
 
+mod readback;
+mod twin;
+
 use super::exec::{Executor, HostData, NonFinite, ProgramId, Ticket, range_of};
-use super::op::{Bindings, HostIo, HostMut, HostRef};
+use super::op::Bindings;
 use super::plan::{Plan, PlanOptions};
 use super::state::{StateId, States};
 use super::step::StepScalars;
 use super::tensor::{DType, TensorType};
 use super::{Graph, GraphError, NodeId, Origin, Result, TensorId};
 use crate::device::recording::{Recorder, Recording, Timed, View};
-use crate::device::{Device, DeviceError};
-use std::collections::HashMap;
+use crate::device::Device;
+use readback::Readback;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 /// The word that poisons outputs and guards buffers: a quiet NaN with a recognisable payload.
 const POISON: u32 = 0x7fc0_dead;
@@ -32,25 +34,13 @@ struct Program {
     step: wgpu::Buffer,
 }
 
-struct Pending {
-    staging: wgpu::Buffer,
-    /// Offset, elements, type.
-    parts: Vec<(u64, usize, DType)>,
-    bytes: u64,
-    /// 0 waiting, 1 mapped, 2 failed.
-    ready: Arc<AtomicU8>,
-    submission: wgpu::SubmissionIndex,
-}
-
 /// Runs graphs on a [`Device`].
 pub struct GpuExecutor {
     device: Arc<Device>,
     states: Vec<wgpu::Buffer>,
     registry: States,
     programs: Vec<Program>,
-    pending: HashMap<u64, Pending>,
-    spare: Vec<(u64, wgpu::Buffer)>,
-    next_ticket: u64,
+    readback: Readback,
     twins: Vec<String>,
     guarded: bool,
 }
@@ -63,9 +53,7 @@ impl GpuExecutor {
             states: Vec::new(),
             registry: States::new(),
             programs: Vec::new(),
-            pending: HashMap::new(),
-            spare: Vec::new(),
-            next_ticket: 0,
+            readback: Readback::default(),
             twins: Vec::new(),
             guarded: false,
         }
@@ -169,71 +157,6 @@ impl GpuExecutor {
             .device
             .read(&view.buffer, view.offset, view.bytes() as u64, what)?;
         Ok(decode(&raw, dtype))
-    }
-
-    /// Runs one node by its f32 twin: read back, compute, upload.
-    fn run_twin(&self, p: &Program, id: NodeId, step: &StepScalars) -> Result<()> {
-        let n = p.graph.node(id);
-        let io = self.io(&p.graph, &p.plan, &p.slots, id)?;
-        let read = |views: &[View], ts: &[TensorId]| {
-            views
-                .iter()
-                .zip(ts)
-                .map(|(v, t)| self.read_view(v, p.graph.ty(*t).dtype, "twin"))
-                .collect::<Result<Vec<_>>>()
-        };
-        let inputs = read(&io.inputs, &n.inputs)?;
-        let mut updates = read(&io.updates, &n.updates)?;
-        let mut outputs: Vec<HostData> = n
-            .outputs
-            .iter()
-            .map(|t| match p.graph.ty(*t).dtype {
-                DType::F32 => HostData::F32(vec![f32::NAN; p.graph.ty(*t).elements()]),
-                DType::U32 => HostData::U32(vec![u32::MAX; p.graph.ty(*t).elements()]),
-            })
-            .collect();
-        let input_types: Vec<TensorType> = n
-            .inputs
-            .iter()
-            .chain(&n.updates)
-            .map(|t| p.graph.ty(*t).clone())
-            .collect();
-        let output_types: Vec<TensorType> =
-            n.outputs.iter().map(|t| p.graph.ty(*t).clone()).collect();
-        fn as_mut(d: &mut HostData) -> HostMut<'_, f32> {
-            match d {
-                HostData::F32(x) => HostMut::Float(x),
-                HostData::U32(x) => HostMut::U32(x),
-                HostData::F64(_) => unreachable!("the device holds no f64"),
-            }
-        }
-        let mut host = HostIo {
-            inputs: inputs
-                .iter()
-                .map(|d| match d {
-                    HostData::F32(x) => HostRef::Float(x),
-                    HostData::U32(x) => HostRef::U32(x),
-                    HostData::F64(_) => unreachable!("the device holds no f64"),
-                })
-                .collect(),
-            outputs: outputs.iter_mut().map(as_mut).collect(),
-            updates: updates.iter_mut().map(as_mut).collect(),
-            input_types: &input_types,
-            output_types: &output_types,
-            step: *step,
-        };
-        n.op.reference_f32(&mut host);
-        for (v, d) in io
-            .outputs
-            .iter()
-            .zip(&outputs)
-            .chain(io.updates.iter().zip(&updates))
-        {
-            self.device
-                .queue
-                .write_buffer(&v.buffer, v.offset, &encode(d));
-        }
-        Ok(())
     }
 
     fn build(&self, graph: &Graph, fetch: &[TensorId], one_by_one: bool) -> Result<Program> {
@@ -424,96 +347,15 @@ impl Executor for GpuExecutor {
     fn fetch_later(&mut self, program: ProgramId, tensors: &[TensorId]) -> Result<Ticket> {
         let p = &self.programs[program.0];
         let mut parts = Vec::new();
-        let mut copies = Vec::new();
-        let mut bytes = 0;
         for t in tensors {
-            let ty = self.fetchable(p, *t)?;
-            copies.push((self.view(&p.graph, &p.plan, &p.slots, *t)?, bytes));
-            parts.push((bytes, ty.elements(), ty.dtype));
-            bytes += (ty.bytes() as u64).div_ceil(8) * 8;
+            let dtype = self.fetchable(p, *t)?.dtype;
+            parts.push((self.view(&p.graph, &p.plan, &p.slots, *t)?, dtype));
         }
-        let spare = self.spare.iter().position(|s| s.0 == bytes);
-        let staging = match spare {
-            Some(i) => self.spare.swap_remove(i).1,
-            None => self.device.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("metrics"),
-                size: bytes.max(8),
-                usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
-                mapped_at_creation: false,
-            }),
-        };
-        let mut enc = self
-            .device
-            .device
-            .create_command_encoder(&wgpu::CommandEncoderDescriptor {
-                label: Some("metrics"),
-            });
-        for (v, at) in &copies {
-            enc.copy_buffer_to_buffer(&v.buffer, v.offset, &staging, *at, v.bytes() as u64);
-        }
-        let submission = self.device.queue.submit([enc.finish()]);
-        let ready = Arc::new(AtomicU8::new(0));
-        let flag = ready.clone();
-        staging.map_async(wgpu::MapMode::Read, .., move |r| {
-            flag.store(if r.is_ok() { 1 } else { 2 }, Ordering::Release);
-        });
-        self.next_ticket += 1;
-        self.pending.insert(
-            self.next_ticket,
-            Pending {
-                staging,
-                parts,
-                bytes,
-                ready,
-                submission,
-            },
-        );
-        Ok(Ticket(self.next_ticket))
+        Ok(self.readback.start(&self.device, &parts))
     }
 
     fn collect(&mut self, ticket: &Ticket, wait: bool) -> Result<Option<Vec<HostData>>> {
-        let Some(p) = self.pending.get(&ticket.0) else {
-            return Ok(None);
-        };
-        if p.ready.load(Ordering::Acquire) == 0 {
-            if wait {
-                self.device
-                    .wait_for(Some(p.submission.clone()), "metrics")?;
-            } else {
-                let _ = self.device.device.poll(wgpu::PollType::Poll);
-                self.device.check("metrics")?;
-            }
-        }
-        match p.ready.load(Ordering::Acquire) {
-            0 => return Ok(None),
-            1 => {}
-            _ => {
-                return Err(DeviceError::Lost {
-                    during: "reading metrics".into(),
-                    reason: "the buffer could not be mapped".into(),
-                }
-                .into());
-            }
-        }
-        let Some(p) = self.pending.remove(&ticket.0) else {
-            return Ok(None);
-        };
-        let raw = p
-            .staging
-            .get_mapped_range(..)
-            .map_err(|e| DeviceError::Lost {
-                during: "reading metrics".into(),
-                reason: e.to_string(),
-            })?;
-        let out = p
-            .parts
-            .iter()
-            .map(|(at, n, dtype)| decode(&raw[*at as usize..*at as usize + n * 4], *dtype))
-            .collect();
-        drop(raw);
-        p.staging.unmap();
-        self.spare.push((p.bytes, p.staging));
-        Ok(Some(out))
+        self.readback.collect(&self.device, ticket, wait)
     }
 
     fn write_state(&mut self, states: &States, id: StateId, data: &HostData) -> Result<()> {

@@ -1,0 +1,76 @@
+//! One node by its f32 twin in the middle of a GPU program: for bisecting a fault.
+
+use super::{GpuExecutor, Program, encode};
+use crate::device::recording::View;
+use crate::graph::exec::HostData;
+use crate::graph::op::{HostIo, HostMut, HostRef};
+use crate::graph::step::StepScalars;
+use crate::graph::tensor::{DType, TensorType};
+use crate::graph::{NodeId, Result, TensorId};
+
+impl GpuExecutor {
+    /// Runs one node by its f32 twin: read back, compute, upload.
+    pub(super) fn run_twin(&self, p: &Program, id: NodeId, step: &StepScalars) -> Result<()> {
+        let n = p.graph.node(id);
+        let io = self.io(&p.graph, &p.plan, &p.slots, id)?;
+        let read = |views: &[View], ts: &[TensorId]| {
+            views
+                .iter()
+                .zip(ts)
+                .map(|(v, t)| self.read_view(v, p.graph.ty(*t).dtype, "twin"))
+                .collect::<Result<Vec<_>>>()
+        };
+        let inputs = read(&io.inputs, &n.inputs)?;
+        let mut updates = read(&io.updates, &n.updates)?;
+        let mut outputs: Vec<HostData> = n
+            .outputs
+            .iter()
+            .map(|t| match p.graph.ty(*t).dtype {
+                DType::F32 => HostData::F32(vec![f32::NAN; p.graph.ty(*t).elements()]),
+                DType::U32 => HostData::U32(vec![u32::MAX; p.graph.ty(*t).elements()]),
+            })
+            .collect();
+        let input_types: Vec<TensorType> = n
+            .inputs
+            .iter()
+            .chain(&n.updates)
+            .map(|t| p.graph.ty(*t).clone())
+            .collect();
+        let output_types: Vec<TensorType> =
+            n.outputs.iter().map(|t| p.graph.ty(*t).clone()).collect();
+        fn as_mut(d: &mut HostData) -> HostMut<'_, f32> {
+            match d {
+                HostData::F32(x) => HostMut::Float(x),
+                HostData::U32(x) => HostMut::U32(x),
+                HostData::F64(_) => unreachable!("the device holds no f64"),
+            }
+        }
+        let mut host = HostIo {
+            inputs: inputs
+                .iter()
+                .map(|d| match d {
+                    HostData::F32(x) => HostRef::Float(x),
+                    HostData::U32(x) => HostRef::U32(x),
+                    HostData::F64(_) => unreachable!("the device holds no f64"),
+                })
+                .collect(),
+            outputs: outputs.iter_mut().map(as_mut).collect(),
+            updates: updates.iter_mut().map(as_mut).collect(),
+            input_types: &input_types,
+            output_types: &output_types,
+            step: *step,
+        };
+        n.op.reference_f32(&mut host);
+        for (v, d) in io
+            .outputs
+            .iter()
+            .zip(&outputs)
+            .chain(io.updates.iter().zip(&updates))
+        {
+            self.device
+                .queue
+                .write_buffer(&v.buffer, v.offset, &encode(d));
+        }
+        Ok(())
+    }
+}
