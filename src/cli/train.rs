@@ -15,7 +15,7 @@ pub struct Args {
     /// Configuration file (TOML).
     #[arg(long, conflicts_with = "preset")]
     config: Option<PathBuf>,
-    /// A built-in configuration: quickstart, simclr-cifar10, simclr-amcl-cifar10, paper-literal.
+    /// A built-in configuration: quickstart, paper-literal, or simclr or simclr-amcl with -cifar10, -cifar100 or -stl10.
     #[arg(long)]
     preset: Option<String>,
     /// `shapes`, or a folder: images (train/ and test/, a folder a class, or flat), CIFAR, STL-10 or MNIST files.

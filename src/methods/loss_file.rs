@@ -105,11 +105,8 @@ impl LossFile {
                     .chunks_exact(8)
                     .map(|b| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]))
                     .collect(),
-                other => {
-                    return Err(bad(format!(
-                        "tensor `{name}` is {other:?}, expected float32 or float64"
-                    )));
-                }
+                // Of no use to a loss: labels and the like.
+                _ => continue,
             };
             tensors.insert(
                 name,
@@ -170,10 +167,12 @@ impl LossFile {
 
     /// A tensor of the file; `rank` dimensions, none of them zero.
     fn tensor(&self, name: &str, rank: usize) -> Result<&Array, LossFileError> {
-        let t = self
-            .tensors
-            .get(name)
-            .ok_or_else(|| bad(format!("kind {} needs a tensor `{name}`", self.kind)))?;
+        let t = self.tensors.get(name).ok_or_else(|| {
+            let kind = &self.kind;
+            bad(format!(
+                "kind {kind} needs a tensor `{name}` of float32 or float64"
+            ))
+        })?;
         if t.shape.len() == rank && !t.shape.contains(&0) {
             Ok(t)
         } else {

@@ -53,9 +53,15 @@ pub fn weights_hash(exec: &mut dyn Executor, states: &States) -> Result<String> 
 /// # Errors
 /// A full disk and the like; the old content stays.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let mut f = tempfile::NamedTempFile::new_in(dir).map_err(io(dir))?;
-    std::io::Write::write_all(&mut f, bytes).map_err(io(path))?;
+    let dir = match path.parent() {
+        Some(d) if !d.as_os_str().is_empty() => d,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let f = builder.tempfile_in(dir).map_err(io(dir))?;
+    std::io::Write::write_all(&mut f.as_file(), bytes).map_err(io(path))?;
     f.as_file().sync_all().map_err(io(path))?;
     f.persist(path).map_err(|e| TrainError::Io {
         path: path.into(),

@@ -157,24 +157,25 @@ pub struct Config {
     pub run: Run,
 }
 
+macro_rules! preset {
+    ($name:literal) => {
+        (
+            $name,
+            include_str!(concat!("../../assets/presets/", $name, ".toml")),
+        )
+    };
+}
+
 /// Presets: name and text.
 pub const PRESETS: &[(&str, &str)] = &[
-    (
-        "quickstart",
-        include_str!("../../assets/presets/quickstart.toml"),
-    ),
-    (
-        "simclr-cifar10",
-        include_str!("../../assets/presets/simclr-cifar10.toml"),
-    ),
-    (
-        "simclr-amcl-cifar10",
-        include_str!("../../assets/presets/simclr-amcl-cifar10.toml"),
-    ),
-    (
-        "paper-literal",
-        include_str!("../../assets/presets/paper-literal.toml"),
-    ),
+    preset!("quickstart"),
+    preset!("simclr-cifar10"),
+    preset!("simclr-amcl-cifar10"),
+    preset!("simclr-cifar100"),
+    preset!("simclr-amcl-cifar100"),
+    preset!("simclr-stl10"),
+    preset!("simclr-amcl-stl10"),
+    preset!("paper-literal"),
 ];
 
 impl Config {

@@ -29,7 +29,7 @@ pub enum TrainError {
     #[error(transparent)]
     Graph(#[from] crate::graph::GraphError),
     /// Files.
-    #[error("{path}: {source}")]
+    #[error("{path}: {source}{}", advice(source))]
     Io {
         /// Where.
         path: PathBuf,
@@ -42,6 +42,19 @@ pub enum TrainError {
     /// The loss or its gradient is no longer finite.
     #[error("{0}")]
     NonFinite(String),
+}
+
+/// What to do about an I/O error, where that is plain.
+fn advice(e: &std::io::Error) -> &'static str {
+    match e.kind() {
+        std::io::ErrorKind::StorageFull => {
+            "; what was saved before is whole: free some space and continue with --resume"
+        }
+        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+            "; choose a folder that can be written with --out"
+        }
+        _ => "",
+    }
 }
 
 /// Result of training calls.

@@ -10,8 +10,8 @@ use super::state::{StateId, States};
 use super::step::StepScalars;
 use super::tensor::{DType, TensorType};
 use super::{Graph, GraphError, NodeId, Origin, Result, TensorId};
-use crate::device::recording::{Recorder, Recording, Timed, View};
 use crate::device::Device;
+use crate::device::recording::{Recorder, Recording, Timed, View};
 use readback::Readback;
 use std::sync::Arc;
 
