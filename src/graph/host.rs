@@ -474,7 +474,7 @@ impl<T: ExecScalar> Executor for HostExecutor<T> {
             let p = &self.programs[program.0];
             let n = p.graph.node(p.nodes[at].node);
             out.push(Timed {
-                label: n.label.clone(),
+                label: n.title(),
                 kernel: n.op.name().to_string(),
                 start,
                 seconds: begin.elapsed().as_secs_f64() - start,

@@ -104,6 +104,15 @@ pub struct Node {
     pub label: String,
 }
 
+impl Node {
+    /// The op and its place, for messages and profiles: `conv2d layer1.0.conv1`.
+    pub fn title(&self) -> String {
+        format!("{} {}", self.op.name(), self.label)
+            .trim_end()
+            .to_string()
+    }
+}
+
 /// A static computation graph.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {

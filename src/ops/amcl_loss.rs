@@ -12,8 +12,8 @@ use crate::reference::temperature::Temperature;
 use crate::reference::top_k::{Candidates, Layout};
 use crate::{kernel, twin};
 
-/// Inputs: s [c,n,n] in NT-Xent layout; r [c or 1,n,n] unless both roles are constant; value, index [c,n] of [`super::top_k::TopK`] if `top_k`.
-/// Outputs: loss [c,n], norm [c,n]. Eqs. (2.1), (2.4) and the softmax and top-kappa forms: `shaders/amcl_loss.wgsl`.
+/// Inputs: s [c,a,n] as `layout` arranges it; r [c or 1,a,n] unless both roles are constant; value, index [c,a] of [`super::top_k::TopK`] if `top_k`.
+/// Outputs: loss [c,a], norm [c,a]. Eqs. (2.1), (2.4) and the softmax and top-kappa forms: `shaders/amcl_loss.wgsl`.
 #[derive(Clone, Copy, Debug)]
 pub struct AmclLoss {
     /// The mean over selected candidates; else the log-sum-exp over all.

@@ -24,10 +24,17 @@ pub struct BatchNormGrad<'a, T> {
 }
 
 impl<T: Scalar> BatchNormGrad<'_, T> {
-    fn upstream(&self, i: usize) -> T {
+    /// The upstream gradient of elements from `at` on, behind the ReLU's mask.
+    fn upstream(&self, at: usize, out: &mut [T]) {
+        let dy = &self.dy[at..at + out.len()];
         match self.y {
-            Some(y) if y[i] <= T::zero() => T::zero(),
-            _ => self.dy[i],
+            None => out.copy_from_slice(dy),
+            Some(y) => {
+                let y = &y[at..at + out.len()];
+                for ((o, g), y) in out.iter_mut().zip(dy).zip(y) {
+                    *o = if *y <= T::zero() { T::zero() } else { *g };
+                }
+            }
         }
     }
 
@@ -51,13 +58,20 @@ impl<T: Scalar> BatchNormGrad<'_, T> {
             .into_par_iter()
             .map(|b| {
                 let (mut g0, mut g1) = (vec![T::zero(); c], vec![T::zero(); c]);
-                for row in (b * ROWS * c..((b + 1) * ROWS * c).min(self.x.len())).step_by(c) {
-                    for j in 0..c {
-                        let g = self.upstream(row + j);
-                        g0[j] += g;
-                        g1[j] += g * ((self.x[row + j] - self.mean[j]) * inv[j]);
+                let mut up = vec![T::zero(); c];
+                let end = ((b + 1) * ROWS * c).min(self.x.len());
+                for row in (b * ROWS * c..end).step_by(c) {
+                    self.upstream(row, &mut up);
+                    let x = &self.x[row..row + c];
+                    for (s, g) in g0.iter_mut().zip(&up) {
+                        *s += *g;
+                    }
+                    // Centred here, scaled by the deviation once at the end.
+                    for (((s, g), x), m) in g1.iter_mut().zip(&up).zip(x).zip(self.mean) {
+                        *s += *g * (*x - *m);
                     }
                 }
+                g1.iter_mut().zip(&inv).for_each(|(s, i)| *s *= *i);
                 (g0, g1)
             })
             .collect();
@@ -70,16 +84,22 @@ impl<T: Scalar> BatchNormGrad<'_, T> {
             }
         }
         let (dgamma, dbeta) = (&*dgamma, &*dbeta);
+        // dx = k (g - dbeta/m - xhat dgamma/m) = k g - (k dbeta/m) - (x - mean) (k inv dgamma/m), k = gamma inv: three factors a channel.
+        let k: Vec<T> = self.gamma.iter().zip(&inv).map(|(g, i)| *g * *i).collect();
+        let shift: Vec<T> = k.iter().zip(dbeta).map(|(k, d)| *k * *d / m).collect();
+        let slope: Vec<T> = (0..c).map(|j| k[j] * inv[j] * dgamma[j] / m).collect();
         dx.par_chunks_mut(ROWS * c)
             .enumerate()
             .for_each(|(b, rows)| {
                 for (r, dx) in rows.chunks_mut(c).enumerate() {
                     let row = (b * ROWS + r) * c;
-                    for j in 0..c {
-                        let xhat = (self.x[row + j] - self.mean[j]) * inv[j];
-                        dx[j] = self.gamma[j]
-                            * inv[j]
-                            * (self.upstream(row + j) - dbeta[j] / m - xhat * dgamma[j] / m);
+                    self.upstream(row, dx);
+                    let x = &self.x[row..row + c];
+                    for ((d, k), s) in dx.iter_mut().zip(&k).zip(&shift) {
+                        *d = *k * *d - *s;
+                    }
+                    for (((d, x), m), s) in dx.iter_mut().zip(x).zip(self.mean).zip(&slope) {
+                        *d -= (*x - *m) * *s;
                     }
                 }
             });
@@ -87,9 +107,7 @@ impl<T: Scalar> BatchNormGrad<'_, T> {
             dr.par_chunks_mut(ROWS * c)
                 .enumerate()
                 .for_each(|(b, rows)| {
-                    rows.iter_mut()
-                        .enumerate()
-                        .for_each(|(i, d)| *d = self.upstream(b * ROWS * c + i))
+                    self.upstream(b * ROWS * c, rows);
                 });
         }
     }

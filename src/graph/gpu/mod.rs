@@ -201,12 +201,7 @@ impl GpuExecutor {
                 segments.push(Segment::Twin(id));
                 continue;
             }
-            let label = if n.label.is_empty() {
-                n.op.name().to_string()
-            } else {
-                format!("{} {}", n.op.name(), n.label)
-            };
-            recorder.set_label(label);
+            recorder.set_label(n.title());
             n.op.record(&mut recorder, &self.io(graph, &plan, &slots, id)?)?;
             open = true;
             if one_by_one {
