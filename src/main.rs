@@ -2,7 +2,9 @@
 
 mod cli;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use cli::console::Voice;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Self-supervised pre-training of image encoders on any GPU: SimCLR and AMCL.
@@ -11,16 +13,34 @@ use std::process::ExitCode;
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
+    #[command(flatten)]
+    voice: Voice,
 }
 
 #[derive(Subcommand)]
 enum Verb {
-    Train(cli::train::Args),
+    Train(Box<cli::train::Args>),
     Eval(cli::eval::Args),
+    Embed(cli::embed::Args),
+    Export(cli::export::Args),
+    Report(cli::report::Args),
+    Preview(cli::preview::Args),
+    Data(cli::data::Args),
+    Presets(cli::presets::Args),
     Loss(cli::loss::Args),
     Check(cli::check::Args),
     Bench(cli::bench::Args),
     Devices(cli::devices::Args),
+    /// Prints the completions of a shell: amcl-wgpu completions bash > ~/.local/share/bash-completion/completions/amcl-wgpu
+    Completions {
+        /// bash, zsh, fish, elvish or powershell.
+        shell: clap_complete::Shell,
+    },
+    /// Writes man pages, one a verb.
+    Man {
+        /// Folder to write.
+        folder: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -31,13 +51,30 @@ fn main() -> ExitCode {
         )
         .with_writer(std::io::stderr)
         .init();
-    let result = match Cli::parse().verb {
-        Verb::Train(a) => cli::train::run(&a),
-        Verb::Eval(a) => cli::eval::run(&a).map(|()| true),
+    let Cli { verb, voice } = Cli::parse();
+    let result = match verb {
+        Verb::Train(a) => cli::train::run(&a, voice),
+        Verb::Eval(a) => cli::eval::run(&a, voice).map(|()| true),
+        Verb::Embed(a) => cli::embed::run(&a, voice).map(|()| true),
+        Verb::Export(a) => cli::export::run(&a, voice).map(|()| true),
+        Verb::Report(a) => cli::report::run(&a, voice).map(|()| true),
+        Verb::Preview(a) => cli::preview::run(&a, voice).map(|()| true),
+        Verb::Data(a) => cli::data::run(&a, voice).map(|()| true),
+        Verb::Presets(a) => cli::presets::run(&a).map(|()| true),
         Verb::Loss(a) => cli::loss::run(&a),
         Verb::Check(a) => cli::check::run(&a),
         Verb::Bench(a) => cli::bench::run(&a).map(|()| true),
         Verb::Devices(a) => cli::devices::run(&a).map(|()| true),
+        Verb::Completions { shell } => {
+            let mut out = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "amcl-wgpu", &mut out);
+            print!("{}", String::from_utf8_lossy(&out));
+            Ok(true)
+        }
+        Verb::Man { folder } => std::fs::create_dir_all(&folder)
+            .and_then(|()| clap_mangen::generate_to(Cli::command(), &folder))
+            .map(|()| true)
+            .map_err(Into::into),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

@@ -7,6 +7,8 @@ use std::sync::Mutex;
 
 fn try_open(path: &Path, size: usize) -> Result<Split, DataError> {
     open(&Request {
+        unlabeled: false,
+        fold: None,
         path: path.to_str().unwrap(),
         seed: 1,
         shapes: (0, 0),
@@ -175,6 +177,8 @@ fn bad_files_are_named_and_counted_and_fatal_only_together() {
     std::fs::rename(d.join("x.jpg"), d.join("x.png")).unwrap();
     let seen = Mutex::new((0, 0));
     let s = open(&Request {
+        unlabeled: false,
+        fold: None,
         path: d.to_str().unwrap(),
         seed: 1,
         shapes: (0, 0),

@@ -1,11 +1,9 @@
 //! `amcl-wgpu eval`.
 
-use amcl_wgpu::device::Choice;
-use amcl_wgpu::train::checkpoint;
-use amcl_wgpu::train::config::Config;
-use amcl_wgpu::train::session::{Session, open_executor};
-use anyhow::Context;
-use std::path::PathBuf;
+use super::console::Voice;
+use super::opened::On;
+use amcl_wgpu::eval::knn;
+use serde_json::json;
 
 /// Evaluates a run's encoder.
 #[derive(clap::Args, Debug)]
@@ -18,20 +16,14 @@ pub struct Args {
 enum Protocol {
     /// k nearest neighbours on backbone features.
     Knn {
-        /// Run folder.
-        run: PathBuf,
-        /// Other data than the run's.
-        #[arg(long)]
-        data: Option<String>,
-        /// Neighbours.
+        #[command(flatten)]
+        on: On,
+        /// Neighbours; default: the run's.
         #[arg(long)]
         k: Option<usize>,
-        /// Temperature of the votes.
+        /// Temperature of the votes; default: the run's.
         #[arg(long)]
         t: Option<f32>,
-        /// auto, cpu, gpu, gpu:N or part of an adapter's name.
-        #[arg(long, default_value = "auto")]
-        device: Choice,
     },
 }
 
@@ -39,42 +31,37 @@ enum Protocol {
 ///
 /// # Errors
 /// No such run, no usable checkpoint, other data of another size.
-pub fn run(args: &Args) -> anyhow::Result<()> {
-    let Protocol::Knn {
-        run,
-        data: other,
-        k,
-        t,
-        device,
-    } = &args.protocol;
-    let text = std::fs::read_to_string(run.join("config.toml"))
-        .with_context(|| format!("{} is no run folder", run.display()))?;
-    let mut c = Config::parse(&text, &[])?;
-    c.data.path = other.clone().unwrap_or(c.data.path);
-    c.run.knn_k = k.unwrap_or(c.run.knn_k).max(1);
-    c.run.knn_t = t.unwrap_or(c.run.knn_t);
-    let split = c.open_data(&|_, _| ())?;
-    println!("data: {}", split.description);
-    split.warnings.iter().for_each(|w| eprintln!("data: {w}"));
+pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
+    let console = voice.console();
+    let Protocol::Knn { on, k, t } = &args.protocol;
+    let (mut encoder, split) = on.open(&console)?;
     anyhow::ensure!(
         !split.classes.is_empty(),
         "kNN needs labels: a folder a class, or a labelled data set"
     );
-    let exec = open_executor(device, &[], |n| println!("{n}"))?;
-    let mut session = Session::new(&c, exec, &split.train)?;
-    let at = checkpoint::load_latest(
-        &run.join("checkpoints"),
-        session.exec.as_mut(),
-        &session.model.states,
-        |w| eprintln!("{w}"),
-    )?;
-    let (v, _) = session.knn(&split)?;
-    println!(
-        "kNN top-1 {v:.2} %: k={} (bank of {}), t={}, cosine, backbone features, test transform, running statistics, after epoch {}",
-        c.run.knn_k.min(split.train.len()),
-        split.train.len(),
-        c.run.knn_t,
-        at.epoch
+    let r = &encoder.config.run;
+    let (k, t) = (k.unwrap_or(r.knn_k).max(1), t.unwrap_or(r.knn_t));
+    anyhow::ensure!(t.is_finite() && t > 0.0, "--t is {t}, not positive");
+    let bank = encoder.features(split.bank())?;
+    let queries = encoder.features(&split.test)?;
+    let labels = &split.bank().labels;
+    let p = knn::predict(
+        &queries,
+        &bank,
+        labels,
+        encoder.dim(),
+        split.classes.len(),
+        k,
+        t,
+    );
+    let v = knn::accuracy(&p, &split.test.labels);
+    let (k, n, epoch) = (k.min(labels.len()), labels.len(), encoder.epoch);
+    let protocol = format!(
+        "k={k} (bank of {n}), t={t}, cosine, backbone features, test transform, running statistics"
+    );
+    console.result(
+        &format!("kNN top-1 {v:.2} %: {protocol}, after epoch {epoch}"),
+        &json!({"knn_top1": v, "k": k, "t": (f64::from(t) * 1e6).round() / 1e6, "bank": n, "queries": split.test.len(), "epoch": epoch, "protocol": protocol}),
     );
     Ok(())
 }

@@ -2,7 +2,15 @@
 
 pub mod bench;
 pub mod check;
+pub mod console;
+pub mod data;
 pub mod devices;
+pub mod embed;
 pub mod eval;
+pub mod export;
 pub mod loss;
+mod opened;
+pub mod presets;
+pub mod preview;
+pub mod report;
 pub mod train;

@@ -1,11 +1,13 @@
 //! `amcl-wgpu train`.
 
+use super::console::{Console, Voice};
 use amcl_wgpu::device::Choice;
+use amcl_wgpu::report;
 use amcl_wgpu::train::config::Config;
+use amcl_wgpu::train::encoder::Encoder;
 use amcl_wgpu::train::trainer::{Request, train};
 use anyhow::Context;
-use indicatif::{ProgressBar, ProgressStyle};
-use std::io::IsTerminal;
+use serde_json::json;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -51,6 +53,12 @@ pub struct Args {
     /// Continue the run in this folder, with its own configuration.
     #[arg(long, conflicts_with_all = ["config", "preset", "data", "amcl", "epochs", "batch_size", "seed", "out", "set", "overwrite"])]
     resume: Option<PathBuf>,
+    /// Start from these weights: a run folder, a folder that `export` wrote, or a safetensors file of torchvision's or timm's ResNet. A new run, unlike --resume.
+    #[arg(long, conflicts_with = "resume")]
+    init: Option<PathBuf>,
+    /// Write no report page.
+    #[arg(long)]
+    no_report: bool,
     /// Override any setting: --set optim.lr=0.1
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -76,7 +84,7 @@ fn free_folder(name: &str, seed: u64) -> PathBuf {
 ///
 /// # Errors
 /// Anything that keeps the run from its end.
-pub fn run(args: &Args) -> anyhow::Result<bool> {
+pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
     let (config, out) = match &args.resume {
         Some(dir) => {
             let path = dir.join("config.toml");
@@ -124,15 +132,8 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
             std::process::exit(130);
         }
     })?;
-    let terminal = std::io::stderr().is_terminal();
-    let bar = if terminal {
-        ProgressBar::new(1)
-    } else {
-        ProgressBar::hidden()
-    };
-    bar.set_style(ProgressStyle::with_template(
-        "{bar:30} {pos}/{len} {msg} ETA {eta}",
-    )?);
+    let console = std::sync::Arc::new(voice.console());
+    let reader = console.clone();
     let resume = args.resume.is_some();
     let outcome = train(Request {
         config,
@@ -143,38 +144,62 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
         profile: args.profile,
         twins: args.twin.clone(),
         stop: &STOP,
-        decoding: {
-            let bar = bar.clone();
-            Box::new(move |done, all| {
-                bar.set_length(all as u64);
-                bar.set_position(done as u64);
-                bar.set_message("decoding images");
-            })
-        },
-        tell: &mut |line| bar.suspend(|| println!("{line}")),
-        progress: &mut |done, all, text| {
-            bar.set_length(all as u64);
-            bar.set_position(done as u64);
-            bar.set_message(text.to_string());
+        init: args.init.clone(),
+        decoding: Box::new(move |done, all| reader.progress(done, all, "decoding images")),
+        tell: &mut |line| console.say(line),
+        progress: &mut |done, all, text| console.progress(done, all, text),
+        epoch_end: &mut || {
+            // A page that cannot be written does not stop a run.
+            if !args.no_report
+                && let Err(e) = report::write(&out, None)
+            {
+                console.warn(&format!("report: {e}"));
+            }
         },
     })?;
-    bar.finish_and_clear();
     if !outcome.finished {
         return Ok(false);
     }
-    let accuracy = match (outcome.trained, outcome.untrained) {
+    let mut text = match (outcome.trained, outcome.untrained) {
         (Some(a), Some(b)) => format!("kNN {a:.1} % (untrained {b:.1} %)"),
         _ => "done".into(),
     };
-    println!(
-        "\n{accuracy} after {:.0} s; weights {}\nrun folder: {}",
+    text += &format!(
+        " after {:.0} s; weights {}\nrun folder: {}",
         outcome.seconds,
         &outcome.weights[..16],
         out.display()
     );
-    println!(
-        "next: amcl-wgpu eval knn {}    amcl-wgpu check    amcl-wgpu train --data FOLDER --amcl",
+    let mut page = None;
+    if !args.no_report {
+        match last_page(&out, &args.device, &console) {
+            Ok(p) => {
+                text += &format!("\nreport: {p}");
+                page = Some(p);
+            }
+            Err(e) => console.warn(&format!("report: {e:#}")),
+        }
+    }
+    text += &format!(
+        "\nnext: amcl-wgpu eval knn {0}    amcl-wgpu export {0} -o exported    amcl-wgpu train --data FOLDER --amcl",
         out.display()
     );
+    console.result(
+        &text,
+        &json!({
+            "knn_top1": outcome.trained, "knn_top1_untrained": outcome.untrained, "seconds": outcome.seconds, "weights_sha256": outcome.weights,
+            "run": out.display().to_string(), "report": page,
+        }),
+    );
     Ok(true)
+}
+
+/// The report with what the encoder sees.
+fn last_page(out: &std::path::Path, device: &Choice, console: &Console) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(out.join("config.toml"))?;
+    let split = Config::parse(&text, &[])?.open_data(&|_, _| ())?;
+    let side = (split.train.height, split.train.width);
+    let mut encoder = Encoder::open(out, device, side, |l| console.warn(&l))?;
+    let path = report::write(out, Some((&mut encoder, &split)))?;
+    Ok(path.display().to_string())
 }

@@ -110,6 +110,7 @@ pub fn open(path: &Path, names: &[String]) -> Result<Split, DataError> {
         ),
         warnings: Vec::new(),
         train,
+        labelled: None,
         test,
         classes,
     })

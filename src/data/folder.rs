@@ -28,7 +28,7 @@ const MEMORY: u64 = 1 << 30;
 const NAMED: usize = 10;
 
 /// An image file and its class.
-type Entry = (PathBuf, Option<u32>);
+pub(super) type Entry = (PathBuf, Option<u32>);
 
 fn fail(path: &Path, reason: impl Into<String>) -> DataError {
     DataError::Format {
@@ -167,7 +167,13 @@ fn decode(path: &Path, size: u32) -> Result<Vec<u8>, String> {
 }
 
 /// Decodes entries in parallel; the files that fail are named.
-fn load(r: &Request<'_>, entries: &[Entry], warnings: &mut Vec<String>) -> Dataset {
+/// Names are relative to `root`.
+pub(super) fn load(
+    r: &Request<'_>,
+    root: &Path,
+    entries: &[Entry],
+    warnings: &mut Vec<String>,
+) -> Dataset {
     let (done, size) = (AtomicUsize::new(0), r.stored_size);
     let decoded: Vec<Result<Vec<u8>, String>> = entries
         .par_iter()
@@ -184,6 +190,8 @@ fn load(r: &Request<'_>, entries: &[Entry], warnings: &mut Vec<String>) -> Datas
             Ok(px) => {
                 out.images.extend(px);
                 out.labels.extend(label);
+                let name = path.strip_prefix(root).unwrap_or(path);
+                out.names.push(name.to_string_lossy().into_owned());
             }
             Err(e) => {
                 failed += 1;
@@ -229,7 +237,7 @@ pub fn open(r: &Request<'_>, path: &Path) -> Result<Split, DataError> {
         Some(t) if !classes.is_empty() => tests(t, &classes, &mut warnings)?,
         _ => Vec::new(),
     };
-    let train = load(r, &entries, &mut warnings);
+    let train = load(r, path, &entries, &mut warnings);
     if train.is_empty() {
         return Err(fail(
             path,
@@ -240,7 +248,7 @@ pub fn open(r: &Request<'_>, path: &Path) -> Result<Split, DataError> {
             ),
         ));
     }
-    let test = load(r, &test_entries, &mut warnings);
+    let test = load(r, path, &test_entries, &mut warnings);
     let (side, n) = (r.stored_size, classes.len());
     let own = if test.is_empty() {
         String::new()
@@ -259,6 +267,7 @@ pub fn open(r: &Request<'_>, path: &Path) -> Result<Split, DataError> {
         ),
         warnings,
         train,
+        labelled: None,
         test,
         classes,
     })

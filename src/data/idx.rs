@@ -78,8 +78,7 @@ fn part(folder: &Path, names: &[String], files: [&str; 4]) -> Result<Option<Data
     Ok(Some(Dataset {
         images: pixels.iter().flat_map(|p| [*p; 3]).collect(),
         labels: labels.iter().map(|l| u32::from(*l)).collect(),
-        height: sizes[1],
-        width: sizes[2],
+        ..Dataset::empty(sizes[1], sizes[2])
     }))
 }
 
@@ -117,6 +116,7 @@ pub fn open(folder: &Path, names: &[String]) -> Result<Split, DataError> {
         ),
         warnings: Vec::new(),
         train,
+        labelled: None,
         test,
         classes: (0..count).map(|c| c.to_string()).collect(),
     })

@@ -2,8 +2,10 @@
 
 pub mod augment;
 pub mod cifar;
+pub mod download;
 pub mod folder;
 pub mod idx;
+pub mod list;
 pub mod packed;
 pub mod sampler;
 pub mod shapes;
@@ -44,6 +46,8 @@ pub struct Dataset {
     pub height: usize,
     /// Width of every image.
     pub width: usize,
+    /// File of each image, relative to the data set; empty where images have no files of their own.
+    pub names: Vec<String>,
 }
 
 impl Dataset {
@@ -54,7 +58,22 @@ impl Dataset {
             labels: Vec::new(),
             height,
             width,
+            names: Vec::new(),
         }
+    }
+    /// Name of image `i`: its file's, or its number.
+    pub fn name(&self, i: usize) -> String {
+        self.names.get(i).cloned().unwrap_or_else(|| i.to_string())
+    }
+    /// The images `ids`, in this order.
+    pub fn select(&self, ids: &[usize]) -> Self {
+        let mut d = Self::empty(self.height, self.width);
+        for i in ids {
+            d.images.extend_from_slice(self.image(*i));
+            d.labels.extend(self.labels.get(*i));
+            d.names.extend(self.names.get(*i).cloned());
+        }
+        d
     }
     /// Number of images.
     pub fn len(&self) -> usize {
@@ -80,10 +99,19 @@ pub struct Split {
     pub warnings: Vec<String>,
     /// Images to train on.
     pub train: Dataset,
+    /// Labelled images that evaluation learns from, where those are not all of `train`.
+    pub labelled: Option<Dataset>,
     /// Images to evaluate on; empty when there are no labels to evaluate with.
     pub test: Dataset,
     /// Class names; empty when the images are not labelled.
     pub classes: Vec<String>,
+}
+
+impl Split {
+    /// The labelled images that evaluation learns from.
+    pub fn bank(&self) -> &Dataset {
+        self.labelled.as_ref().unwrap_or(&self.train)
+    }
 }
 
 /// What to open, and how.
@@ -96,11 +124,15 @@ pub struct Request<'a> {
     pub shapes: (usize, usize),
     /// Side to which the images of a folder are brought.
     pub stored_size: usize,
+    /// STL-10: train on the unlabelled images too.
+    pub unlabeled: bool,
+    /// STL-10: only this fold of the labelled training images.
+    pub fold: Option<usize>,
     /// Told of images decoded, and of all.
     pub progress: &'a (dyn Fn(usize, usize) + Sync),
 }
 
-/// Opens `shapes` (the procedural set), or a folder: CIFAR-10 or CIFAR-100 binary, STL-10 binary, IDX (MNIST), or images
+/// Opens `shapes` (the procedural set), a CSV list of images ([`list`]), or a folder: CIFAR-10 or CIFAR-100 binary, STL-10 binary, IDX (MNIST), or images
 /// ([`folder`]). What the folder is, its file names tell.
 ///
 /// # Errors
@@ -114,6 +146,9 @@ pub fn open(r: &Request<'_>) -> Result<Split, DataError> {
         path: path.into(),
         source,
     };
+    if path.is_file() {
+        return Ok(split::complete(list::open(r, path)?, r.seed));
+    }
     let mut names = Vec::new();
     for entry in std::fs::read_dir(path).map_err(io)? {
         // Names that are no Unicode are none of the known ones.
@@ -122,7 +157,7 @@ pub fn open(r: &Request<'_>) -> Result<Split, DataError> {
     let split = if cifar::is(&names) {
         cifar::open(path, &names)?
     } else if stl10::is(&names) {
-        stl10::open(path, &names)?
+        stl10::open(r, path, &names)?
     } else if idx::is(&names) {
         idx::open(path, &names)?
     } else {

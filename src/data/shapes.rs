@@ -100,8 +100,7 @@ fn part(seed: u64, n: usize, first: u32) -> Dataset {
     Dataset {
         images,
         labels,
-        height: SIZE,
-        width: SIZE,
+        ..Dataset::empty(SIZE, SIZE)
     }
 }
 
@@ -111,6 +110,7 @@ pub fn generate(seed: u64, train: usize, test: usize) -> Split {
         description: format!(
             "shapes: {train} training and {test} test images of 32x32, generated (seed {seed})"
         ),
+        labelled: None,
         warnings: Vec::new(),
         train: part(seed, train, 0),
         test: part(seed, test, 1 << 31),

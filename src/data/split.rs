@@ -1,6 +1,6 @@
 //! The hold-out of sets that bring no test split.
 
-use super::{Dataset, Split};
+use super::Split;
 use crate::reference::philox::{Purpose, Stream};
 
 /// One image in so many is held out.
@@ -8,8 +8,10 @@ const ONE_IN: usize = 10;
 
 /// The set as it is when it has test images or no labels; else with a tenth of every class, drawn from the seed, moved from the training to the test images.
 pub(super) fn complete(mut s: Split, seed: u64) -> Split {
-    if s.classes.is_empty() {
-        s.description += "; not labelled: trains, but is not evaluated";
+    if s.classes.is_empty() || s.labelled.is_some() {
+        if s.classes.is_empty() {
+            s.description += "; not labelled: trains, but is not evaluated";
+        }
         return s;
     }
     if !s.test.is_empty() {
@@ -30,12 +32,8 @@ pub(super) fn complete(mut s: Split, seed: u64) -> Split {
         ids[..count].iter().for_each(|i| held[*i] = true);
     }
     let part = |test: bool| {
-        let mut d = Dataset::empty(s.train.height, s.train.width);
-        for i in (0..held.len()).filter(|i| held[*i] == test) {
-            d.images.extend_from_slice(s.train.image(i));
-            d.labels.push(s.train.labels[i]);
-        }
-        d
+        let ids: Vec<usize> = (0..held.len()).filter(|i| held[*i] == test).collect();
+        s.train.select(&ids)
     };
     let (train, test) = (part(false), part(true));
     s.description += &format!(
@@ -48,6 +46,7 @@ pub(super) fn complete(mut s: Split, seed: u64) -> Split {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Dataset;
 
     fn set(n: usize) -> Split {
         Split {
@@ -56,9 +55,9 @@ mod tests {
             train: Dataset {
                 images: (0..n * 3).map(|i| (i / 3) as u8).collect(),
                 labels: (0..n).map(|i| u32::from(i % 4 == 0)).collect(),
-                height: 1,
-                width: 1,
+                ..Dataset::empty(1, 1)
             },
+            labelled: None,
             test: Dataset::empty(1, 1),
             classes: vec!["a".into(), "b".into()],
         }

@@ -5,6 +5,36 @@ use crate::reference::gemm::{Mat, product};
 use crate::reference::l2_normalize::l2_normalize;
 use rayon::prelude::*;
 
+/// Rows of unit length.
+fn unit(x: &[f32], d: usize) -> Vec<f32> {
+    let mut y = vec![0.0; x.len()];
+    l2_normalize(d, 1e-12, x, &mut y);
+    y
+}
+
+/// Products [a,b] of the rows of x [a,d] and y [b,d].
+fn products(x: &[f32], y: &[f32], d: usize) -> Vec<f32> {
+    let (m, n) = (x.len() / d, y.len() / d);
+    let mut out = vec![0.0f32; m * n];
+    let a = Mat {
+        data: x,
+        rs: d,
+        cs: 1,
+    };
+    let b = Mat {
+        data: y,
+        rs: 1,
+        cs: d,
+    };
+    product(m, n, d, 1.0, a, b, &mut out, n, false);
+    out
+}
+
+/// Cosine similarities [a,b] of the rows of x [a,d] and y [b,d].
+pub fn cosines(x: &[f32], y: &[f32], d: usize) -> Vec<f32> {
+    products(&unit(x, d), &unit(y, d), d)
+}
+
 /// Predicted classes of `queries` [q,d] from `bank` [n,d] with `labels`; k is clipped to n.
 #[allow(
     clippy::too_many_arguments,
@@ -21,37 +51,12 @@ pub fn predict(
 ) -> Vec<u32> {
     let n = labels.len();
     let k = k.min(n);
-    let unit = |x: &[f32]| {
-        let mut y = vec![0.0; x.len()];
-        l2_normalize(d, 1e-12, x, &mut y);
-        y
-    };
-    let (queries, bank) = (unit(queries), unit(bank));
+    let (queries, bank) = (unit(queries, d), unit(bank, d));
     queries
         .par_chunks(64 * d)
         .flat_map_iter(|q| {
-            let rows = q.len() / d;
-            let mut sim = vec![0.0f32; rows * n];
-            product(
-                rows,
-                n,
-                d,
-                1.0,
-                Mat {
-                    data: q,
-                    rs: d,
-                    cs: 1,
-                },
-                Mat {
-                    data: &bank,
-                    rs: 1,
-                    cs: d,
-                },
-                &mut sim,
-                n,
-                false,
-            );
-            let mut out = Vec::with_capacity(rows);
+            let sim = products(q, &bank, d);
+            let mut out = Vec::with_capacity(q.len() / d);
             let mut order: Vec<u32> = Vec::with_capacity(n);
             for s in sim.chunks(n) {
                 order.clear();

@@ -1,4 +1,5 @@
 //! Evaluation of frozen features.
 
 pub mod knn;
+pub mod pca;
 pub mod spread;

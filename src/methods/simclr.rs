@@ -1,5 +1,6 @@
 //! SimCLR (Chen et al., ICML 2020), plain and with AMCL.
 
+use super::Method;
 use super::loss::{Amcl, Built, Parametrisation, Scorer, contrastive};
 use crate::graph::{Graph, Result, TensorId};
 use crate::nn::{Init, Model, heads, resnet::ResNet};
@@ -21,15 +22,15 @@ pub struct SimClr {
     pub temperature: f64,
 }
 
-impl SimClr {
-    /// Views [2B,s,s,3] (rows 0..B the first) -> loss.
-    ///
-    /// # Errors
-    /// Shapes that do not fit.
-    pub fn loss(&self, g: &mut Graph, m: &mut Model, views: TensorId) -> Result<Built> {
+impl Method for SimClr {
+    fn encoder(&self) -> &ResNet {
+        &self.encoder
+    }
+
+    fn loss(&self, g: &mut Graph, m: &mut Model, views: TensorId) -> Result<Built> {
         let f = self.encoder.build(g, m, views, true)?;
         let z = heads::projection(g, m, f, self.heads, self.hidden, self.out)?;
-        match &self.amcl {
+        let built = match &self.amcl {
             None => contrastive::nt_xent(g, z, self.temperature, true),
             Some(a) => {
                 let gain = (a.parametrisation == Parametrisation::Centred)
@@ -40,14 +41,10 @@ impl SimClr {
                 };
                 contrastive::amcl(g, z, a, scorer)
             }
-        }
-    }
-
-    /// Images [B,s,s,3] -> backbone features [B,d] with running statistics: what evaluation and downstream tasks use.
-    ///
-    /// # Errors
-    /// Shapes that do not fit.
-    pub fn features(&self, g: &mut Graph, m: &mut Model, images: TensorId) -> Result<TensorId> {
-        self.encoder.build(g, m, images, false)
+        }?;
+        Ok(Built {
+            features: Some(f),
+            ..built
+        })
     }
 }

@@ -26,6 +26,28 @@ pub struct Report {
     pub mismatched: Vec<(String, Vec<usize>, Vec<usize>)>,
 }
 
+impl Report {
+    /// What was loaded and what was not, in words; long lists are cut.
+    pub fn summary(&self) -> String {
+        let list = |names: Vec<String>| match names.len() {
+            0 => "none".to_string(),
+            n if n > 4 => format!("{n} ({}, ...)", names[..4].join(", ")),
+            n => format!("{n} ({})", names.join(", ")),
+        };
+        let shapes = self
+            .mismatched
+            .iter()
+            .map(|(n, file, ours)| format!("{n} {file:?} for {ours:?}"));
+        format!(
+            "{} tensors loaded; of the model's, not in the file: {}; of another shape: {}; in the file only: {}",
+            self.loaded.len(),
+            list(self.missing.clone()),
+            list(shapes.collect()),
+            list(self.unused.clone())
+        )
+    }
+}
+
 /// Every parameter and buffer of the model by its name.
 fn entries(model: &Model) -> Vec<(String, StateId, Vec<usize>)> {
     ["params", "bn_stats"]
@@ -94,20 +116,42 @@ pub fn import(
     Ok(report)
 }
 
-/// All tensors of the model under PyTorch's names and layouts.
+/// All tensors of the model under PyTorch's names and layouts, from the values of its state groups: `read` gets a group's name and the elements.
+pub fn named(
+    model: &Model,
+    mut read: impl FnMut(&str, std::ops::Range<usize>) -> Vec<f32>,
+) -> BTreeMap<String, Weights> {
+    let mut out = BTreeMap::new();
+    for group in ["params", "bn_stats"] {
+        for (_, e) in model.states.entries(group) {
+            let values = read(group, e.offset..e.offset + e.ty.elements());
+            let ours = e.ty.dims();
+            let values = match *ours {
+                [_, r, s, c] => swap(&values, r * s, c),
+                _ => values,
+            };
+            let shape = torch_shape(ours);
+            out.insert(e.name.clone(), Weights { shape, values });
+        }
+    }
+    out
+}
+
+/// [`named`] of what an executor holds.
 ///
 /// # Errors
 /// Device loss.
 pub fn export(model: &Model, exec: &mut dyn Executor) -> Result<BTreeMap<String, Weights>> {
-    let mut out = BTreeMap::new();
-    for (name, id, ours) in entries(model) {
-        let values = exec.read_state(&model.states, id)?.to_f32();
-        let values = match *ours {
-            [_, r, s, c] => swap(&values, r * s, c),
-            _ => values,
-        };
-        let shape = torch_shape(&ours);
-        out.insert(name, Weights { shape, values });
+    let mut whole = BTreeMap::new();
+    for group in ["params", "bn_stats"] {
+        if let Some(id) = model.states.whole(group) {
+            whole.insert(group, exec.read_state(&model.states, id)?.to_f32());
+        }
     }
-    Ok(out)
+    Ok(named(model, |group, range| {
+        whole
+            .get(group)
+            .map(|v| v[range].to_vec())
+            .unwrap_or_default()
+    }))
 }

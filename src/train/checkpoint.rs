@@ -140,27 +140,23 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(v)
 }
 
-/// Loads the newest undamaged checkpoint into the executor; `warn` is told of damaged ones.
+/// Values of groups by their names.
+pub type Groups = Vec<(String, HostData)>;
+
+/// Reads the newest undamaged checkpoint: of all saved groups, those that `only` names (all when empty); `warn` is told of damaged ones.
 ///
 /// # Errors
 /// None is usable, or it belongs to another model.
-pub fn load_latest(
+pub fn read_latest(
     dir: &Path,
-    exec: &mut dyn Executor,
     states: &States,
+    only: &[&str],
     mut warn: impl FnMut(String),
-) -> Result<Position> {
+) -> Result<(Groups, Position)> {
     for path in list(dir)?.iter().rev() {
         let bytes = std::fs::read(path).map_err(io(path))?;
-        match parse(&bytes, states) {
-            Ok((groups, at)) => {
-                for (name, data) in groups {
-                    if let Some(id) = states.whole(&name) {
-                        exec.write_state(states, id, &data)?;
-                    }
-                }
-                return Ok(at);
-            }
+        match parse(&bytes, states, only) {
+            Ok(found) => return Ok(found),
             Err(e) => warn(format!(
                 "{}: {e}; trying the checkpoint before it",
                 path.display()
@@ -173,6 +169,25 @@ pub fn load_latest(
     )))
 }
 
+/// Loads the newest undamaged checkpoint into the executor; `warn` is told of damaged ones.
+///
+/// # Errors
+/// As [`read_latest`]; device loss.
+pub fn load_latest(
+    dir: &Path,
+    exec: &mut dyn Executor,
+    states: &States,
+    warn: impl FnMut(String),
+) -> Result<Position> {
+    let (groups, at) = read_latest(dir, states, &[], warn)?;
+    for (name, data) in groups {
+        if let Some(id) = states.whole(&name) {
+            exec.write_state(states, id, &data)?;
+        }
+    }
+    Ok(at)
+}
+
 /// The groups that a checkpoint holds, in the order of their names.
 fn by_name(states: &States) -> Vec<&StateGroup> {
     let mut groups: Vec<&StateGroup> = states.groups().iter().filter(|g| g.saved).collect();
@@ -180,9 +195,7 @@ fn by_name(states: &States) -> Vec<&StateGroup> {
     groups
 }
 
-type Loaded = (Vec<(String, HostData)>, Position);
-
-fn parse(bytes: &[u8], states: &States) -> Result<Loaded> {
+fn parse(bytes: &[u8], states: &States, only: &[&str]) -> Result<(Groups, Position)> {
     let bad =
         |e: &dyn std::fmt::Display| TrainError::Checkpoint(format!("damaged checkpoint: {e}"));
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| bad(&e))?;
@@ -208,7 +221,8 @@ fn parse(bytes: &[u8], states: &States) -> Result<Loaded> {
         return Err(bad(&"its checksum does not match"));
     }
     let mut out = Vec::new();
-    for g in by_name(states) {
+    let wanted = |g: &&StateGroup| only.is_empty() || only.contains(&g.name.as_str());
+    for g in by_name(states).into_iter().filter(wanted) {
         let t = st
             .tensor(&g.name)
             .map_err(|e| bad(&format!("{}: {e}", g.name)))?;

@@ -28,6 +28,10 @@ section! {
         shapes_test: usize = 1000,
         /// Side to which images of a folder are brought when they are read; 0: the side of the views up to 64 px, else 256/224 of it.
         stored_size: usize = 0,
+        /// STL-10: train on its 100,000 unlabelled images too; evaluation learns from the labelled ones.
+        unlabeled: bool = false,
+        /// STL-10: use only this fold (0 to 9) of the labelled training images; -1: all.
+        fold: i64 = -1,
         /// Training images of at most so many MiB lie on the device; larger sets are streamed, a batch at a time.
         resident_mib: usize = 4096,
     }
@@ -198,6 +202,8 @@ impl Config {
                 0 => size * 256 / 224,
                 n => n,
             },
+            unlabeled: d.unlabeled,
+            fold: usize::try_from(d.fold).ok(),
             progress,
         })
     }
@@ -313,6 +319,15 @@ impl Config {
             return wrong("optim.lr and run.knn_k must be positive".into());
         }
         Ok(())
+    }
+
+    /// The method and its loss, for people.
+    pub fn method_title(&self) -> String {
+        let heads = self.heads.count;
+        match self.amcl.enabled {
+            true => format!("SimCLR + AMCL, {heads} heads"),
+            false => "SimCLR".into(),
+        }
     }
 
     /// The configuration as TOML.

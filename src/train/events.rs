@@ -1,12 +1,101 @@
-//! TensorBoard event files: `TFRecord` framing (length, masked CRC-32C) around the few protobuf fields that scalars need
-//! (`tensorflow/core/util/event.proto`: wall time 1, step 2, file version 3, summary 5; a value: tag 1, simple value 2).
+//! TensorBoard event files: `TFRecord` framing (length, masked CRC-32C) around the protobuf messages of
+//! `tensorflow/core/util/event.proto` and `tensorflow/core/framework/summary.proto`, as far as scalars, histograms and images need them.
 
+use prost::Message;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Appends scalars to one event file.
+#[derive(Clone, PartialEq, Message)]
+struct Event {
+    #[prost(double, tag = "1")]
+    wall_time: f64,
+    #[prost(int64, tag = "2")]
+    step: i64,
+    #[prost(string, optional, tag = "3")]
+    file_version: Option<String>,
+    #[prost(message, optional, tag = "5")]
+    summary: Option<Summary>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Summary {
+    #[prost(message, repeated, tag = "1")]
+    value: Vec<Value>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Value {
+    #[prost(string, tag = "1")]
+    tag: String,
+    #[prost(float, optional, tag = "2")]
+    simple_value: Option<f32>,
+    #[prost(message, optional, tag = "4")]
+    image: Option<Image>,
+    #[prost(message, optional, tag = "5")]
+    histogram: Option<Histogram>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Image {
+    #[prost(int32, tag = "1")]
+    height: i32,
+    #[prost(int32, tag = "2")]
+    width: i32,
+    #[prost(int32, tag = "3")]
+    colorspace: i32,
+    #[prost(bytes = "vec", tag = "4")]
+    encoded: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Histogram {
+    #[prost(double, tag = "1")]
+    min: f64,
+    #[prost(double, tag = "2")]
+    max: f64,
+    #[prost(double, tag = "3")]
+    num: f64,
+    #[prost(double, tag = "4")]
+    sum: f64,
+    #[prost(double, tag = "5")]
+    sum_squares: f64,
+    #[prost(double, repeated, tag = "6")]
+    bucket_limit: Vec<f64>,
+    #[prost(double, repeated, tag = "7")]
+    bucket: Vec<f64>,
+}
+
+/// Buckets of a histogram.
+const BUCKETS: usize = 60;
+
+fn histogram(values: &[f32]) -> Histogram {
+    let finite = || {
+        values
+            .iter()
+            .map(|v| f64::from(*v))
+            .filter(|v| v.is_finite())
+    };
+    let min = finite().fold(f64::INFINITY, f64::min);
+    let max = finite().fold(f64::NEG_INFINITY, f64::max);
+    let width = (max - min).max(1e-12) / BUCKETS as f64;
+    let mut bucket = vec![0.0; BUCKETS];
+    for v in finite() {
+        bucket[(((v - min) / width) as usize).min(BUCKETS - 1)] += 1.0;
+    }
+    Histogram {
+        min,
+        max,
+        num: finite().count() as f64,
+        sum: finite().sum(),
+        sum_squares: finite().map(|v| v * v).sum(),
+        bucket_limit: (1..=BUCKETS).map(|i| min + i as f64 * width).collect(),
+        bucket,
+    }
+}
+
+/// Appends to one event file.
 #[derive(Debug)]
 pub struct Events {
     file: File,
@@ -26,10 +115,21 @@ impl Events {
         let mut events = Self {
             file: File::create_new(folder.join(name))?,
         };
-        let mut message = time_and_step(0);
-        bytes_field(&mut message, 3, b"brain.Event:2");
-        events.record(&message)?;
+        events.record(&Event {
+            wall_time: wall_time(),
+            file_version: Some("brain.Event:2".into()),
+            ..Event::default()
+        })?;
         Ok(events)
+    }
+
+    fn summary(&mut self, step: u64, value: Vec<Value>) -> io::Result<()> {
+        self.record(&Event {
+            wall_time: wall_time(),
+            step: step as i64,
+            summary: Some(Summary { value }),
+            ..Event::default()
+        })
     }
 
     /// Writes scalars of one step.
@@ -37,22 +137,55 @@ impl Events {
     /// # Errors
     /// The disk.
     pub fn scalars(&mut self, step: u64, values: &[(&str, f32)]) -> io::Result<()> {
-        let mut summary = Vec::new();
-        for (tag, value) in values {
-            let mut one = Vec::new();
-            bytes_field(&mut one, 1, tag.as_bytes());
-            one.push(2 << 3 | 5);
-            one.extend(value.to_le_bytes());
-            bytes_field(&mut summary, 1, &one);
-        }
-        let mut message = time_and_step(step);
-        bytes_field(&mut message, 5, &summary);
-        self.record(&message)
+        let value = |(tag, v): &(&str, f32)| Value {
+            tag: tag.to_string(),
+            simple_value: Some(*v),
+            ..Value::default()
+        };
+        self.summary(step, values.iter().map(value).collect())
+    }
+
+    /// Writes the histogram of some values.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn histogram(&mut self, step: u64, tag: &str, values: &[f32]) -> io::Result<()> {
+        let value = Value {
+            tag: tag.into(),
+            histogram: Some(histogram(values)),
+            ..Value::default()
+        };
+        self.summary(step, vec![value])
+    }
+
+    /// Writes a picture: a PNG file of these sides.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn image(
+        &mut self,
+        step: u64,
+        tag: &str,
+        (width, height): (u32, u32),
+        png: &[u8],
+    ) -> io::Result<()> {
+        let image = Image {
+            height: height as i32,
+            width: width as i32,
+            colorspace: 3,
+            encoded: png.to_vec(),
+        };
+        let value = Value {
+            tag: tag.into(),
+            image: Some(image),
+            ..Value::default()
+        };
+        self.summary(step, vec![value])
     }
 
     /// One write a record, so that a killed run leaves whole records.
-    fn record(&mut self, message: &[u8]) -> io::Result<()> {
-        self.file.write_all(&frame(message))
+    fn record(&mut self, event: &Event) -> io::Result<()> {
+        self.file.write_all(&frame(&event.encode_to_vec()))
     }
 }
 
@@ -79,28 +212,6 @@ fn wall_time() -> f64 {
         .map_or(0.0, |d| d.as_secs_f64())
 }
 
-fn time_and_step(step: u64) -> Vec<u8> {
-    let mut out = vec![1 << 3 | 1];
-    out.extend(wall_time().to_le_bytes());
-    out.push(2 << 3);
-    varint(&mut out, step);
-    out
-}
-
-fn bytes_field(out: &mut Vec<u8>, field: u8, bytes: &[u8]) {
-    out.push(field << 3 | 2);
-    varint(out, bytes.len() as u64);
-    out.extend(bytes);
-}
-
-fn varint(out: &mut Vec<u8>, mut v: u64) {
-    while v >= 0x80 {
-        out.push(v as u8 | 0x80);
-        v >>= 7;
-    }
-    out.push(v as u8);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,10 +227,10 @@ mod tests {
     }
 
     #[test]
-    fn varints_follow_protobuf() {
-        let mut out = Vec::new();
-        varint(&mut out, 300);
-        assert_eq!(out, [0xac, 0x02]);
+    fn histograms_count_every_finite_value() {
+        let h = histogram(&[0.0, 1.0, 1.0, f32::NAN, 0.5]);
+        assert_eq!((h.num, h.min, h.max, h.sum), (4.0, 0.0, 1.0, 2.5));
+        assert_eq!((h.bucket.iter().sum::<f64>(), h.bucket[59]), (4.0, 2.0));
     }
 
     #[test]
@@ -127,6 +238,7 @@ mod tests {
         let folder = tempfile::tempdir()?;
         let mut events = Events::create(folder.path())?;
         events.scalars(300, &[("loss", 1.5), ("lr", 0.25)])?;
+        events.histogram(300, "similarity", &[0.5, 1.0])?;
         let path = std::fs::read_dir(folder.path())?.next().unwrap()?.path();
         let data = std::fs::read(path)?;
         let (mut at, mut records) = (0, 0);
@@ -136,7 +248,7 @@ mod tests {
             at += 16 + n;
             records += 1;
         }
-        assert_eq!((at, records), (data.len(), 2));
+        assert_eq!((at, records), (data.len(), 3));
         Ok(())
     }
 }

@@ -5,8 +5,9 @@ use crate::data::augment::Policy;
 use crate::data::{Dataset, packed};
 use crate::graph::exec::Ticket;
 use crate::graph::{Executor, Graph, HostData, ProgramId, StepScalars, TensorId, TensorType};
-use crate::methods::simclr::SimClr;
+use crate::methods;
 use crate::nn::Model;
+use crate::nn::resnet::ResNet;
 use crate::ops::augment::{Augment, words};
 use std::collections::VecDeque;
 
@@ -32,7 +33,7 @@ impl Features {
     /// # Errors
     /// Shapes that do not fit.
     pub fn graph(
-        method: &SimClr,
+        encoder: &ResNet,
         model: &mut Model,
         policy: &Policy,
         side: (usize, usize),
@@ -54,7 +55,7 @@ impl Features {
             std: policy.std,
         };
         let x = g.push1(op, &[images, table])?;
-        let output = method.features(&mut g, model, x)?;
+        let output = methods::features(encoder, &mut g, model, x)?;
         let dim = g.dims(output)[1];
         let features = Self {
             program: ProgramId::default(),

@@ -1,6 +1,6 @@
 //! Signs of collapse that a finite loss hides: quantiles of similarities and temperatures, and the alarms made of them.
 
-use crate::methods::loss::Amcl;
+use crate::methods::loss::{Amcl, Pairs};
 use serde::Serialize;
 
 /// 5, 50 and 95 % quantiles.
@@ -28,23 +28,74 @@ fn quantiles(mut v: Vec<f32>) -> Quantiles {
     })
 }
 
-/// Splits matrices [heads,n,n] into positive and negative pairs (self excluded).
-fn pairs(m: &[f32], n: usize) -> Vec<(Vec<f32>, Vec<f32>)> {
-    m.chunks(n * n)
-        .map(|m| {
-            let (mut pos, mut neg) = (Vec::with_capacity(n), Vec::with_capacity(n * n));
-            for i in 0..n {
-                for j in (0..n).filter(|j| *j != i) {
-                    if j == (i + n / 2) % n {
-                        pos.push(m[i * n + j])
-                    } else {
-                        neg.push(m[i * n + j])
-                    }
+/// Similarities or scores of a batch: [heads, rows, columns].
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    /// Values.
+    pub values: &'a [f32],
+    /// Rows of a head.
+    pub rows: usize,
+    /// Columns of a head.
+    pub columns: usize,
+    /// Which are positive.
+    pub pairs: Pairs,
+}
+
+impl Batch<'_> {
+    /// Positive and negative pairs of each head.
+    fn split(&self) -> Vec<(Vec<f32>, Vec<f32>)> {
+        let (n, columns) = (self.rows, self.columns);
+        self.values
+            .chunks(n * columns)
+            .map(|m| {
+                let (mut pos, mut neg) = (Vec::with_capacity(n), Vec::with_capacity(m.len()));
+                for (at, v) in m.iter().enumerate() {
+                    let (i, j) = (at / columns, at % columns);
+                    let positive = match self.pairs {
+                        Pairs::Views if i == j => continue,
+                        Pairs::Views => j == (i + n / 2) % n,
+                        Pairs::FirstColumn => j == 0,
+                        Pairs::All => true,
+                        Pairs::Diagonal => i == j,
+                    };
+                    if positive { pos.push(*v) } else { neg.push(*v) }
                 }
+                (pos, neg)
+            })
+            .collect()
+    }
+
+    /// Histograms of each head's positive and negative pairs.
+    pub fn histograms(&self) -> Vec<Histograms> {
+        let shares = |v: &[f32]| {
+            let mut bins = vec![0.0; BINS];
+            for x in v.iter().filter(|x| x.is_finite()) {
+                let at = ((x - RANGE[0]) / (RANGE[1] - RANGE[0]) * BINS as f32) as usize;
+                bins[at.min(BINS - 1)] += 1.0 / v.len() as f32;
             }
-            (pos, neg)
-        })
-        .collect()
+            if v.is_empty() { Vec::new() } else { bins }
+        };
+        self.split()
+            .iter()
+            .map(|(pos, neg)| Histograms {
+                pos: shares(pos),
+                neg: shares(neg),
+            })
+            .collect()
+    }
+}
+
+/// Range of the similarity histograms, and their number of bins (of 0.04).
+pub const RANGE: [f32; 2] = [-1.0, 1.0];
+const BINS: usize = 50;
+
+/// Shares of pairs by similarity; empty where there are no such pairs.
+#[derive(Clone, Debug, Serialize)]
+pub struct Histograms {
+    /// Of positive pairs.
+    pub pos: Vec<f32>,
+    /// Of negative pairs.
+    pub neg: Vec<f32>,
 }
 
 /// An alarm when the backbone's features have collapsed; `std` as [`crate::eval::spread::Spread::feature_std`] has it (1: spread over the sphere).
@@ -55,15 +106,24 @@ pub fn feature_alarm(std: f64) -> Option<String> {
 }
 
 impl Health {
-    /// From similarities [c,n,n] and, when temperatures adapt, scores.
-    pub fn of(similarity: &[f32], score: Option<&[f32]>, n: usize, a: &Amcl) -> Self {
-        let (pos, neg): (Vec<_>, Vec<_>) = pairs(similarity, n).into_iter().unzip();
+    /// From similarities and, when temperatures adapt, scores.
+    pub fn of(similarity: Batch<'_>, score: Option<&[f32]>, a: &Amcl) -> Self {
+        let (pos, neg): (Vec<_>, Vec<_>) = similarity.split().into_iter().unzip();
         let mut out = Self {
             sim_pos: quantiles(pos.concat()),
             sim_neg: quantiles(neg.concat()),
             ..Self::default()
         };
-        for (pos, neg) in score.map(|r| pairs(r, n)).unwrap_or_default() {
+        for (pos, neg) in score
+            .map(|values| {
+                Batch {
+                    values,
+                    ..similarity
+                }
+                .split()
+            })
+            .unwrap_or_default()
+        {
             let tau = |v: Vec<f32>| {
                 quantiles(
                     v.into_iter()
@@ -82,12 +142,13 @@ impl Health {
     /// What is wrong, in words.
     pub fn alarms(&self, a: &Amcl, grad_norm: f32, running_median: f32) -> Vec<String> {
         let mut v = Vec::new();
-        if self.sim_neg[1] > 0.95 {
+        if self.sim_neg[1] > 0.95 && self.sim_neg[1].is_finite() {
             v.push(format!("collapse: the median similarity of negative pairs is {:.3}; all images look alike to the heads", self.sim_neg[1]));
         }
         let floor = self
             .tau_neg
             .iter()
+            .filter(|t| t[1].is_finite())
             .any(|t| t[1] < 1e-3 || f64::from(t[1]) - a.tau_min < 0.01 * a.tau_min);
         if floor {
             v.push(format!("the temperature sits at its floor ({}): it no longer adapts; raise amcl.tau_min or lower amcl.phi_lr", a.tau_min));
@@ -110,12 +171,48 @@ mod tests {
             ..Amcl::default()
         };
         let n = 8;
-        let collapsed = Health::of(&vec![0.99; n * n], Some(&vec![50.0; n * n]), n, &a);
+        let views = |values| Batch {
+            values,
+            rows: n,
+            columns: n,
+            pairs: Pairs::Views,
+        };
+        let all = vec![0.99; n * n];
+        let collapsed = Health::of(views(&all), Some(&vec![50.0; n * n]), &a);
         assert_eq!(collapsed.alarms(&a, 1e3, 1.0).len(), 3);
         let mut s = vec![0.1; n * n];
         (0..n).for_each(|i| s[i * n + (i + 4) % n] = 0.8);
-        let well = Health::of(&s, Some(&vec![0.5; n * n]), n, &a);
+        let well = Health::of(views(&s), Some(&vec![0.5; n * n]), &a);
         assert!(well.alarms(&a, 1.0, 1.0).is_empty());
         assert_eq!((well.sim_pos[1], well.sim_neg[1]), (0.8, 0.1));
+        let h = &views(&s).histograms()[0];
+        let at = |v: &[f32]| v.iter().position(|x| *x > 0.9);
+        // Bins of 0.04 from -1: 0.8 lies in number 45 (or rounds down to 44), 0.1 in 27.
+        assert!(at(&h.pos).is_some_and(|b| b == 44 || b == 45) && at(&h.neg) == Some(27));
+    }
+
+    #[test]
+    fn every_layout_knows_its_positives() {
+        let values = [1.0, 2.0, 3.0, 4.0];
+        let positive = |pairs, rows, columns| {
+            Batch {
+                values: &values,
+                rows,
+                columns,
+                pairs,
+            }
+            .split()
+            .remove(0)
+        };
+        assert_eq!(positive(Pairs::Views, 2, 2), (vec![2.0, 3.0], vec![]));
+        assert_eq!(
+            positive(Pairs::FirstColumn, 2, 2),
+            (vec![1.0, 3.0], vec![2.0, 4.0])
+        );
+        assert_eq!(
+            positive(Pairs::Diagonal, 2, 2),
+            (vec![1.0, 4.0], vec![2.0, 3.0])
+        );
+        assert_eq!(positive(Pairs::All, 4, 1).0.len(), 4);
     }
 }

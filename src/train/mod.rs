@@ -2,14 +2,17 @@
 
 pub mod checkpoint;
 pub mod config;
+pub mod encoder;
 pub mod events;
 pub mod features;
 pub mod health;
+pub mod method;
 pub mod optimizer;
 pub mod profile;
 pub mod run_folder;
 pub mod session;
 pub mod trainer;
+pub mod weights;
 
 pub use config::Config;
 pub use trainer::{Outcome, train};

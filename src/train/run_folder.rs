@@ -23,6 +23,7 @@ const OURS: &[&str] = &[
     "metrics.jsonl",
     "log.txt",
     "summary.json",
+    "report.html",
     "trace.json",
     "checkpoints",
 ];
@@ -139,6 +140,16 @@ impl RunFolder {
         self.metrics
             .write_all(format!("{record}\n").as_bytes())
             .map_err(io(self.path.join("metrics.jsonl")))
+    }
+
+    /// Adds a histogram of values to the TensorBoard events.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn histogram(&mut self, step: usize, tag: &str, values: &[f32]) -> Result<()> {
+        self.events
+            .histogram(step as u64, tag, values)
+            .map_err(io(&self.path))
     }
 
     /// Adds scalars to the TensorBoard events.

@@ -1,8 +1,9 @@
 //! A model with its programs on an executor: gradient step, update, features. Training and evaluation both start here.
 
 use super::features::Features;
+use super::method::method;
 use super::optimizer::Optimizer;
-use super::{Config, Result, TrainError};
+use super::{Config, Result};
 use crate::data::{Dataset, Split, packed};
 use crate::device::recording::Timed;
 use crate::device::{Choice, Device, DeviceError, Options};
@@ -14,9 +15,7 @@ use crate::graph::{
     Executor, Graph, GraphError, HostData, ProgramId, StateId, StepScalars, TensorId, TensorType,
 };
 use crate::methods::loss::Built;
-use crate::methods::simclr::SimClr;
 use crate::nn::Model;
-use crate::nn::resnet::{self, ResNet, Stem};
 use crate::ops;
 use crate::ops::accumulate::Accumulate;
 use crate::ops::augment::{Augment, words};
@@ -78,43 +77,10 @@ pub struct Session {
     table: TensorId,
     /// Loss, similarities, scores.
     pub built: Built,
+    head: [usize; 2],
     optimizer: Optimizer,
     features: Features,
     flops: f64,
-}
-
-/// The method that a configuration names.
-///
-/// # Errors
-/// An unknown encoder or stem.
-pub fn method(config: &Config) -> Result<SimClr> {
-    let c = &config.model;
-    let stem = match c.stem.as_str() {
-        "cifar" => Stem::Small(c.stem_stride),
-        "imagenet" => Stem::ImageNet,
-        other => {
-            return Err(TrainError::Config(format!(
-                "no stem `{other}`; there are cifar, imagenet"
-            )));
-        }
-    };
-    let mut encoder =
-        ResNet::named(&c.encoder, c.width * c.width_multiplier, stem).ok_or_else(|| {
-            TrainError::Config(format!(
-                "no encoder `{}`; there are {}",
-                c.encoder,
-                resnet::NAMES.join(", ")
-            ))
-        })?;
-    encoder.zero_init_residual = c.zero_init_residual;
-    Ok(SimClr {
-        encoder,
-        heads: config.heads.count,
-        hidden: config.heads.hidden,
-        out: config.heads.out,
-        amcl: config.amcl.enabled.then_some(config.amcl.switches),
-        temperature: config.loss.temperature,
-    })
 }
 
 impl Session {
@@ -168,7 +134,7 @@ impl Session {
         // Not more images at once than training has, so that evaluation never needs more memory.
         let feature_batch = FEATURE_BATCH.min(2 * batch);
         let (f, features) = Features::graph(
-            &method,
+            method.encoder(),
             &mut model,
             &config.augment,
             side,
@@ -185,6 +151,12 @@ impl Session {
         exec.allocate_states(&model.states)?;
         let mut fetch = vec![built.loss, built.similarity];
         fetch.extend(built.score);
+        fetch.extend(built.features);
+        let head = match *g.dims(built.similarity) {
+            [_, rows, columns] => [rows, columns],
+            [_, rows] => [rows, 1],
+            _ => [1, 1],
+        };
         let grad = exec.compile(&g, &fetch)?;
         let optimizer = optimizer.compile(&u, config, &model, exec.as_mut())?;
         let features = features.compile(&f, exec.as_mut())?;
@@ -203,6 +175,7 @@ impl Session {
             source,
             table,
             built,
+            head,
             optimizer,
             features,
             flops,
@@ -304,11 +277,11 @@ impl Session {
         Ok((loss, scalar(&step.norm)?))
     }
 
-    /// Similarities and scores of the last (micro-)batch, and its number of views.
+    /// Similarities and scores of the last (micro-)batch, and rows and columns of a head.
     ///
     /// # Errors
     /// Device loss.
-    pub fn pairs(&mut self) -> Result<(Vec<f32>, Option<Vec<f32>>, usize)> {
+    pub fn pairs(&mut self) -> Result<(Vec<f32>, Option<Vec<f32>>, [usize; 2])> {
         let s = self.exec.fetch(self.grad, self.built.similarity)?.to_f32();
         let r = self
             .built
@@ -316,8 +289,20 @@ impl Session {
             .map(|t| self.exec.fetch(self.grad, t))
             .transpose()?
             .map(|d| d.to_f32());
-        let o = &self.config.optim;
-        Ok((s, r, 2 * o.batch_size / o.micro_batches))
+        Ok((s, r, self.head))
+    }
+
+    /// Cosine similarities [n,n] of the backbone features of the last (micro-)batch's n views.
+    ///
+    /// # Errors
+    /// Device loss.
+    pub fn backbone_pairs(&mut self) -> Result<Option<(Vec<f32>, usize)>> {
+        let Some(t) = self.built.features else {
+            return Ok(None);
+        };
+        let f = self.exec.fetch(self.grad, t)?.to_f32();
+        let n = f.len() / self.features.dim;
+        Ok(Some((knn::cosines(&f, &f, self.features.dim), n)))
     }
 
     /// The first op that makes a non-finite value on the (micro-)batch `ids`, in words.
@@ -405,13 +390,13 @@ impl Session {
     /// # Errors
     /// Device loss.
     pub fn knn(&mut self, split: &Split) -> Result<(f64, Vec<f32>)> {
-        let bank = self.features(&split.train)?;
+        let bank = self.features(split.bank())?;
         let queries = self.features(&split.test)?;
         let r = &self.config.run;
         let p = knn::predict(
             &queries,
             &bank,
-            &split.train.labels,
+            &split.bank().labels,
             self.features.dim,
             split.classes.len(),
             r.knn_k,

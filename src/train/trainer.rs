@@ -1,14 +1,16 @@
 //! The training loop and the run folder.
 
 use super::checkpoint::{self, Position};
-use super::health::{self, Health};
+use super::health::{self, Batch, Health};
 use super::run_folder::{self, RunFolder};
 use super::session::{Pending, Session, open_executor};
-use super::{Config, Result, TrainError, profile};
+use super::{Config, Result, TrainError, profile, weights};
 use crate::data::{Split, sampler};
 use crate::device::Choice;
 use crate::eval::spread::spread;
 use crate::graph::StepScalars;
+use crate::methods::loss::Pairs;
+use crate::nn::import::import;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -42,6 +44,10 @@ pub struct Request<'a> {
     pub decoding: Box<dyn Fn(usize, usize) + Sync>,
     /// Told the progress of an epoch: steps done, steps in all, a short text.
     pub progress: &'a mut dyn FnMut(usize, usize, &str),
+    /// Called after every epoch, when its records are written.
+    pub epoch_end: &'a mut dyn FnMut(),
+    /// Weights to start from: a run, an exported folder or a safetensors file.
+    pub init: Option<PathBuf>,
 }
 
 /// How a run ended.
@@ -120,7 +126,7 @@ pub fn train(r: Request<'_>) -> Result<Outcome> {
     let resolved = c.to_toml()?;
     let protocol = format!(
         "kNN k={} t={} cosine, backbone features, test transform, running statistics",
-        c.run.knn_k.min(split.train.len()),
+        c.run.knn_k.min(split.bank().len()),
         c.run.knn_t
     );
     let mut folder = RunFolder::open(&r.out)?;
@@ -167,6 +173,7 @@ impl Run<'_> {
             self.profile()?;
         }
         let mut at = self.position()?;
+        self.start_from()?;
         let untrained = self.untrained()?;
         if !self.request.resume {
             self.save(at)?;
@@ -186,6 +193,7 @@ impl Run<'_> {
                 return self.outcome(begin, untrained, None, false);
             }
             last = self.report(at)?.or(last);
+            (self.request.epoch_end)();
             let every = self.request.config.run.checkpoint_every.max(1);
             if at.epoch == epochs || at.epoch % every == 0 {
                 self.save(at)?;
@@ -247,6 +255,33 @@ impl Run<'_> {
             self.tell(w)?;
         }
         Ok(at)
+    }
+
+    /// Takes over the weights that the request names, and says which.
+    fn start_from(&mut self) -> Result<()> {
+        let Some(path) = self.request.init.take().filter(|_| !self.request.resume) else {
+            return Ok(());
+        };
+        let mut warnings = Vec::new();
+        let named = weights::of_any(&path, |w| warnings.push(w))?;
+        let s = &mut self.session;
+        let report = import(&s.model, s.exec.as_mut(), &named)?;
+        if report.loaded.is_empty() {
+            return Err(TrainError::Config(format!(
+                "{}: no tensor fits this model; the file's first is `{}`",
+                path.display(),
+                named.keys().next().map_or("", String::as_str)
+            )));
+        }
+        warnings.push(format!(
+            "weights from {}: {}",
+            path.display(),
+            report.summary()
+        ));
+        for w in &warnings {
+            self.tell(w)?;
+        }
+        Ok(())
     }
 
     /// kNN accuracy before training: measured, or read from the metrics of the run that is continued.
@@ -395,8 +430,14 @@ impl Run<'_> {
     fn report(&mut self, at: Position) -> Result<Option<f64>> {
         let seconds = self.clock.0.elapsed().as_secs_f64();
         let a = self.request.config.amcl.switches;
-        let (s, score, n) = self.session.pairs()?;
-        let health = Health::of(&s, score.as_deref(), n, &a);
+        let (s, score, [rows, columns]) = self.session.pairs()?;
+        let batch = Batch {
+            values: &s,
+            rows,
+            columns,
+            pairs: self.session.built.pairs,
+        };
+        let health = Health::of(batch, score.as_deref(), &a);
         let mut sorted = self.norms.clone();
         sorted.sort_by(f32::total_cmp);
         let median = sorted.get(sorted.len() / 2).copied().unwrap_or(0.0);
@@ -414,14 +455,18 @@ impl Run<'_> {
         let due = at.epoch == epochs || every > 0 && at.epoch.is_multiple_of(every);
         let mut accuracy = None;
         let mut eval = Value::Null;
+        if due {
+            self.similarities(at, &batch)?;
+        }
         if due && self.labelled() {
+            let begin = Instant::now();
             let (v, features) = self.session.knn(&self.split)?;
             let spread = spread(&features, self.session.feature_dim());
             alarms.extend(health::feature_alarm(spread.feature_std));
             line += &format!(" kNN {v:.1} %");
             eval = json!({
                 "kind": "eval", "epoch": at.epoch, "step": at.step, "knn_top1": v, "protocol": self.protocol,
-                "feature_std": spread.feature_std, "effective_rank": spread.effective_rank,
+                "feature_std": spread.feature_std, "effective_rank": spread.effective_rank, "seconds": begin.elapsed().as_secs_f64(),
             });
             let values = [
                 ("knn_top1", v as f32),
@@ -447,6 +492,25 @@ impl Run<'_> {
             self.tell(&format!("ALARM {a}"))?;
         }
         Ok(accuracy)
+    }
+
+    /// Records how similar the pairs of the last batch are: histograms per head and of the backbone.
+    fn similarities(&mut self, at: Position, heads: &Batch<'_>) -> Result<()> {
+        let backbone = self.session.backbone_pairs()?.map(|(values, n)| {
+            Batch {
+                values: &values,
+                rows: n,
+                columns: n,
+                pairs: Pairs::Views,
+            }
+            .histograms()
+            .remove(0)
+        });
+        self.folder.record(&json!({
+            "kind": "similarity", "epoch": at.epoch, "step": at.step, "range": health::RANGE, "heads": heads.histograms(), "backbone": backbone,
+        }))?;
+        let all = heads.values;
+        self.folder.histogram(at.step, "similarity", all)
     }
 
     /// Times one step and puts every state back.

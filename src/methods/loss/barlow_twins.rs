@@ -1,6 +1,6 @@
 //! Redundancy reduction: Barlow Twins (Eq. 1.3) and AMCL's Eq. (2.3).
 
-use super::{Amcl, Built, Scorer, by_rows, total};
+use super::{Amcl, Built, Pairs, Scorer, by_rows, total};
 use crate::graph::{Graph, Result, TensorId};
 use crate::ops::barlow_loss::BarlowLoss;
 use crate::ops::gemm::Gemm;
@@ -26,6 +26,8 @@ pub fn barlow_twins(g: &mut Graph, z1: TensorId, z2: TensorId, lambda: f64) -> R
             loss: total(g, each, 1.0)?,
             similarity: k,
             score: None,
+            pairs: Pairs::Diagonal,
+            features: None,
         })
     })
 }
@@ -61,6 +63,8 @@ pub fn amcl_barlow_twins(
             loss: total(g, each, 1.0)?,
             similarity: k,
             score: Some(r),
+            pairs: Pairs::Diagonal,
+            features: None,
         })
     })
 }

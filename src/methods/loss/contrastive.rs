@@ -1,6 +1,6 @@
 //! Losses with negatives: NT-Xent and InfoNCE, and AMCL's Eqs. (2.1) and (2.4), within the batch (SimCLR) or with a queue (MoCo).
 
-use super::{Adaptive, Amcl, Built, NegOmega, Negatives, Scorer, by_rows, total, unit};
+use super::{Adaptive, Amcl, Built, NegOmega, Negatives, Pairs, Scorer, by_rows, total, unit};
 use crate::graph::{Graph, Result, TensorId};
 use crate::ops::amcl_loss::AmclLoss;
 use crate::ops::first_rows::FirstRows;
@@ -165,5 +165,11 @@ fn finish(
         loss,
         similarity: s,
         score,
+        pairs: if layout == Layout::NtXent {
+            Pairs::Views
+        } else {
+            Pairs::FirstColumn
+        },
+        features: None,
     })
 }

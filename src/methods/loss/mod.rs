@@ -182,6 +182,23 @@ pub struct Built {
     pub similarity: TensorId,
     /// Scores of the same shape (or one head's), of which the temperatures are made.
     pub score: Option<TensorId>,
+    /// Which entries of these are positive pairs.
+    pub pairs: Pairs,
+    /// Backbone features [2B,d] of the views in training mode, once a method has put them there.
+    pub features: Option<TensorId>,
+}
+
+/// Which entries of similarities and scores are positive pairs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pairs {
+    /// [c,n,n]: row i with column (i + n/2) mod n; the diagonal is no pair.
+    Views,
+    /// [c,b,1+k]: column 0.
+    FirstColumn,
+    /// [c,b]: all; there are no negatives.
+    All,
+    /// [c,d,d] of channels: the diagonal.
+    Diagonal,
 }
 
 /// What makes the scores: the temperature MLP, appended to features [c,rows,d'], and the gain [1] of the centred parametrisation.

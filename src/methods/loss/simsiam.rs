@@ -1,6 +1,6 @@
 //! Losses without negatives: SimSiam's negative cosine (Eq. 1.2) and AMCL's Eq. (2.2).
 
-use super::{Amcl, Built, Scorer, total, unit};
+use super::{Amcl, Built, Pairs, Scorer, total, unit};
 use crate::graph::{Graph, Result, TensorId};
 use crate::ops::add::Add;
 use crate::ops::amcl_pair_loss::AmclPairLoss;
@@ -37,6 +37,8 @@ pub fn simsiam(
             loss: total(g, similarity, -0.5 / rows as f64)?,
             similarity,
             score: None,
+            pairs: Pairs::All,
+            features: None,
         })
     })
 }
@@ -69,6 +71,8 @@ pub fn amcl_simsiam(
             loss: total(g, each, 1.0 / rows as f64)?,
             similarity,
             score: Some(score),
+            pairs: Pairs::All,
+            features: None,
         })
     })
 }

@@ -1,0 +1,151 @@
+//! `amcl-wgpu data`.
+
+use super::console::{Console, Voice};
+use amcl_wgpu::data::download::{ARCHIVES, fetch};
+use amcl_wgpu::data::{Dataset, Split};
+use amcl_wgpu::train::config::Config;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// Looks at data, or fetches public sets.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum What {
+    /// What a folder or list is: kind, counts, sizes, channel means and deviations.
+    Inspect {
+        /// `shapes`, a folder, or a CSV list.
+        data: String,
+        /// Side to which images of a folder are brought.
+        #[arg(long, default_value_t = 32)]
+        size: usize,
+    },
+    /// Fetches cifar10, cifar100 or stl10; goes on where an earlier try stopped.
+    Download {
+        /// Name.
+        name: String,
+        /// Folder to put it into.
+        #[arg(long, short, default_value = ".")]
+        out: PathBuf,
+        /// Another address of the same file.
+        #[arg(long)]
+        url: Option<String>,
+        /// MD5 of the file at that address, if it is another file.
+        #[arg(long, requires = "url")]
+        md5: Option<String>,
+    },
+}
+
+/// Channel means and deviations, of values in 0..1.
+fn channels(d: &Dataset) -> ([f64; 3], [f64; 3]) {
+    let (mut sum, mut square) = ([0u64; 3], [0u64; 3]);
+    for px in d.images.chunks_exact(3) {
+        for c in 0..3 {
+            let v = u64::from(px[c]);
+            sum[c] += v;
+            square[c] += v * v;
+        }
+    }
+    let n = (d.images.len() / 3).max(1) as f64;
+    let mean = sum.map(|s| s as f64 / n / 255.0);
+    let mut std = [0.0; 3];
+    for c in 0..3 {
+        std[c] = (square[c] as f64 / n / 65025.0 - mean[c] * mean[c])
+            .max(0.0)
+            .sqrt();
+    }
+    (mean, std)
+}
+
+fn describe(split: &Split) -> (String, Value) {
+    let (mean, std) = channels(&split.train);
+    let three = |v: [f64; 3]| format!("[{:.4}, {:.4}, {:.4}]", v[0], v[1], v[2]);
+    let count = |d: &Dataset, class: u32| d.labels.iter().filter(|l| **l == class).count();
+    let mut lines = vec![split.description.clone()];
+    let mut classes = Vec::new();
+    for (i, name) in split.classes.iter().enumerate() {
+        let (a, b) = (count(split.bank(), i as u32), count(&split.test, i as u32));
+        classes.push(json!({"name": name, "train": a, "test": b}));
+        if i < 20 {
+            lines.push(format!("  {name}: {a} training, {b} test"));
+        }
+    }
+    if split.classes.len() > 20 {
+        lines.push(format!("  and {} classes more", split.classes.len() - 20));
+    }
+    lines.push(format!(
+        "training images: mean {} deviation {} (for --set augment.mean=.. augment.std=..)",
+        three(mean),
+        three(std)
+    ));
+    let value = json!({
+        "description": split.description, "train": split.train.len(), "test": split.test.len(), "height": split.train.height, "width": split.train.width,
+        "classes": classes, "mean": mean, "std": std, "warnings": split.warnings,
+    });
+    (lines.join("\n"), value)
+}
+
+fn download(
+    console: &Console,
+    name: &str,
+    out: &std::path::Path,
+    url: Option<&str>,
+    md5: Option<&str>,
+) -> anyhow::Result<()> {
+    let Some(a) = ARCHIVES.iter().find(|a| a.name == name) else {
+        let all: Vec<&str> = ARCHIVES.iter().map(|a| a.name).collect();
+        anyhow::bail!("no data set `{name}`; there are {}", all.join(", "));
+    };
+    let path = fetch(
+        url.unwrap_or(a.url),
+        md5.unwrap_or(a.md5),
+        out,
+        &|done, all| {
+            console.progress((done >> 20) as usize, (all >> 20) as usize, "MiB fetched");
+        },
+    )?;
+    let folder = out.join(a.folder);
+    console.result(
+        &format!(
+            "{}: its MD5 is right. Unpack it and train:\n  tar -xzf {} -C {}\n  amcl-wgpu train --data {}",
+            path.display(),
+            path.display(),
+            out.display(),
+            folder.display()
+        ),
+        &json!({"file": path.display().to_string(), "data": folder.display().to_string()}),
+    );
+    Ok(())
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// Data that cannot be read; the network.
+pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
+    let console = voice.console();
+    match &args.what {
+        What::Inspect { data, size } => {
+            let mut c = Config::default();
+            c.data.path = data.clone();
+            c.data.stored_size = *size;
+            let split = c.open_data(&|done, all| console.progress(done, all, "decoding images"))?;
+            for w in &split.warnings {
+                console.warn(w);
+            }
+            let (text, value) = describe(&split);
+            console.result(&text, &value);
+            Ok(())
+        }
+        What::Download {
+            name,
+            out,
+            url,
+            md5,
+        } => download(&console, name, out, url.as_deref(), md5.as_deref()),
+    }
+}

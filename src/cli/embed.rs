@@ -1,0 +1,74 @@
+//! `amcl-wgpu embed`.
+
+use super::console::Voice;
+use super::opened::On;
+use amcl_wgpu::data::Dataset;
+use amcl_wgpu::export::table::{ENDINGS, Table};
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Writes the backbone features of images to a file, with file names and labels.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    on: On,
+    /// Which images: train, test or all.
+    #[arg(long, default_value = "all", value_parser = ["train", "test", "all"])]
+    split: String,
+    /// File to write: .npy (with a .csv of names and labels beside it), .safetensors, .csv or .parquet.
+    #[arg(long, short)]
+    out: PathBuf,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// No such run or data, an unknown ending, a file that cannot be written.
+pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
+    let ending = args
+        .out
+        .extension()
+        .map(|e| e.to_string_lossy().to_lowercase());
+    anyhow::ensure!(
+        ending.is_some_and(|e| ENDINGS.contains(&&*e)),
+        "{}: no known ending; choose one of .{}",
+        args.out.display(),
+        ENDINGS.join(", .")
+    );
+    let console = voice.console();
+    let (mut encoder, split) = args.on.open(&console)?;
+    let mut table = Table {
+        dim: encoder.dim(),
+        ..Table::default()
+    };
+    let wanted = |part: &str| args.split == part || args.split == "all";
+    let parts: [(&str, &Dataset); 2] = [("train", &split.train), ("test", &split.test)];
+    for (part, data) in parts.into_iter().filter(|(p, _)| wanted(p)) {
+        let named = |i: usize| match data.names.is_empty() {
+            true => format!("{part}/{i}"),
+            false => data.name(i),
+        };
+        table.features.extend(encoder.features(data)?);
+        table.names.extend((0..data.len()).map(named));
+        let label = |l: &u32| split.classes.get(*l as usize).cloned().unwrap_or_default();
+        table.labels.extend(data.labels.iter().map(label));
+        table.labels.resize(table.names.len(), String::new());
+    }
+    anyhow::ensure!(
+        !table.names.is_empty(),
+        "there are no {} images",
+        args.split
+    );
+    let files = table.write(&args.out)?;
+    let names: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
+    console.result(
+        &format!(
+            "{} features of {} dimensions in {}",
+            table.names.len(),
+            table.dim,
+            names.join(" and ")
+        ),
+        &json!({"rows": table.names.len(), "dim": table.dim, "files": names}),
+    );
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! `amcl-wgpu export`.
+
+use super::console::Voice;
+use amcl_wgpu::export;
+use amcl_wgpu::train::weights;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Writes a run's encoder for use elsewhere: safetensors under torchvision's names, config.json, ONNX, a loader for PyTorch.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Run folder.
+    run: PathBuf,
+    /// Folder to write.
+    #[arg(long, short)]
+    out: PathBuf,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// No such run, no usable checkpoint, a folder that cannot be written.
+pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
+    let console = voice.console();
+    let found = weights::of_run(&args.run, |w| console.warn(&w))?;
+    let files: Vec<String> = export::write(&found, &args.out)?
+        .iter()
+        .map(|f| f.display().to_string())
+        .collect();
+    console.result(
+        &format!(
+            "the encoder after epoch {}:\n  {}\nin PyTorch: from load_encoder import load; model, transform = load({:?})",
+            found.at.epoch,
+            files.join("\n  "),
+            args.out.display().to_string()
+        ),
+        &json!({"epoch": found.at.epoch, "files": files}),
+    );
+    Ok(())
+}

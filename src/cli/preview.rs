@@ -1,0 +1,93 @@
+//! `amcl-wgpu preview`.
+
+use super::console::Voice;
+use amcl_wgpu::device::Choice;
+use amcl_wgpu::report::preview::sheet;
+use amcl_wgpu::train::checkpoint::write_atomically;
+use amcl_wgpu::train::config::Config;
+use amcl_wgpu::train::session::open_executor;
+use anyhow::Context;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Writes a PNG sheet of images and their two augmented views, as they reach the encoder, and prints what was drawn for each.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Configuration file (TOML).
+    #[arg(long, conflicts_with = "preset")]
+    config: Option<PathBuf>,
+    /// A built-in configuration.
+    #[arg(long, default_value = "quickstart")]
+    preset: String,
+    /// Data, as `train` takes it.
+    #[arg(long)]
+    data: Option<String>,
+    /// PNG file to write.
+    #[arg(long, short)]
+    out: PathBuf,
+    /// Images on the sheet.
+    #[arg(long, default_value_t = 8)]
+    count: usize,
+    /// Epoch whose views are shown.
+    #[arg(long, default_value_t = 0)]
+    epoch: u32,
+    /// auto, cpu, gpu, gpu:N or part of an adapter's name.
+    #[arg(long, default_value = "auto")]
+    device: Choice,
+    /// Override any setting: --set augment.families=abcde
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// Configuration, data, device, a file that cannot be written.
+pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
+    let console = voice.console();
+    let text = match &args.config {
+        Some(p) => {
+            std::fs::read_to_string(p).with_context(|| format!("cannot read {}", p.display()))?
+        }
+        None => Config::preset(&args.preset)?.to_string(),
+    };
+    let mut over = Vec::new();
+    if let Some(d) = &args.data {
+        over.push(format!("data.path={}", toml::Value::String(d.clone())));
+    }
+    over.extend(args.set.iter().cloned());
+    let config = Config::parse(&text, &over)?;
+    anyhow::ensure!(
+        (1..=256).contains(&args.count),
+        "--count is {}, not from 1 to 256",
+        args.count
+    );
+    let split = config.open_data(&|done, all| console.progress(done, all, "decoding images"))?;
+    console.say(&format!("data: {}", split.description));
+    for w in &split.warnings {
+        console.warn(&format!("data: {w}"));
+    }
+    let mut exec = open_executor(&args.device, &[], |l| console.say(&l))?;
+    let s = sheet(&config, &split.train, args.count, args.epoch, exec.as_mut())?;
+    write_atomically(&args.out, &s.png()?)?;
+    let lines: Vec<String> = s
+        .rows
+        .iter()
+        .enumerate()
+        .map(|(i, [name, a, b])| {
+            format!(
+                "row {} ({name})\n  first view:  {a}\n  second view: {b}",
+                i + 1
+            )
+        })
+        .collect();
+    let path = args.out.display().to_string();
+    console.result(
+        &format!(
+            "{}\n{path}: original, first and second view of each",
+            lines.join("\n")
+        ),
+        &json!({"file": path, "rows": s.rows.iter().map(|[n, a, b]| json!({"name": n, "first": a, "second": b})).collect::<Vec<_>>()}),
+    );
+    Ok(())
+}

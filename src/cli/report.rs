@@ -1,0 +1,33 @@
+//! `amcl-wgpu report`.
+
+use super::console::Voice;
+use super::opened::On;
+use amcl_wgpu::report;
+use serde_json::json;
+
+/// Writes a run's report: one HTML page, pictures inside.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    on: On,
+    /// Only what the run's files tell: no data is opened, nothing is computed.
+    #[arg(long)]
+    curves: bool,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// No such run; data that is no longer there (then `--curves` still works).
+pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
+    let console = voice.console();
+    let path = if args.curves {
+        report::write(&args.on.run, None)?
+    } else {
+        let (mut encoder, split) = args.on.open(&console)?;
+        report::write(&args.on.run, Some((&mut encoder, &split)))?
+    };
+    let path = path.display().to_string();
+    console.result(&path, &json!({ "file": path }));
+    Ok(())
+}

@@ -1,0 +1,224 @@
+//! What a report shows, read from a run's files and, where there is an encoder, from its features.
+
+use super::{png, preview};
+use crate::data::{Dataset, Split};
+use crate::eval::{knn, pca};
+use crate::graph::host::HostExecutor;
+use crate::train::encoder::Encoder;
+use crate::train::{Config, Result, io};
+use image::RgbImage;
+use serde_json::Value;
+use std::path::Path;
+
+/// Rows of the sheet of views; queries whose neighbours are shown; neighbours of each.
+const VIEWS: usize = 6;
+const QUERIES: usize = 8;
+const NEIGHBOURS: usize = 8;
+/// Most images that are looked at: a page, not an evaluation.
+const MOST_BANK: usize = 20_000;
+const MOST_TEST: usize = 2_000;
+
+/// A picture with what is said under it.
+pub struct Picture {
+    /// PNG file.
+    pub png: Vec<u8>,
+    /// Class.
+    pub class: String,
+    /// Cosine similarity to the query; none for the query itself.
+    pub similarity: Option<f32>,
+}
+
+/// What the encoder sees.
+pub struct Seen {
+    /// Sheet of views, PNG.
+    pub sheet: Vec<u8>,
+    /// Its rows.
+    pub rows: Vec<[String; 3]>,
+    /// Queries with their nearest training images; the query first.
+    pub near: Vec<Vec<Picture>>,
+    /// Test features on two principal components, with their classes.
+    pub points: Vec<(f64, f64, u32)>,
+    /// Counts: row the class, column the prediction.
+    pub confusion: Vec<Vec<usize>>,
+    /// Classes.
+    pub classes: Vec<String>,
+    /// kNN accuracy of what is shown, percent, and its protocol.
+    pub knn: Option<(f64, String)>,
+}
+
+/// Everything on the page.
+pub struct Facts {
+    /// The run's folder name.
+    pub name: String,
+    /// Configuration, resolved.
+    pub config: Config,
+    /// The same as text.
+    pub config_text: String,
+    /// `summary.json`, once the run has ended.
+    pub summary: Option<Value>,
+    /// Records of `metrics.jsonl`.
+    pub records: Vec<Value>,
+    /// `log.txt`.
+    pub log: String,
+    /// Time by op of a profiled step: op, calls, milliseconds.
+    pub ops: Vec<(String, usize, f64)>,
+    /// What the encoder sees.
+    pub seen: Option<Seen>,
+}
+
+impl Facts {
+    /// Reads a run folder.
+    ///
+    /// # Errors
+    /// No run there.
+    pub fn read(run: &Path) -> Result<Self> {
+        let path = run.join("config.toml");
+        let config_text = std::fs::read_to_string(&path).map_err(io(&path))?;
+        let text = |name: &str| std::fs::read_to_string(run.join(name)).unwrap_or_default();
+        let whole = std::fs::canonicalize(run).unwrap_or_else(|_| run.into());
+        Ok(Self {
+            name: whole
+                .file_name()
+                .map(|n| n.to_string_lossy().into_owned())
+                .unwrap_or_default(),
+            config: Config::parse(&config_text, &[])?,
+            config_text,
+            summary: serde_json::from_str(&text("summary.json")).ok(),
+            records: text("metrics.jsonl")
+                .lines()
+                .filter_map(|l| serde_json::from_str(l).ok())
+                .collect(),
+            log: text("log.txt"),
+            ops: ops(&text("trace.json")),
+            seen: None,
+        })
+    }
+
+    /// Records of a kind.
+    pub fn of(&self, kind: &str) -> impl Iterator<Item = &Value> + Clone {
+        let kind = kind.to_string();
+        self.records
+            .iter()
+            .filter(move |r| r["kind"] == kind.as_str())
+    }
+
+    /// Adds what the encoder sees.
+    ///
+    /// # Errors
+    /// Device loss.
+    pub fn look(&mut self, encoder: &mut Encoder, split: &Split) -> Result<()> {
+        let few = |d: &Dataset, most: usize| d.select(&spaced(d.len(), most));
+        let sheet = preview::sheet(
+            &self.config,
+            &few(&split.train, VIEWS),
+            VIEWS,
+            0,
+            &mut HostExecutor::<f32>::new(),
+        )?;
+        let mut seen = Seen {
+            sheet: sheet.png()?,
+            rows: sheet.rows,
+            near: Vec::new(),
+            points: Vec::new(),
+            confusion: Vec::new(),
+            classes: split.classes.clone(),
+            knn: None,
+        };
+        if !split.classes.is_empty() && !split.test.is_empty() {
+            let bank = few(split.bank(), MOST_BANK);
+            let test = few(&split.test, MOST_TEST);
+            let (b, t) = (encoder.features(&bank)?, encoder.features(&test)?);
+            self.compare(&mut seen, encoder.dim(), (&bank, &b), (&test, &t))?;
+        }
+        self.seen = Some(seen);
+        Ok(())
+    }
+
+    fn compare(
+        &self,
+        seen: &mut Seen,
+        d: usize,
+        (bank, b): (&Dataset, &[f32]),
+        (test, t): (&Dataset, &[f32]),
+    ) -> Result<()> {
+        let (classes, r) = (seen.classes.len(), &self.config.run);
+        let predicted = knn::predict(t, b, &bank.labels, d, classes, r.knn_k, r.knn_t);
+        seen.confusion = vec![vec![0; classes]; classes];
+        for (p, l) in predicted.iter().zip(&test.labels) {
+            seen.confusion[*l as usize][*p as usize] += 1;
+        }
+        seen.knn = Some((
+            knn::accuracy(&predicted, &test.labels),
+            format!(
+                "k={} t={} on {} test images, bank of {}",
+                r.knn_k.min(bank.len()),
+                r.knn_t,
+                test.len(),
+                bank.len()
+            ),
+        ));
+        seen.points = pca::two(t, d)
+            .into_iter()
+            .zip(&test.labels)
+            .map(|((x, y), l)| (x, y, *l))
+            .collect();
+        let queries = spaced(test.len(), QUERIES);
+        let chosen: Vec<f32> = queries
+            .iter()
+            .flat_map(|i| t[i * d..(i + 1) * d].iter().copied())
+            .collect();
+        let s = knn::cosines(&chosen, b, d);
+        let class = |l: u32| seen.classes[l as usize].clone();
+        for (row, query) in s.chunks(bank.len()).zip(&queries) {
+            let mut order: Vec<usize> = (0..bank.len()).collect();
+            order.sort_by(|a, b| row[*b].total_cmp(&row[*a]).then(a.cmp(b)));
+            let mut pictures = vec![Picture {
+                png: picture(test, *query)?,
+                class: class(test.labels[*query]),
+                similarity: None,
+            }];
+            for i in order.into_iter().take(NEIGHBOURS) {
+                pictures.push(Picture {
+                    png: picture(bank, i)?,
+                    class: class(bank.labels[i]),
+                    similarity: Some(row[i]),
+                });
+            }
+            seen.near.push(pictures);
+        }
+        Ok(())
+    }
+}
+
+/// At most `most` of `n` numbers, evenly spaced.
+fn spaced(n: usize, most: usize) -> Vec<usize> {
+    let count = n.min(most);
+    (0..count).map(|i| i * n / count).collect()
+}
+
+fn picture(data: &Dataset, i: usize) -> Result<Vec<u8>> {
+    let image = RgbImage::from_raw(
+        data.width as u32,
+        data.height as u32,
+        data.image(i).to_vec(),
+    );
+    image.map_or(Ok(Vec::new()), |image| png(&image))
+}
+
+/// Sums a Perfetto trace by op.
+fn ops(trace: &str) -> Vec<(String, usize, f64)> {
+    let v: Value = serde_json::from_str(trace).unwrap_or_default();
+    let mut by_op: std::collections::BTreeMap<String, (usize, f64)> = Default::default();
+    for e in v["traceEvents"].as_array().into_iter().flatten() {
+        let (Some(name), Some(us)) = (e["name"].as_str(), e["dur"].as_f64()) else {
+            continue;
+        };
+        let op = name.split(' ').next().unwrap_or_default().to_string();
+        let sum = by_op.entry(op).or_default();
+        sum.0 += 1;
+        sum.1 += us / 1e3;
+    }
+    let mut rows: Vec<_> = by_op.into_iter().map(|(o, (n, ms))| (o, n, ms)).collect();
+    rows.sort_by(|a, b| b.2.total_cmp(&a.2));
+    rows
+}

@@ -1,0 +1,291 @@
+//! The report as one HTML page: no script, no request to anywhere.
+
+use super::facts::{Facts, Picture, Seen};
+use super::plot::{self, Line};
+use base64::Engine;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use serde_json::Value;
+
+const STYLE: &str = include_str!("../../assets/report/style.css");
+/// Seconds after which the page of a run under way reloads itself.
+const RELOAD: u32 = 10;
+/// Steps in a plot: more cannot be seen.
+const POINTS: usize = 600;
+
+fn inline(png: &[u8]) -> String {
+    let text = base64::engine::general_purpose::STANDARD.encode(png);
+    format!("data:image/png;base64,{text}")
+}
+
+fn svg(s: String) -> Markup {
+    PreEscaped(s)
+}
+
+fn figure(title: &str, plot: String) -> Markup {
+    html! { figure { h3 { (title) } (svg(plot)) } }
+}
+
+fn series<'a>(name: &str, records: impl Iterator<Item = &'a Value>, key: &str) -> Line {
+    let all: Vec<(f64, f64)> = records
+        .filter_map(|r| Some((r["step"].as_f64()?, r[key].as_f64()?)))
+        .collect();
+    let every = all.len().div_ceil(POINTS).max(1);
+    Line {
+        name: name.into(),
+        points: all.into_iter().step_by(every).collect(),
+        ..Line::default()
+    }
+}
+
+/// Median and 5 to 95 % band of quantiles under a key, perhaps of one head.
+fn band<'a>(
+    name: &str,
+    records: impl Iterator<Item = &'a Value>,
+    key: &str,
+    head: Option<usize>,
+) -> Line {
+    let mut line = Line {
+        name: name.into(),
+        ..Line::default()
+    };
+    for r in records {
+        let q = head.map_or(&r[key], |h| &r[key][h]);
+        if let (Some(x), Some(lo), Some(mid), Some(hi)) = (
+            r["step"].as_f64(),
+            q[0].as_f64(),
+            q[1].as_f64(),
+            q[2].as_f64(),
+        ) {
+            line.points.push((x, mid));
+            line.band.push((lo, hi));
+        }
+    }
+    line
+}
+
+fn card(value: &str, what: &str) -> Markup {
+    html! { div.card { b { (value) } span.soft { (what) } } }
+}
+
+fn head(f: &Facts) -> Markup {
+    let last = f.of("epoch").last();
+    let knn = f.of("eval").filter(|r| r["untrained"] != true).last();
+    let untrained = f.of("eval").find(|r| r["untrained"] == true);
+    let epochs = f.config.run.epochs;
+    let done = last.and_then(|r| r["epoch"].as_u64()).unwrap_or(0);
+    let alarms: usize = f
+        .of("epoch")
+        .filter_map(|r| r["alarms"].as_array())
+        .map(Vec::len)
+        .sum();
+    let percent = |r: Option<&Value>| r.and_then(|r| r["knn_top1"].as_f64());
+    html! {
+        h1 { (f.name) }
+        p.soft {
+            (f.config.method_title()) " on " (f.config.data.path) ", " (f.config.model.encoder) ", batch " (f.config.optim.batch_size) ", seed " (f.config.run.seed) ". "
+            @if f.summary.is_some() { "Finished." } @else { "Under way: this page reloads itself every " (RELOAD) " seconds." }
+        }
+        nav aria-label="Sections" {
+            @for (id, name) in [("curves", "Curves"), ("temperatures", "Temperatures"), ("similarity", "Similarity"), ("views", "Views"), ("neighbours", "Neighbours"),
+                ("features", "Features"), ("alarms", "Alarms"), ("setup", "Configuration"), ("time", "Time and memory")] { a href={"#" (id)} { (name) } }
+        }
+        div.cards {
+            @if let Some(v) = percent(knn) { (card(&format!("{v:.1} %"), "kNN top-1")) }
+            @if let Some(v) = percent(untrained) { (card(&format!("{v:.1} %"), "untrained")) }
+            (card(&format!("{done} / {epochs}"), "epochs"))
+            @if let Some(v) = last.and_then(|r| r["loss"].as_f64()) { (card(&plot::short(v), "loss")) }
+            (card(&alarms.to_string(), "alarms"))
+            @if let Some(s) = f.summary.as_ref().and_then(|s| s["seconds"].as_f64()) { (card(&format!("{s:.0} s"), "in all")) }
+        }
+        @if let Some(p) = knn.and_then(|r| r["protocol"].as_str()) { p.soft { "Protocol: " (p) "; the last epoch, not the best." } }
+    }
+}
+
+fn curves(f: &Facts) -> Markup {
+    let step = |title: &str, key: &str| {
+        figure(
+            title,
+            plot::lines(title, &[series(title, f.of("step"), key)]),
+        )
+    };
+    html! {
+        h2 id="curves" { "Curves" }
+        div.grid2 {
+            (step("Loss", "loss"))
+            (figure("kNN top-1, %", plot::lines("kNN top-1 in percent", &[series("kNN", f.of("eval"), "knn_top1")])))
+            (step("Learning rate", "lr"))
+            (step("Gradient norm, before clipping", "grad_norm"))
+            (step("Images per second", "images_per_s"))
+            (figure("Effective rank of test features", plot::lines("Effective rank", &[series("rank", f.of("eval"), "effective_rank")])))
+        }
+        p.soft { "The horizontal axis counts optimiser steps." }
+    }
+}
+
+fn temperatures(f: &Facts) -> Markup {
+    let heads = f
+        .of("epoch")
+        .filter_map(|r| r["tau_pos"].as_array())
+        .map(Vec::len)
+        .max()
+        .unwrap_or(0);
+    html! {
+        h2 id="temperatures" { "Temperatures" }
+        @if heads == 0 { p { "Temperatures are constant in this run." } }
+        @else {
+            p.soft { "Median and 5 to 95 % band over the pairs of a batch." }
+            div.grid2 { @for h in 0..heads {
+                (figure(&format!("Head {}", h + 1), plot::lines(&format!("Temperatures of head {}", h + 1),
+                    &[band("tau+ (positive pairs)", f.of("epoch"), "tau_pos", Some(h)), band("tau- (negative pairs)", f.of("epoch"), "tau_neg", Some(h))])))
+            } }
+        }
+    }
+}
+
+/// Shares of bins, and the part that two histograms have in common.
+fn shares(v: &Value) -> Vec<f64> {
+    v.as_array()
+        .map(|a| a.iter().filter_map(Value::as_f64).collect())
+        .unwrap_or_default()
+}
+
+fn pair_histogram(title: &str, v: &Value, range: (f64, f64)) -> Markup {
+    let (pos, neg) = (shares(&v["pos"]), shares(&v["neg"]));
+    let overlap: f64 = pos.iter().zip(&neg).map(|(a, b)| a.min(*b)).sum();
+    let both = !pos.is_empty() && !neg.is_empty();
+    html! { figure {
+        h3 { (title) @if both { " (overlap " (format!("{:.1}", 100.0 * overlap)) " %)" } }
+        (svg(plot::histograms(title, range, &[("positive pairs", &pos), ("negative pairs", &neg)])))
+    } }
+}
+
+fn similarity(f: &Facts) -> Markup {
+    let all: Vec<&Value> = f.of("similarity").collect();
+    let picked: Vec<&Value> = match all.len() {
+        0..=2 => all,
+        n => vec![all[0], all[n / 2], all[n - 1]],
+    };
+    html! {
+        h2 id="similarity" { "Similarity" }
+        p.soft { "Cosine similarities of the pairs of one training batch: the two views of an image (positive) and views of different images (negative). The less the two overlap,
+            the better pairs are told apart (the paper's Figs. 1 and 3)." }
+        div.grid2 { (figure("Positive and negative pairs", plot::lines("Similarities", &[band("positive", f.of("epoch"), "sim_pos", None), band("negative", f.of("epoch"), "sim_neg", None)]))) }
+        @for r in picked {
+            h3 { "After epoch " (r["epoch"]) }
+            @let range = (r["range"][0].as_f64().unwrap_or(-1.0), r["range"][1].as_f64().unwrap_or(1.0));
+            div.grid2 {
+                @for (i, h) in r["heads"].as_array().into_iter().flatten().enumerate() { (pair_histogram(&format!("Head {}", i + 1), h, range)) }
+                @if r["backbone"].is_object() { (pair_histogram("Backbone", &r["backbone"], range)) }
+            }
+        }
+    }
+}
+
+fn picture(p: &Picture, query: &str) -> Markup {
+    html! { figure {
+        img src=(inline(&p.png)) alt=(p.class);
+        figcaption {
+            @match p.similarity {
+                None => { b { (p.class) } }
+                Some(s) => { span class=(if p.class == query { "hit" } else { "miss" }) { (p.class) } br; (format!("{s:.2}")) }
+            }
+        }
+    } }
+}
+
+fn confusion(s: &Seen) -> Markup {
+    html! { div.scroll tabindex="0" role="region" aria-label="Confusion matrix" { table.matrix {
+        tr { th { "class \\ predicted" } @for c in &s.classes { th { (c) } } }
+        @for (row, c) in s.confusion.iter().zip(&s.classes) {
+            @let sum = row.iter().sum::<usize>().max(1);
+            tr { th { (c) } @for v in row {
+                @let share = 100 * v / sum;
+                td style={"background:color-mix(in srgb, var(--c0) " (share * 7 / 10) "%, transparent)"} { (v) }
+            } }
+        }
+    } } }
+}
+
+fn seen(s: &Seen) -> Markup {
+    html! {
+        h2 id="views" { "Views" }
+        p.soft { "Original, first view, second view, as the encoder gets them (before normalisation)." }
+        img.sheet src=(inline(&s.sheet)) alt="Originals and their augmented views";
+        details { summary { "What was drawn" } div.scroll tabindex="0" { table {
+            tr { th { "image" } th { "first view" } th { "second view" } }
+            @for r in &s.rows { tr { @for c in r { td { (c) } } } }
+        } } }
+        h2 id="neighbours" { "Neighbours" }
+        @if s.near.is_empty() { p { "No labels or no test images." } }
+        @for row in &s.near { div.near { @for p in row { (picture(p, &row[0].class)) } } }
+        h2 id="features" { "Features" }
+        @if let Some((v, protocol)) = &s.knn {
+            p { "kNN " (format!("{v:.1}")) " % (" (protocol) ")." }
+            div.grid2 { (figure("Test features on their first two principal components", plot::scatter("Test features", &s.points, &s.classes))) }
+            h3 { "Confusion of kNN" }
+            @if s.classes.len() <= 40 { (confusion(s)) } @else { p.soft { "Not shown for " (s.classes.len()) " classes." } }
+        }
+    }
+}
+
+fn unseen() -> Markup {
+    html! {
+        h2 id="views" { "Views, neighbours, features" }
+        p id="neighbours" { span id="features" { "These come when the run has ended, or now with " code { "amcl-wgpu report RUN" } "." } }
+    }
+}
+
+fn rest(f: &Facts) -> Markup {
+    let alarms: Vec<(&Value, &str)> = f
+        .of("epoch")
+        .flat_map(|r| {
+            let list = r["alarms"]
+                .as_array()
+                .map(Vec::as_slice)
+                .unwrap_or_default();
+            list.iter().filter_map(|a| Some((&r["epoch"], a.as_str()?)))
+        })
+        .collect();
+    let train: f64 = f.of("epoch").filter_map(|r| r["seconds"].as_f64()).sum();
+    let eval: f64 = f.of("eval").filter_map(|r| r["seconds"].as_f64()).sum();
+    let total: f64 = f.ops.iter().map(|o| o.2).sum();
+    html! {
+        h2 id="alarms" { "Alarms" }
+        @if alarms.is_empty() { p { "None." } }
+        ul { @for (epoch, a) in alarms { li.alarm { "epoch " (epoch) ": " (a) } } }
+        h2 id="setup" { "Configuration" }
+        details { summary { "config.toml, as resolved" } pre tabindex="0" { (f.config_text) } }
+        h2 id="time" { "Time and memory" }
+        p { "Training " (format!("{train:.1}")) " s, evaluation " (format!("{eval:.1}")) " s." }
+        @if !f.ops.is_empty() {
+            div.scroll tabindex="0" { table { tr { th { "op" } th { "calls" } th { "ms" } th { "share" } }
+                @for (op, calls, ms) in &f.ops { tr { td { (op) } td { (calls) } td { (format!("{ms:.2}")) } td { (format!("{:.1} %", 100.0 * ms / total)) } } } } }
+            p.soft { "One profiled step (" code { "--profile" } ")." }
+        }
+        @if let Some(s) = &f.summary { details { summary { "summary.json" } pre tabindex="0" { (format!("{s:#}")) } } }
+        details { summary { "log.txt: data, device, memory plan, every epoch" } pre tabindex="0" { (f.log) } }
+        p.soft { "Written by amcl-wgpu " (env!("CARGO_PKG_VERSION")) "." }
+    }
+}
+
+/// The page.
+pub fn html(f: &Facts) -> String {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                @if f.summary.is_none() { meta http-equiv="refresh" content=(RELOAD); }
+                title { (f.name) " - amcl-wgpu" }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                (head(f)) (curves(f)) (temperatures(f)) (similarity(f))
+                @match &f.seen { Some(s) => { (seen(s)) } None => { (unseen()) } }
+                (rest(f))
+            }
+        }
+    }
+    .into_string()
+}

@@ -1,0 +1,249 @@
+//! Plots as SVG. Colours and type come from the page's style sheet, so that they follow light and dark.
+
+use std::fmt::Write as _;
+
+const WIDTH: f64 = 520.0;
+const HEIGHT: f64 = 220.0;
+const LEFT: f64 = 56.0;
+const BOTTOM: f64 = 26.0;
+const MARGIN: f64 = 10.0;
+
+/// A line (x, y), perhaps with a band (low, high) around it.
+#[derive(Clone, Debug, Default)]
+pub struct Line {
+    /// What it shows.
+    pub name: String,
+    /// Points in order of x.
+    pub points: Vec<(f64, f64)>,
+    /// Low and high at the same x; may be empty.
+    pub band: Vec<(f64, f64)>,
+}
+
+/// A number in few characters.
+pub fn short(v: f64) -> String {
+    let a = v.abs();
+    if v == 0.0 {
+        "0".into()
+    } else if !(1e-3..1e5).contains(&a) {
+        format!("{v:.1e}")
+    } else if a >= 100.0 {
+        format!("{v:.0}")
+    } else if a >= 10.0 {
+        format!("{v:.1}")
+    } else {
+        format!("{v:.3}")
+            .trim_end_matches('0')
+            .trim_end_matches('.')
+            .to_string()
+    }
+}
+
+/// Round numbers that cover a range.
+fn ticks(lo: f64, hi: f64) -> Vec<f64> {
+    let raw = (hi - lo) / 4.0;
+    let power = 10f64.powf(raw.log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0]
+        .map(|m| m * power)
+        .into_iter()
+        .find(|s| *s >= raw);
+    let step = step.unwrap_or(raw);
+    let first = (lo / step).ceil() as i64;
+    (first..)
+        .map(|i| i as f64 * step)
+        .take_while(|v| *v <= hi + 1e-9 * step)
+        .take(12)
+        .collect()
+}
+
+/// Plain decimals of a file of coordinates: a tenth of a pixel is enough.
+struct Frame {
+    x: (f64, f64),
+    y: (f64, f64),
+}
+
+impl Frame {
+    fn new(x: (f64, f64), y: (f64, f64)) -> Self {
+        let wide = |(lo, hi): (f64, f64)| {
+            if hi > lo {
+                (lo, hi)
+            } else {
+                (lo - 0.5, lo + 0.5)
+            }
+        };
+        Self {
+            x: wide(x),
+            y: wide(y),
+        }
+    }
+    fn px(&self, x: f64) -> f64 {
+        LEFT + (x - self.x.0) / (self.x.1 - self.x.0) * (WIDTH - LEFT - MARGIN)
+    }
+    fn py(&self, y: f64) -> f64 {
+        HEIGHT - BOTTOM - (y - self.y.0) / (self.y.1 - self.y.0) * (HEIGHT - BOTTOM - MARGIN)
+    }
+    fn open(&self, title: &str) -> String {
+        let mut s = format!(
+            "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
+            maud::html! { (title) }.into_string().replace('"', "&quot;")
+        );
+        for v in ticks(self.y.0, self.y.1) {
+            let y = self.py(v);
+            let _ = write!(
+                s,
+                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/><text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+                WIDTH - MARGIN,
+                LEFT - 6.0,
+                y + 4.0,
+                short(v)
+            );
+        }
+        for v in ticks(self.x.0, self.x.1) {
+            let _ = write!(
+                s,
+                "<text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+                self.px(v),
+                HEIGHT - 8.0,
+                short(v)
+            );
+        }
+        s
+    }
+}
+
+fn range(v: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
+    let finite = v.filter(|v| v.is_finite());
+    let lo = finite.clone().fold(f64::INFINITY, f64::min);
+    let hi = finite.fold(f64::NEG_INFINITY, f64::max);
+    if lo.is_finite() { (lo, hi) } else { (0.0, 1.0) }
+}
+
+fn legend(names: impl Iterator<Item = String>) -> String {
+    let items: String = names
+        .enumerate()
+        .map(|(i, n)| {
+            format!(
+                "<span class=\"key c{}\">{}</span>",
+                i % 6,
+                maud::html! { (n) }.into_string()
+            )
+        })
+        .collect();
+    format!("<div class=\"legend\">{items}</div>")
+}
+
+/// Lines over one axis; `unit` names it.
+pub fn lines(title: &str, lines: &[Line]) -> String {
+    let points = || lines.iter().flat_map(|l| &l.points);
+    let bands = || lines.iter().flat_map(|l| &l.band);
+    let ys = points()
+        .map(|p| p.1)
+        .chain(bands().flat_map(|b| [b.0, b.1]));
+    let f = Frame::new(range(points().map(|p| p.0)), range(ys));
+    let mut s = f.open(title);
+    for (i, l) in lines.iter().enumerate() {
+        if l.band.len() == l.points.len() && !l.band.is_empty() {
+            let up = l.points.iter().zip(&l.band).map(|(p, b)| (p.0, b.1));
+            let down = l.points.iter().zip(&l.band).rev().map(|(p, b)| (p.0, b.0));
+            let area: String = up
+                .chain(down)
+                .map(|(x, y)| format!("{:.1},{:.1} ", f.px(x), f.py(y)))
+                .collect();
+            let _ = write!(s, "<polygon class=\"band c{}\" points=\"{area}\"/>", i % 6);
+        }
+        let line: String = l
+            .points
+            .iter()
+            .filter(|p| p.1.is_finite())
+            .map(|(x, y)| format!("{:.1},{:.1} ", f.px(*x), f.py(*y)))
+            .collect();
+        let _ = write!(s, "<polyline class=\"line c{}\" points=\"{line}\"/>", i % 6);
+        if let ([only], true) = (&l.points[..], line.len() > 1) {
+            let _ = write!(
+                s,
+                "<circle class=\"dot c{}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\"/>",
+                i % 6,
+                f.px(only.0),
+                f.py(only.1)
+            );
+        }
+    }
+    s += "</svg>";
+    if lines.len() > 1 {
+        s += &legend(lines.iter().map(|l| l.name.clone()));
+    }
+    s
+}
+
+/// Two histograms over the same bins from `lo` to `hi`, as shares.
+pub fn histograms(title: &str, (lo, hi): (f64, f64), named: &[(&str, &[f64])]) -> String {
+    let top = range(named.iter().flat_map(|n| n.1.iter().copied())).1;
+    let f = Frame::new((lo, hi), (0.0, top));
+    let mut s = f.open(title);
+    for (i, (_, shares)) in named.iter().enumerate() {
+        let width = (hi - lo) / shares.len().max(1) as f64;
+        for (k, v) in shares.iter().enumerate().filter(|(_, v)| **v > 0.0) {
+            let x = f.px(lo + k as f64 * width);
+            let _ = write!(
+                s,
+                "<rect class=\"bar c{i}\" x=\"{x:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>",
+                f.py(*v),
+                f.px(lo + (k + 1) as f64 * width) - x,
+                f.py(0.0) - f.py(*v)
+            );
+        }
+    }
+    s + "</svg>" + &legend(named.iter().map(|n| n.0.to_string()))
+}
+
+/// Points of classes.
+pub fn scatter(title: &str, points: &[(f64, f64, u32)], classes: &[String]) -> String {
+    let f = Frame::new(
+        range(points.iter().map(|p| p.0)),
+        range(points.iter().map(|p| p.1)),
+    );
+    let mut s = f.open(title);
+    let many = classes.len().max(1) as f64;
+    for (x, y, class) in points {
+        let _ = write!(
+            s,
+            "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"2.2\" fill=\"hsl({:.0} 65% 50%)\"/>",
+            f.px(*x),
+            f.py(*y),
+            360.0 * f64::from(*class) / many
+        );
+    }
+    s += "</svg><div class=\"legend\">";
+    for (i, c) in classes.iter().enumerate().take(20) {
+        let _ = write!(
+            s,
+            "<span class=\"key\" style=\"--key:hsl({:.0} 65% 50%)\">{}</span>",
+            360.0 * i as f64 / many,
+            maud::html! { (c) }.into_string()
+        );
+    }
+    s + "</div>"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_round_and_inside() {
+        assert_eq!(ticks(0.0, 1.0), [0.0, 0.5, 1.0]);
+        assert_eq!(ticks(13.0, 61.0), [20.0, 40.0, 60.0]);
+        assert!(ticks(3.0, 3.0 + 1e-12).len() <= 12);
+    }
+
+    #[test]
+    fn names_cannot_break_out_of_a_plot() {
+        let l = Line {
+            name: "<script>".into(),
+            points: vec![(0.0, 1.0), (1.0, f64::NAN), (2.0, 3.0)],
+            ..Line::default()
+        };
+        let s = lines("a \"b\" <c>", &[l.clone(), l]);
+        assert!(!s.contains("<script>") && !s.contains("NaN"), "{s}");
+        assert!(s.contains("a &quot;b&quot; &lt;c&gt;"));
+    }
+}

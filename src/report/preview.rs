@@ -1,0 +1,182 @@
+//! The sheet of augmented views: each row an image as it is, and its two views as the encoder gets them (before normalisation).
+
+use super::png;
+use crate::data::augment::Policy;
+use crate::data::{Dataset, packed};
+use crate::graph::{Executor, Graph, HostData, StepScalars, TensorType};
+use crate::ops::augment::{Augment, words};
+use crate::reference::augment::{FACTORS, FLIP, GRAY, ORDER, RADIUS, ROW, SIGMA, SOLARISE, TOP};
+use crate::train::{Config, Result};
+use image::{Rgb, RgbImage, imageops};
+
+/// Least side of a picture on the sheet; smaller ones are enlarged by whole factors, pixel by pixel.
+const SHOWN: u32 = 96;
+const GAP: u32 = 4;
+
+/// A sheet with, for every row, the name of the image and what was drawn for its views.
+pub struct Sheet {
+    /// Three columns: original, first view, second view.
+    pub image: RgbImage,
+    /// Name, first view, second view.
+    pub rows: Vec<[String; 3]>,
+}
+
+impl Sheet {
+    /// The sheet as a PNG file.
+    ///
+    /// # Errors
+    /// None is expected.
+    pub fn png(&self) -> Result<Vec<u8>> {
+        png(&self.image)
+    }
+}
+
+/// What a row of the view table says, in words.
+fn describe(row: &[f32], side: (usize, usize)) -> String {
+    let whole = row[TOP..TOP + 4] == [0.0, 0.0, side.0 as f32, side.1 as f32];
+    let mut parts = Vec::new();
+    if !whole {
+        let [y, x, h, w] = [0, 1, 2, 3].map(|i| row[TOP + i]);
+        parts.push(format!("crop {h}x{w} at row {y}, column {x}"));
+    }
+    if row[FLIP] > 0.0 {
+        parts.push("mirrored".into());
+    }
+    let code = row[ORDER] as usize;
+    for digit in [1, 5, 25, 125].map(|place| code / place % 5) {
+        match digit {
+            0..=2 => parts.push(format!(
+                "{} x{:.2}",
+                ["brightness", "contrast", "saturation"][digit],
+                row[FACTORS + digit]
+            )),
+            3 => parts.push(format!("hue {:+.3} turns", row[FACTORS + 3])),
+            _ => {}
+        }
+    }
+    if row[GRAY] > 0.0 {
+        parts.push("gray".into());
+    }
+    if row[RADIUS] > 0.0 {
+        parts.push(format!("blur sigma {:.2} px", row[SIGMA]));
+    }
+    if row[SOLARISE] <= 1.0 {
+        parts.push(format!("solarised from {}", row[SOLARISE]));
+    }
+    if parts.is_empty() {
+        return "unchanged".into();
+    }
+    parts.join(", ")
+}
+
+/// Runs the augmentation of a configuration on the first `count` images, as in epoch `epoch`.
+///
+/// # Errors
+/// Device loss.
+pub fn sheet(
+    config: &Config,
+    data: &Dataset,
+    count: usize,
+    epoch: u32,
+    exec: &mut dyn Executor,
+) -> Result<Sheet> {
+    let n = count.min(data.len());
+    let (side, size) = ((data.height, data.width), config.model.image_size);
+    let ids: Vec<u32> = (0..n as u32).collect();
+    let mut table = Policy::plain(side, n);
+    table.extend(
+        config
+            .augment
+            .two_views(side, &ids, size, config.run.seed, epoch),
+    );
+    let op = Augment {
+        height: side.0,
+        width: side.1,
+        size,
+        blur: config.augment.blurs(),
+        mean: [0.0; 3],
+        std: [1.0; 3],
+    };
+    let mut g = Graph::new();
+    let images = g.input("images", TensorType::u32([n, words(side.0, side.1)]));
+    let rows = g.input("views", TensorType::f32([3 * n, ROW]));
+    let out = g.push1(op, &[images, rows])?;
+    let program = exec.compile(&g, &[out])?;
+    exec.upload(program, images, &HostData::U32(packed::pack(data, &ids)))?;
+    exec.upload(program, rows, &HostData::F32(table.clone()))?;
+    exec.run(program, &StepScalars::default())?;
+    let pixels = exec.fetch(program, out)?.to_f32();
+
+    let factor = SHOWN.div_ceil(size as u32).max(1);
+    let cell = size as u32 * factor;
+    let mut sheet = RgbImage::from_pixel(
+        3 * cell + 4 * GAP,
+        n as u32 * (cell + GAP) + GAP,
+        Rgb([255; 3]),
+    );
+    for (k, view) in pixels.chunks(size * size * 3).enumerate() {
+        let bytes: Vec<u8> = view
+            .iter()
+            .map(|v| (v * 255.0).round().clamp(0.0, 255.0) as u8)
+            .collect();
+        let Some(small) = RgbImage::from_raw(size as u32, size as u32, bytes) else {
+            continue;
+        };
+        let large = imageops::resize(&small, cell, cell, imageops::FilterType::Nearest);
+        let (column, row) = ((k / n) as i64, (k % n) as i64);
+        let at = |i: i64| i * i64::from(cell + GAP) + i64::from(GAP);
+        imageops::replace(&mut sheet, &large, at(column), at(row));
+    }
+    let row = |i: usize| &table[i * ROW..(i + 1) * ROW];
+    let rows = (0..n)
+        .map(|i| {
+            [
+                data.name(i),
+                describe(row(n + i), side),
+                describe(row(2 * n + i), side),
+            ]
+        })
+        .collect();
+    Ok(Sheet { image: sheet, rows })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::shapes;
+    use crate::graph::host::HostExecutor;
+
+    #[test]
+    fn what_is_said_is_what_is_shown() {
+        let split = shapes::generate(0, 40, 10);
+        let mut config = Config::default();
+        config.augment.families = "e".into();
+        let exec = &mut HostExecutor::<f32>::new();
+        let s = sheet(&config, &split.train, 12, 0, exec).unwrap();
+        assert_eq!(s.rows.len(), 12);
+        let cell = 96;
+        let at = |column: u32, row: usize, x: u32| {
+            let y = row as u32 * (cell + GAP) + GAP + cell / 2;
+            *s.image.get_pixel(column * (cell + GAP) + GAP + x, y)
+        };
+        let (mut mirrored, mut same) = (0, 0);
+        for (i, row) in s.rows.iter().enumerate() {
+            for (column, words) in [(1, &row[1]), (2, &row[2])] {
+                let flip = words == "mirrored";
+                assert!(flip || words == "unchanged", "{words}");
+                *if flip { &mut mirrored } else { &mut same } += 1;
+                for x in 0..cell {
+                    let from = if flip { cell - 1 - x } else { x };
+                    assert_eq!(at(column, i, x), at(0, i, from), "row {i}: {words}");
+                }
+            }
+        }
+        assert!(mirrored > 3 && same > 3);
+        config.augment.families = "abcde".into();
+        let s = sheet(&config, &split.train, 40, 0, exec).unwrap();
+        let all: String = s.rows.concat().join("; ");
+        for word in ["crop", "mirrored", "brightness", "hue", "gray", "blur"] {
+            assert!(all.contains(word), "{word}: {all}");
+        }
+    }
+}
