@@ -6,9 +6,10 @@ use amcl_wgpu::graph::gpu::GpuExecutor;
 use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::graph::{Executor, Graph, HostData, StepScalars, TensorId, TensorType};
 use amcl_wgpu::methods::loss::contrastive::nt_xent;
+use amcl_wgpu::nn::Model;
+use amcl_wgpu::nn::heads::Mlp;
 use amcl_wgpu::nn::import::{Weights, export, import};
 use amcl_wgpu::nn::resnet::{Block, ResNet, Stem};
-use amcl_wgpu::nn::{Model, heads};
 use amcl_wgpu::ops;
 use amcl_wgpu::ops::accumulate::Accumulate;
 use amcl_wgpu::ops::sgd::Sgd;
@@ -121,7 +122,9 @@ fn run(exec: &mut dyn Executor, weight: Weight, starts: Option<&[[Vec<f32>; 2]]>
     let mut g = Graph::new();
     let x = g.input("x", TensorType::f32([n, side, side, 3]));
     let f = net.build(&mut g, &mut model, x, true).unwrap();
-    let z = heads::projection(&mut g, &mut model, f, 1, 32, 16).unwrap();
+    let z = Mlp::plain(1, 32, 16)
+        .build(&mut g, &mut model, "head", f)
+        .unwrap();
     let built = nt_xent(&mut g, z, 0.5, true).unwrap();
     let params: Vec<TensorId> = model
         .params

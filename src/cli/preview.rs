@@ -2,9 +2,9 @@
 
 use super::console::Voice;
 use amcl_wgpu::device::Choice;
-use amcl_wgpu::report::preview::sheet;
 use amcl_wgpu::train::checkpoint::write_atomically;
 use amcl_wgpu::train::config::Config;
+use amcl_wgpu::train::preview::sheet;
 use amcl_wgpu::train::session::open_executor;
 use anyhow::Context;
 use serde_json::json;

@@ -23,6 +23,9 @@ pub struct Args {
     /// `shapes`, or a folder: images (train/ and test/, a folder a class, or flat), CIFAR, STL-10 or MNIST files.
     #[arg(long)]
     data: Option<String>,
+    /// simclr, moco, simsiam, barlow_twins or byol (the presets hold each method's recipe).
+    #[arg(long)]
+    method: Option<String>,
     /// Train with the AMCL loss.
     #[arg(long)]
     amcl: bool,
@@ -51,7 +54,7 @@ pub struct Args {
     #[arg(long, value_name = "OP")]
     twin: Vec<String>,
     /// Continue the run in this folder, with its own configuration.
-    #[arg(long, conflicts_with_all = ["config", "preset", "data", "amcl", "epochs", "batch_size", "seed", "out", "set", "overwrite"])]
+    #[arg(long, conflicts_with_all = ["config", "preset", "data", "method", "amcl", "init", "epochs", "batch_size", "seed", "out", "set", "overwrite"])]
     resume: Option<PathBuf>,
     /// Start from these weights: a run folder, a folder that `export` wrote, or a safetensors file of torchvision's or timm's ResNet. A new run, unlike --resume.
     #[arg(long, conflicts_with = "resume")]
@@ -107,6 +110,12 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
                 args.data
                     .as_ref()
                     .map(|d| toml::Value::String(d.clone()).to_string()),
+            );
+            add(
+                "method.name",
+                args.method
+                    .as_ref()
+                    .map(|m| toml::Value::String(m.clone()).to_string()),
             );
             add("amcl.enabled", args.amcl.then(|| "true".into()));
             add("run.epochs", args.epochs.map(|v| v.to_string()));

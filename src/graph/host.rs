@@ -2,7 +2,7 @@
 
 use super::exec::{Executor, HostData, NonFinite, ProgramId, Ticket, range_of};
 use super::op::{HostIo, HostMut, HostRef, Op};
-use super::plan::{Plan, PlanOptions};
+use super::plan::{Plan, PlanOptions, free_memory};
 use super::state::{StateId, States};
 use super::step::StepScalars;
 use super::tensor::{DType, TensorType};
@@ -331,6 +331,7 @@ impl<T: ExecScalar> Executor for HostExecutor<T> {
             &PlanOptions {
                 no_reuse: self.poison,
                 max_buffer: None,
+                available: free_memory(),
             },
         )?;
         let memory = plan

@@ -39,6 +39,8 @@ pub struct PlanOptions {
     pub no_reuse: bool,
     /// Largest buffer, when the device has such a limit.
     pub max_buffer: Option<u64>,
+    /// Memory that may be used, where it is known.
+    pub available: Option<u64>,
 }
 
 impl Plan {
@@ -129,6 +131,16 @@ impl Plan {
                 plan.largest(5)
             )));
         }
+        if let Some(max) = options.available
+            && plan.peak_bytes() as u64 > max
+        {
+            return Err(GraphError::Memory(format!(
+                "a step needs {}, but {} of memory are free; use a smaller batch, micro-batches or a smaller network. Largest tensors:\n{}",
+                mebibytes(plan.peak_bytes()),
+                mebibytes(max as usize),
+                plan.largest(5).trim_end()
+            )));
+        }
         Ok(plan)
     }
 
@@ -177,6 +189,15 @@ impl Plan {
         }
         out
     }
+}
+
+/// Free memory of this machine, or of the container that the process runs in; none where the system does not tell.
+pub fn free_memory() -> Option<u64> {
+    let mut system = sysinfo::System::new().ok()?;
+    system.refresh_memory();
+    let machine = system.available_memory();
+    let container = system.cgroup_limits().map(|c| c.free_memory);
+    Some(container.map_or(machine, |c| c.min(machine))).filter(|m| *m > 0)
 }
 
 /// Bytes as `12.3 MiB`.

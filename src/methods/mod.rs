@@ -1,24 +1,53 @@
 //! Methods: encoder, heads and loss put together as one graph.
 
+pub mod barlow_twins;
+pub mod byol;
 pub mod loss;
 pub mod loss_file;
+pub mod moco;
 pub mod simclr;
+pub mod simsiam;
 
 use crate::graph::{Graph, Result, TensorId};
-use crate::nn::Model;
 use crate::nn::resnet::ResNet;
-use loss::Built;
+use crate::nn::{Init, Model, Norm, heads};
+use crate::ops::ema::Ema;
+use loss::{Amcl, Built, Parametrisation, Scorer};
 
 /// A self-supervised method: what a training step computes. One file a method; `docs/ADDING_A_METHOD.md` says how to write another.
 pub trait Method {
     /// The encoder, which is what remains after training.
     fn encoder(&self) -> &ResNet;
 
-    /// Views [2B,s,s,3] (rows 0..B the first of each image, B..2B the second) -> loss. Parameters are declared in `m` at first sight.
+    /// The two views come as tensors of their own, each with batch statistics of its own (`false`: as one).
+    fn apart(&self) -> bool {
+        true
+    }
+
+    /// Views -> loss: two tensors [B,s,s,3], or, together, one [2B,s,s,3] whose rows 0..B are the first view of each image. Parameters are declared in `m` at first
+    /// sight.
     ///
     /// # Errors
     /// Shapes that do not fit.
-    fn loss(&self, g: &mut Graph, m: &mut Model, views: TensorId) -> Result<Built>;
+    fn loss(&self, g: &mut Graph, m: &mut Model, views: &[TensorId]) -> Result<Built>;
+
+    /// Appended to the graph behind the gradient: what must see the state as the loss saw it (queues).
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    fn after_gradient(&self, g: &mut Graph, m: &mut Model, built: &Built) -> Result<()> {
+        let _ = (g, m, built);
+        Ok(())
+    }
+
+    /// Appended to the graph of the optimiser's step (momentum encoders).
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    fn after_step(&self, g: &mut Graph, m: &Model) -> Result<()> {
+        let _ = (g, m);
+        Ok(())
+    }
 }
 
 /// Images [B,s,s,3] -> backbone features [B,d] with running statistics: what evaluation and downstream tasks use.
@@ -32,4 +61,44 @@ pub fn features(
     images: TensorId,
 ) -> Result<TensorId> {
     encoder.build(g, m, images, false)
+}
+
+/// Builds `part` with the scorer of the AMCL loss: phi and, where the parametrisation has one, its gain.
+fn with_scorer<R>(
+    g: &mut Graph,
+    m: &mut Model,
+    a: &Amcl,
+    part: impl FnOnce(&mut Graph, Scorer<'_>) -> Result<R>,
+) -> Result<R> {
+    let gain = (a.parametrisation == Parametrisation::Centred)
+        .then(|| m.param_with(g, "phi.gain", &[1], Init::Constant(1.0), a.phi_lr));
+    let mut phi = |g: &mut Graph, z: TensorId| heads::phi(g, m, z, a.phi_hidden, a.phi_lr);
+    let scorer = Scorer {
+        phi: &mut phi,
+        gain,
+    };
+    part(g, scorer)
+}
+
+/// Builds `part` on the momentum branch with batch norm of this kind; both are put back afterwards.
+fn on_branch<R>(
+    m: &mut Model,
+    norm: Norm,
+    part: impl FnOnce(&mut Model) -> Result<R>,
+) -> Result<R> {
+    let before = (m.norm, m.momentum_branch);
+    (m.norm, m.momentum_branch) = (norm, true);
+    let out = part(m);
+    (m.norm, m.momentum_branch) = before;
+    out
+}
+
+/// The momentum branch follows the parameters: key = m key + (1 - m) query, m = step.ema.
+fn follow(g: &mut Graph, m: &Model) -> Result<()> {
+    let ids = ["params", crate::nn::MOMENTUM_BRANCH].map(|name| m.states.whole(name));
+    if let [Some(from), Some(to)] = ids {
+        let (x, target) = (g.state(&m.states, from), g.state(&m.states, to));
+        g.push_updating(Ema, &[x], &[target])?;
+    }
+    Ok(())
 }

@@ -106,6 +106,7 @@ pub fn import(
         exec.write_state(&model.states, id, &HostData::F32(values))?;
         report.loaded.push(name);
     }
+    model.level_branch(exec)?;
     // PyTorch counts batches; nothing here needs it.
     let known = |n: &String| report.loaded.contains(n) || n.ends_with("num_batches_tracked");
     report.unused = file

@@ -25,6 +25,7 @@ pub mod conv2d_input_grad;
 pub mod conv2d_weight_grad;
 mod elementwise;
 pub mod ema;
+pub mod enqueue;
 pub mod first_rows;
 pub mod first_rows_grad;
 pub mod fma_probe;
@@ -53,7 +54,9 @@ pub mod softmax;
 pub mod softmax_grad;
 pub mod standardize_columns;
 pub mod standardize_columns_grad;
+pub mod stop_gradient;
 pub mod sum_all;
+pub mod swap_axes;
 pub mod top_k;
 
 use crate::graph::backward::Builders;

@@ -29,6 +29,7 @@ pub mod conv2d_input_grad;
 pub mod conv2d_weight_grad;
 pub mod elementwise;
 pub mod ema;
+pub mod enqueue;
 pub mod first_rows;
 pub mod first_rows_grad;
 pub mod fma_probe;
@@ -57,7 +58,9 @@ pub mod softmax;
 pub mod softmax_grad;
 pub mod standardize_columns;
 pub mod standardize_columns_grad;
+pub mod stop_gradient;
 pub mod sum_all;
+pub mod swap_axes;
 pub mod temperature;
 pub mod top_k;
 

@@ -1,10 +1,10 @@
 //! What a report shows, read from a run's files and, where there is an encoder, from its features.
 
-use super::{png, preview};
 use crate::data::{Dataset, Split};
 use crate::eval::{knn, pca};
 use crate::graph::host::HostExecutor;
 use crate::train::encoder::Encoder;
+use crate::train::preview::{self, png};
 use crate::train::{Config, Result, io};
 use image::RgbImage;
 use serde_json::Value;

@@ -1,16 +1,15 @@
-//! What a run looks like: the HTML report and the sheet of augmented views.
+//! What a run looks like: the HTML report.
 
 mod facts;
 mod page;
 mod plot;
-pub mod preview;
 
 pub use facts::Facts;
 
 use crate::data::Split;
+use crate::train::Result;
 use crate::train::checkpoint::write_atomically;
 use crate::train::encoder::Encoder;
-use crate::train::{Result, TrainError};
 use std::path::{Path, PathBuf};
 
 /// Writes `report.html` of a run from its files: curves, temperatures, similarities, alarms, configuration. While the run is under way the page reloads itself.
@@ -26,12 +25,4 @@ pub fn write(run: &Path, trained: Option<(&mut Encoder, &Split)>) -> Result<Path
     let path = run.join("report.html");
     write_atomically(&path, page::html(&facts).as_bytes())?;
     Ok(path)
-}
-
-fn png(image: &image::RgbImage) -> Result<Vec<u8>> {
-    let mut out = std::io::Cursor::new(Vec::new());
-    image
-        .write_to(&mut out, image::ImageFormat::Png)
-        .map_err(|e| TrainError::Config(format!("a picture could not be encoded: {e}")))?;
-    Ok(out.into_inner())
 }

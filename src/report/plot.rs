@@ -6,7 +6,7 @@ const WIDTH: f64 = 520.0;
 const HEIGHT: f64 = 220.0;
 const LEFT: f64 = 56.0;
 const BOTTOM: f64 = 26.0;
-const MARGIN: f64 = 10.0;
+const MARGIN: f64 = 18.0;
 
 /// A line (x, y), perhaps with a band (low, high) around it.
 #[derive(Clone, Debug, Default)]
@@ -28,13 +28,10 @@ pub fn short(v: f64) -> String {
         format!("{v:.1e}")
     } else if a >= 100.0 {
         format!("{v:.0}")
-    } else if a >= 10.0 {
-        format!("{v:.1}")
     } else {
-        format!("{v:.3}")
-            .trim_end_matches('0')
-            .trim_end_matches('.')
-            .to_string()
+        let digits = if a >= 10.0 { 1 } else { 3 };
+        let s = format!("{v:.digits$}");
+        s.trim_end_matches('0').trim_end_matches('.').to_string()
     }
 }
 

@@ -56,6 +56,35 @@ section! {
     }
 }
 section! {
+    /// `[method]`
+    Method {
+        /// `simclr`, `moco`, `simsiam`, `barlow_twins` or `byol`.
+        name: String = "simclr".into(),
+        /// Decay of the momentum encoder (moco, byol).
+        momentum: f32 = 0.99,
+        /// Its value at the end, approached along a cosine (BYOL: 1); negative: constant.
+        final_momentum: f32 = -1.0,
+        /// Keys in the queue of a head (moco).
+        queue: usize = 4096,
+        /// Both views serve as queries (moco); else only the first.
+        symmetric: bool = true,
+        /// Groups of the batch with batch statistics of their own (moco: 8 stand for eight GPUs).
+        bn_splits: usize = 1,
+        /// Keys are grouped otherwise than queries (moco with groups).
+        shuffle: bool = true,
+        /// One projector for all heads (simsiam).
+        shared_target: bool = false,
+        /// Without it, simsiam collapses: a demonstration.
+        predictor: bool = true,
+        /// Hidden width of the predictor (simsiam, byol).
+        predictor_hidden: usize = 512,
+        /// Weight of the off-diagonal (barlow_twins).
+        lambda: f64 = 5e-3,
+        /// Channel vectors at unit length before phi (barlow_twins with AMCL).
+        unit_channels: bool = true,
+    }
+}
+section! {
     /// `[heads]`
     Heads {
         /// Projection heads (C).
@@ -64,6 +93,12 @@ section! {
         hidden: usize = 64,
         /// Output width (d').
         out: usize = 128,
+        /// Linear layers.
+        layers: usize = 2,
+        /// Batch norm behind the hidden layers (simsiam, barlow_twins and byol always have it).
+        norm: bool = false,
+        /// Behind the last layer: `plain`, `norm` (batch norm) or `bare_norm` (without scale and shift).
+        last: String = "plain".into(),
     }
 }
 section! {
@@ -147,6 +182,8 @@ pub struct Config {
     pub augment: Policy,
     /// Encoder.
     pub model: Model,
+    /// Method.
+    pub method: Method,
     /// Heads.
     pub heads: Heads,
     /// AMCL.
@@ -303,8 +340,12 @@ impl Config {
             return wrong("heads.count, heads.out, model.width, model.width_multiplier and model.stem_stride must be positive, model.image_size at least 8".into());
         }
         if !self.amcl.enabled && self.heads.count != 1 {
-            return wrong("plain SimCLR has one head; for constant heads use amcl.enabled = true with amcl.adaptive = \"none\"".into());
+            return wrong(format!(
+                "plain {} has one head; for constant heads use amcl.enabled = true with amcl.adaptive = \"none\"",
+                self.method.name
+            ));
         }
+        super::method::check(self)?;
         self.amcl
             .switches
             .validate()
@@ -324,9 +365,10 @@ impl Config {
     /// The method and its loss, for people.
     pub fn method_title(&self) -> String {
         let heads = self.heads.count;
+        let name = super::method::title(&self.method.name);
         match self.amcl.enabled {
-            true => format!("SimCLR + AMCL, {heads} heads"),
-            false => "SimCLR".into(),
+            true => format!("{name} + AMCL, {heads} heads"),
+            false => name.into(),
         }
     }
 

@@ -107,14 +107,24 @@ impl Events {
     /// # Errors
     /// The file cannot be made, or exists.
     pub fn create(folder: &Path) -> io::Result<Self> {
-        let name = format!(
+        // A clock that goes back, or a process number that comes again, must not stop a run.
+        let base = format!(
             "events.out.tfevents.{}.{}",
             wall_time() as u64,
             std::process::id()
         );
-        let mut events = Self {
-            file: File::create_new(folder.join(name))?,
+        let mut number = 0;
+        let file = loop {
+            let name = match number {
+                0 => base.clone(),
+                n => format!("{base}.{n}"),
+            };
+            match File::create_new(folder.join(name)) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                other => break other?,
+            }
         };
+        let mut events = Self { file };
         events.record(&Event {
             wall_time: wall_time(),
             file_version: Some("brain.Event:2".into()),
@@ -224,6 +234,16 @@ mod tests {
             masked(&24u64.to_le_bytes()).to_le_bytes(),
             [0xa3, 0x7f, 0x4b, 0x22]
         );
+    }
+
+    #[test]
+    fn a_name_that_is_taken_does_not_stop_a_run() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        for _ in 0..3 {
+            Events::create(folder.path())?;
+        }
+        assert_eq!(std::fs::read_dir(folder.path())?.count(), 3);
+        Ok(())
     }
 
     #[test]

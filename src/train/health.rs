@@ -145,8 +145,12 @@ impl Health {
         if self.sim_neg[1] > 0.95 && self.sim_neg[1].is_finite() {
             v.push(format!("collapse: the median similarity of negative pairs is {:.3}; all images look alike to the heads", self.sim_neg[1]));
         }
-        let floor = self
-            .tau_neg
+        // Without negative pairs, the positive ones tell.
+        let judged = match self.tau_neg.iter().any(|t| t[1].is_finite()) {
+            true => &self.tau_neg,
+            false => &self.tau_pos,
+        };
+        let floor = judged
             .iter()
             .filter(|t| t[1].is_finite())
             .any(|t| t[1] < 1e-3 || f64::from(t[1]) - a.tau_min < 0.01 * a.tau_min);

@@ -1,10 +1,15 @@
 //! From a configuration to the method that it names, and to the model's states.
 
 use super::{Config, Result, TrainError};
-use crate::graph::{Graph, TensorType};
+use crate::graph::{Graph, TensorId, TensorType};
 use crate::methods::Method;
+use crate::methods::barlow_twins::BarlowTwins;
+use crate::methods::byol::Byol;
+use crate::methods::moco::Moco;
 use crate::methods::simclr::SimClr;
+use crate::methods::simsiam::SimSiam;
 use crate::nn::Model;
+use crate::nn::heads::{Last, Mlp};
 use crate::nn::resnet::{self, ResNet, Stem};
 
 /// The encoder that a configuration names.
@@ -34,19 +39,185 @@ pub fn encoder(config: &Config) -> Result<ResNet> {
     Ok(encoder)
 }
 
+/// Names in configurations, and for people.
+pub const NAMES: [(&str, &str); 5] = [
+    ("simclr", "SimCLR"),
+    ("moco", "MoCo"),
+    ("simsiam", "SimSiam"),
+    ("barlow_twins", "Barlow Twins"),
+    ("byol", "BYOL"),
+];
+
+/// A method's name for people.
+pub fn title(name: &str) -> &str {
+    NAMES.iter().find(|n| n.0 == name).map_or(name, |n| n.1)
+}
+
+/// What a configuration asks of its method must be possible.
+///
+/// # Errors
+/// Says which setting is not, and what would do.
+pub fn check(c: &Config) -> Result<()> {
+    let wrong = |m: String| Err(TrainError::Config(m));
+    let (m, a) = (&c.method, &c.amcl);
+    if !NAMES.iter().any(|n| n.0 == m.name) {
+        let all: Vec<&str> = NAMES.iter().map(|n| n.0).collect();
+        return wrong(format!(
+            "method.name: no method `{}`; there are {}",
+            m.name,
+            all.join(", ")
+        ));
+    }
+    if !["plain", "norm", "bare_norm"].contains(&c.heads.last.as_str()) {
+        return wrong(format!(
+            "heads.last is `{}`; there are plain, norm, bare_norm",
+            c.heads.last
+        ));
+    }
+    if c.heads.layers == 0 || c.heads.hidden == 0 || m.predictor_hidden == 0 {
+        return wrong(
+            "heads.layers, heads.hidden and method.predictor_hidden must be positive".into(),
+        );
+    }
+    let batch = c.optim.batch_size / c.optim.micro_batches;
+    match m.name.as_str() {
+        "moco" => {
+            if m.queue < batch {
+                return wrong(format!(
+                    "method.queue {} is smaller than a (micro-)batch of {batch}",
+                    m.queue
+                ));
+            }
+            if m.bn_splits == 0 || !batch.is_multiple_of(m.bn_splits) || batch / m.bn_splits < 2 {
+                return wrong(format!(
+                    "a (micro-)batch of {batch} cannot be cut into method.bn_splits = {} groups of at least 2",
+                    m.bn_splits
+                ));
+            }
+        }
+        "byol" if a.enabled => {
+            return wrong(
+                "AMCL is not defined for byol; it is for simclr, moco, simsiam and barlow_twins"
+                    .into(),
+            );
+        }
+        "simsiam" | "barlow_twins" if a.enabled && a.switches.roles() != (true, true) => {
+            if m.name == "simsiam" && a.switches.adaptive != crate::methods::loss::Adaptive::None {
+                return wrong(
+                    "simsiam has positive pairs only: amcl.adaptive is full or none".into(),
+                );
+            }
+            if m.name == "barlow_twins"
+                && a.switches.adaptive != crate::methods::loss::Adaptive::None
+            {
+                return wrong("barlow_twins: amcl.adaptive is full or none".into());
+            }
+        }
+        _ => {}
+    }
+    let unit = 0.0..=1.0;
+    if !unit.contains(&m.momentum) || m.final_momentum > 1.0 {
+        return wrong("method.momentum is from 0 to 1".into());
+    }
+    if !(m.lambda.is_finite() && m.lambda >= 0.0) {
+        return wrong(format!("method.lambda is {}", m.lambda));
+    }
+    Ok(())
+}
+
+/// Heads without batch norm unless asked for, and those of the methods that always have it.
+fn head(c: &Config, norm: bool) -> Mlp {
+    let h = &c.heads;
+    Mlp {
+        heads: h.count,
+        layers: h.layers,
+        hidden: h.hidden,
+        out: h.out,
+        norm: norm || h.norm,
+        last: match h.last.as_str() {
+            "norm" => Last::Norm,
+            "bare_norm" => Last::BareNorm,
+            _ => Last::Plain,
+        },
+    }
+}
+
 /// The method that a configuration names.
 ///
 /// # Errors
-/// An unknown encoder or stem.
+/// An unknown encoder, stem or method.
 pub fn method(config: &Config) -> Result<Box<dyn Method>> {
-    Ok(Box::new(SimClr {
-        encoder: encoder(config)?,
+    check(config)?;
+    let (encoder, m) = (encoder(config)?, &config.method);
+    let amcl = config.amcl.enabled.then_some(config.amcl.switches);
+    let temperature = config.loss.temperature;
+    let predictor = Mlp {
         heads: config.heads.count,
-        hidden: config.heads.hidden,
+        layers: 2,
+        hidden: m.predictor_hidden,
         out: config.heads.out,
-        amcl: config.amcl.enabled.then_some(config.amcl.switches),
-        temperature: config.loss.temperature,
-    }))
+        norm: true,
+        last: Last::Plain,
+    };
+    Ok(match m.name.as_str() {
+        "moco" => Box::new(Moco {
+            encoder,
+            head: head(config, false),
+            amcl,
+            temperature,
+            queue: m.queue,
+            symmetric: m.symmetric,
+            splits: m.bn_splits,
+            shuffle: m.shuffle,
+            micro_batches: config.optim.micro_batches,
+        }),
+        "simsiam" => Box::new(SimSiam {
+            encoder,
+            projector: Mlp {
+                heads: if m.shared_target {
+                    1
+                } else {
+                    config.heads.count
+                },
+                ..head(config, true)
+            },
+            predictor: m.predictor.then_some(predictor),
+            amcl,
+        }),
+        "barlow_twins" => Box::new(BarlowTwins {
+            encoder,
+            projector: head(config, true),
+            lambda: m.lambda,
+            amcl,
+            unit_channels: m.unit_channels,
+        }),
+        "byol" => Box::new(Byol {
+            encoder,
+            projector: head(config, true),
+            predictor,
+        }),
+        _ => Box::new(SimClr {
+            encoder,
+            head: head(config, false),
+            amcl,
+            temperature,
+        }),
+    })
+}
+
+/// The tensors in which a method takes its views of a batch of `batch` images, made by `view` of their rows.
+///
+/// # Errors
+/// What `view` fails with.
+pub fn views<E>(
+    method: &dyn Method,
+    batch: usize,
+    mut view: impl FnMut(usize) -> std::result::Result<TensorId, E>,
+) -> std::result::Result<Vec<TensorId>, E> {
+    if method.apart() {
+        return Ok(vec![view(batch)?, view(batch)?]);
+    }
+    Ok(vec![view(2 * batch)?])
 }
 
 /// The states of a configuration's model (parameters, statistics), in the order in which training declares them; nothing is allocated.
@@ -57,7 +228,10 @@ pub fn declare(config: &Config) -> Result<Model> {
     let (mut g, mut model) = (Graph::new(), Model::default());
     let batch = config.optim.batch_size / config.optim.micro_batches;
     let size = config.model.image_size;
-    let views = g.input("views", TensorType::f32([2 * batch, size, size, 3]));
-    method(config)?.loss(&mut g, &mut model, views)?;
+    let method = method(config)?;
+    let inputs = views(method.as_ref(), batch, |rows| {
+        Ok::<_, TrainError>(g.input("views", TensorType::f32([rows, size, size, 3])))
+    })?;
+    method.loss(&mut g, &mut model, &inputs)?;
     Ok(model)
 }

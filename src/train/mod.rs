@@ -8,6 +8,7 @@ pub mod features;
 pub mod health;
 pub mod method;
 pub mod optimizer;
+pub mod preview;
 pub mod profile;
 pub mod run_folder;
 pub mod session;

@@ -15,17 +15,39 @@ pub struct RunFolder {
     metrics: File,
     log: File,
     events: Events,
+    /// Held as long as the run lives; the system lets go of it when the process ends, however it ends.
+    _lock: File,
 }
+
+/// Takes the folder for this process.
+fn lock(path: &Path) -> Result<File> {
+    let file = path.join(LOCK);
+    let f = append(&file)?;
+    match f.try_lock() {
+        Ok(()) => Ok(f),
+        Err(std::fs::TryLockError::WouldBlock) => Err(TrainError::Config(format!(
+            "another process is training into {}; choose another --out, or wait for its end",
+            path.display()
+        ))),
+        // Some network file systems have no locks: the run goes on without.
+        Err(std::fs::TryLockError::Error(_)) => Ok(f),
+    }
+}
+
+/// Name of the file that is locked.
+const LOCK: &str = ".lock";
 
 /// What a run writes, besides event files: all that `--overwrite` removes.
 const OURS: &[&str] = &[
     "config.toml",
     "metrics.jsonl",
     "log.txt",
+    "metrics.csv",
     "summary.json",
     "report.html",
     "trace.json",
     "checkpoints",
+    LOCK,
 ];
 
 /// Checks that a new run may use the folder; with `overwrite` removes what an earlier run left there, and nothing else.
@@ -34,6 +56,10 @@ const OURS: &[&str] = &[
 /// The folder holds something, or files cannot be removed.
 pub fn claim(path: &Path, overwrite: bool) -> Result<()> {
     if overwrite {
+        // Not under the hands of a run that goes on.
+        if path.join(LOCK).exists() {
+            drop(lock(path)?);
+        }
         for name in OURS {
             let p = path.join(name);
             let gone = if p.is_dir() {
@@ -81,6 +107,7 @@ impl RunFolder {
         let checkpoints = path.join("checkpoints");
         std::fs::create_dir_all(&checkpoints).map_err(io(&checkpoints))?;
         Ok(Self {
+            _lock: lock(path)?,
             metrics: append(&path.join("metrics.jsonl"))?,
             log: append(&path.join("log.txt"))?,
             events: Events::create(path).map_err(io(path))?,
@@ -140,6 +167,62 @@ impl RunFolder {
         self.metrics
             .write_all(format!("{record}\n").as_bytes())
             .map_err(io(self.path.join("metrics.jsonl")))
+    }
+
+    /// Writes `metrics.csv` anew: a line an epoch, with what was evaluated after it.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn csv(&self) -> Result<()> {
+        const COLUMNS: [&str; 9] = [
+            "epoch",
+            "step",
+            "loss",
+            "lr",
+            "seconds",
+            "sim_pos",
+            "sim_neg",
+            "knn_top1",
+            "effective_rank",
+        ];
+        let text =
+            std::fs::read_to_string(self.path.join("metrics.jsonl")).map_err(io(&self.path))?;
+        let mut rows: Vec<Value> = Vec::new();
+        for line in text.lines() {
+            let Ok(v) = serde_json::from_str::<Value>(line) else {
+                continue;
+            };
+            if v["kind"] == "epoch" {
+                rows.push(v);
+            } else if v["kind"] == "eval"
+                && let Some(row) = rows.last_mut().filter(|r| r["epoch"] == v["epoch"])
+            {
+                row["knn_top1"] = v["knn_top1"].clone();
+                row["effective_rank"] = v["effective_rank"].clone();
+            }
+        }
+        let cell = |row: &Value, name: &str| match &row[name] {
+            // Of quantiles, the median.
+            Value::Array(q) => q.get(1).map_or(String::new(), Value::to_string),
+            Value::Null => String::new(),
+            v => v.to_string(),
+        };
+        let mut out = COLUMNS.join(",") + "\n";
+        for row in &rows {
+            let cells: Vec<String> = COLUMNS.iter().map(|c| cell(row, c)).collect();
+            out += &(cells.join(",") + "\n");
+        }
+        self.write("metrics.csv", &out)
+    }
+
+    /// Adds a picture, a PNG file of these sides, to the TensorBoard events.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn image(&mut self, step: usize, tag: &str, side: (u32, u32), png: &[u8]) -> Result<()> {
+        self.events
+            .image(step as u64, tag, side, png)
+            .map_err(io(&self.path))
     }
 
     /// Adds a histogram of values to the TensorBoard events.

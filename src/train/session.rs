@@ -1,9 +1,8 @@
 //! A model with its programs on an executor: gradient step, update, features. Training and evaluation both start here.
 
 use super::features::Features;
-use super::method::method;
 use super::optimizer::Optimizer;
-use super::{Config, Result};
+use super::{Config, Result, method};
 use crate::data::{Dataset, Split, packed};
 use crate::device::recording::Timed;
 use crate::device::{Choice, Device, DeviceError, Options};
@@ -74,7 +73,7 @@ pub struct Session {
     side: (usize, usize),
     grad: ProgramId,
     source: Source,
-    table: TensorId,
+    tables: Vec<TensorId>,
     /// Loss, similarities, scores.
     pub built: Built,
     head: [usize; 2],
@@ -91,7 +90,7 @@ impl Session {
     /// Impossible shapes, memory, device.
     pub fn new(config: &Config, mut exec: Box<dyn Executor>, data: &Dataset) -> Result<Self> {
         let (c, o) = (&config.model, &config.optim);
-        let method = method(config)?;
+        let method = method::method(config)?;
         let side = (data.height, data.width);
         let image_words = words(side.0, side.1);
         let mut model = Model::default();
@@ -106,7 +105,6 @@ impl Session {
         let mut g = Graph::new();
         let batch = o.batch_size / o.micro_batches;
         let (source, images) = source(&mut g, &model, resident, batch, image_words)?;
-        let table = g.input("view table", TensorType::f32([2 * batch, ROW]));
         let augment = Augment {
             height: side.0,
             width: side.1,
@@ -115,15 +113,22 @@ impl Session {
             mean: config.augment.mean,
             std: config.augment.std,
         };
-        let views = g.scope("views", |g| g.push1(augment, &[images, table]))?;
-        let built = method.loss(&mut g, &mut model, views)?;
+        let mut tables = Vec::new();
+        let views = method::views(method.as_ref(), batch, |rows| {
+            let table = g.input("view table", TensorType::f32([rows, ROW]));
+            tables.push(table);
+            g.scope("views", |g| g.push1(augment, &[images, table]))
+        })?;
+        let built = method.loss(&mut g, &mut model, &views)?;
         let params: Vec<TensorId> = model
             .params
             .iter()
             .map(|p| g.state(&model.states, p.id))
             .collect();
         let grads = ops::backward(&mut g, built.loss, &params)?;
-        let (u, optimizer) = Optimizer::graph(o, &mut model)?;
+        method.after_gradient(&mut g, &mut model, &built)?;
+        let (mut u, optimizer) = Optimizer::graph(o, &mut model)?;
+        method.after_step(&mut u, &model)?;
         for (p, d) in model.params.iter().zip(&grads) {
             if let (Some(d), Some(id)) = (d, model.states.counterpart(p.id, "grads")) {
                 let acc = g.state(&model.states, id);
@@ -151,7 +156,7 @@ impl Session {
         exec.allocate_states(&model.states)?;
         let mut fetch = vec![built.loss, built.similarity];
         fetch.extend(built.score);
-        fetch.extend(built.features);
+        fetch.extend(built.features.iter().copied());
         let head = match *g.dims(built.similarity) {
             [_, rows, columns] => [rows, columns],
             [_, rows] => [rows, 1],
@@ -173,7 +178,7 @@ impl Session {
             side,
             grad,
             source,
-            table,
+            tables,
             built,
             head,
             optimizer,
@@ -222,8 +227,11 @@ impl Session {
         let table = c
             .augment
             .two_views(self.side, ids, c.model.image_size, c.run.seed, epoch);
-        self.exec
-            .upload(self.grad, self.table, &HostData::F32(table))?;
+        let each = table.len() / self.tables.len();
+        for (id, rows) in self.tables.iter().zip(table.chunks(each)) {
+            self.exec
+                .upload(self.grad, *id, &HostData::F32(rows.to_vec()))?;
+        }
         match self.source {
             Source::Resident { index } => {
                 self.exec
@@ -297,10 +305,13 @@ impl Session {
     /// # Errors
     /// Device loss.
     pub fn backbone_pairs(&mut self) -> Result<Option<(Vec<f32>, usize)>> {
-        let Some(t) = self.built.features else {
+        let mut f = Vec::new();
+        for t in &self.built.features {
+            f.extend(self.exec.fetch(self.grad, *t)?.to_f32());
+        }
+        if f.is_empty() {
             return Ok(None);
-        };
-        let f = self.exec.fetch(self.grad, t)?.to_f32();
+        }
         let n = f.len() / self.features.dim;
         Ok(Some((knn::cosines(&f, &f, self.features.dim), n)))
     }

@@ -4,7 +4,7 @@ use super::checkpoint::{self, Position};
 use super::health::{self, Batch, Health};
 use super::run_folder::{self, RunFolder};
 use super::session::{Pending, Session, open_executor};
-use super::{Config, Result, TrainError, profile, weights};
+use super::{Config, Result, TrainError, preview, profile, weights};
 use crate::data::{Split, sampler};
 use crate::device::Choice;
 use crate::eval::spread::spread;
@@ -19,6 +19,9 @@ use std::time::Instant;
 
 /// Steps under way: the host prepares and submits one while the device computes the other.
 const IN_FLIGHT: usize = 2;
+
+/// Images whose views TensorBoard shows.
+const VIEWS: usize = 8;
 
 /// What to run and where.
 pub struct Request<'a> {
@@ -73,6 +76,17 @@ pub fn learning_rate(c: &Config, epoch: usize) -> f32 {
     }
     let t = (epoch - warm) as f64 / (c.run.epochs - warm).max(1) as f64;
     (f64::from(c.optim.lr) * 0.5 * (1.0 + (std::f64::consts::PI * t).cos())) as f32
+}
+
+/// Decay of the momentum encoder at a step: constant, or along a cosine to its last value (Grill et al. 2020, with 1 as the last).
+pub fn momentum(c: &Config, step: usize, steps: usize) -> f32 {
+    let (first, last) = (f64::from(c.method.momentum), c.method.final_momentum);
+    if last < 0.0 {
+        return first as f32;
+    }
+    let t = (step as f64 / steps.max(1) as f64).min(1.0);
+    let last = f64::from(last);
+    (last - (last - first) * 0.5 * (1.0 + (std::f64::consts::PI * t).cos())) as f32
 }
 
 /// A step that was submitted and not yet collected.
@@ -178,6 +192,15 @@ impl Run<'_> {
         if !self.request.resume {
             self.save(at)?;
         }
+        let views = preview::sheet(
+            &self.request.config,
+            &self.split.train,
+            VIEWS,
+            0,
+            self.session.exec.as_mut(),
+        )?;
+        self.folder
+            .image(at.step, "views", views.image.dimensions(), &views.png()?)?;
         let mut last = None;
         let epochs = self.request.config.run.epochs;
         while at.epoch < epochs {
@@ -193,6 +216,7 @@ impl Run<'_> {
                 return self.outcome(begin, untrained, None, false);
             }
             last = self.report(at)?.or(last);
+            self.folder.csv()?;
             (self.request.epoch_end)();
             let every = self.request.config.run.checkpoint_every.max(1);
             if at.epoch == epochs || at.epoch % every == 0 {
@@ -328,6 +352,7 @@ impl Run<'_> {
             step: at.step as u32,
             flags: if warm { StepScalars::WARMUP } else { 0 },
             lr: learning_rate(c, at.epoch),
+            ema: momentum(c, at.step, self.steps() * c.run.epochs),
             ..StepScalars::default()
         }
     }
@@ -446,11 +471,20 @@ impl Run<'_> {
         let (epochs, every) = (run.epochs, run.knn_every);
         let lr = learning_rate(&self.request.config, at.epoch - 1);
         let mut line = format!(
-            "epoch {}/{epochs} loss {:.4} lr {lr:.4} sim+ {:.2} sim- {:.2}",
-            at.epoch, self.loss_sum, health.sim_pos[1], health.sim_neg[1]
+            "epoch {}/{epochs} loss {:.4} lr {lr:.4}",
+            at.epoch, self.loss_sum
         );
-        if let (Some(p), Some(n)) = (health.tau_pos.first(), health.tau_neg.first()) {
-            line += &format!(" tau+ {:.3} tau- {:.3}", p[1], n[1]);
+        let medians = [
+            ("sim+", 2, Some(&health.sim_pos)),
+            ("sim-", 2, Some(&health.sim_neg)),
+            ("tau+", 3, health.tau_pos.first()),
+            ("tau-", 3, health.tau_neg.first()),
+        ];
+        for (name, digits, q) in medians {
+            // Some methods have no negative pairs.
+            if let Some(v) = q.map(|q| q[1]).filter(|v| v.is_finite()) {
+                line += &format!(" {name} {v:.digits$}");
+            }
         }
         let due = at.epoch == epochs || every > 0 && at.epoch.is_multiple_of(every);
         let mut accuracy = None;

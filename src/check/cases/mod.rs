@@ -46,6 +46,7 @@ tables! {
     conv2d_input_grad,
     conv2d_weight_grad,
     ema,
+    enqueue,
     first_rows,
     first_rows_grad,
     fma_probe,
@@ -73,6 +74,8 @@ tables! {
     softmax_grad,
     standardize_columns,
     standardize_columns_grad,
+    stop_gradient,
     sum_all,
+    swap_axes,
     top_k,
 }

@@ -5,7 +5,7 @@ mod twin;
 
 use super::exec::{Executor, HostData, NonFinite, ProgramId, Ticket, range_of};
 use super::op::Bindings;
-use super::plan::{Plan, PlanOptions};
+use super::plan::{Plan, PlanOptions, free_memory};
 use super::state::{StateId, States};
 use super::step::StepScalars;
 use super::tensor::{DType, TensorType};
@@ -164,6 +164,12 @@ impl GpuExecutor {
         let options = PlanOptions {
             no_reuse: own,
             max_buffer: Some(self.device.limits.max_buffer),
+            // A CPU driver's memory is the machine's; what a graphics card has left, no interface tells.
+            available: if self.device.limits.is_cpu {
+                free_memory()
+            } else {
+                None
+            },
         };
         let plan = Plan::new(graph, fetch, Some(&self.device.limits), &options)?;
         let guard = if self.guarded { GUARD * 4 } else { 0 };

@@ -27,7 +27,8 @@ pub fn barlow_twins(g: &mut Graph, z1: TensorId, z2: TensorId, lambda: f64) -> R
             similarity: k,
             score: None,
             pairs: Pairs::Diagonal,
-            features: None,
+            features: Vec::new(),
+            keys: Vec::new(),
         })
     })
 }
@@ -64,7 +65,8 @@ pub fn amcl_barlow_twins(
             similarity: k,
             score: Some(r),
             pairs: Pairs::Diagonal,
-            features: None,
+            features: Vec::new(),
+            keys: Vec::new(),
         })
     })
 }

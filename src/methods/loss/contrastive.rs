@@ -170,6 +170,7 @@ fn finish(
         } else {
             Pairs::FirstColumn
         },
-        features: None,
+        features: Vec::new(),
+        keys: Vec::new(),
     })
 }

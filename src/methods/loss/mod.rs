@@ -174,7 +174,7 @@ impl Amcl {
 }
 
 /// Results of a loss graph.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Built {
     /// The loss [1]: mean over anchors, sum over heads.
     pub loss: TensorId,
@@ -184,8 +184,10 @@ pub struct Built {
     pub score: Option<TensorId>,
     /// Which entries of these are positive pairs.
     pub pairs: Pairs,
-    /// Backbone features [2B,d] of the views in training mode, once a method has put them there.
-    pub features: Option<TensorId>,
+    /// Backbone features of the views in training mode, together [2B,d], once a method has put them there.
+    pub features: Vec<TensorId>,
+    /// Keys [c,B,d'] that go into the queue after the step.
+    pub keys: Vec<TensorId>,
 }
 
 /// Which entries of similarities and scores are positive pairs.

@@ -38,7 +38,8 @@ pub fn simsiam(
             similarity,
             score: None,
             pairs: Pairs::All,
-            features: None,
+            features: Vec::new(),
+            keys: Vec::new(),
         })
     })
 }
@@ -72,7 +73,8 @@ pub fn amcl_simsiam(
             similarity,
             score: Some(score),
             pairs: Pairs::All,
-            features: None,
+            features: Vec::new(),
+            keys: Vec::new(),
         })
     })
 }

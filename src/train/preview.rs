@@ -1,12 +1,11 @@
 //! The sheet of augmented views: each row an image as it is, and its two views as the encoder gets them (before normalisation).
 
-use super::png;
+use super::{Config, Result, TrainError};
 use crate::data::augment::Policy;
 use crate::data::{Dataset, packed};
 use crate::graph::{Executor, Graph, HostData, StepScalars, TensorType};
 use crate::ops::augment::{Augment, words};
 use crate::reference::augment::{FACTORS, FLIP, GRAY, ORDER, RADIUS, ROW, SIGMA, SOLARISE, TOP};
-use crate::train::{Config, Result};
 use image::{Rgb, RgbImage, imageops};
 
 /// Least side of a picture on the sheet; smaller ones are enlarged by whole factors, pixel by pixel.
@@ -22,13 +21,25 @@ pub struct Sheet {
 }
 
 impl Sheet {
-    /// The sheet as a PNG file.
+    /// The sheet as a PNG file (rows of pixels as in [`Sheet::image`]).
     ///
     /// # Errors
     /// None is expected.
     pub fn png(&self) -> Result<Vec<u8>> {
         png(&self.image)
     }
+}
+
+/// A picture as a PNG file.
+///
+/// # Errors
+/// None is expected.
+pub fn png(image: &RgbImage) -> Result<Vec<u8>> {
+    let mut out = std::io::Cursor::new(Vec::new());
+    image
+        .write_to(&mut out, image::ImageFormat::Png)
+        .map_err(|e| TrainError::Config(format!("a picture could not be encoded: {e}")))?;
+    Ok(out.into_inner())
 }
 
 /// What a row of the view table says, in words.

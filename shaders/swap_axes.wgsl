@@ -1,0 +1,23 @@
+// y[p,b,a,c] = x[p,a,b,c]: two neighbouring axes exchanged.
+// A thread an element of y (VEC4: four along c). Grid: ceil(n/64), folded.
+#import grid
+struct Params { n: u32, a: u32, b: u32, c: u32 }
+@group(1) @binding(0) var<uniform> p: Params;
+#ifdef VEC4
+alias E = vec4<f32>;
+#else
+alias E = f32;
+#endif
+@group(0) @binding(0) var<storage, read> x: array<E>;
+@group(0) @binding(1) var<storage, read_write> y: array<E>;
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+    let t = group_index(wid, nwg) * 64u + lid.x;
+    if t >= p.n { return; }
+    let c = t % p.c;
+    let row = t / p.c;
+    let a = row % p.a;
+    let b = row / p.a % p.b;
+    let outer = row / (p.a * p.b);
+    y[t] = x[((outer * p.a + a) * p.b + b) * p.c + c];
+}

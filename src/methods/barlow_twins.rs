@@ -1,0 +1,64 @@
+//! Barlow Twins (Zbontar et al., ICML 2021), plain and with AMCL's Eq. (2.3): temperatures of channel pairs, from the channels' values over the batch.
+
+use super::loss::{Amcl, Built, barlow_twins};
+use super::{Method, with_scorer};
+use crate::graph::{Graph, Result, TensorId};
+use crate::nn::Model;
+use crate::nn::heads::Mlp;
+use crate::nn::resnet::ResNet;
+use crate::ops::l2_normalize::L2Normalize;
+use crate::ops::swap_axes::SwapAxes;
+
+/// What the training graph is built from.
+#[derive(Clone, Debug)]
+pub struct BarlowTwins {
+    /// Encoder.
+    pub encoder: ResNet,
+    /// Projectors, one a head.
+    pub projector: Mlp,
+    /// Weight of the off-diagonal.
+    pub lambda: f64,
+    /// The AMCL loss; `None`, or where nothing adapts: Eq. (1.3), summed over heads.
+    pub amcl: Option<Amcl>,
+    /// Channel vectors are brought to unit length before phi. Raw ones, as the authors' code has them, start with every temperature at its floor.
+    pub unit_channels: bool,
+}
+
+impl Method for BarlowTwins {
+    fn encoder(&self) -> &ResNet {
+        &self.encoder
+    }
+
+    fn loss(&self, g: &mut Graph, m: &mut Model, views: &[TensorId]) -> Result<Built> {
+        let (mut features, mut z) = (Vec::new(), Vec::new());
+        for view in views {
+            let f = self.encoder.build(g, m, *view, true)?;
+            features.push(f);
+            z.push(self.projector.build(g, m, "head", f)?);
+        }
+        let built = match &self.amcl {
+            Some(a) if a.roles() != (false, false) => with_scorer(g, m, a, |g, mut s| {
+                let inner = &mut s.phi;
+                let mut channels = |g: &mut Graph, z: TensorId| {
+                    let dims = g.dims(z).to_vec();
+                    let swap = SwapAxes {
+                        axes: [dims[0], dims[1], dims[2], 1],
+                        out: [dims[0], dims[2], dims[1]].into(),
+                    };
+                    let mut x = g.push1(swap, &[z])?;
+                    if self.unit_channels {
+                        x = g.push1(L2Normalize { eps: 1e-12 }, &[x])?;
+                    }
+                    inner(g, x)
+                };
+                let by_channel = super::loss::Scorer {
+                    phi: &mut channels,
+                    gain: s.gain,
+                };
+                barlow_twins::amcl_barlow_twins(g, z[0], z[1], self.lambda, a, by_channel)
+            })?,
+            _ => barlow_twins::barlow_twins(g, z[0], z[1], self.lambda)?,
+        };
+        Ok(Built { features, ..built })
+    }
+}
