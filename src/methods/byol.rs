@@ -68,6 +68,7 @@ impl Method for Byol {
         Ok(Built {
             loss,
             features,
+            embedding: Some(z1),
             ..built
         })
     }

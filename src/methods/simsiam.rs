@@ -69,6 +69,7 @@ impl Method for SimSiam {
         };
         Ok(Built {
             features: vec![f1, f2],
+            embedding: Some(z1),
             ..built
         })
     }

@@ -65,8 +65,8 @@ impl Batch<'_> {
             .collect()
     }
 
-    /// Histograms of each head's positive and negative pairs.
-    pub fn histograms(&self) -> Vec<Histograms> {
+    /// Histograms of each head's positive and negative pairs; `strangers` are similarities of different images where the batch has no negative pairs.
+    pub fn histograms(&self, strangers: Option<&[Vec<f32>]>) -> Vec<Histograms> {
         let shares = |v: &[f32]| {
             let mut bins = vec![0.0; BINS];
             for x in v.iter().filter(|x| x.is_finite()) {
@@ -77,9 +77,10 @@ impl Batch<'_> {
         };
         self.split()
             .iter()
-            .map(|(pos, neg)| Histograms {
+            .enumerate()
+            .map(|(head, (pos, neg))| Histograms {
                 pos: shares(pos),
-                neg: shares(neg),
+                neg: shares(strangers.and_then(|s| s.get(head)).unwrap_or(neg)),
             })
             .collect()
     }
@@ -106,12 +107,17 @@ pub fn feature_alarm(std: f64) -> Option<String> {
 }
 
 impl Health {
-    /// From similarities and, when temperatures adapt, scores.
-    pub fn of(similarity: Batch<'_>, score: Option<&[f32]>, a: &Amcl) -> Self {
+    /// From similarities, those of different images where the batch has no negative pairs, and, when temperatures adapt, scores.
+    pub fn of(
+        similarity: Batch<'_>,
+        strangers: Option<&[Vec<f32>]>,
+        score: Option<&[f32]>,
+        a: &Amcl,
+    ) -> Self {
         let (pos, neg): (Vec<_>, Vec<_>) = similarity.split().into_iter().unzip();
         let mut out = Self {
             sim_pos: quantiles(pos.concat()),
-            sim_neg: quantiles(neg.concat()),
+            sim_neg: quantiles(strangers.map_or_else(|| neg.concat(), <[_]>::concat)),
             ..Self::default()
         };
         for (pos, neg) in score
@@ -182,14 +188,14 @@ mod tests {
             pairs: Pairs::Views,
         };
         let all = vec![0.99; n * n];
-        let collapsed = Health::of(views(&all), Some(&vec![50.0; n * n]), &a);
+        let collapsed = Health::of(views(&all), None, Some(&vec![50.0; n * n]), &a);
         assert_eq!(collapsed.alarms(&a, 1e3, 1.0).len(), 3);
         let mut s = vec![0.1; n * n];
         (0..n).for_each(|i| s[i * n + (i + 4) % n] = 0.8);
-        let well = Health::of(views(&s), Some(&vec![0.5; n * n]), &a);
+        let well = Health::of(views(&s), None, Some(&vec![0.5; n * n]), &a);
         assert!(well.alarms(&a, 1.0, 1.0).is_empty());
         assert_eq!((well.sim_pos[1], well.sim_neg[1]), (0.8, 0.1));
-        let h = &views(&s).histograms()[0];
+        let h = &views(&s).histograms(None)[0];
         let at = |v: &[f32]| v.iter().position(|x| *x > 0.9);
         // Bins of 0.04 from -1: 0.8 lies in number 45 (or rounds down to 44), 0.1 in 27.
         assert!(at(&h.pos).is_some_and(|b| b == 44 || b == 45) && at(&h.neg) == Some(27));

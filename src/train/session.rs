@@ -77,6 +77,8 @@ pub struct Session {
     /// Loss, similarities, scores.
     pub built: Built,
     head: [usize; 2],
+    /// Rows and columns of a head's embeddings.
+    embedding: [usize; 2],
     optimizer: Optimizer,
     features: Features,
     flops: f64,
@@ -157,6 +159,11 @@ impl Session {
         let mut fetch = vec![built.loss, built.similarity];
         fetch.extend(built.score);
         fetch.extend(built.features.iter().copied());
+        fetch.extend(built.embedding);
+        let embedding = built.embedding.map_or([1, 1], |t| match *g.dims(t) {
+            [_, n, d] => [n, d],
+            _ => [1, 1],
+        });
         let head = match *g.dims(built.similarity) {
             [_, rows, columns] => [rows, columns],
             [_, rows] => [rows, 1],
@@ -181,6 +188,7 @@ impl Session {
             tables,
             built,
             head,
+            embedding,
             optimizer,
             features,
             flops,
@@ -298,6 +306,24 @@ impl Session {
             .transpose()?
             .map(|d| d.to_f32());
         Ok((s, r, self.head))
+    }
+
+    /// Cosine similarities of the embeddings of different images, head by head, where the loss itself sees none.
+    ///
+    /// # Errors
+    /// Device loss.
+    pub fn strangers(&mut self) -> Result<Option<Vec<Vec<f32>>>> {
+        let Some(t) = self.built.embedding else {
+            return Ok(None);
+        };
+        let z = self.exec.fetch(self.grad, t)?.to_f32();
+        let [n, d] = self.embedding;
+        let of_head = |z: &[f32]| {
+            let s = knn::cosines(z, z, d);
+            let other = |i: &usize| i / n != i % n;
+            (0..n * n).filter(other).map(|i| s[i]).collect()
+        };
+        Ok(Some(z.chunks(n * d).map(of_head).collect()))
     }
 
     /// Cosine similarities [n,n] of the backbone features of the last (micro-)batch's n views.

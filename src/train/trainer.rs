@@ -462,7 +462,9 @@ impl Run<'_> {
             columns,
             pairs: self.session.built.pairs,
         };
-        let health = Health::of(batch, score.as_deref(), &a);
+        let strangers = self.session.strangers()?;
+        let strangers = strangers.as_deref();
+        let health = Health::of(batch, strangers, score.as_deref(), &a);
         let mut sorted = self.norms.clone();
         sorted.sort_by(f32::total_cmp);
         let median = sorted.get(sorted.len() / 2).copied().unwrap_or(0.0);
@@ -490,7 +492,7 @@ impl Run<'_> {
         let mut accuracy = None;
         let mut eval = Value::Null;
         if due {
-            self.similarities(at, &batch)?;
+            self.similarities(at, &batch, strangers)?;
         }
         if due && self.labelled() {
             let begin = Instant::now();
@@ -529,7 +531,12 @@ impl Run<'_> {
     }
 
     /// Records how similar the pairs of the last batch are: histograms per head and of the backbone.
-    fn similarities(&mut self, at: Position, heads: &Batch<'_>) -> Result<()> {
+    fn similarities(
+        &mut self,
+        at: Position,
+        heads: &Batch<'_>,
+        strangers: Option<&[Vec<f32>]>,
+    ) -> Result<()> {
         let backbone = self.session.backbone_pairs()?.map(|(values, n)| {
             Batch {
                 values: &values,
@@ -537,11 +544,11 @@ impl Run<'_> {
                 columns: n,
                 pairs: Pairs::Views,
             }
-            .histograms()
+            .histograms(None)
             .remove(0)
         });
         self.folder.record(&json!({
-            "kind": "similarity", "epoch": at.epoch, "step": at.step, "range": health::RANGE, "heads": heads.histograms(), "backbone": backbone,
+            "kind": "similarity", "epoch": at.epoch, "step": at.step, "range": health::RANGE, "heads": heads.histograms(strangers), "backbone": backbone,
         }))?;
         let all = heads.values;
         self.folder.histogram(at.step, "similarity", all)

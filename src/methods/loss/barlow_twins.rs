@@ -28,6 +28,7 @@ pub fn barlow_twins(g: &mut Graph, z1: TensorId, z2: TensorId, lambda: f64) -> R
             score: None,
             pairs: Pairs::Diagonal,
             features: Vec::new(),
+            embedding: None,
             keys: Vec::new(),
         })
     })
@@ -66,6 +67,7 @@ pub fn amcl_barlow_twins(
             score: Some(r),
             pairs: Pairs::Diagonal,
             features: Vec::new(),
+            embedding: None,
             keys: Vec::new(),
         })
     })

@@ -171,6 +171,7 @@ fn finish(
             Pairs::FirstColumn
         },
         features: Vec::new(),
+        embedding: None,
         keys: Vec::new(),
     })
 }

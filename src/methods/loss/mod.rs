@@ -186,6 +186,8 @@ pub struct Built {
     pub pairs: Pairs,
     /// Backbone features of the views in training mode, together [2B,d], once a method has put them there.
     pub features: Vec<TensorId>,
+    /// Embeddings [c,B,d'] of one view, where the loss sees no negative pairs: from them comes how alike different images are.
+    pub embedding: Option<TensorId>,
     /// Keys [c,B,d'] that go into the queue after the step.
     pub keys: Vec<TensorId>,
 }

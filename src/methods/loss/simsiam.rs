@@ -39,6 +39,7 @@ pub fn simsiam(
             score: None,
             pairs: Pairs::All,
             features: Vec::new(),
+            embedding: None,
             keys: Vec::new(),
         })
     })
@@ -74,6 +75,7 @@ pub fn amcl_simsiam(
             score: Some(score),
             pairs: Pairs::All,
             features: Vec::new(),
+            embedding: None,
             keys: Vec::new(),
         })
     })

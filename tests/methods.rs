@@ -1,0 +1,333 @@
+//! What each method must do beside its loss: the momentum branch follows and gets no gradient, the queue is first in first out, targets stop the gradient, groups
+//! of batch norm have statistics of their own.
+
+use amcl_wgpu::device::{Choice, Device, Options};
+use amcl_wgpu::graph::gpu::GpuExecutor;
+use amcl_wgpu::graph::host::HostExecutor;
+use amcl_wgpu::graph::{Executor, Graph, HostData, StateId, StepScalars, TensorId, TensorType};
+use amcl_wgpu::methods::Method;
+use amcl_wgpu::methods::loss::Amcl;
+use amcl_wgpu::methods::moco::Moco;
+use amcl_wgpu::methods::simsiam::SimSiam;
+use amcl_wgpu::nn::heads::{Last, Mlp};
+use amcl_wgpu::nn::resnet::{Block, ResNet, Stem};
+use amcl_wgpu::nn::{MOMENTUM_BRANCH, Model, Norm};
+use amcl_wgpu::ops;
+use amcl_wgpu::ops::batch_norm::BatchNorm;
+use amcl_wgpu::reference::philox::{Purpose, Stream};
+
+const B: usize = 4;
+const SIDE: usize = 8;
+
+fn net() -> ResNet {
+    ResNet {
+        block: Block::Basic,
+        blocks: vec![1, 1],
+        width: 4,
+        stem: Stem::Small(1),
+        zero_init_residual: false,
+    }
+}
+
+fn random(n: usize, seed: u64) -> HostData {
+    let mut s = Stream::new(seed, 0, 0, Purpose::Init);
+    HostData::F64((0..n).map(|_| f64::from(s.normal())).collect())
+}
+
+/// f64, f32 and GPU executors.
+fn executors() -> Vec<Box<dyn Executor>> {
+    let name = std::env::var("AMCL_TEST_DEVICE").unwrap_or_else(|_| "llvmpipe".into());
+    let choice: Choice = name.parse().unwrap();
+    let device = Device::open(&choice, Options::default())
+        .unwrap_or_else(|e| panic!("this test needs a Vulkan adapter: {e}"));
+    vec![
+        Box::new(HostExecutor::<f64>::new()),
+        Box::new(HostExecutor::<f32>::new()),
+        Box::new(GpuExecutor::new(device)),
+    ]
+}
+
+fn moco() -> Moco {
+    Moco {
+        encoder: net(),
+        head: Mlp::plain(2, 8, 6),
+        amcl: Some(Amcl::default()),
+        temperature: 0.1,
+        queue: 10,
+        symmetric: true,
+        splits: 2,
+        shuffle: true,
+        micro_batches: 1,
+    }
+}
+
+fn read(exec: &mut dyn Executor, m: &Model, id: StateId) -> Vec<f64> {
+    exec.read_state(&m.states, id).unwrap().to_f64()
+}
+
+/// Loss and gradient graph with two views as inputs; gradients of all parameters and, if there is one, of the whole momentum branch.
+struct Built {
+    g: Graph,
+    m: Model,
+    views: [TensorId; 2],
+    built: amcl_wgpu::methods::loss::Built,
+    grads: Vec<Option<TensorId>>,
+}
+
+fn build(method: &dyn Method) -> Built {
+    let (mut g, mut m) = (Graph::new(), Model::default());
+    let views = [(); 2].map(|()| g.input("view", TensorType::f32([B, SIDE, SIDE, 3])));
+    let built = method.loss(&mut g, &mut m, &views).unwrap();
+    let params: Vec<TensorId> = m.params.iter().map(|p| g.state(&m.states, p.id)).collect();
+    let grads = ops::backward(&mut g, built.loss, &params).unwrap();
+    method.after_gradient(&mut g, &mut m, &built).unwrap();
+    Built {
+        g,
+        m,
+        views,
+        built,
+        grads,
+    }
+}
+
+fn send(exec: &mut dyn Executor, b: &Built, program: amcl_wgpu::graph::ProgramId, seed: u64) {
+    for (i, v) in b.views.iter().enumerate() {
+        let x = random(B * SIDE * SIDE * 3, seed * 2 + i as u64);
+        exec.upload(program, *v, &x).unwrap();
+    }
+}
+
+#[test]
+fn moco_fills_its_queue_round_and_round_and_reads_it_first() {
+    for mut exec in executors() {
+        let exec = exec.as_mut();
+        let b = build(&moco());
+        exec.allocate_states(&b.m.states).unwrap();
+        let mut fetch = vec![b.built.loss];
+        fetch.extend(&b.built.keys);
+        let program = exec.compile(&b.g, &fetch).unwrap();
+        b.m.initialise(exec, 3).unwrap();
+        let queue = b.m.states.find("queue", "queue").unwrap();
+        // A queue of ten, eight keys a step (two calls of four): what stands where, by the rule, from the keys themselves.
+        let mut want = read(exec, &b.m, queue);
+        for step in 0..4u32 {
+            send(exec, &b, program, u64::from(step));
+            let before = want.clone();
+            let scalars = StepScalars {
+                step,
+                ..StepScalars::default()
+            };
+            exec.run(program, &scalars).unwrap();
+            for (index, k) in b.built.keys.iter().enumerate() {
+                let k = exec.fetch(program, *k).unwrap().to_f64();
+                for (head, i, j) in (0..2 * B * 6).map(|t| (t / (B * 6), t / 6 % B, t % 6)) {
+                    let place = ((step as usize * 2 + index) * B + i) % 10;
+                    want[(head * 10 + place) * 6 + j] = k[(head * B + i) * 6 + j];
+                }
+            }
+            assert_eq!(read(exec, &b.m, queue), want, "{} step {step}", exec.name());
+            // Read before it is updated: the same step on the queue as it was gives the same loss, on the queue as it is another.
+            let loss = exec.fetch(program, b.built.loss).unwrap().to_f64()[0];
+            for (content, same) in [(&before, true), (&want, false)] {
+                exec.write_state(&b.m.states, queue, &HostData::F64(content.clone()))
+                    .unwrap();
+                exec.run(program, &scalars).unwrap();
+                let again = exec.fetch(program, b.built.loss).unwrap().to_f64()[0];
+                assert_eq!(again == loss, same, "{} {again} {loss}", exec.name());
+            }
+            exec.write_state(&b.m.states, queue, &HostData::F64(want.clone()))
+                .unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_momentum_branch_follows_and_gets_no_gradient() {
+    let method = moco();
+    let b = build(&method);
+    // Asked for, the gradient of a key parameter does reach the loss: it is left out by what is trained, so the trained must be `params` alone.
+    assert!(
+        b.m.params
+            .iter()
+            .all(|p| b.m.states.entry(p.id).name == p.name)
+    );
+    assert!(b.m.states.whole(MOMENTUM_BRANCH).is_some());
+    let mut u = Graph::new();
+    method.after_step(&mut u, &b.m).unwrap();
+    let mut exec = HostExecutor::<f64>::new();
+    exec.allocate_states(&b.m.states).unwrap();
+    let grads: Vec<TensorId> = b.grads.iter().flatten().copied().collect();
+    assert_eq!(grads.len(), b.m.params.len(), "every parameter is trained");
+    let program = exec.compile(&b.g, &[grads[0]]).unwrap();
+    let update = exec.compile(&u, &[]).unwrap();
+    b.m.initialise(&mut exec, 1).unwrap();
+    let [params, keys] = ["params", MOMENTUM_BRANCH].map(|n| b.m.states.whole(n).unwrap());
+    assert_eq!(read(&mut exec, &b.m, params), read(&mut exec, &b.m, keys));
+    // Moved parameters: the keys must not move with them, but a hundredth of the way at each step.
+    let moved: Vec<f64> = read(&mut exec, &b.m, params)
+        .iter()
+        .map(|v| v + 1.0)
+        .collect();
+    let start = read(&mut exec, &b.m, keys);
+    exec.write_state(&b.m.states, params, &HostData::F64(moved.clone()))
+        .unwrap();
+    send(&mut exec, &b, program, 0);
+    exec.run(program, &StepScalars::default()).unwrap();
+    assert_eq!(
+        read(&mut exec, &b.m, keys),
+        start,
+        "a gradient step leaves keys alone"
+    );
+    let step = StepScalars {
+        ema: 0.99,
+        ..StepScalars::default()
+    };
+    exec.run(update, &step).unwrap();
+    let m = f64::from(0.99f32);
+    for ((k, s), p) in read(&mut exec, &b.m, keys).iter().zip(&start).zip(&moved) {
+        assert!((k - (m * s + (1.0 - m) * p)).abs() < 1e-12);
+    }
+    b.m.level_branch(&mut exec).unwrap();
+    assert_eq!(read(&mut exec, &b.m, keys), moved);
+}
+
+fn simsiam(predictor: bool) -> SimSiam {
+    let mlp = |hidden, last| Mlp {
+        heads: 2,
+        layers: 2,
+        hidden,
+        out: 6,
+        norm: true,
+        last,
+    };
+    SimSiam {
+        encoder: net(),
+        projector: mlp(8, Last::Norm),
+        predictor: predictor.then_some(mlp(5, Last::Plain)),
+        amcl: None,
+    }
+}
+
+/// Predictions made constant (the last layer's weights are zero, its bias is not): what gradient is left comes through the targets, and there must be none.
+#[test]
+fn targets_stop_the_gradient() {
+    for (predictor, name) in [(true, "predictor.3.weight"), (false, "none")] {
+        let b = build(&simsiam(predictor));
+        let mut exec = HostExecutor::<f64>::new();
+        exec.allocate_states(&b.m.states).unwrap();
+        let conv =
+            b.m.params
+                .iter()
+                .position(|p| p.name == "conv1.weight")
+                .unwrap();
+        let grad = b.grads[conv].unwrap();
+        let program = exec.compile(&b.g, &[grad]).unwrap();
+        b.m.initialise(&mut exec, 1).unwrap();
+        if let Some(id) = b.m.states.find("params", name) {
+            let n = b.m.states.entry(id).ty.elements();
+            exec.write_state(&b.m.states, id, &HostData::F64(vec![0.0; n]))
+                .unwrap();
+        }
+        send(&mut exec, &b, program, 5);
+        exec.run(program, &StepScalars::default()).unwrap();
+        let norm: f64 = exec
+            .fetch(program, grad)
+            .unwrap()
+            .to_f64()
+            .iter()
+            .map(|v| v * v)
+            .sum();
+        // The control: without a predictor a gradient comes, through the other side.
+        assert_eq!(norm == 0.0, predictor, "{name}: {norm}");
+    }
+}
+
+/// Split batch norm equals batch norm of each group by itself: output and running statistics (the gradient is that of its parts, each checked in the case table).
+#[test]
+fn groups_of_batch_norm_are_normalised_by_themselves() {
+    let (n, inner, c, groups) = (8, 3, 5, 4);
+    for interleaved in [false, true] {
+        let of_group = |k: usize| -> Vec<usize> {
+            (0..n)
+                .filter(|i| {
+                    if interleaved {
+                        i % groups == k
+                    } else {
+                        i / (n / groups) == k
+                    }
+                })
+                .collect()
+        };
+        for mut exec in executors() {
+            let exec = exec.as_mut();
+            let x = random(n * inner * c, 9).to_f64();
+            let (mut g, mut m) = (Graph::new(), Model::default());
+            m.norm = Norm {
+                groups,
+                interleaved,
+                track: true,
+            };
+            let input = g.input("x", TensorType::f32([n, inner, c]));
+            let y = m
+                .batch_norm(&mut g, "bn", input, true, Some(input), true, 1.5)
+                .unwrap();
+            exec.allocate_states(&m.states).unwrap();
+            let program = exec.compile(&g, &[y]).unwrap();
+            m.initialise(exec, 0).unwrap();
+            exec.upload(program, input, &HostData::F64(x.clone()))
+                .unwrap();
+            exec.run(program, &StepScalars::default()).unwrap();
+            let got = exec.fetch(program, y).unwrap().to_f64();
+            let (mut mean, mut var) = (vec![0.0; c], vec![0.0; c]);
+            for k in 0..groups {
+                let ids = of_group(k);
+                let rows: Vec<usize> = ids
+                    .iter()
+                    .flat_map(|i| i * inner..(i + 1) * inner)
+                    .collect();
+                for j in 0..c {
+                    let v: Vec<f64> = rows.iter().map(|r| x[r * c + j]).collect();
+                    let mu = v.iter().sum::<f64>() / v.len() as f64;
+                    let s2 = v.iter().map(|v| (v - mu).powi(2)).sum::<f64>() / v.len() as f64;
+                    mean[j] += mu / groups as f64;
+                    var[j] += s2 / groups as f64 * v.len() as f64 / (v.len() - 1) as f64;
+                    for (r, v) in rows.iter().zip(&v) {
+                        let want = (1.5 * (v - mu) / (s2 + 1e-5).sqrt() + v).max(0.0);
+                        let e = (got[r * c + j] - want).abs();
+                        assert!(e < 2e-5, "{} group {k}: {e}", exec.name());
+                    }
+                }
+            }
+            for (name, start, batch) in [("running_mean", 0.0, &mean), ("running_var", 1.0, &var)] {
+                let id = m.states.find("bn_stats", &format!("bn.{name}")).unwrap();
+                for (v, b) in read(exec, &m, id).iter().zip(batch) {
+                    assert!((v - (0.9 * start + 0.1 * b)).abs() < 1e-5, "{name} {v} {b}");
+                }
+            }
+        }
+    }
+    // The control: as one group the outputs are others.
+    let (mut g, x) = (Graph::new(), random(n * inner * c, 9));
+    let input = g.input("x", TensorType::f32([n, inner, c]));
+    let vectors = ["gamma", "beta"].map(|v| g.input(v, TensorType::f32([c])));
+    let op = BatchNorm {
+        eps: 1e-5,
+        relu: false,
+        residual: false,
+    };
+    let y = g.push(op, &[input, vectors[0], vectors[1]]).unwrap()[0];
+    let mut exec = HostExecutor::<f64>::new();
+    let program = exec.compile(&g, &[y]).unwrap();
+    exec.upload(program, input, &x).unwrap();
+    exec.upload(program, vectors[0], &HostData::F64(vec![1.0; c]))
+        .unwrap();
+    exec.upload(program, vectors[1], &HostData::F64(vec![0.0; c]))
+        .unwrap();
+    exec.run(program, &StepScalars::default()).unwrap();
+    let whole = exec.fetch(program, y).unwrap().to_f64();
+    let first: f64 = (0..n / groups * inner).map(|r| whole[r * c]).sum();
+    assert!(
+        first.abs() > 1e-3,
+        "the first group's mean is its own: {first}"
+    );
+}
