@@ -2,7 +2,7 @@
 
 use super::exec::{Executor, HostData, NonFinite, ProgramId, Ticket, range_of};
 use super::op::{HostIo, HostMut, HostRef, Op};
-use super::plan::{Plan, PlanOptions, free_memory};
+use super::plan::{Plan, PlanOptions, free_memory, states_fit};
 use super::state::{StateId, States};
 use super::step::StepScalars;
 use super::tensor::{DType, TensorType};
@@ -101,6 +101,8 @@ pub struct HostExecutor<T> {
     next_ticket: u64,
     registry: States,
     poison: bool,
+    /// Free memory when the executor was made.
+    memory: Option<u64>,
 }
 
 impl<T: ExecScalar> Default for HostExecutor<T> {
@@ -120,6 +122,7 @@ impl<T: ExecScalar> HostExecutor<T> {
             next_ticket: 0,
             registry: States::new(),
             poison: false,
+            memory: free_memory(),
         }
     }
 
@@ -306,6 +309,7 @@ impl<T: ExecScalar> Executor for HostExecutor<T> {
     }
 
     fn allocate_states(&mut self, states: &States) -> Result<()> {
+        states_fit(states, self.memory)?;
         for (i, g) in states.groups().iter().enumerate() {
             if i < self.states.len() {
                 if self.state_len[i] != g.len {
@@ -331,7 +335,9 @@ impl<T: ExecScalar> Executor for HostExecutor<T> {
             &PlanOptions {
                 no_reuse: self.poison,
                 max_buffer: None,
-                available: free_memory(),
+                available: self
+                    .memory
+                    .map(|m| m.saturating_sub(self.allocated_bytes())),
             },
         )?;
         let memory = plan

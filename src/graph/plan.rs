@@ -191,6 +191,31 @@ impl Plan {
     }
 }
 
+/// States must fit what is free: says which groups are largest.
+///
+/// # Errors
+/// [`GraphError::Memory`].
+pub fn states_fit(states: &super::States, free: Option<u64>) -> Result<()> {
+    let Some(max) = free.filter(|f| states.bytes() as u64 > *f) else {
+        return Ok(());
+    };
+    let mut groups: Vec<(usize, &str)> = states
+        .groups()
+        .iter()
+        .map(|g| (g.len * g.dtype.bytes(), g.name.as_str()))
+        .collect();
+    groups.sort_unstable_by(|a, b| b.cmp(a));
+    let mut out = String::new();
+    for (bytes, name) in groups.iter().take(5) {
+        let _ = write!(out, "\n  {:>12}  {name}", mebibytes(*bytes));
+    }
+    Err(GraphError::Memory(format!(
+        "parameters and other states need {}, but {} of memory are free; use a smaller network or optimiser, a smaller batch, or stream the data. Largest tensors:{out}",
+        mebibytes(states.bytes()),
+        mebibytes(max as usize)
+    )))
+}
+
 /// Free memory of this machine, or of the container that the process runs in; none where the system does not tell.
 pub fn free_memory() -> Option<u64> {
     let mut system = sysinfo::System::new().ok()?;

@@ -5,7 +5,7 @@ mod twin;
 
 use super::exec::{Executor, HostData, NonFinite, ProgramId, Ticket, range_of};
 use super::op::Bindings;
-use super::plan::{Plan, PlanOptions, free_memory};
+use super::plan::{Plan, PlanOptions, free_memory, states_fit};
 use super::state::{StateId, States};
 use super::step::StepScalars;
 use super::tensor::{DType, TensorType};
@@ -43,13 +43,18 @@ pub struct GpuExecutor {
     readback: Readback,
     twins: Vec<String>,
     guarded: bool,
+    /// Free memory when the executor was made, where the device's memory is the machine's.
+    memory: Option<u64>,
 }
 
 impl GpuExecutor {
     /// An executor without states or programs.
     pub fn new(device: Arc<Device>) -> Self {
+        // A CPU driver's memory is the machine's; what a graphics card has left, no interface tells.
+        let memory = device.limits.is_cpu.then(free_memory).flatten();
         Self {
             device,
+            memory,
             states: Vec::new(),
             registry: States::new(),
             programs: Vec::new(),
@@ -164,12 +169,9 @@ impl GpuExecutor {
         let options = PlanOptions {
             no_reuse: own,
             max_buffer: Some(self.device.limits.max_buffer),
-            // A CPU driver's memory is the machine's; what a graphics card has left, no interface tells.
-            available: if self.device.limits.is_cpu {
-                free_memory()
-            } else {
-                None
-            },
+            available: self
+                .memory
+                .map(|m| m.saturating_sub(self.allocated_bytes())),
         };
         let plan = Plan::new(graph, fetch, Some(&self.device.limits), &options)?;
         let guard = if self.guarded { GUARD * 4 } else { 0 };
@@ -274,6 +276,7 @@ impl Executor for GpuExecutor {
     }
 
     fn allocate_states(&mut self, states: &States) -> Result<()> {
+        states_fit(states, self.memory)?;
         for (i, g) in states.groups().iter().enumerate() {
             let bytes = (g.len * 4).max(4) as u64;
             if let Some(b) = self.states.get(i) {
