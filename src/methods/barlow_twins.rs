@@ -29,6 +29,10 @@ impl Method for BarlowTwins {
         &self.encoder
     }
 
+    fn head(&self) -> &Mlp {
+        &self.projector
+    }
+
     fn loss(&self, g: &mut Graph, m: &mut Model, views: &[TensorId]) -> Result<Built> {
         let (mut features, mut z) = (Vec::new(), Vec::new());
         for view in views {

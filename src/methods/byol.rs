@@ -33,6 +33,10 @@ impl Method for Byol {
         &self.encoder
     }
 
+    fn head(&self) -> &Mlp {
+        &self.projector
+    }
+
     fn loss(&self, g: &mut Graph, m: &mut Model, views: &[TensorId]) -> Result<Built> {
         // Every parameter must be declared before the momentum branch copies them.
         let mut scratch = Graph::new();

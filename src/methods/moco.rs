@@ -64,6 +64,10 @@ impl Method for Moco {
         &self.encoder
     }
 
+    fn head(&self) -> &Mlp {
+        &self.head
+    }
+
     fn loss(&self, g: &mut Graph, m: &mut Model, views: &[TensorId]) -> Result<Built> {
         self.declare(m, &g.dims(views[0]).to_vec())?;
         let norm = Norm {

@@ -9,15 +9,20 @@ pub mod simclr;
 pub mod simsiam;
 
 use crate::graph::{Graph, Result, TensorId};
+use crate::nn::heads::{self, Mlp};
 use crate::nn::resnet::ResNet;
-use crate::nn::{Init, Model, Norm, heads};
+use crate::nn::{Init, Model, Norm};
 use crate::ops::ema::Ema;
+use crate::ops::l2_normalize::L2Normalize;
 use loss::{Amcl, Built, Parametrisation, Scorer};
 
 /// A self-supervised method: what a training step computes. One file a method; `docs/ADDING_A_METHOD.md` says how to write another.
 pub trait Method {
     /// The encoder, which is what remains after training.
     fn encoder(&self) -> &ResNet;
+
+    /// The projection heads, for looking at what they do; they are dropped after training.
+    fn head(&self) -> &Mlp;
 
     /// The two views come as tensors of their own, each with batch statistics of its own (`false`: as one).
     fn apart(&self) -> bool {
@@ -61,6 +66,29 @@ pub fn features(
     images: TensorId,
 ) -> Result<TensorId> {
     encoder.build(g, m, images, false)
+}
+
+/// Features [n,d] -> embeddings [c,n,d'] of the projection heads and, where temperatures adapt, phi of them at unit length (both for looking, not for training; heads
+/// with batch norm take the statistics of these rows).
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn embeddings(
+    method: &dyn Method,
+    amcl: Option<&Amcl>,
+    g: &mut Graph,
+    m: &mut Model,
+    features: TensorId,
+) -> Result<(TensorId, Option<TensorId>)> {
+    let z = method.head().build(g, m, "head", features)?;
+    let Some(a) =
+        amcl.filter(|a| a.roles() != (false, false) && a.parametrisation == Parametrisation::Dot)
+    else {
+        return Ok((z, None));
+    };
+    let unit = g.push1(L2Normalize { eps: 1e-12 }, &[z])?;
+    let phi = g.scope("loss", |g| heads::phi(g, m, unit, a.phi_hidden, a.phi_lr))?;
+    Ok((z, Some(phi)))
 }
 
 /// Builds `part` with the scorer of the AMCL loss: phi and, where the parametrisation has one, its gain.

@@ -25,6 +25,10 @@ impl Method for SimClr {
         &self.encoder
     }
 
+    fn head(&self) -> &Mlp {
+        &self.head
+    }
+
     fn apart(&self) -> bool {
         false
     }

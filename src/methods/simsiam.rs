@@ -52,6 +52,10 @@ impl Method for SimSiam {
         &self.encoder
     }
 
+    fn head(&self) -> &Mlp {
+        &self.projector
+    }
+
     fn loss(&self, g: &mut Graph, m: &mut Model, views: &[TensorId]) -> Result<Built> {
         let [f1, p1, z1] = self.branch(g, m, views[0])?;
         let [f2, p2, z2] = self.branch(g, m, views[1])?;

@@ -9,9 +9,11 @@ pub mod health;
 pub mod method;
 pub mod optimizer;
 pub mod preview;
+pub mod probe;
 pub mod profile;
 pub mod run_folder;
 pub mod session;
+pub mod similarity;
 pub mod trainer;
 pub mod weights;
 

@@ -73,10 +73,9 @@ pub fn claim(path: &Path, overwrite: bool) -> Result<()> {
             }
         }
         for e in std::fs::read_dir(path).into_iter().flatten().flatten() {
-            if e.file_name()
-                .to_string_lossy()
-                .starts_with("events.out.tfevents.")
-            {
+            let name = e.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with("events.out.tfevents.") || name.starts_with("eval-") {
                 std::fs::remove_file(e.path()).map_err(io(e.path()))?;
             }
         }
