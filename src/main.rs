@@ -20,6 +20,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Train(Box<cli::train::Args>),
+    Sweep(cli::sweep::Args),
     Eval(cli::eval::Args),
     Embed(cli::embed::Args),
     Export(cli::export::Args),
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
     let Cli { verb, voice } = Cli::parse();
     let result = match verb {
         Verb::Train(a) => cli::train::run(&a, voice),
+        Verb::Sweep(a) => cli::sweep::run(&a, voice),
         Verb::Eval(a) => cli::eval::run(&a, voice).map(|()| true),
         Verb::Embed(a) => cli::embed::run(&a, voice).map(|()| true),
         Verb::Export(a) => cli::export::run(&a, voice).map(|()| true),

@@ -13,4 +13,5 @@ mod opened;
 pub mod presets;
 pub mod preview;
 pub mod report;
+pub mod sweep;
 pub mod train;

@@ -67,7 +67,21 @@ pub struct Args {
     set: Vec<String>,
 }
 
-static STOP: AtomicBool = AtomicBool::new(false);
+/// Set by Ctrl-C or SIGTERM: save and end.
+pub static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Sets [`STOP`] on Ctrl-C, SIGTERM and SIGHUP.
+///
+/// # Errors
+/// The system refuses.
+pub fn catch_signals() -> anyhow::Result<()> {
+    Ok(ctrlc::set_handler(|| {
+        // A second Ctrl-C does not wait for the step.
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    })?)
+}
 
 fn free_folder(name: &str, seed: u64) -> PathBuf {
     let base = PathBuf::from("runs");
@@ -135,12 +149,7 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
             (c, out)
         }
     };
-    ctrlc::set_handler(|| {
-        // A second Ctrl-C does not wait for the step.
-        if STOP.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    })?;
+    catch_signals()?;
     let console = std::sync::Arc::new(voice.console());
     let reader = console.clone();
     let resume = args.resume.is_some();

@@ -3,6 +3,7 @@
 mod facts;
 mod page;
 mod plot;
+pub mod sweep;
 
 pub use facts::Facts;
 
