@@ -1,7 +1,7 @@
 //! Self-supervised pre-training of image encoders on any GPU.
 //!
 //! Floors, top first; each imports only those below it:
-//! `train`, `eval`, `methods`, `nn`, `data`, `check`, `ops`, `graph`, `device`, `reference`.
+//! `report`, `export`, `bench`, `train`, `eval`, `methods`, `nn`, `data`, `check`, `ops`, `graph`, `device`, `reference`.
 //! `docs/ARCHITECTURE.md` is the one-page tour.
 
 pub mod bench;

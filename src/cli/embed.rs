@@ -48,7 +48,10 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
             true => format!("{part}/{i}"),
             false => data.name(i),
         };
-        table.features.extend(encoder.features(data)?);
+        let mut progress = |done, all| console.progress(done, all, "features");
+        table
+            .features
+            .extend(encoder.features(data, &mut progress)?);
         table.names.extend((0..data.len()).map(named));
         let label = |l: &u32| split.classes.get(*l as usize).cloned().unwrap_or_default();
         table.labels.extend(data.labels.iter().map(label));

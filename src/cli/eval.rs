@@ -174,9 +174,10 @@ impl Seen {
     fn new(on: &On, console: &Console) -> anyhow::Result<Self> {
         let (mut encoder, split) = on.open(console)?;
         labelled(&split)?;
+        let mut progress = |done, all| console.progress(done, all, "features");
         Ok(Self {
-            bank: encoder.features(split.bank())?,
-            test: encoder.features(&split.test)?,
+            bank: encoder.features(split.bank(), &mut progress)?,
+            test: encoder.features(&split.test, &mut progress)?,
             dim: encoder.dim(),
             epoch: encoder.epoch,
             split,
@@ -239,8 +240,9 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
             let r = &encoder.config.run;
             let (k, t) = (k.unwrap_or(r.knn_k).max(1), t.unwrap_or(r.knn_t));
             anyhow::ensure!(t.is_finite() && t > 0.0, "--t is {t}, not positive");
-            let bank = encoder.features(split.bank())?;
-            let queries = encoder.features(&split.test)?;
+            let mut progress = |done, all| console.progress(done, all, "features");
+            let bank = encoder.features(split.bank(), &mut progress)?;
+            let queries = encoder.features(&split.test, &mut progress)?;
             let labels = &split.bank().labels;
             let (d, classes) = (encoder.dim(), split.classes.len());
             let p = knn::predict(&queries, &bank, labels, d, classes, k, t);

@@ -127,7 +127,8 @@ impl Facts {
         if !split.classes.is_empty() && !split.test.is_empty() {
             let bank = few(split.bank(), MOST_BANK);
             let test = few(&split.test, MOST_TEST);
-            let (b, t) = (encoder.features(&bank)?, encoder.features(&test)?);
+            let b = encoder.features(&bank, &mut |_, _| ())?;
+            let t = encoder.features(&test, &mut |_, _| ())?;
             self.compare(&mut seen, encoder.dim(), (&bank, &b), (&test, &t))?;
         }
         self.seen = Some(seen);

@@ -95,7 +95,11 @@ impl Encoder {
     ///
     /// # Errors
     /// Images of another size than the encoder was opened for; device loss.
-    pub fn features(&mut self, data: &Dataset) -> Result<Vec<f32>> {
-        self.features.of(self.exec.as_mut(), data)
+    pub fn features(
+        &mut self,
+        data: &Dataset,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Vec<f32>> {
+        self.features.of(self.exec.as_mut(), data, progress)
     }
 }

@@ -88,11 +88,16 @@ impl Features {
         self.program
     }
 
-    /// Features [n,dim] of all images.
+    /// Features [n,dim] of all images; `progress` is told of images done, and of all.
     ///
     /// # Errors
     /// Images of another size than the graph was made for; device loss.
-    pub fn of(&self, exec: &mut dyn Executor, data: &Dataset) -> Result<Vec<f32>> {
+    pub fn of(
+        &self,
+        exec: &mut dyn Executor,
+        data: &Dataset,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Vec<f32>> {
         if (data.height, data.width) != self.side {
             return Err(TrainError::Config(format!(
                 "images of {}x{} where the encoder was set up for {}x{}",
@@ -117,6 +122,7 @@ impl Features {
                 let part = exec.collect(&ticket, true)?.unwrap_or_default();
                 let values = part.first().map(HostData::to_f32).unwrap_or_default();
                 out.extend_from_slice(&values[..n * self.dim]);
+                progress(out.len() / self.dim, data.len());
             }
         }
         Ok(out)

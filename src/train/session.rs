@@ -413,8 +413,12 @@ impl Session {
     ///
     /// # Errors
     /// Device loss.
-    pub fn features(&mut self, data: &Dataset) -> Result<Vec<f32>> {
-        self.features.of(self.exec.as_mut(), data)
+    pub fn features(
+        &mut self,
+        data: &Dataset,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Vec<f32>> {
+        self.features.of(self.exec.as_mut(), data, progress)
     }
 
     /// Length of a feature.
@@ -426,9 +430,13 @@ impl Session {
     ///
     /// # Errors
     /// Device loss.
-    pub fn knn(&mut self, split: &Split) -> Result<(f64, Vec<f32>)> {
-        let bank = self.features(split.bank())?;
-        let queries = self.features(&split.test)?;
+    pub fn knn(
+        &mut self,
+        split: &Split,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<(f64, Vec<f32>)> {
+        let bank = self.features(split.bank(), progress)?;
+        let queries = self.features(&split.test, progress)?;
         let r = &self.config.run;
         let p = knn::predict(
             &queries,

@@ -136,6 +136,7 @@ pub fn train(r: Request<'_>) -> Result<Outcome> {
     let exec = open_executor(&r.device, &r.twins, |n| lines.push(n))?;
     lines.push(format!("device: {}", exec.name()));
     lines.iter().for_each(|l| (r.tell)(l));
+    (r.progress)(0, 1, "compiling kernels and sending the data");
     let session = Session::new(c, exec, &split.train)?;
     let resolved = c.to_toml()?;
     let protocol = format!(
@@ -224,7 +225,7 @@ impl Run<'_> {
             }
         }
         let trained = match last {
-            None if self.labelled() => Some(self.session.knn(&self.split)?.0),
+            None if self.labelled() => Some(self.knn()?.0),
             v => v,
         };
         let outcome = self.outcome(begin, untrained, trained, true)?;
@@ -318,7 +319,7 @@ impl Run<'_> {
         let v = match known {
             Some(v) if self.request.resume => v,
             _ => {
-                let (v, _) = self.session.knn(&self.split)?;
+                let (v, _) = self.knn()?;
                 self.folder.record(
                     &json!({"kind": "eval", "epoch": 0, "step": 0, "knn_top1": v, "untrained": true, "protocol": self.protocol}),
                 )?;
@@ -496,7 +497,7 @@ impl Run<'_> {
         }
         if due && self.labelled() {
             let begin = Instant::now();
-            let (v, features) = self.session.knn(&self.split)?;
+            let (v, features) = self.knn()?;
             let spread = spread(&features, self.session.feature_dim());
             alarms.extend(health::feature_alarm(spread.feature_std));
             line += &format!(" kNN {v:.1} %");
@@ -528,6 +529,14 @@ impl Run<'_> {
             self.tell(&format!("ALARM {a}"))?;
         }
         Ok(accuracy)
+    }
+
+    /// kNN accuracy in percent, and the test features.
+    fn knn(&mut self) -> Result<(f64, Vec<f32>)> {
+        let progress = &mut *self.request.progress;
+        self.session.knn(&self.split, &mut |done, all| {
+            progress(done, all, "features for kNN");
+        })
     }
 
     /// Records how similar the pairs of the last batch are: histograms per head and of the backbone.
