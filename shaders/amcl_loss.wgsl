@@ -3,7 +3,7 @@
 //   softmax: T = log sum_n exp(s_n/tau_n - beta Omega(tau_n))
 //   top-k:   T = 1/k sum_sel s_n/tau_n - beta/k sum_sel Omega(tau_n), or - beta sum_sel (log tau_n + 1/tau_n) with p.official_sum.
 // s [C,A,N] similarities; r [heads_r,A,N] scores (ADAPTIVE), heads_r = C or 1 (head 0's for all heads: a dispatch a head); value, index: the selection of top_k (TOPK).
-// A role that is not adaptive has tau_const. During warm-up (p.warmup and step.flags) the softmax form is used.
+// A role that is not adaptive has tau_const step.tau_scale. During warm-up (p.warmup and step.flags) the softmax form is used.
 // Outputs: loss [C,A]; norm [C,A]: the log-sum-exp (softmax) or 1/k (top-k), for the gradient.
 // A group of 64 threads an anchor and head: thread sums in fixed stride, then a tree. Grid: p.rows groups, folded.
 #import grid
@@ -32,7 +32,7 @@ fn tau_at(adaptive: u32, at: u32) -> f32 {
 #ifdef ADAPTIVE
     if adaptive == 1u { return temperature(score[at]); }
 #endif
-    return p.tau_const;
+    return p.tau_const * step.tau_scale;
 }
 
 // (m, l): sum = l exp(m).

@@ -35,7 +35,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
     let i = (p.first + t / p.n) % p.a;
     let row = p.off_row + t / p.n;
     let soft = p.softmax == 1u || (p.warmup & step.flags & STEP_WARMUP) == 1u;
-    var tau = p.tau_const;
+    let constant = p.tau_const * step.tau_scale;
+    var tau = constant;
     var slope = 0.0;
     var dr = 0.0;
 #ifdef ADAPTIVE
@@ -44,8 +45,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
     slope = temperature_slope(score[r]);
     if p.accumulate == 1u { dr = dscore[r]; }
 #endif
-    let tp = select(p.tau_const, tau, p.adaptive_pos == 1u);
-    let tn = select(p.tau_const, tau, p.adaptive_neg == 1u);
+    let tp = select(constant, tau, p.adaptive_pos == 1u);
+    let tn = select(constant, tau, p.adaptive_neg == 1u);
     let v = s[p.off_s + t];
     let g = dloss[row];
     var d = 0.0;

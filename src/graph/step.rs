@@ -24,8 +24,10 @@ pub struct StepScalars {
     pub loss_scale: f32,
     /// EMA decay of this step (momentum encoder).
     pub ema: f32,
+    /// Factor on constant temperatures (global temperature schedules).
+    pub tau_scale: f32,
     /// Zero; room to grow.
-    pub reserved: [u32; 14],
+    pub reserved: [u32; 13],
 }
 
 impl Default for StepScalars {
@@ -41,7 +43,8 @@ impl Default for StepScalars {
             grad_scale: 1.0,
             loss_scale: 1.0,
             ema: 0.0,
-            reserved: [0; 14],
+            tau_scale: 1.0,
+            reserved: [0; 13],
         }
     }
 }

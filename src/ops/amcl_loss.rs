@@ -175,7 +175,7 @@ impl AmclLoss {
                 iota: T::of(self.iota),
                 half_d: T::of(self.d as f64 / 2.0),
             },
-            tau_const: T::of(self.tau_const),
+            tau_const: T::of(self.tau_const * f64::from(step.tau_scale)),
         }
     }
 

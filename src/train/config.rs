@@ -104,8 +104,17 @@ section! {
 section! {
     /// `[loss]`
     Loss {
-        /// Temperature of plain NT-Xent.
+        /// Temperature of plain NT-Xent and InfoNCE.
         temperature: f64 = 0.2,
+        /// Constant temperatures (this one, or `amcl.tau_const` of roles that do not adapt) are `constant`, or follow a `cosine` between low and high (TS; Kukleva et al.,
+        /// ICLR 2023).
+        schedule: String = "constant".into(),
+        /// Highest temperature of the cosine, at its start.
+        high: f64 = 1.0,
+        /// Lowest, after half a period.
+        low: f64 = 0.1,
+        /// Epochs of a period; 0: all of them, at most 200.
+        period: usize = 0,
     }
 }
 section! {
@@ -373,6 +382,19 @@ impl Config {
             return wrong(format!(
                 "loss.temperature is {}, not positive",
                 self.loss.temperature
+            ));
+        }
+        let l = &self.loss;
+        if !["constant", "cosine"].contains(&l.schedule.as_str()) {
+            return wrong(format!(
+                "loss.schedule is `{}`; there are constant, cosine",
+                l.schedule
+            ));
+        }
+        if !(l.low > 0.0 && l.high >= l.low && l.high.is_finite()) {
+            return wrong(format!(
+                "loss.low {} and loss.high {} must be positive and in order",
+                l.low, l.high
             ));
         }
         if !(o.lr.is_finite() && o.lr > 0.0) || self.run.knn_k == 0 {

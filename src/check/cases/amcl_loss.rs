@@ -1,6 +1,7 @@
 //! Cases of `amcl_loss`.
 
 use crate::check::{Case, Feed, Mutation};
+use crate::graph::StepScalars;
 use crate::ops::amcl_loss::AmclLoss;
 use crate::reference::top_k::Layout;
 
@@ -59,6 +60,13 @@ pub(super) fn cases() -> Vec<Case> {
             v.push(if n <= 10 { case.grads(grads) } else { case });
         }
     }
+    // A temperature schedule: roles that do not adapt have a factor on their temperature.
+    for (note, op) in forms().into_iter().filter(|(_, op)| !(op.adaptive_pos && op.adaptive_neg)).step_by(3) {
+        let step = StepScalars { tau_scale: 2.5, ..StepScalars::default() };
+        let grads: &[usize] = if op.adaptive() { &[0, 1] } else { &[0] };
+        let case = Case::new(op, feeds(&op, 1, 6)).note(&format!("{note}, scaled temperature"));
+        v.push(case.depth(6).condition(16.0).loss_outputs(1).step(step).grads(grads));
+    }
     // Anchors with a queue: column 0 is the positive.
     for (note, op) in forms() {
         let op = AmclLoss { layout: Layout::Pairs, ..op };
@@ -81,6 +89,7 @@ pub(super) fn cases() -> Vec<Case> {
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
         Mutation { kernel: "amcl_loss", find: "p.beta * omega(t) - s[base + j] / t", replace: "p.beta * omega(t) + s[base + j] / t" },
+        Mutation { kernel: "amcl_loss", find: "p.tau_const * step.tau_scale", replace: "p.tau_const" },
         Mutation { kernel: "amcl_loss", find: "x.y * exp(x.x - m)", replace: "x.y" },
     ]
 }

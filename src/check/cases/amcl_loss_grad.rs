@@ -17,6 +17,13 @@ pub(super) fn cases() -> Vec<Case> {
             v.push(Case::new(AmclLossGrad { loss }, inputs).note(&note).condition(64.0).depth(c));
         }
     }
+    for (note, loss) in forms().into_iter().filter(|(_, op)| !(op.adaptive_pos && op.adaptive_neg)).step_by(3) {
+        let mut inputs = feeds(&loss, 1, 6);
+        inputs.insert(0, Feed::uniform([1, 6]));
+        inputs.insert(2, Feed::range([1, 6], 3.0, 4.0));
+        let step = StepScalars { tau_scale: 2.5, ..StepScalars::default() };
+        v.push(Case::new(AmclLossGrad { loss }, inputs).note(&format!("{note}, scaled temperature")).condition(64.0).step(step));
+    }
     let (note, mut loss) = forms().remove(8);
     loss.warmup = true;
     let mut inputs = feeds(&loss, 2, 6);
@@ -30,6 +37,7 @@ pub(super) fn cases() -> Vec<Case> {
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
         Mutation { kernel: "amcl_loss_grad", find: "dr = dr - g", replace: "dr = dr + g" },
+        Mutation { kernel: "amcl_loss_grad", find: "p.tau_const * step.tau_scale", replace: "p.tau_const" },
         Mutation { kernel: "amcl_loss_grad", find: "d = -g / tp", replace: "d = g / tp" },
     ]
 }
