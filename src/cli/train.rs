@@ -23,7 +23,7 @@ pub struct Args {
     /// `shapes`, or a folder: images (train/ and test/, a folder a class, or flat), CIFAR, STL-10 or MNIST files.
     #[arg(long)]
     data: Option<String>,
-    /// simclr, moco, simsiam, barlow_twins or byol (the presets hold each method's recipe).
+    /// simclr, moco, simsiam, barlow_twins, byol or vicreg (the presets hold each method's recipe).
     #[arg(long)]
     method: Option<String>,
     /// Train with the AMCL loss.

@@ -7,6 +7,7 @@ pub mod loss_file;
 pub mod moco;
 pub mod simclr;
 pub mod simsiam;
+pub mod vicreg;
 
 use crate::graph::{Graph, Result, TensorId};
 use crate::nn::heads::{self, Mlp};

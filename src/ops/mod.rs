@@ -23,6 +23,8 @@ pub mod constant;
 pub mod conv2d;
 pub mod conv2d_input_grad;
 pub mod conv2d_weight_grad;
+pub mod deviation_hinge;
+pub mod deviation_hinge_grad;
 mod elementwise;
 pub mod ema;
 pub mod enqueue;

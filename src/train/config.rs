@@ -58,7 +58,7 @@ section! {
 section! {
     /// `[method]`
     Method {
-        /// `simclr`, `moco`, `simsiam`, `barlow_twins` or `byol`.
+        /// `simclr`, `moco`, `simsiam`, `barlow_twins`, `byol` or `vicreg`.
         name: String = "simclr".into(),
         /// Decay of the momentum encoder (moco, byol).
         momentum: f32 = 0.99,
@@ -80,6 +80,8 @@ section! {
         predictor_hidden: usize = 512,
         /// Weight of the off-diagonal (barlow_twins).
         lambda: f64 = 5e-3,
+        /// Weights of invariance, variance and covariance (vicreg).
+        vicreg: [f64; 3] = [25.0, 25.0, 1.0],
         /// Channel vectors at unit length before phi (barlow_twins with AMCL).
         unit_channels: bool = true,
     }
@@ -244,6 +246,7 @@ pub const PRESETS: &[(&str, &str)] = &[
     preset!("simsiam-cifar10"),
     preset!("simsiam-cifar100"),
     preset!("simsiam-stl10"),
+    preset!("vicreg-cifar10"),
     preset!("paper-literal"),
 ];
 

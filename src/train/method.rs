@@ -8,6 +8,7 @@ use crate::methods::byol::Byol;
 use crate::methods::moco::Moco;
 use crate::methods::simclr::SimClr;
 use crate::methods::simsiam::SimSiam;
+use crate::methods::vicreg::VicReg;
 use crate::nn::Model;
 use crate::nn::heads::{Last, Mlp};
 use crate::nn::resnet::{self, ResNet, Stem};
@@ -40,12 +41,13 @@ pub fn encoder(config: &Config) -> Result<ResNet> {
 }
 
 /// Names in configurations, and for people.
-pub const NAMES: [(&str, &str); 5] = [
+pub const NAMES: [(&str, &str); 6] = [
     ("simclr", "SimCLR"),
     ("moco", "MoCo"),
     ("simsiam", "SimSiam"),
     ("barlow_twins", "Barlow Twins"),
     ("byol", "BYOL"),
+    ("vicreg", "VICReg"),
 ];
 
 /// A method's name for people.
@@ -95,11 +97,11 @@ pub fn check(c: &Config) -> Result<()> {
                 ));
             }
         }
-        "byol" if a.enabled => {
-            return wrong(
-                "AMCL is not defined for byol; it is for simclr, moco, simsiam and barlow_twins"
-                    .into(),
-            );
+        "byol" | "vicreg" if a.enabled => {
+            return wrong(format!(
+                "AMCL is not defined for {}; it is for simclr, moco, simsiam and barlow_twins",
+                m.name
+            ));
         }
         "simsiam" | "barlow_twins" if a.enabled && a.switches.roles() != (true, true) => {
             if m.name == "simsiam" && a.switches.adaptive != crate::methods::loss::Adaptive::None {
@@ -190,6 +192,11 @@ pub fn method(config: &Config) -> Result<Box<dyn Method>> {
             lambda: m.lambda,
             amcl,
             unit_channels: m.unit_channels,
+        }),
+        "vicreg" => Box::new(VicReg {
+            encoder,
+            projector: head(config, true),
+            weights: m.vicreg,
         }),
         "byol" => Box::new(Byol {
             encoder,

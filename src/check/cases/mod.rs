@@ -45,6 +45,8 @@ tables! {
     conv2d,
     conv2d_input_grad,
     conv2d_weight_grad,
+    deviation_hinge,
+    deviation_hinge_grad,
     ema,
     enqueue,
     first_rows,
