@@ -331,3 +331,43 @@ fn groups_of_batch_norm_are_normalised_by_themselves() {
         "the first group's mean is its own: {first}"
     );
 }
+
+/// Without its predictor SimSiam collapses, with a loss that only looks good; the alarm says so. With it, it does not.
+#[test]
+fn a_collapse_trips_the_alarm() {
+    for (predictor, collapses) in [("false", true), ("true", false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut c = assert_cmd::Command::new(assert_cmd::cargo::cargo_bin!("amcl-wgpu"));
+        c.args([
+            "train",
+            "--device",
+            "cpu",
+            "--no-report",
+            "--epochs",
+            "6",
+            "--method",
+            "simsiam",
+        ]);
+        c.args(["--batch-size", "64", "--out"])
+            .arg(dir.path().join("run"));
+        for set in [
+            "run.knn_every=0",
+            "data.shapes_train=256",
+            "data.shapes_test=50",
+            "schedule.warmup_epochs=0",
+            "model.width=8",
+            "amcl.enabled=false",
+            "heads.count=1",
+            "heads.hidden=64",
+            "heads.out=64",
+            "method.predictor_hidden=16",
+        ] {
+            c.args(["--set", set]);
+        }
+        c.args(["--set", &format!("method.predictor={predictor}")]);
+        let out = c.output().unwrap();
+        let text = String::from_utf8_lossy(&out.stdout);
+        assert!(out.status.success(), "{text}");
+        assert_eq!(text.contains("ALARM collapse"), collapses, "{text}");
+    }
+}

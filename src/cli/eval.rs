@@ -6,6 +6,7 @@ use amcl_wgpu::data::{Dataset, Split};
 use amcl_wgpu::eval::knn;
 use amcl_wgpu::reference::philox::{Purpose, Stream};
 use amcl_wgpu::train::checkpoint::write_atomically;
+use amcl_wgpu::train::finetune;
 use amcl_wgpu::train::probe::{Labelled, PROTOCOLS, Protocol, probe};
 use amcl_wgpu::train::session::open_executor;
 use amcl_wgpu::train::similarity::similarity;
@@ -75,6 +76,29 @@ enum What {
         /// Draws of each.
         #[arg(long, default_value_t = 3)]
         draws: usize,
+    },
+    /// Encoder and classifier trained together on a share of the labels.
+    Finetune {
+        #[command(flatten)]
+        on: On,
+        /// Shares of each class's labels.
+        #[arg(long, value_delimiter = ',', default_value = "0.01,0.1,1")]
+        fractions: Vec<f64>,
+        /// Epochs.
+        #[arg(long, default_value_t = 30)]
+        epochs: usize,
+        /// Learning rate.
+        #[arg(long, default_value_t = 0.05)]
+        lr: f32,
+        /// Images a step.
+        #[arg(long, default_value_t = 128)]
+        batch_size: usize,
+        /// Weight decay.
+        #[arg(long, default_value_t = 0.0)]
+        weight_decay: f32,
+        /// Seed of draws, order and crops.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
     },
     /// How alike positive and negative pairs of test images are, to the backbone and each head.
     Similarity {
@@ -281,6 +305,24 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
             labels,
             draws,
         } => few_label(on, setting, labels, *draws, &console),
+        What::Finetune {
+            on,
+            fractions,
+            epochs,
+            lr,
+            batch_size,
+            weight_decay,
+            seed,
+        } => {
+            let s = finetune::Setting {
+                epochs: *epochs,
+                batch_size: *batch_size,
+                lr: *lr,
+                weight_decay: *weight_decay,
+                seed: *seed,
+            };
+            finetuned(on, fractions, &s, &console)
+        }
         What::Similarity {
             on,
             pairs,
@@ -326,6 +368,56 @@ fn few_label(
     );
     let value = json!({"few_label": rows, "protocol": p.describe(), "epoch": seen.epoch});
     finish(console, &on.run, "few-label", &text, &value)
+}
+
+fn finetuned(
+    on: &On,
+    fractions: &[f64],
+    s: &finetune::Setting,
+    console: &Console,
+) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        s.lr.is_finite() && s.lr > 0.0 && fractions.iter().all(|f| *f > 0.0 && *f <= 1.0),
+        "--lr must be positive, --fractions from 0 to 1"
+    );
+    let found = weights::of_run(&on.run, |w| console.warn(&w))?;
+    let mut config = found.config.clone();
+    config.data.path = on.data.clone().unwrap_or(config.data.path);
+    let split = config.open_data(&|done, all| console.progress(done, all, "decoding images"))?;
+    labelled(&split)?;
+    let (bank, classes) = (split.bank(), split.classes.len());
+    let (mut lines, mut rows) = (Vec::new(), Vec::new());
+    for fraction in fractions {
+        let each = (bank.len() as f64 * fraction / classes as f64)
+            .round()
+            .max(1.0) as usize;
+        let ids = draw(&bank.labels, classes, each, s.seed);
+        let mut exec = open_executor(&on.device, &[], |_| ())?;
+        let top1 = finetune::finetune(
+            &config,
+            &found.weights,
+            s,
+            (bank, &ids),
+            &split.test,
+            classes,
+            exec.as_mut(),
+            &|done, all| console.progress(done, all, "epochs of fine-tuning"),
+        )?;
+        lines.push(format!(
+            "{:5.1} % of the labels ({} images): top-1 {top1:.2} %",
+            100.0 * fraction,
+            ids.len()
+        ));
+        rows.push(json!({"fraction": fraction, "images": ids.len(), "top1": top1}));
+    }
+    let text = format!(
+        "{}\n{}, encoder after epoch {}",
+        lines.join("\n"),
+        s.describe(),
+        found.at.epoch
+    );
+    let value = json!({"finetune": rows, "protocol": s.describe(), "seed": s.seed, "epoch": found.at.epoch});
+    finish(console, &on.run, "finetune", &text, &value)
 }
 
 fn similarities(

@@ -67,6 +67,13 @@ fn part(folder: &Path, names: &[String], files: [&str; 4]) -> Result<Option<Data
         return Ok(None);
     };
     let (sizes, pixels) = read(&folder.join(pair[0]), 3)?;
+    // No image of such sizes would bound them by the file's length.
+    if sizes.contains(&0) {
+        return Err(fail(
+            &folder.join(pair[0]),
+            format!("sizes {sizes:?}: there is nothing in it"),
+        ));
+    }
     let path = folder.join(pair[1]);
     let (_, labels) = read(&path, 1)?;
     if labels.len() != sizes[0] {
@@ -143,6 +150,15 @@ mod tests {
         std::fs::write(dir.path().join(TRAIN[0]), &images[..18]).unwrap();
         let e = open(dir.path(), &names).unwrap_err().to_string();
         assert!(e.contains("truncated"), "{e}");
+        // Found by fuzzing: no images, of sizes whose product overflows.
+        std::fs::write(
+            dir.path().join(TRAIN[0]),
+            [0, 0, 8, 3, 0, 0, 0, 0, 0xdd, 0, 0, 0xca, 0x9f, 2, 3, 4],
+        )
+        .unwrap();
+        std::fs::write(dir.path().join(TRAIN[1]), [0, 0, 8, 1, 0, 0, 0, 0]).unwrap();
+        let e = open(dir.path(), &names).unwrap_err().to_string();
+        assert!(e.contains("nothing in it"), "{e}");
         let packed = ["train-images-idx3-ubyte.gz".to_string()];
         assert!(is(&packed));
         let e = open(dir.path(), &packed).unwrap_err().to_string();

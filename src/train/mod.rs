@@ -5,6 +5,7 @@ pub mod config;
 pub mod encoder;
 pub mod events;
 pub mod features;
+pub mod finetune;
 pub mod health;
 pub mod method;
 pub mod optimizer;

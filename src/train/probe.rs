@@ -132,6 +132,20 @@ pub struct Found {
     pub loss: f64,
 }
 
+/// Mean over rows of the log-sum-exp of logits [n,classes] less the logit of the class; `y`: one-hot labels.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub(super) fn cross_entropy(g: &mut Graph, logits: TensorId, y: TensorId) -> Result<TensorId> {
+    let all = g.push1(LogSumExp, &[logits])?;
+    let own = g.push1(RowDot, &[logits, y])?;
+    let minus = g.push1(Scale { factor: -1.0 }, &[own])?;
+    let each = g.push1(Add, &[all, minus])?;
+    let sum = g.push1(SumAll, &[each])?;
+    let factor = 1.0 / g.dims(logits)[0] as f64;
+    Ok(g.push1(Scale { factor }, &[sum])?)
+}
+
 /// A compiled probe.
 struct Probe {
     model: Model,
@@ -169,14 +183,7 @@ impl Probe {
             ..Gemm::default()
         };
         let logits = g.push1(op, &[x, w, b])?;
-        // Cross-entropy: log-sum-exp of the logits less that of the class.
-        let all = g.push1(LogSumExp, &[logits])?;
-        let own = g.push1(RowDot, &[logits, y])?;
-        let minus = g.push1(Scale { factor: -1.0 }, &[own])?;
-        let each = g.push1(Add, &[all, minus])?;
-        let sum = g.push1(SumAll, &[each])?;
-        let factor = 1.0 / batch as f64;
-        let loss = g.push1(Scale { factor }, &[sum])?;
+        let loss = cross_entropy(&mut g, logits, y)?;
         let params: Vec<TensorId> = model
             .params
             .iter()

@@ -1,0 +1,246 @@
+//! Fine-tuning: encoder and a new linear classifier trained together on labelled images, all or a share of them.
+
+use super::method::encoder;
+use super::optimizer::Optimizer;
+use super::probe::cross_entropy;
+use super::weights::Named;
+use super::{Config, Result, TrainError};
+use crate::data::augment::Policy;
+use crate::data::{Dataset, packed, sampler};
+use crate::graph::{Executor, Graph, HostData, StepScalars, TensorId, TensorType};
+use crate::nn::import::import;
+use crate::nn::{Init, Model};
+use crate::ops;
+use crate::ops::accumulate::Accumulate;
+use crate::ops::augment::{Augment, words};
+use crate::ops::gemm::Gemm;
+use crate::reference::augment::ROW;
+
+/// How to fine-tune; momentum is 0.9, the rate falls along a cosine, images are cropped and mirrored.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Setting {
+    /// Epochs.
+    pub epochs: usize,
+    /// Images a step.
+    pub batch_size: usize,
+    /// Learning rate.
+    pub lr: f32,
+    /// Weight decay.
+    pub weight_decay: f32,
+    /// Seed of order and crops.
+    pub seed: u64,
+}
+
+impl Setting {
+    /// The protocol in words.
+    pub fn describe(&self) -> String {
+        format!(
+            "fine-tuning: all weights and a linear classifier, random crops (0.08 to 1) and mirroring, SGD lr {} momentum 0.9 wd {}, cosine, {} epochs, batch {}; test transform, running statistics, last epoch",
+            self.lr, self.weight_decay, self.epochs, self.batch_size
+        )
+    }
+}
+
+/// Images -> logits; in training mode or in evaluation's.
+fn logits(
+    config: &Config,
+    g: &mut Graph,
+    m: &mut Model,
+    (side, rows, classes): ((usize, usize), usize, usize),
+    train: bool,
+) -> Result<[TensorId; 3]> {
+    let images = g.input("images", TensorType::u32([rows, words(side.0, side.1)]));
+    let table = g.input("views", TensorType::f32([rows, ROW]));
+    let op = Augment {
+        height: side.0,
+        width: side.1,
+        size: config.model.image_size,
+        blur: false,
+        mean: config.augment.mean,
+        std: config.augment.std,
+    };
+    let x = g.push1(op, &[images, table])?;
+    let f = encoder(config)?.build(g, m, x, train)?;
+    let d = g.dims(f)[1];
+    let w = m.param(g, "fc.weight", &[classes, d], Init::Constant(0.0));
+    let b = m.param(g, "fc.bias", &[classes], Init::Constant(0.0));
+    let op = Gemm {
+        trans_b: true,
+        bias: true,
+        ..Gemm::default()
+    };
+    Ok([images, table, g.push1(op, &[f, w, b])?])
+}
+
+/// Fine-tunes an encoder on the images `ids` of `train` and returns its accuracy on `test` in percent.
+///
+/// # Errors
+/// No images; weights that do not fit; the device.
+#[allow(clippy::too_many_arguments, reason = "the facts of one experiment")]
+pub fn finetune(
+    config: &Config,
+    weights: &Named,
+    s: &Setting,
+    (train, ids): (&Dataset, &[usize]),
+    test: &Dataset,
+    classes: usize,
+    exec: &mut dyn Executor,
+    progress: &dyn Fn(usize, usize),
+) -> Result<f64> {
+    let batch = s.batch_size.min(ids.len());
+    if batch < 2 || classes < 2 || s.epochs == 0 {
+        return Err(TrainError::Config(
+            "fine-tuning needs at least two labelled images, two classes and an epoch".into(),
+        ));
+    }
+    let side = (train.height, train.width);
+    let (mut g, mut model) = (Graph::new(), Model::default());
+    let [images, table, out] = logits(config, &mut g, &mut model, (side, batch, classes), true)?;
+    let y = g.input("one-hot labels", TensorType::f32([batch, classes]));
+    let loss = cross_entropy(&mut g, out, y)?;
+    let params: Vec<TensorId> = model
+        .params
+        .iter()
+        .map(|p| g.state(&model.states, p.id))
+        .collect();
+    let grads = ops::backward(&mut g, loss, &params)?;
+    let mut own = config.clone();
+    own.optim = super::config::Optim {
+        weight_decay: s.weight_decay,
+        ..super::config::Optim::default()
+    };
+    let (u, optimizer) = Optimizer::graph(&own.optim, &mut model)?;
+    for (p, d) in model.params.iter().zip(&grads) {
+        if let (Some(d), Some(id)) = (d, model.states.counterpart(p.id, "grads")) {
+            let acc = g.state(&model.states, id);
+            g.push_updating(Accumulate, &[*d], &[acc])?;
+        }
+    }
+    let mut e = Graph::new();
+    let seen = (side, batch, classes);
+    let [eval_images, eval_table, eval_out] = logits(config, &mut e, &mut model, seen, false)?;
+    exec.allocate_states(&model.states)?;
+    let step_program = exec.compile(&g, &[loss])?;
+    let optimizer = optimizer.compile(&u, &own, &model, exec)?;
+    let eval_program = exec.compile(&e, &[eval_out])?;
+    model.initialise(exec, s.seed)?;
+    let report = import(&model, exec, weights)?;
+    if let Some(name) = report.missing.iter().find(|n| !n.starts_with("fc.")) {
+        return Err(TrainError::Checkpoint(format!(
+            "the checkpoint has no fitting `{name}` for this encoder"
+        )));
+    }
+
+    let policy = Policy {
+        families: "ae".into(),
+        ..config.augment.clone()
+    };
+    let mut step = 0;
+    for epoch in 0..s.epochs {
+        let t = std::f64::consts::PI * epoch as f64 / s.epochs as f64;
+        let lr = (f64::from(s.lr) * 0.5 * (1.0 + t.cos())) as f32;
+        let order = sampler::permutation(ids.len(), s.seed, epoch as u32);
+        for part in order.chunks_exact(batch) {
+            let chosen: Vec<u32> = part.iter().map(|i| ids[*i as usize] as u32).collect();
+            let rows =
+                policy.two_views(side, &chosen, config.model.image_size, s.seed, epoch as u32);
+            let mut labels = vec![0.0; batch * classes];
+            for (row, id) in chosen.iter().enumerate() {
+                labels[row * classes + train.labels[*id as usize] as usize] = 1.0;
+            }
+            let first = HostData::F32(rows[..batch * ROW].to_vec());
+            exec.upload(
+                step_program,
+                images,
+                &HostData::U32(packed::pack(train, &chosen)),
+            )?;
+            exec.upload(step_program, table, &first)?;
+            exec.upload(step_program, y, &HostData::F32(labels))?;
+            let scalars = StepScalars {
+                step,
+                epoch: epoch as u32,
+                lr,
+                ..StepScalars::default()
+            };
+            exec.run(step_program, &scalars)?;
+            exec.run(optimizer.program, &scalars)?;
+            step += 1;
+        }
+        progress(epoch + 1, s.epochs);
+    }
+    let last = exec.fetch(step_program, loss)?.to_f64()[0];
+    if !last.is_finite() {
+        return Err(TrainError::NonFinite(format!(
+            "the loss of fine-tuning is {last}: lower its learning rate (--lr)"
+        )));
+    }
+    exec.upload(
+        eval_program,
+        eval_table,
+        &HostData::F32(Policy::plain(side, batch)),
+    )?;
+    let mut hits = 0;
+    let all: Vec<u32> = (0..test.len() as u32).collect();
+    for part in all.chunks(batch) {
+        let mut x = packed::pack(test, part);
+        x.resize(batch * words(side.0, side.1), 0);
+        exec.upload(eval_program, eval_images, &HostData::U32(x))?;
+        exec.run(eval_program, &StepScalars::default())?;
+        let out = exec.fetch(eval_program, eval_out)?.to_f32();
+        for (row, id) in out.chunks(classes).zip(part) {
+            let best = (0..classes).max_by(|a, b| row[*a].total_cmp(&row[*b]));
+            hits += usize::from(best == Some(test.labels[*id as usize] as usize));
+        }
+    }
+    Ok(100.0 * hits as f64 / test.len().max(1) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::shapes;
+    use crate::graph::host::HostExecutor;
+    use crate::nn::import::export;
+
+    /// A narrow network from random weights learns ten classes of shapes a little; with a rate of nothing it answers as the zero classifier does.
+    #[test]
+    fn learns_from_labels() {
+        let split = shapes::generate(3, 320, 200);
+        let mut config = Config::default();
+        config.model.width = 8;
+        config.model.stem_stride = 2;
+        let mut model = Model::default();
+        let mut g = Graph::new();
+        logits(&config, &mut g, &mut model, ((32, 32), 2, 10), false).unwrap();
+        let mut exec = HostExecutor::<f32>::new();
+        exec.allocate_states(&model.states).unwrap();
+        model.initialise(&mut exec, 1).unwrap();
+        let mut weights = export(&model, &mut exec).unwrap();
+        weights.retain(|n, _| !n.starts_with("fc."));
+        let ids: Vec<usize> = (0..split.train.len()).collect();
+        let run = |lr| {
+            let s = Setting {
+                epochs: 8,
+                batch_size: 32,
+                lr,
+                weight_decay: 0.0,
+                seed: 0,
+            };
+            let data = (&split.train, &ids[..]);
+            let exec = &mut HostExecutor::<f32>::new();
+            finetune(
+                &config,
+                &weights,
+                &s,
+                data,
+                &split.test,
+                10,
+                exec,
+                &|_, _| (),
+            )
+            .unwrap()
+        };
+        let (learned, idle) = (run(0.05), run(1e-12));
+        assert!(learned > idle + 10.0 && learned > 20.0, "{learned} {idle}");
+    }
+}
