@@ -69,7 +69,7 @@ impl Method for Moco {
     }
 
     fn loss(&self, g: &mut Graph, m: &mut Model, views: &[TensorId]) -> Result<Built> {
-        self.declare(m, &g.dims(views[0]).to_vec())?;
+        self.declare(m, g.dims(views[0]))?;
         let norm = Norm {
             groups: self.splits,
             ..Norm::default()

@@ -166,11 +166,13 @@ impl Probe {
         classes: usize,
         exec: &mut dyn Executor,
     ) -> Result<Self> {
-        let mut config = Config::default();
-        config.optim = Optim {
-            weight_decay: p.weight_decay,
-            clip: 0.0,
-            ..Optim::default()
+        let config = Config {
+            optim: Optim {
+                weight_decay: p.weight_decay,
+                clip: 0.0,
+                ..Optim::default()
+            },
+            ..Config::default()
         };
         let (mut g, mut model) = (Graph::new(), Model::default());
         let x = g.input("features", TensorType::f32([batch, d]));

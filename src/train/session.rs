@@ -63,6 +63,17 @@ pub struct Pending {
     norm: Ticket,
 }
 
+/// What a (micro-)batch's loss was made of.
+#[derive(Clone, Debug)]
+pub struct PairValues {
+    /// Similarities, head by head.
+    pub similarity: Vec<f32>,
+    /// Scores, where temperatures adapt.
+    pub score: Option<Vec<f32>>,
+    /// Rows and columns of a head.
+    pub head: [usize; 2],
+}
+
 /// A compiled model.
 pub struct Session {
     /// What computes.
@@ -293,11 +304,11 @@ impl Session {
         Ok((loss, scalar(&step.norm)?))
     }
 
-    /// Similarities and scores of the last (micro-)batch, and rows and columns of a head.
+    /// Similarities and scores of the last (micro-)batch.
     ///
     /// # Errors
     /// Device loss.
-    pub fn pairs(&mut self) -> Result<(Vec<f32>, Option<Vec<f32>>, [usize; 2])> {
+    pub fn pairs(&mut self) -> Result<PairValues> {
         let s = self.exec.fetch(self.grad, self.built.similarity)?.to_f32();
         let r = self
             .built
@@ -305,7 +316,11 @@ impl Session {
             .map(|t| self.exec.fetch(self.grad, t))
             .transpose()?
             .map(|d| d.to_f32());
-        Ok((s, r, self.head))
+        Ok(PairValues {
+            similarity: s,
+            score: r,
+            head: self.head,
+        })
     }
 
     /// Cosine similarities of the embeddings of different images, head by head, where the loss itself sees none.

@@ -3,7 +3,7 @@
 use super::checkpoint::{self, Position};
 use super::health::{self, Batch, Health};
 use super::run_folder::{self, RunFolder};
-use super::session::{Pending, Session, open_executor};
+use super::session::{PairValues, Pending, Session, open_executor};
 use super::{Config, Result, TrainError, preview, profile, weights};
 use crate::data::{Split, sampler};
 use crate::device::Choice;
@@ -475,7 +475,11 @@ impl Run<'_> {
     fn report(&mut self, at: Position) -> Result<Option<f64>> {
         let seconds = self.clock.0.elapsed().as_secs_f64();
         let a = self.request.config.amcl.switches;
-        let (s, score, [rows, columns]) = self.session.pairs()?;
+        let PairValues {
+            similarity: s,
+            score,
+            head: [rows, columns],
+        } = self.session.pairs()?;
         let batch = Batch {
             values: &s,
             rows,
