@@ -1,7 +1,7 @@
 //! Fine-tuning: encoder and a new linear classifier trained together on labelled images, all or a share of them.
 
 use super::method::encoder;
-use super::optimizer::Optimizer;
+use super::optimizer::{self, Optimizer};
 use super::probe::cross_entropy;
 use super::weights::Named;
 use super::{Config, Result, TrainError};
@@ -11,7 +11,6 @@ use crate::graph::{Executor, Graph, HostData, StepScalars, TensorId, TensorType}
 use crate::nn::import::import;
 use crate::nn::{Init, Model};
 use crate::ops;
-use crate::ops::accumulate::Accumulate;
 use crate::ops::augment::{Augment, words};
 use crate::ops::gemm::Gemm;
 use crate::reference::augment::ROW;
@@ -110,12 +109,7 @@ pub fn finetune(
         ..super::config::Optim::default()
     };
     let (u, optimizer) = Optimizer::graph(&own.optim, &mut model)?;
-    for (p, d) in model.params.iter().zip(&grads) {
-        if let (Some(d), Some(id)) = (d, model.states.counterpart(p.id, "grads")) {
-            let acc = g.state(&model.states, id);
-            g.push_updating(Accumulate, &[*d], &[acc])?;
-        }
-    }
+    optimizer::collect(&mut g, &model, &grads)?;
     let mut e = Graph::new();
     let seen = (side, batch, classes);
     let [eval_images, eval_table, eval_out] = logits(config, &mut e, &mut model, seen, false)?;

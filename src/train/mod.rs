@@ -13,6 +13,7 @@ pub mod preview;
 pub mod probe;
 pub mod profile;
 pub mod run_folder;
+pub mod schedule;
 pub mod session;
 pub mod similarity;
 pub mod trainer;

@@ -4,6 +4,7 @@ use super::config::Optim;
 use super::{Config, Result, TrainError};
 use crate::graph::{Executor, Graph, HostData, ProgramId, TensorId, TensorType};
 use crate::nn::Model;
+use crate::ops::accumulate::Accumulate;
 use crate::ops::adamw::AdamW;
 use crate::ops::lars_trust::LarsTrust;
 use crate::ops::sgd::Sgd;
@@ -21,6 +22,20 @@ pub struct Optimizer {
     pub norm2: TensorId,
     segments: TensorId,
     table: TensorId,
+}
+
+/// Appends to a graph what adds the gradients of a model's parameters, in their order, to the group `grads`, which [`Optimizer::graph`] has made.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn collect(g: &mut Graph, model: &Model, grads: &[Option<TensorId>]) -> Result<()> {
+    for (p, d) in model.params.iter().zip(grads) {
+        if let (Some(d), Some(id)) = (d, model.states.counterpart(p.id, "grads")) {
+            let acc = g.state(&model.states, id);
+            g.push_updating(Accumulate, &[*d], &[acc])?;
+        }
+    }
+    Ok(())
 }
 
 impl Optimizer {

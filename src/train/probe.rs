@@ -1,7 +1,7 @@
 //! The linear probe: softmax regression on frozen features, by SGD, on any executor. Weights start at zero, so that nothing but the order of samples is drawn.
 
 use super::config::Optim;
-use super::optimizer::Optimizer;
+use super::optimizer::{self, Optimizer};
 use super::{Config, Result, TrainError};
 use crate::data::sampler;
 use crate::graph::{
@@ -9,7 +9,6 @@ use crate::graph::{
 };
 use crate::nn::{Init, Model};
 use crate::ops;
-use crate::ops::accumulate::Accumulate;
 use crate::ops::add::Add;
 use crate::ops::gemm::Gemm;
 use crate::ops::log_sum_exp::LogSumExp;
@@ -193,12 +192,7 @@ impl Probe {
             .collect();
         let grads = ops::backward(&mut g, loss, &params)?;
         let (u, optimizer) = Optimizer::graph(&config.optim, &mut model)?;
-        for (p, d) in model.params.iter().zip(&grads) {
-            if let (Some(d), Some(id)) = (d, model.states.counterpart(p.id, "grads")) {
-                let acc = g.state(&model.states, id);
-                g.push_updating(Accumulate, &[*d], &[acc])?;
-            }
-        }
+        optimizer::collect(&mut g, &model, &grads)?;
         exec.allocate_states(&model.states)?;
         let grad = exec.compile(&g, &[loss])?;
         let optimizer = optimizer.compile(&u, &config, &model, exec)?;

@@ -1,7 +1,7 @@
 //! A model with its programs on an executor: gradient step, update, features. Training and evaluation both start here.
 
 use super::features::Features;
-use super::optimizer::Optimizer;
+use super::optimizer::{self, Optimizer};
 use super::{Config, Result, method};
 use crate::data::{Dataset, Split, packed};
 use crate::device::recording::Timed;
@@ -16,7 +16,6 @@ use crate::graph::{
 use crate::methods::loss::Built;
 use crate::nn::Model;
 use crate::ops;
-use crate::ops::accumulate::Accumulate;
 use crate::ops::augment::{Augment, words};
 use crate::ops::gather_rows::GatherRows;
 use crate::reference::augment::ROW;
@@ -142,12 +141,7 @@ impl Session {
         method.after_gradient(&mut g, &mut model, &built)?;
         let (mut u, optimizer) = Optimizer::graph(o, &mut model)?;
         method.after_step(&mut u, &model)?;
-        for (p, d) in model.params.iter().zip(&grads) {
-            if let (Some(d), Some(id)) = (d, model.states.counterpart(p.id, "grads")) {
-                let acc = g.state(&model.states, id);
-                g.push_updating(Accumulate, &[*d], &[acc])?;
-            }
-        }
+        optimizer::collect(&mut g, &model, &grads)?;
 
         // Not more images at once than training has, so that evaluation never needs more memory.
         let feature_batch = FEATURE_BATCH.min(2 * batch);

@@ -1,17 +1,17 @@
 //! The training loop and the run folder.
 
+mod epoch;
+
 use super::checkpoint::{self, Position};
-use super::health::{self, Batch, Health};
 use super::run_folder::{self, RunFolder};
-use super::session::{PairValues, Pending, Session, open_executor};
+use super::schedule::{learning_rate, momentum, tau_scale};
+use super::session::{Pending, Session, open_executor};
 use super::{Config, Result, TrainError, preview, profile, weights};
 use crate::data::{Split, sampler};
 use crate::device::Choice;
-use crate::eval::spread::spread;
 use crate::graph::StepScalars;
-use crate::methods::loss::Pairs;
 use crate::nn::import::import;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -66,45 +66,6 @@ pub struct Outcome {
     pub seconds: f64,
     /// SHA-256 of the parameters.
     pub weights: String,
-}
-
-/// Learning rate of an epoch: linear warm-up, then cosine to zero (per epoch, as the recipe has it).
-pub fn learning_rate(c: &Config, epoch: usize) -> f32 {
-    let warm = c.schedule.warmup_epochs;
-    if epoch < warm {
-        return c.optim.lr * (epoch + 1) as f32 / warm as f32;
-    }
-    let t = (epoch - warm) as f64 / (c.run.epochs - warm).max(1) as f64;
-    (f64::from(c.optim.lr) * 0.5 * (1.0 + (std::f64::consts::PI * t).cos())) as f32
-}
-
-/// Factor on the constant temperature after so many epochs: that which makes it (high - low) (1 + cos(2 pi t / T)) / 2 + low.
-pub fn tau_scale(c: &Config, epochs: f64) -> f32 {
-    let l = &c.loss;
-    if l.schedule != "cosine" {
-        return 1.0;
-    }
-    let period = match l.period {
-        0 => c.run.epochs.clamp(1, 200),
-        n => n,
-    };
-    let wave = 0.5 * (1.0 + (std::f64::consts::TAU * epochs / period as f64).cos());
-    let base = match c.amcl.enabled {
-        true => c.amcl.switches.tau_const,
-        false => l.temperature,
-    };
-    (((l.high - l.low) * wave + l.low) / base) as f32
-}
-
-/// Decay of the momentum encoder at a step: constant, or along a cosine to its last value (Grill et al. 2020, with 1 as the last).
-pub fn momentum(c: &Config, step: usize, steps: usize) -> f32 {
-    let (first, last) = (f64::from(c.method.momentum), c.method.final_momentum);
-    if last < 0.0 {
-        return first as f32;
-    }
-    let t = (step as f64 / steps.max(1) as f64).min(1.0);
-    let last = f64::from(last);
-    (last - (last - first) * 0.5 * (1.0 + (std::f64::consts::PI * t).cos())) as f32
 }
 
 /// A step that was submitted and not yet collected.
@@ -471,121 +432,6 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The record and the line of an epoch that has ended, with kNN when it is due.
-    fn report(&mut self, at: Position) -> Result<Option<f64>> {
-        let seconds = self.clock.0.elapsed().as_secs_f64();
-        let a = self.request.config.amcl.switches;
-        let PairValues {
-            similarity: s,
-            score,
-            head: [rows, columns],
-        } = self.session.pairs()?;
-        let batch = Batch {
-            values: &s,
-            rows,
-            columns,
-            pairs: self.session.built.pairs,
-        };
-        let strangers = self.session.strangers()?;
-        let strangers = strangers.as_deref();
-        let health = Health::of(batch, strangers, score.as_deref(), &a);
-        let mut sorted = self.norms.clone();
-        sorted.sort_by(f32::total_cmp);
-        let median = sorted.get(sorted.len() / 2).copied().unwrap_or(0.0);
-        let mut alarms = health.alarms(&a, self.norms.last().copied().unwrap_or(0.0), median);
-        let run = &self.request.config.run;
-        let (epochs, every) = (run.epochs, run.knn_every);
-        let lr = learning_rate(&self.request.config, at.epoch - 1);
-        let mut line = format!(
-            "epoch {}/{epochs} loss {:.4} lr {lr:.4}",
-            at.epoch, self.loss_sum
-        );
-        let medians = [
-            ("sim+", 2, Some(&health.sim_pos)),
-            ("sim-", 2, Some(&health.sim_neg)),
-            ("tau+", 3, health.tau_pos.first()),
-            ("tau-", 3, health.tau_neg.first()),
-        ];
-        for (name, digits, q) in medians {
-            // Some methods have no negative pairs.
-            if let Some(v) = q.map(|q| q[1]).filter(|v| v.is_finite()) {
-                line += &format!(" {name} {v:.digits$}");
-            }
-        }
-        let due = at.epoch == epochs || every > 0 && at.epoch.is_multiple_of(every);
-        let mut accuracy = None;
-        let mut eval = Value::Null;
-        if due {
-            self.similarities(at, &batch, strangers)?;
-        }
-        if due && self.labelled() {
-            let begin = Instant::now();
-            let (v, features) = self.knn()?;
-            let spread = spread(&features, self.session.feature_dim());
-            alarms.extend(health::feature_alarm(spread.feature_std));
-            line += &format!(" kNN {v:.1} %");
-            eval = json!({
-                "kind": "eval", "epoch": at.epoch, "step": at.step, "knn_top1": v, "protocol": self.protocol,
-                "feature_std": spread.feature_std, "effective_rank": spread.effective_rank, "seconds": begin.elapsed().as_secs_f64(),
-            });
-            let values = [
-                ("knn_top1", v as f32),
-                ("feature_std", spread.feature_std as f32),
-                ("effective_rank", spread.effective_rank as f32),
-            ];
-            self.folder.scalars(at.step, &values)?;
-            accuracy = Some(v);
-        }
-        let mut record = json!({"kind": "epoch", "epoch": at.epoch, "step": at.step, "loss": self.loss_sum, "lr": lr, "alarms": alarms, "seconds": seconds});
-        if let (Some(r), Ok(Value::Object(h))) =
-            (record.as_object_mut(), serde_json::to_value(&health))
-        {
-            r.extend(h);
-        }
-        self.folder.record(&record)?;
-        if accuracy.is_some() {
-            self.folder.record(&eval)?;
-        }
-        self.tell(&line)?;
-        self.alarms += alarms.len();
-        for a in &alarms {
-            self.tell(&format!("ALARM {a}"))?;
-        }
-        Ok(accuracy)
-    }
-
-    /// kNN accuracy in percent, and the test features.
-    fn knn(&mut self) -> Result<(f64, Vec<f32>)> {
-        let progress = &mut *self.request.progress;
-        self.session.knn(&self.split, &mut |done, all| {
-            progress(done, all, "features for kNN");
-        })
-    }
-
-    /// Records how similar the pairs of the last batch are: histograms per head and of the backbone.
-    fn similarities(
-        &mut self,
-        at: Position,
-        heads: &Batch<'_>,
-        strangers: Option<&[Vec<f32>]>,
-    ) -> Result<()> {
-        let backbone = self.session.backbone_pairs()?.map(|(values, n)| {
-            Batch {
-                values: &values,
-                rows: n,
-                columns: n,
-                pairs: Pairs::Views,
-            }
-            .histograms(None)
-            .remove(0)
-        });
-        self.folder.record(&json!({
-            "kind": "similarity", "epoch": at.epoch, "step": at.step, "range": health::RANGE, "heads": heads.histograms(strangers), "backbone": backbone,
-        }))?;
-        let all = heads.values;
-        self.folder.histogram(at.step, "similarity", all)
-    }
-
     /// Times one step and puts every state back.
     fn profile(&mut self) -> Result<()> {
         let (order, scalars) = (self.order(0), self.scalars(Position::default()));
@@ -602,25 +448,5 @@ impl Run<'_> {
             "trace of one step: {} (open it at https://ui.perfetto.dev)",
             path.display()
         ))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn schedules_of_temperature_and_momentum() {
-        let mut c = Config::default();
-        assert_eq!((tau_scale(&c, 3.0), momentum(&c, 5, 10)), (1.0, 0.99));
-        c.loss.schedule = "cosine".into();
-        (c.loss.temperature, c.run.epochs) = (0.2, 20);
-        for (epoch, tau) in [(0.0, 1.0), (10.0, 0.1), (5.0, 0.55), (20.0, 1.0)] {
-            let got = 0.2 * tau_scale(&c, epoch);
-            assert!((got - tau).abs() < 1e-6, "{epoch}: {got}");
-        }
-        c.method.final_momentum = 1.0;
-        assert_eq!((momentum(&c, 0, 10), momentum(&c, 10, 10)), (0.99, 1.0));
-        assert!((momentum(&c, 5, 10) - 0.995).abs() < 1e-6);
     }
 }

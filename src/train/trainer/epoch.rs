@@ -1,0 +1,129 @@
+//! What is recorded and said when an epoch has ended.
+
+use super::Run;
+use crate::eval::spread::spread;
+use crate::methods::loss::Pairs;
+use crate::train::Result;
+use crate::train::checkpoint::Position;
+use crate::train::health::{self, Batch, Health};
+use crate::train::schedule::learning_rate;
+use crate::train::session::PairValues;
+use serde_json::{Value, json};
+use std::time::Instant;
+
+impl Run<'_> {
+    /// The record and the line of an epoch that has ended, with kNN when it is due.
+    pub(super) fn report(&mut self, at: Position) -> Result<Option<f64>> {
+        let seconds = self.clock.0.elapsed().as_secs_f64();
+        let a = self.request.config.amcl.switches;
+        let PairValues {
+            similarity: s,
+            score,
+            head: [rows, columns],
+        } = self.session.pairs()?;
+        let batch = Batch {
+            values: &s,
+            rows,
+            columns,
+            pairs: self.session.built.pairs,
+        };
+        let strangers = self.session.strangers()?;
+        let strangers = strangers.as_deref();
+        let health = Health::of(batch, strangers, score.as_deref(), &a);
+        let mut sorted = self.norms.clone();
+        sorted.sort_by(f32::total_cmp);
+        let median = sorted.get(sorted.len() / 2).copied().unwrap_or(0.0);
+        let mut alarms = health.alarms(&a, self.norms.last().copied().unwrap_or(0.0), median);
+        let run = &self.request.config.run;
+        let (epochs, every) = (run.epochs, run.knn_every);
+        let lr = learning_rate(&self.request.config, at.epoch - 1);
+        let mut line = format!(
+            "epoch {}/{epochs} loss {:.4} lr {lr:.4}",
+            at.epoch, self.loss_sum
+        );
+        let medians = [
+            ("sim+", 2, Some(&health.sim_pos)),
+            ("sim-", 2, Some(&health.sim_neg)),
+            ("tau+", 3, health.tau_pos.first()),
+            ("tau-", 3, health.tau_neg.first()),
+        ];
+        for (name, digits, q) in medians {
+            // Some methods have no negative pairs.
+            if let Some(v) = q.map(|q| q[1]).filter(|v| v.is_finite()) {
+                line += &format!(" {name} {v:.digits$}");
+            }
+        }
+        let due = at.epoch == epochs || every > 0 && at.epoch.is_multiple_of(every);
+        let mut accuracy = None;
+        let mut eval = Value::Null;
+        if due {
+            self.similarities(at, &batch, strangers)?;
+        }
+        if due && self.labelled() {
+            let begin = Instant::now();
+            let (v, features) = self.knn()?;
+            let spread = spread(&features, self.session.feature_dim());
+            alarms.extend(health::feature_alarm(spread.feature_std));
+            line += &format!(" kNN {v:.1} %");
+            eval = json!({
+                "kind": "eval", "epoch": at.epoch, "step": at.step, "knn_top1": v, "protocol": self.protocol,
+                "feature_std": spread.feature_std, "effective_rank": spread.effective_rank, "seconds": begin.elapsed().as_secs_f64(),
+            });
+            let values = [
+                ("knn_top1", v as f32),
+                ("feature_std", spread.feature_std as f32),
+                ("effective_rank", spread.effective_rank as f32),
+            ];
+            self.folder.scalars(at.step, &values)?;
+            accuracy = Some(v);
+        }
+        let mut record = json!({"kind": "epoch", "epoch": at.epoch, "step": at.step, "loss": self.loss_sum, "lr": lr, "alarms": alarms, "seconds": seconds});
+        if let (Some(r), Ok(Value::Object(h))) =
+            (record.as_object_mut(), serde_json::to_value(&health))
+        {
+            r.extend(h);
+        }
+        self.folder.record(&record)?;
+        if accuracy.is_some() {
+            self.folder.record(&eval)?;
+        }
+        self.tell(&line)?;
+        self.alarms += alarms.len();
+        for a in &alarms {
+            self.tell(&format!("ALARM {a}"))?;
+        }
+        Ok(accuracy)
+    }
+
+    /// kNN accuracy in percent, and the test features.
+    pub(super) fn knn(&mut self) -> Result<(f64, Vec<f32>)> {
+        let progress = &mut *self.request.progress;
+        self.session.knn(&self.split, &mut |done, all| {
+            progress(done, all, "features for kNN");
+        })
+    }
+
+    /// Records how similar the pairs of the last batch are: histograms per head and of the backbone.
+    fn similarities(
+        &mut self,
+        at: Position,
+        heads: &Batch<'_>,
+        strangers: Option<&[Vec<f32>]>,
+    ) -> Result<()> {
+        let backbone = self.session.backbone_pairs()?.map(|(values, n)| {
+            Batch {
+                values: &values,
+                rows: n,
+                columns: n,
+                pairs: Pairs::Views,
+            }
+            .histograms(None)
+            .remove(0)
+        });
+        self.folder.record(&json!({
+            "kind": "similarity", "epoch": at.epoch, "step": at.step, "range": health::RANGE, "heads": heads.histograms(strangers), "backbone": backbone,
+        }))?;
+        let all = heads.values;
+        self.folder.histogram(at.step, "similarity", all)
+    }
+}
