@@ -10,6 +10,7 @@ use super::{Config, Result, TrainError, preview, profile, weights};
 use crate::data::{Split, sampler};
 use crate::device::Choice;
 use crate::graph::StepScalars;
+use crate::graph::host::HostExecutor;
 use crate::nn::import::import;
 use serde_json::json;
 use std::collections::VecDeque;
@@ -177,7 +178,8 @@ impl Run<'_> {
             &self.split.train,
             VIEWS,
             0,
-            self.session.exec.as_mut(),
+            // On the host: a picture, which the memory plan of the run's device knows nothing of.
+            &mut HostExecutor::<f32>::new(),
         )?;
         self.folder
             .image(at.step, "views", views.image.dimensions(), &views.png()?)?;
