@@ -76,13 +76,20 @@ fn main() -> ExitCode {
         Verb::Man { folder } => std::fs::create_dir_all(&folder)
             .and_then(|()| clap_mangen::generate_to(Cli::command(), &folder))
             .map(|()| true)
-            .map_err(Into::into),
+            .map_err(|e| anyhow::anyhow!("{}: {e}", folder.display())),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(e) => {
-            eprintln!("error: {e:#}");
+            // Causes that a message already tells are not told again.
+            let mut text = e.to_string();
+            for cause in e.chain().skip(1).map(ToString::to_string) {
+                if !text.contains(&cause) {
+                    text += &format!(": {cause}");
+                }
+            }
+            eprintln!("error: {text}");
             ExitCode::FAILURE
         }
     }

@@ -4,9 +4,12 @@
 #[path = "../fuzz/bodies.rs"]
 mod bodies;
 
+/// A parser's name and what is done with it.
+type Target = (&'static str, fn(&[u8]));
+
 #[test]
 fn parsers_take_any_bytes() {
-    let targets: [(&str, fn(&[u8])); 6] = [
+    let targets: [Target; 6] = [
         ("cifar", bodies::cifar),
         ("stl10", bodies::stl10),
         ("idx", bodies::idx),

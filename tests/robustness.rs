@@ -275,6 +275,10 @@ fn weights_from_elsewhere_are_checked() {
         &train(&out, &["--overwrite", "--init", "/no/such/file"]),
         &["/no/such/file"],
     );
+    assert!(
+        !out.join("config.toml").exists(),
+        "a refused run leaves nothing behind"
+    );
 }
 
 /// Without a terminal no control characters come, quiet prints the result alone, and JSON can be read.

@@ -14,7 +14,7 @@ use crate::graph::host::HostExecutor;
 use crate::nn::import::import;
 use serde_json::json;
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -117,7 +117,13 @@ pub fn train(r: Request<'_>) -> Result<Outcome> {
     lines.push(format!("device: {}", exec.name()));
     lines.iter().for_each(|l| (r.tell)(l));
     (r.progress)(0, 1, "compiling kernels and sending the data");
-    let session = Session::new(c, exec, &split.train)?;
+    let mut session = Session::new(c, exec, &split.train)?;
+    // Before the run's folder is made: weights that do not fit leave nothing behind.
+    if let Some(path) = r.init.as_ref().filter(|_| !r.resume) {
+        let from = lines.len();
+        start_from(path, &mut session, &mut lines)?;
+        lines[from..].iter().for_each(|l| (r.tell)(l));
+    }
     let resolved = c.to_toml()?;
     let protocol = format!(
         "kNN k={} t={} cosine, backbone features, test transform, running statistics",
@@ -144,6 +150,25 @@ pub fn train(r: Request<'_>) -> Result<Outcome> {
     run.go(begin)
 }
 
+/// Takes over the weights of a run or file, and says which.
+fn start_from(path: &Path, s: &mut Session, lines: &mut Vec<String>) -> Result<()> {
+    let named = weights::of_any(path, |w| lines.push(w))?;
+    let report = import(&s.model, s.exec.as_mut(), &named)?;
+    if report.loaded.is_empty() {
+        return Err(TrainError::Config(format!(
+            "{}: no tensor fits this model; the file's first is `{}`",
+            path.display(),
+            named.keys().next().map_or("", String::as_str)
+        )));
+    }
+    lines.push(format!(
+        "weights from {}: {}",
+        path.display(),
+        report.summary()
+    ));
+    Ok(())
+}
+
 impl Run<'_> {
     fn tell(&mut self, line: &str) -> Result<()> {
         (self.request.tell)(line);
@@ -168,7 +193,6 @@ impl Run<'_> {
             self.profile()?;
         }
         let mut at = self.position()?;
-        self.start_from()?;
         let untrained = self.untrained()?;
         if !self.request.resume {
             self.save(at)?;
@@ -261,33 +285,6 @@ impl Run<'_> {
             self.tell(w)?;
         }
         Ok(at)
-    }
-
-    /// Takes over the weights that the request names, and says which.
-    fn start_from(&mut self) -> Result<()> {
-        let Some(path) = self.request.init.take().filter(|_| !self.request.resume) else {
-            return Ok(());
-        };
-        let mut warnings = Vec::new();
-        let named = weights::of_any(&path, |w| warnings.push(w))?;
-        let s = &mut self.session;
-        let report = import(&s.model, s.exec.as_mut(), &named)?;
-        if report.loaded.is_empty() {
-            return Err(TrainError::Config(format!(
-                "{}: no tensor fits this model; the file's first is `{}`",
-                path.display(),
-                named.keys().next().map_or("", String::as_str)
-            )));
-        }
-        warnings.push(format!(
-            "weights from {}: {}",
-            path.display(),
-            report.summary()
-        ));
-        for w in &warnings {
-            self.tell(w)?;
-        }
-        Ok(())
     }
 
     /// kNN accuracy before training: measured, or read from the metrics of the run that is continued.
