@@ -63,10 +63,10 @@ fn main() -> ExitCode {
         Verb::Preview(a) => cli::preview::run(&a, voice).map(|()| true),
         Verb::Data(a) => cli::data::run(&a, voice).map(|()| true),
         Verb::Presets(a) => cli::presets::run(&a).map(|()| true),
-        Verb::Loss(a) => cli::loss::run(&a),
-        Verb::Check(a) => cli::check::run(&a),
-        Verb::Bench(a) => cli::bench::run(&a).map(|()| true),
-        Verb::Devices(a) => cli::devices::run(&a).map(|()| true),
+        Verb::Loss(a) => cli::loss::run(&a, voice),
+        Verb::Check(a) => cli::check::run(&a, voice),
+        Verb::Bench(a) => cli::bench::run(&a, voice).map(|()| true),
+        Verb::Devices(a) => cli::devices::run(&a, voice).map(|()| true),
         Verb::Completions { shell } => {
             let mut out = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "amcl-wgpu", &mut out);

@@ -1,5 +1,6 @@
 //! `amcl-wgpu bench`: speed of every kernel family and of the training step.
 
+use super::console::Voice;
 use amcl_wgpu::bench::{self, Ceilings, Effort, Row, shapes, step};
 use amcl_wgpu::device::{Choice, Device, Options};
 use amcl_wgpu::graph::gpu::GpuExecutor;
@@ -70,7 +71,12 @@ fn steps(batch: usize) -> anyhow::Result<Vec<(String, Config)>> {
 ///
 /// # Errors
 /// No such device, a comparison that cannot be read, files.
-pub fn run(args: &Args) -> anyhow::Result<()> {
+pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
+    let say = |line: String| {
+        if !voice.json && !voice.quiet {
+            println!("{line}");
+        }
+    };
     let old: Option<Report> = match &args.compare {
         None => None,
         Some(p) => {
@@ -103,21 +109,21 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         None => device.as_ref().is_some_and(|d| d.report.kind != "cpu"),
     };
     let name = fresh()?.name();
-    println!("device: {name}");
+    say(format!("device: {name}"));
     let effort = Effort {
         warm: 2,
         runs: 100,
         seconds: args.seconds,
     };
     let ceilings = bench::ceilings(&fresh, large, effort)?;
-    println!(
+    say(format!(
         "ceilings measured: {:.1} GFLOP/s (fused multiply-add or product), {:.1} GB/s copy\n",
         ceilings.gflops, ceilings.gbytes
-    );
-    println!(
+    ));
+    say(format!(
         "{:52} {:>10} {:>17} {:>9} {:>8} {:>6} {:>6}",
         "kernel", "median ms", "10%..90%", "GFLOP/s", "GB/s", "share", "ratio"
-    );
+    ));
     let wanted = |n: &str| args.filter.as_ref().is_none_or(|f| n.contains(f.as_str()));
     let ratio =
         |old: Option<f64>, new: f64| old.map_or(String::new(), |o| format!("{:.2}", new / o));
@@ -126,7 +132,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         let r = match bench::measure(fresh()?, s, effort, ceilings) {
             Ok(r) => r,
             Err(e) => {
-                println!("{:52} {e}", s.name);
+                say(format!("{:52} {e}", s.name));
                 continue;
             }
         };
@@ -134,7 +140,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             .as_ref()
             .and_then(|o| o.rows.iter().find(|b| b.name == r.name))
             .map(|b| b.seconds);
-        println!(
+        say(format!(
             "{:52} {:10.3} {:8.3}..{:<7.3} {:9.1} {:8.1} {:5.0}% {:>6}",
             r.name,
             1e3 * r.seconds,
@@ -144,7 +150,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             r.gbytes,
             100.0 * r.share,
             ratio(before, r.seconds)
-        );
+        ));
         rows.push(r);
     }
     let batch = args.batch_size.unwrap_or(if large { 256 } else { 8 });
@@ -159,7 +165,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             .as_ref()
             .and_then(|o| o.steps.iter().find(|b| b.name == s.name))
             .map(|b| b.seconds);
-        println!(
+        say(format!(
             "{:52} {:10.1} ms {:8.1} views/s {:9.1} GFLOP/s {:5.1}% of the ceiling, {:.0} MiB planned, {:.0} allocated {}",
             s.name,
             1e3 * s.seconds,
@@ -169,18 +175,21 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             s.planned_bytes as f64 / 1048576.0,
             s.allocated_bytes as f64 / 1048576.0,
             ratio(before, s.seconds)
-        );
+        ));
         timed.push(s);
     }
+    let report = Report {
+        version: env!("CARGO_PKG_VERSION").into(),
+        device: name,
+        ceilings,
+        rows,
+        steps: timed,
+    };
+    let text = serde_json::to_string_pretty(&report)?;
+    if voice.json {
+        println!("{text}");
+    }
     if let Some(p) = &args.out {
-        let report = Report {
-            version: env!("CARGO_PKG_VERSION").into(),
-            device: name,
-            ceilings,
-            rows,
-            steps: timed,
-        };
-        let text = serde_json::to_string_pretty(&report)?;
         std::fs::write(p, text + "\n").with_context(|| format!("cannot write {}", p.display()))?;
     }
     Ok(())

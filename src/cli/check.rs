@@ -1,5 +1,6 @@
 //! `amcl-wgpu check`: every kernel against its twin, on this machine.
 
+use super::console::Voice;
 use amcl_wgpu::check::{self, Harness, gradient, harness};
 use amcl_wgpu::device::{Choice, Options};
 use std::collections::BTreeMap;
@@ -31,16 +32,13 @@ pub struct Args {
     /// Print every case.
     #[arg(long, short)]
     verbose: bool,
-    /// Print JSON lines.
-    #[arg(long)]
-    json: bool,
 }
 
 /// Runs the verb; true when everything passed.
 ///
 /// # Errors
 /// No such device.
-pub fn run(args: &Args) -> anyhow::Result<bool> {
+pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
     let options = || Options {
         checked: args.checked,
         gpu_kernels: args.gpu_kernels,
@@ -61,7 +59,7 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
         ),
         Harness::Cpu => "CPU executor (f32)".to_string(),
     };
-    if !args.json {
+    if !voice.json && !voice.quiet {
         println!("checking on {on}");
     }
     let wanted = |title: &str| {
@@ -91,7 +89,7 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
             row.1 += 1;
             failed += 1;
         }
-        if args.json {
+        if voice.json {
             let line = serde_json::json!({
                 "case": o.title, "passed": o.passed(), "nmse": o.nmse, "nmse_bound": o.nmse_bound,
                 "max_error": o.max_error, "max_bound": o.max_bound, "fault": o.fault,
@@ -116,18 +114,18 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
                 .collect();
             match harness::negative_control(&args.device, &m, &own) {
                 Ok(by) => {
-                    if args.verbose {
+                    if args.verbose && !voice.json {
                         println!("ok    negative control {}: caught by {by}", m.kernel);
                     }
                 }
                 Err(e) => {
                     failed += 1;
-                    println!("FAIL  negative control {e}");
+                    eprintln!("FAIL  negative control {e}");
                 }
             }
         }
     }
-    if !args.json {
+    if !voice.json {
         println!(
             "\n{:28} {:>6} {:>8} {:>22}",
             "op", "cases", "failed", "worst error / bound"

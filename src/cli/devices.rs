@@ -1,23 +1,20 @@
 //! `amcl-wgpu devices`: adapters, drivers, limits, what `auto` uses and why.
 
+use super::console::Voice;
 use amcl_wgpu::device::list_adapters;
 use amcl_wgpu::graph::plan::mebibytes;
 
 /// Lists the adapters of this machine.
 #[derive(clap::Args, Debug)]
-pub struct Args {
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
-}
+pub struct Args {}
 
 /// Runs the verb.
 ///
 /// # Errors
 /// Output that cannot be written.
-pub fn run(args: &Args) -> anyhow::Result<()> {
+pub fn run(_: &Args, voice: Voice) -> anyhow::Result<()> {
     let list = list_adapters();
-    if args.json {
+    if voice.json {
         println!("{}", serde_json::to_string_pretty(&list)?);
         return Ok(());
     }

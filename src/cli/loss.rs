@@ -1,5 +1,6 @@
 //! `amcl-wgpu loss`: any loss and its gradients on given embeddings.
 
+use super::console::Voice;
 use amcl_wgpu::device::Choice;
 use amcl_wgpu::graph::Executor;
 use amcl_wgpu::graph::host::HostExecutor;
@@ -8,6 +9,7 @@ use amcl_wgpu::train::checkpoint::write_atomically;
 use amcl_wgpu::train::session::open_executor;
 use anyhow::Context;
 use safetensors::tensor::{Dtype, TensorView};
+use serde_json::json;
 use std::path::PathBuf;
 
 /// Evaluates a loss and its gradients on the embeddings in safetensors files.
@@ -60,7 +62,7 @@ fn write(path: &std::path::Path, e: &Evaluated) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// Files that are none, losses that are not built.
-pub fn run(args: &Args) -> anyhow::Result<bool> {
+pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
     anyhow::ensure!(
         args.out.is_none() || args.inputs.len() == 1,
         "--out takes one input file"
@@ -78,16 +80,28 @@ pub fn run(args: &Args) -> anyhow::Result<bool> {
             _ => open_executor(&args.device, &[], |n| eprintln!("{n}"))?,
         };
         let e = file.evaluate(exec.as_mut()).with_context(what)?;
-        println!("{}: {} loss {:.9e}", path.display(), file.kind, e.loss);
+        let mut compared = Vec::new();
+        if !voice.json {
+            println!("{}: {} loss {:.9e}", path.display(), file.kind, e.loss);
+        }
         if args.verify {
             for (name, error, bound) in file.compare(&e).with_context(what)? {
                 let ok = error <= bound;
                 good &= ok;
-                println!(
-                    "  {} {name}: relative error {error:.2e} (bound {bound:.1e})",
-                    if ok { "ok  " } else { "FAIL" }
+                if !(voice.json || voice.quiet && ok) {
+                    println!(
+                        "  {} {name}: relative error {error:.2e} (bound {bound:.1e})",
+                        if ok { "ok  " } else { "FAIL" }
+                    );
+                }
+                compared.push(
+                    json!({"name": name, "relative_error": error, "bound": bound, "passed": ok}),
                 );
             }
+        }
+        if voice.json {
+            let line = json!({"file": path.display().to_string(), "kind": file.kind, "loss": e.loss, "compared": compared});
+            println!("{line}");
         }
         if let Some(out) = &args.out {
             write(out, &e)?;
