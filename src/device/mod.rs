@@ -39,7 +39,7 @@ pub enum DeviceError {
     /// A tensor does not fit one storage binding and the op cannot split it.
     #[error(
         "{op}: a binding of {bytes} bytes exceeds the adapter's limit of {limit} bytes and this op cannot split it; \
-         use a smaller batch or micro-batches (run.micro_batches)"
+         use a smaller batch or micro-batches (optim.micro_batches)"
     )]
     Binding {
         /// The op.

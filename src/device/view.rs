@@ -72,6 +72,16 @@ impl View {
         (self.flat(start..range.end), (range.start - start) as u32)
     }
 
+    /// Ranges of the flattened tensor, each of which fits one binding and starts aligned.
+    pub fn flat_chunks(&self, limits: &Limits) -> Vec<Range<usize>> {
+        let (n, step) = (self.elements(), BINDING_ALIGN / 4);
+        let piece = (limits.max_binding / 4 / step * step).max(step);
+        (0..n)
+            .step_by(piece)
+            .map(|start| start..(start + piece).min(n))
+            .collect()
+    }
+
     /// The same elements under other dimensions.
     ///
     /// # Panics

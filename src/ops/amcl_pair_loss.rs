@@ -78,11 +78,9 @@ impl AmclPairLoss {
         kernel: &Kernel,
         views: &[&View],
     ) -> Result<()> {
-        let n = views[0].elements();
-        let piece = (rec.limits().max_binding / 4 / 64 * 64).max(64);
-        for start in (0..n).step_by(piece) {
-            let len = piece.min(n - start);
-            let parts: Vec<View> = views.iter().map(|v| v.flat(start..start + len)).collect();
+        for range in views[0].flat_chunks(rec.limits()) {
+            let len = range.len();
+            let parts: Vec<View> = views.iter().map(|v| v.flat(range.clone())).collect();
             let half_d = self.d as f64 / 2.0;
             let reals = [self.weight, self.beta, self.eta, self.iota, half_d];
             let p = Params {

@@ -34,12 +34,10 @@ pub(super) fn record_with(
     a: f32,
     b: f32,
 ) -> Result<(), DeviceError> {
-    let n = views[0].elements();
-    let piece = (rec.limits().max_binding / 4).max(64);
-    for start in (0..n).step_by(piece.max(1)) {
-        let len = piece.min(n - start);
+    for range in views[0].flat_chunks(rec.limits()) {
+        let len = range.len();
         let vector = len.is_multiple_of(4);
-        let parts: Vec<View> = views.iter().map(|v| v.flat(start..start + len)).collect();
+        let parts: Vec<View> = views.iter().map(|v| v.flat(range.clone())).collect();
         let elements = if vector { len / 4 } else { len };
         let params = Params {
             n: elements as u32,

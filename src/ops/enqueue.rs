@@ -27,7 +27,10 @@ struct Params {
     micro_batches: u32,
     each: u32,
     index: u32,
-    r: u32,
+    key_start: u32,
+    queue_start: u32,
+    m: u32,
+    r: [u32; 2],
 }
 
 impl Op for Enqueue {
@@ -44,23 +47,36 @@ impl Op for Enqueue {
         if b > k || k * b > u32::MAX as usize {
             return Err(format!("{b} keys do not fit a queue of {k}"));
         }
+        if c * k * d > u32::MAX as usize {
+            return Err(format!(
+                "a queue of {c} x {k} x {d} has more elements than 32 bits can count"
+            ));
+        }
         Ok(Vec::new())
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         let (keys, queue) = (&io.inputs[0], &io.updates[0]);
-        let n = keys.elements();
-        let p = Params {
-            n: n as u32,
-            b: keys.dims()[1] as u32,
-            k: queue.dims()[1] as u32,
-            d: keys.dims()[2] as u32,
-            micro_batches: self.micro_batches as u32,
-            each: self.each as u32,
-            index: self.index as u32,
-            r: 0,
-        };
         let k = kernel!("enqueue", "main");
-        Ok(rec.dispatch(&k, &p, &[keys, queue], n.div_ceil(64))?)
+        for from in keys.flat_chunks(rec.limits()) {
+            for to in queue.flat_chunks(rec.limits()) {
+                let p = Params {
+                    n: from.len() as u32,
+                    b: keys.dims()[1] as u32,
+                    k: queue.dims()[1] as u32,
+                    d: keys.dims()[2] as u32,
+                    micro_batches: self.micro_batches as u32,
+                    each: self.each as u32,
+                    index: self.index as u32,
+                    key_start: from.start as u32,
+                    queue_start: to.start as u32,
+                    m: to.len() as u32,
+                    r: [0; 2],
+                };
+                let views = [&keys.flat(from.clone()), &queue.flat(to)];
+                rec.dispatch(&k, &p, &views, from.len().div_ceil(64))?;
+            }
+        }
+        Ok(())
     }
     twin!();
 }

@@ -21,6 +21,10 @@ struct Params {
     a: u32,
     b: u32,
     c: u32,
+    y_start: u32,
+    x_start: u32,
+    m: u32,
+    r: u32,
 }
 
 impl Op for SwapAxes {
@@ -59,15 +63,31 @@ impl Op for SwapAxes {
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         let [_, a, b, c] = self.axes;
         let width = if c % 4 == 0 { 4 } else { 1 };
-        let n = io.inputs[0].elements() / width;
-        let p = Params {
-            n: n as u32,
-            a: a as u32,
-            b: b as u32,
-            c: (c / width) as u32,
-        };
         let k = kernel!("swap_axes", "main").flag("VEC4", width == 4);
-        Ok(rec.dispatch(&k, &p, &[&io.inputs[0], &io.outputs[0]], n.div_ceil(64))?)
+        let (x, y) = (&io.inputs[0], &io.outputs[0]);
+        // Any piece of y may draw on any piece of x: all pairs, in which the threads without a source do nothing.
+        for to in y.flat_chunks(rec.limits()) {
+            for from in x.flat_chunks(rec.limits()) {
+                let n = to.len() / width;
+                let p = Params {
+                    n: n as u32,
+                    a: a as u32,
+                    b: b as u32,
+                    c: (c / width) as u32,
+                    y_start: (to.start / width) as u32,
+                    x_start: (from.start / width) as u32,
+                    m: (from.len() / width) as u32,
+                    r: 0,
+                };
+                rec.dispatch(
+                    &k,
+                    &p,
+                    &[&x.flat(from), &y.flat(to.clone())],
+                    n.div_ceil(64),
+                )?;
+            }
+        }
+        Ok(())
     }
     twin!();
 }

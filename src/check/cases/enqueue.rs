@@ -5,7 +5,7 @@ use crate::graph::StepScalars;
 use crate::ops::enqueue::Enqueue;
 
 pub(super) fn cases() -> Vec<Case> {
-    [(1, 4, 8, 3, 0, 0), (3, 5, 7, 4, 1, 0), (2, 7, 7, 5, 3, 1), (3, 32, 100, 16, 1000, 1), (1, 16, 4096, 128, 4_000_000_000, 0)]
+    [(1, 4, 8, 3, 0, 0), (3, 5, 7, 4, 1, 0), (2, 7, 7, 5, 3, 1), (3, 32, 100, 16, 1000, 1), (3, 64, 96, 128, 5, 1), (1, 16, 4096, 128, 4_000_000_000, 0)]
         .into_iter()
         .map(|(c, b, k, d, step, micro)| {
             let s = StepScalars { step, micro, ..StepScalars::default() };
