@@ -5,59 +5,48 @@ use super::conv2d::ConvDims;
 use super::gemm::{Mat, product};
 use rayon::prelude::*;
 
-/// `dx` from `dy` and `w`: per image, columns = dy w, scattered back (col2im).
+/// `dx` from `dy` and `w`: per group of images, columns = dy w, scattered back (col2im).
 pub fn conv2d_input_grad<T: Scalar>(d: &ConvDims, dy: &[T], w: &[T], dx: &mut [T]) {
     let weights = Mat {
         data: w,
         rs: d.row(),
         cs: 1,
     };
-    dx.par_chunks_mut(d.image())
-        .zip(dy.par_chunks(d.pixels() * d.k))
+    let one = d.pixels() * d.row();
+    dx.par_chunks_mut(d.group() * d.image())
+        .zip(dy.par_chunks(d.group() * d.pixels() * d.k))
         .for_each_init(Vec::new, |cols, (dx, dy)| {
             let lhs = Mat {
                 data: dy,
                 rs: d.k,
                 cs: 1,
             };
+            let (m, n) = (dy.len() / d.k, d.row());
             if d.is_gemm() {
-                product(
-                    d.pixels(),
-                    d.row(),
-                    d.k,
-                    T::one(),
-                    lhs,
-                    weights,
-                    dx,
-                    d.row(),
-                    false,
-                );
+                product(m, n, d.k, T::one(), lhs, weights, dx, n, false);
                 return;
             }
-            cols.resize(d.pixels() * d.row(), T::zero());
-            product(
-                d.pixels(),
-                d.row(),
-                d.k,
-                T::one(),
-                lhs,
-                weights,
-                cols,
-                d.row(),
-                false,
-            );
-            dx.fill(T::zero());
-            for (i, src) in cols.chunks(d.row()).enumerate() {
-                for r in 0..d.r {
-                    if let Some((s0, count, at)) = d.taps(i / d.q, i % d.q, r) {
-                        let from = (r * d.s + s0) * d.c;
-                        let len = count * d.c;
-                        dx[at..at + len]
-                            .iter_mut()
-                            .zip(&src[from..from + len])
-                            .for_each(|(a, b)| *a += *b);
-                    }
-                }
+            cols.resize(m * n, T::zero());
+            product(m, n, d.k, T::one(), lhs, weights, cols, n, false);
+            for (dx, cols) in dx.chunks_mut(d.image()).zip(cols.chunks(one)) {
+                col2im(d, cols, dx);
             }
         });
+}
+
+/// The sum of what each of an image's columns [p*q, r*s*c] adds to its pixels.
+fn col2im<T: Scalar>(d: &ConvDims, cols: &[T], dx: &mut [T]) {
+    dx.fill(T::zero());
+    for (i, src) in cols.chunks(d.row()).enumerate() {
+        for r in 0..d.r {
+            if let Some((s0, count, at)) = d.taps(i / d.q, i % d.q, r) {
+                let from = (r * d.s + s0) * d.c;
+                let len = count * d.c;
+                dx[at..at + len]
+                    .iter_mut()
+                    .zip(&src[from..from + len])
+                    .for_each(|(a, b)| *a += *b);
+            }
+        }
+    }
 }
