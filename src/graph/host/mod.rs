@@ -1,14 +1,17 @@
 //! The CPU executor: the same plan, run by the twins. In f64 it is the tests' oracle.
 
+mod memory;
+
 use super::exec::{Executor, HostData, NonFinite, ProgramId, Ticket, range_of};
-use super::op::{HostIo, HostMut, HostRef, Op};
+use super::op::{HostIo, HostMut, Op};
 use super::plan::{Plan, PlanOptions, free_memory, states_fit};
 use super::state::{StateId, States};
 use super::step::StepScalars;
-use super::tensor::{DType, TensorType};
+use super::tensor::TensorType;
 use super::{Graph, GraphError, NodeId, Origin, Result, TensorId};
 use crate::device::recording::Timed;
 use crate::reference::Scalar;
+use memory::{Memory, Place, Raw, write};
 use std::collections::HashMap;
 
 /// A scalar the executor can run in: routes to the right twin.
@@ -39,39 +42,6 @@ impl ExecScalar for f64 {
         HostData::F64(values.to_vec())
     }
     const NAME: &'static str = "f64";
-}
-
-/// Memory of one element type.
-enum Memory<T> {
-    Float(Box<[T]>),
-    U32(Box<[u32]>),
-}
-
-impl<T: Scalar> Memory<T> {
-    fn new(elements: usize, dtype: DType) -> Self {
-        match dtype {
-            DType::F32 => Self::Float(vec![T::zero(); elements].into_boxed_slice()),
-            DType::U32 => Self::U32(vec![0; elements].into_boxed_slice()),
-        }
-    }
-}
-
-/// Where a tensor lies: pool slot or state group, first element, length.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Place {
-    state: bool,
-    index: usize,
-    offset: usize,
-    len: usize,
-}
-
-impl Place {
-    fn overlaps(&self, o: &Self) -> bool {
-        self.state == o.state
-            && self.index == o.index
-            && self.offset < o.offset + o.len
-            && o.offset < self.offset + self.len
-    }
 }
 
 struct Compiled {
@@ -214,89 +184,6 @@ impl<T: ExecScalar> HostExecutor<T> {
             Memory::U32(x) => HostData::U32(x[pl.offset..pl.offset + pl.len].to_vec()),
         })
     }
-}
-
-/// Start of a memory, for handing out disjoint ranges.
-#[derive(Clone, Copy)]
-enum Raw<T> {
-    Float(*mut T),
-    U32(*mut u32),
-}
-
-impl<T: Scalar> Raw<T> {
-    fn all(memory: &mut [Memory<T>]) -> Vec<Self> {
-        memory
-            .iter_mut()
-            .map(|m| match m {
-                Memory::Float(x) => Self::Float(x.as_mut_ptr()),
-                Memory::U32(x) => Self::U32(x.as_mut_ptr()),
-            })
-            .collect()
-    }
-
-    /// # Safety
-    /// The range lies inside the memory, and nothing writes it while the slice lives.
-    unsafe fn get<'a>(self, p: &Place) -> HostRef<'a, T> {
-        // SAFETY: by this function's contract.
-        unsafe {
-            match self {
-                Self::Float(x) => {
-                    HostRef::Float(std::slice::from_raw_parts(x.add(p.offset), p.len))
-                }
-                Self::U32(x) => HostRef::U32(std::slice::from_raw_parts(x.add(p.offset), p.len)),
-            }
-        }
-    }
-
-    /// # Safety
-    /// The range lies inside the memory, and nothing else touches it while the slice lives.
-    unsafe fn get_mut<'a>(self, p: &Place) -> HostMut<'a, T> {
-        // SAFETY: by this function's contract.
-        unsafe {
-            match self {
-                Self::Float(x) => {
-                    HostMut::Float(std::slice::from_raw_parts_mut(x.add(p.offset), p.len))
-                }
-                Self::U32(x) => {
-                    HostMut::U32(std::slice::from_raw_parts_mut(x.add(p.offset), p.len))
-                }
-            }
-        }
-    }
-}
-
-fn write<T: Scalar>(
-    m: &mut Memory<T>,
-    offset: usize,
-    len: usize,
-    data: &HostData,
-    name: &str,
-) -> Result<()> {
-    if data.len() != len {
-        return Err(GraphError::Invalid(format!(
-            "`{name}` holds {len} elements, got {}",
-            data.len()
-        )));
-    }
-    let range = offset..offset + len;
-    match (m, data) {
-        (Memory::Float(x), HostData::F32(v)) => {
-            x[range]
-                .iter_mut()
-                .zip(v)
-                .for_each(|(a, b)| *a = T::of(f64::from(*b)));
-        }
-        (Memory::Float(x), HostData::F64(v)) => {
-            x[range].iter_mut().zip(v).for_each(|(a, b)| *a = T::of(*b))
-        }
-        (Memory::U32(x), HostData::U32(v)) => x[range].copy_from_slice(v),
-        _ => {
-            return Err(GraphError::Invalid(format!(
-                "`{name}`: float and integer data do not mix"
-            )));
-        }
-    }
-    Ok(())
 }
 
 impl<T: ExecScalar> Executor for HostExecutor<T> {

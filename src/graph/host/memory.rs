@@ -1,0 +1,123 @@
+//! Memory of the CPU executor: pool slots and state groups, and the ranges of them that a node reads and writes.
+
+use crate::graph::exec::HostData;
+use crate::graph::op::{HostMut, HostRef};
+use crate::graph::tensor::DType;
+use crate::graph::{GraphError, Result};
+use crate::reference::Scalar;
+
+/// Memory of one element type.
+pub(super) enum Memory<T> {
+    Float(Box<[T]>),
+    U32(Box<[u32]>),
+}
+
+impl<T: Scalar> Memory<T> {
+    pub(super) fn new(elements: usize, dtype: DType) -> Self {
+        match dtype {
+            DType::F32 => Self::Float(vec![T::zero(); elements].into_boxed_slice()),
+            DType::U32 => Self::U32(vec![0; elements].into_boxed_slice()),
+        }
+    }
+}
+
+/// Where a tensor lies: pool slot or state group, first element, length.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) state: bool,
+    pub(super) index: usize,
+    pub(super) offset: usize,
+    pub(super) len: usize,
+}
+
+impl Place {
+    pub(super) fn overlaps(&self, o: &Self) -> bool {
+        self.state == o.state
+            && self.index == o.index
+            && self.offset < o.offset + o.len
+            && o.offset < self.offset + self.len
+    }
+}
+
+/// Start of a memory, for handing out disjoint ranges.
+#[derive(Clone, Copy)]
+pub(super) enum Raw<T> {
+    Float(*mut T),
+    U32(*mut u32),
+}
+
+impl<T: Scalar> Raw<T> {
+    pub(super) fn all(memory: &mut [Memory<T>]) -> Vec<Self> {
+        memory
+            .iter_mut()
+            .map(|m| match m {
+                Memory::Float(x) => Self::Float(x.as_mut_ptr()),
+                Memory::U32(x) => Self::U32(x.as_mut_ptr()),
+            })
+            .collect()
+    }
+
+    /// # Safety
+    /// The range lies inside the memory, and nothing writes it while the slice lives.
+    pub(super) unsafe fn get<'a>(self, p: &Place) -> HostRef<'a, T> {
+        // SAFETY: by this function's contract.
+        unsafe {
+            match self {
+                Self::Float(x) => {
+                    HostRef::Float(std::slice::from_raw_parts(x.add(p.offset), p.len))
+                }
+                Self::U32(x) => HostRef::U32(std::slice::from_raw_parts(x.add(p.offset), p.len)),
+            }
+        }
+    }
+
+    /// # Safety
+    /// The range lies inside the memory, and nothing else touches it while the slice lives.
+    pub(super) unsafe fn get_mut<'a>(self, p: &Place) -> HostMut<'a, T> {
+        // SAFETY: by this function's contract.
+        unsafe {
+            match self {
+                Self::Float(x) => {
+                    HostMut::Float(std::slice::from_raw_parts_mut(x.add(p.offset), p.len))
+                }
+                Self::U32(x) => {
+                    HostMut::U32(std::slice::from_raw_parts_mut(x.add(p.offset), p.len))
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn write<T: Scalar>(
+    m: &mut Memory<T>,
+    offset: usize,
+    len: usize,
+    data: &HostData,
+    name: &str,
+) -> Result<()> {
+    if data.len() != len {
+        return Err(GraphError::Invalid(format!(
+            "`{name}` holds {len} elements, got {}",
+            data.len()
+        )));
+    }
+    let range = offset..offset + len;
+    match (m, data) {
+        (Memory::Float(x), HostData::F32(v)) => {
+            x[range]
+                .iter_mut()
+                .zip(v)
+                .for_each(|(a, b)| *a = T::of(f64::from(*b)));
+        }
+        (Memory::Float(x), HostData::F64(v)) => {
+            x[range].iter_mut().zip(v).for_each(|(a, b)| *a = T::of(*b))
+        }
+        (Memory::U32(x), HostData::U32(v)) => x[range].copy_from_slice(v),
+        _ => {
+            return Err(GraphError::Invalid(format!(
+                "`{name}`: float and integer data do not mix"
+            )));
+        }
+    }
+    Ok(())
+}
