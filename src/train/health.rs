@@ -17,6 +17,8 @@ pub struct Health {
     pub tau_pos: Vec<Quantiles>,
     /// Temperatures of negative pairs per head.
     pub tau_neg: Vec<Quantiles>,
+    /// Share of all pairs, per head, whose temperature lies within 1 % of its floor.
+    pub tau_at_floor: Vec<f32>,
 }
 
 fn quantiles(mut v: Vec<f32>) -> Quantiles {
@@ -130,17 +132,17 @@ impl Health {
             })
             .unwrap_or_default()
         {
-            let tau = |v: Vec<f32>| {
-                quantiles(
-                    v.into_iter()
-                        .map(|r| {
-                            (a.tau_min + a.range() / (1.0 + f64::from(r.min(80.0)).exp())) as f32
-                        })
-                        .collect(),
-                )
+            let tau = |v: Vec<f32>| -> Vec<f32> {
+                let of = |r: f32| a.tau_min + a.range() / (1.0 + f64::from(r.min(80.0)).exp());
+                v.into_iter().map(|r| of(r) as f32).collect()
             };
-            out.tau_pos.push(tau(pos));
-            out.tau_neg.push(tau(neg));
+            let (pos, neg) = (tau(pos), tau(neg));
+            let near = |t: &&f32| f64::from(**t) < 1.01 * a.tau_min;
+            let at_floor = pos.iter().chain(&neg).filter(near).count();
+            out.tau_at_floor
+                .push(at_floor as f32 / (pos.len() + neg.len()).max(1) as f32);
+            out.tau_pos.push(quantiles(pos));
+            out.tau_neg.push(quantiles(neg));
         }
         out
     }
@@ -190,10 +192,12 @@ mod tests {
         let all = vec![0.99; n * n];
         let collapsed = Health::of(views(&all), None, Some(&vec![50.0; n * n]), &a);
         assert_eq!(collapsed.alarms(&a, 1e3, 1.0).len(), 3);
+        assert_eq!(collapsed.tau_at_floor, [1.0]);
         let mut s = vec![0.1; n * n];
         (0..n).for_each(|i| s[i * n + (i + 4) % n] = 0.8);
         let well = Health::of(views(&s), None, Some(&vec![0.5; n * n]), &a);
         assert!(well.alarms(&a, 1.0, 1.0).is_empty());
+        assert_eq!(well.tau_at_floor, [0.0]);
         assert_eq!((well.sim_pos[1], well.sim_neg[1]), (0.8, 0.1));
         let h = &views(&s).histograms(None)[0];
         let at = |v: &[f32]| v.iter().position(|x| *x > 0.9);

@@ -33,7 +33,10 @@ impl Run<'_> {
         let mut sorted = self.norms.clone();
         sorted.sort_by(f32::total_cmp);
         let median = sorted.get(sorted.len() / 2).copied().unwrap_or(0.0);
-        let mut alarms = health.alarms(&a, self.norms.last().copied().unwrap_or(0.0), median);
+        // The epoch's largest: a blow-up may take a single step and leave a finite, collapsed network with small gradients.
+        let epoch = self.norms.len().saturating_sub(self.steps());
+        let largest = self.norms[epoch..].iter().copied().fold(0.0, f32::max);
+        let mut alarms = health.alarms(&a, largest, median);
         let run = &self.request.config.run;
         let (epochs, every) = (run.epochs, run.knn_every);
         let lr = learning_rate(&self.request.config, at.epoch - 1);
