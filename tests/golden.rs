@@ -18,7 +18,7 @@ fn files() -> Vec<(String, LossFile)> {
             ));
         }
     }
-    assert!(out.len() >= 18, "the fixtures are in the repository");
+    assert!(out.len() >= 20, "the fixtures are in the repository");
     out
 }
 

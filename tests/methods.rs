@@ -6,7 +6,7 @@ use amcl_wgpu::graph::gpu::GpuExecutor;
 use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::graph::{Executor, Graph, HostData, StateId, StepScalars, TensorId, TensorType};
 use amcl_wgpu::methods::Method;
-use amcl_wgpu::methods::loss::Amcl;
+use amcl_wgpu::methods::loss::{Amcl, Plain};
 use amcl_wgpu::methods::moco::Moco;
 use amcl_wgpu::methods::simsiam::SimSiam;
 use amcl_wgpu::nn::heads::{Last, Mlp};
@@ -52,7 +52,7 @@ fn moco() -> Moco {
         encoder: net(),
         head: Mlp::plain(2, 8, 6),
         amcl: Some(Amcl::default()),
-        temperature: 0.1,
+        temperature: Plain::constant(0.1),
         queue: 10,
         symmetric: true,
         splits: 2,

@@ -1,14 +1,16 @@
 //! `amcl-wgpu sweep`.
 
 use super::console::{Console, Voice};
+use super::eval::probes;
+use super::opened::On;
 use amcl_wgpu::device::Choice;
-use amcl_wgpu::report::sweep::{Row, page};
+use amcl_wgpu::report::sweep::{Row, Table};
 use amcl_wgpu::train::checkpoint::write_atomically;
 use amcl_wgpu::train::config::Config;
 use amcl_wgpu::train::trainer::{Request, train};
 use anyhow::Context;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,7 +48,7 @@ struct Case {
 }
 
 /// An experiment file.
-#[derive(Deserialize, Debug, Default)]
+#[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields, default)]
 struct Experiment {
     /// For people: what it shows, where the published numbers are.
@@ -59,8 +61,125 @@ struct Experiment {
     grid: BTreeMap<String, Vec<toml::Value>>,
     /// Seeds of every combination.
     seeds: Vec<u64>,
+    /// What is measured of every run, each a column of the table: `knn`, `linear`, `few_label`; nothing said: `knn`.
+    eval: Vec<Measure>,
+    /// The linear probe's protocol and what differs from it, as the flags of `eval linear`.
+    linear: probes::Setting,
+    /// Labels a class of `few_label`.
+    labels: Vec<usize>,
+    /// Draws of each.
+    draws: usize,
     /// Cases.
     case: Vec<Case>,
+}
+
+impl Default for Experiment {
+    fn default() -> Self {
+        Self {
+            title: String::new(),
+            preset: String::new(),
+            set: BTreeMap::new(),
+            grid: BTreeMap::new(),
+            seeds: vec![0],
+            eval: vec![Measure::Knn],
+            linear: probes::Setting::default(),
+            labels: vec![10, 20, 50, 100, 200, 500],
+            draws: 3,
+            case: Vec::new(),
+        }
+    }
+}
+
+/// What is measured of a run.
+#[derive(Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+enum Measure {
+    /// kNN accuracy at the end of training.
+    Knn,
+    /// The linear probe.
+    Linear,
+    /// Linear probes on few labels.
+    FewLabel,
+}
+
+impl Experiment {
+    /// Titles of the table's columns.
+    fn columns(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        for m in &self.eval {
+            match m {
+                Measure::Knn => out.push("kNN top-1, %".into()),
+                Measure::Linear => out.push("linear top-1, %".into()),
+                Measure::FewLabel => {
+                    out.extend(self.labels.iter().map(|l| format!("{l} labels a class, %")));
+                }
+            }
+        }
+        out
+    }
+
+    /// What a finished run's files say of a measure; none where it was not measured, or by another protocol.
+    fn read(&self, m: Measure, folder: &Path) -> Option<Vec<f64>> {
+        let json = |name: &str| -> Option<Value> {
+            serde_json::from_str(&std::fs::read_to_string(folder.join(name)).ok()?).ok()
+        };
+        let protocol = self.linear.protocol().ok()?.describe();
+        let ours = |v: &Value| v["protocol"] == protocol.as_str();
+        match m {
+            Measure::Knn => Some(vec![json("summary.json")?["knn_top1"].as_f64()?]),
+            Measure::Linear => {
+                let v = json(probes::LINEAR).filter(ours)?;
+                Some(vec![v["linear_top1"].as_f64()?])
+            }
+            Measure::FewLabel => {
+                let v = json(probes::FEW_LABEL).filter(ours)?;
+                let rows = v["few_label"].as_array()?;
+                let of = |l: &usize| {
+                    let row = rows.iter().find(|r| r["labels"] == *l)?;
+                    (row["draws"].as_array()?.len() == self.draws).then(|| row["top1"].as_f64())?
+                };
+                self.labels.iter().map(of).collect()
+            }
+        }
+    }
+
+    /// A run's values in all columns; none before all are there.
+    fn results(&self, folder: &Path) -> Option<Vec<f64>> {
+        let mut out = Vec::new();
+        for m in &self.eval {
+            out.extend(self.read(*m, folder)?);
+        }
+        Some(out)
+    }
+
+    /// Measures what is missing of a run that has ended.
+    fn measure(&self, run: &Run, args: &Args, console: &Console) -> anyhow::Result<()> {
+        let on = On {
+            run: run.folder.clone(),
+            data: None,
+            device: args.device.clone(),
+        };
+        for m in &self.eval {
+            if self.read(*m, &run.folder).is_some() {
+                continue;
+            }
+            match m {
+                Measure::Knn => anyhow::bail!(
+                    "{} has no kNN accuracy: its data has no labels or no test images",
+                    run.folder.display()
+                ),
+                Measure::Linear => drop(probes::linear(&on, &self.linear, console)?),
+                Measure::FewLabel => drop(probes::few_label(
+                    &on,
+                    &self.linear,
+                    &self.labels,
+                    self.draws,
+                    console,
+                )?),
+            }
+        }
+        Ok(())
+    }
 }
 
 macro_rules! experiment {
@@ -119,15 +238,10 @@ fn plain(text: &str) -> String {
 
 fn runs(e: &Experiment, args: &Args, out: &Path) -> anyhow::Result<Vec<Run>> {
     let mut all = Vec::new();
-    let seeds = if e.seeds.is_empty() {
-        &vec![0]
-    } else {
-        &e.seeds
-    };
     for case in &e.case {
         let text = Config::preset(case.preset.as_ref().unwrap_or(&e.preset))?;
         for point in points(&e.grid) {
-            for seed in seeds {
+            for seed in &e.seeds {
                 let mut over: Vec<String> = Vec::new();
                 let pairs = e
                     .set
@@ -166,29 +280,31 @@ fn runs(e: &Experiment, args: &Args, out: &Path) -> anyhow::Result<Vec<Run>> {
     Ok(all)
 }
 
-/// The accuracies of a run that has ended.
-fn accuracy(folder: &Path) -> Option<f64> {
-    let text = std::fs::read_to_string(folder.join("summary.json")).ok()?;
-    serde_json::from_str::<serde_json::Value>(&text).ok()?["knn_top1"].as_f64()
+/// Whether the run's folder holds a configuration already; it must be this one.
+fn begun(run: &Run) -> anyhow::Result<bool> {
+    let Ok(text) = std::fs::read_to_string(run.folder.join("config.toml")) else {
+        return Ok(false);
+    };
+    anyhow::ensure!(
+        Config::parse(&text, &[])? == run.config,
+        "{} holds a run of another configuration; choose another --out",
+        run.folder.display()
+    );
+    Ok(true)
 }
 
+/// Trains a run, or goes on where it was interrupted; false when it was again.
 fn one(run: &Run, args: &Args, console: &Arc<Console>) -> anyhow::Result<bool> {
-    let saved = std::fs::read_to_string(run.folder.join("config.toml")).ok();
-    let resume = saved.is_some();
-    if let Some(text) = saved {
-        anyhow::ensure!(
-            Config::parse(&text, &[])? == run.config,
-            "{} holds a run of another configuration; choose another --out",
-            run.folder.display()
-        );
-    }
+    let checkpoints = std::fs::read_dir(run.folder.join("checkpoints"));
+    let resume = begun(run)? && checkpoints.is_ok_and(|mut d| d.next().is_some());
     let (reader, name) = (console.clone(), run.folder.display().to_string());
     let outcome = train(Request {
         config: run.config.clone(),
         device: args.device.clone(),
         out: run.folder.clone(),
         resume,
-        overwrite: false,
+        // What a run left that was killed before its first checkpoint.
+        overwrite: !resume,
         profile: false,
         twins: Vec::new(),
         stop: &super::train::STOP,
@@ -201,24 +317,26 @@ fn one(run: &Run, args: &Args, console: &Arc<Console>) -> anyhow::Result<bool> {
     Ok(outcome.finished)
 }
 
-/// Rows of the table: one a case and point, over its seeds.
-fn rows(all: &[Run]) -> Vec<Row> {
+/// The table: a row for every case and point, over its seeds.
+fn table(e: &Experiment, all: &[Run]) -> Table {
     let mut rows: Vec<Row> = Vec::new();
     for run in all {
-        let same = |r: &&mut Row| r.case == run.case && r.point == run.point;
-        if rows.iter_mut().find(same).is_none() {
+        let same = |r: &Row| r.case == run.case && r.point == run.point;
+        let at = rows.iter().position(same).unwrap_or_else(|| {
             rows.push(Row {
                 case: run.case.clone(),
                 point: run.point.clone(),
-                values: Vec::new(),
+                runs: Vec::new(),
             });
-        }
-        let done = accuracy(&run.folder);
-        if let (Some(row), Some(v)) = (rows.iter_mut().find(same), done) {
-            row.values.push(v);
-        }
+            rows.len() - 1
+        });
+        rows[at].runs.extend(e.results(&run.folder));
     }
-    rows
+    Table {
+        title: e.title.clone(),
+        columns: e.columns(),
+        rows,
+    }
 }
 
 /// Runs the verb; false when interrupted.
@@ -240,6 +358,12 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
     };
     let e: Experiment = toml::from_str(&text).with_context(|| args.file.clone())?;
     anyhow::ensure!(!e.case.is_empty(), "{}: no [[case]]", args.file);
+    anyhow::ensure!(
+        !e.seeds.is_empty() && !e.eval.is_empty() && !e.labels.is_empty() && e.draws > 0,
+        "{}: seeds, eval, labels and draws must not be empty",
+        args.file
+    );
+    e.linear.protocol()?;
     let stem = Path::new(&args.file)
         .file_stem()
         .map(|s| s.to_string_lossy().into_owned());
@@ -254,39 +378,49 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
         console.result(&names.join("\n"), &json!(names));
         return Ok(true);
     }
+    for r in &all {
+        begun(r)?;
+    }
     super::train::catch_signals()?;
     std::fs::create_dir_all(&out)?;
-    let mut finished = true;
     for (i, r) in all.iter().enumerate() {
-        if accuracy(&r.folder).is_none() {
+        let stop = || super::train::STOP.load(Ordering::Relaxed);
+        if e.results(&r.folder).is_none() {
             console.say(&format!(
                 "{} of {}: {}",
                 i + 1,
                 all.len(),
                 r.folder.display()
             ));
-            finished = one(r, args, &console)?;
+            let ended = r.folder.join("summary.json").exists() || one(r, args, &console)?;
+            if ended && !stop() {
+                e.measure(r, args, &console)?;
+            }
         }
-        let rows = rows(&all);
-        write_atomically(&out.join("table.md"), Row::table(&rows).as_bytes())?;
-        write_atomically(&out.join("report.html"), page(&e.title, &rows).as_bytes())?;
-        if !finished || super::train::STOP.load(Ordering::Relaxed) {
+        let table = table(&e, &all);
+        write_atomically(&out.join("table.md"), table.markdown().as_bytes())?;
+        write_atomically(&out.join("report.html"), table.page().as_bytes())?;
+        if stop() {
             console.say("stopped; the same command goes on where this stopped");
             return Ok(false);
         }
     }
-    let rows = rows(&all);
-    let list: Vec<_> = rows
-        .iter()
-        .map(|r| json!({"case": r.case, "point": r.point, "knn_top1": r.values, "mean": r.mean(), "deviation": r.deviation()}))
-        .collect();
+    let table = table(&e, &all);
+    let page = out.join("report.html").display().to_string();
     console.result(
-        &format!(
-            "{}\n{}",
-            Row::table(&rows),
-            out.join("report.html").display()
-        ),
-        &json!({"rows": list, "report": out.join("report.html").display().to_string()}),
+        &format!("{}\n{page}", table.markdown()),
+        &json!({"columns": table.columns, "rows": list(&table), "report": page}),
     );
-    Ok(finished)
+    Ok(true)
+}
+
+/// The rows for programs.
+fn list(table: &Table) -> Vec<Value> {
+    let columns = 0..table.columns.len();
+    let of = |r: &Row| {
+        let mean: Vec<_> = columns.clone().map(|c| r.mean(c)).collect();
+        let deviation: Vec<_> = columns.clone().map(|c| r.deviation(c)).collect();
+        json!({"case": r.case, "point": r.point, "runs": r.runs, "mean": mean, "deviation": deviation})
+    };
+    table.rows.iter().map(of).collect()
 }

@@ -5,8 +5,8 @@
 //!
 //! | kind | differentiated | constant |
 //! |---|---|---|
-//! | `nt_xent` | z1, z2 [B,d] | |
-//! | `moco` | q [B,d] | k [B,d], queue [K,d] |
+//! | `nt_xent` (with `macl_alpha`, `macl_a0`: MACL) | z1, z2 [B,d] | |
+//! | `moco` (likewise) | q [B,d] | k [B,d], queue [K,d] |
 //! | `simsiam` | p1, p2 [B,d] | z1, z2 [B,d] |
 //! | `barlow` | z1, z2 [B,d] | |
 //! | `amcl_ntxent` | z [C,2B,d], phi | |
@@ -16,8 +16,9 @@
 
 use super::loss::barlow_twins::{amcl_barlow_twins, barlow_twins};
 use super::loss::contrastive::{amcl, amcl_moco, moco, nt_xent};
+use super::loss::macl::Macl;
 use super::loss::simsiam::{amcl_simsiam, simsiam};
-use super::loss::{Adaptive, Amcl, Built, NegOmega, Negatives, Scorer};
+use super::loss::{Adaptive, Amcl, Built, NegOmega, Negatives, Plain, Scorer};
 use crate::graph::{Executor, Graph, GraphError, HostData, StepScalars, TensorId, TensorType};
 use crate::ops;
 use crate::ops::gemm::Gemm;
@@ -367,6 +368,14 @@ impl Inputs<'_> {
             v if v.is_finite() && v > 0.0 => Ok(v),
             v => Err(bad(format!("config.tau is {v}, not positive"))),
         };
+        let plain = |default: f64| {
+            let alpha = file.setting("macl_alpha", 0.0)?;
+            let a0 = file.setting("macl_a0", 0.0)?;
+            Ok::<_, LossFileError>(Plain {
+                tau: tau(default)?,
+                macl: (alpha != 0.0).then_some(Macl { alpha, a0 }),
+            })
+        };
         Ok(match file.kind.as_str() {
             "nt_xent" => {
                 let shape = file.tensor("z1", 2)?.shape.clone();
@@ -375,12 +384,12 @@ impl Inputs<'_> {
                 }
                 let z = self.add(&["z1", "z2"], &[1, 2 * shape[0], shape[1]], true);
                 let positive = file.setting("positive_in_denominator", true)?;
-                nt_xent(&mut self.graph, z, tau(0.5)?, positive)?
+                nt_xent(&mut self.graph, z, &plain(0.5)?, positive)?
             }
             "moco" => {
                 let [q, k] = self.alike(2, [("q", true), ("k", false)])?;
                 let queue = self.queue(2, q)?;
-                moco(&mut self.graph, q, k, queue, tau(0.1)?)?
+                moco(&mut self.graph, q, k, queue, &plain(0.1)?)?
             }
             "simsiam" => {
                 let names = [("p1", true), ("z1", false), ("p2", true), ("z2", false)];

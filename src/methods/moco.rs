@@ -3,7 +3,7 @@
 //! On one GPU batch norm tells queries from keys by whom they were normalised with. Against that: split batch norm (groups of the batch with statistics of their
 //! own) and, with `shuffle`, other groups for keys than for queries.
 
-use super::loss::{Amcl, Built, contrastive};
+use super::loss::{Amcl, Built, Plain, contrastive};
 use super::{Method, follow, on_branch, with_scorer};
 use crate::graph::{Graph, Result, TensorId, TensorType};
 use crate::nn::heads::{self, Mlp};
@@ -24,7 +24,7 @@ pub struct Moco {
     /// The AMCL loss; `None`: InfoNCE at `temperature`.
     pub amcl: Option<Amcl>,
     /// Temperature of plain InfoNCE.
-    pub temperature: f64,
+    pub temperature: Plain,
     /// K, keys in a head's queue.
     pub queue: usize,
     /// Both views serve as queries (lightly; MoCo's demo calls it symmetric), the mean of the two losses counts; else only the first.
@@ -98,7 +98,7 @@ impl Method for Moco {
             features.push(f);
             keys.push(k);
             parts.push(match &self.amcl {
-                None => contrastive::moco(g, q, k, queue, self.temperature)?,
+                None => contrastive::moco(g, q, k, queue, &self.temperature)?,
                 Some(a) => {
                     with_scorer(g, m, a, |g, s| contrastive::amcl_moco(g, q, k, queue, a, s))?
                 }

@@ -1,6 +1,6 @@
 //! SimCLR (Chen et al., ICML 2020), plain and with AMCL.
 
-use super::loss::{Amcl, Built, contrastive};
+use super::loss::{Amcl, Built, Plain, contrastive};
 use super::{Method, with_scorer};
 use crate::graph::{Graph, Result, TensorId};
 use crate::nn::Model;
@@ -17,7 +17,7 @@ pub struct SimClr {
     /// The AMCL loss; `None`: NT-Xent at `temperature`.
     pub amcl: Option<Amcl>,
     /// Temperature of plain NT-Xent.
-    pub temperature: f64,
+    pub temperature: Plain,
 }
 
 impl Method for SimClr {
@@ -37,7 +37,7 @@ impl Method for SimClr {
         let f = self.encoder.build(g, m, views[0], true)?;
         let z = self.head.build(g, m, "head", f)?;
         let built = match &self.amcl {
-            None => contrastive::nt_xent(g, z, self.temperature, true),
+            None => contrastive::nt_xent(g, z, &self.temperature, true),
             Some(a) => with_scorer(g, m, a, |g, s| contrastive::amcl(g, z, a, s)),
         }?;
         Ok(Built {

@@ -109,7 +109,8 @@ section! {
         /// Temperature of plain NT-Xent and InfoNCE.
         temperature: f64 = 0.2,
         /// Constant temperatures (this one, or `amcl.tau_const` of roles that do not adapt) are `constant`, or follow a `cosine` between low and high (TS; Kukleva et al.,
-        /// ICLR 2023).
+        /// ICLR 2023). `macl` (plain simclr and moco; Huang et al., ICML 2023): temperature (1 + alpha (A - alignment)), A the mean similarity of the batch's positives, and each
+        /// anchor's loss times 1 / (1 - P), P the share of its positive.
         schedule: String = "constant".into(),
         /// Highest temperature of the cosine, at its start.
         high: f64 = 1.0,
@@ -117,6 +118,10 @@ section! {
         low: f64 = 0.1,
         /// Epochs of a period; 0: all of them, at most 200.
         period: usize = 0,
+        /// How much macl's temperature follows the alignment, 0 to 1.
+        alpha: f64 = 0.5,
+        /// Alignment at which macl's temperature is `temperature`.
+        alignment: f64 = 0.0,
     }
 }
 section! {
@@ -388,11 +393,26 @@ impl Config {
             ));
         }
         let l = &self.loss;
-        if !["constant", "cosine"].contains(&l.schedule.as_str()) {
+        if !["constant", "cosine", "macl"].contains(&l.schedule.as_str()) {
             return wrong(format!(
-                "loss.schedule is `{}`; there are constant, cosine",
+                "loss.schedule is `{}`; there are constant, cosine, macl",
                 l.schedule
             ));
+        }
+        if l.schedule == "macl" {
+            let unit = 0.0..=1.0;
+            if !unit.contains(&l.alpha) || !unit.contains(&l.alignment) {
+                return wrong(format!(
+                    "loss.alpha {} and loss.alignment {} are from 0 to 1",
+                    l.alpha, l.alignment
+                ));
+            }
+            if self.amcl.enabled || !["simclr", "moco"].contains(&self.method.name.as_str()) {
+                return wrong(format!(
+                    "loss.schedule = \"macl\" sets the one temperature of plain simclr and moco; {} has none such",
+                    self.method_title()
+                ));
+            }
         }
         if !(l.low > 0.0 && l.high >= l.low && l.high.is_finite()) {
             return wrong(format!(
@@ -410,9 +430,10 @@ impl Config {
     pub fn method_title(&self) -> String {
         let heads = self.heads.count;
         let name = super::method::title(&self.method.name);
-        match self.amcl.enabled {
-            true => format!("{name} + AMCL, {heads} heads"),
-            false => name.into(),
+        match (self.amcl.enabled, self.loss.schedule.as_str()) {
+            (true, _) => format!("{name} + AMCL, {heads} heads"),
+            (false, "macl") => format!("{name} with MACL"),
+            (false, _) => name.into(),
         }
     }
 

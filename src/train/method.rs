@@ -5,6 +5,8 @@ use crate::graph::{Graph, TensorId, TensorType};
 use crate::methods::Method;
 use crate::methods::barlow_twins::BarlowTwins;
 use crate::methods::byol::Byol;
+use crate::methods::loss::Plain;
+use crate::methods::loss::macl::Macl;
 use crate::methods::moco::Moco;
 use crate::methods::simclr::SimClr;
 use crate::methods::simsiam::SimSiam;
@@ -152,7 +154,13 @@ pub fn method(config: &Config) -> Result<Box<dyn Method>> {
     check(config)?;
     let (encoder, m) = (encoder(config)?, &config.method);
     let amcl = config.amcl.enabled.then_some(config.amcl.switches);
-    let temperature = config.loss.temperature;
+    let temperature = Plain {
+        tau: config.loss.temperature,
+        macl: (config.loss.schedule == "macl").then_some(Macl {
+            alpha: config.loss.alpha,
+            a0: config.loss.alignment,
+        }),
+    };
     let predictor = Mlp {
         heads: config.heads.count,
         layers: 2,

@@ -1,6 +1,8 @@
 //! Losses with negatives: NT-Xent and InfoNCE, and AMCL's Eqs. (2.1) and (2.4), within the batch (SimCLR) or with a queue (MoCo).
 
-use super::{Adaptive, Amcl, Built, NegOmega, Negatives, Pairs, Scorer, by_rows, total, unit};
+use super::{
+    Adaptive, Amcl, Built, NegOmega, Negatives, Pairs, Plain, Scorer, by_rows, total, unit,
+};
 use crate::graph::{Graph, Result, TensorId};
 use crate::ops::amcl_loss::AmclLoss;
 use crate::ops::first_rows::FirstRows;
@@ -21,33 +23,46 @@ fn plain(tau: f64, include_positive: bool) -> Amcl {
     }
 }
 
-/// No scores are asked for where temperatures are constant.
-fn no_scores(_: &mut Graph, z: TensorId) -> Result<TensorId> {
-    Ok(z)
-}
-
-/// NT-Xent at temperature `tau` of z [1,2B,d'] (Eq. 1.1; with the positive in the denominator, as implementations have it, if `include_positive`).
+/// NT-Xent of z [1,2B,d'] (Eq. 1.1; with the positive in the denominator, as implementations have it, if `include_positive`, which MACL needs).
 ///
 /// # Errors
 /// Shapes that do not fit.
-pub fn nt_xent(g: &mut Graph, z: TensorId, tau: f64, include_positive: bool) -> Result<Built> {
-    let scorer = Scorer {
-        phi: &mut no_scores,
-        gain: None,
-    };
-    amcl(g, z, &plain(tau, include_positive), scorer)
+pub fn nt_xent(g: &mut Graph, z: TensorId, t: &Plain, include_positive: bool) -> Result<Built> {
+    g.scope("loss", |g| {
+        let zn = unit(g, z)?;
+        let s = g.push1(by_rows(), &[zn, zn])?;
+        plain_loss(g, t, include_positive, Layout::NtXent, s)
+    })
 }
 
-/// InfoNCE of q, k [1,B,d'] and a queue [1,K,d'] at temperature `tau`.
+/// InfoNCE of q, k [1,B,d'] and a queue [1,K,d'].
 ///
 /// # Errors
 /// Shapes that do not fit.
-pub fn moco(g: &mut Graph, q: TensorId, k: TensorId, queue: TensorId, tau: f64) -> Result<Built> {
-    let scorer = Scorer {
-        phi: &mut no_scores,
-        gain: None,
+pub fn moco(g: &mut Graph, q: TensorId, k: TensorId, queue: TensorId, t: &Plain) -> Result<Built> {
+    g.scope("loss", |g| {
+        let x = [unit(g, q)?, unit(g, k)?, unit(g, queue)?];
+        let s = against_queue(g, x)?;
+        plain_loss(g, t, true, Layout::Pairs, s)
+    })
+}
+
+/// The mean over anchors of the cross-entropy of similarities s over the temperature.
+fn plain_loss(
+    g: &mut Graph,
+    t: &Plain,
+    include_positive: bool,
+    layout: Layout,
+    s: TensorId,
+) -> Result<Built> {
+    let a = plain(t.tau, include_positive);
+    let Some(macl) = &t.macl else {
+        return finish(g, &a, layout, s, None, 1);
     };
-    amcl_moco(g, q, k, queue, &plain(tau, true), scorer)
+    let scaled = macl.scaled(g, layout, s)?;
+    let each = anchors_loss(g, &a, layout, scaled, None, 1)?;
+    let each = macl.weighed(g, each)?;
+    built(g, layout, s, None, each)
 }
 
 /// The AMCL loss of z [c,2B,d'] (un-normalised; rows 0..B view 1, B..2B view 2).
@@ -127,6 +142,19 @@ fn finish(
     score: Option<TensorId>,
     d: usize,
 ) -> Result<Built> {
+    let each = anchors_loss(g, a, layout, s, score, d)?;
+    built(g, layout, s, score, each)
+}
+
+/// The loss of every anchor and head, [c,a].
+fn anchors_loss(
+    g: &mut Graph,
+    a: &Amcl,
+    layout: Layout,
+    s: TensorId,
+    score: Option<TensorId>,
+    d: usize,
+) -> Result<TensorId> {
     let (adaptive_pos, adaptive_neg) = a.roles();
     let top_k = a.negatives != Negatives::Softmax;
     let mut inputs = vec![s];
@@ -158,8 +186,18 @@ fn finish(
         tau_const: a.tau_const,
         d,
     };
+    Ok(g.push(op, &inputs)?[0])
+}
+
+/// The mean over anchors of their losses, summed over heads.
+fn built(
+    g: &mut Graph,
+    layout: Layout,
+    s: TensorId,
+    score: Option<TensorId>,
+    each: TensorId,
+) -> Result<Built> {
     let anchors = g.dims(s)[1];
-    let each = g.push(op, &inputs)?[0];
     let loss = total(g, each, 1.0 / anchors as f64)?;
     Ok(Built {
         loss,

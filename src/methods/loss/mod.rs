@@ -4,6 +4,7 @@
 
 pub mod barlow_twins;
 pub mod contrastive;
+pub mod macl;
 pub mod simsiam;
 
 use crate::graph::{Graph, Result, TensorId};
@@ -170,6 +171,22 @@ impl Amcl {
             return Err("the softmax form has Omega inside the exponent: neg_omega = \"official_sum\" belongs to max and topk".into());
         }
         Ok(())
+    }
+}
+
+/// Temperature of the plain losses with negatives.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Plain {
+    /// The temperature, or MACL's tau0.
+    pub tau: f64,
+    /// Follow the alignment of positives.
+    pub macl: Option<macl::Macl>,
+}
+
+impl Plain {
+    /// A constant temperature.
+    pub fn constant(tau: f64) -> Self {
+        Self { tau, macl: None }
     }
 }
 

@@ -1,0 +1,220 @@
+//! `amcl-wgpu eval linear` and `few-label`: linear classifiers on frozen features.
+
+use super::super::console::Console;
+use super::super::opened::On;
+use super::{draw, labelled, write};
+use amcl_wgpu::data::{Dataset, Split};
+use amcl_wgpu::train::probe::{Labelled, PROTOCOLS, Protocol, probe};
+use amcl_wgpu::train::session::open_executor;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// The files of the results, within a run's folder.
+pub const LINEAR: &str = "eval-linear.json";
+/// See [`LINEAR`].
+pub const FEW_LABEL: &str = "eval-few-label.json";
+
+/// A linear probe's settings: a protocol, and what is to differ from it.
+#[derive(clap::Args, Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Setting {
+    /// lightly, solo, moco or amcl.
+    #[arg(long, default_value = "lightly")]
+    protocol: String,
+    /// Epochs.
+    #[arg(long)]
+    epochs: Option<usize>,
+    /// Learning rate.
+    #[arg(long)]
+    lr: Option<f32>,
+    /// Samples a step.
+    #[arg(long)]
+    batch_size: Option<usize>,
+    /// Weight decay.
+    #[arg(long)]
+    weight_decay: Option<f32>,
+    /// Seed of the order of samples and of the draws.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self {
+            protocol: "lightly".into(),
+            epochs: None,
+            lr: None,
+            batch_size: None,
+            weight_decay: None,
+            seed: 0,
+        }
+    }
+}
+
+impl Setting {
+    /// The protocol with what differs from it.
+    ///
+    /// # Errors
+    /// An unknown protocol, values without sense.
+    pub fn protocol(&self) -> anyhow::Result<Protocol> {
+        let Some(p) = PROTOCOLS.iter().find(|p| p.name == self.protocol) else {
+            let names: Vec<&str> = PROTOCOLS.iter().map(|p| p.name).collect();
+            anyhow::bail!(
+                "no protocol `{}`; there are {}",
+                self.protocol,
+                names.join(", ")
+            );
+        };
+        let p = Protocol {
+            epochs: self.epochs.unwrap_or(p.epochs),
+            lr: self.lr.unwrap_or(p.lr),
+            batch_size: self.batch_size.unwrap_or(p.batch_size),
+            weight_decay: self.weight_decay.unwrap_or(p.weight_decay),
+            ..*p
+        };
+        anyhow::ensure!(
+            p.lr.is_finite() && p.lr > 0.0 && p.epochs > 0 && p.batch_size > 0,
+            "epochs, batch size and learning rate of a probe must be positive"
+        );
+        Ok(p)
+    }
+}
+
+fn mean_and_deviation(v: &[f64]) -> (f64, f64) {
+    let mean = v.iter().sum::<f64>() / v.len() as f64;
+    let square = v.iter().map(|x| (x - mean).powi(2)).sum::<f64>();
+    (mean, (square / (v.len().max(2) - 1) as f64).sqrt())
+}
+
+/// Features of bank and test images.
+struct Seen {
+    bank: Vec<f32>,
+    test: Vec<f32>,
+    split: Split,
+    dim: usize,
+    epoch: usize,
+}
+
+impl Seen {
+    fn new(on: &On, console: &Console) -> anyhow::Result<Self> {
+        let (mut encoder, split) = on.open(console)?;
+        labelled(&split)?;
+        let mut progress = |done, all| console.progress(done, all, "features");
+        Ok(Self {
+            bank: encoder.features(split.bank(), &mut progress)?,
+            test: encoder.features(&split.test, &mut progress)?,
+            dim: encoder.dim(),
+            epoch: encoder.epoch,
+            split,
+        })
+    }
+
+    fn probe(
+        &self,
+        p: &Protocol,
+        ids: Option<&[usize]>,
+        seed: u64,
+        on: &On,
+        console: &Console,
+    ) -> anyhow::Result<amcl_wgpu::train::probe::Found> {
+        let bank: &Dataset = self.split.bank();
+        let (mut x, mut y) = (Vec::new(), Vec::new());
+        let train = match ids {
+            None => Labelled {
+                features: &self.bank,
+                labels: &bank.labels,
+            },
+            Some(ids) => {
+                for i in ids {
+                    x.extend_from_slice(&self.bank[i * self.dim..(i + 1) * self.dim]);
+                    y.push(bank.labels[*i]);
+                }
+                Labelled {
+                    features: &x,
+                    labels: &y,
+                }
+            }
+        };
+        let test = Labelled {
+            features: &self.test,
+            labels: &self.split.test.labels,
+        };
+        let mut exec = open_executor(&on.device, &[], |_| ())?;
+        Ok(probe(
+            p,
+            train,
+            test,
+            self.split.classes.len(),
+            seed,
+            exec.as_mut(),
+            &|done, all| console.progress(done, all, "probe epochs"),
+        )?)
+    }
+}
+
+/// A linear classifier on frozen features: the line for people, and the result, written beside the run.
+///
+/// # Errors
+/// No such run, no labels, the device.
+pub fn linear(on: &On, setting: &Setting, console: &Console) -> anyhow::Result<(String, Value)> {
+    let p = setting.protocol()?;
+    let seen = Seen::new(on, console)?;
+    let f = seen.probe(&p, None, setting.seed, on, console)?;
+    let (data, epoch) = (&seen.split.description, seen.epoch);
+    let value = json!({
+        "linear_top1": f.top1, "linear_top5": f.top5, "train_top1": f.train_top1, "loss": f.loss, "epoch": epoch, "protocol": p.describe(), "data": data,
+        "seed": setting.seed,
+    });
+    write(&on.run, LINEAR, &value)?;
+    let text = format!(
+        "linear top-1 {:.2} %, top-5 {:.2} % (training {:.2} %): {}, encoder after epoch {epoch}",
+        f.top1,
+        f.top5,
+        f.train_top1,
+        p.describe()
+    );
+    Ok((text, value))
+}
+
+/// Linear classifiers on few labels a class: the lines for people, and the result, written beside the run.
+///
+/// # Errors
+/// As [`linear`].
+pub fn few_label(
+    on: &On,
+    setting: &Setting,
+    labels: &[usize],
+    draws: usize,
+    console: &Console,
+) -> anyhow::Result<(String, Value)> {
+    let p = setting.protocol()?;
+    anyhow::ensure!(
+        draws > 0 && labels.iter().all(|l| *l > 0),
+        "--labels and --draws must be positive"
+    );
+    let seen = Seen::new(on, console)?;
+    let classes = seen.split.classes.len();
+    let (mut lines, mut rows) = (Vec::new(), Vec::new());
+    for count in labels {
+        let mut all = Vec::new();
+        for i in 0..draws as u64 {
+            let seed = setting.seed + i;
+            let ids = draw(&seen.split.bank().labels, classes, *count, seed);
+            all.push(seen.probe(&p, Some(&ids), seed, on, console)?.top1);
+        }
+        let (mean, deviation) = mean_and_deviation(&all);
+        lines.push(format!(
+            "{count:5} labels a class: {mean:.2} +- {deviation:.2} %"
+        ));
+        rows.push(json!({"labels": count, "top1": mean, "deviation": deviation, "draws": all}));
+    }
+    let text = format!(
+        "{}\n{draws} draws each; {}, encoder after epoch {}",
+        lines.join("\n"),
+        p.describe(),
+        seen.epoch
+    );
+    let value = json!({"few_label": rows, "protocol": p.describe(), "epoch": seen.epoch});
+    write(&on.run, FEW_LABEL, &value)?;
+    Ok((text, value))
+}
