@@ -1,7 +1,7 @@
 //! Barlow Twins (Zbontar et al., ICML 2021), plain and with AMCL's Eq. (2.3): temperatures of channel pairs, from the channels' values over the batch.
 
 use super::loss::{Amcl, Built, barlow_twins};
-use super::{Method, with_scorer};
+use super::{Embedded, Halves, Method, embed_apart, joined, with_scorer};
 use crate::graph::{Graph, Result, TensorId};
 use crate::nn::Model;
 use crate::nn::heads::Mlp;
@@ -34,13 +34,21 @@ impl Method for BarlowTwins {
     }
 
     fn loss(&self, g: &mut Graph, m: &mut Model, views: &[TensorId]) -> Result<Built> {
-        let (mut features, mut z) = (Vec::new(), Vec::new());
-        for view in views {
-            let f = self.encoder.build(g, m, *view, true)?;
-            features.push(f);
-            z.push(self.projector.build(g, m, "head", f)?);
-        }
-        let built = match &self.amcl {
+        joined(self, g, m, views)
+    }
+
+    fn halves(&self) -> Option<&dyn Halves> {
+        Some(self)
+    }
+}
+
+impl Halves for BarlowTwins {
+    fn embed(&self, g: &mut Graph, m: &mut Model, views: &[TensorId]) -> Result<Embedded> {
+        embed_apart(&self.encoder, &self.projector, g, m, views)
+    }
+
+    fn loss_of(&self, g: &mut Graph, m: &mut Model, z: &[TensorId]) -> Result<Built> {
+        match &self.amcl {
             Some(a) if a.roles() != (false, false) => with_scorer(g, m, a, |g, mut s| {
                 let inner = &mut s.phi;
                 let mut channels = |g: &mut Graph, z: TensorId| {
@@ -60,9 +68,8 @@ impl Method for BarlowTwins {
                     gain: s.gain,
                 };
                 barlow_twins::amcl_barlow_twins(g, z[0], z[1], self.lambda, a, by_channel)
-            })?,
-            _ => barlow_twins::barlow_twins(g, z[0], z[1], self.lambda)?,
-        };
-        Ok(Built { features, ..built })
+            }),
+            _ => barlow_twins::barlow_twins(g, z[0], z[1], self.lambda),
+        }
     }
 }

@@ -37,6 +37,12 @@ pub trait Method {
     /// Shapes that do not fit.
     fn loss(&self, g: &mut Graph, m: &mut Model, views: &[TensorId]) -> Result<Built>;
 
+    /// The loss in two halves, for methods whose loss couples the images of a batch: their batches can be embedded in micro-batches and still have the loss of the whole
+    /// (gradient caching; Gao et al., 2021). The loss of the others is a mean over images, which micro-batches leave as it is.
+    fn halves(&self) -> Option<&dyn Halves> {
+        None
+    }
+
     /// Appended to the graph behind the gradient: what must see the state as the loss saw it (queues).
     ///
     /// # Errors
@@ -54,6 +60,59 @@ pub trait Method {
         let _ = (g, m);
         Ok(())
     }
+}
+
+/// What [`Halves::embed`] makes of views.
+#[derive(Clone, Debug)]
+pub struct Embedded {
+    /// Backbone features, as [`Built::features`].
+    pub features: Vec<TensorId>,
+    /// Embeddings [c,n,d'], as many as there were tensors of views, with their rows.
+    pub z: Vec<TensorId>,
+}
+
+/// A method's loss in two halves: [`Method::loss`] is one behind the other ([`joined`]).
+pub trait Halves {
+    /// Views -> embeddings, by encoder and heads. Nothing but batch norm couples the rows.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    fn embed(&self, g: &mut Graph, m: &mut Model, views: &[TensorId]) -> Result<Embedded>;
+
+    /// Embeddings -> loss; what it leaves out of [`Built`] are the features.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    fn loss_of(&self, g: &mut Graph, m: &mut Model, z: &[TensorId]) -> Result<Built>;
+}
+
+/// The two halves of a loss, one behind the other.
+///
+/// # Errors
+/// Shapes that do not fit.
+fn joined(h: &dyn Halves, g: &mut Graph, m: &mut Model, views: &[TensorId]) -> Result<Built> {
+    let e = h.embed(g, m, views)?;
+    Ok(Built {
+        features: e.features,
+        ..h.loss_of(g, m, &e.z)?
+    })
+}
+
+/// Each view by itself through encoder and heads.
+fn embed_apart(
+    encoder: &ResNet,
+    projector: &Mlp,
+    g: &mut Graph,
+    m: &mut Model,
+    views: &[TensorId],
+) -> Result<Embedded> {
+    let (mut features, mut z) = (Vec::new(), Vec::new());
+    for view in views {
+        let f = encoder.build(g, m, *view, true)?;
+        features.push(f);
+        z.push(projector.build(g, m, "head", f)?);
+    }
+    Ok(Embedded { features, z })
 }
 
 /// Images [B,s,s,3] -> backbone features [B,d] with running statistics: what evaluation and downstream tasks use.

@@ -1,7 +1,7 @@
 //! SimCLR (Chen et al., ICML 2020), plain and with AMCL.
 
 use super::loss::{Amcl, Built, Plain, contrastive};
-use super::{Method, with_scorer};
+use super::{Embedded, Halves, Method, embed_apart, joined, with_scorer};
 use crate::graph::{Graph, Result, TensorId};
 use crate::nn::Model;
 use crate::nn::heads::Mlp;
@@ -34,15 +34,23 @@ impl Method for SimClr {
     }
 
     fn loss(&self, g: &mut Graph, m: &mut Model, views: &[TensorId]) -> Result<Built> {
-        let f = self.encoder.build(g, m, views[0], true)?;
-        let z = self.head.build(g, m, "head", f)?;
-        let built = match &self.amcl {
-            None => contrastive::nt_xent(g, z, &self.temperature, true),
-            Some(a) => with_scorer(g, m, a, |g, s| contrastive::amcl(g, z, a, s)),
-        }?;
-        Ok(Built {
-            features: vec![f],
-            ..built
-        })
+        joined(self, g, m, views)
+    }
+
+    fn halves(&self) -> Option<&dyn Halves> {
+        Some(self)
+    }
+}
+
+impl Halves for SimClr {
+    fn embed(&self, g: &mut Graph, m: &mut Model, views: &[TensorId]) -> Result<Embedded> {
+        embed_apart(&self.encoder, &self.head, g, m, views)
+    }
+
+    fn loss_of(&self, g: &mut Graph, m: &mut Model, z: &[TensorId]) -> Result<Built> {
+        match &self.amcl {
+            None => contrastive::nt_xent(g, z[0], &self.temperature, true),
+            Some(a) => with_scorer(g, m, a, |g, s| contrastive::amcl(g, z[0], a, s)),
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! VICReg (Bardes et al., ICLR 2022), plain: views alike (invariance), channels that vary (variance) and do not repeat each other (covariance).
 
-use super::Method;
 use super::loss::{Built, Pairs};
+use super::{Embedded, Halves, Method, embed_apart, joined};
 use crate::graph::{Graph, Result, TensorId};
 use crate::nn::Model;
 use crate::nn::heads::Mlp;
@@ -109,14 +109,25 @@ impl Method for VicReg {
     }
 
     fn loss(&self, g: &mut Graph, m: &mut Model, views: &[TensorId]) -> Result<Built> {
-        let (mut features, mut z, mut unit) = (Vec::new(), Vec::new(), Vec::new());
-        for view in views {
-            let f = self.encoder.build(g, m, *view, true)?;
-            features.push(f);
-            let heads = self.projector.build(g, m, "head", f)?;
-            unit.push(g.push1(L2Normalize { eps: 1e-12 }, &[heads])?);
-            let shape = [g.dims(heads)[1], g.dims(heads)[2]].into();
-            z.push(g.push1(Reshape { shape }, &[heads])?);
+        joined(self, g, m, views)
+    }
+
+    fn halves(&self) -> Option<&dyn Halves> {
+        Some(self)
+    }
+}
+
+impl Halves for VicReg {
+    fn embed(&self, g: &mut Graph, m: &mut Model, views: &[TensorId]) -> Result<Embedded> {
+        embed_apart(&self.encoder, &self.projector, g, m, views)
+    }
+
+    fn loss_of(&self, g: &mut Graph, _: &mut Model, heads: &[TensorId]) -> Result<Built> {
+        let (mut z, mut unit) = (Vec::new(), Vec::new());
+        for t in heads {
+            unit.push(g.push1(L2Normalize { eps: 1e-12 }, &[*t])?);
+            let shape = [g.dims(*t)[1], g.dims(*t)[2]].into();
+            z.push(g.push1(Reshape { shape }, &[*t])?);
         }
         let loss = vicreg(g, z[0], z[1], self.weights)?;
         Ok(Built {
@@ -124,7 +135,7 @@ impl Method for VicReg {
             similarity: g.push1(RowDot, &[unit[0], unit[1]])?,
             score: None,
             pairs: Pairs::All,
-            features,
+            features: Vec::new(),
             embedding: Some(unit[0]),
             keys: Vec::new(),
         })

@@ -42,6 +42,7 @@ pub mod lars_trust;
 pub mod log_sum_exp;
 pub mod max_pool;
 pub mod max_pool_grad;
+pub mod micro_part;
 pub mod mul;
 pub mod positives;
 pub mod prepend_column;

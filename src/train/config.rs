@@ -159,8 +159,11 @@ section! {
         batch_size: usize = 256,
         /// Gradient norm to clip at; 0: never.
         clip: f32 = 10.0,
-        /// Parts that a batch is cut into; each has a loss of its own (fewer negatives), gradients are averaged.
+        /// Parts that a batch is cut into, so that the activations of only one are held at a time.
         micro_batches: usize = 1,
+        /// With micro-batches, simclr, barlow_twins and vicreg still take the loss of the whole batch, at the price of a second forward pass (gradient caching);
+        /// false: each micro-batch has a loss of its own, with fewer negatives. The other methods' losses are means over images anyway.
+        gradient_cache: bool = true,
     }
 }
 section! {

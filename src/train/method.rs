@@ -247,6 +247,18 @@ pub fn declare(config: &Config) -> Result<Model> {
     let inputs = views(method.as_ref(), batch, |rows| {
         Ok::<_, TrainError>(g.input("views", TensorType::f32([rows, size, size, 3])))
     })?;
-    method.loss(&mut g, &mut model, &inputs)?;
+    match super::gradient::cached(config, method.as_ref()) {
+        None => drop(method.loss(&mut g, &mut model, &inputs)?),
+        Some(h) => {
+            let parts = config.optim.micro_batches;
+            let mut all = Vec::new();
+            for t in h.embed(&mut g, &mut model, &inputs)?.z {
+                let mut dims = g.dims(t).to_vec();
+                dims[1] *= parts;
+                all.push(g.input("embeddings", TensorType::f32(dims.as_slice())));
+            }
+            h.loss_of(&mut g, &mut model, &all)?;
+        }
+    }
     Ok(model)
 }

@@ -6,6 +6,7 @@ pub mod encoder;
 pub mod events;
 pub mod features;
 pub mod finetune;
+pub mod gradient;
 pub mod health;
 pub mod method;
 pub mod optimizer;

@@ -1,7 +1,8 @@
 //! A model with its programs on an executor: gradient step, update, features. Training and evaluation both start here.
 
 use super::features::Features;
-use super::optimizer::{self, Optimizer};
+use super::gradient::Gradient;
+use super::optimizer::Optimizer;
 use super::{Config, Result, method};
 use crate::data::{Dataset, Split, packed};
 use crate::device::recording::Timed;
@@ -10,15 +11,9 @@ use crate::eval::knn;
 use crate::graph::exec::Ticket;
 use crate::graph::gpu::GpuExecutor;
 use crate::graph::host::HostExecutor;
-use crate::graph::{
-    Executor, Graph, GraphError, HostData, ProgramId, StateId, StepScalars, TensorId, TensorType,
-};
-use crate::methods::loss::Built;
+use crate::graph::{Executor, GraphError, HostData, ProgramId, StateId, StepScalars, TensorType};
 use crate::nn::Model;
-use crate::ops;
-use crate::ops::augment::{Augment, words};
-use crate::ops::gather_rows::GatherRows;
-use crate::reference::augment::ROW;
+use crate::ops::augment::words;
 
 /// Most images that a feature batch holds.
 const FEATURE_BATCH: usize = 250;
@@ -46,15 +41,6 @@ pub fn open_executor(
     }
 }
 
-/// Where a step's images come from.
-#[derive(Clone, Copy, Debug)]
-enum Source {
-    /// The data set lies on the device; a step sends the numbers of its samples.
-    Resident { index: TensorId },
-    /// Each step sends its images.
-    Streamed { images: TensorId },
-}
-
 /// A step under way.
 #[derive(Debug)]
 pub struct Pending {
@@ -80,18 +66,10 @@ pub struct Session {
     /// Parameters and statistics.
     pub model: Model,
     config: Config,
-    side: (usize, usize),
-    grad: ProgramId,
-    source: Source,
-    tables: Vec<TensorId>,
-    /// Loss, similarities, scores.
-    pub built: Built,
-    head: [usize; 2],
-    /// Rows and columns of a head's embeddings.
-    embedding: [usize; 2],
+    /// The gradient of a batch's loss.
+    pub gradient: Gradient,
     optimizer: Optimizer,
     features: Features,
-    flops: f64,
 }
 
 impl Session {
@@ -114,34 +92,11 @@ impl Session {
                 id
             });
 
-        let mut g = Graph::new();
         let batch = o.batch_size / o.micro_batches;
-        let (source, images) = source(&mut g, &model, resident, batch, image_words)?;
-        let augment = Augment {
-            height: side.0,
-            width: side.1,
-            size: c.image_size,
-            blur: config.augment.blurs(),
-            mean: config.augment.mean,
-            std: config.augment.std,
-        };
-        let mut tables = Vec::new();
-        let views = method::views(method.as_ref(), batch, |rows| {
-            let table = g.input("view table", TensorType::f32([rows, ROW]));
-            tables.push(table);
-            g.scope("views", |g| g.push1(augment, &[images, table]))
-        })?;
-        let built = method.loss(&mut g, &mut model, &views)?;
-        let params: Vec<TensorId> = model
-            .params
-            .iter()
-            .map(|p| g.state(&model.states, p.id))
-            .collect();
-        let grads = ops::backward(&mut g, built.loss, &params)?;
-        method.after_gradient(&mut g, &mut model, &built)?;
+        let mut gradient = Gradient::new(config, method.as_ref(), &mut model, side, resident)?;
         let (mut u, optimizer) = Optimizer::graph(o, &mut model)?;
         method.after_step(&mut u, &model)?;
-        optimizer::collect(&mut g, &model, &grads)?;
+        gradient.collect(&model)?;
 
         // Not more images at once than training has, so that evaluation never needs more memory.
         let feature_batch = FEATURE_BATCH.min(2 * batch);
@@ -154,27 +109,8 @@ impl Session {
             feature_batch,
         )?;
 
-        let products = |op: &str| op.starts_with("conv2d") || op == "gemm";
-        let flops = g
-            .costs()
-            .filter(|(op, _)| products(op))
-            .map(|(_, c)| c.flops)
-            .sum();
         exec.allocate_states(&model.states)?;
-        let mut fetch = vec![built.loss, built.similarity];
-        fetch.extend(built.score);
-        fetch.extend(built.features.iter().copied());
-        fetch.extend(built.embedding);
-        let embedding = built.embedding.map_or([1, 1], |t| match *g.dims(t) {
-            [_, n, d] => [n, d],
-            _ => [1, 1],
-        });
-        let head = match *g.dims(built.similarity) {
-            [_, rows, columns] => [rows, columns],
-            [_, rows] => [rows, 1],
-            _ => [1, 1],
-        };
-        let grad = exec.compile(&g, &fetch)?;
+        let gradient = gradient.compile(exec.as_mut())?;
         let optimizer = optimizer.compile(&u, config, &model, exec.as_mut())?;
         let features = features.compile(&f, exec.as_mut())?;
         model.initialise(exec.as_mut(), config.run.seed)?;
@@ -187,35 +123,30 @@ impl Session {
             exec,
             model,
             config: config.clone(),
-            side,
-            grad,
-            source,
-            tables,
-            built,
-            head,
-            embedding,
+            gradient,
             optimizer,
             features,
-            flops,
         })
     }
 
-    fn programs(&self) -> [ProgramId; 3] {
-        [self.grad, self.optimizer.program, self.features.program()]
+    fn programs(&self) -> Vec<ProgramId> {
+        let mut all = self.gradient.programs();
+        all.extend([self.optimizer.program, self.features.program()]);
+        all
     }
 
     /// Operations of a step's matrix products and convolutions, forward and backward.
     pub fn model_flops(&self) -> f64 {
-        self.flops * self.config.optim.micro_batches as f64
+        self.gradient.flops
     }
 
     /// Planned memory: a summary and the largest tensors.
     pub fn memory_report(&self) -> String {
         use crate::graph::plan::mebibytes;
-        let plan = self.exec.plan(self.grad);
-        let held = match self.source {
-            Source::Resident { .. } => "on the device",
-            Source::Streamed { .. } => "streamed",
+        let plan = self.exec.plan(self.gradient.programs()[0]);
+        let held = match self.gradient.resident {
+            true => "on the device",
+            false => "streamed",
         };
         format!(
             "memory: {} planned: training step {} (of {} without reuse), states {}; training images {held}; largest:\n{}",
@@ -234,47 +165,15 @@ impl Session {
         self.programs().iter().map(of).sum::<u64>() + self.model.states.bytes() as u64
     }
 
-    /// Sends what a micro-batch needs.
-    fn send(&mut self, data: &Dataset, ids: &[u32], epoch: u32) -> Result<()> {
-        let c = &self.config;
-        let table = c
-            .augment
-            .two_views(self.side, ids, c.model.image_size, c.run.seed, epoch);
-        let each = table.len() / self.tables.len();
-        for (id, rows) in self.tables.iter().zip(table.chunks(each)) {
-            self.exec
-                .upload(self.grad, *id, &HostData::F32(rows.to_vec()))?;
-        }
-        match self.source {
-            Source::Resident { index } => {
-                self.exec
-                    .upload(self.grad, index, &HostData::U32(ids.to_vec()))?
-            }
-            Source::Streamed { images } => {
-                let x = packed::pack(data, ids);
-                self.exec.upload(self.grad, images, &HostData::U32(x))?;
-            }
-        }
-        Ok(())
-    }
-
     /// Starts one optimiser step on the samples `ids`, without waiting for it.
     ///
     /// # Errors
     /// Device loss.
     pub fn start(&mut self, data: &Dataset, ids: &[u32], scalars: &StepScalars) -> Result<Pending> {
-        let parts = self.config.optim.micro_batches;
-        let mut losses = Vec::with_capacity(parts);
-        for (micro, ids) in ids.chunks(ids.len() / parts).enumerate() {
-            self.send(data, ids, scalars.epoch)?;
-            let s = StepScalars {
-                micro: micro as u32,
-                grad_scale: 1.0 / parts as f32,
-                ..*scalars
-            };
-            self.exec.run(self.grad, &s)?;
-            losses.push(self.exec.fetch_later(self.grad, &[self.built.loss])?);
-        }
+        let exec = self.exec.as_mut();
+        let losses = self
+            .gradient
+            .start(exec, &self.config, (data, ids), scalars)?;
         self.exec.run(self.optimizer.program, scalars)?;
         let norm = self
             .exec
@@ -303,17 +202,17 @@ impl Session {
     /// # Errors
     /// Device loss.
     pub fn pairs(&mut self) -> Result<PairValues> {
-        let s = self.exec.fetch(self.grad, self.built.similarity)?.to_f32();
-        let r = self
-            .built
+        let (program, built) = (self.gradient.loss_program(), &self.gradient.built);
+        let s = self.exec.fetch(program, built.similarity)?.to_f32();
+        let r = built
             .score
-            .map(|t| self.exec.fetch(self.grad, t))
+            .map(|t| self.exec.fetch(program, t))
             .transpose()?
             .map(|d| d.to_f32());
         Ok(PairValues {
             similarity: s,
             score: r,
-            head: self.head,
+            head: self.gradient.head,
         })
     }
 
@@ -322,11 +221,12 @@ impl Session {
     /// # Errors
     /// Device loss.
     pub fn strangers(&mut self) -> Result<Option<Vec<Vec<f32>>>> {
-        let Some(t) = self.built.embedding else {
+        let Some(t) = self.gradient.built.embedding else {
             return Ok(None);
         };
-        let z = self.exec.fetch(self.grad, t)?.to_f32();
-        let [n, d] = self.embedding;
+        let program = self.gradient.loss_program();
+        let z = self.exec.fetch(program, t)?.to_f32();
+        let [n, d] = self.gradient.embedding;
         let of_head = |z: &[f32]| {
             let s = knn::cosines(z, z, d);
             let other = |i: &usize| i / n != i % n;
@@ -340,10 +240,7 @@ impl Session {
     /// # Errors
     /// Device loss.
     pub fn backbone_pairs(&mut self) -> Result<Option<(Vec<f32>, usize)>> {
-        let mut f = Vec::new();
-        for t in &self.built.features {
-            f.extend(self.exec.fetch(self.grad, *t)?.to_f32());
-        }
+        let f = self.gradient.backbone(self.exec.as_mut())?;
         if f.is_empty() {
             return Ok(None);
         }
@@ -361,23 +258,24 @@ impl Session {
         ids: &[u32],
         scalars: &StepScalars,
     ) -> Result<String> {
-        for ids in ids.chunks(ids.len() / self.config.optim.micro_batches) {
-            self.send(data, ids, scalars.epoch)?;
-            if let Some(n) = self.exec.find_non_finite(self.grad, scalars)? {
-                let inputs: Vec<String> = n
-                    .inputs
-                    .iter()
-                    .map(|(name, lo, hi, bad)| {
-                        format!("{name} in [{lo:.3e}, {hi:.3e}], {bad} not finite")
-                    })
-                    .collect();
-                return Ok(format!(
-                    "first made by {} ({}); its inputs: {}",
-                    n.op,
-                    n.label,
-                    inputs.join("; ")
-                ));
-            }
+        let exec = self.exec.as_mut();
+        let found = self
+            .gradient
+            .find_non_finite(exec, &self.config, (data, ids), scalars)?;
+        if let Some(n) = found {
+            let inputs: Vec<String> = n
+                .inputs
+                .iter()
+                .map(|(name, lo, hi, bad)| {
+                    format!("{name} in [{lo:.3e}, {hi:.3e}], {bad} not finite")
+                })
+                .collect();
+            return Ok(format!(
+                "first made by {} ({}); its inputs: {}",
+                n.op,
+                n.label,
+                inputs.join("; ")
+            ));
         }
         Ok("every op of a repeated forward and backward pass is finite; the sum of squared gradients is not".into())
     }
@@ -406,7 +304,7 @@ impl Session {
         }
         let warm = self.start(data, ids, scalars)?;
         self.finish(&warm)?;
-        let mut all = self.exec.profile(self.grad, scalars)?;
+        let mut all = self.gradient.profile(self.exec.as_mut(), scalars)?;
         let end = all.last().map_or(0.0, |t| t.start + t.seconds);
         for mut t in self.exec.profile(self.optimizer.program, scalars)? {
             t.start += end;
@@ -458,26 +356,4 @@ impl Session {
         );
         Ok((knn::accuracy(&p, &split.test.labels), queries))
     }
-}
-
-/// The batch's images [batch, words]: gathered from the device's copy of the data set, or sent.
-fn source(
-    g: &mut Graph,
-    model: &Model,
-    resident: Option<StateId>,
-    batch: usize,
-    image_words: usize,
-) -> Result<(Source, TensorId)> {
-    Ok(match resident {
-        Some(id) => {
-            let all = g.state(&model.states, id);
-            let index = g.input("samples", TensorType::u32([batch]));
-            let images = g.scope("views", |g| g.push1(GatherRows, &[all, index]))?;
-            (Source::Resident { index }, images)
-        }
-        None => {
-            let images = g.input("images", TensorType::u32([batch, image_words]));
-            (Source::Streamed { images }, images)
-        }
-    })
 }

@@ -63,6 +63,7 @@ tables! {
     log_sum_exp,
     max_pool,
     max_pool_grad,
+    micro_part,
     mul,
     positives,
     prepend_column,

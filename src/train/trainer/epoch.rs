@@ -25,7 +25,7 @@ impl Run<'_> {
             values: &s,
             rows,
             columns,
-            pairs: self.session.built.pairs,
+            pairs: self.session.gradient.built.pairs,
         };
         let strangers = self.session.strangers()?;
         let strangers = strangers.as_deref();

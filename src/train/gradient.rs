@@ -1,0 +1,553 @@
+//! The gradient of a batch's loss as programs on an executor: one for each micro-batch, or with gradient caching (Gao et al., "Scaling Deep Contrastive Learning Batch
+//! Size under Memory Limited Setup", 2021) three:
+//!
+//! 1. *embed*, a micro-batch at a time: views -> embeddings, kept in a state;
+//! 2. *loss*, once: all embeddings -> the loss of the whole batch, its gradient to the embeddings (kept) and to the temperature MLP;
+//! 3. *views*, a micro-batch at a time: the same views -> embeddings again, and from the kept gradient that of encoder and heads.
+//!
+//! The activations of one micro-batch are alive at a time, and the gradient is that of the whole batch, but for batch norm, whose statistics are of micro-batches.
+
+use super::{Config, Result, optimizer};
+use crate::data::{Dataset, packed};
+use crate::device::recording::Timed;
+use crate::graph::exec::{NonFinite, Ticket};
+use crate::graph::{
+    Executor, Graph, HostData, ProgramId, StateId, StepScalars, TensorId, TensorType,
+};
+use crate::methods::loss::Built;
+use crate::methods::{Halves, Method};
+use crate::nn::{Model, Norm};
+use crate::ops;
+use crate::ops::add::Add;
+use crate::ops::augment::{Augment, words};
+use crate::ops::enqueue::Enqueue;
+use crate::ops::gather_rows::GatherRows;
+use crate::ops::micro_part::MicroPart;
+use crate::ops::mul::Mul;
+use crate::ops::reshape::Reshape;
+use crate::ops::sum_all::SumAll;
+use crate::ops::swap_axes::SwapAxes;
+use crate::reference::augment::ROW;
+
+/// Group of the kept embeddings and their gradients.
+const CACHE: &str = "cache";
+
+/// Where a step's images come from.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    /// The data set lies on the device; a step sends the numbers of its samples.
+    Resident { index: TensorId },
+    /// Each step sends its images.
+    Streamed { images: TensorId },
+}
+
+/// A program, before it is compiled: its graph and what is fetched.
+#[derive(Debug, Default)]
+struct Draft {
+    graph: Graph,
+    fetch: Vec<TensorId>,
+    grads: Vec<Option<TensorId>>,
+}
+
+/// A program that takes a micro-batch's images.
+#[derive(Debug)]
+struct Pass {
+    draft: Draft,
+    program: ProgramId,
+    source: Source,
+    tables: Vec<TensorId>,
+}
+
+/// The first two programs of gradient caching.
+#[derive(Debug)]
+struct Cache {
+    embed: Pass,
+    draft: Draft,
+    loss: ProgramId,
+}
+
+/// The programs. [`Gradient::new`] makes graphs and declares states, [`Gradient::compile`] compiles them.
+#[derive(Debug)]
+pub struct Gradient {
+    /// Loss, similarities, scores: tensors of the program that makes the loss.
+    pub built: Built,
+    /// Rows and columns of a head's similarities.
+    pub head: [usize; 2],
+    /// Rows and columns of a head's embeddings.
+    pub embedding: [usize; 2],
+    /// Training images lie on the device.
+    pub resident: bool,
+    /// Operations of a batch's matrix products and convolutions, forward and backward; what caching does twice counts once.
+    pub flops: f64,
+    views: Pass,
+    cache: Option<Cache>,
+    features: Vec<TensorId>,
+    side: (usize, usize),
+}
+
+/// The halves of a method's loss where the configuration caches gradients.
+pub(super) fn cached<'a>(config: &Config, method: &'a dyn Method) -> Option<&'a dyn Halves> {
+    let o = &config.optim;
+    (o.micro_batches > 1 && o.gradient_cache)
+        .then(|| method.halves())
+        .flatten()
+}
+
+/// Images of a micro-batch -> views, as a new graph.
+fn views_of(
+    config: &Config,
+    method: &dyn Method,
+    model: &Model,
+    side: (usize, usize),
+    resident: Option<StateId>,
+) -> Result<(Pass, Vec<TensorId>)> {
+    let (mut g, image_words) = (Graph::new(), words(side.0, side.1));
+    let batch = config.optim.batch_size / config.optim.micro_batches;
+    // The batch's images [batch, words]: gathered from the device's copy of the data set, or sent.
+    let (source, images) = match resident {
+        Some(id) => {
+            let all = g.state(&model.states, id);
+            let index = g.input("samples", TensorType::u32([batch]));
+            let images = g.scope("views", |g| g.push1(GatherRows, &[all, index]))?;
+            (Source::Resident { index }, images)
+        }
+        None => {
+            let images = g.input("images", TensorType::u32([batch, image_words]));
+            (Source::Streamed { images }, images)
+        }
+    };
+    let augment = Augment {
+        height: side.0,
+        width: side.1,
+        size: config.model.image_size,
+        blur: config.augment.blurs(),
+        mean: config.augment.mean,
+        std: config.augment.std,
+    };
+    let mut tables = Vec::new();
+    let views = super::method::views(method, batch, |rows| {
+        let table = g.input("view table", TensorType::f32([rows, ROW]));
+        tables.push(table);
+        g.scope("views", |g| g.push1(augment, &[images, table]))
+    })?;
+    let draft = Draft {
+        graph: g,
+        ..Draft::default()
+    };
+    let pass = Pass {
+        draft,
+        program: ProgramId::default(),
+        source,
+        tables,
+    };
+    Ok((pass, views))
+}
+
+/// Operations of a graph's matrix products and convolutions.
+fn flops(g: &Graph) -> f64 {
+    let products = |op: &str| op.starts_with("conv2d") || op == "gemm";
+    g.costs()
+        .filter(|(op, _)| products(op))
+        .map(|(_, c)| c.flops)
+        .sum()
+}
+
+/// Appends the gradient of `loss`, and returns that of each parameter and of the tensors `also`.
+fn backward(
+    g: &mut Graph,
+    model: &Model,
+    loss: TensorId,
+    also: &[TensorId],
+) -> Result<[Vec<Option<TensorId>>; 2]> {
+    let mut wrt: Vec<TensorId> = model
+        .params
+        .iter()
+        .map(|p| g.state(&model.states, p.id))
+        .collect();
+    let params = wrt.len();
+    wrt.extend(also);
+    let mut grads = ops::backward(g, loss, &wrt)?;
+    let also = grads.split_off(params);
+    Ok([grads, also])
+}
+
+/// What is fetched of a loss.
+fn fetched(b: &Built) -> Vec<TensorId> {
+    let mut fetch = vec![b.loss, b.similarity];
+    fetch.extend(b.score);
+    fetch.extend(b.embedding);
+    fetch
+}
+
+/// Places of a batch's embeddings and of their gradients, one after the other as the micro-batches come.
+struct Kept {
+    z: StateId,
+    dz: StateId,
+    /// Shape of a micro-batch's: heads, rows, d'.
+    micro: [usize; 3],
+}
+
+impl Kept {
+    /// Copies x into a state: a micro-batch's share, or all at once.
+    fn put(g: &mut Graph, model: &Model, parts: usize, x: TensorId, to: StateId) -> Result<()> {
+        let place = g.state(&model.states, to);
+        let d = g.dims(place)[2];
+        let shape = [1, g.ty(x).elements() / d, d].into();
+        let rows = g.push1(Reshape { shape }, &[x])?;
+        let op = Enqueue {
+            micro_batches: parts,
+            each: 1,
+            index: 0,
+        };
+        g.push_updating(op, &[rows], &[place])?;
+        Ok(())
+    }
+}
+
+/// The three programs of gradient caching: embed, loss, and a pass for the gradient whose views are given.
+struct Three {
+    embed: Pass,
+    loss: Draft,
+    built: Built,
+    features: Vec<TensorId>,
+}
+
+fn three(
+    h: &dyn Halves,
+    model: &mut Model,
+    parts: usize,
+    (mut embed, views): (Pass, Vec<TensorId>),
+    (again, views_again): (&mut Pass, &[TensorId]),
+) -> Result<Three> {
+    // Running statistics follow the pass that gives the gradient, once a step.
+    let norm = model.norm;
+    model.norm = Norm {
+        track: false,
+        ..norm
+    };
+    let z = h.embed(&mut embed.draft.graph, model, &views)?.z;
+    model.norm = norm;
+    let mut kept = Vec::new();
+    for (i, t) in z.iter().enumerate() {
+        let &[c, n, d] = embed.draft.graph.dims(*t) else {
+            unreachable!("embeddings are [c,n,d']");
+        };
+        let ty = TensorType::f32([1, parts * c * n, d]);
+        let mut place = |name: &str| model.states.add(CACHE, &format!("{name}{i}"), ty.clone());
+        kept.push(Kept {
+            z: place("z"),
+            dz: place("dz"),
+            micro: [c, n, d],
+        });
+    }
+    model.states.transient(CACHE);
+    for (t, k) in z.iter().zip(&kept) {
+        Kept::put(&mut embed.draft.graph, model, parts, *t, k.z)?;
+    }
+
+    let mut g = Graph::new();
+    // Rows of a tensor of views stand view by view, so that those of the whole batch are in the order in which the loss expects them.
+    let inside = 2 / views.len();
+    let (mut all, mut sources) = (Vec::new(), Vec::new());
+    for k in &kept {
+        let [c, n, d] = k.micro;
+        let source = g.state(&model.states, k.z);
+        let op = SwapAxes {
+            axes: [1, parts, c * inside, n / inside * d],
+            out: [c, parts * n, d].into(),
+        };
+        all.push(g.push1(op, &[source])?);
+        sources.push(source);
+    }
+    let built = h.loss_of(&mut g, model, &all)?;
+    let [grads, dz] = backward(&mut g, model, built.loss, &sources)?;
+    for (k, dz) in kept.iter().zip(dz) {
+        if let Some(dz) = dz {
+            Kept::put(&mut g, model, parts, dz, k.dz)?;
+        }
+    }
+    let loss = Draft {
+        graph: g,
+        fetch: fetched(&built),
+        grads,
+    };
+
+    let g = &mut again.draft.graph;
+    let e = h.embed(g, model, views_again)?;
+    // The gradient of sum(z dz), dz constant, is what the chain rule asks for.
+    let mut sum: Option<TensorId> = None;
+    for (t, k) in e.z.iter().zip(&kept) {
+        let source = g.state(&model.states, k.dz);
+        let out = k.micro.into();
+        let dz = g.push1(MicroPart { parts, out }, &[source])?;
+        let product = g.push1(Mul, &[*t, dz])?;
+        let term = g.push1(SumAll, &[product])?;
+        sum = Some(match sum {
+            Some(s) => g.push1(Add, &[s, term])?,
+            None => term,
+        });
+    }
+    if let Some(sum) = sum {
+        again.draft.grads = backward(g, model, sum, &[])?[0].clone();
+    }
+    again.draft.fetch = e.features.clone();
+    Ok(Three {
+        embed,
+        loss,
+        built,
+        features: e.features,
+    })
+}
+
+impl Gradient {
+    /// Makes the graphs; parameters and other states are declared in `model`. `resident`: the state that holds the training images.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn new(
+        config: &Config,
+        method: &dyn Method,
+        model: &mut Model,
+        side: (usize, usize),
+        resident: Option<StateId>,
+    ) -> Result<Self> {
+        let parts = config.optim.micro_batches;
+        let pass = |model: &Model| views_of(config, method, model, side, resident);
+        let (mut views, tensors) = pass(model)?;
+        let (built, features, cache) = match cached(config, method) {
+            Some(h) => {
+                let first = pass(model)?;
+                let t = three(h, model, parts, first, (&mut views, &tensors))?;
+                let cache = Cache {
+                    embed: t.embed,
+                    draft: t.loss,
+                    loss: ProgramId::default(),
+                };
+                (t.built, t.features, Some(cache))
+            }
+            None => {
+                let g = &mut views.draft.graph;
+                let built = method.loss(g, model, &tensors)?;
+                let [grads, _] = backward(g, model, built.loss, &[])?;
+                method.after_gradient(g, model, &built)?;
+                views.draft.grads = grads;
+                views.draft.fetch = fetched(&built);
+                views.draft.fetch.extend(&built.features);
+                let features = built.features.clone();
+                (built, features, None)
+            }
+        };
+        let g = cache
+            .as_ref()
+            .map_or(&views.draft.graph, |c| &c.draft.graph);
+        let embedding = built.embedding.map_or([1, 1], |t| match *g.dims(t) {
+            [_, n, d] => [n, d],
+            _ => [1, 1],
+        });
+        let head = match *g.dims(built.similarity) {
+            [_, rows, columns] => [rows, columns],
+            [_, rows] => [rows, 1],
+            _ => [1, 1],
+        };
+        let once = cache.as_ref().map_or(0.0, |c| flops(&c.draft.graph));
+        let flops = flops(&views.draft.graph) * parts as f64 + once;
+        Ok(Self {
+            built,
+            head,
+            embedding,
+            resident: resident.is_some(),
+            flops,
+            views,
+            cache,
+            features,
+            side,
+        })
+    }
+
+    fn drafts(&mut self) -> impl Iterator<Item = &mut Draft> {
+        let cache = self.cache.as_mut();
+        let first = cache.map(|c| [&mut c.embed.draft, &mut c.draft]);
+        first.into_iter().flatten().chain([&mut self.views.draft])
+    }
+
+    /// Appends what adds the gradients to the optimiser's group of them, which must be declared.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn collect(&mut self, model: &Model) -> Result<()> {
+        for d in self.drafts() {
+            optimizer::collect(&mut d.graph, model, &d.grads)?;
+        }
+        Ok(())
+    }
+
+    /// Compiles the programs; the graphs are given up.
+    ///
+    /// # Errors
+    /// Memory, shaders.
+    pub fn compile(mut self, exec: &mut dyn Executor) -> Result<Self> {
+        let mut programs = Vec::new();
+        for d in self.drafts() {
+            let d = std::mem::take(d);
+            programs.push(exec.compile(&d.graph, &d.fetch)?);
+        }
+        if let (Some(c), [embed, loss, _]) = (&mut self.cache, &programs[..]) {
+            (c.embed.program, c.loss) = (*embed, *loss);
+        }
+        if let Some(last) = programs.last() {
+            self.views.program = *last;
+        }
+        Ok(self)
+    }
+
+    /// All programs, that of the largest activations first.
+    pub fn programs(&self) -> Vec<ProgramId> {
+        let mut all = vec![self.views.program];
+        all.extend(self.cache.iter().flat_map(|c| [c.embed.program, c.loss]));
+        all
+    }
+
+    /// The program that makes the loss and what [`Gradient::built`] names, but for the features.
+    pub fn loss_program(&self) -> ProgramId {
+        self.cache.as_ref().map_or(self.views.program, |c| c.loss)
+    }
+
+    /// Sends what a micro-batch needs.
+    fn send(
+        &self,
+        pass: &Pass,
+        exec: &mut dyn Executor,
+        config: &Config,
+        data: &Dataset,
+        ids: &[u32],
+        epoch: u32,
+    ) -> Result<()> {
+        let (size, seed) = (config.model.image_size, config.run.seed);
+        let table = config.augment.two_views(self.side, ids, size, seed, epoch);
+        let each = table.len() / pass.tables.len();
+        for (id, rows) in pass.tables.iter().zip(table.chunks(each)) {
+            exec.upload(pass.program, *id, &HostData::F32(rows.to_vec()))?;
+        }
+        match pass.source {
+            Source::Resident { index } => {
+                exec.upload(pass.program, index, &HostData::U32(ids.to_vec()))?
+            }
+            Source::Streamed { images } => {
+                let x = packed::pack(data, ids);
+                exec.upload(pass.program, images, &HostData::U32(x))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has `act` done with every program of a batch, in their order, its inputs sent before: with the program, and the scalars as it needs them. Ends early when
+    /// `act` says false.
+    fn each(
+        &self,
+        exec: &mut dyn Executor,
+        config: &Config,
+        (data, ids): (&Dataset, &[u32]),
+        scalars: &StepScalars,
+        mut act: impl FnMut(&mut dyn Executor, ProgramId, &StepScalars) -> Result<bool>,
+    ) -> Result<()> {
+        let parts = config.optim.micro_batches;
+        // The loss of the whole batch is a mean already; losses of micro-batches are averaged.
+        let grad_scale = match self.cache {
+            Some(_) => 1.0,
+            None => 1.0 / parts as f32,
+        };
+        let whole = StepScalars {
+            micro: 0,
+            grad_scale,
+            ..*scalars
+        };
+        let passes = self.cache.iter().map(|c| &c.embed).chain([&self.views]);
+        for (at, pass) in passes.enumerate() {
+            if let Some(c) = self.cache.as_ref().filter(|_| at == 1)
+                && !act(exec, c.loss, &whole)?
+            {
+                return Ok(());
+            }
+            for (micro, ids) in ids.chunks(ids.len() / parts).enumerate() {
+                self.send(pass, exec, config, data, ids, scalars.epoch)?;
+                let s = StepScalars {
+                    micro: micro as u32,
+                    ..whole
+                };
+                if !act(exec, pass.program, &s)? {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the gradient of a batch of samples `ids`, without waiting for it. The mean of the tickets' values is its loss.
+    ///
+    /// # Errors
+    /// Device loss.
+    pub fn start(
+        &self,
+        exec: &mut dyn Executor,
+        config: &Config,
+        batch: (&Dataset, &[u32]),
+        scalars: &StepScalars,
+    ) -> Result<Vec<Ticket>> {
+        let mut losses = Vec::new();
+        self.each(exec, config, batch, scalars, |exec, program, s| {
+            exec.run(program, s)?;
+            if program == self.loss_program() {
+                losses.push(exec.fetch_later(program, &[self.built.loss])?);
+            }
+            Ok(true)
+        })?;
+        Ok(losses)
+    }
+
+    /// Runs a batch op by op until one makes a value that is not finite.
+    ///
+    /// # Errors
+    /// Device loss.
+    pub fn find_non_finite(
+        &self,
+        exec: &mut dyn Executor,
+        config: &Config,
+        batch: (&Dataset, &[u32]),
+        scalars: &StepScalars,
+    ) -> Result<Option<NonFinite>> {
+        let mut found = None;
+        self.each(exec, config, batch, scalars, |exec, program, s| {
+            found = exec.find_non_finite(program, s)?;
+            Ok(found.is_none())
+        })?;
+        Ok(found)
+    }
+
+    /// Times every dispatch (or node) of the programs, one after the other, each once.
+    ///
+    /// # Errors
+    /// A device without timestamps; device loss.
+    pub fn profile(&self, exec: &mut dyn Executor, scalars: &StepScalars) -> Result<Vec<Timed>> {
+        let mut all: Vec<Timed> = Vec::new();
+        for program in self.programs() {
+            let end = all.last().map_or(0.0, |t| t.start + t.seconds);
+            for mut t in exec.profile(program, scalars)? {
+                t.start += end;
+                all.push(t);
+            }
+        }
+        Ok(all)
+    }
+
+    /// Backbone features of the last (micro-)batch's views, one after the other.
+    ///
+    /// # Errors
+    /// Device loss.
+    pub fn backbone(&self, exec: &mut dyn Executor) -> Result<Vec<f32>> {
+        let mut f = Vec::new();
+        for t in &self.features {
+            f.extend(exec.fetch(self.views.program, *t)?.to_f32());
+        }
+        Ok(f)
+    }
+}

@@ -1,0 +1,136 @@
+//! Gradient caching: micro-batches have the loss and the gradient of the whole batch.
+
+use amcl_wgpu::data::{Dataset, shapes};
+use amcl_wgpu::device::{Choice, Device, Options};
+use amcl_wgpu::graph::gpu::GpuExecutor;
+use amcl_wgpu::graph::host::HostExecutor;
+use amcl_wgpu::graph::{Executor, HostData, StepScalars, TensorType};
+use amcl_wgpu::nn::{Model, Norm};
+use amcl_wgpu::ops::augment::words;
+use amcl_wgpu::train::config::Config;
+use amcl_wgpu::train::gradient::Gradient;
+use amcl_wgpu::train::method;
+
+const BATCH: usize = 8;
+const PARTS: usize = 2;
+
+fn config(method: &str, parts: usize, cache: bool) -> Config {
+    let text = format!(
+        "[model]\nwidth = 4\nimage_size = 16\nstem_stride = 2\n[method]\nname = '{method}'\n[heads]\ncount = 2\nhidden = 8\nout = 6\n\
+         [amcl]\nenabled = true\nphi_hidden = 8\n[optim]\nbatch_size = {BATCH}\nmicro_batches = {parts}\ngradient_cache = {cache}\n"
+    );
+    Config::parse(&text, &[]).unwrap()
+}
+
+/// Loss and gradient of all parameters, of the samples `ids` under weights drawn from the seed.
+fn gradient(
+    c: &Config,
+    exec: &mut dyn Executor,
+    data: &Dataset,
+    ids: &[u32],
+    norm: Norm,
+    resident: bool,
+) -> (f64, Vec<f64>) {
+    let mut m = Model::default();
+    m.norm = norm;
+    let image_words = words(data.height, data.width);
+    let images = resident.then(|| {
+        let ty = TensorType::u32([data.len(), image_words]);
+        m.states.add("data", "images", ty)
+    });
+    let method = method::method(c).unwrap();
+    let side = (data.height, data.width);
+    let mut g = Gradient::new(c, method.as_ref(), &mut m, side, images).unwrap();
+    let grads = m.states.mirror("params", "grads");
+    g.collect(&m).unwrap();
+    exec.allocate_states(&m.states).unwrap();
+    let g = g.compile(exec).unwrap();
+    m.initialise(exec, 5).unwrap();
+    if let Some(id) = images {
+        let all: Vec<u32> = (0..data.len() as u32).collect();
+        let words = amcl_wgpu::data::packed::pack(data, &all);
+        exec.write_state(&m.states, id, &HostData::U32(words))
+            .unwrap();
+    }
+    // A later step, so that the places in the kept embeddings are seen not to depend on it.
+    let scalars = StepScalars {
+        step: 3,
+        ..StepScalars::default()
+    };
+    let tickets = g.start(exec, c, (data, ids), &scalars).unwrap();
+    let n = tickets.len() as f64;
+    let mut loss = 0.0;
+    for t in &tickets {
+        loss += exec.collect(t, true).unwrap().unwrap()[0].to_f64()[0] / n;
+    }
+    let values = exec.read_state(&m.states, grads).unwrap().to_f64();
+    (loss, values)
+}
+
+fn relative(a: &[f64], b: &[f64]) -> f64 {
+    let norm = |v: &mut dyn Iterator<Item = f64>| v.map(|x| x * x).sum::<f64>().sqrt();
+    norm(&mut a.iter().zip(b).map(|(a, b)| a - b)) / norm(&mut b.iter().copied())
+}
+
+/// SimCLR + AMCL against one graph of the whole batch whose batch norm has the micro-batches' groups: every second sample. The loss does not ask for the order of the
+/// samples, so the micro-batches are the even and the odd ones.
+#[test]
+fn equals_the_whole_batch() {
+    let data = shapes::generate(3, BATCH, 4).train;
+    let groups = Norm {
+        groups: PARTS,
+        interleaved: true,
+        ..Norm::default()
+    };
+    let ids: Vec<u32> = (0..BATCH as u32).collect();
+    let (even, odd): (Vec<u32>, Vec<u32>) = ids.iter().partition(|i| **i % 2 == 0);
+    let apart = [even, odd].concat();
+    let f64s = || Box::new(HostExecutor::<f64>::new()) as Box<dyn Executor>;
+    let whole = gradient(
+        &config("simclr", 1, true),
+        f64s().as_mut(),
+        &data,
+        &ids,
+        groups,
+        true,
+    );
+    let name = std::env::var("AMCL_TEST_DEVICE").unwrap_or_else(|_| "llvmpipe".into());
+    let choice: Choice = name.parse().unwrap();
+    let device = Device::open(&choice, Options::default())
+        .unwrap_or_else(|e| panic!("this test needs a Vulkan adapter: {e}"));
+    // In f64 only the order of sums differs: some 1e4 of them, 1e-16 each. In f32, the same times 5e8, and batch norm over few pixels makes it tenfold.
+    for (mut exec, bound, resident) in [
+        (f64s(), 1e-11, true),
+        (f64s(), 1e-11, false),
+        (
+            Box::new(HostExecutor::<f32>::new()) as Box<dyn Executor>,
+            1e-3,
+            true,
+        ),
+        (Box::new(GpuExecutor::new(device)), 1e-3, true),
+    ] {
+        let c = config("simclr", PARTS, true);
+        let plain = Norm::default();
+        let cached = gradient(&c, exec.as_mut(), &data, &apart, plain, resident);
+        let name = exec.name();
+        let e = (cached.0 - whole.0).abs() / whole.0.abs();
+        assert!(e < bound, "{name}: loss {} {}", cached.0, whole.0);
+        let e = relative(&cached.1, &whole.1);
+        assert!(e < bound, "{name}: gradient off by {e}");
+    }
+    // The control: losses of the micro-batches' own are another loss.
+    let c = config("simclr", PARTS, false);
+    let own = gradient(&c, f64s().as_mut(), &data, &apart, Norm::default(), true);
+    assert!((own.0 - whole.0).abs() > 0.1, "{} {}", own.0, whole.0);
+    assert!(relative(&own.1, &whole.1) > 0.05);
+}
+
+/// The loss sees as many samples as the batch has, whatever the micro-batches: Barlow Twins' temperature MLP takes vectors of that length, and training and evaluation
+/// declare the same states.
+#[test]
+fn states_are_those_of_the_whole_batch() {
+    let count = |c: &Config| method::declare(c).unwrap().sizes();
+    let of = |parts, cache| count(&config("barlow_twins", parts, cache));
+    assert_eq!(of(PARTS, true), of(1, true));
+    assert!(of(PARTS, false).1 < of(1, true).1);
+}
