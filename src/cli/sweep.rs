@@ -197,7 +197,10 @@ const EXPERIMENTS: &[(&str, &str)] = &[
     experiment!("augmentations"),
     experiment!("heads"),
     experiment!("kappa"),
+    experiment!("labels"),
     experiment!("methods"),
+    experiment!("rivals"),
+    experiment!("small-methods"),
     experiment!("temperature"),
 ];
 
