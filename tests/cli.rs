@@ -332,3 +332,29 @@ fn a_killed_sweep_goes_on_where_it_was() {
     other.extend(["--set", "optim.lr=0.3"]);
     fails_with(&other, "another configuration");
 }
+
+/// A setting that does not train leaves its row empty; the other runs are done, and the program says which was not.
+#[test]
+fn a_diverging_run_does_not_stop_the_others_of_a_sweep() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("two.toml");
+    let text = "preset = 'quickstart'\n[[case]]\nname = 'wild'\nset = { 'optim.lr' = 1e30, 'optim.clip' = 0 }\n[[case]]\nname = 'tame'\n";
+    std::fs::write(&file, text).unwrap();
+    let sweep = dir.path().join("sweep");
+    let out = program()
+        .arg("sweep")
+        .arg(&file)
+        .args(["--device", "cpu", "--out"])
+        .arg(&sweep)
+        .args(TINY)
+        .output()
+        .unwrap();
+    let err = String::from_utf8_lossy(&out.stderr);
+    assert!(
+        !out.status.success() && err.contains("1 of 2 runs"),
+        "{err}"
+    );
+    let table = std::fs::read_to_string(sweep.join("table.md")).unwrap();
+    assert!(table.contains("| wild | - | 0 |"), "{table}");
+    assert!(!table.contains("| tame | - | 0 |"), "{table}");
+}
