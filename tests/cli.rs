@@ -284,3 +284,77 @@ fn streamed_and_resident_data_train_alike() {
         .success();
     same_run(&resident, &streamed);
 }
+
+/// A sweep killed at several moments goes on where it was: the same weights and table as an uninterrupted one's, and what is finished is not done again.
+#[test]
+fn a_killed_sweep_goes_on_where_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("two.toml");
+    let text = "title = 'two'\npreset = 'quickstart'\neval = ['knn', 'linear', 'few_label']\nlabels = [2, 5]\ndraws = 2\nlinear = { epochs = 3 }\n\
+                [[case]]\nname = 'plain'\nset = { 'amcl.enabled' = false, 'heads.count' = 1 }\n[[case]]\nname = 'AMCL'\n";
+    std::fs::write(&file, text).unwrap();
+    let (whole, broken) = (dir.path().join("whole"), dir.path().join("broken"));
+    let args = |out: &Path| {
+        let mut v = vec!["sweep".to_string(), file.display().to_string()];
+        v.extend(["--device", "cpu", "--out"].map(String::from));
+        v.push(out.display().to_string());
+        v.extend(TINY.iter().map(|s| s.to_string()));
+        v
+    };
+    program().args(args(&whole)).assert().success();
+    // What a run leaves that is killed before it has written its configuration.
+    std::fs::create_dir_all(broken.join("plain-0/checkpoints")).unwrap();
+    std::fs::write(broken.join("plain-0/metrics.jsonl"), "{\"kind\":").unwrap();
+    let all = args(&broken);
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let second = broken.join("AMCL-0/metrics.jsonl");
+    for path in [broken.join("plain-0/config.toml"), second] {
+        let mut child = spawn(&all);
+        wait_for(&mut child, || path.exists());
+        std::thread::sleep(std::time::Duration::from_millis(80));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let first = std::fs::metadata(broken.join("plain-0/summary.json")).unwrap();
+    program().args(&all).assert().success();
+    for run in ["plain-0", "AMCL-0"] {
+        same_run(&whole.join(run), &broken.join(run));
+    }
+    let table = |out: &Path| std::fs::read_to_string(out.join("table.md")).unwrap();
+    assert_eq!(table(&whole), table(&broken));
+    let head = "| case | kNN top-1, % | linear top-1, % | 2 labels a class, % | 5 labels a class, % | seeds |";
+    assert!(table(&whole).starts_with(head), "{}", table(&whole));
+    assert!(broken.join("report.html").exists());
+    let again = std::fs::metadata(broken.join("plain-0/summary.json")).unwrap();
+    assert_eq!(first.modified().unwrap(), again.modified().unwrap());
+    // Another configuration in the same folder is refused, finished or not.
+    let mut other = all.clone();
+    other.extend(["--set", "optim.lr=0.3"]);
+    fails_with(&other, "another configuration");
+}
+
+/// A setting that does not train leaves its row empty; the other runs are done, and the program says which was not.
+#[test]
+fn a_diverging_run_does_not_stop_the_others_of_a_sweep() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("two.toml");
+    let text = "preset = 'quickstart'\n[[case]]\nname = 'wild'\nset = { 'optim.lr' = 1e30, 'optim.clip' = 0 }\n[[case]]\nname = 'tame'\n";
+    std::fs::write(&file, text).unwrap();
+    let sweep = dir.path().join("sweep");
+    let out = program()
+        .arg("sweep")
+        .arg(&file)
+        .args(["--device", "cpu", "--out"])
+        .arg(&sweep)
+        .args(TINY)
+        .output()
+        .unwrap();
+    let err = String::from_utf8_lossy(&out.stderr);
+    assert!(
+        !out.status.success() && err.contains("1 of 2 runs"),
+        "{err}"
+    );
+    let table = std::fs::read_to_string(sweep.join("table.md")).unwrap();
+    assert!(table.contains("| wild | - | 0 |"), "{table}");
+    assert!(!table.contains("| tame | - | 0 |"), "{table}");
+}

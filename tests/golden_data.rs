@@ -9,6 +9,7 @@ use amcl_wgpu::ops::augment::{Augment, words};
 use amcl_wgpu::reference::augment::{
     Adjust, FACTORS, FLIP, GRAY, ORDER, RADIUS, ROW, SIGMA, SOLARISE, TOP, order_code,
 };
+use amcl_wgpu::train::probe::{Fall, Labelled, Protocol, probe};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -204,4 +205,67 @@ fn knn_predictions() {
         wrong += other.iter().zip(&want).filter(|(a, b)| a != b).count();
     }
     assert!(wrong > 0);
+}
+
+/// scikit-learn's kNN and logistic regression on the same features (tests/golden/eval, made by make_eval.py there): every query's classes in the same order; the probe,
+/// trained to convergence in full batches, reaches the same cross-entropy and the same accuracies.
+#[test]
+fn evaluation_equals_scikit_learns() {
+    let bytes = read("../eval/eval.safetensors");
+    let st = SafeTensors::deserialize(&bytes).unwrap();
+    let (bank, query) = (floats(&st, "bank"), floats(&st, "query"));
+    let ints =
+        |name: &str| -> Vec<u32> { bytemuck::pod_collect_to_vec(st.tensor(name).unwrap().data()) };
+    let reals =
+        |name: &str| -> Vec<f64> { bytemuck::pod_collect_to_vec(st.tensor(name).unwrap().data()) };
+    let (y, truth) = (ints("bank_label"), ints("query_label"));
+    let ranked = |distance, k| {
+        let vote = knn::Vote {
+            k,
+            t: 0.1,
+            distance,
+        };
+        knn::ranked(&query, &bank, &y, 10, 4, &vote)
+    };
+    for (name, distance) in [
+        ("cosine", knn::Distance::Cosine),
+        ("euclidean", knn::Distance::Euclidean),
+    ] {
+        assert_eq!(ranked(distance, 15), ints(name), "{name}");
+        // The control: another number of neighbours orders some classes otherwise.
+        assert_ne!(ranked(distance, 5), ints(name), "{name}");
+    }
+    let all = ints("cosine");
+    assert_eq!(knn::top(&all, &truth, 4), 100.0);
+    assert!(knn::top(&all, &truth, 2) > knn::top(&all, &truth, 1));
+
+    let p = Protocol {
+        name: "converged",
+        epochs: 1500,
+        batch_size: 120,
+        lr: 0.5,
+        momentum: 0.9,
+        weight_decay: 1e-2,
+        fall: Fall::Cosine,
+        augment: false,
+    };
+    let of = |features, labels| Labelled { features, labels };
+    let exec = &mut HostExecutor::<f32>::new();
+    let found = probe(
+        &p,
+        of(&bank, &y),
+        of(&query, &truth),
+        4,
+        0,
+        exec,
+        &mut |_| unreachable!("nothing is augmented"),
+        &|_, _| (),
+    )
+    .unwrap();
+    let loss = reals("logistic_loss")[0];
+    assert!((found.loss - loss).abs() < 1e-5, "{found:?} {loss}");
+    let [test, train] = reals("logistic_top1")[..] else {
+        panic!("two accuracies")
+    };
+    assert!((found.top1 - test).abs() < 1e-9 && (found.train_top1 - train).abs() < 1e-9);
 }

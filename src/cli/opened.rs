@@ -3,7 +3,7 @@
 use super::console::Console;
 use amcl_wgpu::data::Split;
 use amcl_wgpu::device::Choice;
-use amcl_wgpu::train::encoder::Encoder;
+use amcl_wgpu::train::encoder::{Encoder, Feature};
 use amcl_wgpu::train::session::open_executor;
 use amcl_wgpu::train::weights;
 use std::path::PathBuf;
@@ -27,6 +27,14 @@ impl On {
     /// # Errors
     /// No such run or data, no usable checkpoint, no such device.
     pub fn open(&self, console: &Console) -> anyhow::Result<(Encoder, Split)> {
+        self.open_for(console, Feature::Backbone)
+    }
+
+    /// As [`On::open`], for other features.
+    ///
+    /// # Errors
+    /// As [`On::open`]; a head that is not there.
+    pub fn open_for(&self, console: &Console, f: Feature) -> anyhow::Result<(Encoder, Split)> {
         let found = weights::of_run(&self.run, |w| console.warn(&w))?;
         let mut config = found.config.clone();
         config.data.path = self.data.clone().unwrap_or(config.data.path);
@@ -38,7 +46,7 @@ impl On {
         }
         let exec = open_executor(&self.device, &[], |l| console.say(&l))?;
         let side = (split.train.height, split.train.width);
-        let encoder = Encoder::new(&config, &found.weights, found.at.epoch, exec, side)?;
+        let encoder = Encoder::of(&config, &found.weights, found.at.epoch, exec, side, f)?;
         Ok((encoder, split))
     }
 }

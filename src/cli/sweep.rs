@@ -5,6 +5,7 @@ use super::eval::probes;
 use super::opened::On;
 use amcl_wgpu::device::Choice;
 use amcl_wgpu::report::sweep::{Row, Table};
+use amcl_wgpu::train::TrainError;
 use amcl_wgpu::train::checkpoint::write_atomically;
 use amcl_wgpu::train::config::Config;
 use amcl_wgpu::train::trainer::{Request, train};
@@ -197,7 +198,10 @@ const EXPERIMENTS: &[(&str, &str)] = &[
     experiment!("augmentations"),
     experiment!("heads"),
     experiment!("kappa"),
+    experiment!("labels"),
     experiment!("methods"),
+    experiment!("rivals"),
+    experiment!("small-methods"),
     experiment!("temperature"),
 ];
 
@@ -383,6 +387,7 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
     }
     super::train::catch_signals()?;
     std::fs::create_dir_all(&out)?;
+    let mut failed = Vec::new();
     for (i, r) in all.iter().enumerate() {
         let stop = || super::train::STOP.load(Ordering::Relaxed);
         if e.results(&r.folder).is_none() {
@@ -392,7 +397,19 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
                 all.len(),
                 r.folder.display()
             ));
-            let ended = r.folder.join("summary.json").exists() || one(r, args, &console)?;
+            let ended = match r.folder.join("summary.json").exists() {
+                true => true,
+                false => match one(r, args, &console) {
+                    Ok(ended) => ended,
+                    // A result too: this setting does not train. The others may.
+                    Err(e) if diverged(&e) => {
+                        console.warn(&format!("{}: {e:#}", r.folder.display()));
+                        failed.push(r.folder.display().to_string());
+                        continue;
+                    }
+                    Err(e) => return Err(e),
+                },
+            };
             if ended && !stop() {
                 e.measure(r, args, &console)?;
             }
@@ -409,9 +426,21 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
     let page = out.join("report.html").display().to_string();
     console.result(
         &format!("{}\n{page}", table.markdown()),
-        &json!({"columns": table.columns, "rows": list(&table), "report": page}),
+        &json!({"columns": table.columns, "rows": list(&table), "report": page, "failed": failed}),
+    );
+    anyhow::ensure!(
+        failed.is_empty(),
+        "{} of {} runs did not train to their end: {}",
+        failed.len(),
+        all.len(),
+        failed.join(", ")
     );
     Ok(true)
+}
+
+/// The run's loss was not finite, which the next run's need not be.
+fn diverged(e: &anyhow::Error) -> bool {
+    matches!(e.downcast_ref(), Some(TrainError::NonFinite(_)))
 }
 
 /// The rows for programs.

@@ -158,7 +158,8 @@ fn with_scorer<R>(
     a: &Amcl,
     part: impl FnOnce(&mut Graph, Scorer<'_>) -> Result<R>,
 ) -> Result<R> {
-    let gain = (a.parametrisation == Parametrisation::Centred)
+    let adapts = a.roles() != (false, false);
+    let gain = (adapts && a.parametrisation == Parametrisation::Centred)
         .then(|| m.param_with(g, "phi.gain", &[1], Init::Constant(1.0), a.phi_lr));
     let mut phi = |g: &mut Graph, z: TensorId| heads::phi(g, m, z, a.phi_hidden, a.phi_lr);
     let scorer = Scorer {

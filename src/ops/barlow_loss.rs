@@ -14,6 +14,7 @@ pub(super) struct Params {
     d: u32,
     reals: [f32; 5],
     total: u32,
+    adaptive: [u32; 4],
 }
 
 /// Length of the rows.
@@ -21,11 +22,13 @@ fn rows_of(types: &[TensorType]) -> usize {
     types[0].dims()[2]
 }
 
-/// k [c,d,d] cross-correlation, r [c,d,d] scores if `adaptive` -> [c,d], the terms of each row summed; see `shaders/barlow_loss.wgsl`.
+/// k [c,d,d] cross-correlation, r [c,d,d] scores if any temperature adapts -> [c,d], the terms of each row summed; see `shaders/barlow_loss.wgsl`.
 #[derive(Clone, Copy, Debug)]
 pub struct BarlowLoss {
-    /// Temperatures from the scores; else 1, and no Omega.
-    pub adaptive: bool,
+    /// Temperatures on the diagonal come from the scores; else 1, and no Omega.
+    pub adaptive_on: bool,
+    /// Those off the diagonal.
+    pub adaptive_off: bool,
     /// Weight of the elements off the diagonal.
     pub lambda: f64,
     /// Weight of Omega.
@@ -43,7 +46,7 @@ impl Op for BarlowLoss {
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [c, d, e] = inputs[0].rank("k")?;
         if d != e
-            || inputs.len() != 1 + usize::from(self.adaptive)
+            || inputs.len() != 1 + usize::from(self.adaptive())
             || inputs.iter().any(|t| *t != inputs[0])
         {
             return Err(
@@ -70,7 +73,7 @@ impl Op for BarlowLoss {
         let (k, loss) = (&io.inputs[0], &io.outputs[0]);
         let mut bound = vec![k, loss];
         bound.extend(io.inputs.get(1));
-        let kernel = kernel!("barlow_loss", "main").flag("ADAPTIVE", self.adaptive);
+        let kernel = kernel!("barlow_loss", "main").flag("ADAPTIVE", self.adaptive());
         let rows = loss.elements();
         Ok(rec.dispatch(&kernel, &self.params(k), &bound, rows)?)
     }
@@ -78,6 +81,16 @@ impl Op for BarlowLoss {
 }
 
 impl BarlowLoss {
+    /// Any temperature comes from scores.
+    pub fn adaptive(&self) -> bool {
+        self.adaptive_on || self.adaptive_off
+    }
+
+    /// On the diagonal, off it.
+    pub(super) fn roles(&self) -> (bool, bool) {
+        (self.adaptive_on, self.adaptive_off)
+    }
+
     pub(super) fn form<T: Scalar>(&self, d: usize) -> Temperature<T> {
         Temperature {
             beta: T::of(self.beta),
@@ -96,14 +109,16 @@ impl BarlowLoss {
             d: d as u32,
             reals: reals.map(|v| v as f32),
             total: k.elements() as u32,
+            adaptive: [self.adaptive_on.into(), self.adaptive_off.into(), 0, 0],
         }
     }
 
     fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
         let d = rows_of(io.input_types);
         let k = io.input(0);
-        let r = self.adaptive.then(|| io.input(1));
+        let r = self.adaptive().then(|| io.input(1));
         let form = self.form(d);
-        barlow_loss::barlow_loss(&form, d, T::of(self.lambda), k, r, io.output(0));
+        let lambda = T::of(self.lambda);
+        barlow_loss::barlow_loss(&form, d, lambda, self.roles(), k, r, io.output(0));
     }
 }

@@ -27,10 +27,10 @@ impl Op for BarlowLossGrad {
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         let k = &io.inputs[1];
         let mut bound = vec![&io.inputs[0], k, &io.outputs[0]];
-        if self.loss.adaptive {
+        if self.loss.adaptive() {
             bound.extend([&io.inputs[2], &io.outputs[1]]);
         }
-        let kernel = kernel!("barlow_loss_grad", "main").flag("ADAPTIVE", self.loss.adaptive);
+        let kernel = kernel!("barlow_loss_grad", "main").flag("ADAPTIVE", self.loss.adaptive());
         let groups = k.elements().div_ceil(64);
         Ok(rec.dispatch(&kernel, &self.loss.params(k), &bound, groups)?)
     }
@@ -41,14 +41,24 @@ impl BarlowLossGrad {
     fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
         let d = io.input_types[1].dims()[2];
         let (form, lambda) = (self.loss.form(d), T::of(self.loss.lambda));
+        let roles = self.loss.roles();
         let (dloss, k) = (io.input(0), io.input(1));
-        if self.loss.adaptive {
+        if self.loss.adaptive() {
             let r = io.input(2);
             let [dk, dr] = io.outputs_n();
-            barlow_loss_grad::barlow_loss_grad(&form, d, lambda, dloss, k, dk, Some((r, dr)));
+            barlow_loss_grad::barlow_loss_grad(
+                &form,
+                d,
+                lambda,
+                roles,
+                dloss,
+                k,
+                dk,
+                Some((r, dr)),
+            );
         } else {
             let dk = io.output(0);
-            barlow_loss_grad::barlow_loss_grad(&form, d, lambda, dloss, k, dk, None);
+            barlow_loss_grad::barlow_loss_grad(&form, d, lambda, roles, dloss, k, dk, None);
         }
     }
 }

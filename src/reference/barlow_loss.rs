@@ -4,11 +4,13 @@ use super::Scalar;
 use super::temperature::Temperature;
 use rayon::prelude::*;
 
-/// Terms of each row of the cross-correlations k [rows,d], summed; `scores` alike give the temperatures (none: 1, without Omega).
+/// Terms of each row of the cross-correlations k [rows,d], summed; `scores` alike give the temperatures of those elements, on or off the diagonal, that `adaptive` says
+/// (else: 1, without Omega).
 pub fn barlow_loss<T: Scalar>(
     f: &Temperature<T>,
     d: usize,
     lambda: T,
+    (adaptive_on, adaptive_off): (bool, bool),
     k: &[T],
     scores: Option<&[T]>,
     loss: &mut [T],
@@ -17,9 +19,12 @@ pub fn barlow_loss<T: Scalar>(
         *loss = (0..d)
             .map(|m| {
                 let v = k[row * d + m];
+                let diagonal = m == row % d;
+                let own = if diagonal { adaptive_on } else { adaptive_off };
+                let scores = scores.filter(|_| own);
                 let tau = scores.map_or(T::one(), |r| f.of(r[row * d + m]));
                 let reg = scores.map_or(T::zero(), |_| f.beta * f.omega(tau));
-                if m == row % d {
+                if diagonal {
                     let on = T::one() - v / tau;
                     on * on + reg
                 } else {

@@ -4,11 +4,13 @@ use super::Scalar;
 use super::temperature::Temperature;
 use rayon::prelude::*;
 
-/// `dk`, and `dr` from the scores if there are any, from `dloss` [rows]; see `shaders/barlow_loss_grad.wgsl`.
+/// `dk`, and `dr` from the scores if there are any, from `dloss` [rows]; see `shaders/barlow_loss_grad.wgsl`. `adaptive`: as the loss has it.
+#[allow(clippy::too_many_arguments, reason = "mirrors the kernel")]
 pub fn barlow_loss_grad<T: Scalar>(
     f: &Temperature<T>,
     d: usize,
     lambda: T,
+    (adaptive_on, adaptive_off): (bool, bool),
     dloss: &[T],
     k: &[T],
     dk: &mut [T],
@@ -40,9 +42,15 @@ pub fn barlow_loss_grad<T: Scalar>(
             .zip(dr.par_iter_mut())
             .enumerate()
             .for_each(|(at, (dk, dr))| {
-                let (a, b) = element(at, f.of(r[at]));
-                *dk = dloss[at / d] * a;
-                *dr = dloss[at / d] * b * f.slope(r[at]);
+                let diagonal = at % d == at / d % d;
+                if if diagonal { adaptive_on } else { adaptive_off } {
+                    let (a, b) = element(at, f.of(r[at]));
+                    *dk = dloss[at / d] * a;
+                    *dr = dloss[at / d] * b * f.slope(r[at]);
+                } else {
+                    *dk = dloss[at / d] * element(at, T::one()).0;
+                    *dr = T::zero();
+                }
             }),
     }
 }

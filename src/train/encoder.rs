@@ -1,19 +1,51 @@
 //! A trained encoder alone: backbone features of images, with the test transform and running statistics. No heads, no training step, so little memory.
 
 use super::features::Features;
-use super::method::encoder;
+use super::method::{encoder, method};
 use super::session::open_executor;
 use super::weights::{self, Named};
 use super::{Config, Result, TrainError};
 use crate::data::Dataset;
+use crate::data::augment::Policy;
 use crate::device::Choice;
 use crate::graph::Executor;
 use crate::nn::Model;
+use crate::nn::heads::Last;
 use crate::nn::import::{Report, import};
 use std::path::Path;
 
 /// Images at once.
 const BATCH: usize = 125;
+
+/// Which features.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Feature {
+    /// The encoder's: what downstream tasks use.
+    #[default]
+    Backbone,
+    /// The embeddings of a projection head, numbered from 1.
+    Head(usize),
+}
+
+impl std::str::FromStr for Feature {
+    type Err = String;
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text.strip_prefix("head:").map(str::parse) {
+            _ if text == "backbone" => Ok(Self::Backbone),
+            Some(Ok(n)) => Ok(Self::Head(n)),
+            _ => Err(format!("`{text}` is neither backbone nor head:N")),
+        }
+    }
+}
+
+impl std::fmt::Display for Feature {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Backbone => f.write_str("backbone features"),
+            Self::Head(n) => write!(f, "embeddings of head {n}"),
+        }
+    }
+}
 
 /// An encoder ready to run on images of one size.
 pub struct Encoder {
@@ -49,11 +81,26 @@ impl Encoder {
         config: &Config,
         weights: &Named,
         epoch: usize,
-        mut exec: Box<dyn Executor>,
+        exec: Box<dyn Executor>,
         side: (usize, usize),
     ) -> Result<Self> {
+        Self::of(config, weights, epoch, exec, side, Feature::Backbone)
+    }
+
+    /// As [`Encoder::new`], of the features that are asked for.
+    ///
+    /// # Errors
+    /// As [`Encoder::new`]; a head that is not there, or that has no features of a single image.
+    pub fn of(
+        config: &Config,
+        weights: &Named,
+        epoch: usize,
+        mut exec: Box<dyn Executor>,
+        side: (usize, usize),
+        feature: Feature,
+    ) -> Result<Self> {
         let mut model = Model::default();
-        let (g, features) = Features::graph(
+        let (mut g, mut features) = Features::graph(
             &encoder(config)?,
             &mut model,
             &config.augment,
@@ -61,6 +108,23 @@ impl Encoder {
             config.model.image_size,
             BATCH,
         )?;
+        if let Feature::Head(number) = feature {
+            let method = method(config)?;
+            let head = *method.head();
+            if head.norm || head.last != Last::Plain {
+                return Err(TrainError::Config(format!(
+                    "the heads of this {} run have batch norm over the training batch, so a single image has no head features: use --feature backbone",
+                    config.method.name
+                )));
+            }
+            if number == 0 || number > head.heads {
+                return Err(TrainError::Config(format!(
+                    "no head {number}: this run has heads 1 to {}",
+                    head.heads
+                )));
+            }
+            features = features.of_head(&mut g, &mut model, &head, number - 1)?;
+        }
         exec.allocate_states(&model.states)?;
         let features = features.compile(&g, exec.as_mut())?;
         let report: Report = import(&model, exec.as_mut(), weights)?;
@@ -79,6 +143,21 @@ impl Encoder {
             config: config.clone(),
             epoch,
         })
+    }
+
+    /// Features of views that are cropped and mirrored anew every epoch.
+    ///
+    /// # Errors
+    /// As [`Encoder::features`].
+    pub fn cropped(&mut self, data: &Dataset, seed: u64, epoch: u32) -> Result<Vec<f32>> {
+        let policy = Policy {
+            families: "ae".into(),
+            min_scale: 0.08,
+            ..self.config.augment.clone()
+        };
+        let drawn = (&policy, seed, epoch);
+        let exec = self.exec.as_mut();
+        self.features.of_views(exec, data, drawn, &mut |_, _| ())
     }
 
     /// Length of a feature.

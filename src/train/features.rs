@@ -7,6 +7,7 @@ use crate::graph::exec::Ticket;
 use crate::graph::{Executor, Graph, HostData, ProgramId, StepScalars, TensorId, TensorType};
 use crate::methods;
 use crate::nn::Model;
+use crate::nn::heads::Mlp;
 use crate::nn::resnet::ResNet;
 use crate::ops::augment::{Augment, words};
 use std::collections::VecDeque;
@@ -23,6 +24,9 @@ pub struct Features {
     output: TensorId,
     batch: usize,
     side: (usize, usize),
+    size: usize,
+    /// Where the wanted head's embeddings start in the output, in rows.
+    first: usize,
     /// Length of a feature.
     pub dim: usize,
 }
@@ -57,6 +61,7 @@ impl Features {
         let x = g.push1(op, &[images, table])?;
         let output = methods::features(encoder, &mut g, model, x)?;
         let dim = g.dims(output)[1];
+        let first = 0;
         let features = Self {
             program: ProgramId::default(),
             images,
@@ -64,9 +69,32 @@ impl Features {
             output,
             batch,
             side,
+            size,
+            first,
             dim,
         };
         Ok((g, features))
+    }
+
+    /// The embeddings of head `index` of `head` in place of backbone features.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn of_head(
+        self,
+        g: &mut Graph,
+        model: &mut Model,
+        head: &Mlp,
+        index: usize,
+    ) -> Result<Self> {
+        let output = head.build(g, model, "head", self.output)?;
+        let dim = g.dims(output)[2];
+        Ok(Self {
+            output,
+            dim,
+            first: index * self.batch,
+            ..self
+        })
     }
 
     /// Compiles the graph that [`Features::graph`] made.
@@ -98,6 +126,34 @@ impl Features {
         data: &Dataset,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<f32>> {
+        self.through(exec, data, None, progress)
+    }
+
+    /// As [`Features::of`], of views that `policy` draws for a seed and epoch.
+    ///
+    /// # Errors
+    /// As [`Features::of`].
+    pub fn of_views(
+        &self,
+        exec: &mut dyn Executor,
+        data: &Dataset,
+        (policy, seed, epoch): (&Policy, u64, u32),
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Vec<f32>> {
+        let views = Some((policy, seed, epoch));
+        let found = self.through(exec, data, views, progress);
+        let plain = HostData::F32(Policy::plain(self.side, self.batch));
+        exec.upload(self.program, self.table, &plain)?;
+        found
+    }
+
+    fn through(
+        &self,
+        exec: &mut dyn Executor,
+        data: &Dataset,
+        views: Option<(&Policy, u64, u32)>,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Vec<f32>> {
         if (data.height, data.width) != self.side {
             return Err(TrainError::Config(format!(
                 "images of {}x{} where the encoder was set up for {}x{}",
@@ -114,6 +170,12 @@ impl Features {
                 let mut x = packed::pack(data, &ids);
                 x.resize(self.batch * words(self.side.0, self.side.1), 0);
                 exec.upload(self.program, self.images, &HostData::U32(x))?;
+                if let Some((policy, seed, epoch)) = views {
+                    let mut rows = policy.two_views(self.side, &ids, self.size, seed, epoch);
+                    rows.truncate(ids.len() * crate::reference::augment::ROW);
+                    rows.extend(Policy::plain(self.side, self.batch - ids.len()));
+                    exec.upload(self.program, self.table, &HostData::F32(rows))?;
+                }
                 exec.run(self.program, &StepScalars::default())?;
                 let ticket = exec.fetch_later(self.program, &[self.output])?;
                 pending.push_back((ticket, end - start));
@@ -121,7 +183,8 @@ impl Features {
             } else if let Some((ticket, n)) = pending.pop_front() {
                 let part = exec.collect(&ticket, true)?.unwrap_or_default();
                 let values = part.first().map(HostData::to_f32).unwrap_or_default();
-                out.extend_from_slice(&values[..n * self.dim]);
+                let at = self.first * self.dim;
+                out.extend_from_slice(&values[at..at + n * self.dim]);
                 progress(out.len() / self.dim, data.len());
             }
         }

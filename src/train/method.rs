@@ -5,8 +5,8 @@ use crate::graph::{Graph, TensorId, TensorType};
 use crate::methods::Method;
 use crate::methods::barlow_twins::BarlowTwins;
 use crate::methods::byol::Byol;
-use crate::methods::loss::Plain;
 use crate::methods::loss::macl::Macl;
+use crate::methods::loss::{Adaptive, Plain};
 use crate::methods::moco::Moco;
 use crate::methods::simclr::SimClr;
 use crate::methods::simsiam::SimSiam;
@@ -105,17 +105,10 @@ pub fn check(c: &Config) -> Result<()> {
                 m.name
             ));
         }
-        "simsiam" | "barlow_twins" if a.enabled && a.switches.roles() != (true, true) => {
-            if m.name == "simsiam" && a.switches.adaptive != crate::methods::loss::Adaptive::None {
-                return wrong(
-                    "simsiam has positive pairs only: amcl.adaptive is full or none".into(),
-                );
-            }
-            if m.name == "barlow_twins"
-                && a.switches.adaptive != crate::methods::loss::Adaptive::None
-            {
-                return wrong("barlow_twins: amcl.adaptive is full or none".into());
-            }
+        "simsiam" if a.enabled && a.switches.adaptive == Adaptive::NegativeOnly => {
+            return wrong(
+                "simsiam has no negatives whose temperature could adapt: amcl.adaptive is full (positive_only is the same here), first_head or none".into(),
+            );
         }
         _ => {}
     }

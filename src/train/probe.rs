@@ -36,13 +36,17 @@ pub struct Protocol {
     pub batch_size: usize,
     /// Learning rate at this batch size.
     pub lr: f32,
+    /// Momentum of SGD.
+    pub momentum: f32,
     /// Weight decay.
     pub weight_decay: f32,
     /// Schedule.
     pub fall: Fall,
+    /// Features of images that are cropped and mirrored anew every epoch; else of the images as they are, computed once.
+    pub augment: bool,
 }
 
-/// Protocols that code bases use; momentum is 0.9 in all.
+/// Protocols that code bases use; where they crop and mirror, `augment` does so too.
 pub const PROTOCOLS: [Protocol; 4] = [
     // 90 epochs, lr 0.1 batch/256, cosine.
     Protocol {
@@ -50,8 +54,10 @@ pub const PROTOCOLS: [Protocol; 4] = [
         epochs: 90,
         batch_size: 256,
         lr: 0.1,
+        momentum: 0.9,
         weight_decay: 0.0,
         fall: Fall::Cosine,
+        augment: false,
     },
     // 100 epochs, steps at 60 and 80.
     Protocol {
@@ -59,8 +65,10 @@ pub const PROTOCOLS: [Protocol; 4] = [
         epochs: 100,
         batch_size: 256,
         lr: 0.1,
+        momentum: 0.9,
         weight_decay: 0.0,
         fall: Fall::Steps,
+        augment: false,
     },
     // lr 30, steps at 60 and 80 of 100.
     Protocol {
@@ -68,8 +76,10 @@ pub const PROTOCOLS: [Protocol; 4] = [
         epochs: 100,
         batch_size: 256,
         lr: 30.0,
+        momentum: 0.9,
         weight_decay: 0.0,
         fall: Fall::Steps,
+        augment: false,
     },
     // The AMCL authors' later code: lr 0.1, batch 512, cosine, 100 epochs.
     Protocol {
@@ -77,8 +87,10 @@ pub const PROTOCOLS: [Protocol; 4] = [
         epochs: 100,
         batch_size: 512,
         lr: 0.1,
+        momentum: 0.9,
         weight_decay: 0.0,
         fall: Fall::Cosine,
+        augment: false,
     },
 ];
 
@@ -102,9 +114,13 @@ impl Protocol {
             Fall::Cosine => "cosine",
             Fall::Steps => "a tenth at 60 % and 80 %",
         };
+        let seen = match self.augment {
+            true => "random crops (0.08 to 1) and mirroring anew every epoch",
+            false => "test transform, no augmentation",
+        };
         format!(
-            "linear probe ({}): frozen backbone features, test transform, no augmentation, SGD lr {} momentum 0.9 wd {}, {fall}, {} epochs, batch {}; last epoch",
-            self.name, self.lr, self.weight_decay, self.epochs, self.batch_size
+            "linear probe ({}): frozen backbone features, {seen}, SGD lr {} momentum {} wd {}, {fall}, {} epochs, batch {}; last epoch",
+            self.name, self.lr, self.momentum, self.weight_decay, self.epochs, self.batch_size
         )
     }
 }
@@ -167,6 +183,7 @@ impl Probe {
     ) -> Result<Self> {
         let config = Config {
             optim: Optim {
+                momentum: p.momentum,
                 weight_decay: p.weight_decay,
                 clip: 0.0,
                 ..Optim::default()
@@ -245,10 +262,15 @@ fn top(k: usize, data: Labelled<'_>, (w, b): (&[f32], &[f32]), d: usize) -> f64 
     100.0 * hits as f64 / data.labels.len().max(1) as f64
 }
 
-/// Trains the probe and tests it. Samples beyond the last whole batch of an epoch wait for another.
+/// Training features of an epoch, where they are not the same in all.
+pub type Fresh<'a> = &'a mut dyn FnMut(usize) -> Result<Vec<f32>>;
+
+/// Trains the probe and tests it. Samples beyond the last whole batch of an epoch wait for another. `fresh` gives an epoch's training features if the protocol augments;
+/// training accuracy is of `train` in any case.
 ///
 /// # Errors
 /// No samples; the device.
+#[allow(clippy::too_many_arguments, reason = "the facts of one experiment")]
 pub fn probe(
     p: &Protocol,
     train: Labelled<'_>,
@@ -256,6 +278,7 @@ pub fn probe(
     classes: usize,
     seed: u64,
     exec: &mut dyn Executor,
+    fresh: Fresh<'_>,
     progress: &dyn Fn(usize, usize),
 ) -> Result<Found> {
     let n = train.labels.len();
@@ -269,11 +292,13 @@ pub fn probe(
     let mut step = 0;
     for epoch in 0..p.epochs {
         let order = sampler::permutation(n, seed, epoch as u32);
+        let views = if p.augment { Some(fresh(epoch)?) } else { None };
+        let features = views.as_deref().unwrap_or(train.features);
         for ids in order.chunks_exact(batch) {
             let (mut x, mut y) = (Vec::with_capacity(batch * d), vec![0.0; batch * classes]);
             for (row, id) in ids.iter().enumerate() {
                 let id = *id as usize;
-                x.extend_from_slice(&train.features[id * d..(id + 1) * d]);
+                x.extend_from_slice(&features[id * d..(id + 1) * d]);
                 y[row * classes + train.labels[id] as usize] = 1.0;
             }
             let scalars = StepScalars {
@@ -322,15 +347,18 @@ mod tests {
             epochs: 40,
             batch_size: 60,
             lr: 0.5,
+            momentum: 0.9,
             weight_decay: 1e-3,
             fall: Fall::Cosine,
+            augment: false,
         };
+        let fresh: Fresh<'_> = &mut |_| unreachable!("nothing is augmented");
         let all = Labelled {
             features: &x,
             labels: &labels,
         };
         let exec = &mut HostExecutor::<f32>::new();
-        let found = probe(&p, all, all, 3, 0, exec, &|_, _| ()).unwrap();
+        let found = probe(&p, all, all, 3, 0, exec, fresh, &|_, _| ()).unwrap();
         assert!((found.loss - RECORDED.0).abs() < 2e-6, "{found:?}");
         assert!((found.top1 - RECORDED.1).abs() < 1e-9, "{found:?}");
         assert_eq!((found.top5, found.train_top1), (100.0, found.top1));
@@ -346,9 +374,21 @@ mod tests {
             3,
             0,
             &mut HostExecutor::<f32>::new(),
+            fresh,
             &|_, _| (),
         );
         assert!((other.unwrap().loss - RECORDED.0).abs() > 1e-5);
+        // Augmented: every epoch trains on what it is given, here the same features again.
+        let crops = Protocol { augment: true, ..p };
+        let mut asked = Vec::new();
+        let mut again = |epoch| {
+            asked.push(epoch);
+            Ok(x.clone())
+        };
+        let exec = &mut HostExecutor::<f32>::new();
+        let found = probe(&crops, all, all, 3, 0, exec, &mut again, &|_, _| ()).unwrap();
+        assert!((found.loss - RECORDED.0).abs() < 2e-6, "{found:?}");
+        assert_eq!(asked, (0..40).collect::<Vec<_>>());
     }
 
     const RECORDED: (f64, f64) = (1.025_567_65, 40.0);

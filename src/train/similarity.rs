@@ -8,6 +8,7 @@ use crate::data::{Dataset, packed};
 use crate::eval::knn::cosines;
 use crate::graph::{Executor, Graph, HostData, StepScalars, TensorType};
 use crate::methods::embeddings;
+use crate::methods::loss::Adaptive;
 use crate::nn::Model;
 use crate::nn::import::import;
 use crate::ops::augment::{Augment, words};
@@ -113,7 +114,9 @@ pub fn similarity(
     let x = g.push1(op, &[images, table])?;
     let method = method(c)?;
     let f = method.encoder().build(&mut g, &mut model, x, false)?;
-    let amcl = c.amcl.enabled.then_some(&c.amcl.switches);
+    // Temperatures of Barlow Twins are of channels, not of pairs of images.
+    let of_images = c.amcl.enabled && c.method.name != "barlow_twins";
+    let amcl = of_images.then_some(&c.amcl.switches);
     let (z, phi) = embeddings(method.as_ref(), amcl, &mut g, &mut model, f)?;
     let (d, heads, out) = (g.dims(f)[1], g.dims(z)[0], g.dims(z)[2]);
     let mut fetch = vec![f, z];
@@ -151,9 +154,20 @@ pub fn similarity(
         };
         add(&mut plain, &|k, i| s[k][i]);
         if let (Some(phi), Some(a)) = (values.get(2), amcl) {
-            let p = &phi[rows];
-            let tau = [&positive, &negative].map(|pairs| {
+            // As the loss has them: from the first head's features, or constant in a role that does not adapt.
+            let first = a.adaptive == Adaptive::FirstHead;
+            let p = if first {
+                &phi[..2 * n * out]
+            } else {
+                &phi[rows]
+            };
+            let (of_positive, of_negative) = a.roles();
+            let both = [(&positive, of_positive), (&negative, of_negative)];
+            let tau = both.map(|(pairs, adaptive)| {
                 let of = |(i, j): &(usize, usize)| {
+                    if !adaptive {
+                        return a.tau_const as f32;
+                    }
                     let dot: f32 = (0..out).map(|t| p[i * out + t] * p[j * out + t]).sum();
                     let range = a.range() as f32;
                     a.tau_min as f32 + range / (1.0 + dot.min(80.0).exp())

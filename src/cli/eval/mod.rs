@@ -7,9 +7,10 @@ mod similarity;
 use super::console::{Console, Voice};
 use super::opened::On;
 use amcl_wgpu::data::Split;
-use amcl_wgpu::eval::knn;
+use amcl_wgpu::eval::knn::{self, Distance, Vote};
 use amcl_wgpu::reference::philox::{Purpose, Stream};
 use amcl_wgpu::train::checkpoint::write_atomically;
+use amcl_wgpu::train::encoder::Feature;
 use amcl_wgpu::train::finetune::Setting;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -23,16 +24,22 @@ pub struct Args {
 
 #[derive(clap::Subcommand, Debug)]
 enum What {
-    /// k nearest neighbours on backbone features.
+    /// k nearest neighbours on frozen features.
     Knn {
         #[command(flatten)]
         on: On,
         /// Neighbours; default: the run's.
         #[arg(long)]
         k: Option<usize>,
-        /// Temperature of the votes; default: the run's.
+        /// Temperature of cosine votes; default: the run's.
         #[arg(long)]
         t: Option<f32>,
+        /// cosine (votes weigh exp(sim/t)) or euclidean (1/distance).
+        #[arg(long, default_value = "cosine", value_parser = distance)]
+        distance: Distance,
+        /// backbone, or head:N, the embeddings of projection head N (from 1; heads without batch norm).
+        #[arg(long, default_value = "backbone")]
+        feature: Feature,
     },
     /// A linear classifier on frozen features; with --data, transfer to other data.
     Linear {
@@ -93,6 +100,14 @@ enum What {
     },
 }
 
+fn distance(text: &str) -> Result<Distance, String> {
+    match text {
+        "cosine" => Ok(Distance::Cosine),
+        "euclidean" => Ok(Distance::Euclidean),
+        _ => Err(format!("`{text}` is neither cosine nor euclidean")),
+    }
+}
+
 fn labelled(split: &Split) -> anyhow::Result<()> {
     anyhow::ensure!(
         !split.classes.is_empty() && !split.test.is_empty(),
@@ -141,27 +156,42 @@ fn draw(labels: &[u32], classes: usize, count: usize, seed: u64) -> Vec<usize> {
 pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
     let console = voice.console();
     match &args.protocol {
-        What::Knn { on, k, t } => {
-            let (mut encoder, split) = on.open(&console)?;
+        What::Knn {
+            on,
+            k,
+            t,
+            distance,
+            feature,
+        } => {
+            let (mut encoder, split) = on.open_for(&console, *feature)?;
             labelled(&split)?;
             let r = &encoder.config.run;
-            let (k, t) = (k.unwrap_or(r.knn_k).max(1), t.unwrap_or(r.knn_t));
+            let vote = Vote {
+                k: k.unwrap_or(r.knn_k).max(1),
+                t: t.unwrap_or(r.knn_t),
+                distance: *distance,
+            };
+            let t = vote.t;
             anyhow::ensure!(t.is_finite() && t > 0.0, "--t is {t}, not positive");
             let mut progress = |done, all| console.progress(done, all, "features");
             let bank = encoder.features(split.bank(), &mut progress)?;
             let queries = encoder.features(&split.test, &mut progress)?;
             let labels = &split.bank().labels;
             let (d, classes) = (encoder.dim(), split.classes.len());
-            let p = knn::predict(&queries, &bank, labels, d, classes, k, t);
-            let v = knn::accuracy(&p, &split.test.labels);
-            let (k, n, epoch) = (k.min(labels.len()), labels.len(), encoder.epoch);
+            let found = knn::ranked(&queries, &bank, labels, d, classes, &vote);
+            let [top1, top5] = [1, 5].map(|n| knn::top(&found, &split.test.labels, n));
+            let (n, epoch) = (labels.len(), encoder.epoch);
             let protocol = format!(
-                "k={k} (bank of {n}), t={t}, cosine, backbone features, test transform, running statistics"
+                "{}, {feature}, test transform, running statistics",
+                vote.describe(n)
             );
             let value = json!({
-                "knn_top1": v, "k": k, "t": (f64::from(t) * 1e6).round() / 1e6, "bank": n, "queries": split.test.len(), "epoch": epoch, "protocol": protocol,
+                "knn_top1": top1, "knn_top5": top5, "k": vote.k.min(n), "t": (f64::from(t) * 1e6).round() / 1e6, "bank": n, "queries": split.test.len(), "epoch": epoch,
+                "protocol": protocol,
             });
-            let text = format!("kNN top-1 {v:.2} %: {protocol}, after epoch {epoch}");
+            let text = format!(
+                "kNN top-1 {top1:.2} %, top-5 {top5:.2} %: {protocol}, after epoch {epoch}"
+            );
             finish(&console, &on.run, "knn", &text, &value)
         }
         What::Linear { on, setting } => {

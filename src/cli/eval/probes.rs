@@ -4,6 +4,7 @@ use super::super::console::Console;
 use super::super::opened::On;
 use super::{draw, labelled, write};
 use amcl_wgpu::data::{Dataset, Split};
+use amcl_wgpu::train::encoder::Encoder;
 use amcl_wgpu::train::probe::{Labelled, PROTOCOLS, Protocol, probe};
 use amcl_wgpu::train::session::open_executor;
 use serde::Deserialize;
@@ -30,9 +31,15 @@ pub struct Setting {
     /// Samples a step.
     #[arg(long)]
     batch_size: Option<usize>,
+    /// Momentum.
+    #[arg(long)]
+    momentum: Option<f32>,
     /// Weight decay.
     #[arg(long)]
     weight_decay: Option<f32>,
+    /// Train on features of images cropped and mirrored anew every epoch, as the code bases do; else they are computed once, which is much faster.
+    #[arg(long)]
+    augment: bool,
     /// Seed of the order of samples and of the draws.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -45,7 +52,9 @@ impl Default for Setting {
             epochs: None,
             lr: None,
             batch_size: None,
+            momentum: None,
             weight_decay: None,
+            augment: false,
             seed: 0,
         }
     }
@@ -65,16 +74,29 @@ impl Setting {
                 names.join(", ")
             );
         };
+        let batch_size = self.batch_size.unwrap_or(p.batch_size);
+        // lightly's rate is for a batch of 256 and grows with it.
+        let scale = match p.name {
+            "lightly" => batch_size as f32 / p.batch_size as f32,
+            _ => 1.0,
+        };
         let p = Protocol {
             epochs: self.epochs.unwrap_or(p.epochs),
-            lr: self.lr.unwrap_or(p.lr),
-            batch_size: self.batch_size.unwrap_or(p.batch_size),
+            lr: self.lr.unwrap_or(p.lr * scale),
+            batch_size,
+            momentum: self.momentum.unwrap_or(p.momentum),
+            augment: self.augment,
             weight_decay: self.weight_decay.unwrap_or(p.weight_decay),
             ..*p
         };
         anyhow::ensure!(
-            p.lr.is_finite() && p.lr > 0.0 && p.epochs > 0 && p.batch_size > 0,
-            "epochs, batch size and learning rate of a probe must be positive"
+            p.lr.is_finite()
+                && p.lr > 0.0
+                && p.epochs > 0
+                && p.batch_size > 0
+                && (0.0..1.0).contains(&p.momentum)
+                && p.weight_decay.is_finite(),
+            "epochs, batch size and learning rate of a probe must be positive, its momentum from 0 to 1, its weight decay finite"
         );
         Ok(p)
     }
@@ -93,6 +115,7 @@ struct Seen {
     split: Split,
     dim: usize,
     epoch: usize,
+    encoder: Encoder,
 }
 
 impl Seen {
@@ -106,11 +129,12 @@ impl Seen {
             dim: encoder.dim(),
             epoch: encoder.epoch,
             split,
+            encoder,
         })
     }
 
     fn probe(
-        &self,
+        &mut self,
         p: &Protocol,
         ids: Option<&[usize]>,
         seed: u64,
@@ -140,6 +164,16 @@ impl Seen {
             labels: &self.split.test.labels,
         };
         let mut exec = open_executor(&on.device, &[], |_| ())?;
+        let encoder = &mut self.encoder;
+        let mut fresh = |epoch: usize| {
+            let all = encoder.cropped(bank, seed, epoch as u32)?;
+            let Some(ids) = ids else {
+                return Ok(all);
+            };
+            let d = all.len() / bank.len();
+            let rows = ids.iter().flat_map(|i| &all[i * d..(i + 1) * d]);
+            Ok(rows.copied().collect())
+        };
         Ok(probe(
             p,
             train,
@@ -147,6 +181,7 @@ impl Seen {
             self.split.classes.len(),
             seed,
             exec.as_mut(),
+            &mut fresh,
             &|done, all| console.progress(done, all, "probe epochs"),
         )?)
     }
@@ -158,7 +193,7 @@ impl Seen {
 /// No such run, no labels, the device.
 pub fn linear(on: &On, setting: &Setting, console: &Console) -> anyhow::Result<(String, Value)> {
     let p = setting.protocol()?;
-    let seen = Seen::new(on, console)?;
+    let mut seen = Seen::new(on, console)?;
     let f = seen.probe(&p, None, setting.seed, on, console)?;
     let (data, epoch) = (&seen.split.description, seen.epoch);
     let value = json!({
@@ -192,7 +227,7 @@ pub fn few_label(
         draws > 0 && labels.iter().all(|l| *l > 0),
         "--labels and --draws must be positive"
     );
-    let seen = Seen::new(on, console)?;
+    let mut seen = Seen::new(on, console)?;
     let classes = seen.split.classes.len();
     let (mut lines, mut rows) = (Vec::new(), Vec::new());
     for count in labels {

@@ -1,6 +1,6 @@
 //! Redundancy reduction: Barlow Twins (Eq. 1.3) and AMCL's Eq. (2.3).
 
-use super::{Amcl, Built, Pairs, Scorer, by_rows, total};
+use super::{Amcl, Built, Pairs, Scorer, by_rows, for_all_heads, scored_heads, total};
 use crate::graph::{Graph, Result, TensorId};
 use crate::ops::barlow_loss::BarlowLoss;
 use crate::ops::gemm::Gemm;
@@ -14,7 +14,8 @@ use crate::ops::standardize_columns::StandardizeColumns;
 pub fn barlow_twins(g: &mut Graph, z1: TensorId, z2: TensorId, lambda: f64) -> Result<Built> {
     g.scope("loss", |g| {
         let op = BarlowLoss {
-            adaptive: false,
+            adaptive_on: false,
+            adaptive_off: false,
             lambda,
             beta: 0.0,
             eta: 1.0,
@@ -35,7 +36,7 @@ pub fn barlow_twins(g: &mut Graph, z1: TensorId, z2: TensorId, lambda: f64) -> R
 }
 
 /// Eq. (2.3) of z1, z2 [c,B,d']: temperatures of channel pairs (l, m) from phi of the raw channel vectors z1[:,l] and z2[:,m], of length B, so the batch size is
-/// fixed. Omega takes d'. `scorer.phi` maps [c,B,d'], whose columns are the vectors, to [c,d',B].
+/// fixed. Omega takes d'. A role that does not adapt keeps its term of Eq. (1.3). `scorer.phi` maps [c,B,d'], whose columns are the vectors, to [c,d',B].
 ///
 /// # Errors
 /// Shapes that do not fit.
@@ -49,17 +50,20 @@ pub fn amcl_barlow_twins(
 ) -> Result<Built> {
     g.scope("loss", |g| {
         let op = BarlowLoss {
-            adaptive: true,
+            adaptive_on: a.roles().0,
+            adaptive_off: a.roles().1,
             lambda,
             beta: a.beta,
             eta: a.tau_min,
             iota: a.range(),
         };
         let k = cross_correlation(g, z1, z2)?;
-        let p1 = scorer.features(g, a, z1)?;
-        let p2 = scorer.features(g, a, z2)?;
+        let (x1, x2) = (scored_heads(g, a, z1)?, scored_heads(g, a, z2)?);
+        let p1 = scorer.features(g, a, x1)?;
+        let p2 = scorer.features(g, a, x2)?;
         let r = g.push1(by_rows(), &[p1, p2])?;
         let r = scorer.scores(g, a, r, false)?;
+        let r = for_all_heads(g, r, z1)?;
         let each = g.push1(op, &[k, r])?;
         Ok(Built {
             loss: total(g, each, 1.0)?,

@@ -1,11 +1,11 @@
 //! Losses with negatives: NT-Xent and InfoNCE, and AMCL's Eqs. (2.1) and (2.4), within the batch (SimCLR) or with a queue (MoCo).
 
 use super::{
-    Adaptive, Amcl, Built, NegOmega, Negatives, Pairs, Plain, Scorer, by_rows, total, unit,
+    Adaptive, Amcl, Built, NegOmega, Negatives, Pairs, Plain, Scorer, by_rows, scored_heads, total,
+    unit,
 };
 use crate::graph::{Graph, Result, TensorId};
 use crate::ops::amcl_loss::AmclLoss;
-use crate::ops::first_rows::FirstRows;
 use crate::ops::prepend_column::PrependColumn;
 use crate::ops::row_dot::RowDot;
 use crate::ops::top_k::TopK;
@@ -116,14 +116,6 @@ pub fn amcl_moco(
         let d = g.dims(q)[2];
         finish(g, a, Layout::Pairs, s, score, d)
     })
-}
-
-/// The heads whose features make the scores: all, or the first.
-fn scored_heads(g: &mut Graph, a: &Amcl, z: TensorId) -> Result<TensorId> {
-    if a.adaptive == Adaptive::FirstHead && g.dims(z)[0] > 1 {
-        return g.push1(FirstRows { rows: 1 }, &[z]);
-    }
-    Ok(z)
 }
 
 /// Products of queries with their keys and with the queue: [c,B,1+K].

@@ -8,7 +8,9 @@ pub mod macl;
 pub mod simsiam;
 
 use crate::graph::{Graph, Result, TensorId};
+use crate::nn::repeat;
 use crate::ops::centre_scores::CentreScores;
+use crate::ops::first_rows::FirstRows;
 use crate::ops::gemm::Gemm;
 use crate::ops::l2_normalize::L2Normalize;
 use crate::ops::reshape::Reshape;
@@ -284,6 +286,27 @@ impl Scorer<'_> {
             &[centred],
         )
     }
+}
+
+/// The heads whose features make the scores: all, or the first.
+fn scored_heads(g: &mut Graph, a: &Amcl, z: TensorId) -> Result<TensorId> {
+    if a.adaptive == Adaptive::FirstHead && g.dims(z)[0] > 1 {
+        return g.push1(FirstRows { rows: 1 }, &[z]);
+    }
+    Ok(z)
+}
+
+/// Scores [1,..] of the first head for as many heads as `z` [c,..] has; scores of all heads as they are.
+fn for_all_heads(g: &mut Graph, r: TensorId, z: TensorId) -> Result<TensorId> {
+    let heads = g.dims(z)[0];
+    let mut shape = g.dims(r).to_vec();
+    if shape[0] == heads {
+        return Ok(r);
+    }
+    shape[0] = heads;
+    let copies = repeat(g, r, heads)?;
+    let shape = shape.as_slice().into();
+    g.push1(Reshape { shape }, &[copies])
 }
 
 /// Rows of unit length (`torch.nn.functional.normalize`).

@@ -1,6 +1,6 @@
 //! Losses without negatives: SimSiam's negative cosine (Eq. 1.2) and AMCL's Eq. (2.2).
 
-use super::{Amcl, Built, Pairs, Scorer, total, unit};
+use super::{Amcl, Built, Pairs, Scorer, for_all_heads, scored_heads, total, unit};
 use crate::graph::{Graph, Result, TensorId};
 use crate::ops::add::Add;
 use crate::ops::amcl_pair_loss::AmclPairLoss;
@@ -66,7 +66,9 @@ pub fn amcl_simsiam(
         };
         let (p, z) = (unit(g, p)?, unit(g, z)?);
         let similarity = g.push1(RowDot, &[p, z])?;
-        let score = scorer.pair_scores(g, a, p, z)?;
+        let (x, y) = (scored_heads(g, a, p)?, scored_heads(g, a, z)?);
+        let score = scorer.pair_scores(g, a, x, y)?;
+        let score = for_all_heads(g, score, p)?;
         let each = g.push1(op, &[similarity, score])?;
         let rows = g.dims(similarity)[1];
         Ok(Built {
