@@ -1,5 +1,25 @@
 //! The command line: `amcl-wgpu --help`.
 
+/// Writes to standard output. A reader that has gone (`| head`) is no error: a training goes on without it.
+macro_rules! out {
+    ($($t:tt)*) => {{
+        let _ = std::io::Write::write_fmt(&mut std::io::stdout(), format_args!($($t)*));
+    }};
+}
+
+/// [`out`] with the end of a line.
+macro_rules! outln {
+    () => { out!("\n") };
+    ($($t:tt)*) => { out!("{}\n", format_args!($($t)*)) };
+}
+
+/// Writes a line to standard error, likewise.
+macro_rules! errln {
+    ($($t:tt)*) => {{
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{}\n", format_args!($($t)*)));
+    }};
+}
+
 mod cli;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -62,7 +82,7 @@ fn main() -> ExitCode {
         Verb::Report(a) => cli::report::run(&a, voice).map(|()| true),
         Verb::Preview(a) => cli::preview::run(&a, voice).map(|()| true),
         Verb::Data(a) => cli::data::run(&a, voice).map(|()| true),
-        Verb::Presets(a) => cli::presets::run(&a).map(|()| true),
+        Verb::Presets(a) => cli::presets::run(&a, voice).map(|()| true),
         Verb::Loss(a) => cli::loss::run(&a, voice),
         Verb::Check(a) => cli::check::run(&a, voice),
         Verb::Bench(a) => cli::bench::run(&a, voice).map(|()| true),
@@ -70,7 +90,7 @@ fn main() -> ExitCode {
         Verb::Completions { shell } => {
             let mut out = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "amcl-wgpu", &mut out);
-            print!("{}", String::from_utf8_lossy(&out));
+            out!("{}", String::from_utf8_lossy(&out));
             Ok(true)
         }
         Verb::Man { folder } => std::fs::create_dir_all(&folder)
@@ -89,7 +109,7 @@ fn main() -> ExitCode {
                     text += &format!(": {cause}");
                 }
             }
-            eprintln!("error: {text}");
+            errln!("error: {text}");
             ExitCode::FAILURE
         }
     }

@@ -73,7 +73,11 @@ fn mistakes_are_explained() {
     );
     fails_with(
         &["train", "--out", out, "--data", "/no/such/folder"],
-        "/no/such/folder",
+        "/no/such/folder: there is no such folder",
+    );
+    fails_with(
+        &["train", "--out", out, "--preset", "simclr-cifar100"],
+        "amcl-wgpu data download cifar100",
     );
     fails_with(
         &[

@@ -46,6 +46,17 @@ pub struct Seen {
     pub knn: Option<(f64, String)>,
 }
 
+/// How a run stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// No end is recorded.
+    UnderWay,
+    /// Interrupted or failed; what its log says of it.
+    Stopped(String),
+    /// Went to its end.
+    Finished,
+}
+
 /// Everything on the page.
 pub struct Facts {
     /// The run's folder name.
@@ -56,6 +67,8 @@ pub struct Facts {
     pub config_text: String,
     /// `summary.json`, once the run has ended.
     pub summary: Option<Value>,
+    /// `environment.json`: machine, device, memory plan, times before the first step.
+    pub environment: Value,
     /// Records of `metrics.jsonl`.
     pub records: Vec<Value>,
     /// `log.txt`.
@@ -84,6 +97,7 @@ impl Facts {
             config: Config::parse(&config_text, &[])?,
             config_text,
             summary: serde_json::from_str(&text("summary.json")).ok(),
+            environment: serde_json::from_str(&text("environment.json")).unwrap_or_default(),
             records: text("metrics.jsonl")
                 .lines()
                 .filter_map(|l| serde_json::from_str(l).ok())
@@ -92,6 +106,19 @@ impl Facts {
             ops: ops(&text("trace.json")),
             seen: None,
         })
+    }
+
+    /// How the run stands: the last line of its log tells of an end before the end.
+    pub fn state(&self) -> State {
+        let last = self.log.lines().last().unwrap_or_default();
+        if self.summary.is_some() {
+            State::Finished
+        } else if last.starts_with("stopped at ") || last.contains("The last good checkpoint is in")
+        {
+            State::Stopped(last.into())
+        } else {
+            State::UnderWay
+        }
     }
 
     /// Records of a kind.
