@@ -64,7 +64,19 @@ enum Verb {
     },
 }
 
+/// Mesa's layer that orders devices looks for a Wayland server and prints errors where there can be none, as in a container.
+#[cfg(unix)]
+fn hush_mesa() {
+    let unset = |name| std::env::var_os(name).is_none();
+    if unset("XDG_RUNTIME_DIR") && unset("MESA_VK_DEVICE_SELECT") {
+        // SAFETY: nothing else runs yet in this process.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+    }
+}
+
 fn main() -> ExitCode {
+    #[cfg(unix)]
+    hush_mesa();
     tracing_subscriber::fmt()
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_default_env()

@@ -296,7 +296,7 @@ fn the_report_asks_nothing_of_anyone() {
 #[test]
 fn presets_are_listed_and_printed() {
     let all = json(&["presets"]);
-    let names: Vec<&str> = all
+    let names: Vec<&str> = all["presets"]
         .as_array()
         .unwrap()
         .iter()

@@ -107,7 +107,7 @@ impl Console {
             && last.elapsed() >= BETWEEN_LINES
         {
             *last = Instant::now();
-            errln!("{what}: {done} of {all}");
+            errln!("{done}/{all} {what}");
         }
     }
 

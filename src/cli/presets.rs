@@ -2,7 +2,7 @@
 
 use super::console::Voice;
 use amcl_wgpu::train::config::{Config, PRESETS};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// Lists the built-in configurations, or prints one.
 #[derive(clap::Args, Debug)]
@@ -32,7 +32,7 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
         .map(|(name, text)| json!({"name": name, "about": about(text)}));
     console.result(
         &lines.collect::<Vec<_>>().join("\n"),
-        &Value::Array(value.collect()),
+        &json!({"presets": value.collect::<Vec<_>>()}),
     );
     Ok(())
 }

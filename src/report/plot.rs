@@ -35,9 +35,12 @@ pub fn short(v: f64) -> String {
     }
 }
 
+/// Parts that an axis is cut into, at most.
+const PARTS: f64 = 6.0;
+
 /// Round numbers that cover a range.
 fn ticks(lo: f64, hi: f64) -> Vec<f64> {
-    let raw = (hi - lo) / 4.0;
+    let raw = (hi - lo) / PARTS;
     let power = 10f64.powf(raw.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0]
         .map(|m| m * power)
@@ -248,8 +251,8 @@ mod tests {
     #[test]
     fn numbers_on_an_axis_differ() {
         let axis = |lo, hi| ticks(lo, hi).into_iter().map(short).collect::<Vec<_>>();
-        assert_eq!(axis(99.5, 100.5), ["99.5", "100", "100.5"]);
-        assert_eq!(axis(0.0, 3000.0), ["0", "1000", "2000", "3000"]);
+        assert_eq!(axis(99.5, 100.4), ["99.6", "99.8", "100", "100.2", "100.4"]);
+        assert_eq!(axis(0.0, 5000.0)[4..], ["4000", "5000"]);
     }
 
     #[test]
@@ -262,8 +265,9 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_inside() {
-        assert_eq!(ticks(0.0, 1.0), [0.0, 0.5, 1.0]);
-        assert_eq!(ticks(13.0, 61.0), [20.0, 40.0, 60.0]);
+        assert_eq!(ticks(0.0, 1.0).len(), 6);
+        assert_eq!(ticks(13.0, 61.0), [20.0, 30.0, 40.0, 50.0, 60.0]);
+        assert_eq!(ticks(0.07, 0.9).len(), 4);
         assert!(ticks(3.0, 3.0 + 1e-12).len() <= 12);
     }
 

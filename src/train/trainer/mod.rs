@@ -433,7 +433,7 @@ impl Run<'_> {
         self.folder.scalars(step, &values)?;
         let epochs = self.request.config.run.epochs;
         let text = format!(
-            "steps, epoch {}/{epochs} loss {loss:.4} {rate:.0} images/s",
+            "epoch {}/{epochs} loss {loss:.4} {rate:.0} images/s",
             f.at.epoch + 1
         );
         let all = self.steps() * epochs;
