@@ -1,5 +1,25 @@
 //! The command line: `amcl-wgpu --help`.
 
+/// Writes to standard output. A reader that has gone (`| head`) is no error: a training goes on without it.
+macro_rules! out {
+    ($($t:tt)*) => {{
+        let _ = std::io::Write::write_fmt(&mut std::io::stdout(), format_args!($($t)*));
+    }};
+}
+
+/// [`out`] with the end of a line.
+macro_rules! outln {
+    () => { out!("\n") };
+    ($($t:tt)*) => { out!("{}\n", format_args!($($t)*)) };
+}
+
+/// Writes a line to standard error, likewise.
+macro_rules! errln {
+    ($($t:tt)*) => {{
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{}\n", format_args!($($t)*)));
+    }};
+}
+
 mod cli;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -44,7 +64,19 @@ enum Verb {
     },
 }
 
+/// Mesa's layer that orders devices looks for a Wayland server and prints errors where there can be none, as in a container.
+#[cfg(unix)]
+fn hush_mesa() {
+    let unset = |name| std::env::var_os(name).is_none();
+    if unset("XDG_RUNTIME_DIR") && unset("MESA_VK_DEVICE_SELECT") {
+        // SAFETY: nothing else runs yet in this process.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+    }
+}
+
 fn main() -> ExitCode {
+    #[cfg(unix)]
+    hush_mesa();
     tracing_subscriber::fmt()
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_default_env()
@@ -62,7 +94,7 @@ fn main() -> ExitCode {
         Verb::Report(a) => cli::report::run(&a, voice).map(|()| true),
         Verb::Preview(a) => cli::preview::run(&a, voice).map(|()| true),
         Verb::Data(a) => cli::data::run(&a, voice).map(|()| true),
-        Verb::Presets(a) => cli::presets::run(&a).map(|()| true),
+        Verb::Presets(a) => cli::presets::run(&a, voice).map(|()| true),
         Verb::Loss(a) => cli::loss::run(&a, voice),
         Verb::Check(a) => cli::check::run(&a, voice),
         Verb::Bench(a) => cli::bench::run(&a, voice).map(|()| true),
@@ -70,7 +102,7 @@ fn main() -> ExitCode {
         Verb::Completions { shell } => {
             let mut out = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "amcl-wgpu", &mut out);
-            print!("{}", String::from_utf8_lossy(&out));
+            out!("{}", String::from_utf8_lossy(&out));
             Ok(true)
         }
         Verb::Man { folder } => std::fs::create_dir_all(&folder)
@@ -89,7 +121,7 @@ fn main() -> ExitCode {
                     text += &format!(": {cause}");
                 }
             }
-            eprintln!("error: {text}");
+            errln!("error: {text}");
             ExitCode::FAILURE
         }
     }

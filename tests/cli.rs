@@ -73,7 +73,11 @@ fn mistakes_are_explained() {
     );
     fails_with(
         &["train", "--out", out, "--data", "/no/such/folder"],
-        "/no/such/folder",
+        "/no/such/folder: there is no such folder",
+    );
+    fails_with(
+        &["train", "--out", out, "--preset", "simclr-cifar100"],
+        "amcl-wgpu data download cifar100",
     );
     fails_with(
         &[
@@ -120,6 +124,22 @@ fn mistakes_are_explained() {
     fails_with(&["loss", text.to_str().unwrap()], "no safetensors file");
     std::fs::write(&text, u64::MAX.to_le_bytes()).unwrap();
     fails_with(&["loss", text.to_str().unwrap()], "no safetensors file");
+}
+
+/// Devices are listed without noise where there is no desktop, and nothing is coloured where that is not wanted.
+#[cfg(unix)]
+#[test]
+fn no_noise_and_no_colour() {
+    let o = program()
+        .arg("devices")
+        .env_remove("XDG_RUNTIME_DIR")
+        .output()
+        .unwrap();
+    assert!(o.status.success() && o.stderr.is_empty(), "{o:?}");
+    for args in [&["--help"][..], &["train", "--no-such-flag"]] {
+        let o = program().args(args).env("NO_COLOR", "1").output().unwrap();
+        assert!(![o.stdout, o.stderr].concat().contains(&0x1b), "{args:?}");
+    }
 }
 
 #[test]

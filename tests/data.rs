@@ -101,8 +101,44 @@ fn tiny_imagenets_annotations_name_the_test_classes() {
         "v.jpg\tn02\t0\t0\t7\t7\n",
     )
     .unwrap();
+    // Its test images bear no labels; as a folder they would go before val/.
+    paint(&d.join("test/images/t.jpg"), 8, 8, [1; 3]);
     let s = try_open(d, 8).unwrap();
     assert_eq!((s.train.len(), s.test.len(), s.test.labels[0]), (2, 1, 1));
+    assert!(s.warnings[0].starts_with("not used: "), "{:?}", s.warnings);
+    // Where no folder of test images has labels, that is said, and a part is held out.
+    std::fs::remove_file(d.join("val/val_annotations.txt")).unwrap();
+    let s = try_open(d, 8).unwrap();
+    assert_eq!(s.warnings.len(), 2, "{:?}", s.warnings);
+}
+
+#[test]
+fn what_is_there_and_not_used_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    std::fs::write(d.join("train_X.bin"), vec![1; 20 * 27648]).unwrap();
+    std::fs::write(
+        d.join("train_y.bin"),
+        (0..20).map(|i| i / 2 + 1).collect::<Vec<u8>>(),
+    )
+    .unwrap();
+    std::fs::write(d.join("unlabeled_X.bin"), vec![1; 3 * 27648]).unwrap();
+    let s = try_open(d, 8).unwrap();
+    assert!(
+        s.description.contains("3 unlabelled ones are there too"),
+        "{}",
+        s.description
+    );
+    // Images of several sizes: those of the files, not only what they are brought to.
+    let dir = tempfile::tempdir().unwrap();
+    paint(&dir.path().join("a.png"), 30, 10, [9; 3]);
+    paint(&dir.path().join("b.png"), 12, 12, [9; 3]);
+    let s = try_open(dir.path(), 8).unwrap();
+    assert!(
+        s.description.contains("sides of 10 to 30"),
+        "{}",
+        s.description
+    );
 }
 
 #[test]

@@ -141,6 +141,25 @@ fn exports_start_a_run_where_the_other_ended() {
         serde_json::from_slice(&std::fs::read(Path::new(run()).join("summary.json")).unwrap())
             .unwrap();
     assert_eq!(json(&args)["knn_top1_untrained"], summary["knn_top1"]);
+    // An encoder of another depth takes what fits, and says what did not.
+    let deep = at("deep");
+    let place = args.iter().position(|a| *a == again).unwrap();
+    args[place] = &deep;
+    args.extend(["--set", "model.encoder=resnet18"]);
+    json(&args);
+    let log = std::fs::read_to_string(at("deep/log.txt")).unwrap();
+    let line = log
+        .lines()
+        .find(|l| l.starts_with("weights from "))
+        .unwrap();
+    let count = |after: &str| -> usize {
+        let rest = line.split(after).nth(1).unwrap().trim_start();
+        rest.split(' ').next().unwrap().parse().unwrap_or(0)
+    };
+    let loaded = count("exported:");
+    let missing = count("not in the file:");
+    assert!(loaded > 10 && missing > loaded, "{line}");
+    assert!(line.contains("of another shape: none"), "{line}");
 }
 
 #[test]
@@ -239,6 +258,11 @@ fn the_report_asks_nothing_of_anyone() {
         "Backbone",
         "data:image/png;base64,",
         "Confusion",
+        "Overlap of positive and negative pairs",
+        "id=\"environment\"",
+        "id=\"memory\"",
+        "Largest tensors of a training step",
+        "compiling kernels, sending the data",
         "prefers-color-scheme: dark",
     ] {
         assert!(page.contains(part), "{part}");
@@ -259,6 +283,65 @@ fn the_report_asks_nothing_of_anyone() {
     json(&["report", "--curves", copy.to_str().unwrap()]);
     let page = std::fs::read_to_string(copy.join("report.html")).unwrap();
     assert!(page.contains("http-equiv=\"refresh\"") && page.contains("id=\"curves\""));
+    // Stopped: nothing more will come by itself.
+    let log = copy.join("log.txt");
+    let text = std::fs::read_to_string(&log).unwrap();
+    let stop = "stopped at epoch 2, batch 1; continue with: amcl-wgpu train --resume copy\n";
+    std::fs::write(&log, text + stop).unwrap();
+    json(&["report", "--curves", copy.to_str().unwrap()]);
+    let page = std::fs::read_to_string(copy.join("report.html")).unwrap();
+    assert!(!page.contains("http-equiv=\"refresh\"") && page.contains("Not finished: stopped"));
+}
+
+#[test]
+fn presets_are_listed_and_printed() {
+    let all = json(&["presets"]);
+    let names: Vec<&str> = all["presets"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["name"].as_str().unwrap())
+        .collect();
+    for method in ["simclr", "moco", "simsiam", "barlow"] {
+        for data in ["cifar10", "cifar100", "stl10"] {
+            for form in [format!("{method}-{data}"), format!("{method}-amcl-{data}")] {
+                assert!(names.contains(&form.as_str()), "{form}");
+                let one = json(&["presets", &form]);
+                let text = one["toml"].as_str().unwrap();
+                // The first line names where the recipe is from.
+                assert!(
+                    text.starts_with("# ")
+                        && text.lines().next().unwrap().contains("contrastive2021"),
+                    "{form}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    use std::process::Stdio;
+    for args in [
+        &["presets"][..],
+        &["devices"],
+        &["completions", "bash"],
+        &["data", "inspect", "shapes"],
+    ] {
+        let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin!("amcl-wgpu"))
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let o = child.wait_with_output().unwrap();
+        let e = String::from_utf8_lossy(&o.stderr);
+        assert!(
+            o.status.success() && !e.contains("panicked"),
+            "{args:?}: {e}"
+        );
+    }
 }
 
 fn paint(path: &Path, grey: u8) {
@@ -291,6 +374,7 @@ fn csv_lists_are_read_and_their_mistakes_named() {
         ("pictures/0.png,a\npictures/1.png,\n", "some have none"),
         ("nothing.png\n", "no training image"),
         (",a\n", "names no file"),
+        ("pictures/0.png,a,trian\n", "split is `trian`"),
         ("", "the list is empty"),
     ] {
         std::fs::write(&list, text).unwrap();
@@ -385,6 +469,26 @@ fn downloads_go_on_where_they_broke_off() {
     );
     assert_eq!(resumed.load(Ordering::SeqCst) as u64, part);
     assert_eq!(std::fs::read(at("sets/set.tar.gz")).unwrap(), content);
+    // Several files: another address is that of their folder.
+    let base = url.rsplit_once('/').unwrap().0;
+    let many = program()
+        .args([
+            "data",
+            "download",
+            "mnist",
+            "--url",
+            base,
+            "-o",
+            &at("many"),
+        ])
+        .output()
+        .unwrap();
+    let e = String::from_utf8_lossy(&many.stderr);
+    assert!(
+        !many.status.success()
+            && e.contains(&format!("{base}/train-images-idx3-ubyte.gz: its MD5 is")),
+        "{e}"
+    );
     // There already: nothing is fetched. A wrong sum: nothing is kept.
     assert!(fetch(&sum, &out).status.success());
     let wrong = fetch(&"0".repeat(32), &at("other"));

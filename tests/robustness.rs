@@ -1,4 +1,19 @@
 //! What can go wrong around a run: each time a clear message, a non-zero exit, and nothing lost.
+//!
+//! | what goes wrong | test |
+//! |---|---|
+//! | missing or empty folder, unknown key, batch too large, no such adapter | `cli::mistakes_are_explained` |
+//! | truncated CIFAR file, a PNG that is none, a bomb, nothing there, non-UTF-8 names and arguments | [`damaged_data_is_named`], and `data::*` for what is left of a folder without its bad files |
+//! | an image of one pixel, a loop of links | [`odd_images_train`], `data::links_that_lead_back_and_names_that_are_no_unicode` |
+//! | output that cannot be written | [`a_folder_that_cannot_be_written_is_named`] |
+//! | a full disk, one that can only be read | [`a_full_disk_leaves_the_last_checkpoint`] |
+//! | corrupt checkpoint | [`a_corrupt_checkpoint_gives_way_to_the_one_before`] |
+//! | corrupt or hostile safetensors | [`weights_from_elsewhere_are_checked`] |
+//! | two runs into one folder | [`two_runs_do_not_share_a_folder`] |
+//! | a plan larger than the memory | [`a_plan_larger_than_the_memory_is_refused_before_it_is_allocated`] |
+//! | SIGTERM; SIGKILL | [`sigterm_saves_and_says_how_to_go_on`]; `cli::sigkill_and_resume_change_nothing` |
+//! | a clock that goes backwards | [`a_clock_that_goes_backwards_changes_nothing`] |
+//! | no terminal; a reader that goes away | [`no_terminal_no_bars`]; `product::a_reader_that_goes_away_is_no_error` |
 
 #![cfg(unix)]
 
@@ -214,7 +229,7 @@ fn a_folder_that_cannot_be_written_is_named() {
     }
 }
 
-/// A disk of one megabyte and a half; needs the right to mount.
+/// A disk of one megabyte and a half; needs the right to mount (as root has it, in CI too).
 #[test]
 fn a_full_disk_leaves_the_last_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
@@ -243,7 +258,15 @@ fn a_full_disk_leaves_the_last_checkpoint() {
         .args(["--device", "cpu"])
         .output()
         .unwrap();
+    // The same disk, as one that can only be read.
+    assert!(mount(&["mount", "-o", "remount,ro"]));
+    let read_only = program()
+        .args(["train", "--device", "cpu", "--resume"])
+        .arg(&out)
+        .output()
+        .unwrap();
     let unmounted = mount(&["umount"]);
+    refused(&read_only, &["Read-only file system", "choose a folder"]);
     refused(
         &o,
         &[
@@ -294,4 +317,130 @@ fn no_terminal_no_bars() {
     let json = train(&dir.path().join("c"), &["--json"]);
     let value: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert!(value["knn_top1"].is_f64());
+}
+
+fn inspect(path: &Path) -> Output {
+    program()
+        .args(["data", "inspect"])
+        .arg(path)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn damaged_data_is_named() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    // CIFAR: three and a half records.
+    std::fs::create_dir(at("cifar")).unwrap();
+    std::fs::write(at("cifar/data_batch_1.bin"), vec![3; 3073 * 7 / 2]).unwrap();
+    std::fs::write(at("cifar/test_batch.bin"), vec![3; 3073]).unwrap();
+    refused(&inspect(&at("cifar")), &["data_batch_1.bin", "truncated"]);
+    refused(
+        &train(&at("run"), &["--data", at("cifar").to_str().unwrap()]),
+        &["data_batch_1.bin", "truncated"],
+    );
+    // Images none of which is one: text, and a PNG's header that promises 40,000 x 40,000 pixels.
+    std::fs::create_dir(at("images")).unwrap();
+    std::fs::write(at("images/a.png"), "no image").unwrap();
+    let mut bomb = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR".to_vec();
+    bomb.extend([0, 0, 0x9c, 0x40, 0, 0, 0x9c, 0x40, 8, 2, 0, 0, 0]);
+    bomb.extend([0xde, 0x6e, 0x99, 0x52]);
+    std::fs::write(at("images/b.png"), bomb).unwrap();
+    refused(&inspect(&at("images")), &["none of 2 images", "a.png"]);
+    for nothing in ["empty", "missing"] {
+        let path = at(nothing);
+        if nothing == "empty" {
+            std::fs::create_dir(&path).unwrap();
+        }
+        refused(&inspect(&path), &[nothing]);
+    }
+    let odd = std::ffi::OsStr::from_bytes(b"caf\xe9");
+    refused(&inspect(&dir.path().join(odd)), &["UTF-8"]);
+    assert!(!at("run").exists(), "a refused run leaves nothing behind");
+}
+
+/// Images of one pixel and a folder linked into itself, into a run folder whose name is no UTF-8.
+#[test]
+fn odd_images_train() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    for (class, colour) in [("dark", 20u8), ("light", 220)] {
+        std::fs::create_dir_all(data.join(class)).unwrap();
+        for i in 0..20 {
+            let file = data.join(class).join(format!("{i}.png"));
+            image::RgbImage::from_pixel(1, 1, image::Rgb([colour + i; 3]))
+                .save(file)
+                .unwrap();
+        }
+    }
+    std::os::unix::fs::symlink(&data, data.join("dark/again")).unwrap();
+    let out = dir.path().join(std::ffi::OsStr::from_bytes(b"run-\xe9"));
+    let o = train(&out, &["--data", data.to_str().unwrap()]);
+    assert!(o.status.success(), "{}", error(&o));
+    let log = std::fs::read_to_string(out.join("log.txt")).unwrap();
+    assert!(
+        log.contains("(1x1 in their files)") && log.contains("loop"),
+        "{log}"
+    );
+}
+
+/// A clock that loses an hour at every look, in place of the system's, by the linker's means: needs a C compiler.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_clock_that_goes_backwards_changes_nothing() {
+    const CLOCK: &str = r#"
+        #define _GNU_SOURCE
+        #include <time.h>
+        #include <unistd.h>
+        #include <sys/syscall.h>
+        static long lost;
+        int clock_gettime(clockid_t id, struct timespec *t) {
+            int r = syscall(SYS_clock_gettime, id, t);
+            if (id == CLOCK_REALTIME && r == 0) t->tv_sec -= 3600 * __sync_add_and_fetch(&lost, 1);
+            return r;
+        }"#;
+    let dir = tempfile::tempdir().unwrap();
+    let (source, library) = (dir.path().join("clock.c"), dir.path().join("clock.so"));
+    std::fs::write(&source, CLOCK).unwrap();
+    let cc = std::process::Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .args([&library, &source])
+        .status();
+    assert!(
+        cc.is_ok_and(|s| s.success()),
+        "no C compiler (cc), which Rust itself links with"
+    );
+    let run = |name: &str, backwards: bool| {
+        let out = dir.path().join(name);
+        for more in [
+            &["--set", "run.epochs=1"][..],
+            &["--overwrite", "--set", "run.epochs=2"],
+        ] {
+            let mut c = program();
+            c.arg("train").arg("--out").arg(&out).args(TINY).args(more);
+            if backwards {
+                c.env("LD_PRELOAD", &library);
+            }
+            let o = c.output().unwrap();
+            assert!(o.status.success(), "{}", error(&o));
+        }
+        let text = std::fs::read_to_string(out.join("summary.json")).unwrap();
+        let summary: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let text = std::fs::read_to_string(out.join("environment.json")).unwrap();
+        let started: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(summary["seconds"].as_f64().unwrap() >= 0.0);
+        (
+            summary["weights_sha256"].clone(),
+            started["started_unix"].as_u64().unwrap(),
+        )
+    };
+    let (ours, theirs) = (run("back", true), run("forth", false));
+    assert_eq!(ours.0, theirs.0);
+    assert!(
+        ours.1 < theirs.1 - 3000,
+        "the clock was not replaced: {ours:?} {theirs:?}"
+    );
 }

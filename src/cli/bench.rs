@@ -74,7 +74,7 @@ fn steps(batch: usize) -> anyhow::Result<Vec<(String, Config)>> {
 pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
     let say = |line: String| {
         if !voice.json && !voice.quiet {
-            println!("{line}");
+            outln!("{line}");
         }
     };
     let old: Option<Report> = match &args.compare {
@@ -92,7 +92,7 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
         Choice::Cpu => None,
         choice => match Device::open(choice, Options::default()) {
             Err(e) if *choice == Choice::Auto => {
-                eprintln!("{e}\nmeasuring the CPU executor instead");
+                errln!("{e}\nmeasuring the CPU executor instead");
                 None
             }
             other => Some(other?),
@@ -187,7 +187,7 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
     };
     let text = serde_json::to_string_pretty(&report)?;
     if voice.json {
-        println!("{text}");
+        outln!("{text}");
     }
     if let Some(p) = &args.out {
         std::fs::write(p, text + "\n").with_context(|| format!("cannot write {}", p.display()))?;

@@ -47,7 +47,7 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
     };
     let harness = match Harness::open(&args.device, options()) {
         Err(e) if args.device == Choice::Auto => {
-            eprintln!("{e}\nchecking the CPU executor's f32 twins against f64 instead");
+            errln!("{e}\nchecking the CPU executor's f32 twins against f64 instead");
             Harness::open(&Choice::Cpu, options())?
         }
         other => other?,
@@ -60,7 +60,7 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
         Harness::Cpu => "CPU executor (f32)".to_string(),
     };
     if !voice.json && !voice.quiet {
-        println!("checking on {on}");
+        outln!("checking on {on}");
     }
     let wanted = |title: &str| {
         args.filter
@@ -94,13 +94,15 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
                 "case": o.title, "passed": o.passed(), "nmse": o.nmse, "nmse_bound": o.nmse_bound,
                 "max_error": o.max_error, "max_bound": o.max_bound, "fault": o.fault,
             });
-            println!("{line}");
+            outln!("{line}");
         } else if !o.passed() {
-            println!("FAIL  {}\n      {}", o.title, o.fault);
+            outln!("FAIL  {}\n      {}", o.title, o.fault);
         } else if args.verbose {
-            println!(
+            outln!(
                 "ok    {}  nmse {:.1e} (bound {:.1e})",
-                o.title, o.nmse, o.nmse_bound
+                o.title,
+                o.nmse,
+                o.nmse_bound
             );
         }
     }
@@ -115,25 +117,28 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
             match harness::negative_control(&args.device, &m, &own) {
                 Ok(by) => {
                     if args.verbose && !voice.json {
-                        println!("ok    negative control {}: caught by {by}", m.kernel);
+                        outln!("ok    negative control {}: caught by {by}", m.kernel);
                     }
                 }
                 Err(e) => {
                     failed += 1;
-                    eprintln!("FAIL  negative control {e}");
+                    errln!("FAIL  negative control {e}");
                 }
             }
         }
     }
     if !voice.json {
-        println!(
+        outln!(
             "\n{:28} {:>6} {:>8} {:>22}",
-            "op", "cases", "failed", "worst error / bound"
+            "op",
+            "cases",
+            "failed",
+            "worst error / bound"
         );
         for (op, (n, bad, worst)) in &matrix {
-            println!("{op:28} {n:>6} {bad:>8} {worst:>22.3}");
+            outln!("{op:28} {n:>6} {bad:>8} {worst:>22.3}");
         }
-        println!(
+        outln!(
             "\n{} passed, {failed} failed",
             cases.len().saturating_sub(failed)
         );

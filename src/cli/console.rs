@@ -1,6 +1,6 @@
 //! What people and programs see: lines, progress bars that become lines when piped, JSON results.
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use serde_json::Value;
 use std::io::IsTerminal;
 use std::sync::Mutex;
@@ -26,6 +26,32 @@ pub struct Console {
     terminal: bool,
     voice: Voice,
     last: Mutex<Instant>,
+    pace: Mutex<Pace>,
+}
+
+/// How fast a piece of work goes.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    begin: Instant,
+    first: usize,
+    all: usize,
+}
+
+impl Pace {
+    fn new(done: usize, all: usize) -> Self {
+        Self {
+            begin: Instant::now(),
+            first: done,
+            all,
+        }
+    }
+
+    /// Time left at the mean rate since the work began or went on (a resumed run begins in its midst); none before there is a rate.
+    fn left(&self, done: usize, elapsed: Duration) -> Option<Duration> {
+        let here = done.checked_sub(self.first).filter(|n| *n > 0)?;
+        let left = self.all.saturating_sub(done);
+        Some(elapsed.mul_f64(left as f64 / here as f64))
+    }
 }
 
 impl Voice {
@@ -37,7 +63,7 @@ impl Voice {
         } else {
             ProgressBar::hidden()
         };
-        if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} ETA {eta}") {
+        if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}") {
             bar.set_style(style);
         }
         Console {
@@ -45,6 +71,7 @@ impl Voice {
             terminal,
             voice: self,
             last: Mutex::new(Instant::now()),
+            pace: Mutex::new(Pace::new(0, 0)),
         }
     }
 }
@@ -53,27 +80,34 @@ impl Console {
     /// A line for people.
     pub fn say(&self, line: &str) {
         if !self.voice.quiet && !self.voice.json {
-            self.bar.suspend(|| println!("{line}"));
+            self.bar.suspend(|| outln!("{line}"));
         }
     }
 
     /// A warning, on standard error, whatever was asked for.
     pub fn warn(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
+        self.bar.suspend(|| errln!("{line}"));
     }
 
     /// Progress of a long piece of work: a bar, or now and then a line on standard error.
     pub fn progress(&self, done: usize, all: usize, what: &str) {
         if self.terminal {
+            let left = self.pace.lock().ok().and_then(|mut pace| {
+                if pace.all != all || done < pace.first {
+                    *pace = Pace::new(done, all);
+                }
+                pace.left(done, pace.begin.elapsed())
+            });
+            let eta = left.map_or(String::new(), |t| format!(", {} left", HumanDuration(t)));
             self.bar.set_length(all as u64);
             self.bar.set_position(done as u64);
-            self.bar.set_message(what.to_string());
+            self.bar.set_message(format!("{what}{eta}"));
         } else if !self.voice.quiet
             && let Ok(mut last) = self.last.lock()
             && last.elapsed() >= BETWEEN_LINES
         {
             *last = Instant::now();
-            eprintln!("{what}: {done} of {all}");
+            errln!("{done}/{all} {what}");
         }
     }
 
@@ -81,9 +115,26 @@ impl Console {
     pub fn result(&self, text: &str, json: &Value) {
         self.bar.finish_and_clear();
         if self.voice.json {
-            println!("{json}");
+            outln!("{json}");
         } else {
-            println!("{text}");
+            outln!("{text}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_is_that_of_the_whole_work_and_a_resumed_run_counts_from_where_it_began() {
+        let pace = Pace::new(100, 300);
+        assert_eq!(pace.left(100, Duration::from_secs(5)), None);
+        let left = pace.left(150, Duration::from_secs(10));
+        assert_eq!(left, Some(Duration::from_secs(30)));
+        assert_eq!(
+            pace.left(300, Duration::from_secs(40)),
+            Some(Duration::ZERO)
+        );
     }
 }

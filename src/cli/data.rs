@@ -1,11 +1,11 @@
 //! `amcl-wgpu data`.
 
 use super::console::{Console, Voice};
-use amcl_wgpu::data::download::{ARCHIVES, fetch};
+use amcl_wgpu::data::download::{SETS, Unpack, fetch};
 use amcl_wgpu::data::{Dataset, Split};
 use amcl_wgpu::train::config::Config;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Looks at data, or fetches public sets.
 #[derive(clap::Args, Debug)]
@@ -23,18 +23,21 @@ enum What {
         /// Side to which images of a folder are brought.
         #[arg(long, default_value_t = 32)]
         size: usize,
+        /// Any setting, as `train` takes it: --set data.unlabeled=true
+        #[arg(long, value_name = "KEY=VALUE")]
+        set: Vec<String>,
     },
-    /// Fetches cifar10, cifar100 or stl10; goes on where an earlier try stopped.
+    /// Fetches cifar10, cifar100, stl10, tiny-imagenet, mnist or fashion-mnist; goes on where an earlier try stopped.
     Download {
         /// Name.
         name: String,
         /// Folder to put it into.
         #[arg(long, short, default_value = ".")]
         out: PathBuf,
-        /// Another address of the same file.
+        /// Another address of the same file; for sets of several files, of the folder they lie in.
         #[arg(long)]
         url: Option<String>,
-        /// MD5 of the file at that address, if it is another file.
+        /// MD5 of the file at that address, if it is another file (sets of one file).
         #[arg(long, requires = "url")]
         md5: Option<String>,
     },
@@ -92,32 +95,63 @@ fn describe(split: &Split) -> (String, Value) {
 fn download(
     console: &Console,
     name: &str,
-    out: &std::path::Path,
-    url: Option<&str>,
+    out: &Path,
+    from: Option<&str>,
     md5: Option<&str>,
 ) -> anyhow::Result<()> {
-    let Some(a) = ARCHIVES.iter().find(|a| a.name == name) else {
-        let all: Vec<&str> = ARCHIVES.iter().map(|a| a.name).collect();
+    let Some(set) = SETS.iter().find(|s| s.name == name) else {
+        let all: Vec<&str> = SETS.iter().map(|s| s.name).collect();
         anyhow::bail!("no data set `{name}`; there are {}", all.join(", "));
     };
-    let path = fetch(
-        url.unwrap_or(a.url),
-        md5.unwrap_or(a.md5),
-        out,
-        &|done, all| {
-            console.progress((done >> 20) as usize, (all >> 20) as usize, "MiB fetched");
-        },
-    )?;
-    let folder = out.join(a.folder);
+    anyhow::ensure!(
+        md5.is_none() || set.files.len() == 1,
+        "--md5 is of one file, and {name} has {}",
+        set.files.len()
+    );
+    let data = out.join(set.folder);
+    let into = if set.unpack.is_some() { out } else { &data };
+    let mut paths = Vec::new();
+    for (url, sum) in set.files {
+        let file = url.rsplit('/').next().unwrap_or_default();
+        // Of one file another address may be given, of several the folder they lie in.
+        let url = match from {
+            Some(u) if set.files.len() == 1 => u.to_string(),
+            Some(u) => format!("{}/{file}", u.trim_end_matches('/')),
+            None => url.to_string(),
+        };
+        let say = format!("MiB of {file}");
+        paths.push(fetch(&url, md5.unwrap_or(sum), into, &|done, all| {
+            console.progress((done >> 20) as usize, (all >> 20) as usize, &say);
+        })?);
+    }
+    let names: Vec<String> = paths.iter().map(|p| p.display().to_string()).collect();
+    let right = if names.len() == 1 {
+        "its MD5 is right"
+    } else {
+        "their MD5s are right"
+    };
+    let mut text = format!("{}: {right}. ", names.join(", "));
+    match set.unpack {
+        Some(Unpack::TarGz) => {
+            text += &format!(
+                "Unpack it and train:\n  tar -xzf {} -C {}",
+                names[0],
+                out.display()
+            )
+        }
+        Some(Unpack::Zip) => {
+            text += &format!(
+                "Unpack it and train:\n  unzip -q {} -d {}",
+                names[0],
+                out.display()
+            )
+        }
+        None => text += "Train:",
+    }
+    text += &format!("\n  amcl-wgpu train --data {}", data.display());
     console.result(
-        &format!(
-            "{}: its MD5 is right. Unpack it and train:\n  tar -xzf {} -C {}\n  amcl-wgpu train --data {}",
-            path.display(),
-            path.display(),
-            out.display(),
-            folder.display()
-        ),
-        &json!({"file": path.display().to_string(), "data": folder.display().to_string()}),
+        &text,
+        &json!({"files": names, "data": data.display().to_string()}),
     );
     Ok(())
 }
@@ -129,8 +163,8 @@ fn download(
 pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
     let console = voice.console();
     match &args.what {
-        What::Inspect { data, size } => {
-            let mut c = Config::default();
+        What::Inspect { data, size, set } => {
+            let mut c = Config::parse("", set)?;
             c.data.path = data.clone();
             c.data.stored_size = *size;
             let split = c.open_data(&|done, all| console.progress(done, all, "decoding images"))?;

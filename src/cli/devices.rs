@@ -15,13 +15,13 @@ pub struct Args {}
 pub fn run(_: &Args, voice: Voice) -> anyhow::Result<()> {
     let list = list_adapters();
     if voice.json {
-        println!("{}", serde_json::to_string_pretty(&list)?);
+        outln!("{}", serde_json::to_string_pretty(&list)?);
         return Ok(());
     }
     for a in &list {
-        println!("gpu:{}  {}", a.index, a.name);
-        println!("    {} GPU, {}, driver {}", a.kind, a.backend, a.driver);
-        println!(
+        outln!("gpu:{}  {}", a.index, a.name);
+        outln!("    {} GPU, {}, driver {}", a.kind, a.backend, a.driver);
+        outln!(
             "    binding {}, buffer {}, workgroup memory {} KiB, subgroups {}-{}, f16 {}, timestamps {}",
             mebibytes(a.max_binding as usize),
             mebibytes(a.max_buffer as usize),
@@ -31,7 +31,7 @@ pub fn run(_: &Args, voice: Voice) -> anyhow::Result<()> {
             if a.f16 { "yes" } else { "no" },
             if a.timestamps { "yes" } else { "no" },
         );
-        println!(
+        outln!(
             "    cooperative matrices: {}",
             if a.cooperative.is_empty() {
                 "none reported".to_string()
@@ -40,22 +40,22 @@ pub fn run(_: &Args, voice: Voice) -> anyhow::Result<()> {
             }
         );
         if !a.usable {
-            println!("    NOT USABLE: below WebGPU's default limits");
+            outln!("    NOT USABLE: below WebGPU's default limits");
         }
     }
-    println!(
+    outln!(
         "cpu    CPU executor, {} threads",
         rayon::current_num_threads()
     );
     let hardware = list.iter().filter(|a| a.kind != "cpu" && a.usable).count();
     if hardware > 0 {
-        println!("\n--device auto uses the first hardware GPU (discrete before integrated).");
+        outln!("\n--device auto uses the first hardware GPU (discrete before integrated).");
     } else if list.is_empty() {
-        println!(
+        outln!(
             "\nNo Vulkan, Metal or DX12 adapter: --device auto uses the CPU executor. Install your GPU's driver to use it."
         );
     } else {
-        println!(
+        outln!(
             "\nNo hardware GPU: --device auto uses the CPU executor. Software drivers are used when named (--device llvmpipe)."
         );
     }

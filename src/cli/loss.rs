@@ -77,19 +77,19 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
         let mut exec: Box<dyn Executor> = match args.precision.as_deref() {
             Some("f64") if !on_cpu => anyhow::bail!("f64 runs on the CPU: use --device cpu"),
             None | Some("f64") if on_cpu => Box::new(HostExecutor::<f64>::new()),
-            _ => open_executor(&args.device, &[], |n| eprintln!("{n}"))?,
+            _ => open_executor(&args.device, &[], |n| errln!("{n}"))?,
         };
         let e = file.evaluate(exec.as_mut()).with_context(what)?;
         let mut compared = Vec::new();
         if !voice.json {
-            println!("{}: {} loss {:.9e}", path.display(), file.kind, e.loss);
+            outln!("{}: {} loss {:.9e}", path.display(), file.kind, e.loss);
         }
         if args.verify {
             for (name, error, bound) in file.compare(&e).with_context(what)? {
                 let ok = error <= bound;
                 good &= ok;
                 if !(voice.json || voice.quiet && ok) {
-                    println!(
+                    outln!(
                         "  {} {name}: relative error {error:.2e} (bound {bound:.1e})",
                         if ok { "ok  " } else { "FAIL" }
                     );
@@ -101,7 +101,7 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
         }
         if voice.json {
             let line = json!({"file": path.display().to_string(), "kind": file.kind, "loss": e.loss, "compared": compared});
-            println!("{line}");
+            outln!("{line}");
         }
         if let Some(out) = &args.out {
             write(out, &e)?;

@@ -1,6 +1,8 @@
 //! `amcl-wgpu presets`.
 
+use super::console::Voice;
 use amcl_wgpu::train::config::{Config, PRESETS};
+use serde_json::json;
 
 /// Lists the built-in configurations, or prints one.
 #[derive(clap::Args, Debug)]
@@ -13,15 +15,24 @@ pub struct Args {
 ///
 /// # Errors
 /// No such preset.
-pub fn run(args: &Args) -> anyhow::Result<()> {
+pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
+    let console = voice.console();
     if let Some(name) = &args.name {
-        print!("{}", Config::preset(name)?);
+        let text = Config::preset(name)?;
+        console.result(text.trim_end(), &json!({"name": name, "toml": text}));
         return Ok(());
     }
+    let about = |text: &'static str| text.lines().next().unwrap_or("").trim_start_matches("# ");
     let width = PRESETS.iter().map(|p| p.0.len()).max().unwrap_or(0);
-    for (name, text) in PRESETS {
-        let first = text.lines().next().unwrap_or("").trim_start_matches("# ");
-        println!("{name:width$}  {first}");
-    }
+    let lines = PRESETS
+        .iter()
+        .map(|(name, text)| format!("{name:width$}  {}", about(text)));
+    let value = PRESETS
+        .iter()
+        .map(|(name, text)| json!({"name": name, "about": about(text)}));
+    console.result(
+        &lines.collect::<Vec<_>>().join("\n"),
+        &json!({"presets": value.collect::<Vec<_>>()}),
+    );
     Ok(())
 }

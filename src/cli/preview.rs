@@ -16,7 +16,7 @@ pub struct Args {
     /// Configuration file (TOML).
     #[arg(long, conflicts_with = "preset")]
     config: Option<PathBuf>,
-    /// A built-in configuration.
+    /// A built-in configuration; `amcl-wgpu presets` lists them.
     #[arg(long, default_value = "quickstart")]
     preset: String,
     /// Data, as `train` takes it.

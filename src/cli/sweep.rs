@@ -379,7 +379,7 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
     let console = Arc::new(voice.console());
     if args.list {
         let names: Vec<String> = all.iter().map(|r| r.folder.display().to_string()).collect();
-        console.result(&names.join("\n"), &json!(names));
+        console.result(&names.join("\n"), &json!({"runs": names}));
         return Ok(true);
     }
     for r in &all {

@@ -3,6 +3,7 @@
 use super::console::{Console, Voice};
 use amcl_wgpu::device::Choice;
 use amcl_wgpu::report;
+use amcl_wgpu::train::TrainError;
 use amcl_wgpu::train::config::Config;
 use amcl_wgpu::train::encoder::Encoder;
 use amcl_wgpu::train::trainer::{Request, train};
@@ -17,7 +18,7 @@ pub struct Args {
     /// Configuration file (TOML).
     #[arg(long, conflicts_with = "preset")]
     config: Option<PathBuf>,
-    /// A built-in configuration: quickstart, paper-literal, or simclr or simclr-amcl with -cifar10, -cifar100 or -stl10.
+    /// A built-in configuration; `amcl-wgpu presets` lists them, for every method and data set.
     #[arg(long)]
     preset: Option<String>,
     /// `shapes`, or a folder: images (train/ and test/, a folder a class, or flat), CIFAR, STL-10 or MNIST files.
@@ -153,6 +154,14 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
     let console = std::sync::Arc::new(voice.console());
     let reader = console.clone();
     let resume = args.resume.is_some();
+    // A page that cannot be written does not stop a run.
+    let page = || {
+        if !args.no_report
+            && let Err(e) = report::write(&out, None)
+        {
+            console.warn(&format!("report: {e}"));
+        }
+    };
     let outcome = train(Request {
         config,
         device: args.device.clone(),
@@ -166,18 +175,21 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
         decoding: Box::new(move |done, all| reader.progress(done, all, "decoding images")),
         tell: &mut |line| console.say(line),
         progress: &mut |done, all, text| console.progress(done, all, text),
-        epoch_end: &mut || {
-            // A page that cannot be written does not stop a run.
-            if !args.no_report
-                && let Err(e) = report::write(&out, None)
-            {
-                console.warn(&format!("report: {e}"));
-            }
-        },
-    })?;
-    if !outcome.finished {
-        return Ok(false);
-    }
+        epoch_end: &mut || page(),
+    });
+    let outcome = match outcome {
+        Ok(o) if o.finished => o,
+        // The page says how the run ended, and no longer waits for more.
+        Ok(_) => {
+            page();
+            return Ok(false);
+        }
+        Err(e @ TrainError::NonFinite(_)) => {
+            page();
+            return Err(e.into());
+        }
+        Err(e) => return Err(e.into()),
+    };
     let mut text = match (outcome.trained, outcome.untrained) {
         (Some(a), Some(b)) => format!("kNN {a:.1} % (untrained {b:.1} %)"),
         _ => "done".into(),

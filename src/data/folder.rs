@@ -142,8 +142,8 @@ fn tests(
         .collect())
 }
 
-/// One image as `size` x `size` RGB bytes.
-fn decode(path: &Path, size: u32) -> Result<Vec<u8>, String> {
+/// One image as `size` x `size` RGB bytes, and its own width and height.
+fn decode(path: &Path, size: u32) -> Result<(Vec<u8>, (u32, u32)), String> {
     let mut reader = ImageReader::open(path)
         .and_then(ImageReader::with_guessed_format)
         .map_err(|e| e.to_string())?;
@@ -161,9 +161,31 @@ fn decode(path: &Path, size: u32) -> Result<Vec<u8>, String> {
     // The largest centred square first: only what is kept is resized.
     let square = image::imageops::crop_imm(&image, (w - short) / 2, (h - short) / 2, short, short);
     if short == size {
-        return Ok(square.to_image().into_raw());
+        return Ok((square.to_image().into_raw(), (w, h)));
     }
-    Ok(image::imageops::resize(&square.to_image(), size, size, FilterType::Triangle).into_raw())
+    let small = image::imageops::resize(&square.to_image(), size, size, FilterType::Triangle);
+    Ok((small.into_raw(), (w, h)))
+}
+
+/// Shortest and longest side of the images of a set as they are in their files, in words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sides(Option<(u32, u32)>);
+
+impl Sides {
+    fn add(&mut self, (w, h): (u32, u32)) {
+        let (low, high) = self.0.unwrap_or((u32::MAX, 0));
+        self.0 = Some((low.min(w.min(h)), high.max(w.max(h))));
+    }
+}
+
+impl std::fmt::Display for Sides {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            None => Ok(()),
+            Some((low, high)) if low == high => write!(f, " ({low}x{low} in their files)"),
+            Some((low, high)) => write!(f, " (sides of {low} to {high} in their files)"),
+        }
+    }
 }
 
 /// Decodes entries in parallel; the files that fail are named.
@@ -173,9 +195,9 @@ pub(super) fn load(
     root: &Path,
     entries: &[Entry],
     warnings: &mut Vec<String>,
-) -> Dataset {
+) -> (Dataset, Sides) {
     let (done, size) = (AtomicUsize::new(0), r.stored_size);
-    let decoded: Vec<Result<Vec<u8>, String>> = entries
+    let decoded: Vec<Result<_, String>> = entries
         .par_iter()
         .map(|(path, _)| {
             let image = decode(path, size as u32);
@@ -184,10 +206,11 @@ pub(super) fn load(
         })
         .collect();
     let mut out = Dataset::empty(size, size);
-    let mut failed = 0;
+    let (mut failed, mut sides) = (0, Sides::default());
     for (image, (path, label)) in decoded.into_iter().zip(entries) {
         match image {
-            Ok(px) => {
+            Ok((px, own)) => {
+                sides.add(own);
                 out.images.extend(px);
                 out.labels.extend(label);
                 let name = path.strip_prefix(root).unwrap_or(path);
@@ -207,7 +230,7 @@ pub(super) fn load(
             entries.len()
         ));
     }
-    out
+    (out, sides)
 }
 
 /// Opens a folder of images.
@@ -230,14 +253,23 @@ pub fn open(r: &Request<'_>, path: &Path) -> Result<Split, DataError> {
             "no images: expected png, jpeg, webp or bmp files, in a folder a class or side by side, or train/ and test/ folders of these; or CIFAR, STL-10 or IDX binary files",
         ));
     }
-    let test_folder = train_folder
-        .as_ref()
-        .and_then(|_| TESTS.iter().find_map(|t| named(t)));
-    let test_entries = match &test_folder {
-        Some(t) if !classes.is_empty() => tests(t, &classes, &mut warnings)?,
-        _ => Vec::new(),
-    };
-    let train = load(r, path, &entries, &mut warnings);
+    let mut test_entries = Vec::new();
+    if train_folder.is_some() && !classes.is_empty() {
+        // Some sets bring a test folder without labels beside the labelled one (Tiny-ImageNet, ImageNet).
+        for folder in TESTS.iter().filter_map(|t| named(t)) {
+            let mut said = Vec::new();
+            test_entries = tests(&folder, &classes, &mut said)?;
+            if !test_entries.is_empty() {
+                warnings.append(&mut said);
+                break;
+            }
+            warnings.push(format!(
+                "not used: {}, where no folder bears the name of a training class",
+                folder.display()
+            ));
+        }
+    }
+    let (train, sides) = load(r, path, &entries, &mut warnings);
     if train.is_empty() {
         return Err(fail(
             path,
@@ -248,7 +280,7 @@ pub fn open(r: &Request<'_>, path: &Path) -> Result<Split, DataError> {
             ),
         ));
     }
-    let test = load(r, path, &test_entries, &mut warnings);
+    let (test, _) = load(r, path, &test_entries, &mut warnings);
     let (side, n) = (r.stored_size, classes.len());
     let own = if test.is_empty() {
         String::new()
@@ -257,7 +289,7 @@ pub fn open(r: &Request<'_>, path: &Path) -> Result<Split, DataError> {
     };
     Ok(Split {
         description: format!(
-            "image folder, {} training images{} brought to {side}x{side}{own}",
+            "image folder, {} training images{}{sides} brought to {side}x{side}{own}",
             train.len(),
             if n > 0 {
                 format!(" of {n} classes")

@@ -1,7 +1,12 @@
-//! IDX files of MNIST and its kin (<http://yann.lecun.com/exdb/mnist/>): unsigned bytes, big-endian sizes. One channel becomes three.
+//! IDX files of MNIST and its kin (<http://yann.lecun.com/exdb/mnist/>): unsigned bytes, big-endian sizes, packed (.gz) or not. One channel becomes three.
 
 use super::{DataError, Dataset, Split};
-use std::path::Path;
+use flate2::read::GzDecoder;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// Largest packed file that is unpacked in memory: twenty times MNIST, and no bomb.
+const LARGEST: u64 = 1 << 30;
 
 /// Training and test files, in both spellings that are about.
 const TRAIN: [&str; 4] = [
@@ -31,12 +36,37 @@ fn fail(path: &Path, reason: String) -> DataError {
     }
 }
 
-/// Sizes and bytes of a file with `rank` dimensions.
-fn read(path: &Path, rank: usize) -> Result<(Vec<usize>, Vec<u8>), DataError> {
-    let data = std::fs::read(path).map_err(|source| DataError::Io {
+/// Bytes of a file, unpacked where its name ends in `.gz`.
+fn bytes(path: &Path) -> Result<Vec<u8>, DataError> {
+    let io = |source| DataError::Io {
         path: path.into(),
         source,
-    })?;
+    };
+    if path.extension().is_none_or(|e| e != "gz") {
+        return std::fs::read(path).map_err(io);
+    }
+    let file = std::fs::File::open(path).map_err(io)?;
+    let mut data = Vec::new();
+    let most = LARGEST + 1;
+    GzDecoder::new(file)
+        .take(most)
+        .read_to_end(&mut data)
+        .map_err(io)?;
+    if data.len() as u64 == most {
+        return Err(fail(
+            path,
+            format!(
+                "over {} MiB when unpacked: unpack it yourself",
+                LARGEST >> 20
+            ),
+        ));
+    }
+    Ok(data)
+}
+
+/// Sizes and bytes of a file with `rank` dimensions.
+fn read(path: &Path, rank: usize) -> Result<(Vec<usize>, Vec<u8>), DataError> {
+    let data = bytes(path)?;
     let head = 4 + 4 * rank;
     if data.len() < head || data[..4] != [0, 0, 8, rank as u8] {
         return Err(fail(
@@ -62,19 +92,24 @@ fn read(path: &Path, rank: usize) -> Result<(Vec<usize>, Vec<u8>), DataError> {
 }
 
 fn part(folder: &Path, names: &[String], files: [&str; 4]) -> Result<Option<Dataset>, DataError> {
-    let has = |n: &str| names.iter().any(|m| m == n);
-    let Some(pair) = files.chunks(2).find(|p| has(p[0])) else {
+    // As it is, or packed.
+    let find = |n: &str| -> Option<PathBuf> {
+        let name = [n.to_string(), format!("{n}.gz")];
+        let found = name.iter().find(|n| names.contains(n))?;
+        Some(folder.join(found))
+    };
+    let Some((pair, images)) = files.chunks(2).find_map(|p| Some((p, find(p[0])?))) else {
         return Ok(None);
     };
-    let (sizes, pixels) = read(&folder.join(pair[0]), 3)?;
+    let (sizes, pixels) = read(&images, 3)?;
     // No image of such sizes would bound them by the file's length.
     if sizes.contains(&0) {
         return Err(fail(
-            &folder.join(pair[0]),
+            &images,
             format!("sizes {sizes:?}: there is nothing in it"),
         ));
     }
-    let path = folder.join(pair[1]);
+    let path = find(pair[1]).unwrap_or_else(|| folder.join(pair[1]));
     let (_, labels) = read(&path, 1)?;
     if labels.len() != sizes[0] {
         return Err(fail(
@@ -92,13 +127,15 @@ fn part(folder: &Path, names: &[String], files: [&str; 4]) -> Result<Option<Data
 /// Opens a folder whose file names are `names`.
 ///
 /// # Errors
-/// Packed, unreadable, truncated files; labels that do not fit the images.
+/// Unreadable, truncated files; labels that do not fit the images.
 pub fn open(folder: &Path, names: &[String]) -> Result<Split, DataError> {
     let Some(train) = part(folder, names, TRAIN)? else {
         return Err(fail(
             folder,
-            "the IDX files are packed (.gz): unpack them first, for example with `gunzip *.gz`"
-                .into(),
+            format!(
+                "no file of training images; expected {} (or that with .gz)",
+                TRAIN[0]
+            ),
         ));
     };
     let test = part(folder, names, TEST)?.unwrap_or(Dataset::empty(train.height, train.width));
@@ -159,9 +196,35 @@ mod tests {
         std::fs::write(dir.path().join(TRAIN[1]), [0, 0, 8, 1, 0, 0, 0, 0]).unwrap();
         let e = open(dir.path(), &names).unwrap_err().to_string();
         assert!(e.contains("nothing in it"), "{e}");
-        let packed = ["train-images-idx3-ubyte.gz".to_string()];
-        assert!(is(&packed));
-        let e = open(dir.path(), &packed).unwrap_err().to_string();
-        assert!(e.contains("gunzip"), "{e}");
+        let other = ["train-images.tar-idx3-ubyte".to_string()];
+        let e = open(dir.path(), &other).unwrap_err().to_string();
+        assert!(e.contains("expected train-images-idx3-ubyte"), "{e}");
+    }
+
+    #[test]
+    fn packed_files_are_the_same_and_their_damage_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let pack = |name: &str, data: &[u8]| {
+            let mut z = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            std::io::Write::write_all(&mut z, data).unwrap();
+            let packed = z.finish().unwrap();
+            std::fs::write(dir.path().join(name), &packed).unwrap();
+            packed
+        };
+        let names = [TRAIN[0], TRAIN[1]].map(|n| format!("{n}.gz"));
+        let head = [0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2];
+        let packed = pack(&names[0], &[&head[..], &[7, 8]].concat());
+        pack(&names[1], &[0, 0, 8, 1, 0, 0, 0, 1, 3]);
+        assert!(is(&names));
+        let s = open(dir.path(), &names).unwrap();
+        assert_eq!(
+            (&s.train.images[..], s.train.labels[0]),
+            (&[7, 7, 7, 8, 8, 8][..], 3)
+        );
+        for bad in [&packed[..packed.len() / 2], b"no gzip", b""] {
+            std::fs::write(dir.path().join(&names[0]), bad).unwrap();
+            let e = open(dir.path(), &names).unwrap_err().to_string();
+            assert!(e.contains(&names[0]), "{e}");
+        }
     }
 }

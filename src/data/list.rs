@@ -5,6 +5,10 @@ use super::{DataError, Request, Split, folder};
 use std::collections::BTreeSet;
 use std::path::Path;
 
+/// What may stand in the column `split`, in small letters.
+const TRAIN: [&str; 3] = ["", "train", "training"];
+const TEST: [&str; 4] = ["test", "val", "valid", "validation"];
+
 /// Opens a list.
 ///
 /// # Errors
@@ -41,6 +45,14 @@ pub fn open(r: &Request<'_>, path: &Path) -> Result<Split, DataError> {
         if row[0].is_empty() {
             return Err(fail(format!("line {} names no file", line + 1)));
         }
+        let split = row[2].to_lowercase();
+        if !TRAIN.contains(&&*split) && !TEST.contains(&&*split) {
+            return Err(fail(format!(
+                "line {}: split is `{}`; expected train or test (or val, valid, validation)",
+                line + 1,
+                row[2]
+            )));
+        }
         rows.push(row);
     }
     let names: BTreeSet<&str> = rows.iter().map(|r| r[1].as_str()).collect();
@@ -55,7 +67,7 @@ pub fn open(r: &Request<'_>, path: &Path) -> Result<Split, DataError> {
     let root = path.parent().unwrap_or(Path::new(""));
     let part = |test: bool| -> Vec<folder::Entry> {
         rows.iter()
-            .filter(|r| matches!(r[2].to_lowercase().as_str(), "test" | "val" | "valid") == test)
+            .filter(|r| TEST.contains(&&*r[2].to_lowercase()) == test)
             .map(|r| {
                 let label = classes.binary_search(&r[1]).ok().map(|i| i as u32);
                 (root.join(&r[0]), label)
@@ -63,17 +75,17 @@ pub fn open(r: &Request<'_>, path: &Path) -> Result<Split, DataError> {
             .collect()
     };
     let mut warnings = Vec::new();
-    let train = folder::load(r, root, &part(false), &mut warnings);
+    let (train, sides) = folder::load(r, root, &part(false), &mut warnings);
     if train.is_empty() {
         return Err(fail(format!(
             "no training image could be read; {}",
             warnings.first().map_or("the list is empty", String::as_str)
         )));
     }
-    let test = folder::load(r, root, &part(true), &mut warnings);
+    let (test, _) = folder::load(r, root, &part(true), &mut warnings);
     Ok(Split {
         description: format!(
-            "CSV list, {} training and {} test images of {} classes brought to {3}x{3}",
+            "CSV list, {} training and {} test images of {} classes{sides} brought to {3}x{3}",
             train.len(),
             test.len(),
             classes.len(),

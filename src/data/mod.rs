@@ -146,6 +146,18 @@ pub fn open(r: &Request<'_>) -> Result<Split, DataError> {
         path: path.into(),
         source,
     };
+    if !path.exists() && std::fs::symlink_metadata(path).is_err() {
+        let known = download::SETS.iter().find(|s| path.ends_with(s.folder));
+        let advice = known.map_or(String::new(), |s| {
+            format!(", or fetch it: amcl-wgpu data download {}", s.name)
+        });
+        return Err(DataError::Format {
+            path: path.into(),
+            reason: format!(
+                "there is no such folder or file; say where the images are with --data{advice}"
+            ),
+        });
+    }
     if path.is_file() {
         return Ok(split::complete(list::open(r, path)?, r.seed));
     }

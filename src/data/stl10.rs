@@ -117,6 +117,12 @@ pub fn open(r: &Request<'_>, folder: &Path, names: &[String]) -> Result<Split, D
         train = fold(folder, n, &train)?;
         kind = format!("labelled training (fold {n})");
     }
+    let mut idle = String::new();
+    let unlabelled = folder.join("unlabeled_X.bin");
+    if let (false, true, Ok(m)) = (r.unlabeled, labelled, std::fs::metadata(&unlabelled)) {
+        let count = m.len() / (3 * PIXELS as u64);
+        idle = format!("; {count} unlabelled ones are there too (data.unlabeled = true uses them)");
+    }
     let mut bank = None;
     if r.unlabeled && labelled {
         let few = train.clone();
@@ -140,7 +146,7 @@ pub fn open(r: &Request<'_>, folder: &Path, names: &[String]) -> Result<Split, D
     }
     Ok(Split {
         description: format!(
-            "STL-10 binary, {} {} and {} test images of 96x96{}",
+            "STL-10 binary, {} {} and {} test images of 96x96{}{idle}",
             train.len(),
             kind,
             test.len(),

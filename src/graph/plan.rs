@@ -179,13 +179,23 @@ impl Plan {
         self.slots.iter().map(|s| s.bytes).sum()
     }
 
+    /// Bytes and tensor of the `n` largest slots.
+    pub fn largest_slots(&self, n: usize) -> Vec<(usize, &str)> {
+        let mut slots: Vec<(usize, &str)> = self
+            .slots
+            .iter()
+            .map(|s| (s.bytes, s.tensor.as_str()))
+            .collect();
+        slots.sort_by_key(|s| std::cmp::Reverse(s.0));
+        slots.truncate(n);
+        slots
+    }
+
     /// The `n` largest slots, a line each.
     pub fn largest(&self, n: usize) -> String {
-        let mut slots: Vec<&Slot> = self.slots.iter().collect();
-        slots.sort_by_key(|s| std::cmp::Reverse(s.bytes));
         let mut out = String::new();
-        for s in slots.iter().take(n) {
-            let _ = writeln!(out, "  {:>12}  {}", mebibytes(s.bytes), s.tensor);
+        for (bytes, tensor) in self.largest_slots(n) {
+            let _ = writeln!(out, "  {:>12}  {tensor}", mebibytes(bytes));
         }
         out
     }

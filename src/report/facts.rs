@@ -46,6 +46,17 @@ pub struct Seen {
     pub knn: Option<(f64, String)>,
 }
 
+/// How a run stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// No end is recorded.
+    UnderWay,
+    /// Interrupted or failed; what its log says of it.
+    Stopped(String),
+    /// Went to its end.
+    Finished,
+}
+
 /// Everything on the page.
 pub struct Facts {
     /// The run's folder name.
@@ -56,6 +67,8 @@ pub struct Facts {
     pub config_text: String,
     /// `summary.json`, once the run has ended.
     pub summary: Option<Value>,
+    /// `environment.json`: machine, device, memory plan, times before the first step.
+    pub environment: Value,
     /// Records of `metrics.jsonl`.
     pub records: Vec<Value>,
     /// `log.txt`.
@@ -84,6 +97,7 @@ impl Facts {
             config: Config::parse(&config_text, &[])?,
             config_text,
             summary: serde_json::from_str(&text("summary.json")).ok(),
+            environment: serde_json::from_str(&text("environment.json")).unwrap_or_default(),
             records: text("metrics.jsonl")
                 .lines()
                 .filter_map(|l| serde_json::from_str(l).ok())
@@ -92,6 +106,19 @@ impl Facts {
             ops: ops(&text("trace.json")),
             seen: None,
         })
+    }
+
+    /// How the run stands: the last line of its log tells of an end before the end.
+    pub fn state(&self) -> State {
+        let last = self.log.lines().last().unwrap_or_default();
+        if self.summary.is_some() {
+            State::Finished
+        } else if last.starts_with("stopped at ") || last.contains("The last good checkpoint is in")
+        {
+            State::Stopped(last.into())
+        } else {
+            State::UnderWay
+        }
     }
 
     /// Records of a kind.
@@ -163,7 +190,7 @@ impl Facts {
             .zip(&test.labels)
             .map(|((x, y), l)| (x, y, *l))
             .collect();
-        let queries = spaced(test.len(), QUERIES);
+        let queries = of_all_classes(&test.labels, classes, QUERIES);
         let chosen: Vec<f32> = queries
             .iter()
             .flat_map(|i| t[i * d..(i + 1) * d].iter().copied())
@@ -197,6 +224,27 @@ fn spaced(n: usize, most: usize) -> Vec<usize> {
     (0..count).map(|i| i * n / count).collect()
 }
 
+/// At most `most` numbers of images, in turn from classes evenly spaced over all.
+fn of_all_classes(labels: &[u32], classes: usize, most: usize) -> Vec<usize> {
+    let mut by_class = vec![Vec::new(); classes];
+    for (i, l) in labels.iter().enumerate() {
+        by_class[*l as usize].push(i);
+    }
+    by_class.retain(|c| !c.is_empty());
+    let chosen: Vec<&Vec<usize>> = spaced(by_class.len(), most)
+        .into_iter()
+        .map(|c| &by_class[c])
+        .collect();
+    let rounds = chosen.iter().map(|c| c.len()).max().unwrap_or(0);
+    let mut out: Vec<usize> = (0..rounds)
+        .flat_map(|round| chosen.iter().filter_map(move |c| c.get(round).copied()))
+        .take(most)
+        .collect();
+    // Images of one class stand together.
+    out.sort_by_key(|i| labels[*i]);
+    out
+}
+
 fn picture(data: &Dataset, i: usize) -> Result<Vec<u8>> {
     let image = RgbImage::from_raw(
         data.width as u32,
@@ -222,4 +270,22 @@ fn ops(trace: &str) -> Vec<(String, usize, f64)> {
     let mut rows: Vec<_> = by_op.into_iter().map(|(o, (n, ms))| (o, n, ms)).collect();
     rows.sort_by(|a, b| b.2.total_cmp(&a.2));
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_come_from_all_classes() {
+        let labels: Vec<u32> = (0..1000).map(|i| i % 10).collect();
+        let q = of_all_classes(&labels, 10, 8);
+        let mut seen: Vec<u32> = q.iter().map(|i| labels[*i]).collect();
+        seen.dedup();
+        assert_eq!((q.len(), seen.len()), (8, 8));
+        // Few classes, one of them without test images: more of each.
+        let q = of_all_classes(&[0, 2, 0, 2, 0], 3, 4);
+        assert_eq!(q, [0, 2, 1, 3]);
+        assert_eq!(of_all_classes(&[0, 0], 1, 8), [0, 1]);
+    }
 }

@@ -1,7 +1,8 @@
 //! The report as one HTML page: no script, no request to anywhere.
 
-use super::facts::{Facts, Picture, Seen};
+use super::facts::{Facts, Picture, Seen, State};
 use super::plot::{self, Line};
+use crate::graph::plan::mebibytes;
 use base64::Engine;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
@@ -9,6 +10,8 @@ use serde_json::Value;
 const STYLE: &str = include_str!("../../assets/report/style.css");
 /// Seconds after which the page of a run under way reloads itself.
 const RELOAD: u32 = 10;
+/// Most classes whose confusion is a table.
+const TABLE: usize = 40;
 /// Steps in a plot: more cannot be seen.
 const POINTS: usize = 600;
 
@@ -83,11 +86,15 @@ fn head(f: &Facts) -> Markup {
         h1 { (f.name) }
         p.soft {
             (f.config.method_title()) " on " (f.config.data.path) ", " (f.config.model.encoder) ", batch " (f.config.optim.batch_size) ", seed " (f.config.run.seed) ". "
-            @if f.summary.is_some() { "Finished." } @else { "Under way: this page reloads itself every " (RELOAD) " seconds." }
+            @match f.state() {
+                State::Finished => { "Finished." }
+                State::Stopped(why) => { "Not finished: " (why) }
+                State::UnderWay => { "Under way: this page reloads itself every " (RELOAD) " seconds." }
+            }
         }
         nav aria-label="Sections" {
             @for (id, name) in [("curves", "Curves"), ("temperatures", "Temperatures"), ("similarity", "Similarity"), ("views", "Views"), ("neighbours", "Neighbours"),
-                ("features", "Features"), ("alarms", "Alarms"), ("setup", "Configuration"), ("time", "Time and memory")] { a href={"#" (id)} { (name) } }
+                ("features", "Features"), ("alarms", "Alarms"), ("setup", "Configuration"), ("environment", "Environment"), ("memory", "Memory"), ("time", "Time")] { a href={"#" (id)} { (name) } }
         }
         div.cards {
             @if let Some(v) = percent(knn) { (card(&format!("{v:.1} %"), "kNN top-1")) }
@@ -149,12 +156,46 @@ fn shares(v: &Value) -> Vec<f64> {
         .unwrap_or_default()
 }
 
+/// The part of the two histograms of a record that they have in common, percent; none where there are no negative pairs.
+fn overlap(v: &Value) -> Option<f64> {
+    let (pos, neg) = (shares(&v["pos"]), shares(&v["neg"]));
+    let common: f64 = pos.iter().zip(&neg).map(|(a, b)| a.min(*b)).sum();
+    (!pos.is_empty() && !neg.is_empty()).then_some(100.0 * common)
+}
+
+/// [`overlap`] over the run, of each head and of the backbone.
+fn overlaps(f: &Facts) -> Vec<Line> {
+    let mut lines: Vec<Line> = Vec::new();
+    for r in f.of("similarity") {
+        let Some(x) = r["step"].as_f64() else {
+            continue;
+        };
+        let heads = r["heads"].as_array().into_iter().flatten().enumerate();
+        let named = heads.map(|(i, h)| (format!("head {}", i + 1), h));
+        for (name, v) in named.chain([("backbone".to_string(), &r["backbone"])]) {
+            let Some(y) = overlap(v) else {
+                continue;
+            };
+            let at = lines
+                .iter()
+                .position(|l| l.name == name)
+                .unwrap_or_else(|| {
+                    lines.push(Line {
+                        name,
+                        ..Line::default()
+                    });
+                    lines.len() - 1
+                });
+            lines[at].points.push((x, y));
+        }
+    }
+    lines
+}
+
 fn pair_histogram(title: &str, v: &Value, range: (f64, f64)) -> Markup {
     let (pos, neg) = (shares(&v["pos"]), shares(&v["neg"]));
-    let overlap: f64 = pos.iter().zip(&neg).map(|(a, b)| a.min(*b)).sum();
-    let both = !pos.is_empty() && !neg.is_empty();
     html! { figure {
-        h3 { (title) @if both { " (overlap " (format!("{:.1}", 100.0 * overlap)) " %)" } }
+        h3 { (title) @if let Some(o) = overlap(v) { " (overlap " (format!("{o:.1}")) " %)" } }
         (svg(plot::histograms(title, range, &[("positive pairs", &pos), ("negative pairs", &neg)])))
     } }
 }
@@ -169,7 +210,11 @@ fn similarity(f: &Facts) -> Markup {
         h2 id="similarity" { "Similarity" }
         p.soft { "Cosine similarities of the pairs of one training batch: the two views of an image (positive) and views of different images (negative). The less the two overlap,
             the better pairs are told apart (the paper's Figs. 1 and 3)." }
-        div.grid2 { (figure("Positive and negative pairs", plot::lines("Similarities", &[band("positive", f.of("epoch"), "sim_pos", None), band("negative", f.of("epoch"), "sim_neg", None)]))) }
+        div.grid2 {
+            (figure("Positive and negative pairs", plot::lines("Similarities", &[band("positive", f.of("epoch"), "sim_pos", None), band("negative", f.of("epoch"), "sim_neg", None)])))
+            @let over = overlaps(f);
+            @if !over.is_empty() { (figure("Overlap of positive and negative pairs, %", plot::lines("Overlap in percent", &over))) }
+        }
         @for r in picked {
             h3 { "After epoch " (r["epoch"]) }
             @let range = (r["range"][0].as_f64().unwrap_or(-1.0), r["range"][1].as_f64().unwrap_or(1.0));
@@ -206,6 +251,23 @@ fn confusion(s: &Seen) -> Markup {
     } } }
 }
 
+/// The confusion of more classes than a table holds: as a picture, and the pairs that are most often taken for each other.
+fn many_classes(s: &Seen) -> Markup {
+    let mut wrong: Vec<(usize, usize, usize)> = Vec::new();
+    for (i, row) in s.confusion.iter().enumerate() {
+        let others = row.iter().enumerate().filter(|(j, n)| *j != i && **n > 0);
+        wrong.extend(others.map(|(j, n)| (*n, i, j)));
+    }
+    wrong.sort_by(|a, b| b.0.cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
+    html! { div.grid2 {
+        figure { (svg(plot::heat("Confusion matrix: rows are classes, columns predictions", &s.confusion))) p.soft { "Rows: classes, columns: predictions, in the order of the classes." } }
+        div.scroll tabindex="0" { table {
+            tr { th { "class" } th { "taken for" } th { "times" } }
+            @for (n, i, j) in wrong.iter().take(15) { tr { td { (s.classes[*i]) } td { (s.classes[*j]) } td { (n) } } }
+        } }
+    } }
+}
+
 fn seen(s: &Seen) -> Markup {
     html! {
         h2 id="views" { "Views" }
@@ -223,7 +285,7 @@ fn seen(s: &Seen) -> Markup {
             p { "kNN " (format!("{v:.1}")) " % (" (protocol) ")." }
             div.grid2 { (figure("Test features on their first two principal components", plot::scatter("Test features", &s.points, &s.classes))) }
             h3 { "Confusion of kNN" }
-            @if s.classes.len() <= 40 { (confusion(s)) } @else { p.soft { "Not shown for " (s.classes.len()) " classes." } }
+            @if s.classes.len() <= TABLE { (confusion(s)) } @else { (many_classes(s)) }
         }
     }
 }
@@ -232,6 +294,72 @@ fn unseen() -> Markup {
     html! {
         h2 id="views" { "Views, neighbours, features" }
         p id="neighbours" { span id="features" { "These come when the run has ended, or now with " code { "amcl-wgpu report RUN" } "." } }
+    }
+}
+
+fn seconds(v: f64) -> String {
+    format!("{v:.1} s")
+}
+
+/// Two columns: what, and how much.
+fn table(rows: &[(&str, String)]) -> Markup {
+    html! { div.scroll tabindex="0" { table { @for (what, v) in rows { tr { th scope="row" { (what) } td { (v) } } } } } }
+}
+
+/// Machine and memory plan, as the run wrote them down.
+fn environment(f: &Facts) -> Markup {
+    let e = &f.environment;
+    let text = |key: &str| e[key].as_str().map(str::to_string);
+    let size = |v: &Value| v.as_u64().map(|b| mebibytes(b as usize));
+    let about = [
+        ("amcl-wgpu", text("version")),
+        ("device", text("device")),
+        ("system", text("system")),
+        ("kernel", text("kernel")),
+        (
+            "processor",
+            text("arch")
+                .zip(e["threads"].as_u64())
+                .map(|(a, n)| format!("{a}, {n} threads")),
+        ),
+        ("memory of the machine", size(&e["memory_total"])),
+    ];
+    let m = &e["memory"];
+    let plan = [
+        ("planned in all", size(&m["planned"])),
+        ("a training step", size(&m["training_step"])),
+        ("the same without reuse", size(&m["without_reuse"])),
+        (
+            "parameters, moments, images, other states",
+            size(&m["states"]),
+        ),
+        (
+            "training images",
+            m["images_on_device"]
+                .as_bool()
+                .map(|d| if d { "on the device" } else { "streamed" }.into()),
+        ),
+        (
+            "allocated",
+            f.summary.as_ref().and_then(|s| size(&s["allocated_bytes"])),
+        ),
+    ];
+    let known = |rows: &[(&'static str, Option<String>)]| -> Vec<(&'static str, String)> {
+        rows.iter()
+            .filter_map(|(k, v)| Some((*k, v.clone()?)))
+            .collect()
+    };
+    html! {
+        h2 id="environment" { "Environment" }
+        @if e.is_null() { p { "Not recorded by this run." } } @else { (table(&known(&about))) }
+        h2 id="memory" { "Memory plan" }
+        @if m.is_null() { p { "Not recorded by this run." } }
+        @else {
+            (table(&known(&plan)))
+            details { summary { "Largest tensors of a training step" } div.scroll tabindex="0" { table {
+                @for t in m["largest"].as_array().into_iter().flatten() { tr { td { (size(&t[0]).unwrap_or_default()) } td { (t[1].as_str().unwrap_or_default()) } } }
+            } } }
+        }
     }
 }
 
@@ -248,6 +376,28 @@ fn rest(f: &Facts) -> Markup {
         .collect();
     let train: f64 = f.of("epoch").filter_map(|r| r["seconds"].as_f64()).sum();
     let eval: f64 = f.of("eval").filter_map(|r| r["seconds"].as_f64()).sum();
+    let before = |key: &str| f.environment[key].as_f64();
+    let mut times: Vec<(&str, String)> = Vec::new();
+    let mut told = 0.0;
+    for (what, v) in [
+        ("reading the data", before("data_seconds")),
+        (
+            "compiling kernels, sending the data",
+            before("compile_seconds"),
+        ),
+        ("training steps", Some(train)),
+        ("evaluation", Some(eval)),
+    ] {
+        told += v.unwrap_or(0.0);
+        times.extend(v.map(|v| (what, seconds(v))));
+    }
+    if let Some(all) = f.summary.as_ref().and_then(|s| s["seconds"].as_f64()) {
+        // The parts of a resumed run are those of all its sessions, the whole is of the last.
+        if all >= told {
+            times.push(("checkpoints, records, this page", seconds(all - told)));
+            times.push(("in all", seconds(all)));
+        }
+    }
     let total: f64 = f.ops.iter().map(|o| o.2).sum();
     html! {
         h2 id="alarms" { "Alarms" }
@@ -255,8 +405,9 @@ fn rest(f: &Facts) -> Markup {
         ul { @for (epoch, a) in alarms { li.alarm { "epoch " (epoch) ": " (a) } } }
         h2 id="setup" { "Configuration" }
         details { summary { "config.toml, as resolved" } pre tabindex="0" { (f.config_text) } }
-        h2 id="time" { "Time and memory" }
-        p { "Training " (format!("{train:.1}")) " s, evaluation " (format!("{eval:.1}")) " s." }
+        (environment(f))
+        h2 id="time" { "Time" }
+        (table(&times))
         @if !f.ops.is_empty() {
             div.scroll tabindex="0" { table { tr { th { "op" } th { "calls" } th { "ms" } th { "share" } }
                 @for (op, calls, ms) in &f.ops { tr { td { (op) } td { (calls) } td { (format!("{ms:.2}")) } td { (format!("{:.1} %", 100.0 * ms / total)) } } } } }
@@ -276,7 +427,7 @@ pub fn html(f: &Facts) -> String {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                @if f.summary.is_none() { meta http-equiv="refresh" content=(RELOAD); }
+                @if f.state() == State::UnderWay { meta http-equiv="refresh" content=(RELOAD); }
                 title { (f.name) " - amcl-wgpu" }
                 style { (PreEscaped(STYLE)) }
             }

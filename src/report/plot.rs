@@ -26,7 +26,7 @@ pub fn short(v: f64) -> String {
         "0".into()
     } else if !(1e-3..1e5).contains(&a) {
         format!("{v:.1e}")
-    } else if a >= 100.0 {
+    } else if a >= 1000.0 {
         format!("{v:.0}")
     } else {
         let digits = if a >= 10.0 { 1 } else { 3 };
@@ -35,9 +35,12 @@ pub fn short(v: f64) -> String {
     }
 }
 
+/// Parts that an axis is cut into, at most.
+const PARTS: f64 = 6.0;
+
 /// Round numbers that cover a range.
 fn ticks(lo: f64, hi: f64) -> Vec<f64> {
-    let raw = (hi - lo) / 4.0;
+    let raw = (hi - lo) / PARTS;
     let power = 10f64.powf(raw.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0]
         .map(|m| m * power)
@@ -221,14 +224,50 @@ pub fn scatter(title: &str, points: &[(f64, f64, u32)], classes: &[String]) -> S
     s + "</div>"
 }
 
+/// Counts of a square matrix as shades, each row relative to its sum; only what is not zero is drawn.
+pub fn heat(title: &str, rows: &[Vec<usize>]) -> String {
+    let n = rows.len();
+    let mut s = format!(
+        "<svg class=\"heat\" viewBox=\"0 0 {n} {n}\" role=\"img\" aria-label=\"{}\">",
+        maud::html! { (title) }.into_string().replace('"', "&quot;")
+    );
+    for (y, row) in rows.iter().enumerate() {
+        let sum = row.iter().sum::<usize>().max(1) as f64;
+        for (x, v) in row.iter().enumerate().filter(|(_, v)| **v > 0) {
+            let _ = write!(
+                s,
+                "<rect class=\"cell\" x=\"{x}\" y=\"{y}\" width=\"1\" height=\"1\" opacity=\"{:.2}\"/>",
+                (*v as f64 / sum).sqrt()
+            );
+        }
+    }
+    s + "</svg>"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn numbers_on_an_axis_differ() {
+        let axis = |lo, hi| ticks(lo, hi).into_iter().map(short).collect::<Vec<_>>();
+        assert_eq!(axis(99.5, 100.4), ["99.6", "99.8", "100", "100.2", "100.4"]);
+        assert_eq!(axis(0.0, 5000.0)[4..], ["4000", "5000"]);
+    }
+
+    #[test]
+    fn a_heat_map_draws_what_is_there() {
+        let s = heat("m", &[vec![4, 0], vec![3, 1]]);
+        assert_eq!(s.matches("<rect").count(), 3);
+        assert!(s.contains("x=\"0\" y=\"0\" width=\"1\" height=\"1\" opacity=\"1.00\""));
+        assert!(s.contains("opacity=\"0.50\""), "{s}");
+    }
+
+    #[test]
     fn ticks_are_round_and_inside() {
-        assert_eq!(ticks(0.0, 1.0), [0.0, 0.5, 1.0]);
-        assert_eq!(ticks(13.0, 61.0), [20.0, 40.0, 60.0]);
+        assert_eq!(ticks(0.0, 1.0).len(), 6);
+        assert_eq!(ticks(13.0, 61.0), [20.0, 30.0, 40.0, 50.0, 60.0]);
+        assert_eq!(ticks(0.07, 0.9).len(), 4);
         assert!(ticks(3.0, 3.0 + 1e-12).len() <= 12);
     }
 

@@ -67,6 +67,15 @@ impl Batch<'_> {
             .collect()
     }
 
+    /// Positive and negative pairs of all heads together; `strangers` as in [`Batch::histograms`].
+    pub fn pooled(&self, strangers: Option<&[Vec<f32>]>) -> (Vec<f32>, Vec<f32>) {
+        let (pos, neg): (Vec<_>, Vec<_>) = self.split().into_iter().unzip();
+        (
+            pos.concat(),
+            strangers.map_or_else(|| neg.concat(), <[_]>::concat),
+        )
+    }
+
     /// Histograms of each head's positive and negative pairs; `strangers` are similarities of different images where the batch has no negative pairs.
     pub fn histograms(&self, strangers: Option<&[Vec<f32>]>) -> Vec<Histograms> {
         let shares = |v: &[f32]| {
@@ -116,10 +125,10 @@ impl Health {
         score: Option<&[f32]>,
         a: &Amcl,
     ) -> Self {
-        let (pos, neg): (Vec<_>, Vec<_>) = similarity.split().into_iter().unzip();
+        let (pos, neg) = similarity.pooled(strangers);
         let mut out = Self {
-            sim_pos: quantiles(pos.concat()),
-            sim_neg: quantiles(strangers.map_or_else(|| neg.concat(), <[_]>::concat)),
+            sim_pos: quantiles(pos),
+            sim_neg: quantiles(neg),
             ..Self::default()
         };
         for (pos, neg) in score
@@ -144,6 +153,21 @@ impl Health {
             out.tau_pos.push(quantiles(pos));
             out.tau_neg.push(quantiles(neg));
         }
+        out
+    }
+
+    /// Medians under names for TensorBoard; those that the method has.
+    pub fn medians(&self) -> Vec<(String, f32)> {
+        let mut out = vec![
+            ("similarity_median/positive".to_string(), self.sim_pos[1]),
+            ("similarity_median/negative".to_string(), self.sim_neg[1]),
+        ];
+        for (role, heads) in [("positive", &self.tau_pos), ("negative", &self.tau_neg)] {
+            let named =
+                |(h, q): (usize, &Quantiles)| (format!("tau_median/{role}_head_{}", h + 1), q[1]);
+            out.extend(heads.iter().enumerate().map(named));
+        }
+        out.retain(|(_, v)| v.is_finite());
         out
     }
 
@@ -199,6 +223,9 @@ mod tests {
         assert!(well.alarms(&a, 1.0, 1.0).is_empty());
         assert_eq!(well.tau_at_floor, [0.0]);
         assert_eq!((well.sim_pos[1], well.sim_neg[1]), (0.8, 0.1));
+        let names: Vec<String> = well.medians().into_iter().map(|m| m.0).collect();
+        assert_eq!(names.len(), 4);
+        assert_eq!(names[2], "tau_median/positive_head_1");
         let h = &views(&s).histograms(None)[0];
         let at = |v: &[f32]| v.iter().position(|x| *x > 0.9);
         // Bins of 0.04 from -1: 0.8 lies in number 45 (or rounds down to 44), 0.1 in 27.

@@ -3,6 +3,7 @@
 pub mod checkpoint;
 pub mod config;
 pub mod encoder;
+pub mod environment;
 pub mod events;
 pub mod features;
 pub mod finetune;

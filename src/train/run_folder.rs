@@ -44,6 +44,7 @@ const OURS: &[&str] = &[
     "log.txt",
     "metrics.csv",
     "summary.json",
+    "environment.json",
     "report.html",
     "trace.json",
     "checkpoints",

@@ -158,6 +158,15 @@ impl Session {
         )
     }
 
+    /// The same as data: bytes by part, and the largest tensors of a training step.
+    pub fn memory(&self) -> serde_json::Value {
+        let plan = self.exec.plan(self.grad);
+        serde_json::json!({
+            "planned": self.planned_bytes(), "training_step": plan.peak_bytes(), "without_reuse": plan.unpooled, "states": self.model.states.bytes(),
+            "images_on_device": matches!(self.source, Source::Resident { .. }), "largest": plan.largest_slots(8),
+        })
+    }
+
     /// Bytes planned: pooled tensors and kernel parameters of all programs, and states.
     pub fn planned_bytes(&self) -> u64 {
         let of =

@@ -80,10 +80,16 @@ events = EventAccumulator(run, size_guidance={"images": 0, "histograms": 0, "sca
 events.Reload()
 tags = events.Tags()
 assert {"loss", "lr", "grad_norm", "knn_top1"} <= set(tags["scalars"]), tags
-assert len(events.Scalars("loss")) == 9 and tags["images"] == ["views"] and tags["histograms"] == ["similarity"], tags
+assert {"similarity_median/positive", "similarity_median/negative", "effective_rank"} <= set(tags["scalars"]), tags
+assert len(events.Scalars("loss")) == 9 and len(events.Scalars("similarity_median/positive")) == 3, tags
+assert tags["images"] == ["views"] and sorted(tags["histograms"]) == ["similarity/negative", "similarity/positive"], tags
 picture = Image.open(io.BytesIO(events.Images("views")[0].encoded_image_string))
 assert picture.size == (304, 804), picture.size
-assert len(events.Histograms("similarity")) == 3 and events.Histograms("similarity")[0].histogram_value.num > 0
+for role, pairs in (("positive", 24), ("negative", 24 * 22)):
+    found = events.Histograms(f"similarity/{role}")
+    # Every pair of the batch of 12, two views each, and no other; values are cosines.
+    assert len(found) == 3 and all(h.histogram_value.num == pairs for h in found), [h.histogram_value.num for h in found]
+    assert all(-1.001 < h.histogram_value.min <= h.histogram_value.max < 1.001 for h in found)
 print("TensorBoard: scalars, histograms and images are listed")
 
 # The report: draws at desktop and phone width, in light and dark, and nothing sticks out.

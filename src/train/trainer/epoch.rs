@@ -30,6 +30,9 @@ impl Run<'_> {
         let strangers = self.session.strangers()?;
         let strangers = strangers.as_deref();
         let health = Health::of(batch, strangers, score.as_deref(), &a);
+        let medians = health.medians();
+        let scalars: Vec<(&str, f32)> = medians.iter().map(|(n, v)| (n.as_str(), *v)).collect();
+        self.folder.scalars(at.step, &scalars)?;
         let mut sorted = self.norms.clone();
         sorted.sort_by(f32::total_cmp);
         let median = sorted.get(sorted.len() / 2).copied().unwrap_or(0.0);
@@ -126,7 +129,12 @@ impl Run<'_> {
         self.folder.record(&json!({
             "kind": "similarity", "epoch": at.epoch, "step": at.step, "range": health::RANGE, "heads": heads.histograms(strangers), "backbone": backbone,
         }))?;
-        let all = heads.values;
-        self.folder.histogram(at.step, "similarity", all)
+        let (pos, neg) = heads.pooled(strangers);
+        for (tag, values) in [("similarity/positive", pos), ("similarity/negative", neg)] {
+            if !values.is_empty() {
+                self.folder.histogram(at.step, tag, &values)?;
+            }
+        }
+        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 mod epoch;
 
 use super::checkpoint::{self, Position};
+use super::environment::{self, Prelude};
 use super::run_folder::{self, RunFolder};
 use super::schedule::{learning_rate, momentum, tau_scale};
 use super::session::{Pending, Session, open_executor};
@@ -46,7 +47,7 @@ pub struct Request<'a> {
     pub tell: &'a mut dyn FnMut(&str),
     /// Told the progress of decoding: images done, images in all.
     pub decoding: Box<dyn Fn(usize, usize) + Sync>,
-    /// Told the progress of an epoch: steps done, steps in all, a short text.
+    /// Told the progress of the run (steps done, steps in all) or of an evaluation, with a short text.
     pub progress: &'a mut dyn FnMut(usize, usize, &str),
     /// Called after every epoch, when its records are written.
     pub epoch_end: &'a mut dyn FnMut(),
@@ -104,6 +105,7 @@ pub fn train(r: Request<'_>) -> Result<Outcome> {
     let c = &r.config;
     let reader = &r.decoding;
     let split = c.open_data(&|done, all| reader(done, all))?;
+    let data = begin.elapsed();
     let mut lines = vec![format!("data: {}", split.description)];
     lines.extend(split.warnings.iter().map(|w| format!("data: {w}")));
     if split.train.len() < c.optim.batch_size {
@@ -118,6 +120,7 @@ pub fn train(r: Request<'_>) -> Result<Outcome> {
     lines.iter().for_each(|l| (r.tell)(l));
     (r.progress)(0, 1, "compiling kernels and sending the data");
     let mut session = Session::new(c, exec, &split.train)?;
+    let compile = begin.elapsed() - data;
     // Before the run's folder is made: weights that do not fit leave nothing behind.
     if let Some(path) = r.init.as_ref().filter(|_| !r.resume) {
         let from = lines.len();
@@ -134,6 +137,9 @@ pub fn train(r: Request<'_>) -> Result<Outcome> {
     for l in &lines {
         folder.log(l)?;
     }
+    let (name, memory) = (session.exec.name(), session.memory());
+    let environment = environment::describe(&name, memory, Prelude { data, compile });
+    folder.write("environment.json", &format!("{environment:#}\n"))?;
     let mut run = Run {
         request: r,
         folder,
@@ -425,9 +431,13 @@ impl Run<'_> {
             ("images_per_s", rate as f32),
         ];
         self.folder.scalars(step, &values)?;
-        let text = format!("epoch {} loss {loss:.4} {rate:.0} images/s", f.at.epoch + 1);
-        let steps = self.steps();
-        (self.request.progress)(f.at.batch + 1, steps, &text);
+        let epochs = self.request.config.run.epochs;
+        let text = format!(
+            "epoch {}/{epochs} loss {loss:.4} {rate:.0} images/s",
+            f.at.epoch + 1
+        );
+        let all = self.steps() * epochs;
+        (self.request.progress)(step, all, &text);
         Ok(())
     }
 
