@@ -160,10 +160,10 @@ impl Session {
 
     /// The same as data: bytes by part, and the largest tensors of a training step.
     pub fn memory(&self) -> serde_json::Value {
-        let plan = self.exec.plan(self.grad);
+        let plan = self.exec.plan(self.gradient.programs()[0]);
         serde_json::json!({
             "planned": self.planned_bytes(), "training_step": plan.peak_bytes(), "without_reuse": plan.unpooled, "states": self.model.states.bytes(),
-            "images_on_device": matches!(self.source, Source::Resident { .. }), "largest": plan.largest_slots(8),
+            "images_on_device": self.gradient.resident, "largest": plan.largest_slots(8),
         })
     }
 
