@@ -47,11 +47,11 @@ fn ticks(lo: f64, hi: f64) -> Vec<f64> {
         .into_iter()
         .find(|s| *s >= raw);
     let step = step.unwrap_or(raw);
-    let first = (lo / step).ceil() as i64;
-    (first..)
-        .map(|i| i as f64 * step)
+    // In floats throughout: a run that diverged has ranges whose quotients no integer holds.
+    let first = (lo / step).ceil();
+    (0..12)
+        .map(|i| (first + f64::from(i)) * step)
         .take_while(|v| *v <= hi + 1e-9 * step)
-        .take(12)
         .collect()
 }
 
@@ -269,6 +269,8 @@ mod tests {
         assert_eq!(ticks(13.0, 61.0), [20.0, 30.0, 40.0, 50.0, 60.0]);
         assert_eq!(ticks(0.07, 0.9).len(), 4);
         assert!(ticks(3.0, 3.0 + 1e-12).len() <= 12);
+        assert!(ticks(1e30, 1e30 * (1.0 + 1e-15)).len() <= 12);
+        assert!(ticks(-1e308, f64::MAX).is_empty());
     }
 
     #[test]
