@@ -133,7 +133,10 @@ fn sigterm_saves_and_says_how_to_go_on() {
     error(&o);
     let log = std::fs::read_to_string(out.join("log.txt")).unwrap();
     assert!(
-        log.contains("continue with: amcl-wgpu train --resume"),
+        log.contains(&format!(
+            "continue with: amcl-wgpu train --resume {} --device cpu\n",
+            out.display()
+        )),
         "{log}"
     );
     let steps = lines(&out);

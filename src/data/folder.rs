@@ -6,6 +6,7 @@
 //! Every image is brought to one square size: the shorter side resized, the centre cropped.
 
 use super::{DataError, Dataset, Request, Split};
+use crate::graph::plan::{free_memory, mebibytes};
 use image::imageops::FilterType;
 use image::{ImageReader, Limits};
 use rayon::prelude::*;
@@ -188,6 +189,31 @@ impl std::fmt::Display for Sides {
     }
 }
 
+/// Refuses what would not fit the host's free memory: images are decoded one by one and then laid side by side.
+///
+/// # Errors
+/// More than is free; says how much, and what to do.
+pub(super) fn fits(
+    path: &Path,
+    images: usize,
+    side: usize,
+    free: Option<u64>,
+) -> Result<(), DataError> {
+    let need = 2 * 3 * images as u64 * (side * side) as u64;
+    match free.filter(|f| need > *f) {
+        None => Ok(()),
+        Some(free) => Err(fail(
+            path,
+            format!(
+                "{images} images brought to {side}x{side} need {} of memory while they are read, and {} are free; bring them to a smaller size (data.stored_size), or name \
+                 fewer of them in a CSV list",
+                mebibytes(need as usize),
+                mebibytes(free as usize)
+            ),
+        )),
+    }
+}
+
 /// Decodes entries in parallel; the files that fail are named.
 /// Names are relative to `root`.
 pub(super) fn load(
@@ -269,6 +295,8 @@ pub fn open(r: &Request<'_>, path: &Path) -> Result<Split, DataError> {
             ));
         }
     }
+    let count = entries.len() + test_entries.len();
+    fits(path, count, r.stored_size, free_memory())?;
     let (train, sides) = load(r, path, &entries, &mut warnings);
     if train.is_empty() {
         return Err(fail(
@@ -303,4 +331,21 @@ pub fn open(r: &Request<'_>, path: &Path) -> Result<Split, DataError> {
         test,
         classes,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_than_the_memory_holds_is_refused_before_it_is_read() {
+        let check = |images, free| fits(Path::new("D"), images, 256, free);
+        // ImageNet at 256 px: 1.28 million times 192 KiB, twice.
+        let e = check(1_281_167, Some(64 << 30)).unwrap_err().to_string();
+        assert!(
+            e.contains("data.stored_size") && e.contains("480437.6 MiB"),
+            "{e}"
+        );
+        assert!(check(1_281_167, None).is_ok() && check(1_281_167, Some(500 << 30)).is_ok());
+    }
 }

@@ -2,6 +2,7 @@
 //! `test`, `val`, `valid`). The first line names the columns; without it, they are path, label, split.
 
 use super::{DataError, Request, Split, folder};
+use crate::graph::plan::free_memory;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -74,6 +75,7 @@ pub fn open(r: &Request<'_>, path: &Path) -> Result<Split, DataError> {
             })
             .collect()
     };
+    folder::fits(path, rows.len(), r.stored_size, free_memory())?;
     let mut warnings = Vec::new();
     let (train, sides) = folder::load(r, root, &part(false), &mut warnings);
     if train.is_empty() {

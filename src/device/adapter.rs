@@ -17,6 +17,19 @@ pub enum Choice {
     Name(String),
 }
 
+/// As `--device` takes it.
+impl std::fmt::Display for Choice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Gpu => f.write_str("gpu"),
+            Self::Index(n) => write!(f, "gpu:{n}"),
+            Self::Name(name) => write!(f, "{name:?}"),
+        }
+    }
+}
+
 impl std::str::FromStr for Choice {
     type Err = String;
     fn from_str(s: &str) -> Result<Self, String> {

@@ -80,14 +80,14 @@ events = EventAccumulator(run, size_guidance={"images": 0, "histograms": 0, "sca
 events.Reload()
 tags = events.Tags()
 assert {"loss", "lr", "grad_norm", "knn_top1"} <= set(tags["scalars"]), tags
-assert {"similarity_median/positive", "similarity_median/negative", "effective_rank"} <= set(tags["scalars"]), tags
+assert {"similarity_median/positive", "similarity_median/negative", "tau_median/positive_head_3", "tau_median/negative_head_1", "effective_rank"} <= set(tags["scalars"]), tags
 assert len(events.Scalars("loss")) == 9 and len(events.Scalars("similarity_median/positive")) == 3, tags
 assert tags["images"] == ["views"] and sorted(tags["histograms"]) == ["similarity/negative", "similarity/positive"], tags
 picture = Image.open(io.BytesIO(events.Images("views")[0].encoded_image_string))
 assert picture.size == (304, 804), picture.size
-for role, pairs in (("positive", 24), ("negative", 24 * 22)):
+for role, pairs in (("positive", 3 * 24), ("negative", 3 * 24 * 22)):
     found = events.Histograms(f"similarity/{role}")
-    # Every pair of the batch of 12, two views each, and no other; values are cosines.
+    # Every pair of the batch of 12, two views each, in the three heads, and no other; values are cosines.
     assert len(found) == 3 and all(h.histogram_value.num == pairs for h in found), [h.histogram_value.num for h in found]
     assert all(-1.001 < h.histogram_value.min <= h.histogram_value.max < 1.001 for h in found)
 print("TensorBoard: scalars, histograms and images are listed")

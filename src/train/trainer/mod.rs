@@ -110,7 +110,7 @@ pub fn train(r: Request<'_>) -> Result<Outcome> {
     lines.extend(split.warnings.iter().map(|w| format!("data: {w}")));
     if split.train.len() < c.optim.batch_size {
         return Err(TrainError::Config(format!(
-            "optim.batch_size {} exceeds the {} training images",
+            "optim.batch_size {} exceeds the {} training images; use --batch-size {1} or less",
             c.optim.batch_size,
             split.train.len()
         )));
@@ -218,8 +218,13 @@ impl Run<'_> {
         while at.epoch < epochs {
             if !self.epoch(&mut at)? {
                 self.save(at)?;
+                // A run that is continued elsewhere does not end with the same bits.
+                let device = match &self.request.device {
+                    Choice::Auto => String::new(),
+                    other => format!(" --device {other}"),
+                };
                 let line = format!(
-                    "stopped at epoch {}, batch {}; continue with: amcl-wgpu train --resume {}",
+                    "stopped at epoch {}, batch {}; continue with: amcl-wgpu train --resume {}{device}",
                     at.epoch,
                     at.batch,
                     self.request.out.display()
