@@ -190,6 +190,7 @@ fn one(run: &Run, args: &Args, console: &Arc<Console>) -> anyhow::Result<bool> {
         resume,
         overwrite: false,
         profile: false,
+        autotune: true,
         twins: Vec::new(),
         stop: &super::train::STOP,
         init: None,

@@ -1,6 +1,6 @@
 //! SimCLR (Chen et al., ICML 2020), plain and with AMCL.
 
-use super::loss::{Amcl, Built, contrastive};
+use super::loss::{Amcl, Built, Path, contrastive};
 use super::{Method, with_scorer};
 use crate::graph::{Graph, Result, TensorId};
 use crate::nn::Model;
@@ -18,6 +18,8 @@ pub struct SimClr {
     pub amcl: Option<Amcl>,
     /// Temperature of plain NT-Xent.
     pub temperature: f64,
+    /// How the loss over all pairs is computed.
+    pub path: Path,
 }
 
 impl Method for SimClr {
@@ -37,8 +39,8 @@ impl Method for SimClr {
         let f = self.encoder.build(g, m, views[0], true)?;
         let z = self.head.build(g, m, "head", f)?;
         let built = match &self.amcl {
-            None => contrastive::nt_xent(g, z, self.temperature, true),
-            Some(a) => with_scorer(g, m, a, |g, s| contrastive::amcl(g, z, a, s)),
+            None => contrastive::nt_xent(g, z, self.temperature, true, self.path),
+            Some(a) => with_scorer(g, m, a, |g, s| contrastive::amcl(g, z, a, s, self.path)),
         }?;
         Ok(Built {
             features: vec![f],

@@ -5,6 +5,7 @@ use crate::graph::{Graph, TensorId, TensorType};
 use crate::methods::Method;
 use crate::methods::barlow_twins::BarlowTwins;
 use crate::methods::byol::Byol;
+use crate::methods::loss::{Adaptive, Amcl, Path};
 use crate::methods::moco::Moco;
 use crate::methods::simclr::SimClr;
 use crate::methods::simsiam::SimSiam;
@@ -12,6 +13,7 @@ use crate::methods::vicreg::VicReg;
 use crate::nn::Model;
 use crate::nn::heads::{Last, Mlp};
 use crate::nn::resnet::{self, ResNet, Stem};
+use crate::ops;
 
 /// The encoder that a configuration names.
 ///
@@ -104,19 +106,25 @@ pub fn check(c: &Config) -> Result<()> {
             ));
         }
         "simsiam" | "barlow_twins" if a.enabled && a.switches.roles() != (true, true) => {
-            if m.name == "simsiam" && a.switches.adaptive != crate::methods::loss::Adaptive::None {
+            if m.name == "simsiam" && a.switches.adaptive != Adaptive::None {
                 return wrong(
                     "simsiam has positive pairs only: amcl.adaptive is full or none".into(),
                 );
             }
-            if m.name == "barlow_twins"
-                && a.switches.adaptive != crate::methods::loss::Adaptive::None
-            {
+            if m.name == "barlow_twins" && a.switches.adaptive != Adaptive::None {
                 return wrong("barlow_twins: amcl.adaptive is full or none".into());
             }
         }
         _ => {}
     }
+    let path = c.loss.path;
+    if path == Path::Stream && m.name != "simclr" {
+        return wrong(format!(
+            "loss.path = \"stream\" is for simclr, whose loss is over all pairs of a batch; {} takes auto or matrix",
+            m.name
+        ));
+    }
+    loss_path(c).map_err(TrainError::Config)?;
     let unit = 0.0..=1.0;
     if !unit.contains(&m.momentum) || m.final_momentum > 1.0 {
         return wrong("method.momentum is from 0 to 1".into());
@@ -125,6 +133,28 @@ pub fn check(c: &Config) -> Result<()> {
         return wrong(format!("method.lambda is {}", m.lambda));
     }
     Ok(())
+}
+
+/// Is the loss of a (micro-)batch streamed, or in words why it cannot be?
+fn loss_path(c: &Config) -> std::result::Result<bool, String> {
+    if c.method.name != "simclr" {
+        return Ok(false);
+    }
+    let switches = match c.amcl.enabled {
+        true => c.amcl.switches,
+        false => Amcl {
+            adaptive: Adaptive::None,
+            ..Amcl::default()
+        },
+    };
+    let views = 2 * c.optim.batch_size / c.optim.micro_batches;
+    let dims = [c.heads.count, views, c.heads.out];
+    c.loss.path.streams(&switches, &dims)
+}
+
+/// Is the loss computed without matrices of all pairs?
+pub fn streams(c: &Config) -> bool {
+    loss_path(c).unwrap_or(false)
 }
 
 /// Heads without batch norm unless asked for, and those of the methods that always have it.
@@ -208,6 +238,7 @@ pub fn method(config: &Config) -> Result<Box<dyn Method>> {
             head: head(config, false),
             amcl,
             temperature,
+            path: config.loss.path,
         }),
     })
 }
@@ -232,6 +263,25 @@ pub fn views<E>(
 /// # Errors
 /// Shapes that do not fit.
 pub fn declare(config: &Config) -> Result<Model> {
+    Ok(forward(config)?.1)
+}
+
+/// The graph of a (micro-)batch's loss and gradient from its views on; nothing is allocated.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn step_graph(config: &Config) -> Result<Graph> {
+    let (mut g, model, loss) = forward(config)?;
+    let params: Vec<TensorId> = model
+        .params
+        .iter()
+        .map(|p| g.state(&model.states, p.id))
+        .collect();
+    ops::backward(&mut g, loss, &params)?;
+    Ok(g)
+}
+
+fn forward(config: &Config) -> Result<(Graph, Model, TensorId)> {
     let (mut g, mut model) = (Graph::new(), Model::default());
     let batch = config.optim.batch_size / config.optim.micro_batches;
     let size = config.model.image_size;
@@ -239,6 +289,6 @@ pub fn declare(config: &Config) -> Result<Model> {
     let inputs = views(method.as_ref(), batch, |rows| {
         Ok::<_, TrainError>(g.input("views", TensorType::f32([rows, size, size, 3])))
     })?;
-    method.loss(&mut g, &mut model, &inputs)?;
-    Ok(model)
+    let loss = method.loss(&mut g, &mut model, &inputs)?.loss;
+    Ok((g, model, loss))
 }

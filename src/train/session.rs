@@ -23,6 +23,9 @@ use crate::reference::augment::ROW;
 /// Most images that a feature batch holds.
 const FEATURE_BATCH: usize = 250;
 
+/// Images a view whose pairs are compared on the host at the end of an epoch, at most.
+const MAX_PAIRED: usize = 2048;
+
 /// Opens the executor for a device choice; the ops named in `twins` run on the host. `auto` falls back to the CPU and says so through `tell`.
 ///
 /// # Errors
@@ -154,7 +157,8 @@ impl Session {
             feature_batch,
         )?;
 
-        let products = |op: &str| op.starts_with("conv2d") || op == "gemm";
+        let products =
+            |op: &str| op.starts_with("conv2d") || op.starts_with("amcl_stream") || op == "gemm";
         let flops = g
             .costs()
             .filter(|(op, _)| products(op))
@@ -217,8 +221,12 @@ impl Session {
             Source::Resident { .. } => "on the device",
             Source::Streamed { .. } => "streamed",
         };
+        let loss = match method::streams(&self.config) {
+            true => "; loss streamed, without matrices of all pairs",
+            false => "",
+        };
         format!(
-            "memory: {} planned: training step {} (of {} without reuse), states {}; training images {held}; largest:\n{}",
+            "memory: {} planned: training step {} (of {} without reuse), states {}; training images {held}{loss}; largest:\n{}",
             mebibytes(self.planned_bytes() as usize),
             mebibytes(plan.peak_bytes()),
             mebibytes(plan.unpooled),
@@ -335,14 +343,19 @@ impl Session {
         Ok(Some(z.chunks(n * d).map(of_head).collect()))
     }
 
-    /// Cosine similarities [n,n] of the backbone features of the last (micro-)batch's n views.
+    /// Cosine similarities [n,n] of the backbone features of the last (micro-)batch's n views, of the first images' alone where there are very many.
     ///
     /// # Errors
     /// Device loss.
     pub fn backbone_pairs(&mut self) -> Result<Option<(Vec<f32>, usize)>> {
         let mut f = Vec::new();
         for t in &self.built.features {
-            f.extend(self.exec.fetch(self.grad, *t)?.to_f32());
+            let all = self.exec.fetch(self.grad, *t)?.to_f32();
+            // The first images of each view: all pairs of a large batch would not fit.
+            let views = (2 / self.built.features.len()).max(1);
+            let view = all.len() / views;
+            let some = view.min(MAX_PAIRED * self.features.dim);
+            all.chunks(view).for_each(|v| f.extend(&v[..some]));
         }
         if f.is_empty() {
             return Ok(None);
