@@ -2,6 +2,8 @@
 // Implicit GEMM: rows = the n*p*q output pixels, columns = k, sums over r,s,c. A thread computes 4 pixels x 4 channels in registers;
 // VEC4 (c a multiple of 4) reads x and w as vec4 along c. Pixels and channels beyond the edge are computed on clamped addresses and not stored.
 // Grid: ceil(ceil(n*p*q/4) * ceil(k/4) / 64) groups, folded; p.total = number of threads with work.
+// TILED, for GPUs: tiles through workgroup memory (lib/tile.wgsl), a group a tile of pixels by channels; VEC_K: k is a multiple of 4, so that y is stored as vec4.
+// Grid: ceil(n*p*q / TILE_M) * ceil(k / TILE_N) groups, folded; p.total = number of groups.
 #import grid
 struct Params {
     n: u32, h: u32, w: u32, c: u32,
@@ -19,7 +21,11 @@ const STEP = 1u;
 #endif
 @group(0) @binding(0) var<storage, read> x: array<E>;
 @group(0) @binding(1) var<storage, read> wt: array<E>;
+#ifdef VEC_K
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+#else
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
+#endif
 
 fn mac(a: E, b: E) -> f32 {
 #ifdef VEC4
@@ -108,6 +114,117 @@ fn shared_k(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg:
     }
 }
 #else
+#ifdef TILED
+#import tile
+#import place
+
+// 4 pixels: row and column of the image under their first tap, and the element of x there (which may lie outside the image).
+struct Pixels { top: vec4<i32>, left: vec4<i32>, at: vec4<i32> }
+fn pixels_from(m0: u32) -> Pixels {
+    var out: Pixels;
+    for (var i = 0u; i < 4u; i = i + 1u) {
+        let m = place(min(m0 + i, p.n * p.p * p.q - 1u), p.q, p.p);
+        let top = i32(m.middle * p.stride) - i32(p.pad);
+        let left = i32(m.inner * p.stride) - i32(p.pad);
+        out.top[i] = top;
+        out.left[i] = left;
+        out.at[i] = ((i32(m.outer * p.h) + top) * i32(p.w) + left) * i32(p.c);
+    }
+    return out;
+}
+
+// Columns kk = 0..3: x under the 4 pixels at tap t and the next three (of c within s within r); zero outside the image and behind the last tap.
+fn load_x(m: Pixels, t: Place) -> mat4x4<f32> {
+    var block: mat4x4<f32>;
+#ifdef VEC4
+    let ih = m.top + vec4<i32>(i32(t.outer));
+    let iw = m.left + vec4<i32>(i32(t.middle));
+    let ok = (ih >= vec4<i32>(0)) & (ih < vec4<i32>(i32(p.h))) & (iw >= vec4<i32>(0)) & (iw < vec4<i32>(i32(p.w))) & vec4<bool>(t.outer < p.r);
+    let at = select(vec4<i32>(0), m.at + vec4<i32>(i32((t.outer * p.w + t.middle) * p.c + t.inner)), ok) / vec4<i32>(4);
+    block[0] = select(vec4<f32>(0.0), x[at.x], ok.x);
+    block[1] = select(vec4<f32>(0.0), x[at.y], ok.y);
+    block[2] = select(vec4<f32>(0.0), x[at.z], ok.z);
+    block[3] = select(vec4<f32>(0.0), x[at.w], ok.w);
+    return transpose(block);
+#else
+    var tap = t;
+    for (var e = 0u; e < 4u; e = e + 1u) {
+        let ih = m.top + vec4<i32>(i32(tap.outer));
+        let iw = m.left + vec4<i32>(i32(tap.middle));
+        let ok = (ih >= vec4<i32>(0)) & (ih < vec4<i32>(i32(p.h))) & (iw >= vec4<i32>(0)) & (iw < vec4<i32>(i32(p.w))) & vec4<bool>(tap.outer < p.r);
+        let at = select(vec4<i32>(0), m.at + vec4<i32>(i32((tap.outer * p.w + tap.middle) * p.c + tap.inner)), ok);
+        block[e] = select(vec4<f32>(0.0), vec4<f32>(x[at.x], x[at.y], x[at.z], x[at.w]), ok);
+        tap = advance(tap, 1u, p.c, p.s);
+    }
+    return block;
+#endif
+}
+
+// Columns kk = 0..3: w[k0..k0+4, at + kk]; behind the last tap any value will do, since x is zero there.
+fn load_w(k0: u32, at: u32) -> mat4x4<f32> {
+    let row = p.r * p.s * p.c;
+    var block: mat4x4<f32>;
+    for (var j = 0u; j < 4u; j = j + 1u) {
+        let start = min(k0 + j, p.k - 1u) * row;
+#ifdef VEC4
+        block[j] = wt[(start + min(at, row - 4u)) / 4u];
+#else
+        let last = row - 1u;
+        block[j] = vec4<f32>(wt[start + min(at, last)], wt[start + min(at + 1u, last)], wt[start + min(at + 2u, last)], wt[start + min(at + 3u, last)]);
+#endif
+    }
+    return transpose(block);
+}
+
+fn store(m0: u32, k0: u32, sum: mat4x4<f32>) {
+    if k0 >= p.k { return; }
+    var rows = sum;
+    for (var i = 0u; i < 4u; i = i + 1u) {
+        if m0 + i >= p.n * p.p * p.q { break; }
+        let at = (m0 + i) * p.k + k0;
+#ifdef VEC_K
+        y[at / 4u] = rows[i];
+#else
+        for (var j = 0u; j < min(4u, p.k - k0); j = j + 1u) { y[at + j] = rows[i][j]; }
+#endif
+    }
+}
+
+@compute @workgroup_size(256)
+fn tiled(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+    let g = group_index(wid, nwg);
+    if g >= p.total { return; }
+    let tiles_n = (p.k + TILE_N - 1u) / TILE_N;
+    let m0 = (g / tiles_n) * TILE_M;
+    let n0 = (g % tiles_n) * TILE_N;
+    let l = lid.x;
+    let lb = block_b(l);
+    let pixels = pixels_from(m0 + (l / 4u) * 4u);
+    var tap = place((l % 4u) * 4u, p.c, p.s);
+    let size = p.r * p.s * p.c;
+    var sums: Sums;
+    for (var k0 = 0u; k0 < size; k0 = k0 + TILE_K) {
+        if l < TILE_M { put_a(l / 4u, l % 4u, load_x(pixels, tap)); }
+        if lb < TILE_N { put_b(lb / 4u, lb % 4u, load_w(n0 + (lb / 4u) * 4u, k0 + (lb % 4u) * 4u)); }
+        workgroupBarrier();
+        sums = tile_multiply(sums, l);
+        workgroupBarrier();
+        tap = advance(tap, TILE_K, p.c, p.s);
+    }
+    let m = m0 + (l / COLS) * 4u;
+    let n = n0 + (l % COLS) * 4u;
+    store(m, n, sums.a);
+#ifdef WIDE_N
+    store(m, n + COLS * 4u, sums.right);
+#endif
+#ifdef WIDE_M
+    store(m + ROWS * 4u, n, sums.below);
+#ifdef WIDE_N
+    store(m + ROWS * 4u, n + COLS * 4u, sums.across);
+#endif
+#endif
+}
+#else
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
     let t = group_index(wid, nwg) * 64u + lid.x;
@@ -167,4 +284,5 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
         }
     }
 }
+#endif
 #endif

@@ -5,6 +5,8 @@
 // `shared_c` (SHARED_C; c and k multiples of 4), for drivers that run on CPUs: pixels are taken by phase, (h + pad) mod stride and (w + pad) mod stride, so that all
 // of a group see the same taps; the group shares 8 channels, whose weights are read once for its 64 x 4 pixels.
 // Grid: stride^2 * ceil(n * ceil(h/stride) * ceil(w/stride) / 256) * ceil(c/8) groups, folded; p.total = number of groups, p.rows = those of a phase.
+// TILED, for GPUs: the same phases as tiles through workgroup memory (lib/tile.wgsl), rows pixels of the phase, columns c, sums over the taps of the phase and k.
+// VEC_K: k is a multiple of 4. Grid: stride^2 * p.rows groups, p.rows = ceil(n * ceil(h/stride) * ceil(w/stride) / TILE_M) * ceil(c / TILE_N), folded.
 #import grid
 struct Params {
     n: u32, h: u32, w: u32, c: u32,
@@ -13,7 +15,7 @@ struct Params {
     first: u32, rows: u32, splits: u32, z: u32,
 }
 @group(1) @binding(0) var<uniform> p: Params;
-#ifdef SHARED_C
+#ifdef VEC_K
 @group(0) @binding(0) var<storage, read> dy: array<vec4<f32>>;
 #else
 @group(0) @binding(0) var<storage, read> dy: array<f32>;
@@ -23,12 +25,16 @@ struct Params {
 #else
 @group(0) @binding(1) var<storage, read> wt: array<f32>;
 #endif
+#ifdef VEC_DX
+@group(0) @binding(2) var<storage, read_write> dx: array<vec4<f32>>;
+#else
 @group(0) @binding(2) var<storage, read_write> dx: array<f32>;
+#endif
 
 // w[k, r, s, c0..c0+4]
 fn weights(at: u32, c0: u32) -> vec4<f32> {
 #ifdef VEC4
-    return wt[(at + c0) / 4u];
+    return wt[(at + min(c0, p.c - 4u)) / 4u];
 #else
     let last = p.c - 1u;
     return vec4<f32>(wt[at + min(c0, last)], wt[at + min(c0 + 1u, last)], wt[at + min(c0 + 2u, last)], wt[at + min(c0 + 3u, last)]);
@@ -155,6 +161,135 @@ fn shared_c(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg:
     }
 }
 #else
+#ifdef TILED
+#import tile
+#import place
+
+// Pixels of a phase: rows and columns of the image are first + stride * (0..count); so are the taps that count there.
+struct Phase { h0: u32, w0: u32, hs: u32, ws: u32, r0: u32, s0: u32, rs: u32, ss: u32 }
+fn count(first: u32, size: u32) -> u32 { return (size - min(first, size) + p.stride - 1u) / p.stride; }
+fn phase_of(index: u32) -> Phase {
+    let h0 = index / p.stride;
+    let w0 = index % p.stride;
+    let r0 = (h0 + p.pad) % p.stride;
+    let s0 = (w0 + p.pad) % p.stride;
+    return Phase(h0, w0, count(h0, p.h), count(w0, p.w), r0, s0, count(r0, p.r), count(s0, p.s));
+}
+
+// 4 pixels of the phase: row and column of dy under their first tap (each further tap is one less), and the element of dy there.
+struct Pixels { top: vec4<i32>, left: vec4<i32>, at: vec4<i32> }
+fn pixels_from(m0: u32, f: Phase) -> Pixels {
+    var out: Pixels;
+    for (var i = 0u; i < 4u; i = i + 1u) {
+        let m = place(min(m0 + i, p.n * f.hs * f.ws - 1u), f.ws, f.hs);
+        let top = i32((f.h0 + m.middle * p.stride + p.pad - f.r0) / p.stride);
+        let left = i32((f.w0 + m.inner * p.stride + p.pad - f.s0) / p.stride);
+        out.top[i] = top;
+        out.left[i] = left;
+        out.at[i] = ((i32(m.outer * p.p) + top) * i32(p.q) + left) * i32(p.k);
+    }
+    return out;
+}
+
+// Columns kk = 0..3: dy under the 4 pixels at t and the next three (of k within the taps of a row within those of a column); zero where there is no output.
+fn load_dy(m: Pixels, t: Place, f: Phase) -> mat4x4<f32> {
+    var block: mat4x4<f32>;
+    var tap = t;
+#ifdef VEC_K
+    {
+#else
+    for (var e = 0u; e < 4u; e = e + 1u) {
+#endif
+        let oh = m.top - vec4<i32>(i32(tap.outer));
+        let ow = m.left - vec4<i32>(i32(tap.middle));
+        let ok = (oh >= vec4<i32>(0)) & (ow >= vec4<i32>(0)) & (oh < vec4<i32>(i32(p.p))) & (ow < vec4<i32>(i32(p.q))) & vec4<bool>(tap.outer < f.rs);
+        let at = select(vec4<i32>(0), m.at - vec4<i32>(i32((tap.outer * p.q + tap.middle) * p.k)) + vec4<i32>(i32(tap.inner)), ok);
+#ifdef VEC_K
+        block[0] = select(vec4<f32>(0.0), dy[at.x / 4], ok.x);
+        block[1] = select(vec4<f32>(0.0), dy[at.y / 4], ok.y);
+        block[2] = select(vec4<f32>(0.0), dy[at.z / 4], ok.z);
+        block[3] = select(vec4<f32>(0.0), dy[at.w / 4], ok.w);
+    }
+    return transpose(block);
+#else
+        block[e] = select(vec4<f32>(0.0), vec4<f32>(dy[at.x], dy[at.y], dy[at.z], dy[at.w]), ok);
+        tap = advance(tap, 1u, p.k, f.ss);
+    }
+    return block;
+#endif
+}
+
+// Columns kk = 0..3: w[k, r, s, c0..c0+4] at t and the next three; behind the last tap any value will do, since dy is zero there.
+fn load_w(t: Place, f: Phase, c0: u32) -> mat4x4<f32> {
+    var block: mat4x4<f32>;
+    var tap = t;
+    for (var e = 0u; e < 4u; e = e + 1u) {
+        let r = min(f.r0 + tap.outer * p.stride, p.r - 1u);
+        let s = min(f.s0 + tap.middle * p.stride, p.s - 1u);
+        block[e] = weights(((tap.inner * p.r + r) * p.s + s) * p.c, c0);
+        tap = advance(tap, 1u, p.k, f.ss);
+    }
+    return block;
+}
+
+fn store(m0: u32, c0: u32, f: Phase, sum: mat4x4<f32>) {
+    if c0 >= p.c { return; }
+    var rows = sum;
+    for (var i = 0u; i < 4u; i = i + 1u) {
+        if m0 + i >= p.n * f.hs * f.ws { break; }
+        let m = place(m0 + i, f.ws, f.hs);
+        let at = ((m.outer * p.h + f.h0 + m.middle * p.stride) * p.w + f.w0 + m.inner * p.stride) * p.c + c0;
+#ifdef VEC_DX
+        dx[at / 4u] = rows[i];
+#else
+        for (var j = 0u; j < min(4u, p.c - c0); j = j + 1u) { dx[at + j] = rows[i][j]; }
+#endif
+    }
+}
+
+@compute @workgroup_size(256)
+fn tiled(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+    let g = group_index(wid, nwg);
+    if g >= p.total { return; }
+    let f = phase_of(g / p.rows);
+    let tiles_n = (p.c + TILE_N - 1u) / TILE_N;
+    let m0 = ((g % p.rows) / tiles_n) * TILE_M;
+    let n0 = ((g % p.rows) % tiles_n) * TILE_N;
+    if m0 >= p.n * f.hs * f.ws { return; }
+    let l = lid.x;
+    let lb = block_b(l);
+    let n4 = lb % (TILE_N / 4u);
+    let kb = lb / (TILE_N / 4u);
+    let size = f.rs * f.ss * p.k;
+    let pixels = pixels_from(m0 + (l / 4u) * 4u, f);
+    // No tap of the phase counts (1x1, stride 2): all sums are zero. A width of 1 keeps the walk in bounds then.
+    let ss = max(f.ss, 1u);
+    var tap_a = place((l % 4u) * 4u, p.k, ss);
+    var tap_b = place(kb * 4u, p.k, ss);
+    var sums: Sums;
+    for (var k0 = 0u; k0 < size; k0 = k0 + TILE_K) {
+        if l < TILE_M { put_a(l / 4u, l % 4u, load_dy(pixels, tap_a, f)); }
+        if lb < TILE_N { put_b(n4, kb, load_w(tap_b, f, n0 + n4 * 4u)); }
+        workgroupBarrier();
+        sums = tile_multiply(sums, l);
+        workgroupBarrier();
+        tap_a = advance(tap_a, TILE_K, p.k, ss);
+        tap_b = advance(tap_b, TILE_K, p.k, ss);
+    }
+    let m = m0 + (l / COLS) * 4u;
+    let n = n0 + (l % COLS) * 4u;
+    store(m, n, f, sums.a);
+#ifdef WIDE_N
+    store(m, n + COLS * 4u, f, sums.right);
+#endif
+#ifdef WIDE_M
+    store(m + ROWS * 4u, n, f, sums.below);
+#ifdef WIDE_N
+    store(m + ROWS * 4u, n + COLS * 4u, f, sums.across);
+#endif
+#endif
+}
+#else
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
     let t = group_index(wid, nwg) * 64u + lid.x;
@@ -205,4 +340,5 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
         }
     }
 }
+#endif
 #endif

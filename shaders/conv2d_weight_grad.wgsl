@@ -3,7 +3,8 @@
 // Split-K: the n*p*q pixels are cut into p.splits runs of p.rows; `partial` writes part[first+split][k,r,s,c], `total` adds the parts in order.
 // A thread of `partial` computes 4 k x 4 c at one (r,s) of one split; VEC_K, VEC_C: that dimension is a multiple of 4 and is read as vec4.
 // `shared_k` (SHARED_K; c a multiple of 4), for drivers that run on CPUs: a group shares 8 k, whose dy are read once for its 64 positions (r,s,4c).
-// Grid: shared_k splits * ceil(k/8) * ceil(r*s*c/4 / 64), p.total = number of groups; partial ceil(splits*r*s*ceil(k/4)*ceil(c/4) / 64), total ceil(k*r*s*c / 64), folded.
+// `tiled` (TILED), for GPUs: tiles through workgroup memory (lib/tile.wgsl), rows k, columns r*s*c, sums over the pixels of a split; VEC_PART: c is a multiple of 4.
+// Grid: tiled splits * ceil(k / TILE_M) * ceil(r*s*c / TILE_N), p.total = number of groups; shared_k splits * ceil(k/8) * ceil(r*s*c/4 / 64), p.total = number of groups; partial ceil(splits*r*s*ceil(k/4)*ceil(c/4) / 64), total ceil(k*r*s*c / 64), folded.
 #import grid
 struct Params {
     n: u32, h: u32, w: u32, c: u32,
@@ -34,7 +35,11 @@ fn total(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: ve
 #else
 @group(0) @binding(1) var<storage, read> dy: array<f32>;
 #endif
+#ifdef VEC_PART
+@group(0) @binding(2) var<storage, read_write> part: array<vec4<f32>>;
+#else
 @group(0) @binding(2) var<storage, read_write> part: array<f32>;
+#endif
 
 fn load_x(at: u32, c0: u32) -> vec4<f32> {
 #ifdef VEC_C
@@ -121,6 +126,110 @@ fn shared_k(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg:
     }
 }
 #else
+#ifdef TILED
+#import tile
+#import place
+
+// Columns kk = 0..3: dy of pixel m + kk, channels k0..k0+4; zero behind the split's end.
+fn block_dy(m: u32, end: u32, k0: u32) -> mat4x4<f32> {
+    var block: mat4x4<f32>;
+    for (var e = 0u; e < 4u; e = e + 1u) {
+#ifdef VEC_K
+        let v = load_dy(min(m + e, end - 1u) * p.k, min(k0, p.k - 4u));
+#else
+        let v = load_dy(min(m + e, end - 1u) * p.k, k0);
+#endif
+        block[e] = select(vec4<f32>(0.0), v, m + e < end);
+    }
+    return block;
+}
+
+// Columns kk = 0..3: x under pixel m + kk (at the place t of q within p within n) at 4 weights n..n+4 of r*s*c; zero outside the image and behind the split's end.
+fn block_x(m: u32, end: u32, t: Place, n: u32) -> mat4x4<f32> {
+    var block: mat4x4<f32>;
+    var at = t;
+#ifdef VEC_C
+    let w = place(n, p.c, p.s);
+#endif
+    for (var e = 0u; e < 4u; e = e + 1u) {
+        let top = i32(at.middle * p.stride) - i32(p.pad);
+        let left = i32(at.inner * p.stride) - i32(p.pad);
+#ifdef VEC_C
+        let ih = top + i32(w.outer);
+        let iw = left + i32(w.middle);
+        let ok = m + e < end && w.outer < p.r && ih >= 0 && ih < i32(p.h) && iw >= 0 && iw < i32(p.w);
+        let v = x[select(0u, ((at.outer * p.h + u32(ih)) * p.w + u32(iw)) * p.c + w.inner, ok) / 4u];
+        block[e] = select(vec4<f32>(0.0), v, ok);
+#else
+        for (var j = 0u; j < 4u; j = j + 1u) {
+            let w = place(n + j, p.c, p.s);
+            let ih = top + i32(w.outer);
+            let iw = left + i32(w.middle);
+            let ok = m + e < end && w.outer < p.r && ih >= 0 && ih < i32(p.h) && iw >= 0 && iw < i32(p.w);
+            block[e][j] = select(0.0, x[select(0u, ((at.outer * p.h + u32(ih)) * p.w + u32(iw)) * p.c + w.inner, ok)], ok);
+        }
+#endif
+        at = advance(at, 1u, p.q, p.p);
+    }
+    return block;
+}
+
+fn store(split: u32, k0: u32, n0: u32, sum: mat4x4<f32>) {
+    let size = p.r * p.s * p.c;
+    if n0 >= size { return; }
+    var rows = sum;
+    for (var i = 0u; i < 4u; i = i + 1u) {
+        if k0 + i >= p.k { break; }
+        let at = ((p.first + split) * p.k + k0 + i) * size + n0;
+#ifdef VEC_PART
+        part[at / 4u] = rows[i];
+#else
+        for (var j = 0u; j < min(4u, size - n0); j = j + 1u) { part[at + j] = rows[i][j]; }
+#endif
+    }
+}
+
+@compute @workgroup_size(256)
+fn tiled(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+    let g = group_index(wid, nwg);
+    if g >= p.total { return; }
+    let tiles_n = (p.r * p.s * p.c + TILE_N - 1u) / TILE_N;
+    let tiles = ((p.k + TILE_M - 1u) / TILE_M) * tiles_n;
+    let split = g / tiles;
+    let k0 = ((g % tiles) / tiles_n) * TILE_M;
+    let n0 = ((g % tiles) % tiles_n) * TILE_N;
+    let l = lid.x;
+    let lb = block_b(l);
+    let m4 = l % (TILE_M / 4u);
+    let ka = l / (TILE_M / 4u);
+    let n4 = lb % (TILE_N / 4u);
+    let kb = lb / (TILE_N / 4u);
+    let start = split * p.rows;
+    let end = min(p.n * p.p * p.q, start + p.rows);
+    var at = place(start + kb * 4u, p.q, p.p);
+    var sums: Sums;
+    for (var m = start; m < end; m = m + TILE_K) {
+        if l < TILE_M { put_a(m4, ka, block_dy(m + ka * 4u, end, k0 + m4 * 4u)); }
+        if lb < TILE_N { put_b(n4, kb, block_x(m + kb * 4u, end, at, n0 + n4 * 4u)); }
+        workgroupBarrier();
+        sums = tile_multiply(sums, l);
+        workgroupBarrier();
+        at = advance(at, TILE_K, p.q, p.p);
+    }
+    let k = k0 + (l / COLS) * 4u;
+    let n = n0 + (l % COLS) * 4u;
+    store(split, k, n, sums.a);
+#ifdef WIDE_N
+    store(split, k, n + COLS * 4u, sums.right);
+#endif
+#ifdef WIDE_M
+    store(split, k + ROWS * 4u, n, sums.below);
+#ifdef WIDE_N
+    store(split, k + ROWS * 4u, n + COLS * 4u, sums.across);
+#endif
+#endif
+}
+#else
 @compute @workgroup_size(64)
 fn partial(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
     let t = group_index(wid, nwg) * 64u + lid.x;
@@ -176,5 +285,6 @@ fn partial(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: 
         }
     }
 }
+#endif
 #endif
 #endif

@@ -2,9 +2,10 @@
 // A [m,k] (TRANS_A: stored [k,m]), B [k,n] (TRANS_B: stored [n,k]), C [m,n], row-major; a batch stride of 0 broadcasts.
 // SUM_BATCH: C[i,j] sums over the batch too. BIAS adds bias; RELU clamps.
 // SHARED_B, for drivers that run on CPUs: a group is 64 threads of 4x8 outputs one below the other, a 256x8 tile, so that B is read once for all of them.
+// TILED, for GPUs: tiles through workgroup memory (lib/tile.wgsl), a group a tile; FULL_K: k is a multiple of 16; VEC_C: n is a multiple of 4, so that C is stored as vec4.
 // Otherwise a thread computes 4x4 outputs in registers from global memory: 4 values of k a step. VEC_A / VEC_B: the contiguous dimension of that operand is a multiple
 // of 4, so it is loaded as vec4. A group is 8x8 threads, a 32x32 tile. Rows and columns beyond the edge are computed on clamped addresses and not stored.
-// Grid: batch * ceil(m/32) * ceil(n/32) groups (SHARED_B: ceil(m/256) * ceil(n/8)), folded.
+// Grid: batch * ceil(m/32) * ceil(n/32) groups (SHARED_B: ceil(m/256) * ceil(n/8); TILED: ceil(m/TILE_M) * ceil(n/TILE_N)), folded.
 #import grid
 struct Params {
     m: u32, n: u32, k: u32, batch: u32,
@@ -22,7 +23,11 @@ struct Params {
 #else
 @group(0) @binding(1) var<storage, read> b: array<f32>;
 #endif
+#ifdef VEC_C
+@group(0) @binding(2) var<storage, read_write> c: array<vec4<f32>>;
+#else
 @group(0) @binding(2) var<storage, read_write> c: array<f32>;
+#endif
 #ifdef BIAS
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 #endif
@@ -52,7 +57,11 @@ fn load_a(base: u32, i0: u32, k0: u32) -> mat4x4<f32> {
     for (var ii = 0u; ii < 4u; ii = ii + 1u) {
         let row = base + min(i0 + ii, p.m - 1u) * p.k;
 #ifdef VEC_A
+#ifdef FULL_K
         r[ii] = a[(row + k0) / 4u];
+#else
+        r[ii] = select(vec4<f32>(0.0), a[(row + min(k0, p.k - 4u)) / 4u], k0 < p.k);
+#endif
 #else
         let v = vec4<f32>(a[row + min(k0, p.k - 1u)], a[row + min(k0 + 1u, p.k - 1u)], a[row + min(k0 + 2u, p.k - 1u)], a[row + min(k0 + 3u, p.k - 1u)]);
         r[ii] = select(vec4<f32>(0.0), v, vec4<u32>(k0, k0 + 1u, k0 + 2u, k0 + 3u) < vec4<u32>(p.k));
@@ -69,7 +78,7 @@ fn load_b(base: u32, k0: u32, j0: u32) -> mat4x4<f32> {
     for (var jj = 0u; jj < 4u; jj = jj + 1u) {
         let row = base + min(j0 + jj, p.n - 1u) * p.k;
 #ifdef VEC_B
-        r[jj] = b[(row + k0) / 4u];
+        r[jj] = b[(row + min(k0, p.k - 4u)) / 4u];
 #else
         r[jj] = vec4<f32>(b[row + min(k0, p.k - 1u)], b[row + min(k0 + 1u, p.k - 1u)], b[row + min(k0 + 2u, p.k - 1u)], b[row + min(k0 + 3u, p.k - 1u)]);
 #endif
@@ -88,6 +97,93 @@ fn load_b(base: u32, k0: u32, j0: u32) -> mat4x4<f32> {
 #endif
 }
 
+#ifdef TILED
+#import tile
+
+// Rows i0.. of C, columns j0..j0+4, from one block of a thread.
+fn store(batch: u32, i0: u32, j0: u32, sum: mat4x4<f32>) {
+    if j0 >= p.n { return; }
+#ifdef SUM_BATCH
+    let out = 0u;
+#else
+    let out = batch * p.m * p.n;
+#endif
+    var add = vec4<f32>(0.0);
+#ifdef BIAS
+    let last = p.n - 1u;
+    let base = batch * p.stride_bias;
+    add = vec4<f32>(bias[base + j0], bias[base + min(j0 + 1u, last)], bias[base + min(j0 + 2u, last)], bias[base + min(j0 + 3u, last)]);
+#endif
+    var rows = sum;
+    for (var ii = 0u; ii < 4u; ii = ii + 1u) {
+        if i0 + ii >= p.m { break; }
+        var v = p.alpha * rows[ii] + add;
+#ifdef RELU
+        v = max(v, vec4<f32>(0.0));
+#endif
+        let at = out + (i0 + ii) * p.n + j0;
+#ifdef VEC_C
+        c[at / 4u] = v;
+#else
+        for (var jj = 0u; jj < min(4u, p.n - j0); jj = jj + 1u) { c[at + jj] = v[jj]; }
+#endif
+    }
+}
+
+@compute @workgroup_size(256)
+fn tiled(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+    let g = group_index(wid, nwg);
+    if g >= p.groups { return; }
+    let batch = g / p.tiles;
+    let tile = g % p.tiles;
+    let i0 = (tile / p.tiles_n) * TILE_M;
+    let j0 = (tile % p.tiles_n) * TILE_N;
+    let l = lid.x;
+    let lb = block_b(l);
+    // Neighbouring threads take blocks that are neighbours in memory.
+#ifdef TRANS_A
+    let m4 = l % (TILE_M / 4u);
+    let ka = l / (TILE_M / 4u);
+#else
+    let m4 = l / 4u;
+    let ka = l % 4u;
+#endif
+#ifdef TRANS_B
+    let n4 = lb / 4u;
+    let kb = lb % 4u;
+#else
+    let n4 = lb % (TILE_N / 4u);
+    let kb = lb / (TILE_N / 4u);
+#endif
+    var sums: Sums;
+#ifdef SUM_BATCH
+    for (var s = 0u; s < p.batch; s = s + 1u) {
+#else
+    let s = batch;
+    {
+#endif
+        for (var k0 = 0u; k0 < p.k; k0 = k0 + TILE_K) {
+            if l < TILE_M { put_a(m4, ka, load_a(s * p.stride_a, i0 + m4 * 4u, k0 + ka * 4u)); }
+            if lb < TILE_N { put_b(n4, kb, load_b(s * p.stride_b, k0 + kb * 4u, j0 + n4 * 4u)); }
+            workgroupBarrier();
+            sums = tile_multiply(sums, l);
+            workgroupBarrier();
+        }
+    }
+    let i = i0 + (l / COLS) * 4u;
+    let j = j0 + (l % COLS) * 4u;
+    store(batch, i, j, sums.a);
+#ifdef WIDE_N
+    store(batch, i, j + COLS * 4u, sums.right);
+#endif
+#ifdef WIDE_M
+    store(batch, i + ROWS * 4u, j, sums.below);
+#ifdef WIDE_N
+    store(batch, i + ROWS * 4u, j + COLS * 4u, sums.across);
+#endif
+#endif
+}
+#else
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
     let g = group_index(wid, nwg);
@@ -184,3 +280,4 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
         }
     }
 }
+#endif

@@ -5,8 +5,8 @@ use amcl_wgpu::device::{Choice, Device, Options};
 use amcl_wgpu::graph::gpu::GpuExecutor;
 use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::graph::{Executor, Graph, HostData, StepScalars, TensorId, TensorType};
-use amcl_wgpu::methods::loss::Plain;
 use amcl_wgpu::methods::loss::contrastive::nt_xent;
+use amcl_wgpu::methods::loss::{Path, Plain};
 use amcl_wgpu::nn::Model;
 use amcl_wgpu::nn::heads::Mlp;
 use amcl_wgpu::nn::import::{Weights, export, import};
@@ -126,7 +126,7 @@ fn run(exec: &mut dyn Executor, weight: Weight, starts: Option<&[[Vec<f32>; 2]]>
     let z = Mlp::plain(1, 32, 16)
         .build(&mut g, &mut model, "head", f)
         .unwrap();
-    let built = nt_xent(&mut g, z, &Plain::constant(0.5), true).unwrap();
+    let built = nt_xent(&mut g, z, &Plain::constant(0.5), true, Path::Auto).unwrap();
     let params: Vec<TensorId> = model
         .params
         .iter()

@@ -26,6 +26,18 @@ pub struct Subject {
 }
 
 impl Subject {
+    /// Appends the op with inputs of its own; these and its results.
+    fn append(&self, g: &mut Graph) -> Result<(Vec<TensorId>, Vec<TensorId>), GraphError> {
+        let inputs: Vec<TensorId> = self
+            .inputs
+            .iter()
+            .enumerate()
+            .map(|(i, f)| g.input(&format!("input {i}"), f.ty.clone()))
+            .collect();
+        let outputs = g.push_arc(self.op.clone(), &inputs, &[])?;
+        Ok((inputs, outputs))
+    }
+
     /// Uniform values in [-1, 1) of a type.
     pub fn uniform(ty: TensorType) -> Feed {
         Feed {
@@ -130,6 +142,18 @@ fn row(name: String, sorted: &[f64], cost: Cost, c: Ceilings) -> Row {
     }
 }
 
+/// One graph of all subjects, for choosing tiles; it is not meant to run.
+///
+/// # Errors
+/// Shapes.
+pub fn graph(subjects: &[&Subject]) -> Result<Graph, GraphError> {
+    let mut g = Graph::new();
+    for s in subjects {
+        s.append(&mut g)?;
+    }
+    Ok(g)
+}
+
 /// Times one op on an executor of its own making (`fresh` gives an empty one, so that memory of one subject does not stay for the next).
 ///
 /// # Errors
@@ -141,13 +165,7 @@ pub fn measure(
     c: Ceilings,
 ) -> Result<Row, GraphError> {
     let mut g = Graph::new();
-    let inputs: Vec<TensorId> = s
-        .inputs
-        .iter()
-        .enumerate()
-        .map(|(i, f)| g.input(&format!("input {i}"), f.ty.clone()))
-        .collect();
-    let outputs = g.push_arc(s.op.clone(), &inputs, &[])?;
+    let (inputs, outputs) = s.append(&mut g)?;
     let cost = g.costs().map(|c| c.1).next().unwrap_or_default();
     let program = exec.compile(&g, &outputs)?;
     for (i, (t, f)) in inputs.iter().zip(&s.inputs).enumerate() {

@@ -118,6 +118,36 @@ fn augment(images: usize, side: usize, size: usize, blur: bool) -> Subject {
     }
 }
 
+/// The loss without matrices of all pairs, both ways.
+fn streamed_loss(heads: usize, views: usize, d: usize) -> Vec<Subject> {
+    let loss = ops::amcl_stream::AmclStream {
+        adaptive_pos: true,
+        adaptive_neg: true,
+        include_positive: true,
+        beta: 0.1,
+        eta: 0.05,
+        iota: 1.95,
+        tau_const: 0.1,
+    };
+    let (z, row) = (
+        TensorType::f32([heads, views, d]),
+        TensorType::f32([heads, views]),
+    );
+    let note = format!("{heads}x{views}x{d}");
+    vec![
+        subject(
+            format!("amcl_stream {note}"),
+            loss,
+            vec![z.clone(), z.clone()],
+        ),
+        subject(
+            format!("amcl_stream_grad {note}"),
+            ops::amcl_stream_grad::AmclStreamGrad { loss },
+            vec![z.clone(), z, row.clone(), row],
+        ),
+    ]
+}
+
 fn loss(heads: usize, views: usize, d: usize) -> Vec<Subject> {
     let pairs = TensorType::f32([heads, views, views]);
     vec![
@@ -168,6 +198,7 @@ pub fn subjects(large: bool) -> Vec<Subject> {
         v.push(augment(512, 32, 32, false));
         v.push(augment(256, 256, 224, true));
         v.extend(loss(3, 1024, 128));
+        v.extend(streamed_loss(3, 8192, 128));
     } else {
         v.extend([512, 1024].map(|n| gemm(n, n, n)));
         // The three shapes of the published burn 0.22 figures.
@@ -181,6 +212,7 @@ pub fn subjects(large: bool) -> Vec<Subject> {
         v.extend(memory_bound(32, 32, 64));
         v.push(augment(64, 32, 32, false));
         v.extend(loss(3, 512, 128));
+        v.extend(streamed_loss(3, 512, 128));
     }
     v
 }

@@ -6,7 +6,7 @@ use amcl_wgpu::device::{Choice, Device, Options};
 use amcl_wgpu::graph::gpu::GpuExecutor;
 use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::graph::{Executor, GraphError};
-use amcl_wgpu::train::Config;
+use amcl_wgpu::train::{Config, tune};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -26,6 +26,9 @@ pub struct Args {
     /// Images per training step; default 256 (large) or 8 (small).
     #[arg(long)]
     batch_size: Option<usize>,
+    /// On a GPU, take the tiles of products and convolutions from a table instead of timing them first.
+    #[arg(long)]
+    no_autotune: bool,
     /// Seconds per row.
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
@@ -127,8 +130,30 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
     let wanted = |n: &str| args.filter.as_ref().is_none_or(|f| n.contains(f.as_str()));
     let ratio =
         |old: Option<f64>, new: f64| old.map_or(String::new(), |o| format!("{:.2}", new / o));
+    let all = shapes::subjects(large);
+    let subjects: Vec<&bench::Subject> = all.iter().filter(|s| wanted(&s.name)).collect();
+    let batch = args.batch_size.unwrap_or(if large { 256 } else { 8 });
+    let mut steps = steps(batch)?;
+    steps.retain(|s| wanted(&s.0));
+    if let Some(d) = device.as_ref().filter(|_| !args.no_autotune) {
+        let mut told = false;
+        let mut progress = |_, all| {
+            if !std::mem::replace(&mut told, true) {
+                say(format!(
+                    "timing the tiles of up to {all} products and convolutions"
+                ));
+            }
+        };
+        let graph = bench::graph(&subjects)?;
+        let mut choices = tune::of_graph(d, &args.device, &graph, &mut progress)?;
+        for (_, config) in &steps {
+            let more = tune::of_run(d, &args.device, config, &mut progress)?;
+            choices.listed.extend(more.listed);
+        }
+        d.choose(choices);
+    }
     let mut rows = Vec::new();
-    for s in shapes::subjects(large).iter().filter(|s| wanted(&s.name)) {
+    for s in subjects {
         let r = match bench::measure(fresh()?, s, effort, ceilings) {
             Ok(r) => r,
             Err(e) => {
@@ -153,9 +178,8 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
         ));
         rows.push(r);
     }
-    let batch = args.batch_size.unwrap_or(if large { 256 } else { 8 });
     let mut timed = Vec::new();
-    for (name, config) in steps(batch)?.iter().filter(|s| wanted(&s.0)) {
+    for (name, config) in &steps {
         let longer = Effort {
             seconds: args.seconds * 5.0,
             ..effort

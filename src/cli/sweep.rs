@@ -310,6 +310,7 @@ fn one(run: &Run, args: &Args, console: &Arc<Console>) -> anyhow::Result<bool> {
         // What a run left that was killed before its first checkpoint.
         overwrite: !resume,
         profile: false,
+        autotune: true,
         twins: Vec::new(),
         stop: &super::train::STOP,
         init: None,

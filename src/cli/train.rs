@@ -51,6 +51,9 @@ pub struct Args {
     /// Before training, time every kernel of one step: a table, and trace.json for Perfetto.
     #[arg(long)]
     profile: bool,
+    /// Take the tiles of products and convolutions on a GPU from a table, instead of timing them at the first run (the result is kept for the next ones).
+    #[arg(long)]
+    no_autotune: bool,
     /// Run the ops of these names on the host, by their reference: slow, for bisecting a fault on a GPU.
     #[arg(long, value_name = "OP")]
     twin: Vec<String>,
@@ -169,6 +172,7 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
         resume,
         overwrite: args.overwrite,
         profile: args.profile,
+        autotune: !args.no_autotune,
         twins: args.twin.clone(),
         stop: &STOP,
         init: args.init.clone(),

@@ -10,8 +10,8 @@ pub mod view;
 
 pub use adapter::{AdapterReport, Choice, list_adapters};
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Why a device could not do what it was asked.
@@ -107,6 +107,8 @@ pub struct Options {
     pub checked: bool,
     /// On a CPU driver too, use the kernels that are meant for GPUs (tests of these where there is no GPU).
     pub gpu_kernels: bool,
+    /// Take this variant of every kernel that has several for GPUs (tests of each).
+    pub variant: Option<usize>,
     /// Pretend that bindings are no larger than this (tests of the splitting paths).
     pub max_binding: Option<usize>,
     /// Deliberate faults for negative controls: kernel name, text to find, text to put there.
@@ -122,6 +124,23 @@ struct Health {
     out_of_memory: bool,
 }
 
+/// Which variant of a kernel runs at which shape; where nothing is said the ops' tables decide.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Choices {
+    /// For every shape that is not listed.
+    #[serde(skip)]
+    pub all: Option<usize>,
+    /// By kernel and shape.
+    pub listed: BTreeMap<String, usize>,
+}
+
+impl Choices {
+    /// The choice for a kernel and shape.
+    pub fn of(&self, key: &str) -> Option<usize> {
+        self.listed.get(key).copied().or(self.all)
+    }
+}
+
 /// An opened GPU.
 pub struct Device {
     pub(crate) device: wgpu::Device,
@@ -131,9 +150,12 @@ pub struct Device {
     /// Which adapter this is.
     pub report: AdapterReport,
     options: Options,
+    choices: Mutex<Choices>,
+    asked: Mutex<BTreeSet<String>>,
     pipelines: Mutex<HashMap<String, (Arc<wgpu::ComputePipeline>, String)>>,
     cache: Option<(wgpu::PipelineCache, std::path::PathBuf)>,
     allocated: AtomicU64,
+    mutated: AtomicBool,
     health: Arc<Mutex<Health>>,
 }
 
@@ -226,15 +248,22 @@ impl Device {
             cooperative: report.cooperative.clone(),
             is_cpu: report.kind == "cpu" && !options.gpu_kernels,
         };
+        let choices = Choices {
+            all: options.variant,
+            ..Choices::default()
+        };
         Ok(Arc::new(Self {
             device,
             queue,
             limits,
             report,
             options,
+            choices: Mutex::new(choices),
+            asked: Mutex::default(),
             pipelines: Mutex::new(HashMap::new()),
             cache,
             allocated: AtomicU64::new(0),
+            mutated: AtomicBool::new(false),
             health,
         }))
     }
@@ -268,6 +297,32 @@ impl Device {
         }
         self.allocated.fetch_add(bytes.max(4), Ordering::Relaxed);
         Ok(buffer)
+    }
+
+    /// The choice for a kernel and shape, which is from now on among [`Device::take_asked`].
+    pub(crate) fn choice(&self, key: &str) -> Option<usize> {
+        lock(&self.asked).insert(key.to_string());
+        lock(&self.choices).of(key)
+    }
+
+    /// The kernels and shapes that programs were compiled for since the last call, where there was a choice.
+    pub fn take_asked(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *lock(&self.asked))
+    }
+
+    /// Whether a mutation of [`Options::mutations`] met its text in any kernel compiled so far.
+    pub fn mutated(&self) -> bool {
+        self.mutated.load(Ordering::Relaxed)
+    }
+
+    /// Which variants programs compiled from now on take.
+    pub fn choices(&self) -> Choices {
+        lock(&self.choices).clone()
+    }
+
+    /// Sets [`Device::choices`].
+    pub fn choose(&self, choices: Choices) {
+        *lock(&self.choices) = choices;
     }
 
     /// Bytes of all buffers made so far.
@@ -382,8 +437,9 @@ impl Device {
         };
         let mut source = shader::preprocess(kernel.source, &kernel.defines).map_err(fail)?;
         for (name, from, to) in &self.options.mutations {
-            if name == kernel.name {
+            if name == kernel.name && source.contains(from.as_str()) {
                 source = source.replace(from.as_str(), to);
+                self.mutated.store(true, Ordering::Relaxed);
             }
         }
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);

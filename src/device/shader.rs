@@ -22,9 +22,12 @@ const LIBRARY: &[(&str, &str)] = &[
     library!("candidates"),
     library!("element"),
     library!("grid"),
+    library!("pair_tile"),
+    library!("place"),
     library!("row"),
     library!("step"),
     library!("temperature"),
+    library!("tile"),
 ];
 
 /// Expands `source` with `defines` (an empty value is a flag).

@@ -4,6 +4,7 @@ use super::plan::Plan;
 use super::state::{StateId, States};
 use super::step::StepScalars;
 use super::{Graph, Result, TensorId};
+use crate::device::Device;
 use crate::device::recording::Timed;
 
 /// A compiled graph of an executor.
@@ -78,6 +79,11 @@ pub struct NonFinite {
 pub trait Executor: Send {
     /// One line: what computes.
     fn name(&self) -> String;
+
+    /// The GPU behind it, if there is one.
+    fn device(&self) -> Option<&Device> {
+        None
+    }
 
     /// Allocates the states that are registered and not yet allocated, zeroed.
     ///

@@ -18,7 +18,7 @@ use super::loss::barlow_twins::{amcl_barlow_twins, barlow_twins};
 use super::loss::contrastive::{amcl, amcl_moco, moco, nt_xent};
 use super::loss::macl::Macl;
 use super::loss::simsiam::{amcl_simsiam, simsiam};
-use super::loss::{Adaptive, Amcl, Built, NegOmega, Negatives, Plain, Scorer};
+use super::loss::{Adaptive, Amcl, Built, NegOmega, Negatives, Path, Plain, Scorer};
 use crate::graph::{Executor, Graph, GraphError, HostData, StepScalars, TensorId, TensorType};
 use crate::ops;
 use crate::ops::gemm::Gemm;
@@ -384,7 +384,7 @@ impl Inputs<'_> {
                 }
                 let z = self.add(&["z1", "z2"], &[1, 2 * shape[0], shape[1]], true);
                 let positive = file.setting("positive_in_denominator", true)?;
-                nt_xent(&mut self.graph, z, &plain(0.5)?, positive)?
+                nt_xent(&mut self.graph, z, &plain(0.5)?, positive, Path::Auto)?
             }
             "moco" => {
                 let [q, k] = self.alike(2, [("q", true), ("k", false)])?;
@@ -408,7 +408,7 @@ impl Inputs<'_> {
                     phi: &mut |g, z| mlp(g, z, &phi, false),
                     gain: None,
                 };
-                amcl(&mut self.graph, z, &a, scorer)?
+                amcl(&mut self.graph, z, &a, scorer, Path::Auto)?
             }
             "amcl_moco" => {
                 let a = file.amcl(0.1)?;

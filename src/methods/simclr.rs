@@ -1,6 +1,6 @@
 //! SimCLR (Chen et al., ICML 2020), plain and with AMCL.
 
-use super::loss::{Amcl, Built, Plain, contrastive};
+use super::loss::{Amcl, Built, Path, Plain, contrastive};
 use super::{Embedded, Halves, Method, embed_apart, joined, with_scorer};
 use crate::graph::{Graph, Result, TensorId};
 use crate::nn::Model;
@@ -18,6 +18,8 @@ pub struct SimClr {
     pub amcl: Option<Amcl>,
     /// Temperature of plain NT-Xent.
     pub temperature: Plain,
+    /// How the loss over all pairs is computed.
+    pub path: Path,
 }
 
 impl Method for SimClr {
@@ -49,8 +51,8 @@ impl Halves for SimClr {
 
     fn loss_of(&self, g: &mut Graph, m: &mut Model, z: &[TensorId]) -> Result<Built> {
         match &self.amcl {
-            None => contrastive::nt_xent(g, z[0], &self.temperature, true),
-            Some(a) => with_scorer(g, m, a, |g, s| contrastive::amcl(g, z[0], a, s)),
+            None => contrastive::nt_xent(g, z[0], &self.temperature, true, self.path),
+            Some(a) => with_scorer(g, m, a, |g, s| contrastive::amcl(g, z[0], a, s, self.path)),
         }
     }
 }

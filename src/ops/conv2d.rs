@@ -2,7 +2,9 @@
 
 use super::conv2d_input_grad::Conv2dInputGrad;
 use super::conv2d_weight_grad::Conv2dWeightGrad;
-use crate::device::recording::{Recorder, row_chunks};
+use super::gemm::Gemm;
+use super::tiles::Tile;
+use crate::device::recording::{Recorder, View, row_chunks};
 use crate::graph::{
     Bindings, Cost, Graph, GraphError, HostIo, NodeId, Op, Result, TensorId, TensorType,
 };
@@ -88,6 +90,34 @@ pub(super) fn conv_dims(
     })
 }
 
+/// A convolution's name among the device's choices.
+pub(super) fn key(op: &str, d: &ConvDims) -> String {
+    format!(
+        "{op} {}x{}x{}x{} {}x{}x{}/{} {}",
+        d.n, d.h, d.w, d.c, d.k, d.r, d.s, d.stride, d.pad
+    )
+}
+
+/// Is the convolution (and its gradient by the input) the product of a matrix of pixels with the weights?
+pub(super) fn is_product(d: &ConvDims) -> bool {
+    (d.r, d.s, d.stride, d.pad) == (1, 1, 1, 0)
+}
+
+/// Records such a product of m x k and k x n matrices in `views` of any rank.
+pub(super) fn product_of(
+    product: Gemm,
+    rec: &mut Recorder<'_>,
+    [a, b, c]: [&View; 3],
+    [m, n, k]: [usize; 3],
+) -> Result<()> {
+    let (a, c) = (a.reshape(&[m, k]), c.reshape(&[m, n]));
+    let b = b.reshape(&if product.trans_b { [n, k] } else { [k, n] });
+    let d = product
+        .dims(a.dims(), b.dims(), None)
+        .map_err(GraphError::Invalid)?;
+    product.dispatch(rec, &d, [&a, &b, &c], None)
+}
+
 /// Multiply-adds count two.
 pub(super) fn conv_cost(d: &ConvDims, inputs: &[&TensorType], outputs: &[&TensorType]) -> Cost {
     let bytes = inputs.iter().chain(outputs).map(|t| t.bytes() as f64).sum();
@@ -144,12 +174,26 @@ impl Op for Conv2d {
             let d = conv_dims(x.dims(), w.dims(), self.stride, self.padding)
                 .map_err(GraphError::Invalid)?;
             let vec4 = d.c % 4 == 0;
-            let (kernel, total, groups) = if rec.limits().is_cpu && d.n * d.pixels() >= 192 {
-                let groups = (d.n * d.pixels()).div_ceil(256) * d.k.div_ceil(8);
+            let pixels = d.n * d.pixels();
+            if !rec.limits().is_cpu && is_product(&d) {
+                let product = Gemm {
+                    trans_b: true,
+                    ..Gemm::default()
+                };
+                product_of(product, rec, [&x, w, &y], [pixels, d.k, d.c])?;
+                continue;
+            }
+            let (kernel, total, groups) = if !rec.limits().is_cpu {
+                let tile = Tile::choose(rec, &key("conv2d", &d), 1, pixels, d.k);
+                let groups = tile.count(pixels, d.k);
+                let k = tile.of(kernel!("conv2d", "tiled"));
+                (k.flag("VEC_K", d.k % 4 == 0), groups, groups)
+            } else if pixels >= 192 {
+                let groups = pixels.div_ceil(256) * d.k.div_ceil(8);
                 let k = kernel!("conv2d", "shared_k").flag("SHARED_K", true);
                 (k, groups, groups)
             } else {
-                let total = (d.n * d.pixels()).div_ceil(4) * d.k.div_ceil(4);
+                let total = pixels.div_ceil(4) * d.k.div_ceil(4);
                 (kernel!("conv2d", "main"), total, total.div_ceil(64))
             };
             let kernel = kernel.flag("VEC4", vec4);

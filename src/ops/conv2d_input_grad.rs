@@ -1,6 +1,8 @@
 //! `conv2d_input_grad`: the gradient of a convolution by its input. Twin: `reference/conv2d_input_grad.rs`.
 
-use super::conv2d::{Params, conv_cost, conv_dims};
+use super::conv2d::{Params, conv_cost, conv_dims, is_product, key, product_of};
+use super::gemm::Gemm;
+use super::tiles::Tile;
 use crate::device::recording::{Recorder, row_chunks};
 use crate::graph::{Bindings, Cost, GraphError, HostIo, Op, Result, Shape, TensorType};
 use crate::reference::{Scalar, conv2d_input_grad};
@@ -40,7 +42,26 @@ impl Op for Conv2dInputGrad {
             let vec4 = d.c % 4 == 0;
             let of_phase = d.n * d.h.div_ceil(d.stride) * d.w.div_ceil(d.stride);
             let bound = [&dy, w, &dx];
-            if rec.limits().is_cpu && vec4 && d.k % 4 == 0 && of_phase >= 192 {
+            let gpu = !rec.limits().is_cpu;
+            if gpu && is_product(&d) {
+                let pixels = d.n * d.pixels();
+                product_of(Gemm::default(), rec, bound, [pixels, d.c, d.k])?;
+            } else if gpu {
+                let phases = d.stride * d.stride;
+                let name = key("conv2d_input_grad", &d);
+                let tile = Tile::choose(rec, &name, phases, of_phase, d.c);
+                let rows = tile.count(of_phase, d.c);
+                let p = Params {
+                    rows: rows as u32,
+                    ..Params::new(&d, phases * rows)
+                };
+                let kernel = tile
+                    .of(kernel!("conv2d_input_grad", "tiled"))
+                    .flag("VEC4", vec4)
+                    .flag("VEC_DX", vec4)
+                    .flag("VEC_K", d.k % 4 == 0);
+                rec.dispatch(&kernel, &p, &bound, phases * rows)?;
+            } else if vec4 && d.k % 4 == 0 && of_phase >= 192 {
                 let rows = of_phase.div_ceil(256) * d.c.div_ceil(8);
                 let groups = d.stride * d.stride * rows;
                 let p = Params {
@@ -49,6 +70,7 @@ impl Op for Conv2dInputGrad {
                 };
                 let kernel = kernel!("conv2d_input_grad", "shared_c")
                     .flag("SHARED_C", true)
+                    .flag("VEC_K", true)
                     .flag("VEC4", true);
                 rec.dispatch(&kernel, &p, &bound, groups)?;
             } else {

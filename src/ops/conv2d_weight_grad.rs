@@ -1,6 +1,7 @@
 //! `conv2d_weight_grad`: the gradient of a convolution by its weights. Twin: `reference/conv2d_weight_grad.rs`.
 
-use super::conv2d::{Params, conv_cost, conv_dims};
+use super::conv2d::{Params, conv_cost, conv_dims, key};
+use super::tiles::{AT_A_TIME, Tile};
 use crate::device::Limits;
 use crate::device::recording::{Recorder, row_chunks, row_chunks_of};
 use crate::graph::{Bindings, Cost, GraphError, HostIo, Op, Result, Shape, TensorType};
@@ -19,19 +20,28 @@ pub struct Conv2dWeightGrad {
     pub padding: usize,
 }
 
-/// Threads that keep a large GPU busy: splits are added until there are about so many.
+/// Threads that a driver on a CPU should have at least: splits are added until there are about so many.
 const THREADS: usize = 1 << 15;
 /// Bounds on the pixels of a split: below, the reduction costs more than it saves; above, f32 sums lose digits.
 const PIXELS: (usize, usize) = (64, 4096);
+/// The least pixels of a split on a GPU, where a partial sum costs the writing and reading of a tile.
+const GPU_PIXELS: usize = 256;
 
 /// Pixels a split and number of splits, for one of `pieces` pieces of the batch: all pieces' partial sums together fit one binding.
-fn splits(d: &ConvDims, pieces: usize, max_binding: usize) -> (usize, usize) {
-    let tiles = d.k.div_ceil(4) * d.c.div_ceil(4) * d.r * d.s;
+fn splits(d: &ConvDims, pieces: usize, limits: &Limits) -> (usize, usize) {
     let pixels = d.n * d.pixels();
-    let room = (max_binding / (4 * d.k * d.row()) / pieces).max(1);
+    let room = (limits.max_binding / (4 * d.k * d.row()) / pieces).max(1);
+    let (wanted, least) = if limits.is_cpu {
+        let tiles = d.k.div_ceil(4) * d.c.div_ceil(4) * d.r * d.s;
+        (THREADS.div_ceil(tiles), PIXELS.0)
+    } else {
+        // By the smallest tile, whichever is chosen: the workspace must be known before. Two rounds, so that larger tiles fill the device too.
+        let tiles = d.k.div_ceil(64) * d.row().div_ceil(64);
+        ((2 * AT_A_TIME).div_ceil(tiles), GPU_PIXELS)
+    };
     let rows = pixels
-        .div_ceil(THREADS.div_ceil(tiles))
-        .clamp(PIXELS.0, PIXELS.1)
+        .div_ceil(wanted)
+        .clamp(least, PIXELS.1)
         .max(pixels.div_ceil(room));
     (rows, pixels.div_ceil(rows))
 }
@@ -60,7 +70,7 @@ impl Op for Conv2dWeightGrad {
                 x[0] = rows.len();
                 conv_dims(&x, self.weight.dims(), self.stride, self.padding).ok()
             })
-            .map(|d| splits(&d, count, limits.max_binding).1)
+            .map(|d| splits(&d, count, limits).1)
             .sum();
         vec![TensorType::f32([parts, self.weight.elements()])]
     }
@@ -73,16 +83,22 @@ impl Op for Conv2dWeightGrad {
         );
         let mut first = 0;
         let pieces = row_chunks(&[x, dy], rec.limits());
-        let (number, max_binding) = (pieces.len(), rec.limits().max_binding);
+        let number = pieces.len();
         for range in pieces {
             let (x, dy) = (x.rows(range.clone()), dy.rows(range));
             let d = conv_dims(x.dims(), self.weight.dims(), self.stride, self.padding)
                 .map_err(GraphError::Invalid)?;
-            let (rows, count) = splits(&d, number, max_binding);
+            let (rows, count) = splits(&d, number, rec.limits());
             let (vec_c, vec_k) = (d.c % 4 == 0, d.k % 4 == 0);
             let positions = d.r * d.s * d.c / 4;
             // A group of 64 positions wastes most of itself on few.
-            let (kernel, total, groups) = if rec.limits().is_cpu && vec_c && positions >= 48 {
+            let (kernel, total, groups) = if !rec.limits().is_cpu {
+                let name = key("conv2d_weight_grad", &d);
+                let tile = Tile::choose(rec, &name, count, d.k, d.row());
+                let groups = count * tile.count(d.k, d.row());
+                let k = tile.of(kernel!("conv2d_weight_grad", "tiled"));
+                (k.flag("VEC_PART", vec_c), groups, groups)
+            } else if vec_c && positions >= 48 {
                 let groups = count * d.k.div_ceil(8) * positions.div_ceil(64);
                 let k = kernel!("conv2d_weight_grad", "shared_k").flag("SHARED_K", true);
                 (k, groups, groups)

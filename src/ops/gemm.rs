@@ -3,6 +3,7 @@
 use super::column_sum::ColumnSum;
 use super::relu_grad::ReluGrad;
 use super::reshape::Reshape;
+use super::tiles::Tile;
 use crate::device::recording::{Recorder, View, row_chunks};
 use crate::graph::{
     Bindings, Cost, Graph, HostIo, NodeId, Op, Result, Shape, TensorId, TensorType,
@@ -66,8 +67,23 @@ fn rank3(d: &[usize]) -> std::result::Result<[usize; 3], String> {
     }
 }
 
+/// A product's name among the device's choices.
+fn key(d: &gemm::GemmDims) -> String {
+    let form = |trans| if trans { 'T' } else { 'N' };
+    format!(
+        "gemm {}{} {}x{}x{}x{}{}",
+        form(d.trans_a),
+        form(d.trans_b),
+        d.batch,
+        d.m,
+        d.n,
+        d.k,
+        if d.sum_batch { " summed" } else { "" }
+    )
+}
+
 impl Gemm {
-    fn dims(
+    pub(super) fn dims(
         &self,
         a: &[usize],
         b: &[usize],
@@ -111,18 +127,26 @@ impl Gemm {
         })
     }
 
-    fn dispatch(
+    /// Records C = A B on views that each fit one binding.
+    pub(super) fn dispatch(
         &self,
         rec: &mut Recorder<'_>,
         d: &gemm::GemmDims,
         views: [&View; 3],
         bias: Option<&View>,
     ) -> Result<()> {
+        let gpu = !rec.limits().is_cpu;
         // A tile of 256 rows wastes most of itself on fewer.
-        let shared = rec.limits().is_cpu && d.m >= 192;
-        let (tile_m, tile_n) = if shared { (256, 8) } else { (32, 32) };
+        let shared = !gpu && d.m >= 192;
+        let batch = if d.sum_batch { 1 } else { d.batch };
+        let tile = gpu.then(|| Tile::choose(rec, &key(d), batch, d.m, d.n));
+        let (tile_m, tile_n) = match &tile {
+            Some(t) => (t.rows(), t.columns()),
+            None if shared => (256, 8),
+            None => (32, 32),
+        };
         let (tiles_m, tiles_n) = (d.m.div_ceil(tile_m), d.n.div_ceil(tile_n));
-        let groups = tiles_m * tiles_n * if d.sum_batch { 1 } else { d.batch };
+        let groups = tiles_m * tiles_n * batch;
         let p = Params {
             m: d.m as u32,
             n: d.n as u32,
@@ -137,8 +161,14 @@ impl Gemm {
             alpha: self.alpha,
             r: 0,
         };
-        let kernel = kernel!("gemm", "main")
-            .flag("SHARED_B", shared)
+        let kernel = match &tile {
+            Some(t) => t
+                .of(kernel!("gemm", "tiled"))
+                .flag("FULL_K", d.k.is_multiple_of(16))
+                .flag("VEC_C", d.n.is_multiple_of(4)),
+            None => kernel!("gemm", "main").flag("SHARED_B", shared),
+        };
+        let kernel = kernel
             .flag("TRANS_A", d.trans_a)
             .flag("TRANS_B", d.trans_b)
             .flag("VEC_A", if d.trans_a { d.m } else { d.k } % 4 == 0)

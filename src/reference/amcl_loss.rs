@@ -44,6 +44,27 @@ impl<T: Scalar> Form<T> {
             _ => self.tau_const,
         }
     }
+    /// The softmax form's loss and log-sum-exp of anchor i, from its row of similarities and of scores.
+    pub fn softmax_row(&self, i: usize, s: &[T], scores: Option<&[T]>) -> (T, T) {
+        let (c, t) = (&self.candidates, &self.temperature);
+        let logit = |j: usize| {
+            let tau = self.tau(self.adaptive_neg, scores, j);
+            s[j] / tau - t.beta * t.omega(tau)
+        };
+        let logits: Vec<T> = (0..self.n)
+            .filter(|j| c.contains(i, *j))
+            .map(logit)
+            .collect();
+        let m = logits.iter().copied().fold(T::neg_infinity(), T::max);
+        let norm = m + logits.iter().map(|v| (*v - m).exp()).sum::<T>().ln();
+        (self.positive_term(i, s, scores) + norm, norm)
+    }
+    /// The positive's part of anchor i's loss.
+    fn positive_term(&self, i: usize, s: &[T], scores: Option<&[T]>) -> T {
+        let pos = self.candidates.positive(i);
+        let tau = self.tau(self.adaptive_pos, scores, pos);
+        self.temperature.beta * self.temperature.omega(tau) - s[pos] / tau
+    }
     /// Is column j selected in row `row`?
     pub fn selected(&self, selection: Selection<'_, T>, row: usize, j: usize, s: T) -> bool {
         selection.is_some_and(|(value, index)| {
@@ -69,18 +90,8 @@ pub fn amcl_loss<T: Scalar>(
         .for_each(|(row, ((loss, norm), s))| {
             let i = row % c.anchors;
             let scores = scores.map(|r| &r[f.score_row(row) * n..]);
-            let pos = c.positive(i);
-            let tp = f.tau(f.adaptive_pos, scores, pos);
-            let positive = f.temperature.beta * f.temperature.omega(tp) - s[pos] / tp;
             if f.softmax {
-                let logit = |j: usize| {
-                    let t = f.tau(f.adaptive_neg, scores, j);
-                    s[j] / t - f.temperature.beta * f.temperature.omega(t)
-                };
-                let logits: Vec<T> = (0..n).filter(|j| c.contains(i, *j)).map(logit).collect();
-                let m = logits.iter().copied().fold(T::neg_infinity(), T::max);
-                *norm = m + logits.iter().map(|v| (*v - m).exp()).sum::<T>().ln();
-                *loss = positive + *norm;
+                (*loss, *norm) = f.softmax_row(i, s, scores);
             } else {
                 let (mut term, mut reg, mut k) = (T::zero(), T::zero(), T::zero());
                 for j in
@@ -96,7 +107,7 @@ pub fn amcl_loss<T: Scalar>(
                     k += T::one();
                 }
                 *norm = T::one() / k;
-                *loss = positive + term / k
+                *loss = f.positive_term(i, s, scores) + term / k
                     - f.temperature.beta * if f.official_sum { reg } else { reg / k };
             }
         });

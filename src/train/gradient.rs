@@ -145,7 +145,8 @@ fn views_of(
 
 /// Operations of a graph's matrix products and convolutions.
 fn flops(g: &Graph) -> f64 {
-    let products = |op: &str| op.starts_with("conv2d") || op == "gemm";
+    let products =
+        |op: &str| op.starts_with("conv2d") || op.starts_with("amcl_stream") || op == "gemm";
     g.costs()
         .filter(|(op, _)| products(op))
         .map(|(_, c)| c.flops)
@@ -539,14 +540,18 @@ impl Gradient {
         Ok(all)
     }
 
-    /// Backbone features of the last (micro-)batch's views, one after the other.
+    /// Backbone features of the last (micro-)batch's views, one after the other: the first images of each, at most `most` elements (all pairs of a large batch would not
+    /// fit the host).
     ///
     /// # Errors
     /// Device loss.
-    pub fn backbone(&self, exec: &mut dyn Executor) -> Result<Vec<f32>> {
-        let mut f = Vec::new();
+    pub fn backbone(&self, exec: &mut dyn Executor, most: usize) -> Result<Vec<f32>> {
+        let (mut f, inside) = (Vec::new(), 2 / self.features.len().max(1));
         for t in &self.features {
-            f.extend(exec.fetch(self.views.program, *t)?.to_f32());
+            let all = exec.fetch(self.views.program, *t)?.to_f32();
+            let view = (all.len() / inside).max(1);
+            all.chunks(view)
+                .for_each(|v| f.extend(&v[..view.min(most)]));
         }
         Ok(f)
     }

@@ -6,7 +6,7 @@ use crate::methods::Method;
 use crate::methods::barlow_twins::BarlowTwins;
 use crate::methods::byol::Byol;
 use crate::methods::loss::macl::Macl;
-use crate::methods::loss::{Adaptive, Plain};
+use crate::methods::loss::{Adaptive, Amcl, Path, Plain};
 use crate::methods::moco::Moco;
 use crate::methods::simclr::SimClr;
 use crate::methods::simsiam::SimSiam;
@@ -14,6 +14,7 @@ use crate::methods::vicreg::VicReg;
 use crate::nn::Model;
 use crate::nn::heads::{Last, Mlp};
 use crate::nn::resnet::{self, ResNet, Stem};
+use crate::ops;
 
 /// The encoder that a configuration names.
 ///
@@ -112,6 +113,14 @@ pub fn check(c: &Config) -> Result<()> {
         }
         _ => {}
     }
+    let path = c.loss.path;
+    if path == Path::Stream && m.name != "simclr" {
+        return wrong(format!(
+            "loss.path = \"stream\" is for simclr, whose loss is over all pairs of a batch; {} takes auto or matrix",
+            m.name
+        ));
+    }
+    loss_path(c).map_err(TrainError::Config)?;
     let unit = 0.0..=1.0;
     if !unit.contains(&m.momentum) || m.final_momentum > 1.0 {
         return wrong("method.momentum is from 0 to 1".into());
@@ -120,6 +129,41 @@ pub fn check(c: &Config) -> Result<()> {
         return wrong(format!("method.lambda is {}", m.lambda));
     }
     Ok(())
+}
+
+/// Is the loss of a batch, or of a micro-batch that has one of its own, streamed, or in words why it cannot be?
+fn loss_path(c: &Config) -> std::result::Result<bool, String> {
+    if c.method.name != "simclr" {
+        return Ok(false);
+    }
+    let switches = match c.amcl.enabled {
+        true => c.amcl.switches,
+        false => Amcl {
+            adaptive: Adaptive::None,
+            ..Amcl::default()
+        },
+    };
+    if c.loss.schedule == "macl" {
+        return match c.loss.path {
+            Path::Stream => Err(
+                "loss.schedule = \"macl\" needs all similarities: loss.path is auto or matrix"
+                    .into(),
+            ),
+            _ => Ok(false),
+        };
+    }
+    let parts = if c.optim.gradient_cache {
+        1
+    } else {
+        c.optim.micro_batches
+    };
+    let dims = [c.heads.count, 2 * c.optim.batch_size / parts, c.heads.out];
+    c.loss.path.streams(&switches, &dims)
+}
+
+/// Is the loss computed without matrices of all pairs?
+pub fn streams(c: &Config) -> bool {
+    loss_path(c).unwrap_or(false)
 }
 
 /// Heads without batch norm unless asked for, and those of the methods that always have it.
@@ -209,6 +253,7 @@ pub fn method(config: &Config) -> Result<Box<dyn Method>> {
             head: head(config, false),
             amcl,
             temperature,
+            path: config.loss.path,
         }),
     })
 }
@@ -233,13 +278,8 @@ pub fn views<E>(
 /// # Errors
 /// Shapes that do not fit.
 pub fn declare(config: &Config) -> Result<Model> {
-    let (mut g, mut model) = (Graph::new(), Model::default());
-    let batch = config.optim.batch_size / config.optim.micro_batches;
-    let size = config.model.image_size;
-    let method = method(config)?;
-    let inputs = views(method.as_ref(), batch, |rows| {
-        Ok::<_, TrainError>(g.input("views", TensorType::f32([rows, size, size, 3])))
-    })?;
+    let (mut g, mut model, method) = (Graph::new(), Model::default(), method(config)?);
+    let inputs = inputs(config, method.as_ref(), &mut g)?;
     match super::gradient::cached(config, method.as_ref()) {
         None => drop(method.loss(&mut g, &mut model, &inputs)?),
         Some(h) => {
@@ -254,4 +294,30 @@ pub fn declare(config: &Config) -> Result<Model> {
         }
     }
     Ok(model)
+}
+
+/// The graph of a micro-batch's loss and gradient from its views on; nothing is allocated.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn step_graph(config: &Config) -> Result<Graph> {
+    let (mut g, mut model, method) = (Graph::new(), Model::default(), method(config)?);
+    let inputs = inputs(config, method.as_ref(), &mut g)?;
+    let loss = method.loss(&mut g, &mut model, &inputs)?.loss;
+    let params: Vec<TensorId> = model
+        .params
+        .iter()
+        .map(|p| g.state(&model.states, p.id))
+        .collect();
+    ops::backward(&mut g, loss, &params)?;
+    Ok(g)
+}
+
+/// Views of a micro-batch as inputs of a graph.
+fn inputs(config: &Config, method: &dyn Method, g: &mut Graph) -> Result<Vec<TensorId>> {
+    let batch = config.optim.batch_size / config.optim.micro_batches;
+    let size = config.model.image_size;
+    views(method, batch, |rows| {
+        Ok(g.input("views", TensorType::f32([rows, size, size, 3])))
+    })
 }

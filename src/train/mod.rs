@@ -19,6 +19,7 @@ pub mod schedule;
 pub mod session;
 pub mod similarity;
 pub mod trainer;
+pub mod tune;
 pub mod weights;
 
 pub use config::Config;

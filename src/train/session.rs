@@ -18,6 +18,9 @@ use crate::ops::augment::words;
 /// Most images that a feature batch holds.
 const FEATURE_BATCH: usize = 250;
 
+/// Images a view whose pairs are compared on the host at the end of an epoch, at most.
+const MAX_PAIRED: usize = 2048;
+
 /// Opens the executor for a device choice; the ops named in `twins` run on the host. `auto` falls back to the CPU and says so through `tell`.
 ///
 /// # Errors
@@ -148,8 +151,12 @@ impl Session {
             true => "on the device",
             false => "streamed",
         };
+        let loss = match method::streams(&self.config) {
+            true => "; loss streamed, without matrices of all pairs",
+            false => "",
+        };
         format!(
-            "memory: {} planned: training step {} (of {} without reuse), states {}; training images {held}; largest:\n{}",
+            "memory: {} planned: training step {} (of {} without reuse), states {}; training images {held}{loss}; largest:\n{}",
             mebibytes(self.planned_bytes() as usize),
             mebibytes(plan.peak_bytes()),
             mebibytes(plan.unpooled),
@@ -244,12 +251,13 @@ impl Session {
         Ok(Some(z.chunks(n * d).map(of_head).collect()))
     }
 
-    /// Cosine similarities [n,n] of the backbone features of the last (micro-)batch's n views.
+    /// Cosine similarities [n,n] of the backbone features of the last (micro-)batch's n views, of the first images' alone where there are very many.
     ///
     /// # Errors
     /// Device loss.
     pub fn backbone_pairs(&mut self) -> Result<Option<(Vec<f32>, usize)>> {
-        let f = self.gradient.backbone(self.exec.as_mut())?;
+        let most = MAX_PAIRED * self.features.dim;
+        let f = self.gradient.backbone(self.exec.as_mut(), most)?;
         if f.is_empty() {
             return Ok(None);
         }

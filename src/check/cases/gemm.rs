@@ -33,6 +33,10 @@ pub(super) fn cases() -> Vec<Case> {
         v.push(Case::new(op, vec![Feed::uniform([3, 9, 20]), Feed::uniform([14, 20]), Feed::uniform([14])]).note(&format!("shared bias relu {relu}")).depth(20).grads(&[0, 1, 2]));
         v.push(Case::new(op, vec![Feed::uniform([9, 20]), Feed::uniform([3, 14, 20]), Feed::uniform([3, 14])]).note(&format!("a bias a head, relu {relu}")).depth(20).grads(&[0, 1, 2]));
     }
+    // Large enough for each of the larger tiles of GPUs (ops/tiles.rs), and no multiple of one.
+    for (m, n, k) in [(2_044, 2_040, 4), (16_402, 61, 5), (61, 16_402, 3), (16_400, 28, 18)] {
+        v.push(Case::new(base, vec![Feed::uniform([m, k]), Feed::uniform([k, n])]).note("large tiles").depth(k));
+    }
     v.push(Case::new(Gemm { trans_b: true, ..base }, vec![Feed::uniform([8_200, 2]), Feed::uniform([8_200, 2])]).note("more than 65535 groups").depth(2));
     v
 }
@@ -42,5 +46,12 @@ pub(super) fn mutations() -> Vec<Mutation> {
         Mutation { kernel: "gemm", find: "acc3 = fma(vec4<f32>(x[3].w), w[3], acc3);", replace: "acc3 = fma(vec4<f32>(x[3].z), w[3], acc3);" },
         Mutation { kernel: "gemm", find: "acc6 = fma(vec4<f32>(x[2].z), v[2], acc6);", replace: "acc6 = fma(vec4<f32>(x[2].z), v[1], acc6);" },
         Mutation { kernel: "gemm", find: "* p.stride_a, i0", replace: "* 0u, i0" },
+        // The tiles of GPUs: an operand, a bank, the second block of rows and of columns, a barrier, values beyond the last k.
+        Mutation { kernel: "gemm", find: "fma(vec4<f32>(a.w), b, sum[3])", replace: "fma(vec4<f32>(a.z), b, sum[3])" },
+        Mutation { kernel: "gemm", find: "k4 * TILE_N + (n4 ^", replace: "k4 * TILE_N + (n4 |" },
+        Mutation { kernel: "gemm", find: "let below = tile_a[m + ROWS]", replace: "let below = tile_a[m]" },
+        Mutation { kernel: "gemm", find: "let right = tile_b[n + COLS]", replace: "let right = tile_b[n]" },
+        Mutation { kernel: "gemm", find: "workgroupBarrier();\n            sums", replace: "sums" },
+        Mutation { kernel: "gemm", find: "(row + min(k0, p.k - 4u)) / 4u], k0 < p.k)", replace: "(row + min(k0, p.k - 4u)) / 4u], true)" },
     ]
 }

@@ -275,6 +275,10 @@ impl Executor for GpuExecutor {
         format!("{} ({}, {})", r.name, r.backend, r.driver)
     }
 
+    fn device(&self) -> Option<&Device> {
+        Some(&self.device)
+    }
+
     fn allocate_states(&mut self, states: &States) -> Result<()> {
         states_fit(states, self.memory)?;
         for (i, g) in states.groups().iter().enumerate() {

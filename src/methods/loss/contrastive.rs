@@ -1,13 +1,15 @@
 //! Losses with negatives: NT-Xent and InfoNCE, and AMCL's Eqs. (2.1) and (2.4), within the batch (SimCLR) or with a queue (MoCo).
 
 use super::{
-    Adaptive, Amcl, Built, NegOmega, Negatives, Pairs, Plain, Scorer, by_rows, scored_heads, total,
-    unit,
+    Adaptive, Amcl, Built, NegOmega, Negatives, Pairs, Path, Plain, Scorer, by_rows, scored_heads,
+    total, unit,
 };
-use crate::graph::{Graph, Result, TensorId};
+use crate::graph::{Graph, GraphError, Result, TensorId};
 use crate::ops::amcl_loss::AmclLoss;
+use crate::ops::amcl_stream::AmclStream;
 use crate::ops::prepend_column::PrependColumn;
 use crate::ops::row_dot::RowDot;
+use crate::ops::sample_views::SampleViews;
 use crate::ops::top_k::TopK;
 use crate::reference::top_k::Layout;
 
@@ -23,13 +25,40 @@ fn plain(tau: f64, include_positive: bool) -> Amcl {
     }
 }
 
+/// No scores are asked for where temperatures are constant.
+fn no_scores(_: &mut Graph, z: TensorId) -> Result<TensorId> {
+    Ok(z)
+}
+
 /// NT-Xent of z [1,2B,d'] (Eq. 1.1; with the positive in the denominator, as implementations have it, if `include_positive`, which MACL needs).
 ///
 /// # Errors
 /// Shapes that do not fit.
-pub fn nt_xent(g: &mut Graph, z: TensorId, t: &Plain, include_positive: bool) -> Result<Built> {
+pub fn nt_xent(
+    g: &mut Graph,
+    z: TensorId,
+    t: &Plain,
+    include_positive: bool,
+    path: Path,
+) -> Result<Built> {
+    let a = plain(t.tau, include_positive);
+    let stream = match t.macl {
+        Some(_) if path == Path::Stream => {
+            let m = "loss.schedule = \"macl\" needs all similarities: loss.path is auto or matrix";
+            return Err(GraphError::Invalid(m.into()));
+        }
+        Some(_) => false,
+        None => path.streams(&a, g.dims(z)).map_err(GraphError::Invalid)?,
+    };
     g.scope("loss", |g| {
         let zn = unit(g, z)?;
+        if stream {
+            let scorer = Scorer {
+                phi: &mut no_scores,
+                gain: None,
+            };
+            return streamed(g, &a, zn, scorer);
+        }
         let s = g.push1(by_rows(), &[zn, zn])?;
         plain_loss(g, t, include_positive, Layout::NtXent, s)
     })
@@ -69,9 +98,19 @@ fn plain_loss(
 ///
 /// # Errors
 /// Shapes that do not fit.
-pub fn amcl(g: &mut Graph, z: TensorId, a: &Amcl, mut scorer: Scorer<'_>) -> Result<Built> {
+pub fn amcl(
+    g: &mut Graph,
+    z: TensorId,
+    a: &Amcl,
+    mut scorer: Scorer<'_>,
+    path: Path,
+) -> Result<Built> {
+    let stream = path.streams(a, g.dims(z)).map_err(GraphError::Invalid)?;
     g.scope("loss", |g| {
         let zn = unit(g, z)?;
+        if stream {
+            return streamed(g, a, zn, scorer);
+        }
         let s = g.push1(by_rows(), &[zn, zn])?;
         let score = if a.roles() == (false, false) {
             None
@@ -83,6 +122,46 @@ pub fn amcl(g: &mut Graph, z: TensorId, a: &Amcl, mut scorer: Scorer<'_>) -> Res
         };
         let d = g.dims(z)[2];
         finish(g, a, Layout::NtXent, s, score, d)
+    })
+}
+
+/// Images of which all pairs are made to look at, where the loss keeps none.
+const LOOKED_AT: usize = 128;
+
+/// The AMCL loss of unit rows z [c,2B,d'] without matrices of all pairs.
+fn streamed(g: &mut Graph, a: &Amcl, z: TensorId, mut scorer: Scorer<'_>) -> Result<Built> {
+    let (adaptive_pos, adaptive_neg) = a.roles();
+    let op = AmclStream {
+        adaptive_pos,
+        adaptive_neg,
+        include_positive: a.include_positive,
+        beta: a.beta,
+        eta: a.tau_min,
+        iota: a.range(),
+        tau_const: a.tau_const,
+    };
+    let mut inputs = vec![z];
+    if op.adaptive() {
+        let heads = scored_heads(g, a, z)?;
+        inputs.push(scorer.features(g, a, heads)?);
+    }
+    let anchors = g.dims(z)[1];
+    let each = g.push(op, &inputs)?[0];
+    let loss = total(g, each, 1.0 / anchors as f64)?;
+    let mut looked_at = Vec::new();
+    for x in inputs {
+        let rows = LOOKED_AT.min(anchors / 2);
+        let sample = g.push1(SampleViews { rows }, &[x])?;
+        looked_at.push(g.push1(by_rows(), &[sample, sample])?);
+    }
+    Ok(Built {
+        loss,
+        similarity: looked_at[0],
+        score: looked_at.get(1).copied(),
+        pairs: Pairs::Views,
+        features: Vec::new(),
+        embedding: None,
+        keys: Vec::new(),
     })
 }
 

@@ -68,6 +68,39 @@ pub enum Parametrisation {
     Centred,
 }
 
+/// How the loss over all pairs of a batch is computed; both ways give the same numbers up to rounding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Path {
+    /// `Stream` where it can be and a matrix of all pairs would exceed [`MATRIX_BYTES`], else `Matrix`.
+    #[default]
+    Auto,
+    /// Matrices [c,2B,2B] of similarities and scores: fewest operations.
+    Matrix,
+    /// Tile by tile, made anew in the backward pass: memory that grows with 2B.
+    Stream,
+}
+
+/// The largest matrix of all pairs that is kept by default: WebGPU's least guarantee for one binding. Loss and gradient need up to four of them.
+pub const MATRIX_BYTES: usize = 128 << 20;
+
+impl Path {
+    /// Is the loss of z [c,2B,d'] streamed?
+    ///
+    /// # Errors
+    /// In words, when it should be and these switches do not allow it.
+    pub fn streams(self, a: &Amcl, dims: &[usize]) -> std::result::Result<bool, String> {
+        let possible = a.negatives == Negatives::Softmax
+            && (a.parametrisation == Parametrisation::Dot || a.roles() == (false, false));
+        match self {
+            Self::Matrix => Ok(false),
+            Self::Auto => Ok(possible && dims[0] * dims[1] * dims[1] * 4 > MATRIX_BYTES),
+            Self::Stream if possible => Ok(true),
+            Self::Stream => Err("loss.path = \"stream\" is for the loss over all candidates: amcl.negatives = \"softmax\" and amcl.parametrisation = \"dot\"; use auto or matrix".into()),
+        }
+    }
+}
+
 /// All switches of the AMCL loss.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -197,7 +230,7 @@ impl Plain {
 pub struct Built {
     /// The loss [1]: mean over anchors, sum over heads.
     pub loss: TensorId,
-    /// Similarities; [c,n,n] in NT-Xent layout, [c,b,1+k] with a queue (column 0 the positive), [c,b] without negatives.
+    /// Similarities; [c,n,n] in NT-Xent layout (of the first images alone where the loss is streamed), [c,b,1+k] with a queue (column 0 the positive), [c,b] without negatives.
     pub similarity: TensorId,
     /// Scores of the same shape (or one head's), of which the temperatures are made.
     pub score: Option<TensorId>,

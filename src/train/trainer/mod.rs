@@ -7,9 +7,9 @@ use super::environment::{self, Prelude};
 use super::run_folder::{self, RunFolder};
 use super::schedule::{learning_rate, momentum, tau_scale};
 use super::session::{Pending, Session, open_executor};
-use super::{Config, Result, TrainError, preview, profile, weights};
+use super::{Config, Result, TrainError, preview, profile, tune, weights};
 use crate::data::{Split, sampler};
-use crate::device::Choice;
+use crate::device::{Choice, Choices};
 use crate::graph::StepScalars;
 use crate::graph::host::HostExecutor;
 use crate::nn::import::import;
@@ -39,6 +39,8 @@ pub struct Request<'a> {
     pub overwrite: bool,
     /// Time every kernel of one step before training.
     pub profile: bool,
+    /// On a GPU, choose the tiles of products and convolutions by timing them; else by a table.
+    pub autotune: bool,
     /// Ops to run by their twins on the host.
     pub twins: Vec<String>,
     /// Set when the user wants to stop: the run saves and ends.
@@ -118,6 +120,19 @@ pub fn train(r: Request<'_>) -> Result<Outcome> {
     let exec = open_executor(&r.device, &r.twins, |n| lines.push(n))?;
     lines.push(format!("device: {}", exec.name()));
     lines.iter().for_each(|l| (r.tell)(l));
+    let choices = match exec.device() {
+        Some(_) if r.resume => tune::of_folder(&r.out),
+        Some(device) if r.autotune => {
+            let progress = &mut *r.progress;
+            tune::of_run(device, &r.device, c, &mut |done, all| {
+                progress(done, all, "timing the kernels' tiles, once for this GPU");
+            })?
+        }
+        _ => Choices::default(),
+    };
+    if let Some(device) = exec.device() {
+        device.choose(choices.clone());
+    }
     (r.progress)(0, 1, "compiling kernels and sending the data");
     let mut session = Session::new(c, exec, &split.train)?;
     let compile = begin.elapsed() - data;
@@ -134,6 +149,11 @@ pub fn train(r: Request<'_>) -> Result<Outcome> {
         c.run.knn_t
     );
     let mut folder = RunFolder::open(&r.out)?;
+    // A run that replaces another must not leave the other's choice.
+    if !choices.listed.is_empty() || r.out.join(tune::FILE).exists() {
+        let text = serde_json::to_string_pretty(&choices).unwrap_or_default();
+        folder.write(tune::FILE, &text)?;
+    }
     for l in &lines {
         folder.log(l)?;
     }

@@ -1,0 +1,151 @@
+// Gradient of amcl_stream.wgsl by z and the features, from g = dloss [C,A] and the log-sum-exp. Similarities, temperatures, candidates and positives are symmetric, so that
+// pair (i,j) counts once as i's and once as j's; with G = g_i + g_j and E = g_i exp(logit - norm_i) + g_j exp(logit - norm_j):
+//   w_ij = -G/tau (positive) + E/tau (candidate)
+//   v_ij = (G (s/tau^2 + beta Omega'(tau)) (positive) - E (s/tau^2 + beta Omega'(tau)) (candidate)) dtau/dr, for the roles that are adaptive
+//   dz_i = sum_j w_ij z_j, dfeature_i = sum_j v_ij feature_j.
+// A group takes 64 rows i and 64 of the D columns and walks over all j, 64 at a time: it makes the tile's similarities and scores anew, then w and v in registers, and multiplies
+// them by z and the features through workgroup memory. A sum is made by one thread in a fixed order. Features that all heads share get a dispatch a head, in order, which
+// adds (p.accumulate).
+// Grid: p.heads * p.tiles * p.chunks groups of 256, p.chunks = ceil(D/64), folded.
+#import grid
+#import step
+#import pair_tile
+#ifdef ADAPTIVE
+@group(0) @binding(2) var<storage, read> dloss: array<f32>;
+@group(0) @binding(3) var<storage, read> norm: array<f32>;
+@group(0) @binding(4) var<storage, read_write> dz: array<f32>;
+@group(0) @binding(5) var<storage, read_write> dfeature: array<f32>;
+#else
+@group(0) @binding(1) var<storage, read> dloss: array<f32>;
+@group(0) @binding(2) var<storage, read> norm: array<f32>;
+@group(0) @binding(3) var<storage, read_write> dz: array<f32>;
+#endif
+
+// Columns kk = 0..3: z[row0+kk, n0..n0+4]; values of n behind the last are not stored.
+fn along_z(base: u32, row0: u32, n0: u32) -> mat4x4<f32> {
+    var block: mat4x4<f32>;
+    for (var k = 0u; k < 4u; k = k + 1u) {
+        let at = base + min(row0 + k, p.a - 1u) * p.d;
+#ifdef VEC4
+        block[k] = z[(at + min(n0, p.d - 4u)) / 4u];
+#else
+        let c = min(vec4<u32>(n0, n0 + 1u, n0 + 2u, n0 + 3u), vec4<u32>(p.d - 1u));
+        block[k] = vec4<f32>(z[at + c.x], z[at + c.y], z[at + c.z], z[at + c.w]);
+#endif
+    }
+    return block;
+}
+#ifdef ADAPTIVE
+fn along_f(base: u32, row0: u32, n0: u32) -> mat4x4<f32> {
+    var block: mat4x4<f32>;
+    for (var k = 0u; k < 4u; k = k + 1u) {
+        let at = base + min(row0 + k, p.a - 1u) * p.d;
+#ifdef VEC4
+        block[k] = feature[(at + min(n0, p.d - 4u)) / 4u];
+#else
+        let c = min(vec4<u32>(n0, n0 + 1u, n0 + 2u, n0 + 3u), vec4<u32>(p.d - 1u));
+        block[k] = vec4<f32>(feature[at + c.x], feature[at + c.y], feature[at + c.z], feature[at + c.w]);
+#endif
+    }
+    return block;
+}
+#endif
+
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+    let g = group_index(wid, nwg);
+    let tiles = p.tiles;
+    if g >= p.heads * tiles * p.chunks { return; }
+    let head = g / (tiles * p.chunks);
+    let i0 = (p.first + (g / p.chunks) % tiles) * 64u;
+    let n0 = (g % p.chunks) * 64u;
+    let base = p.off_z + head * p.a * p.d;
+    let row = p.off_row + head * p.a;
+    let constant = p.tau_const * step.tau_scale;
+    let l = lid.x;
+    let lb = block_b(l);
+    let i = i0 + (l / COLS) * 4u;
+    var dz_sums: Sums;
+#ifdef ADAPTIVE
+    let from_head = p.off_f + head * p.a * p.d;
+    var df_sums: Sums;
+#endif
+    for (var j0 = 0u; j0 < p.a; j0 = j0 + 64u) {
+        var s = similarities(base, i0, j0, l);
+#ifdef ADAPTIVE
+        var r = scores(from_head, i0, j0, l);
+        var v: mat4x4<f32>;
+#endif
+        // Columns jj: the pairs of 4 rows i with j + jj.
+        var w: mat4x4<f32>;
+        let j = j0 + (l % COLS) * 4u;
+        for (var jj = 0u; jj < 4u; jj = jj + 1u) {
+            let gj = dloss[row + min(j + jj, p.a - 1u)];
+            let nj = norm[row + min(j + jj, p.a - 1u)];
+            for (var ii = 0u; ii < 4u; ii = ii + 1u) {
+                if i + ii >= p.a || j + jj >= p.a { continue; }
+                let gi = dloss[row + i + ii];
+                let pair = s[ii][jj];
+                var tp = constant;
+                var tn = constant;
+                var dv = 0.0;
+#ifdef ADAPTIVE
+                let tau = temperature(r[ii][jj]);
+                tp = select(constant, tau, p.adaptive_pos == 1u);
+                tn = select(constant, tau, p.adaptive_neg == 1u);
+#endif
+                var dw = 0.0;
+                if j + jj == positive_of(i + ii) {
+                    dw = -(gi + gj) / tp;
+                    if p.adaptive_pos == 1u { dv = (gi + gj) * (pair / (tp * tp) + p.beta * omega_slope(tp)); }
+                }
+                if is_candidate(i + ii, j + jj) {
+                    let logit = pair / tn - p.beta * omega(tn);
+                    let e = gi * exp(logit - norm[row + i + ii]) + gj * exp(logit - nj);
+                    dw = dw + e / tn;
+                    if p.adaptive_neg == 1u { dv = dv - e * (pair / (tn * tn) + p.beta * omega_slope(tn)); }
+                }
+                w[jj][ii] = dw;
+#ifdef ADAPTIVE
+                v[jj][ii] = dv * temperature_slope(r[ii][jj]);
+#endif
+            }
+        }
+        // 16 columns j at a time: those of 4 threads of each row of threads.
+        for (var k0 = 0u; k0 < 64u; k0 = k0 + TILE_K) {
+            let mine = (l % COLS) / 4u == k0 / TILE_K;
+            if mine { put_a(l / COLS, l % 4u, w); }
+            if lb < TILE_N { put_b(lb % 16u, lb / 16u, along_z(base, j0 + k0 + (lb / 16u) * 4u, n0 + (lb % 16u) * 4u)); }
+            workgroupBarrier();
+            dz_sums = tile_multiply(dz_sums, l);
+            workgroupBarrier();
+#ifdef ADAPTIVE
+            if mine { put_a(l / COLS, l % 4u, v); }
+            if lb < TILE_N { put_b(lb % 16u, lb / 16u, along_f(from_head, j0 + k0 + (lb / 16u) * 4u, n0 + (lb % 16u) * 4u)); }
+            workgroupBarrier();
+            df_sums = tile_multiply(df_sums, l);
+            workgroupBarrier();
+#endif
+        }
+    }
+    var rows_dz = dz_sums.a;
+#ifdef ADAPTIVE
+    var rows_df = df_sums.a;
+#endif
+    for (var ii = 0u; ii < 4u; ii = ii + 1u) {
+        if i + ii >= p.a { break; }
+        for (var jj = 0u; jj < 4u; jj = jj + 1u) {
+            let n = n0 + (l % COLS) * 4u + jj;
+            if n >= p.d { break; }
+            let at = (head * p.a + i + ii) * p.d + n;
+            dz[p.off_z + at] = rows_dz[ii][jj];
+#ifdef ADAPTIVE
+            if p.accumulate == 1u {
+                dfeature[p.off_f + at] = dfeature[p.off_f + at] + rows_df[ii][jj];
+            } else {
+                dfeature[p.off_f + at] = rows_df[ii][jj];
+            }
+#endif
+        }
+    }
+}

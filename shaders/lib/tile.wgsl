@@ -1,0 +1,93 @@
+// One tile of a matrix product by 256 threads through workgroup memory, for GPUs: TILE_M rows by TILE_N columns, 16 values of k at a time.
+// COLS (define: 16 or 8) threads stand side by side, 256 / COLS below each other; each computes 4x4 values, twice as many rows with WIDE_M (define), twice as many
+// columns with WIDE_N, the second block a half tile away.
+// Both operands lie k by k, so that a thread reads 4 rows or columns as one vec4. They are written in blocks of 4x4: vec4 by vec4, since writing one component may touch
+// its neighbours. Blocks of different k are rotated against each other (an exclusive or), so that the writes of neighbouring threads fall into different banks.
+// At most (128 + 128) * 16 * 4 bytes = 16 KiB.
+const ROWS = 256u / COLS;
+#ifdef WIDE_M
+const TILE_M = ROWS * 8u;
+#else
+const TILE_M = ROWS * 4u;
+#endif
+#ifdef WIDE_N
+const TILE_N = COLS * 8u;
+#else
+const TILE_N = COLS * 4u;
+#endif
+const TILE_K = 16u;
+var<workgroup> tile_a: array<vec4<f32>, TILE_M * 4u>;
+var<workgroup> tile_b: array<vec4<f32>, TILE_N * 4u>;
+
+// Sums of a thread, a matrix a block: its columns are the rows of C.
+struct Sums {
+    a: mat4x4<f32>,
+#ifdef WIDE_N
+    right: mat4x4<f32>,
+#endif
+#ifdef WIDE_M
+    below: mat4x4<f32>,
+#ifdef WIDE_N
+    across: mat4x4<f32>,
+#endif
+#endif
+}
+
+// Thread l of the group moves block l of A (l < TILE_M) and block block_b(l) of B (< TILE_N): a block is 4 values of k by 4 rows or columns.
+fn block_b(l: u32) -> u32 { return (l + TILE_N) % 256u; }
+// Columns kk = 0..3 of the block: A[4 rows, 4*k4 + kk].
+fn put_a(m4: u32, k4: u32, block: mat4x4<f32>) {
+    let at = k4 * TILE_M + (m4 ^ ((k4 * 2u) % (TILE_M / 4u)));
+    tile_a[at] = block[0];
+    tile_a[at + TILE_M / 4u] = block[1];
+    tile_a[at + TILE_M / 2u] = block[2];
+    tile_a[at + 3u * (TILE_M / 4u)] = block[3];
+}
+// Columns kk = 0..3 of the block: B[4*k4 + kk, 4 columns].
+fn put_b(n4: u32, k4: u32, block: mat4x4<f32>) {
+    let at = k4 * TILE_N + (n4 ^ ((k4 * 2u) % (TILE_N / 4u)));
+    tile_b[at] = block[0];
+    tile_b[at + TILE_N / 4u] = block[1];
+    tile_b[at + TILE_N / 2u] = block[2];
+    tile_b[at + 3u * (TILE_N / 4u)] = block[3];
+}
+
+fn outer(sum: mat4x4<f32>, a: vec4<f32>, b: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4<f32>(fma(vec4<f32>(a.x), b, sum[0]), fma(vec4<f32>(a.y), b, sum[1]), fma(vec4<f32>(a.z), b, sum[2]), fma(vec4<f32>(a.w), b, sum[3]));
+}
+
+// One value of k; m and n are the thread's first places in that row of the tiles.
+fn tile_step(sums: Sums, m: u32, n: u32) -> Sums {
+    var s = sums;
+    let a = tile_a[m];
+    let b = tile_b[n];
+    s.a = outer(s.a, a, b);
+#ifdef WIDE_N
+    let right = tile_b[n + COLS];
+    s.right = outer(s.right, a, right);
+#endif
+#ifdef WIDE_M
+    let below = tile_a[m + ROWS];
+    s.below = outer(s.below, below, b);
+#ifdef WIDE_N
+    s.across = outer(s.across, below, right);
+#endif
+#endif
+    return s;
+}
+
+// Adds the product of the two tiles to the sums of thread l.
+fn tile_multiply(sums: Sums, l: u32) -> Sums {
+    var s = sums;
+    let ty = l / COLS;
+    let tx = l % COLS;
+    for (var k4 = 0u; k4 < 4u; k4 = k4 + 1u) {
+        let m = k4 * TILE_M + (ty ^ ((k4 * 2u) % (TILE_M / 4u)));
+        let n = k4 * TILE_N + (tx ^ ((k4 * 2u) % (TILE_N / 4u)));
+        s = tile_step(s, m, n);
+        s = tile_step(s, m + TILE_M / 4u, n + TILE_N / 4u);
+        s = tile_step(s, m + TILE_M / 2u, n + TILE_N / 2u);
+        s = tile_step(s, m + 3u * (TILE_M / 4u), n + 3u * (TILE_N / 4u));
+    }
+    return s;
+}

@@ -1,0 +1,246 @@
+//! `amcl_stream`: the softmax form of the AMCL loss from embeddings, without matrices of all pairs. Twin: `reference/amcl_stream.rs`.
+
+use super::amcl_loss::Cut;
+use super::amcl_stream_grad::AmclStreamGrad;
+use super::top_k::check_layout;
+use crate::device::recording::{Kernel, Recorder, View};
+use crate::graph::{
+    Bindings, Cost, Graph, HostIo, NodeId, Op, Result, StepScalars, TensorId, TensorType,
+};
+use crate::reference::Scalar;
+use crate::reference::amcl_loss::Form;
+use crate::reference::amcl_stream::{self, Rows};
+use crate::reference::temperature::Temperature;
+use crate::reference::top_k::{Candidates, Layout};
+use crate::{kernel, twin};
+
+/// Inputs: z [c,a,d] of unit rows in NT-Xent's arrangement; phi's features [c or 1,a,d] unless both roles are constant. Outputs: loss [c,a], norm [c,a].
+/// What `amcl_loss` gives for the products of these, in memory that grows with a and not with its square.
+#[derive(Clone, Copy, Debug)]
+pub struct AmclStream {
+    /// The positive's temperature is adaptive.
+    pub adaptive_pos: bool,
+    /// The candidates' temperatures are adaptive.
+    pub adaptive_neg: bool,
+    /// The positive is among the candidates (Eq. 2.4).
+    pub include_positive: bool,
+    /// Weight of Omega.
+    pub beta: f64,
+    /// Least temperature.
+    pub eta: f64,
+    /// Range of the temperature.
+    pub iota: f64,
+    /// Temperature of a constant role.
+    pub tau_const: f64,
+}
+
+/// Mirrors `shaders/lib/pair_tile.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+struct Params {
+    sizes: [u32; 4],
+    offsets: [u32; 3],
+    accumulate: u32,
+    flags: [u32; 4],
+    reals: [f32; 5],
+    first: u32,
+    tiles: u32,
+    r: u32,
+}
+
+/// Groups of a dispatch, about: enough to fill a large GPU. Each walks over all columns, so that more at once might run for longer than a driver's watchdog allows.
+const GROUPS: usize = 512;
+
+impl AmclStream {
+    /// Any role adaptive.
+    pub fn adaptive(&self) -> bool {
+        self.adaptive_pos || self.adaptive_neg
+    }
+
+    /// What is wrong with z and the features.
+    pub(super) fn check(&self, inputs: &[&TensorType]) -> std::result::Result<[usize; 3], String> {
+        if inputs.len() != 1 + usize::from(self.adaptive()) {
+            return Err("needs z, and features where a temperature adapts".into());
+        }
+        let [c, a, d] = inputs[0].rank("z")?;
+        check_layout(Layout::NtXent, a, a)?;
+        if self.adaptive() {
+            let [cf, fa, fd] = inputs[1].rank("features")?;
+            if (cf != c && cf != 1) || (fa, fd) != (a, d) {
+                return Err("features need z's shape, or one head's".into());
+            }
+        }
+        Ok([c, a, d])
+    }
+
+    pub(super) fn form<T: Scalar>(
+        &self,
+        dims: &[usize],
+        score_heads: usize,
+        step: &StepScalars,
+    ) -> Form<T> {
+        Form {
+            candidates: Candidates {
+                anchors: dims[1],
+                layout: Layout::NtXent,
+                include_positive: self.include_positive,
+            },
+            n: dims[1],
+            score_heads,
+            softmax: true,
+            official_sum: false,
+            adaptive_pos: self.adaptive_pos,
+            adaptive_neg: self.adaptive_neg,
+            temperature: Temperature {
+                beta: T::of(self.beta),
+                eta: T::of(self.eta),
+                iota: T::of(self.iota),
+                half_d: T::of(dims[2] as f64 / 2.0),
+            },
+            tau_const: T::of(self.tau_const * f64::from(step.tau_scale)),
+        }
+    }
+
+    /// Records `kernel` over the heads of z of shape `dims`: in one dispatch, or one a head where heads share the features of `score_heads` = 1 or a tensor exceeds one
+    /// binding. A head and 64 of its anchors take `chunks` groups.
+    pub(super) fn record_heads(
+        &self,
+        rec: &mut Recorder<'_>,
+        kernel: Kernel,
+        dims: &[usize],
+        score_heads: usize,
+        cuts: &[Cut<'_>],
+        chunks: usize,
+    ) -> Result<()> {
+        let (c, a, d) = (dims[0], dims[1], dims[2]);
+        let shared = self.adaptive() && score_heads != c;
+        let whole = !shared && c * a * d * 4 <= rec.limits().max_binding;
+        let (blocks, heads) = if whole { (1, c) } else { (c, 1) };
+        let kernel = kernel
+            .define("COLS", "16u")
+            .flag("ADAPTIVE", self.adaptive())
+            .flag("VEC4", d % 4 == 0);
+        let flag = u32::from;
+        for block in 0..blocks {
+            let (mut off_z, mut off_f, mut off_row) = (0, 0, 0);
+            let views: Vec<View> = cuts
+                .iter()
+                .map(|cut| {
+                    let (view, at, len, slot) = match cut {
+                        Cut::Matrix(v) => (v, block, heads * a * d, &mut off_z),
+                        Cut::Score(v) if shared => (v, 0, a * d, &mut off_f),
+                        Cut::Score(v) => (v, block, heads * a * d, &mut off_f),
+                        Cut::Row(v) => (v, block, heads * a, &mut off_row),
+                    };
+                    let (view, off) = view.window(at * len..(at + 1) * len);
+                    *slot = off;
+                    view
+                })
+                .collect();
+            let bound: Vec<&View> = views.iter().collect();
+            let tiles = a.div_ceil(64);
+            let step = (GROUPS / (heads * chunks)).max(1);
+            for first in (0..tiles).step_by(step) {
+                let count = step.min(tiles - first);
+                let p = Params {
+                    sizes: [a, d, heads, chunks].map(|v| v as u32),
+                    offsets: [off_z, off_f, off_row],
+                    accumulate: flag(shared && block > 0),
+                    flags: [
+                        Layout::NtXent as u32,
+                        flag(self.include_positive),
+                        flag(self.adaptive_pos),
+                        flag(self.adaptive_neg),
+                    ],
+                    reals: [
+                        self.tau_const,
+                        self.beta,
+                        self.eta,
+                        self.iota,
+                        d as f64 / 2.0,
+                    ]
+                    .map(|v| v as f32),
+                    first: first as u32,
+                    tiles: count as u32,
+                    r: 0,
+                };
+                rec.dispatch(&kernel, &p, &bound, heads * count * chunks)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Operations of one product of all pairs with rows of d, for each of z and the features.
+    pub(super) fn product_flops(&self, z: &TensorType) -> f64 {
+        let d = z.dims();
+        let operands = 1.0 + f64::from(u8::from(self.adaptive()));
+        operands * 2.0 * (d[0] * d[1] * d[1] * d[2]) as f64
+    }
+}
+
+impl Op for AmclStream {
+    fn name(&self) -> &'static str {
+        "amcl_stream"
+    }
+    fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
+        let [c, a, _] = self.check(inputs)?;
+        Ok(vec![TensorType::f32([c, a]), TensorType::f32([c, a])])
+    }
+    fn gradient(
+        &self,
+        g: &mut Graph,
+        node: NodeId,
+        dy: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        let (inputs, norm) = (g.node(node).inputs.clone(), g.node(node).outputs[1]);
+        let Some(dloss) = dy[0] else {
+            return Ok(vec![None; inputs.len()]);
+        };
+        let mut all = inputs;
+        all.extend([dloss, norm]);
+        let d = g.push(AmclStreamGrad { loss: *self }, &all)?;
+        Ok(d.into_iter().map(Some).collect())
+    }
+    fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
+        let z = &io.inputs[0];
+        let mut cuts = vec![Cut::Matrix(z)];
+        cuts.extend(io.inputs[1..].iter().map(Cut::Score));
+        cuts.extend(io.outputs.iter().map(Cut::Row));
+        let heads = io.inputs.get(1).map_or(1, |f| f.dims()[0]);
+        self.record_heads(
+            rec,
+            kernel!("amcl_stream", "main"),
+            z.dims(),
+            heads,
+            &cuts,
+            1,
+        )
+    }
+    twin!();
+    fn cost(&self, inputs: &[&TensorType], outputs: &[&TensorType]) -> Cost {
+        Cost {
+            flops: self.product_flops(inputs[0]),
+            bytes: inputs.iter().chain(outputs).map(|t| t.bytes() as f64).sum(),
+        }
+    }
+}
+
+impl AmclStream {
+    /// The operands of the twins.
+    pub(super) fn rows<'a, T: Scalar>(&self, io: &HostIo<'a, T>) -> (Form<T>, Rows<'a, T>) {
+        let (types, adaptive) = (io.input_types, self.adaptive());
+        let heads = if adaptive { types[1].dims()[0] } else { 1 };
+        let rows = Rows {
+            z: io.input(0),
+            features: adaptive.then(|| io.input(1)),
+            d: types[0].dims()[2],
+        };
+        (self.form(types[0].dims(), heads, &io.step), rows)
+    }
+
+    fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
+        let (form, rows) = self.rows(io);
+        let [loss, norm] = io.outputs_n();
+        amcl_stream::amcl_stream(&form, &rows, loss, norm);
+    }
+}

@@ -1,0 +1,68 @@
+//! `amcl_stream_grad`: the manual backward pass of the streamed AMCL loss, which makes the pairs anew. Twin: `reference/amcl_stream_grad.rs`.
+
+use super::amcl_loss::Cut;
+use super::amcl_stream::AmclStream;
+use crate::device::recording::Recorder;
+use crate::graph::{Bindings, Cost, HostIo, Op, Result, TensorType};
+use crate::reference::Scalar;
+use crate::reference::amcl_stream_grad;
+use crate::{kernel, twin};
+
+/// Inputs: z and features as the loss had them, dloss [c,a], norm [c,a]. Outputs: dz as z, and a gradient as the features if there are any.
+#[derive(Clone, Copy, Debug)]
+pub struct AmclStreamGrad {
+    /// The forward op.
+    pub loss: AmclStream,
+}
+
+impl Op for AmclStreamGrad {
+    fn name(&self) -> &'static str {
+        "amcl_stream_grad"
+    }
+    fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
+        let operands = inputs.len().saturating_sub(2);
+        let [c, a, _] = self.loss.check(&inputs[..operands])?;
+        for t in &inputs[operands..] {
+            if t.dims() != [c, a] {
+                return Err(format!("dloss and norm should be {:?}", [c, a]));
+            }
+        }
+        Ok(inputs[..operands].iter().map(|t| (*t).clone()).collect())
+    }
+    fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
+        let z = &io.inputs[0];
+        let (operands, rows) = io.inputs.split_at(io.inputs.len() - 2);
+        let mut cuts = vec![Cut::Matrix(z)];
+        cuts.extend(operands[1..].iter().map(Cut::Score));
+        cuts.extend(rows.iter().map(Cut::Row));
+        cuts.push(Cut::Matrix(&io.outputs[0]));
+        cuts.extend(io.outputs[1..].iter().map(Cut::Score));
+        let heads = operands.get(1).map_or(1, |f| f.dims()[0]);
+        let chunks = z.dims()[2].div_ceil(64);
+        let k = kernel!("amcl_stream_grad", "main");
+        self.loss
+            .record_heads(rec, k, z.dims(), heads, &cuts, chunks)
+    }
+    twin!();
+    fn cost(&self, inputs: &[&TensorType], outputs: &[&TensorType]) -> Cost {
+        // The pairs anew, and their weights times the rows.
+        Cost {
+            flops: 2.0 * self.loss.product_flops(inputs[0]),
+            bytes: inputs.iter().chain(outputs).map(|t| t.bytes() as f64).sum(),
+        }
+    }
+}
+
+impl AmclStreamGrad {
+    fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
+        let (form, rows) = self.loss.rows(io);
+        let last = io.inputs.len() - 2;
+        let saved = (io.input(last), io.input(last + 1));
+        if self.loss.adaptive() {
+            let [dz, df] = io.outputs_n();
+            amcl_stream_grad::amcl_stream_grad(&form, &rows, saved, dz, Some(df));
+        } else {
+            amcl_stream_grad::amcl_stream_grad(&form, &rows, saved, io.output(0), None);
+        }
+    }
+}

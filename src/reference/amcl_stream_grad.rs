@@ -1,0 +1,100 @@
+//! Twin of `shaders/amcl_stream_grad.wgsl`.
+
+use super::Scalar;
+use super::amcl_loss::Form;
+use super::amcl_stream::{Rows, STRIP, products};
+use super::gemm::{Mat, product};
+use rayon::prelude::*;
+
+/// `dz` as z; `df` as the features (summed over the heads when these share one), from `dloss` and `norm` [heads*anchors].
+pub fn amcl_stream_grad<T: Scalar>(
+    f: &Form<T>,
+    x: &Rows<'_, T>,
+    (dloss, norm): (&[T], &[T]),
+    dz: &mut [T],
+    mut df: Option<&mut [T]>,
+) {
+    let (n, d) = (f.n, x.d);
+    if let Some(df) = &mut df {
+        df.fill(T::zero());
+    }
+    for (head, dz) in dz.chunks_mut(n * d).enumerate() {
+        let x = x.head(f, head);
+        let of_head = head * n..(head + 1) * n;
+        let (g, norm) = (&dloss[of_head.clone()], &norm[of_head]);
+        // The weights of all pairs of a strip of rows, times all rows.
+        let strip = |first: usize, dz: &mut [T], df: Option<&mut [T]>| {
+            let rows = dz.len() / d;
+            let mut w = products(x.z, d, first, rows);
+            let mut v = x.features.map(|p| products(p, d, first, rows));
+            for i in 0..rows {
+                for j in 0..n {
+                    let at = i * n + j;
+                    let score = v.as_ref().map(|v| v[at]);
+                    let (dw, dv) = pair(f, (first + i, j), w[at], score, g, norm);
+                    w[at] = dw;
+                    if let Some(v) = &mut v {
+                        v[at] = dv;
+                    }
+                }
+            }
+            let times = |weights: &[T], of: &[T], out: &mut [T], add: bool| {
+                let row_major = |data, rs| Mat { data, rs, cs: 1 };
+                let (lhs, rhs) = (row_major(weights, n), row_major(of, d));
+                product(rows, d, n, T::one(), lhs, rhs, out, d, add);
+            };
+            times(&w, x.z, dz, false);
+            if let (Some(v), Some(p), Some(df)) = (v, x.features, df) {
+                times(&v, p, df, true);
+            }
+        };
+        match &mut df {
+            Some(df) => {
+                let at = head.min(f.score_heads - 1) * n * d;
+                dz.par_chunks_mut(STRIP * d)
+                    .zip(df[at..at + n * d].par_chunks_mut(STRIP * d))
+                    .enumerate()
+                    .for_each(|(k, (dz, df))| strip(k * STRIP, dz, Some(df)));
+            }
+            None => dz
+                .par_chunks_mut(STRIP * d)
+                .enumerate()
+                .for_each(|(k, dz)| strip(k * STRIP, dz, None)),
+        }
+    }
+}
+
+/// What the pair (i,j), as i's and as j's, sends to the similarity and to the score.
+fn pair<T: Scalar>(
+    f: &Form<T>,
+    (i, j): (usize, usize),
+    s: T,
+    score: Option<T>,
+    g: &[T],
+    norm: &[T],
+) -> (T, T) {
+    let (c, t) = (&f.candidates, &f.temperature);
+    let tau = |adaptive: bool| match score {
+        Some(r) if adaptive => t.of(r),
+        _ => f.tau_const,
+    };
+    let inner = |tau: T| s / (tau * tau) + t.beta * t.omega_slope(tau);
+    let (mut w, mut dtau) = (T::zero(), T::zero());
+    if j == c.positive(i) {
+        let tau = tau(f.adaptive_pos);
+        w -= (g[i] + g[j]) / tau;
+        if f.adaptive_pos {
+            dtau += (g[i] + g[j]) * inner(tau);
+        }
+    }
+    if c.contains(i, j) {
+        let tau = tau(f.adaptive_neg);
+        let logit = s / tau - t.beta * t.omega(tau);
+        let e = g[i] * (logit - norm[i]).exp() + g[j] * (logit - norm[j]).exp();
+        w += e / tau;
+        if f.adaptive_neg {
+            dtau -= e * inner(tau);
+        }
+    }
+    (w, score.map_or(T::zero(), |r| dtau * t.slope(r)))
+}

@@ -1,0 +1,212 @@
+//! Choosing the tiles of products and convolutions by timing them, at the start of a run on a GPU.
+//!
+//! The choice fixes the order of sums, so it belongs to what a run's bits depend on: it is kept in the run's folder, and a resumed run takes it from there. Between runs it is
+//! kept in the user's cache folder, for one adapter, driver and set of shaders.
+
+use super::{Result, checkpoint, method};
+use crate::device::{Choice, Choices, Device, Options};
+use crate::graph::gpu::GpuExecutor;
+use crate::graph::{Executor, Graph, GraphError, Node, StepScalars, TensorId};
+use crate::ops::tiles::TILES;
+use crate::train::Config;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The file in a run's folder.
+pub const FILE: &str = "tiles.json";
+
+/// Timed runs of a variant; the fastest counts.
+const RUNS: usize = 3;
+
+/// Op and shapes -> kernel and shape -> tile.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Cache(BTreeMap<String, BTreeMap<String, usize>>);
+
+/// A distinct node of a graph, for the cache.
+fn title(g: &Graph, n: &Node) -> String {
+    let types: Vec<String> = n.inputs.iter().map(|t| g.ty(*t).to_string()).collect();
+    format!("{:?} {}", n.op, types.join(" "))
+}
+
+/// The tiles for the products and convolutions of `graph` on a device: from the file `cache` where it knows them, else timed on it and added to the file. `progress` is told
+/// how many are done, of how many.
+///
+/// The device should be one opened for this alone: what it allocates is free again when it is dropped.
+///
+/// # Errors
+/// Memory, shaders, device.
+pub fn tiles(
+    device: &Arc<Device>,
+    graph: &Graph,
+    cache: Option<&Path>,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Choices> {
+    let tiled = |n: &&Node| n.op.name() == "gemm" || n.op.name().starts_with("conv2d");
+    let nodes: BTreeMap<String, &Node> = graph
+        .nodes
+        .iter()
+        .filter(tiled)
+        .map(|n| (title(graph, n), n))
+        .collect();
+    let mut known: Cache = cache
+        .and_then(|path| std::fs::read_to_string(path).ok())
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default();
+    let mut choices = Choices::default();
+    let (mut done, mut timed) = (0, 0);
+    for (title, node) in &nodes {
+        // A file from elsewhere could name a tile that there is not; the ops would then take their table's.
+        let found = known.0.get(title).cloned();
+        let chosen = match found {
+            Some(chosen) => chosen,
+            None => {
+                progress(done, nodes.len());
+                timed += 1;
+                let chosen = fastest(device, graph, node)?;
+                known.0.insert(title.clone(), chosen.clone());
+                chosen
+            }
+        };
+        choices.listed.extend(chosen);
+        done += 1;
+    }
+    if timed > 0 {
+        progress(done, nodes.len());
+        if let Some((path, dir)) = cache.and_then(|p| p.parent().map(|d| (p, d))) {
+            // A cache that cannot be written costs the next run some seconds, and this one nothing.
+            let written = std::fs::create_dir_all(dir).is_ok()
+                && serde_json::to_vec_pretty(&known)
+                    .is_ok_and(|text| checkpoint::write_atomically(path, &text).is_ok());
+            tracing::debug!(?path, written, "cache of tiles");
+        }
+    }
+    Ok(choices)
+}
+
+/// The fastest tile for a node, by the kernels and shapes that it asks for.
+fn fastest(device: &Arc<Device>, graph: &Graph, node: &Node) -> Result<BTreeMap<String, usize>> {
+    let mut best: Option<(f64, usize)> = None;
+    let mut keys = std::collections::BTreeSet::new();
+    for tile in 0..TILES.len() {
+        device.choose(Choices {
+            all: Some(tile),
+            ..Choices::default()
+        });
+        device.take_asked();
+        let seconds = time(device, graph, node)?;
+        keys = device.take_asked();
+        if best.is_none_or(|(s, _)| seconds < s) {
+            best = Some((seconds, tile));
+        }
+    }
+    let tile = best.map_or(0, |b| b.1);
+    Ok(keys.into_iter().map(|k| (k, tile)).collect())
+}
+
+/// Seconds of a node alone: the fastest of a few runs.
+fn time(device: &Arc<Device>, graph: &Graph, node: &Node) -> Result<f64> {
+    let mut exec = GpuExecutor::new(device.clone());
+    let mut g = Graph::new();
+    let inputs: Vec<TensorId> = node
+        .inputs
+        .iter()
+        .map(|t| g.input("operand", graph.ty(*t).clone()))
+        .collect();
+    let outputs = g.push_arc(node.op.clone(), &inputs, &[])?;
+    let program = exec.compile(&g, &outputs)?;
+    let step = StepScalars::default();
+    exec.run(program, &step)?;
+    exec.wait()?;
+    let mut least = f64::INFINITY;
+    for _ in 0..RUNS {
+        let seconds = match exec.profile(program, &step) {
+            Ok(t) => t.iter().map(|t| t.seconds).sum(),
+            Err(GraphError::Invalid(_)) => {
+                let begin = Instant::now();
+                exec.run(program, &step)?;
+                exec.wait()?;
+                begin.elapsed().as_secs_f64()
+            }
+            Err(e) => return Err(e.into()),
+        };
+        least = least.min(seconds);
+    }
+    Ok(least)
+}
+
+/// The user's file for a device: its name says adapter, driver and shaders.
+fn cache_file(device: &Device) -> Option<PathBuf> {
+    let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
+    let home = |below: &str| var("HOME").map(|h| PathBuf::from(h).join(below));
+    let folder = match std::env::consts::OS {
+        "windows" => var("LOCALAPPDATA").map(PathBuf::from),
+        "macos" => home("Library/Caches"),
+        _ => var("XDG_CACHE_HOME")
+            .map(PathBuf::from)
+            .or_else(|| home(".cache")),
+    }?;
+    let r = &device.report;
+    let mut hash = Sha256::new();
+    for part in [
+        r.name.as_str(),
+        &r.backend,
+        &r.driver,
+        env!("CARGO_PKG_VERSION"),
+        &format!("{TILES:?}"),
+        include_str!("../../shaders/lib/tile.wgsl"),
+        include_str!("../../shaders/gemm.wgsl"),
+        include_str!("../../shaders/conv2d.wgsl"),
+        include_str!("../../shaders/conv2d_input_grad.wgsl"),
+        include_str!("../../shaders/conv2d_weight_grad.wgsl"),
+    ] {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    let name: String = hash.finalize()[..8]
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
+    Some(folder.join("amcl-wgpu").join(format!("tiles-{name}.json")))
+}
+
+/// The tiles for `graph` on `on`, which `choice` opened: as [`tiles`] with the user's file; none where the driver runs on a CPU, whose kernels have no tiles.
+///
+/// # Errors
+/// As [`tiles`].
+pub fn of_graph(
+    on: &Device,
+    choice: &Choice,
+    graph: &Graph,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Choices> {
+    if on.limits.is_cpu {
+        return Ok(Choices::default());
+    }
+    let device = Device::open(choice, Options::default()).map_err(GraphError::from)?;
+    tiles(&device, graph, cache_file(&device).as_deref(), progress)
+}
+
+/// The tiles of a new run.
+///
+/// # Errors
+/// As [`tiles`].
+pub fn of_run(
+    on: &Device,
+    choice: &Choice,
+    config: &Config,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Choices> {
+    of_graph(on, choice, &method::step_graph(config)?, progress)
+}
+
+/// The tiles that the run in `folder` began with; the table's where it has no record of any.
+pub fn of_folder(folder: &Path) -> Choices {
+    std::fs::read_to_string(folder.join(FILE))
+        .ok()
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default()
+}
