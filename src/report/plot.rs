@@ -41,17 +41,19 @@ const PARTS: f64 = 6.0;
 /// Round numbers that cover a range.
 fn ticks(lo: f64, hi: f64) -> Vec<f64> {
     let raw = (hi - lo) / PARTS;
+    if !(raw.is_finite() && raw > 0.0) {
+        return Vec::new();
+    }
     let power = 10f64.powf(raw.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0]
         .map(|m| m * power)
         .into_iter()
         .find(|s| *s >= raw);
     let step = step.unwrap_or(raw);
-    let first = (lo / step).ceil() as i64;
-    (first..)
-        .map(|i| i as f64 * step)
+    let first = (lo / step).ceil();
+    (0..12)
+        .map(|i| (first + f64::from(i)) * step)
         .take_while(|v| *v <= hi + 1e-9 * step)
-        .take(12)
         .collect()
 }
 
@@ -67,7 +69,9 @@ impl Frame {
             if hi > lo {
                 (lo, hi)
             } else {
-                (lo - 0.5, lo + 0.5)
+                // Around one value, however large: a tenth of it on both sides.
+                let pad = if lo == 0.0 { 0.5 } else { 0.1 * lo.abs() };
+                (lo - pad, lo + pad)
             }
         };
         Self {
@@ -256,6 +260,22 @@ mod tests {
     }
 
     #[test]
+    fn a_value_that_never_changes_is_drawn_whatever_it_is() {
+        for v in [0.0, 1e-30, -7.0, 100.0, 1e30, 3e38] {
+            let l = Line {
+                points: vec![(1.0, v), (2.0, v)],
+                ..Line::default()
+            };
+            let s = lines("constant", &[l]);
+            assert!(!s.contains("NaN") && !s.contains("inf"), "{s}");
+            // In the middle of the frame, and with numbers beside it.
+            let middle = (HEIGHT - BOTTOM + MARGIN) / 2.0;
+            assert!(s.contains(&format!("points=\"56.0,{middle:.1} ")), "{s}");
+            assert!(s.matches("class=\"grid\"").count() >= 2, "{s}");
+        }
+    }
+
+    #[test]
     fn a_heat_map_draws_what_is_there() {
         let s = heat("m", &[vec![4, 0], vec![3, 1]]);
         assert_eq!(s.matches("<rect").count(), 3);
@@ -269,6 +289,7 @@ mod tests {
         assert_eq!(ticks(13.0, 61.0), [20.0, 30.0, 40.0, 50.0, 60.0]);
         assert_eq!(ticks(0.07, 0.9).len(), 4);
         assert!(ticks(3.0, 3.0 + 1e-12).len() <= 12);
+        assert!(ticks(1e30, 1e30).is_empty() && ticks(0.0, f64::INFINITY).is_empty());
     }
 
     #[test]
