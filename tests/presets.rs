@@ -148,7 +148,8 @@ fn every_experiment_plans() {
         let output = command.output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{path:?}: {error}");
-        let runs: Vec<String> = serde_json::from_slice(&output.stdout).unwrap();
+        let listed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let runs: Vec<String> = serde_json::from_value(listed["runs"].clone()).unwrap();
         let mut names = runs.clone();
         names.sort();
         names.dedup();

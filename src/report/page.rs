@@ -297,6 +297,19 @@ fn unseen() -> Markup {
     }
 }
 
+/// Alarms of epochs that follow each other, told once: first epoch, last epoch, what.
+fn runs<'a>(alarms: &[(u64, &'a str)]) -> Vec<(u64, u64, &'a str)> {
+    let mut out: Vec<(u64, u64, &str)> = Vec::new();
+    for (epoch, text) in alarms {
+        let same = |r: &&mut (u64, u64, &str)| r.2 == *text && r.1 + 1 == *epoch;
+        match out.iter_mut().rev().find(same) {
+            Some(r) => r.1 = *epoch,
+            None => out.push((*epoch, *epoch, text)),
+        }
+    }
+    out
+}
+
 fn seconds(v: f64) -> String {
     format!("{v:.1} s")
 }
@@ -364,14 +377,15 @@ fn environment(f: &Facts) -> Markup {
 }
 
 fn rest(f: &Facts) -> Markup {
-    let alarms: Vec<(&Value, &str)> = f
+    let alarms: Vec<(u64, &str)> = f
         .of("epoch")
         .flat_map(|r| {
             let list = r["alarms"]
                 .as_array()
                 .map(Vec::as_slice)
                 .unwrap_or_default();
-            list.iter().filter_map(|a| Some((&r["epoch"], a.as_str()?)))
+            list.iter()
+                .filter_map(|a| Some((r["epoch"].as_u64()?, a.as_str()?)))
         })
         .collect();
     let train: f64 = f.of("epoch").filter_map(|r| r["seconds"].as_f64()).sum();
@@ -402,7 +416,9 @@ fn rest(f: &Facts) -> Markup {
     html! {
         h2 id="alarms" { "Alarms" }
         @if alarms.is_empty() { p { "None." } }
-        ul { @for (epoch, a) in alarms { li.alarm { "epoch " (epoch) ": " (a) } } }
+        ul { @for (first, last, a) in runs(&alarms) {
+            li.alarm { @if first == last { "epoch " (first) } @else { "epochs " (first) " to " (last) } ": " (a) }
+        } }
         h2 id="setup" { "Configuration" }
         details { summary { "config.toml, as resolved" } pre tabindex="0" { (f.config_text) } }
         (environment(f))
@@ -439,4 +455,15 @@ pub fn html(f: &Facts) -> String {
         }
     }
     .into_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alarms_that_go_on_are_told_once() {
+        let alarms = [(1, "a"), (2, "a"), (2, "b"), (3, "a"), (5, "a")];
+        assert_eq!(runs(&alarms), [(1, 3, "a"), (2, 2, "b"), (5, 5, "a")]);
+    }
 }

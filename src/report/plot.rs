@@ -41,6 +41,9 @@ const PARTS: f64 = 6.0;
 /// Round numbers that cover a range.
 fn ticks(lo: f64, hi: f64) -> Vec<f64> {
     let raw = (hi - lo) / PARTS;
+    if !(raw.is_finite() && raw > 0.0) {
+        return Vec::new();
+    }
     let power = 10f64.powf(raw.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0]
         .map(|m| m * power)
@@ -67,7 +70,9 @@ impl Frame {
             if hi > lo {
                 (lo, hi)
             } else {
-                (lo - 0.5, lo + 0.5)
+                // Around one value, however large: a tenth of it on both sides.
+                let pad = if lo == 0.0 { 0.5 } else { 0.1 * lo.abs() };
+                (lo - pad, lo + pad)
             }
         };
         Self {
@@ -256,6 +261,22 @@ mod tests {
     }
 
     #[test]
+    fn a_value_that_never_changes_is_drawn_whatever_it_is() {
+        for v in [0.0, 1e-30, -7.0, 100.0, 1e30, 3e38] {
+            let l = Line {
+                points: vec![(1.0, v), (2.0, v)],
+                ..Line::default()
+            };
+            let s = lines("constant", &[l]);
+            assert!(!s.contains("NaN") && !s.contains("inf"), "{s}");
+            // In the middle of the frame, and with numbers beside it.
+            let middle = (HEIGHT - BOTTOM + MARGIN) / 2.0;
+            assert!(s.contains(&format!("points=\"56.0,{middle:.1} ")), "{s}");
+            assert!(s.matches("class=\"grid\"").count() >= 2, "{s}");
+        }
+    }
+
+    #[test]
     fn a_heat_map_draws_what_is_there() {
         let s = heat("m", &[vec![4, 0], vec![3, 1]]);
         assert_eq!(s.matches("<rect").count(), 3);
@@ -271,6 +292,7 @@ mod tests {
         assert!(ticks(3.0, 3.0 + 1e-12).len() <= 12);
         assert!(ticks(1e30, 1e30 * (1.0 + 1e-15)).len() <= 12);
         assert!(ticks(-1e308, f64::MAX).is_empty());
+        assert!(ticks(1e30, 1e30).is_empty() && ticks(0.0, f64::INFINITY).is_empty());
     }
 
     #[test]
