@@ -6,7 +6,8 @@ use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::graph::plan::{Plan, PlanOptions};
 use amcl_wgpu::graph::{Executor, Graph, GraphError, HostData, StepScalars, TensorId, TensorType};
 use amcl_wgpu::methods::loss::contrastive::amcl;
-use amcl_wgpu::methods::loss::{Adaptive, Amcl, Negatives, Parametrisation, Path, Scorer};
+use amcl_wgpu::methods::loss::macl::Macl;
+use amcl_wgpu::methods::loss::{Adaptive, Amcl, Negatives, Parametrisation, Path, Plain, Scorer};
 use amcl_wgpu::ops;
 use amcl_wgpu::ops::gemm::Gemm;
 use amcl_wgpu::reference::philox::{Purpose, Stream};
@@ -121,6 +122,14 @@ fn memory_grows_with_the_batch_and_not_with_its_square() {
 
 #[test]
 fn what_cannot_be_streamed_says_so() {
+    let macl = Plain {
+        tau: 0.1,
+        macl: Some(Macl {
+            alpha: 0.5,
+            a0: 0.0,
+        }),
+    };
+    assert!(!macl.streamable() && Plain::constant(0.1).streamable());
     for a in [
         Amcl {
             negatives: Negatives::Max,
@@ -132,8 +141,8 @@ fn what_cannot_be_streamed_says_so() {
         },
     ] {
         let large = [3, 65_536, 128];
-        let e = Path::Stream.streams(&a, &large).unwrap_err();
+        let e = Path::Stream.streams(a.streamable(), &large).unwrap_err();
         assert!(e.contains("loss.path"), "{e}");
-        assert_eq!(Path::Auto.streams(&a, &large), Ok(false));
+        assert_eq!(Path::Auto.streams(a.streamable(), &large), Ok(false));
     }
 }

@@ -46,7 +46,7 @@ fn tiles_are_timed_once_and_then_known() {
     let cache = dir.path().join("deep").join("tiles.json");
     let (g, ..) = graph();
     let mut told = Vec::new();
-    let first = tune::tiles(&device(), &g, Some(&cache), &mut |done, all| {
+    let first = tune::tiles(&device(), &[&g], Some(&cache), &mut |done, all| {
         told.push((done, all));
     })
     .unwrap();
@@ -55,14 +55,14 @@ fn tiles_are_timed_once_and_then_known() {
     assert_eq!(keys, ["conv2d 2x6x6x4 4x3x3/1 1", "gemm NN 1x72x70x4"]);
     assert!(first.listed.values().all(|t| *t < TILES.len()));
     // Known: the same, and nothing is timed.
-    let again = tune::tiles(&device(), &g, Some(&cache), &mut |_, _| {
+    let again = tune::tiles(&device(), &[&g], Some(&cache), &mut |_, _| {
         panic!("timed what is known")
     });
     assert_eq!(again.unwrap(), first);
     // A damaged file is as none.
     std::fs::write(&cache, "{ \"half").unwrap();
     let mut timed = 0;
-    tune::tiles(&device(), &g, Some(&cache), &mut |_, _| timed += 1).unwrap();
+    tune::tiles(&device(), &[&g], Some(&cache), &mut |_, _| timed += 1).unwrap();
     assert_eq!(timed, 3);
 }
 

@@ -145,7 +145,7 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
             }
         };
         let graph = bench::graph(&subjects)?;
-        let mut choices = tune::of_graph(d, &args.device, &graph, &mut progress)?;
+        let mut choices = tune::of_graphs(d, &args.device, &[&graph], &mut progress)?;
         for (_, config) in &steps {
             let more = tune::of_run(d, &args.device, config, &mut progress)?;
             choices.listed.extend(more.listed);

@@ -540,13 +540,18 @@ impl Gradient {
         Ok(all)
     }
 
+    /// The graphs, until they are compiled.
+    pub fn graphs(&mut self) -> Vec<&Graph> {
+        self.drafts().map(|d| &d.graph).collect()
+    }
+
     /// Backbone features of the last (micro-)batch's views, one after the other: the first images of each, at most `most` elements (all pairs of a large batch would not
     /// fit the host).
     ///
     /// # Errors
     /// Device loss.
     pub fn backbone(&self, exec: &mut dyn Executor, most: usize) -> Result<Vec<f32>> {
-        let (mut f, inside) = (Vec::new(), 2 / self.features.len().max(1));
+        let (mut f, inside) = (Vec::new(), (2 / self.features.len().max(1)).max(1));
         for t in &self.features {
             let all = exec.fetch(self.views.program, *t)?.to_f32();
             let view = (all.len() / inside).max(1);

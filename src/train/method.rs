@@ -6,7 +6,7 @@ use crate::methods::Method;
 use crate::methods::barlow_twins::BarlowTwins;
 use crate::methods::byol::Byol;
 use crate::methods::loss::macl::Macl;
-use crate::methods::loss::{Adaptive, Amcl, Path, Plain};
+use crate::methods::loss::{Adaptive, Path, Plain};
 use crate::methods::moco::Moco;
 use crate::methods::simclr::SimClr;
 use crate::methods::simsiam::SimSiam;
@@ -14,7 +14,6 @@ use crate::methods::vicreg::VicReg;
 use crate::nn::Model;
 use crate::nn::heads::{Last, Mlp};
 use crate::nn::resnet::{self, ResNet, Stem};
-use crate::ops;
 
 /// The encoder that a configuration names.
 ///
@@ -131,34 +130,31 @@ pub fn check(c: &Config) -> Result<()> {
     Ok(())
 }
 
-/// Is the loss of a batch, or of a micro-batch that has one of its own, streamed, or in words why it cannot be?
+/// The temperature of plain losses with negatives.
+fn temperature(c: &Config) -> Plain {
+    Plain {
+        tau: c.loss.temperature,
+        macl: (c.loss.schedule == "macl").then_some(Macl {
+            alpha: c.loss.alpha,
+            a0: c.loss.alignment,
+        }),
+    }
+}
+
+/// Is the loss of a (micro-)batch streamed, or in words why it cannot be?
 fn loss_path(c: &Config) -> std::result::Result<bool, String> {
     if c.method.name != "simclr" {
         return Ok(false);
     }
-    let switches = match c.amcl.enabled {
-        true => c.amcl.switches,
-        false => Amcl {
-            adaptive: Adaptive::None,
-            ..Amcl::default()
-        },
+    let streamable = match c.amcl.enabled {
+        true => c.amcl.switches.streamable(),
+        false => temperature(c).streamable(),
     };
-    if c.loss.schedule == "macl" {
-        return match c.loss.path {
-            Path::Stream => Err(
-                "loss.schedule = \"macl\" needs all similarities: loss.path is auto or matrix"
-                    .into(),
-            ),
-            _ => Ok(false),
-        };
-    }
-    let parts = if c.optim.gradient_cache {
-        1
-    } else {
-        c.optim.micro_batches
-    };
-    let dims = [c.heads.count, 2 * c.optim.batch_size / parts, c.heads.out];
-    c.loss.path.streams(&switches, &dims)
+    // With cached gradients the loss sees the whole batch.
+    let o = &c.optim;
+    let parts = if o.gradient_cache { 1 } else { o.micro_batches };
+    let dims = [c.heads.count, 2 * o.batch_size / parts, c.heads.out];
+    c.loss.path.streams(streamable, &dims)
 }
 
 /// Is the loss computed without matrices of all pairs?
@@ -191,13 +187,7 @@ pub fn method(config: &Config) -> Result<Box<dyn Method>> {
     check(config)?;
     let (encoder, m) = (encoder(config)?, &config.method);
     let amcl = config.amcl.enabled.then_some(config.amcl.switches);
-    let temperature = Plain {
-        tau: config.loss.temperature,
-        macl: (config.loss.schedule == "macl").then_some(Macl {
-            alpha: config.loss.alpha,
-            a0: config.loss.alignment,
-        }),
-    };
+    let temperature = temperature(config);
     let predictor = Mlp {
         heads: config.heads.count,
         layers: 2,
@@ -278,8 +268,13 @@ pub fn views<E>(
 /// # Errors
 /// Shapes that do not fit.
 pub fn declare(config: &Config) -> Result<Model> {
-    let (mut g, mut model, method) = (Graph::new(), Model::default(), method(config)?);
-    let inputs = inputs(config, method.as_ref(), &mut g)?;
+    let (mut g, mut model) = (Graph::new(), Model::default());
+    let batch = config.optim.batch_size / config.optim.micro_batches;
+    let size = config.model.image_size;
+    let method = method(config)?;
+    let inputs = views(method.as_ref(), batch, |rows| {
+        Ok::<_, TrainError>(g.input("views", TensorType::f32([rows, size, size, 3])))
+    })?;
     match super::gradient::cached(config, method.as_ref()) {
         None => drop(method.loss(&mut g, &mut model, &inputs)?),
         Some(h) => {
@@ -294,30 +289,4 @@ pub fn declare(config: &Config) -> Result<Model> {
         }
     }
     Ok(model)
-}
-
-/// The graph of a micro-batch's loss and gradient from its views on; nothing is allocated.
-///
-/// # Errors
-/// Shapes that do not fit.
-pub fn step_graph(config: &Config) -> Result<Graph> {
-    let (mut g, mut model, method) = (Graph::new(), Model::default(), method(config)?);
-    let inputs = inputs(config, method.as_ref(), &mut g)?;
-    let loss = method.loss(&mut g, &mut model, &inputs)?.loss;
-    let params: Vec<TensorId> = model
-        .params
-        .iter()
-        .map(|p| g.state(&model.states, p.id))
-        .collect();
-    ops::backward(&mut g, loss, &params)?;
-    Ok(g)
-}
-
-/// Views of a micro-batch as inputs of a graph.
-fn inputs(config: &Config, method: &dyn Method, g: &mut Graph) -> Result<Vec<TensorId>> {
-    let batch = config.optim.batch_size / config.optim.micro_batches;
-    let size = config.model.image_size;
-    views(method, batch, |rows| {
-        Ok(g.input("views", TensorType::f32([rows, size, size, 3])))
-    })
 }

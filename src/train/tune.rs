@@ -3,12 +3,13 @@
 //! The choice fixes the order of sums, so it belongs to what a run's bits depend on: it is kept in the run's folder, and a resumed run takes it from there. Between runs it is
 //! kept in the user's cache folder, for one adapter, driver and set of shaders.
 
-use super::{Result, checkpoint, method};
+use super::gradient::Gradient;
+use super::{Config, Result, checkpoint, method};
 use crate::device::{Choice, Choices, Device, Options};
 use crate::graph::gpu::GpuExecutor;
 use crate::graph::{Executor, Graph, GraphError, Node, StepScalars, TensorId};
+use crate::nn::Model;
 use crate::ops::tiles::TILES;
-use crate::train::Config;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -32,7 +33,7 @@ fn title(g: &Graph, n: &Node) -> String {
     format!("{:?} {}", n.op, types.join(" "))
 }
 
-/// The tiles for the products and convolutions of `graph` on a device: from the file `cache` where it knows them, else timed on it and added to the file. `progress` is told
+/// The tiles for the products and convolutions of `graphs` on a device: from the file `cache` where it knows them, else timed on it and added to the file. `progress` is told
 /// how many are done, of how many.
 ///
 /// The device should be one opened for this alone: what it allocates is free again when it is dropped.
@@ -41,24 +42,23 @@ fn title(g: &Graph, n: &Node) -> String {
 /// Memory, shaders, device.
 pub fn tiles(
     device: &Arc<Device>,
-    graph: &Graph,
+    graphs: &[&Graph],
     cache: Option<&Path>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Choices> {
     let tiled = |n: &&Node| n.op.name() == "gemm" || n.op.name().starts_with("conv2d");
-    let nodes: BTreeMap<String, &Node> = graph
-        .nodes
-        .iter()
-        .filter(tiled)
-        .map(|n| (title(graph, n), n))
-        .collect();
+    let mut nodes = BTreeMap::new();
+    for g in graphs {
+        let of_graph = g.nodes.iter().filter(tiled);
+        nodes.extend(of_graph.map(|n| (title(g, n), (*g, n))));
+    }
     let mut known: Cache = cache
         .and_then(|path| std::fs::read_to_string(path).ok())
         .and_then(|text| serde_json::from_str(&text).ok())
         .unwrap_or_default();
     let mut choices = Choices::default();
     let (mut done, mut timed) = (0, 0);
-    for (title, node) in &nodes {
+    for (title, (graph, node)) in &nodes {
         // A file from elsewhere could name a tile that there is not; the ops would then take their table's.
         let found = known.0.get(title).cloned();
         let chosen = match found {
@@ -173,21 +173,21 @@ fn cache_file(device: &Device) -> Option<PathBuf> {
     Some(folder.join("amcl-wgpu").join(format!("tiles-{name}.json")))
 }
 
-/// The tiles for `graph` on `on`, which `choice` opened: as [`tiles`] with the user's file; none where the driver runs on a CPU, whose kernels have no tiles.
+/// The tiles for `graphs` on `on`, which `choice` opened: as [`tiles`] with the user's file; none where the driver runs on a CPU, whose kernels have no tiles.
 ///
 /// # Errors
 /// As [`tiles`].
-pub fn of_graph(
+pub fn of_graphs(
     on: &Device,
     choice: &Choice,
-    graph: &Graph,
+    graphs: &[&Graph],
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Choices> {
     if on.limits.is_cpu {
         return Ok(Choices::default());
     }
     let device = Device::open(choice, Options::default()).map_err(GraphError::from)?;
-    tiles(&device, graph, cache_file(&device).as_deref(), progress)
+    tiles(&device, graphs, cache_file(&device).as_deref(), progress)
 }
 
 /// The tiles of a new run.
@@ -200,7 +200,10 @@ pub fn of_run(
     config: &Config,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Choices> {
-    of_graph(on, choice, &method::step_graph(config)?, progress)
+    let (size, mut model) = (config.model.image_size, Model::default());
+    let method = method::method(config)?;
+    let mut gradient = Gradient::new(config, method.as_ref(), &mut model, (size, size), None)?;
+    of_graphs(on, choice, &gradient.graphs(), progress)
 }
 
 /// The tiles that the run in `folder` began with; the table's where it has no record of any.

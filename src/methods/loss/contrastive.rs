@@ -25,11 +25,6 @@ fn plain(tau: f64, include_positive: bool) -> Amcl {
     }
 }
 
-/// No scores are asked for where temperatures are constant.
-fn no_scores(_: &mut Graph, z: TensorId) -> Result<TensorId> {
-    Ok(z)
-}
-
 /// NT-Xent of z [1,2B,d'] (Eq. 1.1; with the positive in the denominator, as implementations have it, if `include_positive`, which MACL needs).
 ///
 /// # Errors
@@ -41,23 +36,13 @@ pub fn nt_xent(
     include_positive: bool,
     path: Path,
 ) -> Result<Built> {
-    let a = plain(t.tau, include_positive);
-    let stream = match t.macl {
-        Some(_) if path == Path::Stream => {
-            let m = "loss.schedule = \"macl\" needs all similarities: loss.path is auto or matrix";
-            return Err(GraphError::Invalid(m.into()));
-        }
-        Some(_) => false,
-        None => path.streams(&a, g.dims(z)).map_err(GraphError::Invalid)?,
-    };
+    let stream = path
+        .streams(t.streamable(), g.dims(z))
+        .map_err(GraphError::Invalid)?;
     g.scope("loss", |g| {
         let zn = unit(g, z)?;
         if stream {
-            let scorer = Scorer {
-                phi: &mut no_scores,
-                gain: None,
-            };
-            return streamed(g, &a, zn, scorer);
+            return streamed(g, &plain(t.tau, include_positive), zn, None);
         }
         let s = g.push1(by_rows(), &[zn, zn])?;
         plain_loss(g, t, include_positive, Layout::NtXent, s)
@@ -105,11 +90,13 @@ pub fn amcl(
     mut scorer: Scorer<'_>,
     path: Path,
 ) -> Result<Built> {
-    let stream = path.streams(a, g.dims(z)).map_err(GraphError::Invalid)?;
+    let stream = path
+        .streams(a.streamable(), g.dims(z))
+        .map_err(GraphError::Invalid)?;
     g.scope("loss", |g| {
         let zn = unit(g, z)?;
         if stream {
-            return streamed(g, a, zn, scorer);
+            return streamed(g, a, zn, Some(scorer));
         }
         let s = g.push1(by_rows(), &[zn, zn])?;
         let score = if a.roles() == (false, false) {
@@ -129,7 +116,7 @@ pub fn amcl(
 const LOOKED_AT: usize = 128;
 
 /// The AMCL loss of unit rows z [c,2B,d'] without matrices of all pairs.
-fn streamed(g: &mut Graph, a: &Amcl, z: TensorId, mut scorer: Scorer<'_>) -> Result<Built> {
+fn streamed(g: &mut Graph, a: &Amcl, z: TensorId, scorer: Option<Scorer<'_>>) -> Result<Built> {
     let (adaptive_pos, adaptive_neg) = a.roles();
     let op = AmclStream {
         adaptive_pos,
@@ -141,7 +128,7 @@ fn streamed(g: &mut Graph, a: &Amcl, z: TensorId, mut scorer: Scorer<'_>) -> Res
         tau_const: a.tau_const,
     };
     let mut inputs = vec![z];
-    if op.adaptive() {
+    if let Some(mut scorer) = scorer.filter(|_| op.adaptive()) {
         let heads = scored_heads(g, a, z)?;
         inputs.push(scorer.features(g, a, heads)?);
     }

@@ -88,15 +88,13 @@ impl Path {
     /// Is the loss of z [c,2B,d'] streamed?
     ///
     /// # Errors
-    /// In words, when it should be and these switches do not allow it.
-    pub fn streams(self, a: &Amcl, dims: &[usize]) -> std::result::Result<bool, String> {
-        let possible = a.negatives == Negatives::Softmax
-            && (a.parametrisation == Parametrisation::Dot || a.roles() == (false, false));
+    /// In words, when it should be and is not `streamable`.
+    pub fn streams(self, streamable: bool, dims: &[usize]) -> std::result::Result<bool, String> {
         match self {
             Self::Matrix => Ok(false),
-            Self::Auto => Ok(possible && dims[0] * dims[1] * dims[1] * 4 > MATRIX_BYTES),
-            Self::Stream if possible => Ok(true),
-            Self::Stream => Err("loss.path = \"stream\" is for the loss over all candidates: amcl.negatives = \"softmax\" and amcl.parametrisation = \"dot\"; use auto or matrix".into()),
+            Self::Auto => Ok(streamable && dims[0] * dims[1] * dims[1] * 4 > MATRIX_BYTES),
+            Self::Stream if streamable => Ok(true),
+            Self::Stream => Err("loss.path = \"stream\" is for the loss over all candidates: amcl.negatives = \"softmax\" and amcl.parametrisation = \"dot\", and no loss.schedule = \"macl\"; use auto or matrix".into()),
         }
     }
 }
@@ -173,6 +171,12 @@ impl Amcl {
         }
     }
 
+    /// Whether the loss can do without matrices of all pairs: the selection of a few and the mean score cannot.
+    pub fn streamable(&self) -> bool {
+        self.negatives == Negatives::Softmax
+            && (self.parametrisation == Parametrisation::Dot || self.roles() == (false, false))
+    }
+
     /// What is wrong with the values, in words.
     ///
     /// # Errors
@@ -219,6 +223,11 @@ pub struct Plain {
 }
 
 impl Plain {
+    /// Whether the loss can do without matrices of all pairs: MACL's temperature cannot.
+    pub fn streamable(&self) -> bool {
+        self.macl.is_none()
+    }
+
     /// A constant temperature.
     pub fn constant(tau: f64) -> Self {
         Self { tau, macl: None }
