@@ -71,7 +71,7 @@ pub struct Embedded {
     pub z: Vec<TensorId>,
 }
 
-/// A method's loss in two halves: [`Method::loss`] is one behind the other ([`joined`]).
+/// A method's loss in two halves: [`Method::loss`] is one behind the other.
 pub trait Halves {
     /// Views -> embeddings, by encoder and heads. Nothing but batch norm couples the rows.
     ///
