@@ -9,7 +9,6 @@ pub(super) fn cases() -> Vec<Case> {
         .map(|n| Case::new(Relu, vec![Feed::uniform([n])]).grads(&[0]))
         .collect();
     v.push(Case::new(Relu, vec![Feed::uniform([4, 7, 5, 12])]).note("rank 4").grads(&[0]));
-    
     v
 }
 
