@@ -14,10 +14,11 @@ use amcl_wgpu::train::method;
 const BATCH: usize = 8;
 const PARTS: usize = 2;
 
-fn config(method: &str, parts: usize, cache: bool) -> Config {
+fn config(method: &str, amcl: bool, parts: usize, cache: bool) -> Config {
+    let heads = if amcl { 2 } else { 1 };
     let text = format!(
-        "[model]\nwidth = 4\nimage_size = 16\nstem_stride = 2\n[method]\nname = '{method}'\n[heads]\ncount = 2\nhidden = 8\nout = 6\n\
-         [amcl]\nenabled = true\nphi_hidden = 8\n[optim]\nbatch_size = {BATCH}\nmicro_batches = {parts}\ngradient_cache = {cache}\n"
+        "[model]\nwidth = 4\nimage_size = 16\nstem_stride = 2\n[method]\nname = '{method}'\n[heads]\ncount = {heads}\nhidden = 8\nout = 6\n\
+         [amcl]\nenabled = {amcl}\nphi_hidden = 8\n[optim]\nbatch_size = {BATCH}\nmicro_batches = {parts}\ngradient_cache = {cache}\n"
     );
     Config::parse(&text, &[]).unwrap()
 }
@@ -72,8 +73,8 @@ fn relative(a: &[f64], b: &[f64]) -> f64 {
     norm(&mut a.iter().zip(b).map(|(a, b)| a - b)) / norm(&mut b.iter().copied())
 }
 
-/// SimCLR + AMCL against one graph of the whole batch whose batch norm has the micro-batches' groups: every second sample. The loss does not ask for the order of the
-/// samples, so the micro-batches are the even and the odd ones.
+/// Against one graph of the whole batch whose batch norm has the micro-batches' groups: every second sample. The losses do not ask for the order of the samples (so Barlow
+/// Twins comes without AMCL, whose temperatures do), and the micro-batches are the even and the odd ones.
 #[test]
 fn equals_the_whole_batch() {
     let data = shapes::generate(3, BATCH, 4).train;
@@ -86,43 +87,47 @@ fn equals_the_whole_batch() {
     let (even, odd): (Vec<u32>, Vec<u32>) = ids.iter().partition(|i| **i % 2 == 0);
     let apart = [even, odd].concat();
     let f64s = || Box::new(HostExecutor::<f64>::new()) as Box<dyn Executor>;
-    let whole = gradient(
-        &config("simclr", 1, true),
-        f64s().as_mut(),
-        &data,
-        &ids,
-        groups,
-        true,
-    );
+    let f32s = || Box::new(HostExecutor::<f32>::new()) as Box<dyn Executor>;
     let name = std::env::var("AMCL_TEST_DEVICE").unwrap_or_else(|_| "llvmpipe".into());
     let choice: Choice = name.parse().unwrap();
-    let device = Device::open(&choice, Options::default())
-        .unwrap_or_else(|e| panic!("this test needs a Vulkan adapter: {e}"));
-    // In f64 only the order of sums differs: some 1e4 of them, 1e-16 each. In f32, the same times 5e8, and batch norm over few pixels makes it tenfold.
-    for (mut exec, bound, resident) in [
-        (f64s(), 1e-11, true),
-        (f64s(), 1e-11, false),
-        (
-            Box::new(HostExecutor::<f32>::new()) as Box<dyn Executor>,
-            1e-3,
-            true,
-        ),
-        (Box::new(GpuExecutor::new(device)), 1e-3, true),
+    let gpu = || {
+        let device = Device::open(&choice, Options::default())
+            .unwrap_or_else(|e| panic!("this test needs a Vulkan adapter: {e}"));
+        Box::new(GpuExecutor::new(device)) as Box<dyn Executor>
+    };
+    for (method, amcl) in [
+        ("simclr", true),
+        ("simclr", false),
+        ("barlow_twins", false),
+        ("vicreg", false),
     ] {
-        let c = config("simclr", PARTS, true);
-        let plain = Norm::default();
-        let cached = gradient(&c, exec.as_mut(), &data, &apart, plain, resident);
-        let name = exec.name();
-        let e = (cached.0 - whole.0).abs() / whole.0.abs();
-        assert!(e < bound, "{name}: loss {} {}", cached.0, whole.0);
-        let e = relative(&cached.1, &whole.1);
-        assert!(e < bound, "{name}: gradient off by {e}");
+        let c = config(method, amcl, 1, true);
+        let whole = gradient(&c, f64s().as_mut(), &data, &ids, groups, true);
+        // In f64 only the order of sums differs: some 1e4 of them, 1e-16 each. In f32, the same times 5e8, and batch norm over few pixels makes it tenfold.
+        for (mut exec, bound, resident) in [
+            (f64s(), 1e-11, true),
+            (f64s(), 1e-11, false),
+            (f32s(), 1e-3, true),
+            (gpu(), 1e-3, true),
+        ] {
+            let c = config(method, amcl, PARTS, true);
+            let plain = Norm::default();
+            let cached = gradient(&c, exec.as_mut(), &data, &apart, plain, resident);
+            let name = format!("{method} {}", exec.name());
+            let e = (cached.0 - whole.0).abs() / whole.0.abs();
+            assert!(e < bound, "{name}: loss {} {}", cached.0, whole.0);
+            let e = relative(&cached.1, &whole.1);
+            assert!(e < bound, "{name}: gradient off by {e}");
+        }
+        // The control: losses of the micro-batches' own are another loss.
+        let c = config(method, amcl, PARTS, false);
+        let own = gradient(&c, f64s().as_mut(), &data, &apart, Norm::default(), true);
+        let (loss, e) = ((own.0 - whole.0).abs(), relative(&own.1, &whole.1));
+        assert!(
+            loss > 0.01 * whole.0.abs() && e > 0.05,
+            "{method}: {loss} {e}"
+        );
     }
-    // The control: losses of the micro-batches' own are another loss.
-    let c = config("simclr", PARTS, false);
-    let own = gradient(&c, f64s().as_mut(), &data, &apart, Norm::default(), true);
-    assert!((own.0 - whole.0).abs() > 0.1, "{} {}", own.0, whole.0);
-    assert!(relative(&own.1, &whole.1) > 0.05);
 }
 
 /// The loss sees as many samples as the batch has, whatever the micro-batches: Barlow Twins' temperature MLP takes vectors of that length, and training and evaluation
@@ -130,7 +135,7 @@ fn equals_the_whole_batch() {
 #[test]
 fn states_are_those_of_the_whole_batch() {
     let count = |c: &Config| method::declare(c).unwrap().sizes();
-    let of = |parts, cache| count(&config("barlow_twins", parts, cache));
+    let of = |parts, cache| count(&config("barlow_twins", true, parts, cache));
     assert_eq!(of(PARTS, true), of(1, true));
     assert!(of(PARTS, false).1 < of(1, true).1);
 }

@@ -3,8 +3,9 @@
 use amcl_wgpu::data::shapes;
 use amcl_wgpu::graph::StepScalars;
 use amcl_wgpu::graph::host::HostExecutor;
-use amcl_wgpu::train::config::{Config, PRESETS};
+use amcl_wgpu::train::config::Config;
 use amcl_wgpu::train::method::declare;
+use amcl_wgpu::train::presets::PRESETS;
 use amcl_wgpu::train::session::Session;
 use assert_cmd::Command;
 

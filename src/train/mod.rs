@@ -11,6 +11,7 @@ pub mod gradient;
 pub mod health;
 pub mod method;
 pub mod optimizer;
+pub mod presets;
 pub mod preview;
 pub mod probe;
 pub mod profile;
