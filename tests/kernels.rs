@@ -140,6 +140,28 @@ fn broken_shaders_are_noticed() {
     assert!(unnoticed.is_empty(), "{}", unnoticed.join("\n"));
 }
 
+/// A control whose shader no longer takes its inputs fails for a reason that says nothing of the table; one that changes nothing is unnoticed.
+#[test]
+fn controls_that_prove_nothing_are_refused() {
+    let own: Vec<_> = check::table()
+        .into_iter()
+        .filter(|c| c.op.name() == "mul")
+        .collect();
+    for (replace, words) in [
+        ("a[i]", "does not run"),
+        ("a[i] * ", "does not run"),
+        ("b[i] * a[i]", "went unnoticed"),
+    ] {
+        let m = check::Mutation {
+            kernel: "mul",
+            find: "a[i] * b[i]",
+            replace,
+        };
+        let e = harness::negative_control(&choice(), &m, &own).unwrap_err();
+        assert!(e.contains(words), "`{replace}`: {e}");
+    }
+}
+
 #[test]
 fn every_variant_translates_to_all_backends() {
     use naga::back::{glsl, hlsl, msl, spv};

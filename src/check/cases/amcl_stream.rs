@@ -63,7 +63,7 @@ pub(super) fn mutations() -> Vec<Mutation> {
         Mutation { kernel: "amcl_stream", find: "sum[ii] * exp(most[ii] - m)", replace: "sum[ii]" },
         Mutation { kernel: "amcl_stream", find: "(p.first + g % tiles)", replace: "(g % tiles)" },
         Mutation { kernel: "amcl_stream", find: "- s / tau + lse", replace: "+ s / tau + lse" },
-        Mutation { kernel: "amcl_stream", find: "p.tau_const * step.tau_scale", replace: "p.tau_const" },
+        Mutation { kernel: "amcl_stream", find: "p.tau_const * step.tau_scale", replace: "p.tau_const / step.tau_scale" },
         Mutation { kernel: "amcl_stream", find: "j0 < p.a; j0 = j0 + 64u", replace: "j0 < p.a; j0 = j0 + 128u" },
     ]
 }

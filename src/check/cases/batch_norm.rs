@@ -39,6 +39,6 @@ pub(super) fn cases() -> Vec<Case> {
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
         Mutation { kernel: "batch_norm", find: "d * d * (acc.z * q.z / n)", replace: "0.0 * d" },
-        Mutation { kernel: "batch_norm", find: "+ beta[c]", replace: "" },
+        Mutation { kernel: "batch_norm", find: "+ beta[c]", replace: "- beta[c]" },
     ]
 }

@@ -17,6 +17,6 @@ pub(super) fn cases() -> Vec<Case> {
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
         Mutation { kernel: "centre_scores", find: "|| j != row % p.a", replace: "|| true" },
-        Mutation { kernel: "centre_scores", find: "- mean[t / (p.a * p.n)]", replace: "" },
+        Mutation { kernel: "centre_scores", find: "- mean[t / (p.a * p.n)]", replace: "+ mean[t / (p.a * p.n)]" },
     ]
 }

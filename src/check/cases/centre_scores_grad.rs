@@ -17,7 +17,7 @@ pub(super) fn cases() -> Vec<Case> {
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
-        Mutation { kernel: "centre_scores_grad", find: "sum[row / p.a] / pairs()", replace: "0.0" },
+        Mutation { kernel: "centre_scores_grad", find: "sum[row / p.a] / pairs()", replace: "sum[row / p.a]" },
         Mutation { kernel: "centre_scores_grad", find: "gain = gain + s.y;", replace: "gain = s.x;" },
     ]
 }

@@ -16,5 +16,5 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 pub(super) fn mutations() -> Vec<Mutation> {
-    vec![Mutation { kernel: "micro_part", find: "step.micro * p.part + ", replace: "" }]
+    vec![Mutation { kernel: "micro_part", find: "step.micro * p.part + ", replace: "step.micro * p.part / 2u + " }]
 }

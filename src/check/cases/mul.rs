@@ -15,6 +15,6 @@ pub(super) fn cases() -> Vec<Case> {
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
-        Mutation { kernel: "mul", find: "a[i] * b[i]", replace: "a[i]" },
+        Mutation { kernel: "mul", find: "a[i] * b[i]", replace: "a[i] + b[i]" },
     ]
 }

@@ -11,6 +11,6 @@ pub(super) fn cases() -> Vec<Case> {
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
-        Mutation { kernel: "row_scale", find: "x[at + i] * s[row]", replace: "x[at + i]" },
+        Mutation { kernel: "row_scale", find: "x[at + i] * s[row]", replace: "x[at + i] * s[0]" },
     ]
 }
