@@ -117,13 +117,13 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
             if mine { put_a(l / COLS, l % 4u, w); }
             if lb < TILE_N { put_b(lb % 16u, lb / 16u, along_z(base, j0 + k0 + (lb / 16u) * 4u, n0 + (lb % 16u) * 4u)); }
             workgroupBarrier();
-            dz_sums = tile_multiply(dz_sums, l);
+            tile_multiply(&dz_sums, l);
             workgroupBarrier();
 #ifdef ADAPTIVE
             if mine { put_a(l / COLS, l % 4u, v); }
             if lb < TILE_N { put_b(lb % 16u, lb / 16u, along_f(from_head, j0 + k0 + (lb / 16u) * 4u, n0 + (lb % 16u) * 4u)); }
             workgroupBarrier();
-            df_sums = tile_multiply(df_sums, l);
+            tile_multiply(&df_sums, l);
             workgroupBarrier();
 #endif
         }

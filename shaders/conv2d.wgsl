@@ -2,9 +2,10 @@
 // Implicit GEMM: rows = the n*p*q output pixels, columns = k, sums over r,s,c. A thread computes 4 pixels x 4 channels in registers;
 // VEC4 (c a multiple of 4) reads x and w as vec4 along c. Pixels and channels beyond the edge are computed on clamped addresses and not stored.
 // Grid: ceil(ceil(n*p*q/4) * ceil(k/4) / 64) groups, folded; p.total = number of threads with work.
-// TILED, for GPUs: tiles through workgroup memory (lib/tile.wgsl), a group a tile of pixels by channels; VEC_K: k is a multiple of 4, so that y is stored as vec4.
+// TILED, for GPUs: tiles through workgroup memory (lib/tile.wgsl), a group a tile of pixels by channels, with HALF x, w and y in f16 (sums in f32); VEC_K: k is a multiple of 4, so that y is stored as vec4.
 // Grid: ceil(n*p*q / TILE_M) * ceil(k / TILE_N) groups, folded; p.total = number of groups.
 #import grid
+#import storage
 struct Params {
     n: u32, h: u32, w: u32, c: u32,
     p: u32, q: u32, k: u32, r: u32,
@@ -13,20 +14,21 @@ struct Params {
 }
 @group(1) @binding(0) var<uniform> p: Params;
 #ifdef VEC4
-alias E = vec4<f32>;
+alias E = S4;
 const STEP = 4u;
 #else
-alias E = f32;
+alias E = S;
 const STEP = 1u;
 #endif
 @group(0) @binding(0) var<storage, read> x: array<E>;
 @group(0) @binding(1) var<storage, read> wt: array<E>;
 #ifdef VEC_K
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> y: array<S4>;
 #else
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<S>;
 #endif
 
+#ifndef TILED
 fn mac(a: E, b: E) -> f32 {
 #ifdef VEC4
     return dot(a, b);
@@ -34,6 +36,7 @@ fn mac(a: E, b: E) -> f32 {
     return a * b;
 #endif
 }
+#endif
 
 #ifdef SHARED_K
 // `shared_k`, for drivers that run on CPUs: a group shares 8 channels, so that their weights are read once for all of its 64 x 4 pixels.
@@ -141,10 +144,10 @@ fn load_x(m: Pixels, t: Place) -> mat4x4<f32> {
     let iw = m.left + vec4<i32>(i32(t.middle));
     let ok = (ih >= vec4<i32>(0)) & (ih < vec4<i32>(i32(p.h))) & (iw >= vec4<i32>(0)) & (iw < vec4<i32>(i32(p.w))) & vec4<bool>(t.outer < p.r);
     let at = select(vec4<i32>(0), m.at + vec4<i32>(i32((t.outer * p.w + t.middle) * p.c + t.inner)), ok) / vec4<i32>(4);
-    block[0] = select(vec4<f32>(0.0), x[at.x], ok.x);
-    block[1] = select(vec4<f32>(0.0), x[at.y], ok.y);
-    block[2] = select(vec4<f32>(0.0), x[at.z], ok.z);
-    block[3] = select(vec4<f32>(0.0), x[at.w], ok.w);
+    block[0] = select(vec4<f32>(0.0), vec4<f32>(x[at.x]), ok.x);
+    block[1] = select(vec4<f32>(0.0), vec4<f32>(x[at.y]), ok.y);
+    block[2] = select(vec4<f32>(0.0), vec4<f32>(x[at.z]), ok.z);
+    block[3] = select(vec4<f32>(0.0), vec4<f32>(x[at.w]), ok.w);
     return transpose(block);
 #else
     var tap = t;
@@ -153,7 +156,7 @@ fn load_x(m: Pixels, t: Place) -> mat4x4<f32> {
         let iw = m.left + vec4<i32>(i32(tap.middle));
         let ok = (ih >= vec4<i32>(0)) & (ih < vec4<i32>(i32(p.h))) & (iw >= vec4<i32>(0)) & (iw < vec4<i32>(i32(p.w))) & vec4<bool>(tap.outer < p.r);
         let at = select(vec4<i32>(0), m.at + vec4<i32>(i32((tap.outer * p.w + tap.middle) * p.c + tap.inner)), ok);
-        block[e] = select(vec4<f32>(0.0), vec4<f32>(x[at.x], x[at.y], x[at.z], x[at.w]), ok);
+        block[e] = select(vec4<f32>(0.0), vec4<f32>(S4(x[at.x], x[at.y], x[at.z], x[at.w])), ok);
         tap = advance(tap, 1u, p.c, p.s);
     }
     return block;
@@ -167,31 +170,40 @@ fn load_w(k0: u32, at: u32) -> mat4x4<f32> {
     for (var j = 0u; j < 4u; j = j + 1u) {
         let start = min(k0 + j, p.k - 1u) * row;
 #ifdef VEC4
-        block[j] = wt[(start + min(at, row - 4u)) / 4u];
+        block[j] = vec4<f32>(wt[(start + min(at, row - 4u)) / 4u]);
 #else
         let last = row - 1u;
-        block[j] = vec4<f32>(wt[start + min(at, last)], wt[start + min(at + 1u, last)], wt[start + min(at + 2u, last)], wt[start + min(at + 3u, last)]);
+        block[j] = vec4<f32>(S4(wt[start + min(at, last)], wt[start + min(at + 1u, last)], wt[start + min(at + 2u, last)], wt[start + min(at + 3u, last)]));
 #endif
     }
     return transpose(block);
 }
 
-fn store(m0: u32, k0: u32, sum: mat4x4<f32>) {
+fn store(part: u32, m0: u32, k0: u32, sum: mat4x4<f32>) {
     if k0 >= p.k { return; }
     var rows = sum;
     for (var i = 0u; i < 4u; i = i + 1u) {
         if m0 + i >= p.n * p.p * p.q { break; }
         let at = (m0 + i) * p.k + k0;
 #ifdef VEC_K
-        y[at / 4u] = rows[i];
+        y[at / 4u] = S4(rows[i]);
 #else
-        for (var j = 0u; j < min(4u, p.k - k0); j = j + 1u) { y[at + j] = rows[i][j]; }
+        for (var j = 0u; j < min(4u, p.k - k0); j = j + 1u) { y[at + j] = S(rows[i][j]); }
 #endif
     }
 }
 
 @compute @workgroup_size(256)
-fn tiled(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn tiled(
+    @builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>,
+#ifdef COOP
+    @builtin(subgroup_id) subgroup_id: u32, @builtin(num_subgroups) num_subgroups: u32,
+#endif
+) {
+#ifdef COOP
+    subgroup = subgroup_id;
+    subgroups = num_subgroups;
+#endif
     let g = group_index(wid, nwg);
     if g >= p.total { return; }
     let tiles_n = (p.k + TILE_N - 1u) / TILE_N;
@@ -207,22 +219,11 @@ fn tiled(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: ve
         if l < TILE_M { put_a(l / 4u, l % 4u, load_x(pixels, tap)); }
         if lb < TILE_N { put_b(lb / 4u, lb % 4u, load_w(n0 + (lb / 4u) * 4u, k0 + (lb % 4u) * 4u)); }
         workgroupBarrier();
-        sums = tile_multiply(sums, l);
+        tile_multiply(&sums, l);
         workgroupBarrier();
         tap = advance(tap, TILE_K, p.c, p.s);
     }
-    let m = m0 + (l / COLS) * 4u;
-    let n = n0 + (l % COLS) * 4u;
-    store(m, n, sums.a);
-#ifdef WIDE_N
-    store(m, n + COLS * 4u, sums.right);
-#endif
-#ifdef WIDE_M
-    store(m + ROWS * 4u, n, sums.below);
-#ifdef WIDE_N
-    store(m + ROWS * 4u, n + COLS * 4u, sums.across);
-#endif
-#endif
+    tile_store(&sums, l, 0u, m0, n0);
 }
 #else
 @compute @workgroup_size(64)

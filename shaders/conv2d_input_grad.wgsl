@@ -6,8 +6,9 @@
 // of a group see the same taps; the group shares 8 channels, whose weights are read once for its 64 x 4 pixels.
 // Grid: stride^2 * ceil(n * ceil(h/stride) * ceil(w/stride) / 256) * ceil(c/8) groups, folded; p.total = number of groups, p.rows = those of a phase.
 // TILED, for GPUs: the same phases as tiles through workgroup memory (lib/tile.wgsl), rows pixels of the phase, columns c, sums over the taps of the phase and k.
-// VEC_K: k is a multiple of 4. Grid: stride^2 * p.rows groups, p.rows = ceil(n * ceil(h/stride) * ceil(w/stride) / TILE_M) * ceil(c / TILE_N), folded.
+// VEC_K: k is a multiple of 4; HALF: dy, w and dx lie in f16, sums are f32. Grid: stride^2 * p.rows groups, p.rows = ceil(n * ceil(h/stride) * ceil(w/stride) / TILE_M) * ceil(c / TILE_N), folded.
 #import grid
+#import storage
 struct Params {
     n: u32, h: u32, w: u32, c: u32,
     p: u32, q: u32, k: u32, r: u32,
@@ -16,28 +17,28 @@ struct Params {
 }
 @group(1) @binding(0) var<uniform> p: Params;
 #ifdef VEC_K
-@group(0) @binding(0) var<storage, read> dy: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read> dy: array<S4>;
 #else
-@group(0) @binding(0) var<storage, read> dy: array<f32>;
+@group(0) @binding(0) var<storage, read> dy: array<S>;
 #endif
 #ifdef VEC4
-@group(0) @binding(1) var<storage, read> wt: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> wt: array<S4>;
 #else
-@group(0) @binding(1) var<storage, read> wt: array<f32>;
+@group(0) @binding(1) var<storage, read> wt: array<S>;
 #endif
 #ifdef VEC_DX
-@group(0) @binding(2) var<storage, read_write> dx: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> dx: array<S4>;
 #else
-@group(0) @binding(2) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(2) var<storage, read_write> dx: array<S>;
 #endif
 
 // w[k, r, s, c0..c0+4]
 fn weights(at: u32, c0: u32) -> vec4<f32> {
 #ifdef VEC4
-    return wt[(at + min(c0, p.c - 4u)) / 4u];
+    return vec4<f32>(wt[(at + min(c0, p.c - 4u)) / 4u]);
 #else
     let last = p.c - 1u;
-    return vec4<f32>(wt[at + min(c0, last)], wt[at + min(c0 + 1u, last)], wt[at + min(c0 + 2u, last)], wt[at + min(c0 + 3u, last)]);
+    return vec4<f32>(S4(wt[at + min(c0, last)], wt[at + min(c0 + 1u, last)], wt[at + min(c0 + 2u, last)], wt[at + min(c0 + 3u, last)]));
 #endif
 }
 
@@ -205,14 +206,14 @@ fn load_dy(m: Pixels, t: Place, f: Phase) -> mat4x4<f32> {
         let ok = (oh >= vec4<i32>(0)) & (ow >= vec4<i32>(0)) & (oh < vec4<i32>(i32(p.p))) & (ow < vec4<i32>(i32(p.q))) & vec4<bool>(tap.outer < f.rs);
         let at = select(vec4<i32>(0), m.at - vec4<i32>(i32((tap.outer * p.q + tap.middle) * p.k)) + vec4<i32>(i32(tap.inner)), ok);
 #ifdef VEC_K
-        block[0] = select(vec4<f32>(0.0), dy[at.x / 4], ok.x);
-        block[1] = select(vec4<f32>(0.0), dy[at.y / 4], ok.y);
-        block[2] = select(vec4<f32>(0.0), dy[at.z / 4], ok.z);
-        block[3] = select(vec4<f32>(0.0), dy[at.w / 4], ok.w);
+        block[0] = select(vec4<f32>(0.0), vec4<f32>(dy[at.x / 4]), ok.x);
+        block[1] = select(vec4<f32>(0.0), vec4<f32>(dy[at.y / 4]), ok.y);
+        block[2] = select(vec4<f32>(0.0), vec4<f32>(dy[at.z / 4]), ok.z);
+        block[3] = select(vec4<f32>(0.0), vec4<f32>(dy[at.w / 4]), ok.w);
     }
     return transpose(block);
 #else
-        block[e] = select(vec4<f32>(0.0), vec4<f32>(dy[at.x], dy[at.y], dy[at.z], dy[at.w]), ok);
+        block[e] = select(vec4<f32>(0.0), vec4<f32>(S4(dy[at.x], dy[at.y], dy[at.z], dy[at.w])), ok);
         tap = advance(tap, 1u, p.k, f.ss);
     }
     return block;
@@ -232,7 +233,8 @@ fn load_w(t: Place, f: Phase, c0: u32) -> mat4x4<f32> {
     return block;
 }
 
-fn store(m0: u32, c0: u32, f: Phase, sum: mat4x4<f32>) {
+fn store(phase: u32, m0: u32, c0: u32, sum: mat4x4<f32>) {
+    let f = phase_of(phase);
     if c0 >= p.c { return; }
     var rows = sum;
     for (var i = 0u; i < 4u; i = i + 1u) {
@@ -240,15 +242,24 @@ fn store(m0: u32, c0: u32, f: Phase, sum: mat4x4<f32>) {
         let m = place(m0 + i, f.ws, f.hs);
         let at = ((m.outer * p.h + f.h0 + m.middle * p.stride) * p.w + f.w0 + m.inner * p.stride) * p.c + c0;
 #ifdef VEC_DX
-        dx[at / 4u] = rows[i];
+        dx[at / 4u] = S4(rows[i]);
 #else
-        for (var j = 0u; j < min(4u, p.c - c0); j = j + 1u) { dx[at + j] = rows[i][j]; }
+        for (var j = 0u; j < min(4u, p.c - c0); j = j + 1u) { dx[at + j] = S(rows[i][j]); }
 #endif
     }
 }
 
 @compute @workgroup_size(256)
-fn tiled(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn tiled(
+    @builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>,
+#ifdef COOP
+    @builtin(subgroup_id) subgroup_id: u32, @builtin(num_subgroups) num_subgroups: u32,
+#endif
+) {
+#ifdef COOP
+    subgroup = subgroup_id;
+    subgroups = num_subgroups;
+#endif
     let g = group_index(wid, nwg);
     if g >= p.total { return; }
     let f = phase_of(g / p.rows);
@@ -271,23 +282,12 @@ fn tiled(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: ve
         if l < TILE_M { put_a(l / 4u, l % 4u, load_dy(pixels, tap_a, f)); }
         if lb < TILE_N { put_b(n4, kb, load_w(tap_b, f, n0 + n4 * 4u)); }
         workgroupBarrier();
-        sums = tile_multiply(sums, l);
+        tile_multiply(&sums, l);
         workgroupBarrier();
         tap_a = advance(tap_a, TILE_K, p.k, ss);
         tap_b = advance(tap_b, TILE_K, p.k, ss);
     }
-    let m = m0 + (l / COLS) * 4u;
-    let n = n0 + (l % COLS) * 4u;
-    store(m, n, f, sums.a);
-#ifdef WIDE_N
-    store(m, n + COLS * 4u, f, sums.right);
-#endif
-#ifdef WIDE_M
-    store(m + ROWS * 4u, n, f, sums.below);
-#ifdef WIDE_N
-    store(m + ROWS * 4u, n + COLS * 4u, f, sums.across);
-#endif
-#endif
+    tile_store(&sums, l, g / p.rows, m0, n0);
 }
 #else
 @compute @workgroup_size(64)

@@ -3,9 +3,10 @@
 // Split-K: the n*p*q pixels are cut into p.splits runs of p.rows; `partial` writes part[first+split][k,r,s,c], `total` adds the parts in order.
 // A thread of `partial` computes 4 k x 4 c at one (r,s) of one split; VEC_K, VEC_C: that dimension is a multiple of 4 and is read as vec4.
 // `shared_k` (SHARED_K; c a multiple of 4), for drivers that run on CPUs: a group shares 8 k, whose dy are read once for its 64 positions (r,s,4c).
-// `tiled` (TILED), for GPUs: tiles through workgroup memory (lib/tile.wgsl), rows k, columns r*s*c, sums over the pixels of a split; VEC_PART: c is a multiple of 4.
+// `tiled` (TILED), for GPUs: tiles through workgroup memory (lib/tile.wgsl), rows k, columns r*s*c, sums over the pixels of a split; HALF: x and dy lie in f16, the parts and dw in f32; VEC_PART: c is a multiple of 4.
 // Grid: tiled splits * ceil(k / TILE_M) * ceil(r*s*c / TILE_N), p.total = number of groups; shared_k splits * ceil(k/8) * ceil(r*s*c/4 / 64), p.total = number of groups; partial ceil(splits*r*s*ceil(k/4)*ceil(c/4) / 64), total ceil(k*r*s*c / 64), folded.
 #import grid
+#import storage
 struct Params {
     n: u32, h: u32, w: u32, c: u32,
     p: u32, q: u32, k: u32, r: u32,
@@ -26,14 +27,14 @@ fn total(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: ve
 }
 #else
 #ifdef VEC_C
-@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read> x: array<S4>;
 #else
-@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<S>;
 #endif
 #ifdef VEC_K
-@group(0) @binding(1) var<storage, read> dy: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> dy: array<S4>;
 #else
-@group(0) @binding(1) var<storage, read> dy: array<f32>;
+@group(0) @binding(1) var<storage, read> dy: array<S>;
 #endif
 #ifdef VEC_PART
 @group(0) @binding(2) var<storage, read_write> part: array<vec4<f32>>;
@@ -43,18 +44,18 @@ fn total(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: ve
 
 fn load_x(at: u32, c0: u32) -> vec4<f32> {
 #ifdef VEC_C
-    return x[(at + c0) / 4u];
+    return vec4<f32>(x[(at + c0) / 4u]);
 #else
     let l = p.c - 1u;
-    return vec4<f32>(x[at + min(c0, l)], x[at + min(c0 + 1u, l)], x[at + min(c0 + 2u, l)], x[at + min(c0 + 3u, l)]);
+    return vec4<f32>(S4(x[at + min(c0, l)], x[at + min(c0 + 1u, l)], x[at + min(c0 + 2u, l)], x[at + min(c0 + 3u, l)]));
 #endif
 }
 fn load_dy(at: u32, k0: u32) -> vec4<f32> {
 #ifdef VEC_K
-    return dy[(at + k0) / 4u];
+    return vec4<f32>(dy[(at + k0) / 4u]);
 #else
     let l = p.k - 1u;
-    return vec4<f32>(dy[at + min(k0, l)], dy[at + min(k0 + 1u, l)], dy[at + min(k0 + 2u, l)], dy[at + min(k0 + 3u, l)]);
+    return vec4<f32>(S4(dy[at + min(k0, l)], dy[at + min(k0 + 1u, l)], dy[at + min(k0 + 2u, l)], dy[at + min(k0 + 3u, l)]));
 #endif
 }
 
@@ -158,7 +159,7 @@ fn block_x(m: u32, end: u32, t: Place, n: u32) -> mat4x4<f32> {
         let ih = top + i32(w.outer);
         let iw = left + i32(w.middle);
         let ok = m + e < end && w.outer < p.r && ih >= 0 && ih < i32(p.h) && iw >= 0 && iw < i32(p.w);
-        let v = x[select(0u, ((at.outer * p.h + u32(ih)) * p.w + u32(iw)) * p.c + w.inner, ok) / 4u];
+        let v = vec4<f32>(x[select(0u, ((at.outer * p.h + u32(ih)) * p.w + u32(iw)) * p.c + w.inner, ok) / 4u]);
         block[e] = select(vec4<f32>(0.0), v, ok);
 #else
         for (var j = 0u; j < 4u; j = j + 1u) {
@@ -166,7 +167,7 @@ fn block_x(m: u32, end: u32, t: Place, n: u32) -> mat4x4<f32> {
             let ih = top + i32(w.outer);
             let iw = left + i32(w.middle);
             let ok = m + e < end && w.outer < p.r && ih >= 0 && ih < i32(p.h) && iw >= 0 && iw < i32(p.w);
-            block[e][j] = select(0.0, x[select(0u, ((at.outer * p.h + u32(ih)) * p.w + u32(iw)) * p.c + w.inner, ok)], ok);
+            block[e][j] = select(0.0, f32(x[select(0u, ((at.outer * p.h + u32(ih)) * p.w + u32(iw)) * p.c + w.inner, ok)]), ok);
         }
 #endif
         at = advance(at, 1u, p.q, p.p);
@@ -190,7 +191,16 @@ fn store(split: u32, k0: u32, n0: u32, sum: mat4x4<f32>) {
 }
 
 @compute @workgroup_size(256)
-fn tiled(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn tiled(
+    @builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>,
+#ifdef COOP
+    @builtin(subgroup_id) subgroup_id: u32, @builtin(num_subgroups) num_subgroups: u32,
+#endif
+) {
+#ifdef COOP
+    subgroup = subgroup_id;
+    subgroups = num_subgroups;
+#endif
     let g = group_index(wid, nwg);
     if g >= p.total { return; }
     let tiles_n = (p.r * p.s * p.c + TILE_N - 1u) / TILE_N;
@@ -212,22 +222,11 @@ fn tiled(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: ve
         if l < TILE_M { put_a(m4, ka, block_dy(m + ka * 4u, end, k0 + m4 * 4u)); }
         if lb < TILE_N { put_b(n4, kb, block_x(m + kb * 4u, end, at, n0 + n4 * 4u)); }
         workgroupBarrier();
-        sums = tile_multiply(sums, l);
+        tile_multiply(&sums, l);
         workgroupBarrier();
         at = advance(at, TILE_K, p.q, p.p);
     }
-    let k = k0 + (l / COLS) * 4u;
-    let n = n0 + (l % COLS) * 4u;
-    store(split, k, n, sums.a);
-#ifdef WIDE_N
-    store(split, k, n + COLS * 4u, sums.right);
-#endif
-#ifdef WIDE_M
-    store(split, k + ROWS * 4u, n, sums.below);
-#ifdef WIDE_N
-    store(split, k + ROWS * 4u, n + COLS * 4u, sums.across);
-#endif
-#endif
+    tile_store(&sums, l, split, k0, n0);
 }
 #else
 @compute @workgroup_size(64)

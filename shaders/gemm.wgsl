@@ -1,12 +1,21 @@
 // C[b,i,j] = act( alpha * sum_k A[b,i,k] B[b,k,j] + bias[b,j] )
 // A [m,k] (TRANS_A: stored [k,m]), B [k,n] (TRANS_B: stored [n,k]), C [m,n], row-major; a batch stride of 0 broadcasts.
 // SUM_BATCH: C[i,j] sums over the batch too. BIAS adds bias; RELU clamps.
+// HALF: A and B lie in f16, with HALF_C so does C; sums and what is done to them are f32.
 // SHARED_B, for drivers that run on CPUs: a group is 64 threads of 4x8 outputs one below the other, a 256x8 tile, so that B is read once for all of them.
 // TILED, for GPUs: tiles through workgroup memory (lib/tile.wgsl), a group a tile; FULL_K: k is a multiple of 16; VEC_C: n is a multiple of 4, so that C is stored as vec4.
 // Otherwise a thread computes 4x4 outputs in registers from global memory: 4 values of k a step. VEC_A / VEC_B: the contiguous dimension of that operand is a multiple
 // of 4, so it is loaded as vec4. A group is 8x8 threads, a 32x32 tile. Rows and columns beyond the edge are computed on clamped addresses and not stored.
 // Grid: batch * ceil(m/32) * ceil(n/32) groups (SHARED_B: ceil(m/256) * ceil(n/8); TILED: ceil(m/TILE_M) * ceil(n/TILE_N)), folded.
 #import grid
+#import storage
+#ifdef HALF_C
+alias C1 = f16;
+alias C4 = vec4<f16>;
+#else
+alias C1 = f32;
+alias C4 = vec4<f32>;
+#endif
 struct Params {
     m: u32, n: u32, k: u32, batch: u32,
     stride_a: u32, stride_b: u32, stride_bias: u32, tiles_n: u32,
@@ -14,19 +23,19 @@ struct Params {
 }
 @group(1) @binding(0) var<uniform> p: Params;
 #ifdef VEC_A
-@group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read> a: array<S4>;
 #else
-@group(0) @binding(0) var<storage, read> a: array<f32>;
+@group(0) @binding(0) var<storage, read> a: array<S>;
 #endif
 #ifdef VEC_B
-@group(0) @binding(1) var<storage, read> b: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> b: array<S4>;
 #else
-@group(0) @binding(1) var<storage, read> b: array<f32>;
+@group(0) @binding(1) var<storage, read> b: array<S>;
 #endif
 #ifdef VEC_C
-@group(0) @binding(2) var<storage, read_write> c: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> c: array<C4>;
 #else
-@group(0) @binding(2) var<storage, read_write> c: array<f32>;
+@group(0) @binding(2) var<storage, read_write> c: array<C1>;
 #endif
 #ifdef BIAS
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
@@ -40,14 +49,14 @@ fn load_a(base: u32, i0: u32, k0: u32) -> mat4x4<f32> {
     var r: mat4x4<f32>;
     for (var kk = 0u; kk < 4u; kk = kk + 1u) {
         let k = min(k0 + kk, p.k - 1u);
-        r[kk] = select(vec4<f32>(0.0), a[(base + k * p.m + i) / 4u], k0 + kk < p.k);
+        r[kk] = select(vec4<f32>(0.0), vec4<f32>(a[(base + k * p.m + i) / 4u]), k0 + kk < p.k);
     }
     return r;
 #else
     var r: mat4x4<f32>;
     for (var kk = 0u; kk < 4u; kk = kk + 1u) {
         let row = base + min(k0 + kk, p.k - 1u) * p.m;
-        let v = vec4<f32>(a[row + min(i0, p.m - 1u)], a[row + min(i0 + 1u, p.m - 1u)], a[row + min(i0 + 2u, p.m - 1u)], a[row + min(i0 + 3u, p.m - 1u)]);
+        let v = vec4<f32>(S4(a[row + min(i0, p.m - 1u)], a[row + min(i0 + 1u, p.m - 1u)], a[row + min(i0 + 2u, p.m - 1u)], a[row + min(i0 + 3u, p.m - 1u)]));
         r[kk] = select(vec4<f32>(0.0), v, k0 + kk < p.k);
     }
     return r;
@@ -58,12 +67,12 @@ fn load_a(base: u32, i0: u32, k0: u32) -> mat4x4<f32> {
         let row = base + min(i0 + ii, p.m - 1u) * p.k;
 #ifdef VEC_A
 #ifdef FULL_K
-        r[ii] = a[(row + k0) / 4u];
+        r[ii] = vec4<f32>(a[(row + k0) / 4u]);
 #else
-        r[ii] = select(vec4<f32>(0.0), a[(row + min(k0, p.k - 4u)) / 4u], k0 < p.k);
+        r[ii] = select(vec4<f32>(0.0), vec4<f32>(a[(row + min(k0, p.k - 4u)) / 4u]), k0 < p.k);
 #endif
 #else
-        let v = vec4<f32>(a[row + min(k0, p.k - 1u)], a[row + min(k0 + 1u, p.k - 1u)], a[row + min(k0 + 2u, p.k - 1u)], a[row + min(k0 + 3u, p.k - 1u)]);
+        let v = vec4<f32>(S4(a[row + min(k0, p.k - 1u)], a[row + min(k0 + 1u, p.k - 1u)], a[row + min(k0 + 2u, p.k - 1u)], a[row + min(k0 + 3u, p.k - 1u)]));
         r[ii] = select(vec4<f32>(0.0), v, vec4<u32>(k0, k0 + 1u, k0 + 2u, k0 + 3u) < vec4<u32>(p.k));
 #endif
     }
@@ -78,9 +87,9 @@ fn load_b(base: u32, k0: u32, j0: u32) -> mat4x4<f32> {
     for (var jj = 0u; jj < 4u; jj = jj + 1u) {
         let row = base + min(j0 + jj, p.n - 1u) * p.k;
 #ifdef VEC_B
-        r[jj] = b[(row + min(k0, p.k - 4u)) / 4u];
+        r[jj] = vec4<f32>(b[(row + min(k0, p.k - 4u)) / 4u]);
 #else
-        r[jj] = vec4<f32>(b[row + min(k0, p.k - 1u)], b[row + min(k0 + 1u, p.k - 1u)], b[row + min(k0 + 2u, p.k - 1u)], b[row + min(k0 + 3u, p.k - 1u)]);
+        r[jj] = vec4<f32>(S4(b[row + min(k0, p.k - 1u)], b[row + min(k0 + 1u, p.k - 1u)], b[row + min(k0 + 2u, p.k - 1u)], b[row + min(k0 + 3u, p.k - 1u)]));
 #endif
     }
     return transpose(r);
@@ -88,9 +97,9 @@ fn load_b(base: u32, k0: u32, j0: u32) -> mat4x4<f32> {
     for (var kk = 0u; kk < 4u; kk = kk + 1u) {
         let row = base + min(k0 + kk, p.k - 1u) * p.n;
 #ifdef VEC_B
-        r[kk] = b[(row + min(j0, p.n - 4u)) / 4u];
+        r[kk] = vec4<f32>(b[(row + min(j0, p.n - 4u)) / 4u]);
 #else
-        r[kk] = vec4<f32>(b[row + min(j0, p.n - 1u)], b[row + min(j0 + 1u, p.n - 1u)], b[row + min(j0 + 2u, p.n - 1u)], b[row + min(j0 + 3u, p.n - 1u)]);
+        r[kk] = vec4<f32>(S4(b[row + min(j0, p.n - 1u)], b[row + min(j0 + 1u, p.n - 1u)], b[row + min(j0 + 2u, p.n - 1u)], b[row + min(j0 + 3u, p.n - 1u)]));
 #endif
     }
     return r;
@@ -123,15 +132,24 @@ fn store(batch: u32, i0: u32, j0: u32, sum: mat4x4<f32>) {
 #endif
         let at = out + (i0 + ii) * p.n + j0;
 #ifdef VEC_C
-        c[at / 4u] = v;
+        c[at / 4u] = C4(v);
 #else
-        for (var jj = 0u; jj < min(4u, p.n - j0); jj = jj + 1u) { c[at + jj] = v[jj]; }
+        for (var jj = 0u; jj < min(4u, p.n - j0); jj = jj + 1u) { c[at + jj] = C1(v[jj]); }
 #endif
     }
 }
 
 @compute @workgroup_size(256)
-fn tiled(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn tiled(
+    @builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>,
+#ifdef COOP
+    @builtin(subgroup_id) subgroup_id: u32, @builtin(num_subgroups) num_subgroups: u32,
+#endif
+) {
+#ifdef COOP
+    subgroup = subgroup_id;
+    subgroups = num_subgroups;
+#endif
     let g = group_index(wid, nwg);
     if g >= p.groups { return; }
     let batch = g / p.tiles;
@@ -166,22 +184,11 @@ fn tiled(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: ve
             if l < TILE_M { put_a(m4, ka, load_a(s * p.stride_a, i0 + m4 * 4u, k0 + ka * 4u)); }
             if lb < TILE_N { put_b(n4, kb, load_b(s * p.stride_b, k0 + kb * 4u, j0 + n4 * 4u)); }
             workgroupBarrier();
-            sums = tile_multiply(sums, l);
+            tile_multiply(&sums, l);
             workgroupBarrier();
         }
     }
-    let i = i0 + (l / COLS) * 4u;
-    let j = j0 + (l % COLS) * 4u;
-    store(batch, i, j, sums.a);
-#ifdef WIDE_N
-    store(batch, i, j + COLS * 4u, sums.right);
-#endif
-#ifdef WIDE_M
-    store(batch, i + ROWS * 4u, j, sums.below);
-#ifdef WIDE_N
-    store(batch, i + ROWS * 4u, j + COLS * 4u, sums.across);
-#endif
-#endif
+    tile_store(&sums, l, batch, i0, j0);
 }
 #else
 @compute @workgroup_size(64)
@@ -276,7 +283,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
 #ifdef RELU
             v = max(v, 0.0);
 #endif
-            c[out + (i0 + ii) * p.n + j] = v;
+            c[out + (i0 + ii) * p.n + j] = C1(v);
         }
     }
 }

@@ -1,12 +1,13 @@
 // dx[n,h,w,c] = sum of dy[n,i,j,c] over the windows (i,j) that hold (h,w) and whose argmax is h*W + w.
 // Gathered, so that overlapping windows add in a fixed order. dx [N,H,W,C], dy and argmax [N,OH,OW,C].
-// A thread an element of dx. Grid: ceil(N*H*W*C / 64) groups, folded.
+// HALF: dy and dx lie in f16. A thread an element of dx. Grid: ceil(N*H*W*C / 64) groups, folded.
 #import grid
+#import storage
 struct Params { h: u32, w: u32, c: u32, oh: u32, ow: u32, kernel: u32, stride: u32, padding: u32, total: u32, r0: u32, r1: u32, r2: u32 }
 @group(1) @binding(0) var<uniform> p: Params;
-@group(0) @binding(0) var<storage, read> dy: array<f32>;
+@group(0) @binding(0) var<storage, read> dy: array<S>;
 @group(0) @binding(1) var<storage, read> argmax: array<u32>;
-@group(0) @binding(2) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(2) var<storage, read_write> dx: array<S>;
 
 // First window that reaches padded coordinate q: the least i with i*stride + kernel > q.
 fn first(q: u32) -> u32 {
@@ -29,8 +30,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
     for (var i = first(h + p.padding); i < bottom; i = i + 1u) {
         for (var j = first(w + p.padding); j < right; j = j + 1u) {
             let o = (image + i * p.ow + j) * p.c + c;
-            if argmax[o] == at { s = s + dy[o]; }
+            if argmax[o] == at { s = s + f32(dy[o]); }
         }
     }
-    dx[t] = s;
+    dx[t] = S(s);
 }

@@ -1,13 +1,14 @@
 // y[p,b,a,c] = x[p,a,b,c]: two neighbouring axes exchanged.
 // A dispatch binds y's elements from y_start on (n of them) and x's from x_start on (m of them), and writes only what has its source there: so tensors may exceed a binding.
-// A thread an element of y (VEC4: four along c). Grid: ceil(n/64), folded.
+// HALF: both lie in f16. A thread an element of y (VEC4: four along c). Grid: ceil(n/64), folded.
 #import grid
+#import storage
 struct Params { n: u32, a: u32, b: u32, c: u32, y_start: u32, x_start: u32, m: u32, r: u32 }
 @group(1) @binding(0) var<uniform> p: Params;
 #ifdef VEC4
-alias E = vec4<f32>;
+alias E = S4;
 #else
-alias E = f32;
+alias E = S;
 #endif
 @group(0) @binding(0) var<storage, read> x: array<E>;
 @group(0) @binding(1) var<storage, read_write> y: array<E>;

@@ -5,7 +5,6 @@
 
 use amcl_wgpu::check::{self, Harness, gradient, harness};
 use amcl_wgpu::device::{Choice, Device, Options};
-use amcl_wgpu::ops::tiles::TILES;
 
 fn choice() -> Choice {
     let name = std::env::var("AMCL_TEST_DEVICE").unwrap_or_else(|_| "llvmpipe".into());
@@ -159,105 +158,5 @@ fn controls_that_prove_nothing_are_refused() {
         };
         let e = harness::negative_control(&choice(), &m, &own).unwrap_err();
         assert!(e.contains(words), "`{replace}`: {e}");
-    }
-}
-
-#[test]
-fn every_variant_translates_to_all_backends() {
-    use naga::back::{glsl, hlsl, msl, spv};
-    use naga::valid::{Capabilities, ValidationFlags, Validator};
-    let mut variants = std::collections::BTreeMap::new();
-    // The kernels for CPU drivers, those for GPUs, and each of their tiles forced in turn on some of the products and convolutions.
-    let tiles = (0..TILES.len()).map(|t| (true, Some(t)));
-    for (gpu_kernels, variant) in [(false, None), (true, None)].into_iter().chain(tiles) {
-        let device = device(Options {
-            checked: true,
-            gpu_kernels,
-            variant,
-            ..Options::default()
-        });
-        let harness = Harness::Gpu(device.clone());
-        let tiled = |c: &check::Case| c.op.name() == "gemm" || c.op.name().starts_with("conv2d");
-        for (i, c) in check::table().iter().enumerate() {
-            if variant.is_some_and(|t| !tiled(c) || (i + t) % 3 != 0) {
-                continue;
-            }
-            let o = harness.run(c);
-            assert!(o.passed(), "{} (tile {variant:?}): {}", o.title, o.fault);
-        }
-        variants.extend(device.shader_variants());
-    }
-    assert!(!variants.is_empty());
-    let spirv_val = std::process::Command::new("spirv-val")
-        .arg("--version")
-        .output()
-        .is_ok();
-    if !spirv_val {
-        println!("spirv-val is not installed: SPIR-V is checked by naga alone");
-    }
-    for (key, source) in variants {
-        let module = naga::front::wgsl::parse_str(&source)
-            .unwrap_or_else(|e| panic!("{key}: {}", e.emit_to_string(&source)));
-        let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
-            .validate(&module)
-            .unwrap_or_else(|e| panic!("{key}: {e:?}"));
-        let words = spv::write_vec(&module, &info, &spv::Options::default(), None)
-            .unwrap_or_else(|e| panic!("{key} SPIR-V: {e}"));
-        if spirv_val {
-            let file = tempfile::NamedTempFile::new().unwrap();
-            std::fs::write(file.path(), bytemuck::cast_slice(&words)).unwrap();
-            let out = std::process::Command::new("spirv-val")
-                .args(["--target-env", "vulkan1.1"])
-                .arg(file.path())
-                .output()
-                .unwrap();
-            assert!(
-                out.status.success(),
-                "{key}: {}",
-                String::from_utf8_lossy(&out.stderr)
-            );
-        }
-        let mut metal = msl::Options {
-            fake_missing_bindings: true,
-            ..Default::default()
-        };
-        metal.lang_version = (2, 4);
-        msl::write_string(&module, &info, &metal, &msl::PipelineOptions::default())
-            .unwrap_or_else(|e| panic!("{key} MSL: {e}"));
-        let mut text = String::new();
-        let mut dx = hlsl::Options {
-            fake_missing_bindings: true,
-            ..Default::default()
-        };
-        dx.special_constants_binding = Some(hlsl::BindTarget {
-            space: 7,
-            register: 0,
-            ..Default::default()
-        });
-        hlsl::Writer::new(&mut text, &dx, &hlsl::PipelineOptions::default())
-            .write(&module, &info, None)
-            .unwrap_or_else(|e| panic!("{key} HLSL: {e}"));
-        for entry in &module.entry_points {
-            let mut text = String::new();
-            let options = glsl::Options {
-                version: glsl::Version::Desktop(430),
-                ..Default::default()
-            };
-            let pipeline = glsl::PipelineOptions {
-                shader_stage: entry.stage,
-                entry_point: entry.name.clone(),
-                multiview: None,
-            };
-            glsl::Writer::new(
-                &mut text,
-                &module,
-                &info,
-                &options,
-                &pipeline,
-                naga::proc::BoundsCheckPolicies::default(),
-            )
-            .and_then(|mut w| w.write())
-            .unwrap_or_else(|e| panic!("{key} GLSL: {e}"));
-        }
     }
 }

@@ -49,7 +49,7 @@ fn similarities(base: u32, i0: u32, j0: u32, l: u32) -> mat4x4<f32> {
         if l < TILE_M { put_a(l / 4u, l % 4u, rows_z(base, i0 + (l / 4u) * 4u, k0 + (l % 4u) * 4u)); }
         if lb < TILE_N { put_b(lb / 4u, lb % 4u, rows_z(base, j0 + (lb / 4u) * 4u, k0 + (lb % 4u) * 4u)); }
         workgroupBarrier();
-        sums = tile_multiply(sums, l);
+        tile_multiply(&sums, l);
         workgroupBarrier();
     }
     return sums.a;
@@ -76,7 +76,7 @@ fn scores(base: u32, i0: u32, j0: u32, l: u32) -> mat4x4<f32> {
         if l < TILE_M { put_a(l / 4u, l % 4u, rows_f(base, i0 + (l / 4u) * 4u, k0 + (l % 4u) * 4u)); }
         if lb < TILE_N { put_b(lb / 4u, lb % 4u, rows_f(base, j0 + (lb / 4u) * 4u, k0 + (lb % 4u) * 4u)); }
         workgroupBarrier();
-        sums = tile_multiply(sums, l);
+        tile_multiply(&sums, l);
         workgroupBarrier();
     }
     return sums.a;

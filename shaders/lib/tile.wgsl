@@ -1,4 +1,13 @@
-// One tile of a matrix product by 256 threads through workgroup memory, for GPUs: TILE_M rows by TILE_N columns, 16 values of k at a time.
+// One tile of a matrix product by 256 threads through workgroup memory, for GPUs: TILE_M rows by TILE_N columns, 16 values of k at a time. A kernel puts the next blocks of
+// both operands there (`put_a`, `put_b`), has them multiplied (`tile_multiply`) and at the end (TILED) is handed the sums by `tile_store`, which calls the kernel's own
+// `store(part, row, column, block)` for each 4x4 block (its columns are rows of C).
+// Thread l of the group moves block l of A (l < TILE_M) and block block_b(l) of B (< TILE_N): a block is 4 values of k by 4 rows or columns.
+const TILE_K = 16u;
+fn block_b(l: u32) -> u32 { return (l + TILE_N) % 256u; }
+
+#ifdef COOP
+#import tile_coop
+#else
 // COLS (define: 16 or 8) threads stand side by side, 256 / COLS below each other; each computes 4x4 values, twice as many rows with WIDE_M (define), twice as many
 // columns with WIDE_N, the second block a half tile away.
 // Both operands lie k by k, so that a thread reads 4 rows or columns as one vec4. They are written in blocks of 4x4: vec4 by vec4, since writing one component may touch
@@ -15,7 +24,6 @@ const TILE_N = COLS * 8u;
 #else
 const TILE_N = COLS * 4u;
 #endif
-const TILE_K = 16u;
 var<workgroup> tile_a: array<vec4<f32>, TILE_M * 4u>;
 var<workgroup> tile_b: array<vec4<f32>, TILE_N * 4u>;
 
@@ -33,8 +41,6 @@ struct Sums {
 #endif
 }
 
-// Thread l of the group moves block l of A (l < TILE_M) and block block_b(l) of B (< TILE_N): a block is 4 values of k by 4 rows or columns.
-fn block_b(l: u32) -> u32 { return (l + TILE_N) % 256u; }
 // Columns kk = 0..3 of the block: A[4 rows, 4*k4 + kk].
 fn put_a(m4: u32, k4: u32, block: mat4x4<f32>) {
     let at = k4 * TILE_M + (m4 ^ ((k4 * 2u) % (TILE_M / 4u)));
@@ -77,8 +83,8 @@ fn tile_step(sums: Sums, m: u32, n: u32) -> Sums {
 }
 
 // Adds the product of the two tiles to the sums of thread l.
-fn tile_multiply(sums: Sums, l: u32) -> Sums {
-    var s = sums;
+fn tile_multiply(sums: ptr<function, Sums>, l: u32) {
+    var s = *sums;
     let ty = l / COLS;
     let tx = l % COLS;
     for (var k4 = 0u; k4 < 4u; k4 = k4 + 1u) {
@@ -89,5 +95,23 @@ fn tile_multiply(sums: Sums, l: u32) -> Sums {
         s = tile_step(s, m + TILE_M / 2u, n + TILE_N / 2u);
         s = tile_step(s, m + 3u * (TILE_M / 4u), n + 3u * (TILE_N / 4u));
     }
-    return s;
+    *sums = s;
 }
+
+#ifdef TILED
+fn tile_store(sums: ptr<function, Sums>, l: u32, part: u32, m0: u32, n0: u32) {
+    let m = m0 + (l / COLS) * 4u;
+    let n = n0 + (l % COLS) * 4u;
+    store(part, m, n, (*sums).a);
+#ifdef WIDE_N
+    store(part, m, n + COLS * 4u, (*sums).right);
+#endif
+#ifdef WIDE_M
+    store(part, m + ROWS * 4u, n, (*sums).below);
+#ifdef WIDE_N
+    store(part, m + ROWS * 4u, n + COLS * 4u, (*sums).across);
+#endif
+#endif
+}
+#endif
+#endif

@@ -4,7 +4,7 @@ use super::{Case, Mutation};
 use crate::device::{Choice, Device, DeviceError, Options};
 use crate::graph::gpu::GpuExecutor;
 use crate::graph::host::HostExecutor;
-use crate::graph::{Executor, Graph, GraphError, HostData, ProgramId, States, TensorId};
+use crate::graph::{DType, Executor, Graph, GraphError, HostData, ProgramId, States, TensorId};
 use std::sync::Arc;
 
 /// Factor k of the error bounds. An element's error in a sum of K rounded terms is a random walk of about eps*sqrt(K) times the
@@ -53,6 +53,14 @@ impl Harness {
             return Ok(Self::Cpu);
         }
         Ok(Self::Gpu(Device::open(choice, options)?))
+    }
+
+    /// Whether the device has what the case needs: f16 in shaders.
+    pub fn can(&self, case: &Case) -> bool {
+        match self {
+            Self::Cpu => true,
+            Self::Gpu(d) => d.limits.f16 || !case.needs_f16(),
+        }
     }
 
     /// Runs a case and judges it; a launch error is a fault, never a skip.
@@ -147,8 +155,21 @@ fn results(exec: &mut dyn Executor, case: &Case) -> Result<(Vec<HostData>, Progr
 fn judge(case: &Case, got: &[HostData], want: &[HostData]) -> Outcome {
     let eps = f64::from(f32::EPSILON);
     let unit = WALK * eps * (case.depth.max(1) as f64).sqrt() * case.condition;
+    // A result in f16 is rounded by 2^-11 at most, and may come out one unit (2^-10) beside the twin's where the two stood on either side of a tie.
+    let types = case.inputs.iter().chain(&case.updates).map(|f| &f.ty);
+    let outputs = case
+        .op
+        .infer(&types.collect::<Vec<_>>())
+        .unwrap_or_default();
+    // (A cast does nothing but round: it has no sum before that could differ.)
+    let half = outputs.iter().any(|t| t.dtype == DType::F16) && case.op.name() != "cast_f16";
+    let (mean, most) = if half {
+        (2f64.powi(-11), 2f64.powi(-10))
+    } else {
+        (0.0, 0.0)
+    };
     // One element may lie further out than the mean: 8 more for the largest of up to millions.
-    let (nmse_bound, max_bound) = (unit * unit, 8.0 * unit);
+    let (nmse_bound, max_bound) = ((unit + mean).powi(2), 8.0 * unit + most);
     let (mut nmse, mut max_error, mut fault) = (0f64, 0f64, String::new());
     for (r, (g, w)) in got.iter().zip(want).enumerate() {
         if let (HostData::U32(a), HostData::U32(b)) = (g, w) {

@@ -9,7 +9,7 @@ pub mod harness;
 
 pub use harness::{Harness, Outcome};
 
-use crate::graph::{HostData, Op, StepScalars, TensorType};
+use crate::graph::{DType, HostData, Op, StepScalars, TensorType};
 use std::sync::Arc;
 
 /// How an input is filled. Deterministic in the case's name and the input's position.
@@ -185,6 +185,16 @@ impl Case {
         self.differentiable = inputs.to_vec();
         self
     }
+    /// The same with these inputs in f16. Gradient rules are differenced in f32 alone: rounding has no derivative.
+    #[must_use]
+    pub fn in_f16(mut self, inputs: &[usize]) -> Self {
+        for i in inputs {
+            self.inputs[*i].ty.dtype = DType::F16;
+        }
+        self.differentiable.clear();
+        self.note = format!("{} f16", self.note).trim().to_string();
+        self
+    }
     /// Only the first `n` outputs carry gradients.
     #[must_use]
     pub fn loss_outputs(mut self, n: usize) -> Self {
@@ -196,6 +206,14 @@ impl Case {
     pub fn step(mut self, step: StepScalars) -> Self {
         self.step = step;
         self
+    }
+    /// Runs on devices whose shaders have f16 alone. (Casts work on the bits, everywhere.)
+    pub fn needs_f16(&self) -> bool {
+        let types = self.inputs.iter().chain(&self.updates).map(|f| &f.ty);
+        let types: Vec<&TensorType> = types.collect();
+        let outputs = self.op.infer(&types).unwrap_or_default();
+        let mut all = types.into_iter().chain(&outputs);
+        all.any(|t| t.dtype == DType::F16) && !self.op.name().starts_with("cast_")
     }
     /// `gemm [3,4] [4,5] transposed`: name, shapes, note.
     pub fn title(&self) -> String {
@@ -235,7 +253,12 @@ pub fn table() -> Vec<Case> {
     cases::all()
 }
 
-/// All negative controls.
+/// Negative controls of the kernels by cooperative matrices: to be run on devices that have them.
+pub fn cooperative_mutations() -> Vec<Mutation> {
+    cases::cooperative_mutations()
+}
+
+/// All negative controls of what every device runs.
 pub fn mutations() -> Vec<Mutation> {
     cases::all_mutations()
 }

@@ -67,10 +67,10 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
             .as_ref()
             .is_none_or(|f| title.contains(f.as_str()))
     };
-    let cases: Vec<_> = check::table()
+    let (cases, cannot): (Vec<_>, Vec<_>) = check::table()
         .into_iter()
         .filter(|c| wanted(&c.title()))
-        .collect();
+        .partition(|c| harness.can(c));
     // Per op: cases, failures, worst error in units of its bound.
     let mut matrix: BTreeMap<&'static str, (usize, usize, f64)> = BTreeMap::new();
     let mut failed = 0;
@@ -107,9 +107,13 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
         }
     }
     if args.negative
-        && let Harness::Gpu(_) = &harness
+        && let Harness::Gpu(device) = &harness
     {
-        for m in check::mutations() {
+        let mut controls = check::mutations();
+        if !device.limits.cooperative.is_empty() {
+            controls.extend(check::cooperative_mutations());
+        }
+        for m in controls {
             let own: Vec<_> = check::table()
                 .into_iter()
                 .filter(|c| c.op.name().starts_with(m.kernel))
@@ -142,8 +146,14 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
             "\n{} passed, {failed} failed",
             cases.len().saturating_sub(failed)
         );
+        if !cannot.is_empty() {
+            outln!(
+                "{} cases in f16 not run: the adapter's shaders have no f16",
+                cannot.len()
+            );
+        }
     }
-    if cases.is_empty() {
+    if cases.is_empty() && cannot.is_empty() {
         anyhow::bail!(
             "no case matches the filter `{}`",
             args.filter.as_deref().unwrap_or("")

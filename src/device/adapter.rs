@@ -84,6 +84,39 @@ pub struct AdapterReport {
     pub usable: bool,
 }
 
+/// A product of cooperative matrices: size x size x size, of halves or of f32, sums in f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cooperative {
+    /// 8 or 16.
+    pub size: u32,
+    /// Operands are f16.
+    pub half: bool,
+}
+
+/// The products of cooperative matrices among the adapter's that kernels can use, with the features that a device of it is opened with.
+pub(super) fn cooperative(adapter: &wgpu::Adapter, features: &wgpu::Features) -> Vec<Cooperative> {
+    use wgpu::CooperativeScalarType::{F16, F32};
+    let (f16, needed) = (
+        features.contains(wgpu::Features::SHADER_F16),
+        wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SUBGROUP,
+    );
+    if !features.contains(needed) || adapter.limits().max_compute_workgroup_storage_size < 25 << 10
+    {
+        return Vec::new();
+    }
+    adapter
+        .cooperative_matrix_properties()
+        .iter()
+        .filter(|c| c.m_size == c.n_size && c.n_size == c.k_size && c.cr_type == F32)
+        .filter(|c| c.ab_type == F16 && f16 || c.ab_type == F32 && c.m_size == 8)
+        .filter(|c| matches!(c.m_size, 8 | 16))
+        .map(|c| Cooperative {
+            size: c.m_size,
+            half: c.ab_type == F16,
+        })
+        .collect()
+}
+
 fn report(index: usize, adapter: &wgpu::Adapter) -> AdapterReport {
     let info = adapter.get_info();
     let limits = adapter.limits();

@@ -8,7 +8,7 @@ pub mod shader;
 pub mod timing;
 pub mod view;
 
-pub use adapter::{AdapterReport, Choice, list_adapters};
+pub use adapter::{AdapterReport, Choice, Cooperative, list_adapters};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -94,8 +94,10 @@ pub struct Limits {
     pub f16: bool,
     /// GPU timestamps usable.
     pub timestamps: bool,
-    /// Cooperative matrices reported as M,N,K,input,output.
-    pub cooperative: Vec<String>,
+    /// Cooperative matrices that kernels may use.
+    pub cooperative: Vec<Cooperative>,
+    /// Threads of the largest subgroup.
+    pub subgroup_max: u32,
     /// A CPU driver (lavapipe, SwiftShader): kernels that suit CPUs are preferred.
     pub is_cpu: bool,
 }
@@ -107,6 +109,8 @@ pub struct Options {
     pub checked: bool,
     /// On a CPU driver too, use the kernels that are meant for GPUs (tests of these where there is no GPU).
     pub gpu_kernels: bool,
+    /// Use no cooperative matrices.
+    pub no_cooperative: bool,
     /// Take this variant of every kernel that has several for GPUs (tests of each).
     pub variant: Option<usize>,
     /// Pretend that bindings are no larger than this (tests of the splitting paths).
@@ -181,17 +185,30 @@ impl Device {
             wgpu::Features::SUBGROUP,
             wgpu::Features::SHADER_F16,
             wgpu::Features::PIPELINE_CACHE,
+            wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX,
         ] {
             if all.contains(f) {
                 features |= f;
             }
+        }
+        let cooperative = match options.no_cooperative {
+            true => Vec::new(),
+            false => adapter::cooperative(&adapter, &features),
+        };
+        let mut experimental = wgpu::ExperimentalFeatures::disabled();
+        if cooperative.is_empty() {
+            features.remove(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
+        } else {
+            // SAFETY: the feature is experimental because wgpu's validation of it is incomplete; only the kernels of `tile_coop.wgsl` use it, whose accesses
+            // all lie within their workgroup arrays, and whose results are compared with the twin's before they are used (`check::self_test`).
+            experimental = unsafe { wgpu::ExperimentalFeatures::enabled() };
         }
         let limits = adapter.limits();
         let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("amcl-wgpu"),
             required_features: features,
             required_limits: limits.clone(),
-            experimental_features: wgpu::ExperimentalFeatures::disabled(),
+            experimental_features: experimental,
             // Tensors are pooled by the plan; large suballocation blocks would only waste memory.
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             trace: wgpu::Trace::Off,
@@ -245,7 +262,8 @@ impl Device {
             subgroups: features.contains(wgpu::Features::SUBGROUP),
             f16: features.contains(wgpu::Features::SHADER_F16),
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
-            cooperative: report.cooperative.clone(),
+            cooperative,
+            subgroup_max: report.subgroup.1,
             is_cpu: report.kind == "cpu" && !options.gpu_kernels,
         };
         let choices = Choices {

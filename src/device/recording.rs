@@ -392,6 +392,7 @@ mod tests {
             f16: false,
             timestamps: false,
             cooperative: Vec::new(),
+            subgroup_max: 32,
             is_cpu: true,
         }
     }
@@ -419,7 +420,7 @@ mod tests {
             (7, 64, 64, 512),
             (5, 1, 1, 1 << 20),
         ] {
-            let chunks = row_chunks_of(&[&[rows, a], &[rows, b]], &limits(max));
+            let chunks = row_chunks_of(&[(&[rows, a], 4), (&[rows, b], 4)], &limits(max));
             assert_eq!(chunks.first().map(|c| c.start), Some(0));
             assert_eq!(chunks.last().map(|c| c.end), Some(rows));
             for w in chunks.windows(2) {

@@ -2,6 +2,7 @@
 //!
 //! - `#import name` puts `shaders/lib/name.wgsl` there, once a shader.
 //! - `#ifdef X`, `#ifndef X`, `#else`, `#endif` keep or drop lines; they nest.
+//! - The flags `HALF` and `COOP` enable the language's extensions for f16 and for cooperative matrices.
 //! - A define with a value also becomes a module constant: `("TILE", "64u")` adds `const TILE = 64u;` at the top.
 //!
 //! Dropped lines stay as empty lines, so that a line number in a compiler's message is that of the file plus the
@@ -26,9 +27,14 @@ const LIBRARY: &[(&str, &str)] = &[
     library!("place"),
     library!("row"),
     library!("step"),
+    library!("storage"),
     library!("temperature"),
     library!("tile"),
+    library!("tile_coop"),
 ];
+
+/// Flags that enable an extension of the language.
+const EXTENSIONS: &[(&str, &str)] = &[("HALF", "f16"), ("COOP", "wgpu_cooperative_matrix")];
 
 /// Expands `source` with `defines` (an empty value is a flag).
 ///
@@ -37,9 +43,10 @@ const LIBRARY: &[(&str, &str)] = &[
 pub fn preprocess(source: &str, defines: &[(&'static str, String)]) -> Result<String, String> {
     let mut out = String::with_capacity(source.len() + 1024);
     // `enable` directives must stand before everything else.
-    for line in source.lines().filter(|l| l.starts_with("enable ")) {
-        out.push_str(line);
-        out.push('\n');
+    for (flag, extension) in EXTENSIONS {
+        if defines.iter().any(|d| d.0 == *flag) {
+            out.push_str(&format!("enable {extension};\n"));
+        }
     }
     for (name, value) in defines.iter().filter(|d| !d.1.is_empty()) {
         out.push_str(&format!("const {name} = {value};\n"));
@@ -62,7 +69,7 @@ fn expand(
         let keep = stack.iter().all(|s| s.0);
         let trimmed = line.trim_start();
         let Some(directive) = trimmed.strip_prefix('#') else {
-            if keep && !line.starts_with("enable ") {
+            if keep {
                 out.push_str(line);
             }
             out.push('\n');

@@ -6,23 +6,31 @@ use std::ops::Range;
 /// Storage offsets must be multiples of this (WebGPU's default limit; adapters may allow less).
 pub const BINDING_ALIGN: usize = 256;
 
-/// A range of a device buffer, read as a tensor of 4-byte elements.
+/// A range of a device buffer, read as a tensor.
 #[derive(Clone, Debug)]
 pub struct View {
     pub(crate) buffer: wgpu::Buffer,
     /// Byte offset within the buffer.
     pub(crate) offset: u64,
     pub(super) dims: Vec<usize>,
+    /// Bytes of an element.
+    element: usize,
 }
 
 impl View {
-    /// A view of `buffer` from `offset` bytes on.
-    pub fn new(buffer: wgpu::Buffer, offset: u64, dims: &[usize]) -> Self {
+    /// A view of `buffer` from `offset` bytes on, of elements of `element` bytes (4, or 2: halves).
+    pub fn new(buffer: wgpu::Buffer, offset: u64, dims: &[usize], element: usize) -> Self {
         Self {
             buffer,
             offset,
             dims: dims.to_vec(),
+            element,
         }
+    }
+
+    /// Elements of 16 bits: the kernel's variant with f16 storage reads or writes it.
+    pub fn is_half(&self) -> bool {
+        self.element == 2
     }
 
     /// Dimensions.
@@ -35,9 +43,9 @@ impl View {
         self.dims.iter().product()
     }
 
-    /// Size in bytes.
+    /// Size in bytes, whole words (bindings and copies take no less).
     pub fn bytes(&self) -> usize {
-        self.elements() * 4
+        (self.elements() * self.element).next_multiple_of(4)
     }
 
     /// Rows `start..end` of the leading dimension.
@@ -48,8 +56,9 @@ impl View {
         dims[0] = range.len();
         Self {
             buffer: self.buffer.clone(),
-            offset: self.offset + (range.start * row * 4) as u64,
+            offset: self.offset + (range.start * row * self.element) as u64,
             dims,
+            element: self.element,
         }
     }
 
@@ -58,23 +67,24 @@ impl View {
     pub fn flat(&self, range: Range<usize>) -> Self {
         Self {
             buffer: self.buffer.clone(),
-            offset: self.offset + (range.start * 4) as u64,
+            offset: self.offset + (range.start * self.element) as u64,
             dims: vec![range.len()],
+            element: self.element,
         }
     }
 
     /// Elements `range` of the flattened tensor where its start need not be aligned: a vector that begins a little before, and the position of the
-    /// range's first element in it (below 64).
+    /// range's first element in it (below 64, or 128 of halves).
     #[must_use]
     pub fn window(&self, range: Range<usize>) -> (Self, u32) {
-        let step = BINDING_ALIGN / 4;
+        let step = BINDING_ALIGN / self.element;
         let start = range.start / step * step;
         (self.flat(start..range.end), (range.start - start) as u32)
     }
 
-    /// Ranges of the flattened tensor, each of which fits one binding and starts aligned.
+    /// Ranges of the flattened tensor, each of which fits one binding and starts aligned; also in a tensor of as many elements of another width.
     pub fn flat_chunks(&self, limits: &Limits) -> Vec<Range<usize>> {
-        let (n, step) = (self.elements(), BINDING_ALIGN / 4);
+        let (n, step) = (self.elements(), BINDING_ALIGN / 2);
         let piece = (limits.max_binding / 4 / step * step).max(step);
         (0..n)
             .step_by(piece)
@@ -98,6 +108,7 @@ impl View {
             buffer: self.buffer.clone(),
             offset: self.offset,
             dims: dims.to_vec(),
+            element: self.element,
         }
     }
 }
@@ -105,18 +116,18 @@ impl View {
 /// Ranges of the common leading dimension such that every view's slice fits one binding and starts aligned.
 /// A single range when everything fits.
 pub fn row_chunks(views: &[&View], limits: &Limits) -> Vec<Range<usize>> {
-    let shapes: Vec<&[usize]> = views.iter().map(|v| v.dims()).collect();
+    let shapes: Vec<(&[usize], usize)> = views.iter().map(|v| (v.dims(), v.element)).collect();
     row_chunks_of(&shapes, limits)
 }
 
-/// [`row_chunks`] from shapes alone, for ops that size their workspace by the number of chunks.
-pub fn row_chunks_of(shapes: &[&[usize]], limits: &Limits) -> Vec<Range<usize>> {
-    let rows = shapes.first().map_or(0, |s| s[0]);
+/// [`row_chunks`] from shapes and bytes of an element alone, for ops that size their workspace by the number of chunks.
+pub fn row_chunks_of(shapes: &[(&[usize], usize)], limits: &Limits) -> Vec<Range<usize>> {
+    let rows = shapes.first().map_or(0, |s| s.0[0]);
     debug_assert!(
-        shapes.iter().all(|s| s[0] == rows),
+        shapes.iter().all(|s| s.0[0] == rows),
         "views differ in their leading dimension: {shapes:?}"
     );
-    let row_bytes = |s: &[usize]| s[1..].iter().product::<usize>() * 4;
+    let row_bytes = |s: &(&[usize], usize)| s.0[1..].iter().product::<usize>() * s.1;
     if shapes
         .iter()
         .all(|s| row_bytes(s) * rows <= limits.max_binding)

@@ -232,7 +232,12 @@ impl Graph {
             }
             types.push(self.ty(u));
         }
-        let outs = op.infer(&types).map_err(|reason| GraphError::Shape {
+        let narrow = !op.takes_f16() && types.iter().any(|t| t.dtype == DType::F16);
+        let inferred = match narrow {
+            true => Err("takes f32, not f16".to_string()),
+            false => op.infer(&types),
+        };
+        let outs = inferred.map_err(|reason| GraphError::Shape {
             op: op.name(),
             label: label.clone(),
             reason,

@@ -18,6 +18,11 @@ pub trait Op: Debug + Send + Sync {
     /// A message that says what was expected; the graph adds the op's name, label and shapes.
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String>;
 
+    /// Its kernels and twin read inputs of 16 bits too (f16 is refused by the graph otherwise).
+    fn takes_f16(&self) -> bool {
+        false
+    }
+
     /// Temporary tensors that the WGSL path needs while this node runs (partials). Twins get none.
     fn workspace(&self, _inputs: &[&TensorType], _limits: &Limits) -> Vec<TensorType> {
         Vec::new()

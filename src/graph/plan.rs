@@ -146,7 +146,8 @@ impl Plan {
 
     /// Best fit among the free slots of the type, else the largest free one grown, else a new one.
     fn take(&mut self, free: &mut Vec<usize>, ty: &TensorType, name: &str) -> usize {
-        let bytes = ty.bytes().max(4);
+        // Whole words: what copies and clears work on.
+        let bytes = ty.bytes().next_multiple_of(4).max(4);
         self.unpooled += bytes;
         let candidates = || {
             free.iter()

@@ -7,6 +7,9 @@ use std::fmt;
 pub enum DType {
     /// 32-bit float.
     F32,
+    /// 16-bit float (IEEE binary16): activations and copies of weights in mixed precision. Kernels widen what they read and round what they write; the twins compute in
+    /// their own precision and round what they store.
+    F16,
     /// 32-bit unsigned integer: indices, labels, and bytes or halves packed by the op that owns them.
     U32,
 }
@@ -14,7 +17,14 @@ pub enum DType {
 impl DType {
     /// Bytes of one element.
     pub fn bytes(self) -> usize {
-        4
+        match self {
+            Self::F16 => 2,
+            Self::F32 | Self::U32 => 4,
+        }
+    }
+    /// A float of any width.
+    pub fn is_float(self) -> bool {
+        self != Self::U32
     }
 }
 
@@ -80,6 +90,20 @@ impl TensorType {
             dtype: DType::F32,
         }
     }
+    /// A 16-bit float tensor.
+    pub fn f16(shape: impl Into<Shape>) -> Self {
+        Self {
+            shape: shape.into(),
+            dtype: DType::F16,
+        }
+    }
+    /// A tensor of this shape in the element type of `self`.
+    pub fn with_shape(&self, shape: impl Into<Shape>) -> Self {
+        Self {
+            shape: shape.into(),
+            dtype: self.dtype,
+        }
+    }
     /// An unsigned integer tensor.
     pub fn u32(shape: impl Into<Shape>) -> Self {
         Self {
@@ -114,6 +138,7 @@ impl fmt::Display for TensorType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let d = match self.dtype {
             DType::F32 => "f32",
+            DType::F16 => "f16",
             DType::U32 => "u32",
         };
         write!(f, "{d}{}", self.shape)

@@ -14,6 +14,9 @@ impl Op for Add {
     fn name(&self) -> &'static str {
         "add"
     }
+    fn takes_f16(&self) -> bool {
+        true
+    }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         elementwise::same(inputs)
     }

@@ -4,11 +4,11 @@
 use super::batch_norm_grad::BatchNormGrad;
 use crate::device::Limits;
 use crate::device::recording::{Recorder, View, row_chunks, row_chunks_of};
-use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{Bindings, DType, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, batch_norm};
 use crate::{kernel, twin};
 
-/// x [..,c], gamma [c], beta [c] (, residual as x) -> y as x, mean [c], biased variance [c].
+/// x [..,c] (f32 or f16), gamma [c], beta [c] (, residual as x) -> y as x, mean [c], biased variance [c], these f32.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchNorm {
     /// Added to the variance.
@@ -53,10 +53,10 @@ pub(super) fn matrix(d: &[usize]) -> (usize, usize) {
 }
 
 /// Runs of rows over all pieces of the tensors.
-pub(super) fn runs(shapes: &[&[usize]], limits: &Limits) -> usize {
-    let d = shapes[0];
+pub(super) fn runs(x: &TensorType, limits: &Limits) -> usize {
+    let d = x.dims();
     let inner: usize = d[1..d.len() - 1].iter().product();
-    row_chunks_of(shapes, limits)
+    row_chunks_of(&[(d, x.dtype.bytes())], limits)
         .iter()
         .map(|r| (r.len() * inner).div_ceil(ROWS))
         .sum()
@@ -77,7 +77,10 @@ fn check(
     if inputs[0].shape.rank() < 2 || m == 0 {
         return Err("x needs rows and channels".into());
     }
-    if inputs[1..=vectors].iter().any(|t| t.dims() != [c]) {
+    if inputs[1..=vectors]
+        .iter()
+        .any(|t| t.dims() != [c] || t.dtype != DType::F32)
+    {
         return Err(format!("scale, shift and statistics must be [{c}]"));
     }
     if residual && inputs[vectors + 1] != inputs[0] {
@@ -116,6 +119,7 @@ fn record_apply(
         };
         let k = kernel!("batch_norm", "apply")
             .define("APPLY", "")
+            .flag("HALF", x.is_half())
             .flag("VEC4", width == 4)
             .flag("RELU", relu)
             .flag("RESIDUAL", residual.is_some());
@@ -136,6 +140,9 @@ impl Op for BatchNorm {
             (true, true) => "batch_norm_add_relu",
         }
     }
+    fn takes_f16(&self) -> bool {
+        true
+    }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         check(inputs, 2, self.residual)?;
         let (_, c) = matrix(inputs[0].dims());
@@ -147,7 +154,7 @@ impl Op for BatchNorm {
     }
     fn workspace(&self, inputs: &[&TensorType], limits: &Limits) -> Vec<TensorType> {
         let (_, c) = matrix(inputs[0].dims());
-        vec![TensorType::f32([runs(&[inputs[0].dims()], limits), c, 4])]
+        vec![TensorType::f32([runs(inputs[0], limits), c, 4])]
     }
     fn gradient(
         &self,
@@ -196,7 +203,9 @@ impl Op for BatchNorm {
                 inv_m: 0.0,
             };
             rec.dispatch(
-                &kernel!("batch_norm", "partial").define("PARTIAL", ""),
+                &kernel!("batch_norm", "partial")
+                    .define("PARTIAL", "")
+                    .flag("HALF", x.is_half()),
                 &p,
                 &[&x, part],
                 total.div_ceil(64),

@@ -22,6 +22,9 @@ impl Op for BatchNormGrad {
     fn name(&self) -> &'static str {
         "batch_norm_grad"
     }
+    fn takes_f16(&self) -> bool {
+        true
+    }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [dy, x, y, gamma, mean, var] = inputs else {
             return Err("needs dy, x, y, gamma, mean, variance".into());
@@ -39,7 +42,7 @@ impl Op for BatchNormGrad {
     fn workspace(&self, inputs: &[&TensorType], limits: &Limits) -> Vec<TensorType> {
         let (_, c) = matrix(inputs[0].dims());
         vec![
-            TensorType::f32([runs(&[inputs[0].dims()], limits), c, 2]),
+            TensorType::f32([runs(inputs[0], limits), c, 2]),
             TensorType::f32([c, 8]),
         ]
     }
@@ -66,6 +69,7 @@ impl Op for BatchNormGrad {
             let count = rows.div_ceil(ROWS);
             let k = kernel!("batch_norm_grad", "partial")
                 .define("PARTIAL", "")
+                .flag("HALF", x.is_half())
                 .flag("RELU", self.relu);
             let mut bound = vec![&dy, &x, mean, var, part];
             if self.relu {
@@ -105,6 +109,7 @@ impl Op for BatchNormGrad {
             let total = x.elements();
             let k = kernel!("batch_norm_grad", "apply")
                 .define("APPLY", "")
+                .flag("HALF", x.is_half())
                 .flag("RELU", self.relu)
                 .flag("RESIDUAL", self.residual);
             let mut bound = vec![&dy, &x, stats, &dx];

@@ -1,12 +1,13 @@
-//! `cast_f16`: floats packed as halves, two a word. Twin: `reference/cast_f16.rs`.
+//! `cast_f16`: floats rounded to halves. Twin: `reference/cast_f16.rs`.
 
+use super::cast_f32::CastF32;
 use crate::device::DeviceError;
 use crate::device::recording::{Kernel, Recorder, View};
-use crate::graph::{Bindings, DType, HostIo, Op, Result, TensorType};
+use crate::graph::{Bindings, DType, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, cast_f16};
 use crate::{kernel, twin};
 
-/// x f32 of n elements -> u32 [ceil(n/2)]: element 2i in the low half of word i, rounded to f16. For storage; no gradient.
+/// x f32 -> f16 of the same shape, to nearest, ties to even; past 65,504 infinite. The gradient comes back in f32, whether it arrives as f32 (of weights) or f16 (of activations).
 #[derive(Clone, Copy, Debug)]
 pub struct CastF16;
 
@@ -18,28 +19,21 @@ struct Params {
     r: [u32; 2],
 }
 
-/// Records a conversion (`to_words`, or back) between `floats` [n] and `words` [ceil(n/2)], piece by piece.
+/// Records a conversion from `x` to `y`, one of them halves (bound as words of two), piece by piece.
 pub(super) fn record(
     rec: &mut Recorder<'_>,
     kernel: &Kernel,
-    floats: &View,
-    words: &View,
-    to_words: bool,
+    x: &View,
+    y: &View,
 ) -> std::result::Result<(), DeviceError> {
-    let n = floats.elements();
-    // Both sides start at multiples of 64 elements.
-    let piece = (rec.limits().max_binding / 4 / 128 * 128).max(128);
-    for start in (0..n).step_by(piece) {
-        let len = piece.min(n - start);
-        let total = len.div_ceil(2);
-        let f = floats.flat(start..start + len);
-        let w = words.flat(start / 2..start / 2 + total);
-        let bound = if to_words { [&f, &w] } else { [&w, &f] };
+    for range in x.flat_chunks(rec.limits()) {
+        let total = range.len().div_ceil(2);
         let p = Params {
-            n: len as u32,
+            n: range.len() as u32,
             total: total as u32,
             r: [0; 2],
         };
+        let bound = [&x.flat(range.clone()), &y.flat(range)];
         rec.dispatch(kernel, &p, &bound, total.div_ceil(64))?;
     }
     Ok(())
@@ -51,18 +45,27 @@ impl Op for CastF16 {
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         match inputs {
-            [x] if x.dtype == DType::F32 => Ok(vec![TensorType::u32([x.elements().div_ceil(2)])]),
-            _ => Err("needs one float tensor".into()),
+            [x] if x.dtype == DType::F32 => Ok(vec![TensorType::f16(x.shape.clone())]),
+            _ => Err("needs one f32 tensor".into()),
         }
     }
+    fn gradient(
+        &self,
+        g: &mut Graph,
+        _node: NodeId,
+        dy: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        let Some(dy) = dy[0] else {
+            return Ok(vec![None]);
+        };
+        Ok(vec![Some(match g.ty(dy).dtype {
+            DType::F16 => g.push1(CastF32, &[dy])?,
+            _ => dy,
+        })])
+    }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
-        Ok(record(
-            rec,
-            &kernel!("cast_f16", "main"),
-            &io.inputs[0],
-            &io.outputs[0],
-            true,
-        )?)
+        let kernel = kernel!("cast_f16", "main");
+        Ok(record(rec, &kernel, &io.inputs[0], &io.outputs[0])?)
     }
     twin!();
 }
@@ -70,6 +73,6 @@ impl Op for CastF16 {
 impl CastF16 {
     fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
         let x = io.input(0);
-        cast_f16::cast_f16(x, io.outputs[0].u32());
+        cast_f16::cast_f16(x, io.output(0));
     }
 }

@@ -1,42 +1,44 @@
-//! `cast_f32`: packed halves as floats. Twin: `reference/cast_f32.rs`.
+//! `cast_f32`: halves as floats. Twin: `reference/cast_f32.rs`.
 
-use super::cast_f16;
+use super::cast_f16::{self, CastF16};
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, DType, HostIo, Op, Result, Shape, TensorType};
+use crate::graph::{Bindings, DType, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, cast_f32};
 use crate::{kernel, twin};
 
-/// x u32 [ceil(n/2)] as [`super::cast_f16::CastF16`] packs -> f32 of `shape` (n elements). For storage; no gradient.
-#[derive(Clone, Debug)]
-pub struct CastF32 {
-    /// Shape of the result.
-    pub shape: Shape,
-}
+/// x f16 -> f32 of the same shape, exact. The gradient goes back as f16.
+#[derive(Clone, Copy, Debug)]
+pub struct CastF32;
 
 impl Op for CastF32 {
     fn name(&self) -> &'static str {
         "cast_f32"
     }
+    fn takes_f16(&self) -> bool {
+        true
+    }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
-        let words = self.shape.elements().div_ceil(2);
         match inputs {
-            [x] if x.dtype == DType::U32 && x.elements() == words => {
-                Ok(vec![TensorType::f32(self.shape.clone())])
-            }
-            _ => Err(format!(
-                "needs {words} words of two halves for {}",
-                self.shape
-            )),
+            [x] if x.dtype == DType::F16 => Ok(vec![TensorType::f32(x.shape.clone())]),
+            _ => Err("needs one f16 tensor".into()),
         }
     }
+    fn gradient(
+        &self,
+        g: &mut Graph,
+        _node: NodeId,
+        dy: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        let dx = dy[0].map(|dy| g.push1(CastF16, &[dy])).transpose()?;
+        Ok(vec![dx])
+    }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
-        let (words, floats) = (&io.inputs[0], &io.outputs[0]);
+        let kernel = kernel!("cast_f32", "main");
         Ok(cast_f16::record(
             rec,
-            &kernel!("cast_f32", "main"),
-            floats,
-            words,
-            false,
+            &kernel,
+            &io.inputs[0],
+            &io.outputs[0],
         )?)
     }
     twin!();
@@ -44,7 +46,7 @@ impl Op for CastF32 {
 
 impl CastF32 {
     fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
-        let x = io.input_u32(0);
+        let x = io.input(0);
         cast_f32::cast_f32(x, io.output(0));
     }
 }

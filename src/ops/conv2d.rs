@@ -12,7 +12,7 @@ use crate::reference::Scalar;
 use crate::reference::conv2d::{self, ConvDims};
 use crate::{kernel, twin};
 
-/// x [n,h,w,c], w [k,r,s,c] -> y [n,p,q,k], p = (h + 2 padding - r) / stride + 1.
+/// x [n,h,w,c], w [k,r,s,c], both f32 or both f16 -> y [n,p,q,k] in their type, p = (h + 2 padding - r) / stride + 1.
 #[derive(Clone, Copy, Debug)]
 pub struct Conv2d {
     /// Stride, both ways.
@@ -91,10 +91,19 @@ pub(super) fn conv_dims(
 }
 
 /// A convolution's name among the device's choices.
-pub(super) fn key(op: &str, d: &ConvDims) -> String {
+pub(super) fn key(op: &str, d: &ConvDims, half: bool) -> String {
     format!(
-        "{op} {}x{}x{}x{} {}x{}x{}/{} {}",
-        d.n, d.h, d.w, d.c, d.k, d.r, d.s, d.stride, d.pad
+        "{op} {}x{}x{}x{} {}x{}x{}/{} {}{}",
+        d.n,
+        d.h,
+        d.w,
+        d.c,
+        d.k,
+        d.r,
+        d.s,
+        d.stride,
+        d.pad,
+        if half { " f16" } else { "" }
     )
 }
 
@@ -131,12 +140,18 @@ impl Op for Conv2d {
     fn name(&self) -> &'static str {
         "conv2d"
     }
+    fn takes_f16(&self) -> bool {
+        true
+    }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [x, w] = inputs else {
             return Err("needs x and weights".into());
         };
         let d = conv_dims(x.dims(), w.dims(), self.stride, self.padding)?;
-        Ok(vec![TensorType::f32([d.n, d.p, d.q, d.k])])
+        if x.dtype != w.dtype {
+            return Err("x and the weights are both f32, or both f16".into());
+        }
+        Ok(vec![x.with_shape([d.n, d.p, d.q, d.k])])
     }
     fn gradient(
         &self,
@@ -175,7 +190,10 @@ impl Op for Conv2d {
                 .map_err(GraphError::Invalid)?;
             let vec4 = d.c % 4 == 0;
             let pixels = d.n * d.pixels();
-            if !rec.limits().is_cpu && is_product(&d) {
+            let half = x.is_half();
+            // Halves have no kernels of their own for CPU drivers.
+            let gpu = !rec.limits().is_cpu || half;
+            if gpu && is_product(&d) {
                 let product = Gemm {
                     trans_b: true,
                     ..Gemm::default()
@@ -183,10 +201,13 @@ impl Op for Conv2d {
                 product_of(product, rec, [&x, w, &y], [pixels, d.k, d.c])?;
                 continue;
             }
-            let (kernel, total, groups) = if !rec.limits().is_cpu {
-                let tile = Tile::choose(rec, &key("conv2d", &d), 1, pixels, d.k);
+            let (kernel, total, groups) = if gpu {
+                let name = key("conv2d", &d, half);
+                let tile = Tile::choose(rec, &name, half, [1, pixels, d.k]);
                 let groups = tile.count(pixels, d.k);
-                let k = tile.of(kernel!("conv2d", "tiled"));
+                let k = tile
+                    .of(kernel!("conv2d", "tiled"), rec.limits())
+                    .flag("HALF", half);
                 (k.flag("VEC_K", d.k % 4 == 0), groups, groups)
             } else if pixels >= 192 {
                 let groups = pixels.div_ceil(256) * d.k.div_ceil(8);

@@ -23,6 +23,9 @@ impl Op for Conv2dInputGrad {
     fn name(&self) -> &'static str {
         "conv2d_input_grad"
     }
+    fn takes_f16(&self) -> bool {
+        true
+    }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [dy, w] = inputs else {
             return Err("needs dy and weights".into());
@@ -31,7 +34,10 @@ impl Op for Conv2dInputGrad {
         if dy.dims() != [d.n, d.p, d.q, d.k] {
             return Err(format!("dy should be {:?}", [d.n, d.p, d.q, d.k]));
         }
-        Ok(vec![TensorType::f32(self.input.clone())])
+        if dy.dtype != w.dtype {
+            return Err("dy and the weights are both f32, or both f16".into());
+        }
+        Ok(vec![dy.with_shape(self.input.clone())])
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         let (dy, w, dx) = (&io.inputs[0], &io.inputs[1], &io.outputs[0]);
@@ -42,21 +48,23 @@ impl Op for Conv2dInputGrad {
             let vec4 = d.c % 4 == 0;
             let of_phase = d.n * d.h.div_ceil(d.stride) * d.w.div_ceil(d.stride);
             let bound = [&dy, w, &dx];
-            let gpu = !rec.limits().is_cpu;
+            let half = dy.is_half();
+            let gpu = !rec.limits().is_cpu || half;
             if gpu && is_product(&d) {
                 let pixels = d.n * d.pixels();
                 product_of(Gemm::default(), rec, bound, [pixels, d.c, d.k])?;
             } else if gpu {
                 let phases = d.stride * d.stride;
-                let name = key("conv2d_input_grad", &d);
-                let tile = Tile::choose(rec, &name, phases, of_phase, d.c);
+                let name = key("conv2d_input_grad", &d, half);
+                let tile = Tile::choose(rec, &name, half, [phases, of_phase, d.c]);
                 let rows = tile.count(of_phase, d.c);
                 let p = Params {
                     rows: rows as u32,
                     ..Params::new(&d, phases * rows)
                 };
                 let kernel = tile
-                    .of(kernel!("conv2d_input_grad", "tiled"))
+                    .of(kernel!("conv2d_input_grad", "tiled"), rec.limits())
+                    .flag("HALF", half)
                     .flag("VEC4", vec4)
                     .flag("VEC_DX", vec4)
                     .flag("VEC_K", d.k % 4 == 0);

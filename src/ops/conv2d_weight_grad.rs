@@ -9,7 +9,7 @@ use crate::reference::conv2d::ConvDims;
 use crate::reference::{Scalar, conv2d_weight_grad};
 use crate::{kernel, twin};
 
-/// x [n,h,w,c], dy [n,p,q,k] -> dw of shape `weight` [k,r,s,c].
+/// x [n,h,w,c], dy [n,p,q,k], both f32 or both f16 -> dw of shape `weight` [k,r,s,c], f32.
 #[derive(Clone, Debug)]
 pub struct Conv2dWeightGrad {
     /// Shape of the weights.
@@ -28,10 +28,10 @@ const PIXELS: (usize, usize) = (64, 4096);
 const GPU_PIXELS: usize = 256;
 
 /// Pixels a split and number of splits, for one of `pieces` pieces of the batch: all pieces' partial sums together fit one binding.
-fn splits(d: &ConvDims, pieces: usize, limits: &Limits) -> (usize, usize) {
+fn splits(d: &ConvDims, pieces: usize, half: bool, limits: &Limits) -> (usize, usize) {
     let pixels = d.n * d.pixels();
     let room = (limits.max_binding / (4 * d.k * d.row()) / pieces).max(1);
-    let (wanted, least) = if limits.is_cpu {
+    let (wanted, least) = if limits.is_cpu && !half {
         let tiles = d.k.div_ceil(4) * d.c.div_ceil(4) * d.r * d.s;
         (THREADS.div_ceil(tiles), PIXELS.0)
     } else {
@@ -50,18 +50,26 @@ impl Op for Conv2dWeightGrad {
     fn name(&self) -> &'static str {
         "conv2d_weight_grad"
     }
+    fn takes_f16(&self) -> bool {
+        true
+    }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [x, dy] = inputs else {
             return Err("needs x and dy".into());
         };
         let d = conv_dims(x.dims(), self.weight.dims(), self.stride, self.padding)?;
+        if dy.dtype != x.dtype {
+            return Err("x and dy are both f32, or both f16".into());
+        }
         if dy.dims() != [d.n, d.p, d.q, d.k] {
             return Err(format!("dy should be {:?}", [d.n, d.p, d.q, d.k]));
         }
         Ok(vec![TensorType::f32(self.weight.clone())])
     }
     fn workspace(&self, inputs: &[&TensorType], limits: &Limits) -> Vec<TensorType> {
-        let pieces = row_chunks_of(&[inputs[0].dims(), inputs[1].dims()], limits);
+        let element = inputs[0].dtype.bytes();
+        let shapes = [(inputs[0].dims(), element), (inputs[1].dims(), element)];
+        let pieces = row_chunks_of(&shapes, limits);
         let count = pieces.len();
         let parts: usize = pieces
             .into_iter()
@@ -70,7 +78,7 @@ impl Op for Conv2dWeightGrad {
                 x[0] = rows.len();
                 conv_dims(&x, self.weight.dims(), self.stride, self.padding).ok()
             })
-            .map(|d| splits(&d, count, limits).1)
+            .map(|d| splits(&d, count, element == 2, limits).1)
             .sum();
         vec![TensorType::f32([parts, self.weight.elements()])]
     }
@@ -88,15 +96,18 @@ impl Op for Conv2dWeightGrad {
             let (x, dy) = (x.rows(range.clone()), dy.rows(range));
             let d = conv_dims(x.dims(), self.weight.dims(), self.stride, self.padding)
                 .map_err(GraphError::Invalid)?;
-            let (rows, count) = splits(&d, number, rec.limits());
+            let half = x.is_half();
+            let (rows, count) = splits(&d, number, half, rec.limits());
             let (vec_c, vec_k) = (d.c % 4 == 0, d.k % 4 == 0);
             let positions = d.r * d.s * d.c / 4;
             // A group of 64 positions wastes most of itself on few.
-            let (kernel, total, groups) = if !rec.limits().is_cpu {
-                let name = key("conv2d_weight_grad", &d);
-                let tile = Tile::choose(rec, &name, count, d.k, d.row());
+            let (kernel, total, groups) = if !rec.limits().is_cpu || half {
+                let name = key("conv2d_weight_grad", &d, half);
+                let tile = Tile::choose(rec, &name, half, [count, d.k, d.row()]);
                 let groups = count * tile.count(d.k, d.row());
-                let k = tile.of(kernel!("conv2d_weight_grad", "tiled"));
+                let k = tile
+                    .of(kernel!("conv2d_weight_grad", "tiled"), rec.limits())
+                    .flag("HALF", half);
                 (k.flag("VEC_PART", vec_c), groups, groups)
             } else if vec_c && positions >= 48 {
                 let groups = count * d.k.div_ceil(8) * positions.div_ceil(64);

@@ -45,7 +45,10 @@ pub(super) fn record_with(
             b,
             r: 0,
         };
-        let kernel = kernel.clone().flag("VEC4", vector);
+        let kernel = kernel
+            .clone()
+            .flag("VEC4", vector)
+            .flag("HALF", views[0].is_half());
         let bound: Vec<&View> = whole.iter().copied().chain(&parts).collect();
         rec.dispatch(&kernel, &params, &bound, elements.div_ceil(64))?;
     }

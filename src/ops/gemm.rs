@@ -12,7 +12,7 @@ use crate::reference::{Scalar, gemm};
 use crate::{kernel, twin};
 
 /// C = act(alpha * op(A) op(B) + bias). A [b,m,k] ([b,k,m] with `trans_a`), B [b,k,n] ([b,n,k] with `trans_b`), bias [n] or [b,n], C [b,m,n].
-/// Rank 2 stands for a batch of one; a batch of one broadcasts against the other's. C has rank 2 when both have, or with `sum_batch`.
+/// A and B may both be f16; sums, bias and C are f32. Rank 2 stands for a batch of one; a batch of one broadcasts against the other's. C has rank 2 when both have, or with `sum_batch`.
 #[derive(Clone, Copy, Debug)]
 pub struct Gemm {
     /// A is stored transposed.
@@ -68,17 +68,18 @@ fn rank3(d: &[usize]) -> std::result::Result<[usize; 3], String> {
 }
 
 /// A product's name among the device's choices.
-fn key(d: &gemm::GemmDims) -> String {
+fn key(d: &gemm::GemmDims, half: bool) -> String {
     let form = |trans| if trans { 'T' } else { 'N' };
     format!(
-        "gemm {}{} {}x{}x{}x{}{}",
+        "gemm {}{} {}x{}x{}x{}{}{}",
         form(d.trans_a),
         form(d.trans_b),
         d.batch,
         d.m,
         d.n,
         d.k,
-        if d.sum_batch { " summed" } else { "" }
+        if d.sum_batch { " summed" } else { "" },
+        if half { " f16" } else { "" }
     )
 }
 
@@ -135,11 +136,13 @@ impl Gemm {
         views: [&View; 3],
         bias: Option<&View>,
     ) -> Result<()> {
-        let gpu = !rec.limits().is_cpu;
+        let half = views[0].is_half();
+        // Halves have no kernel of their own for CPU drivers.
+        let gpu = !rec.limits().is_cpu || half;
         // A tile of 256 rows wastes most of itself on fewer.
         let shared = !gpu && d.m >= 192;
         let batch = if d.sum_batch { 1 } else { d.batch };
-        let tile = gpu.then(|| Tile::choose(rec, &key(d), batch, d.m, d.n));
+        let tile = gpu.then(|| Tile::choose(rec, &key(d, half), half, [batch, d.m, d.n]));
         let (tile_m, tile_n) = match &tile {
             Some(t) => (t.rows(), t.columns()),
             None if shared => (256, 8),
@@ -163,7 +166,9 @@ impl Gemm {
         };
         let kernel = match &tile {
             Some(t) => t
-                .of(kernel!("gemm", "tiled"))
+                .of(kernel!("gemm", "tiled"), rec.limits())
+                .flag("HALF", half)
+                .flag("HALF_C", views[2].is_half())
                 .flag("FULL_K", d.k.is_multiple_of(16))
                 .flag("VEC_C", d.n.is_multiple_of(4)),
             None => kernel!("gemm", "main").flag("SHARED_B", shared),
@@ -187,9 +192,15 @@ impl Op for Gemm {
     fn name(&self) -> &'static str {
         "gemm"
     }
+    fn takes_f16(&self) -> bool {
+        true
+    }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         if inputs.len() != 2 + usize::from(self.bias) {
             return Err(format!("needs {} inputs", 2 + usize::from(self.bias)));
+        }
+        if inputs[0].dtype != inputs[1].dtype {
+            return Err("both operands are f32, or both f16".into());
         }
         let d = self.dims(
             inputs[0].dims(),

@@ -5,7 +5,7 @@ use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, Tensor
 use crate::reference::{Scalar, global_avg_pool};
 use crate::{kernel, twin};
 
-/// x [n,h,w,c] -> y [n,c].
+/// x [n,h,w,c] (f32 or f16) -> y [n,c], f32.
 #[derive(Clone, Copy, Debug)]
 pub struct GlobalAvgPool;
 
@@ -22,6 +22,9 @@ impl Op for GlobalAvgPool {
     fn name(&self) -> &'static str {
         "global_avg_pool"
     }
+    fn takes_f16(&self) -> bool {
+        true
+    }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [n, _, _, c] = inputs[0].rank("x")?;
         Ok(vec![TensorType::f32([n, c])])
@@ -35,7 +38,7 @@ impl Op for GlobalAvgPool {
         let Some(dy) = dy[0] else {
             return Ok(vec![None]);
         };
-        let input = g.ty(g.node(node).inputs[0]).shape.clone();
+        let input = g.ty(g.node(node).inputs[0]).clone();
         Ok(vec![Some(g.push1(
             super::global_avg_pool_grad::GlobalAvgPoolGrad { input },
             &[dy],
@@ -54,7 +57,7 @@ impl Op for GlobalAvgPool {
                 inv: (1.0 / s as f64) as f32,
             };
             rec.dispatch(
-                &kernel!("global_avg_pool", "main"),
+                &kernel!("global_avg_pool", "main").flag("HALF", x.is_half()),
                 &p,
                 &[&x, &y],
                 total.div_ceil(64),

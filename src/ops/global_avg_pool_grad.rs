@@ -1,15 +1,15 @@
 //! `global_avg_pool_grad`: the gradient of the mean over all pixels. Twin: `reference/global_avg_pool_grad.rs`.
 
 use crate::device::recording::{Recorder, row_chunks};
-use crate::graph::{Bindings, HostIo, Op, Result, Shape, TensorType};
+use crate::graph::{Bindings, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, global_avg_pool_grad};
 use crate::{kernel, twin};
 
-/// dy [n,c] -> dx of shape `input` [n,h,w,c].
+/// dy [n,c] -> dx as `input` [n,h,w,c].
 #[derive(Clone, Debug)]
 pub struct GlobalAvgPoolGrad {
-    /// Shape of the pooled tensor.
-    pub input: Shape,
+    /// The pooled tensor's type.
+    pub input: TensorType,
 }
 
 #[repr(C)]
@@ -32,7 +32,7 @@ impl Op for GlobalAvgPoolGrad {
         if (a, b) != (n, c) {
             return Err(format!("dy should be [{n},{c}]"));
         }
-        Ok(vec![TensorType::f32(self.input.clone())])
+        Ok(vec![self.input.clone()])
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         let (x, y) = (&io.inputs[0], &io.outputs[0]);
@@ -47,7 +47,7 @@ impl Op for GlobalAvgPoolGrad {
                 inv: (1.0 / s as f64) as f32,
             };
             rec.dispatch(
-                &kernel!("global_avg_pool_grad", "main"),
+                &kernel!("global_avg_pool_grad", "main").flag("HALF", y.is_half()),
                 &p,
                 &[&x, &y],
                 total.div_ceil(64),

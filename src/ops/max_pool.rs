@@ -65,11 +65,12 @@ impl MaxPool {
 /// Records `kernel` with one thread an element of `counted`, over pieces of the batch.
 pub(super) fn record(
     rec: &mut Recorder<'_>,
-    kernel: &Kernel,
+    kernel: Kernel,
     p: &Window,
     views: [&View; 3],
     counted: usize,
 ) -> Result<()> {
+    let kernel = kernel.flag("HALF", views[0].is_half());
     for r in row_chunks(&views, rec.limits()) {
         let parts = views.map(|v| v.rows(r.clone()));
         let total = parts[counted].elements();
@@ -79,7 +80,7 @@ pub(super) fn record(
             r: [0; 3],
         };
         let bound: Vec<&View> = parts.iter().collect();
-        rec.dispatch(kernel, &params, &bound, total.div_ceil(64))?;
+        rec.dispatch(&kernel, &params, &bound, total.div_ceil(64))?;
     }
     Ok(())
 }
@@ -88,13 +89,16 @@ impl Op for MaxPool {
     fn name(&self) -> &'static str {
         "max_pool"
     }
+    fn takes_f16(&self) -> bool {
+        true
+    }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [x] = inputs else {
             return Err("needs one input".into());
         };
         let p = self.window(x.dims())?;
         let shape = [x.dims()[0], p.oh, p.ow, p.c];
-        Ok(vec![TensorType::f32(shape), TensorType::u32(shape)])
+        Ok(vec![x.with_shape(shape), TensorType::u32(shape)])
     }
     fn gradient(
         &self,
@@ -115,7 +119,7 @@ impl Op for MaxPool {
             .window(io.inputs[0].dims())
             .map_err(crate::graph::GraphError::Invalid)?;
         let views = [&io.inputs[0], &io.outputs[0], &io.outputs[1]];
-        record(rec, &kernel!("max_pool", "main"), &p, views, 1)
+        record(rec, kernel!("max_pool", "main"), &p, views, 1)
     }
     twin!();
 }

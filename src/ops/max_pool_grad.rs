@@ -19,6 +19,9 @@ impl Op for MaxPoolGrad {
     fn name(&self) -> &'static str {
         "max_pool_grad"
     }
+    fn takes_f16(&self) -> bool {
+        true
+    }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [dy, argmax] = inputs else {
             return Err("needs dy and argmax".into());
@@ -29,7 +32,7 @@ impl Op for MaxPoolGrad {
         if dy.dims() != shape || argmax.dims() != shape || argmax.dtype != DType::U32 {
             return Err(format!("dy and argmax (u32) should be {shape:?}"));
         }
-        Ok(vec![TensorType::f32(self.input.clone())])
+        Ok(vec![dy.with_shape(self.input.clone())])
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         let p = self
@@ -37,7 +40,7 @@ impl Op for MaxPoolGrad {
             .window(self.input.dims())
             .map_err(GraphError::Invalid)?;
         let views = [&io.inputs[0], &io.inputs[1], &io.outputs[0]];
-        max_pool::record(rec, &kernel!("max_pool_grad", "main"), &p, views, 2)
+        max_pool::record(rec, kernel!("max_pool_grad", "main"), &p, views, 2)
     }
     twin!();
 }

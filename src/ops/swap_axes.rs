@@ -31,6 +31,9 @@ impl Op for SwapAxes {
     fn name(&self) -> &'static str {
         "swap_axes"
     }
+    fn takes_f16(&self) -> bool {
+        true
+    }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [x] = inputs else {
             return Err("needs one input".into());
@@ -44,7 +47,7 @@ impl Op for SwapAxes {
                 self.out
             ));
         }
-        Ok(vec![TensorType::f32(self.out.clone())])
+        Ok(vec![x.with_shape(self.out.clone())])
     }
     fn gradient(
         &self,
@@ -63,7 +66,9 @@ impl Op for SwapAxes {
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         let [_, a, b, c] = self.axes;
         let width = if c % 4 == 0 { 4 } else { 1 };
-        let k = kernel!("swap_axes", "main").flag("VEC4", width == 4);
+        let k = kernel!("swap_axes", "main")
+            .flag("VEC4", width == 4)
+            .flag("HALF", io.inputs[0].is_half());
         let (x, y) = (&io.inputs[0], &io.outputs[0]);
         // Any piece of y may draw on any piece of x: all pairs, in which the threads without a source do nothing.
         for to in y.flat_chunks(rec.limits()) {

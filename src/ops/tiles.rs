@@ -1,33 +1,52 @@
-//! The tiles of products and convolutions on GPUs (`shaders/lib/tile.wgsl`): their shapes, and which suits a product.
+//! The tiles of products and convolutions on GPUs (`shaders/lib/tile.wgsl`, `tile_coop.wgsl`): their shapes, and which suits a product.
 
 use crate::device::recording::{Kernel, Recorder};
+use crate::device::{Cooperative, Limits};
 
-/// Threads side by side, and whether a thread has two blocks of rows, of columns.
+/// A tile by registers, or by cooperative matrices.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tile {
-    cols: usize,
-    wide_m: bool,
-    wide_n: bool,
-    /// Speed on a full device, relative to the largest tile: by the reads of workgroup memory that a multiply-add needs, not measured.
+    shape: Shape,
+    /// Speed on a full device, relative to the largest tile by registers: by the reads of workgroup memory that a multiply-add needs, not measured.
     speed: f64,
 }
 
-const fn tile(cols: usize, wide_m: bool, wide_n: bool, speed: f64) -> Tile {
-    Tile {
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Shape {
+    /// Threads side by side, and whether a thread has two blocks of rows, of columns.
+    Registers {
+        cols: usize,
+        wide_m: bool,
+        wide_n: bool,
+    },
+    /// 8x8 fragments of this kind.
+    Fragments(Cooperative),
+}
+
+const fn registers(cols: usize, wide_m: bool, wide_n: bool, speed: f64) -> Tile {
+    let shape = Shape::Registers {
         cols,
         wide_m,
         wide_n,
-        speed,
-    }
+    };
+    Tile { shape, speed }
 }
 
-/// All shapes, rows by columns: 128x128, 128x64, 64x128, 64x64, 128x32.
-pub const TILES: [Tile; 5] = [
-    tile(16, true, true, 1.0),
-    tile(16, true, false, 0.85),
-    tile(16, false, true, 0.85),
-    tile(16, false, false, 0.65),
-    tile(8, false, false, 0.65),
+const fn fragments(size: u32, half: bool, speed: f64) -> Tile {
+    let shape = Shape::Fragments(Cooperative { size, half });
+    Tile { shape, speed }
+}
+
+/// All shapes, rows by columns: by registers 128x128, 128x64, 64x128, 64x64, 128x32; by cooperative matrices 128x128 and 64x64 of halves, 64x64 of f32.
+pub const TILES: [Tile; 8] = [
+    registers(16, true, true, 1.0),
+    registers(16, true, false, 0.85),
+    registers(16, false, true, 0.85),
+    registers(16, false, false, 0.65),
+    registers(8, false, false, 0.65),
+    fragments(16, true, 3.0),
+    fragments(8, true, 1.5),
+    fragments(8, false, 1.5),
 ];
 
 /// Tiles that the device is assumed to compute at a time; known of no adapter through WebGPU.
@@ -36,12 +55,31 @@ pub(super) const AT_A_TIME: usize = 128;
 impl Tile {
     /// Rows.
     pub fn rows(&self) -> usize {
-        256 / self.cols * if self.wide_m { 8 } else { 4 }
+        match self.shape {
+            Shape::Registers { cols, wide_m, .. } => 256 / cols * if wide_m { 8 } else { 4 },
+            Shape::Fragments(f) => f.size as usize * 8,
+        }
     }
 
     /// Columns.
     pub fn columns(&self) -> usize {
-        self.cols * if self.wide_n { 8 } else { 4 }
+        match self.shape {
+            Shape::Registers { cols, wide_n, .. } => cols * if wide_n { 8 } else { 4 },
+            Shape::Fragments(f) => f.size as usize * 8,
+        }
+    }
+
+    /// Made of cooperative matrices.
+    pub fn is_cooperative(&self) -> bool {
+        matches!(self.shape, Shape::Fragments(_))
+    }
+
+    /// Can a device run it on operands that lie in f16 (`half`) or f32?
+    pub fn suits(&self, limits: &Limits, half: bool) -> bool {
+        match self.shape {
+            Shape::Registers { .. } => true,
+            Shape::Fragments(f) => f.half == half && limits.cooperative.contains(&f),
+        }
     }
 
     /// Tiles of an m x n matrix.
@@ -50,29 +88,48 @@ impl Tile {
     }
 
     /// The kernel with this tile.
-    pub(super) fn of(&self, kernel: Kernel) -> Kernel {
-        kernel
-            .flag("TILED", true)
-            .define("COLS", format!("{}u", self.cols))
-            .flag("WIDE_M", self.wide_m)
-            .flag("WIDE_N", self.wide_n)
-    }
-
-    /// The tile for `batch` products of m rows and n columns: the device's choice for `key`, else the one that should take the least time by the table.
-    pub(super) fn choose(rec: &Recorder<'_>, key: &str, batch: usize, m: usize, n: usize) -> Self {
-        match rec.choice(key) {
-            Some(i) if i < TILES.len() => TILES[i],
-            _ => Self::by_table(batch, m, n),
+    pub(super) fn of(&self, kernel: Kernel, limits: &Limits) -> Kernel {
+        let kernel = kernel.flag("TILED", true);
+        match self.shape {
+            Shape::Registers {
+                cols,
+                wide_m,
+                wide_n,
+            } => kernel
+                .define("COLS", format!("{cols}u"))
+                .flag("WIDE_M", wide_m)
+                .flag("WIDE_N", wide_n),
+            Shape::Fragments(f) => kernel
+                .define("COOP", format!("{}u", f.size))
+                .flag("COOP16", f.size == 16)
+                .flag("COOP_F32", !f.half)
+                // 256 threads are at least so many subgroups; 8 blocks are theirs.
+                .define("BLOCKS", format!("{}u", (limits.subgroup_max / 32).max(1))),
         }
     }
 
-    fn by_table(batch: usize, m: usize, n: usize) -> Self {
+    /// The tile for `batch` products of m rows and n columns: the device's choice for `key`, else the one that should take the least time by the table.
+    pub(super) fn choose(
+        rec: &Recorder<'_>,
+        key: &str,
+        half: bool,
+        [batch, m, n]: [usize; 3],
+    ) -> Self {
+        let chosen = rec.choice(key).and_then(|i| TILES.get(i));
+        match chosen.filter(|t| t.suits(rec.limits(), half)) {
+            Some(t) => *t,
+            None => Self::by_table(rec.limits(), half, [batch, m, n]),
+        }
+    }
+
+    fn by_table(limits: &Limits, half: bool, [batch, m, n]: [usize; 3]) -> Self {
         let time = |t: &Self| {
             let rounds = (batch * t.count(m, n)).div_ceil(AT_A_TIME);
             (rounds * t.rows() * t.columns()) as f64 / t.speed
         };
         TILES
             .into_iter()
+            .filter(|t| t.suits(limits, half))
             .min_by(|a, b| time(a).total_cmp(&time(b)))
             .unwrap_or(TILES[0])
     }
@@ -82,10 +139,44 @@ impl Tile {
 mod tests {
     use super::*;
 
+    fn limits(cooperative: Vec<Cooperative>) -> Limits {
+        Limits {
+            max_binding: 1 << 27,
+            max_buffer: 1 << 28,
+            max_groups: 65535,
+            workgroup_memory: 32768,
+            subgroups: true,
+            f16: true,
+            timestamps: false,
+            cooperative,
+            subgroup_max: 64,
+            is_cpu: false,
+        }
+    }
+
+    #[test]
+    fn cooperative_tiles_are_for_the_operands_that_the_device_multiplies() {
+        let half = |size| Cooperative { size, half: true };
+        let table = |c: Vec<Cooperative>, half| Tile::by_table(&limits(c), half, [1, 4096, 4096]);
+        assert!(!table(Vec::new(), true).is_cooperative());
+        assert!(!table(vec![half(16)], false).is_cooperative());
+        let t = table(vec![half(8), half(16)], true);
+        assert!(t.is_cooperative() && t.rows() == 128);
+        assert_eq!(table(vec![half(8)], true).rows(), 64);
+        let single = Cooperative {
+            size: 8,
+            half: false,
+        };
+        assert!(table(vec![half(16), single], false).is_cooperative());
+        // 256 threads in subgroups of 64 are four: each takes two of the eight blocks.
+        let kernel = t.of(crate::kernel!("gemm", "tiled"), &limits(vec![half(16)]));
+        assert!(kernel.defines.contains(&("BLOCKS", "2u".to_string())));
+    }
+
     #[test]
     fn tiles_follow_the_shape() {
         let shape = |batch, m, n| {
-            let t = Tile::by_table(batch, m, n);
+            let t = Tile::by_table(&limits(Vec::new()), false, [batch, m, n]);
             (t.rows(), t.columns())
         };
         assert_eq!(shape(1, 4096, 4096), (128, 128));
@@ -98,7 +189,7 @@ mod tests {
 
     #[test]
     fn tiles_fit_the_portable_limit_of_workgroup_memory() {
-        for t in TILES {
+        for t in TILES.into_iter().filter(|t| !t.is_cooperative()) {
             // Columns of both operands, 16 values of k, f32; and a thread fetches at most one block of each operand.
             assert!((t.rows() + t.columns()) * 16 * 4 <= 16384, "{t:?}");
             assert!(t.rows() <= 256 && t.columns() <= 256, "{t:?}");

@@ -86,6 +86,8 @@ pub trait Scalar:
     fn of(x: f64) -> Self;
     /// The value as f64 (exact).
     fn f64(self) -> f64;
+    /// The nearest half (IEEE binary16, ties to even, infinite past 65,504), as this type.
+    fn half(self) -> Self;
 }
 
 impl Scalar for f32 {
@@ -96,6 +98,9 @@ impl Scalar for f32 {
     fn f64(self) -> f64 {
         f64::from(self)
     }
+    fn half(self) -> Self {
+        half::f16::from_f32(self).to_f32()
+    }
 }
 
 impl Scalar for f64 {
@@ -105,5 +110,8 @@ impl Scalar for f64 {
     }
     fn f64(self) -> f64 {
         self
+    }
+    fn half(self) -> Self {
+        half::f16::from_f64(self).to_f64()
     }
 }

@@ -239,6 +239,8 @@ fn parse(bytes: &[u8], states: &States, only: &[&str]) -> Result<(Groups, Positi
             match g.dtype {
                 DType::F32 => HostData::F32(bytemuck::pod_collect_to_vec(t.data())),
                 DType::U32 => HostData::U32(bytemuck::pod_collect_to_vec(t.data())),
+                // What outlives a step is f32: parameters, moments, statistics.
+                DType::F16 => return Err(bad(&format!("{}: a state of 16 bits", g.name))),
             },
         ));
     }

@@ -23,6 +23,15 @@ pub(super) fn cases() -> Vec<Case> {
         let inputs = vec![Feed::uniform([4, 3, 3, 6]), Feed::range([6], 0.5, 1.5), Feed::uniform([6])];
         v.push(Case::new(BatchNorm { eps: 1e-5, relu, residual: false }, inputs).note("gradient").loss_outputs(1).depth(36).condition(4.0).grads(&[0, 1, 2]));
     }
+    // Halves: what is stored is rounded, statistics are not.
+    for (c, residual) in [(16, true), (13, true), (8, false)] {
+        let mut inputs = vec![Feed::uniform([9, 5, 4, c]), Feed::range([c], 0.5, 1.5), Feed::uniform([c])];
+        if residual {
+            inputs.push(Feed::uniform([9, 5, 4, c]));
+        }
+        let of_x: &[usize] = if residual { &[0, 3] } else { &[0] };
+        v.push(Case::new(BatchNorm { eps: 1e-5, relu: residual, residual }, inputs).depth(180).condition(4.0).in_f16(of_x));
+    }
     // A mean far from zero: E[x^2] - E[x]^2 would lose all digits (100^2 eps = 1e-3 of a variance of 0.08); the subtraction costs 100/0.3.
     let inputs = vec![Feed::range([8, 8, 8, 7], 100.0, 101.0), Feed::range([7], 0.5, 1.5), Feed::uniform([7])];
     v.push(Case::new(BatchNorm { eps: 1e-5, relu: false, residual: false }, inputs).note("mean 100").depth(64).condition(64.0));

@@ -1,5 +1,6 @@
 //! Cases of `batch_norm_grad`.
 
+use super::with_halves;
 use crate::check::{Case, Feed, Mutation};
 use crate::ops::batch_norm_grad::BatchNormGrad;
 
@@ -14,7 +15,7 @@ pub(super) fn cases() -> Vec<Case> {
             v.push(Case::new(op, inputs).note(&format!("relu {relu} residual {residual}")).depth(n * h * w).condition(4.0));
         }
     }
-    v
+    with_halves(v, &[0, 1, 2])
 }
 
 pub(super) fn mutations() -> Vec<Mutation> {

@@ -1,5 +1,6 @@
 //! Cases of `conv2d`.
 
+use super::with_halves;
 use crate::check::{Case, Feed, Mutation};
 use crate::ops::conv2d::Conv2d;
 
@@ -46,7 +47,7 @@ pub(super) const SHAPES: &[Geometry] = &[
 ];
 
 pub(super) fn cases() -> Vec<Case> {
-    SHAPES
+    let v = SHAPES
         .iter()
         .map(|&(n, h, w, c, k, r, stride, padding)| {
             Case::new(Conv2d { stride, padding }, vec![Feed::uniform([n, h, w, c]), Feed::uniform([k, r, r, c])])
@@ -54,7 +55,8 @@ pub(super) fn cases() -> Vec<Case> {
                 .depth(r * r * c)
                 .grads(&[0, 1])
         })
-        .collect()
+        .collect();
+    with_halves(v, &[0, 1])
 }
 
 pub(super) fn mutations() -> Vec<Mutation> {
@@ -65,6 +67,6 @@ pub(super) fn mutations() -> Vec<Mutation> {
         // The tiles of GPUs: the walk over the taps, values behind the last tap, a barrier.
         Mutation { kernel: "conv2d", find: "tap = advance(tap, TILE_K, p.c, p.s);", replace: "tap = advance(tap, 8u, p.c, p.s);" },
         Mutation { kernel: "conv2d", find: "vec4<bool>(t.outer < p.r)", replace: "vec4<bool>(true)" },
-        Mutation { kernel: "conv2d", find: "workgroupBarrier();\n        sums", replace: "sums" },
+        Mutation { kernel: "conv2d", find: "workgroupBarrier();\n        tile_multiply", replace: "tile_multiply" },
     ]
 }

@@ -1,11 +1,12 @@
 //! Cases of `conv2d_weight_grad`.
 
+use super::with_halves;
 use crate::check::{Case, Feed, Mutation};
 use super::conv2d::SHAPES;
 use crate::ops::conv2d_weight_grad::Conv2dWeightGrad;
 
 pub(super) fn cases() -> Vec<Case> {
-    SHAPES
+    let v = SHAPES
         .iter()
         .map(|&(n, h, w, c, k, r, stride, pad)| {
             let (p, q) = ((h + 2 * pad - r) / stride + 1, (w + 2 * pad - r) / stride + 1);
@@ -14,7 +15,8 @@ pub(super) fn cases() -> Vec<Case> {
                 .note(&format!("stride {stride} padding {pad}"))
                 .depth(n * p * q)
         })
-        .collect()
+        .collect();
+    with_halves(v, &[0, 1])
 }
 
 pub(super) fn mutations() -> Vec<Mutation> {

@@ -37,6 +37,15 @@ pub(super) fn cases() -> Vec<Case> {
     for (m, n, k) in [(2_044, 2_040, 4), (16_402, 61, 5), (61, 16_402, 3), (16_400, 28, 18)] {
         v.push(Case::new(base, vec![Feed::uniform([m, k]), Feed::uniform([k, n])]).note("large tiles").depth(k));
     }
+    // Halves: every transposition over several tiles, edges that are no multiple of one, a batch, bias and ReLU, sums over the batch.
+    let of_halves: Vec<Case> = v.iter().filter(|c| c.inputs.iter().all(|f| f.ty.elements() >= 20)).step_by(2).map(|c| c.clone().in_f16(&[0, 1])).collect();
+    v.extend(of_halves);
+    for (trans_a, trans_b) in [(false, false), (false, true), (true, false), (true, true)] {
+        let (m, n, k) = (260, 196, 84);
+        let (a, b) = (if trans_a { [k, m] } else { [m, k] }, if trans_b { [n, k] } else { [k, n] });
+        let case = Case::new(Gemm { trans_a, trans_b, ..base }, vec![Feed::uniform(a), Feed::uniform(b)]).note(&format!("several tiles {trans_a} {trans_b}")).depth(k);
+        v.extend([case.clone(), case.in_f16(&[0, 1])]);
+    }
     v.push(Case::new(Gemm { trans_b: true, ..base }, vec![Feed::uniform([8_200, 2]), Feed::uniform([8_200, 2])]).note("more than 65535 groups").depth(2));
     v
 }
@@ -51,7 +60,20 @@ pub(super) fn mutations() -> Vec<Mutation> {
         Mutation { kernel: "gemm", find: "k4 * TILE_N + (n4 ^", replace: "k4 * TILE_N + (n4 |" },
         Mutation { kernel: "gemm", find: "let below = tile_a[m + ROWS]", replace: "let below = tile_a[m]" },
         Mutation { kernel: "gemm", find: "let right = tile_b[n + COLS]", replace: "let right = tile_b[n]" },
-        Mutation { kernel: "gemm", find: "workgroupBarrier();\n            sums", replace: "sums" },
-        Mutation { kernel: "gemm", find: "(row + min(k0, p.k - 4u)) / 4u], k0 < p.k)", replace: "(row + min(k0, p.k - 4u)) / 4u], true)" },
+        Mutation { kernel: "gemm", find: "workgroupBarrier();\n            tile_multiply", replace: "tile_multiply" },
+        // Halves: as they are read and written.
+        Mutation { kernel: "gemm", find: "c[at / 4u] = C4(v)", replace: "c[at / 4u] = C4(v.yxzw)" },
+        Mutation { kernel: "gemm", find: "(row + min(k0, p.k - 4u)) / 4u]), k0 < p.k)", replace: "(row + min(k0, p.k - 4u)) / 4u]), true)" },
+    ]
+}
+
+/// Of `tile_coop.wgsl`, for devices with cooperative matrices: a fragment's operand, its place, the layout, the hand-over of the sums.
+pub(super) fn cooperative() -> Vec<Mutation> {
+    vec![
+        Mutation { kernel: "gemm", find: "coopMultiplyAdd(fourth, right, s.d1)", replace: "coopMultiplyAdd(third, right, s.d1)" },
+        Mutation { kernel: "gemm", find: "let a2 = a0 + 2u * COOP", replace: "let a2 = a0 + COOP" },
+        Mutation { kernel: "gemm", find: "coopLoadT<FragmentB>(&tile_b[b1], PITCH)", replace: "coopLoad<FragmentB>(&tile_b[b1], PITCH)" },
+        Mutation { kernel: "gemm", find: "if block / 2u == pair {", replace: "if block / 2u == pair && pair != 3u {" },
+        Mutation { kernel: "gemm", find: "coopStoreT(s.c1, &staged[at5], width)", replace: "coopStoreT(s.c0, &staged[at5], width)" },
     ]
 }

@@ -1,13 +1,15 @@
 //! Cases of `global_avg_pool`.
 
+use super::with_halves;
 use crate::check::{Case, Feed, Mutation};
 use crate::ops::global_avg_pool::GlobalAvgPool;
 
 pub(super) fn cases() -> Vec<Case> {
-    [(1, 1, 1, 1), (2, 4, 4, 8), (3, 7, 5, 13), (8, 8, 8, 64)]
+    let v = [(1, 1, 1, 1), (2, 4, 4, 8), (3, 7, 5, 13), (8, 8, 8, 64)]
         .into_iter()
         .map(|(n, h, w, c)| Case::new(GlobalAvgPool, vec![Feed::range([n, h, w, c], 0.5, 1.5)]).depth(h * w).grads(&[0]))
-        .collect()
+        .collect();
+    with_halves(v, &[0])
 }
 
 pub(super) fn mutations() -> Vec<Mutation> {

@@ -1,5 +1,6 @@
 //! Cases of `max_pool`.
 
+use super::with_halves;
 use crate::check::{Case, Feed, Mutation};
 use crate::ops::max_pool::MaxPool;
 
@@ -23,7 +24,7 @@ pub(super) fn cases() -> Vec<Case> {
             .note(&format!("kernel {kernel} stride {stride} padding {padding}"));
         v.push(if differences { case.grads(&[0]) } else { case });
     }
-    v
+    with_halves(v, &[0])
 }
 
 pub(super) fn mutations() -> Vec<Mutation> {

@@ -1,5 +1,6 @@
 //! Cases of `max_pool_grad`.
 
+use super::with_halves;
 use crate::check::{Case, Feed, Mutation};
 use crate::ops::max_pool::MaxPool;
 use crate::ops::max_pool_grad::MaxPoolGrad;
@@ -33,12 +34,12 @@ pub(super) fn cases() -> Vec<Case> {
         let op = MaxPoolGrad { pool: MaxPool { kernel, stride, padding }, input: [n, h, w, c].into() };
         v.push(Case::new(op, inputs).depth(kernel * kernel).note(&format!("kernel {kernel} stride {stride} padding {padding}")));
     }
-    v
+    with_halves(v, &[0])
 }
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
-        Mutation { kernel: "max_pool_grad", find: "s = s + dy[o]", replace: "s = dy[o]" },
+        Mutation { kernel: "max_pool_grad", find: "s = s + f32(dy[o])", replace: "s = f32(dy[o])" },
         Mutation { kernel: "max_pool_grad", find: "/ p.stride + 1u, p.oh", replace: "/ p.stride, p.oh" },
     ]
 }

@@ -88,3 +88,19 @@ tables! {
     swap_axes,
     top_k,
 }
+
+/// Negative controls of the kernels that use cooperative matrices.
+pub(super) fn cooperative_mutations() -> Vec<Mutation> {
+    gemm::cooperative()
+}
+
+/// The cases, and every second of them (from the larger end of a table) with these inputs in f16.
+fn with_halves(cases: Vec<Case>, inputs: &[usize]) -> Vec<Case> {
+    let halves: Vec<Case> = cases
+        .iter()
+        .rev()
+        .step_by(2)
+        .map(|c| c.clone().in_f16(inputs))
+        .collect();
+    cases.into_iter().chain(halves).collect()
+}

@@ -12,6 +12,7 @@ use super::tensor::{DType, TensorType};
 use super::{Graph, GraphError, NodeId, Origin, Result, TensorId};
 use crate::device::Device;
 use crate::device::recording::{Recorder, Recording, Timed, View};
+use half::f16;
 use readback::Readback;
 use std::sync::Arc;
 
@@ -103,9 +104,10 @@ impl GpuExecutor {
                     buffer.clone(),
                     (self.registry.entry(id).offset * 4) as u64,
                     ty.dims(),
+                    ty.dtype.bytes(),
                 ))
             }
-            _ => Ok(View::new(slots[plan.placement[&t]].clone(), 0, ty.dims())),
+            _ => Ok(pooled(&slots[plan.placement[&t]], ty)),
         }
     }
 
@@ -131,7 +133,7 @@ impl GpuExecutor {
                 .get(&id)
                 .into_iter()
                 .flatten()
-                .map(|(ty, slot)| View::new(slots[*slot].clone(), 0, ty.dims()))
+                .map(|(ty, slot)| pooled(&slots[*slot], ty))
                 .collect(),
         })
     }
@@ -161,7 +163,7 @@ impl GpuExecutor {
         let raw = self
             .device
             .read(&view.buffer, view.offset, view.bytes() as u64, what)?;
-        Ok(decode(&raw, dtype))
+        Ok(decode(&raw, view.elements(), dtype))
     }
 
     fn build(&self, graph: &Graph, fetch: &[TensorId], one_by_one: bool) -> Result<Program> {
@@ -243,14 +245,35 @@ impl GpuExecutor {
     }
 }
 
-fn decode(raw: &[u8], dtype: DType) -> HostData {
+/// A pool slot as a tensor.
+fn pooled(slot: &wgpu::Buffer, ty: &TensorType) -> View {
+    View::new(slot.clone(), 0, ty.dims(), ty.dtype.bytes())
+}
+
+/// `elements` of a buffer's bytes; halves become f32.
+fn decode(raw: &[u8], elements: usize, dtype: DType) -> HostData {
+    let raw = &raw[..elements * dtype.bytes()];
     match dtype {
+        DType::F16 => {
+            let halves: Vec<f16> = bytemuck::pod_collect_to_vec(raw);
+            HostData::F32(halves.into_iter().map(f16::to_f32).collect())
+        }
         DType::F32 => HostData::F32(bytemuck::pod_collect_to_vec(raw)),
         DType::U32 => HostData::U32(bytemuck::pod_collect_to_vec(raw)),
     }
 }
 
-fn encode(data: &HostData) -> Vec<u8> {
+/// The bytes of a tensor of a type; halves are padded to whole words.
+fn encode(data: &HostData, dtype: DType) -> Vec<u8> {
+    if dtype == DType::F16 {
+        let mut halves: Vec<f16> = match data {
+            HostData::F32(x) => x.iter().map(|v| f16::from_f32(*v)).collect(),
+            HostData::F64(x) => x.iter().map(|v| f16::from_f64(*v)).collect(),
+            HostData::U32(_) => Vec::new(),
+        };
+        halves.resize(halves.len().next_multiple_of(2), f16::ZERO);
+        return bytemuck::cast_slice(&halves).to_vec();
+    }
     match data {
         HostData::F32(x) => bytemuck::cast_slice(x).to_vec(),
         HostData::F64(x) => x.iter().flat_map(|v| (*v as f32).to_ne_bytes()).collect(),
@@ -323,9 +346,11 @@ impl Executor for GpuExecutor {
             )));
         }
         fits(data, &rec.ty, &rec.name)?;
-        self.device
-            .queue
-            .write_buffer(&p.slots[p.plan.placement[&tensor]], 0, &encode(data));
+        self.device.queue.write_buffer(
+            &p.slots[p.plan.placement[&tensor]],
+            0,
+            &encode(data, rec.ty.dtype),
+        );
         Ok(())
     }
 
@@ -375,7 +400,7 @@ impl Executor for GpuExecutor {
             .ok_or_else(|| GraphError::Invalid(format!("state `{}` is not allocated", e.name)))?;
         self.device
             .queue
-            .write_buffer(b, (e.offset * 4) as u64, &encode(data));
+            .write_buffer(b, (e.offset * 4) as u64, &encode(data, e.ty.dtype));
         Ok(())
     }
 
@@ -388,7 +413,7 @@ impl Executor for GpuExecutor {
         let raw = self
             .device
             .read(b, (e.offset * 4) as u64, e.ty.bytes() as u64, &e.name)?;
-        Ok(decode(&raw, e.ty.dtype))
+        Ok(decode(&raw, e.ty.elements(), e.ty.dtype))
     }
 
     fn wait(&mut self) -> Result<()> {
@@ -470,9 +495,11 @@ impl Executor for GpuExecutor {
         let fetch = self.programs[program.0].fetch.clone();
         let p = self.build(&graph, &fetch, true)?;
         for (t, data) in &inputs {
-            self.device
-                .queue
-                .write_buffer(&p.slots[p.plan.placement[t]], 0, &encode(data));
+            self.device.queue.write_buffer(
+                &p.slots[p.plan.placement[t]],
+                0,
+                &encode(data, p.graph.ty(*t).dtype),
+            );
         }
         self.device
             .queue

@@ -113,7 +113,7 @@ impl Readback {
         let out = p
             .parts
             .iter()
-            .map(|(at, n, dtype)| decode(&raw[*at as usize..*at as usize + n * 4], *dtype))
+            .map(|(at, n, dtype)| decode(&raw[*at as usize..], *n, *dtype))
             .collect();
         drop(raw);
         p.staging.unmap();

@@ -26,7 +26,7 @@ impl GpuExecutor {
             .outputs
             .iter()
             .map(|t| match p.graph.ty(*t).dtype {
-                DType::F32 => HostData::F32(vec![f32::NAN; p.graph.ty(*t).elements()]),
+                DType::F32 | DType::F16 => HostData::F32(vec![f32::NAN; p.graph.ty(*t).elements()]),
                 DType::U32 => HostData::U32(vec![u32::MAX; p.graph.ty(*t).elements()]),
             })
             .collect();
@@ -61,15 +61,11 @@ impl GpuExecutor {
             step: *step,
         };
         n.op.reference_f32(&mut host);
-        for (v, d) in io
-            .outputs
-            .iter()
-            .zip(&outputs)
-            .chain(io.updates.iter().zip(&updates))
-        {
-            self.device
-                .queue
-                .write_buffer(&v.buffer, v.offset, &encode(d));
+        let written = io.outputs.iter().zip(&outputs).zip(&n.outputs);
+        let updated = io.updates.iter().zip(&updates).zip(&n.updates);
+        for ((v, d), t) in written.chain(updated) {
+            let bytes = encode(d, p.graph.ty(*t).dtype);
+            self.device.queue.write_buffer(&v.buffer, v.offset, &bytes);
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use crate::graph::op::{HostMut, HostRef};
 use crate::graph::tensor::DType;
 use crate::graph::{GraphError, Result};
 use crate::reference::Scalar;
+use rayon::prelude::*;
 
 /// Memory of one element type.
 pub(super) enum Memory<T> {
@@ -15,7 +16,7 @@ pub(super) enum Memory<T> {
 impl<T: Scalar> Memory<T> {
     pub(super) fn new(elements: usize, dtype: DType) -> Self {
         match dtype {
-            DType::F32 => Self::Float(vec![T::zero(); elements].into_boxed_slice()),
+            DType::F32 | DType::F16 => Self::Float(vec![T::zero(); elements].into_boxed_slice()),
             DType::U32 => Self::U32(vec![0; elements].into_boxed_slice()),
         }
     }
@@ -86,6 +87,12 @@ impl<T: Scalar> Raw<T> {
             }
         }
     }
+}
+
+/// Rounds values that the device would keep in 16 bits.
+pub(super) fn round_to_half<T: Scalar>(x: &mut [T]) {
+    x.par_chunks_mut(4096)
+        .for_each(|c| c.iter_mut().for_each(|v| *v = v.half()));
 }
 
 pub(super) fn write<T: Scalar>(

@@ -7,7 +7,7 @@ use super::op::{HostIo, HostMut, Op};
 use super::plan::{Plan, PlanOptions, free_memory, states_fit};
 use super::state::{StateId, States};
 use super::step::StepScalars;
-use super::tensor::TensorType;
+use super::tensor::{DType, TensorType};
 use super::{Graph, GraphError, NodeId, Origin, Result, TensorId};
 use crate::device::recording::Timed;
 use crate::reference::Scalar;
@@ -169,6 +169,11 @@ impl<T: ExecScalar> HostExecutor<T> {
             }
         }
         T::run(node.op.as_ref(), &mut io);
+        for (o, ty) in io.outputs.iter_mut().zip(&c.output_types) {
+            if let (HostMut::Float(x), DType::F16) = (o, ty.dtype) {
+                memory::round_to_half(x);
+            }
+        }
     }
 
     fn read(&self, program: usize, t: TensorId) -> Result<HostData> {
@@ -291,7 +296,12 @@ impl<T: ExecScalar> Executor for HostExecutor<T> {
             )));
         }
         let slot = p.plan.placement[&tensor];
-        write(&mut p.memory[slot], 0, rec.ty.elements(), data, &rec.name)
+        let n = rec.ty.elements();
+        write(&mut p.memory[slot], 0, n, data, &rec.name)?;
+        if let (Memory::Float(x), DType::F16) = (&mut p.memory[slot], rec.ty.dtype) {
+            memory::round_to_half(&mut x[..n]);
+        }
+        Ok(())
     }
 
     fn run(&mut self, program: ProgramId, step: &StepScalars) -> Result<()> {

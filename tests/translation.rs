@@ -1,0 +1,180 @@
+//! Every shader variant that the case table compiles, and those by cooperative matrices, through naga to all backends' languages.
+
+use amcl_wgpu::check::{self, Harness};
+use amcl_wgpu::device::{Choice, Device, Options, shader};
+use amcl_wgpu::ops::tiles::TILES;
+use naga::back::{glsl, hlsl, msl, spv};
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+use std::collections::BTreeMap;
+
+fn device(options: Options) -> std::sync::Arc<Device> {
+    let name = std::env::var("AMCL_TEST_DEVICE").unwrap_or_else(|_| "llvmpipe".into());
+    let choice: Choice = name
+        .parse()
+        .expect("AMCL_TEST_DEVICE is a device as --device takes it");
+    Device::open(&choice, options)
+        .unwrap_or_else(|e| panic!("this test needs a Vulkan adapter: {e}"))
+}
+
+/// Key and text of every variant: the kernels for CPU drivers, those for GPUs, and each of their tiles forced in turn on some of the products and convolutions.
+fn compiled() -> BTreeMap<String, String> {
+    let mut variants = BTreeMap::new();
+    let tiles = (0..TILES.len()).filter(|t| !TILES[*t].is_cooperative());
+    let tiles = tiles.map(|t| (true, Some(t)));
+    for (gpu_kernels, variant) in [(false, None), (true, None)].into_iter().chain(tiles) {
+        let device = device(Options {
+            checked: true,
+            gpu_kernels,
+            variant,
+            ..Options::default()
+        });
+        let harness = Harness::Gpu(device.clone());
+        let tiled = |c: &check::Case| c.op.name() == "gemm" || c.op.name().starts_with("conv2d");
+        for (i, c) in check::table().iter().enumerate() {
+            if variant.is_some_and(|t| !tiled(c) || (i + t) % 3 != 0) {
+                continue;
+            }
+            let o = harness.run(c);
+            assert!(o.passed(), "{} (tile {variant:?}): {}", o.title, o.fault);
+        }
+        variants.extend(device.shader_variants());
+    }
+    assert!(!variants.is_empty());
+    variants
+}
+
+/// The tiled variants again, by each kind of cooperative matrix that suits their operands: no adapter that tests can count on has them.
+fn by_cooperative_matrices(variants: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut out = BTreeMap::new();
+    for key in variants.keys().filter(|k| k.contains(" TILED=")) {
+        let half = key.contains(" HALF=");
+        let kinds: &[&[(&str, &str)]] = match half {
+            true => &[
+                &[("COOP", "16u"), ("COOP16", ""), ("BLOCKS", "1u")],
+                &[("COOP", "8u"), ("BLOCKS", "2u")],
+            ],
+            false => &[&[("COOP", "8u"), ("COOP_F32", ""), ("BLOCKS", "1u")]],
+        };
+        for kind in kinds {
+            let mut words = key.split(' ');
+            let name = words.next().and_then(|w| w.split(':').next()).unwrap();
+            let by_registers = ["COLS", "WIDE_M", "WIDE_N"];
+            let mut defines: Vec<(&'static str, String)> = words
+                .map(|w| w.split_once('=').unwrap())
+                .filter(|(n, _)| !by_registers.contains(n))
+                .map(|(n, v)| (&*n.to_string().leak(), v.to_string()))
+                .collect();
+            defines.extend(kind.iter().map(|(n, v)| (*n, v.to_string())));
+            let file = format!("{}/shaders/{name}.wgsl", env!("CARGO_MANIFEST_DIR"));
+            let source = std::fs::read_to_string(file).unwrap();
+            let text = shader::preprocess(&source, &defines).unwrap();
+            out.insert(format!("{name} {defines:?}"), text);
+        }
+    }
+    assert!(out.len() > 20, "{}", out.len());
+    out
+}
+
+fn spirv_val(key: &str, words: &[u32]) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), bytemuck::cast_slice(words)).unwrap();
+    let out = std::process::Command::new("spirv-val")
+        .args(["--target-env", "vulkan1.1"])
+        .arg(file.path())
+        .output()
+        .unwrap();
+    assert!(
+        out.status.success(),
+        "{key}: {}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+}
+
+#[test]
+fn every_variant_translates_to_all_backends() {
+    let validator = std::process::Command::new("spirv-val")
+        .arg("--version")
+        .output()
+        .is_ok();
+    if !validator {
+        println!("spirv-val is not installed: SPIR-V is checked by naga alone");
+    }
+    let registers = compiled();
+    let cooperative = by_cooperative_matrices(&registers);
+    for (key, source) in registers.iter().chain(&cooperative) {
+        let half = source.contains("enable f16;");
+        let matrices = source.contains("enable wgpu_cooperative_matrix;");
+        let mut needs = Capabilities::empty();
+        needs.set(Capabilities::SHADER_FLOAT16, half);
+        needs.set(
+            Capabilities::COOPERATIVE_MATRIX | Capabilities::SUBGROUP,
+            matrices,
+        );
+        let module = naga::front::wgsl::parse_str(source)
+            .unwrap_or_else(|e| panic!("{key}: {}", e.emit_to_string(source)));
+        let info = Validator::new(ValidationFlags::all(), needs)
+            .validate(&module)
+            .unwrap_or_else(|e| panic!("{key}: {e:?}"));
+        let version = spv::Options {
+            lang_version: if matrices { (1, 6) } else { (1, 1) },
+            ..spv::Options::default()
+        };
+        let words = spv::write_vec(&module, &info, &version, None)
+            .unwrap_or_else(|e| panic!("{key} SPIR-V: {e}"));
+        // The validator of common distributions does not know cooperative matrices.
+        if validator && !matrices {
+            spirv_val(key, &words);
+        }
+        let mut metal = msl::Options {
+            fake_missing_bindings: true,
+            ..Default::default()
+        };
+        metal.lang_version = (2, 4);
+        // Metal has 8x8 alone.
+        if !source.contains("const COOP = 16u;") {
+            msl::write_string(&module, &info, &metal, &msl::PipelineOptions::default())
+                .unwrap_or_else(|e| panic!("{key} MSL: {e}"));
+        }
+        // DirectX 12 has no cooperative matrices through wgpu, OpenGL neither these nor f16.
+        if !matrices {
+            let mut text = String::new();
+            let mut dx = hlsl::Options {
+                fake_missing_bindings: true,
+                ..Default::default()
+            };
+            if half {
+                dx.shader_model = hlsl::ShaderModel::V6_2;
+            }
+            dx.special_constants_binding = Some(hlsl::BindTarget {
+                space: 7,
+                register: 0,
+                ..Default::default()
+            });
+            hlsl::Writer::new(&mut text, &dx, &hlsl::PipelineOptions::default())
+                .write(&module, &info, None)
+                .unwrap_or_else(|e| panic!("{key} HLSL: {e}"));
+        }
+        for entry in module.entry_points.iter().filter(|_| !half && !matrices) {
+            let mut text = String::new();
+            let options = glsl::Options {
+                version: glsl::Version::Desktop(430),
+                ..Default::default()
+            };
+            let pipeline = glsl::PipelineOptions {
+                shader_stage: entry.stage,
+                entry_point: entry.name.clone(),
+                multiview: None,
+            };
+            glsl::Writer::new(
+                &mut text,
+                &module,
+                &info,
+                &options,
+                &pipeline,
+                naga::proc::BoundsCheckPolicies::default(),
+            )
+            .and_then(|mut w| w.write())
+            .unwrap_or_else(|e| panic!("{key} GLSL: {e}"));
+        }
+    }
+}
