@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// One op at one shape.
+#[derive(Clone)]
 pub struct Subject {
     /// What the row is called: kernel family and shapes.
     pub name: String,

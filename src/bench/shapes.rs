@@ -15,6 +15,23 @@ fn subject(name: String, op: impl Op + 'static, inputs: Vec<TensorType>) -> Subj
     }
 }
 
+/// The same on halves: the inputs that activations and weights are.
+fn halved(s: Subject) -> Subject {
+    let matrices = |f: &Feed| f.ty.shape.rank() > 1;
+    let inputs = s.inputs.into_iter().map(|f| match matrices(&f) {
+        true => Feed {
+            ty: TensorType::f16(f.ty.shape),
+            ..f
+        },
+        false => f,
+    });
+    Subject {
+        name: format!("{} f16", s.name),
+        inputs: inputs.collect(),
+        ..s
+    }
+}
+
 /// A convolution's three passes. n images of h x h x c, k filters of r x r.
 fn conv(n: usize, h: usize, c: usize, k: usize, r: usize, stride: usize) -> Vec<Subject> {
     let padding = r / 2;
@@ -69,12 +86,31 @@ fn memory_bound(n: usize, h: usize, c: usize) -> Vec<Subject> {
         relu: true,
         residual: true,
     };
+    let mut backward = subject(
+        format!("batch_norm_grad+add+relu {note}"),
+        ops::batch_norm_grad::BatchNormGrad {
+            eps: 1e-5,
+            relu: true,
+            residual: true,
+        },
+        vec![
+            x.clone(),
+            x.clone(),
+            x.clone(),
+            channel(),
+            channel(),
+            channel(),
+        ],
+    );
+    // A variance.
+    backward.inputs[5] = Feed::range([c], 0.5, 1.5);
     vec![
         subject(
             format!("batch_norm+add+relu {note}"),
             bn,
             vec![x.clone(), channel(), channel(), x.clone()],
         ),
+        backward,
         subject(
             format!("add {note}"),
             ops::add::Add,
@@ -174,8 +210,27 @@ fn loss(heads: usize, views: usize, d: usize) -> Vec<Subject> {
     ]
 }
 
-/// The subjects: `large` for hardware GPUs (batch 256 and 512 at 32, 96 and 224 px), else what two CPU cores do in minutes.
-pub fn subjects(large: bool) -> Vec<Subject> {
+/// The subjects: `large` for hardware GPUs (batch 256 and 512 at 32, 96 and 224 px), else what two CPU cores do in minutes. `half`: on halves as well, where mixed
+/// precision uses them.
+pub fn subjects(large: bool, half: bool) -> Vec<Subject> {
+    let v = in_f32(large);
+    let tiled = |s: &&Subject| {
+        let op = s.op.name();
+        let similarity = s.name.contains("similarity");
+        !similarity
+            && (op == "gemm"
+                || ["conv2d", "batch_norm", "add"]
+                    .iter()
+                    .any(|p| op.starts_with(p)))
+    };
+    let halves: Vec<Subject> = match half {
+        true => v.iter().filter(tiled).cloned().map(halved).collect(),
+        false => Vec::new(),
+    };
+    v.into_iter().chain(halves).collect()
+}
+
+fn in_f32(large: bool) -> Vec<Subject> {
     let mut v = Vec::new();
     if large {
         v.extend([512, 1024, 2048, 4096].map(|n| gemm(n, n, n)));

@@ -6,6 +6,7 @@
 pub mod cases;
 pub mod gradient;
 pub mod harness;
+pub mod self_test;
 
 pub use harness::{Harness, Outcome};
 

@@ -2,7 +2,8 @@
 
 use super::console::Voice;
 use amcl_wgpu::bench::{self, Ceilings, Effort, Row, shapes, step};
-use amcl_wgpu::device::{Choice, Device, Options};
+use amcl_wgpu::check::self_test;
+use amcl_wgpu::device::{Choice, Options};
 use amcl_wgpu::graph::gpu::GpuExecutor;
 use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::graph::{Executor, GraphError};
@@ -50,8 +51,8 @@ struct Report {
     steps: Vec<step::StepRow>,
 }
 
-/// Settings of the training steps that are timed: name and overrides of the defaults.
-fn steps(batch: usize) -> anyhow::Result<Vec<(String, Config)>> {
+/// Settings of the training steps that are timed, name and overrides of the defaults: every method plain, SimCLR and MoCo with AMCL, `half`: in mixed precision as well.
+fn steps(batch: usize, half: bool) -> anyhow::Result<Vec<(String, Config)>> {
     let base = [
         "model.encoder=resnet18".to_string(),
         "model.width=64".into(),
@@ -59,15 +60,38 @@ fn steps(batch: usize) -> anyhow::Result<Vec<(String, Config)>> {
         "heads.out=128".into(),
         format!("optim.batch_size={batch}"),
     ];
-    let amcl = ["amcl.enabled=true".to_string(), "heads.count=3".into()];
-    let with = |extra: &[String]| Config::parse("", &[&base[..], extra].concat());
-    Ok(vec![
-        (format!("step resnet18 simclr batch {batch}"), with(&[])?),
+    let amcl: &[&str] = &["amcl.enabled=true", "heads.count=3"];
+    let splits = format!("method.bn_splits={}", (batch / 2).clamp(1, 8));
+    let moco: &[&str] = &["method.name=moco", &splits];
+    let methods: Vec<(&str, Vec<&str>)> = vec![
+        ("simclr", vec![]),
+        ("simclr+amcl C=3", amcl.to_vec()),
+        ("moco", moco.to_vec()),
+        ("moco+amcl C=3", [moco, amcl].concat()),
         (
-            format!("step resnet18 simclr+amcl C=3 batch {batch}"),
-            with(&amcl)?,
+            "simsiam",
+            vec!["method.name=simsiam", "heads.out=512", "heads.last=norm"],
         ),
-    ])
+        (
+            "barlow_twins",
+            vec![
+                "method.name=barlow_twins",
+                "heads.layers=3",
+                "heads.out=512",
+            ],
+        ),
+    ];
+    let mut all = Vec::new();
+    for precision in ["f32", "mixed"].into_iter().take(1 + usize::from(half)) {
+        for (name, over) in &methods {
+            let mut over: Vec<String> = over.iter().map(ToString::to_string).collect();
+            over.push(format!("optim.precision={precision:?}"));
+            let config = Config::parse("", &[&base[..], &over].concat())?;
+            let mark = if precision == "mixed" { " mixed" } else { "" };
+            all.push((format!("step resnet18 {name}{mark} batch {batch}"), config));
+        }
+    }
+    Ok(all)
 }
 
 /// Runs the verb.
@@ -93,7 +117,7 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
     };
     let device = match &args.device {
         Choice::Cpu => None,
-        choice => match Device::open(choice, Options::default()) {
+        choice => match self_test::open(choice, Options::default(), true, &mut |l| errln!("{l}")) {
             Err(e) if *choice == Choice::Auto => {
                 errln!("{e}\nmeasuring the CPU executor instead");
                 None
@@ -130,10 +154,14 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
     let wanted = |n: &str| args.filter.as_ref().is_none_or(|f| n.contains(f.as_str()));
     let ratio =
         |old: Option<f64>, new: f64| old.map_or(String::new(), |o| format!("{:.2}", new / o));
-    let all = shapes::subjects(large);
+    // On a CPU driver halves are only slower.
+    let half = device
+        .as_ref()
+        .is_some_and(|d| d.limits.f16 && !d.limits.is_cpu);
+    let all = shapes::subjects(large, half);
     let subjects: Vec<&bench::Subject> = all.iter().filter(|s| wanted(&s.name)).collect();
     let batch = args.batch_size.unwrap_or(if large { 256 } else { 8 });
-    let mut steps = steps(batch)?;
+    let mut steps = steps(batch, half)?;
     steps.retain(|s| wanted(&s.0));
     if let Some(d) = device.as_ref().filter(|_| !args.no_autotune) {
         let mut told = false;

@@ -6,6 +6,7 @@ use amcl_wgpu::graph::Executor;
 use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::methods::loss_file::{Evaluated, LossFile};
 use amcl_wgpu::train::checkpoint::write_atomically;
+use amcl_wgpu::train::config::Precision;
 use amcl_wgpu::train::session::open_executor;
 use anyhow::Context;
 use safetensors::tensor::{Dtype, TensorView};
@@ -77,7 +78,7 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
         let mut exec: Box<dyn Executor> = match args.precision.as_deref() {
             Some("f64") if !on_cpu => anyhow::bail!("f64 runs on the CPU: use --device cpu"),
             None | Some("f64") if on_cpu => Box::new(HostExecutor::<f64>::new()),
-            _ => open_executor(&args.device, &[], |n| errln!("{n}"))?,
+            _ => open_executor(&args.device, &[], Precision::F32, |n| errln!("{n}"))?,
         };
         let e = file.evaluate(exec.as_mut()).with_context(what)?;
         let mut compared = Vec::new();

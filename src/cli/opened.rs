@@ -3,6 +3,7 @@
 use super::console::Console;
 use amcl_wgpu::data::Split;
 use amcl_wgpu::device::Choice;
+use amcl_wgpu::train::config::Precision;
 use amcl_wgpu::train::encoder::{Encoder, Feature};
 use amcl_wgpu::train::session::open_executor;
 use amcl_wgpu::train::weights;
@@ -44,7 +45,7 @@ impl On {
         for w in &split.warnings {
             console.warn(&format!("data: {w}"));
         }
-        let exec = open_executor(&self.device, &[], |l| console.say(&l))?;
+        let exec = open_executor(&self.device, &[], Precision::F32, |l| console.say(&l))?;
         let side = (split.train.height, split.train.width);
         let encoder = Encoder::of(&config, &found.weights, found.at.epoch, exec, side, f)?;
         Ok((encoder, split))

@@ -4,6 +4,7 @@ use super::console::Voice;
 use amcl_wgpu::device::Choice;
 use amcl_wgpu::train::checkpoint::write_atomically;
 use amcl_wgpu::train::config::Config;
+use amcl_wgpu::train::config::Precision;
 use amcl_wgpu::train::preview::sheet;
 use amcl_wgpu::train::session::open_executor;
 use anyhow::Context;
@@ -67,7 +68,7 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
     for w in &split.warnings {
         console.warn(&format!("data: {w}"));
     }
-    let mut exec = open_executor(&args.device, &[], |l| console.say(&l))?;
+    let mut exec = open_executor(&args.device, &[], Precision::F32, |l| console.say(&l))?;
     let s = sheet(&config, &split.train, args.count, args.epoch, exec.as_mut())?;
     write_atomically(&args.out, &s.png()?)?;
     let lines: Vec<String> = s

@@ -42,6 +42,9 @@ pub struct Args {
     /// Seed.
     #[arg(long)]
     seed: Option<u64>,
+    /// f32, or mixed: halves for the encoder's activations and products, f32 for sums, losses and what the optimiser keeps
+    #[arg(long, value_parser = ["f32", "mixed"])]
+    precision: Option<String>,
     /// Run folder; default runs/<preset>-<seed>, numbered when taken.
     #[arg(long, short)]
     out: Option<PathBuf>,
@@ -58,7 +61,7 @@ pub struct Args {
     #[arg(long, value_name = "OP")]
     twin: Vec<String>,
     /// Continue the run in this folder, with its own configuration.
-    #[arg(long, conflicts_with_all = ["config", "preset", "data", "method", "amcl", "init", "epochs", "batch_size", "seed", "out", "set", "overwrite"])]
+    #[arg(long, conflicts_with_all = ["config", "preset", "data", "method", "amcl", "init", "epochs", "batch_size", "seed", "precision", "out", "set", "overwrite"])]
     resume: Option<PathBuf>,
     /// Start from these weights: a run folder, a folder that `export` wrote, or a safetensors file of torchvision's or timm's ResNet. A new run, unlike --resume.
     #[arg(long, conflicts_with = "resume")]
@@ -139,6 +142,10 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
             add("run.epochs", args.epochs.map(|v| v.to_string()));
             add("optim.batch_size", args.batch_size.map(|v| v.to_string()));
             add("run.seed", args.seed.map(|v| v.to_string()));
+            add(
+                "optim.precision",
+                args.precision.as_ref().map(|v| format!("{v:?}")),
+            );
             over.extend(args.set.iter().cloned());
             let c = Config::parse(&text, &over)?;
             let stem = args

@@ -18,16 +18,14 @@ pub struct StepScalars {
     pub flags: u32,
     /// Learning rate after schedule.
     pub lr: f32,
-    /// Factor on each micro-batch's gradient (1 / micro-batches / loss scale).
+    /// Factor on each micro-batch's gradient (1 / micro-batches).
     pub grad_scale: f32,
-    /// Factor that seeds the backward pass (loss scaling; 1 in f32).
-    pub loss_scale: f32,
     /// EMA decay of this step (momentum encoder).
     pub ema: f32,
     /// Factor on constant temperatures (global temperature schedules).
     pub tau_scale: f32,
     /// Zero; room to grow.
-    pub reserved: [u32; 13],
+    pub reserved: [u32; 14],
 }
 
 impl Default for StepScalars {
@@ -41,10 +39,9 @@ impl Default for StepScalars {
             flags: 0,
             lr: 0.0,
             grad_scale: 1.0,
-            loss_scale: 1.0,
             ema: 0.0,
             tau_scale: 1.0,
-            reserved: [0; 13],
+            reserved: [0; 14],
         }
     }
 }

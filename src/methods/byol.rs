@@ -64,7 +64,6 @@ impl Method for Byol {
         let four = Constant {
             shape: [1].into(),
             value: 4.0,
-            loss_scale: false,
         };
         let scaled = g.push1(Scale { factor: 4.0 }, &[built.loss])?;
         let four = g.push1(four, &[])?;

@@ -45,7 +45,6 @@ fn filled(g: &mut Graph, shape: [usize; 2], value: f32) -> Result<TensorId> {
     let op = Constant {
         shape: shape.into(),
         value,
-        loss_scale: false,
     };
     g.push1(op, &[])
 }

@@ -1,6 +1,6 @@
 //! Projection heads and predictors: C independent MLPs run as one batched matrix product, and the shared temperature MLP phi.
 
-use super::{Init, Model};
+use super::{Init, Model, halved};
 use crate::graph::{Graph, Result, TensorId};
 use crate::ops::constant::Constant;
 use crate::ops::gemm::Gemm;
@@ -66,6 +66,7 @@ impl Mlp {
                     },
                     relu: !end && !self.norm,
                     lr: 1.0,
+                    half: m.half,
                 };
                 x = bare.build(g, m, &number.to_string(), x, &[self.heads, width, d])?;
                 number += 1;
@@ -104,14 +105,7 @@ fn head_norm(
     } else {
         let constant = |g: &mut Graph, value| {
             let shape = [heads * d].into();
-            g.push1(
-                Constant {
-                    shape,
-                    value,
-                    loss_scale: false,
-                },
-                &[],
-            )
+            g.push1(Constant { shape, value }, &[])
         };
         let vectors = [constant(g, 1.0)?, constant(g, 0.0)?];
         m.bare_batch_norm(g, name, flat, relu, vectors)?
@@ -135,6 +129,8 @@ pub fn phi(
         bias: true,
         relu,
         lr: lr_multiplier,
+        // Part of the loss, which is f32 always.
+        half: false,
     };
     g.scope("phi", |g| {
         let x = layer(true).build(g, m, "0", z, &[hidden, d])?;
@@ -147,6 +143,7 @@ struct Linear {
     bias: bool,
     relu: bool,
     lr: f32,
+    half: bool,
 }
 
 impl Linear {
@@ -161,7 +158,11 @@ impl Linear {
     ) -> Result<TensorId> {
         let init = Init::Uniform(1.0 / (shape[shape.len() - 1] as f32).sqrt());
         g.scope(name, |g| {
-            let mut inputs = vec![x, m.param_with(g, "weight", shape, init, self.lr)];
+            let w = m.param_with(g, "weight", shape, init, self.lr);
+            let mut inputs = match self.half {
+                true => vec![halved(g, x)?, halved(g, w)?],
+                false => vec![x, w],
+            };
             if self.bias {
                 let shape = &shape[..shape.len() - 1];
                 inputs.push(m.param_with(g, "bias", shape, init, self.lr));

@@ -9,6 +9,7 @@ use crate::graph::{
 };
 use crate::ops::batch_norm::{BatchNorm, BatchNormInference};
 use crate::ops::batch_norm_running::BatchNormRunning;
+use crate::ops::cast_f16::CastF16;
 use crate::ops::column_sum::ColumnSum;
 use crate::ops::constant::Constant;
 use crate::ops::conv2d::Conv2d;
@@ -78,6 +79,8 @@ pub struct Model {
     pub norm: Norm,
     /// Parameters come from the momentum branch from here on.
     pub momentum_branch: bool,
+    /// Mixed precision from here on: convolutions and the heads' products take halves (sums in f32), activations between convolutions are kept as halves.
+    pub half: bool,
 }
 
 /// Batch normalisation's constants (PyTorch's defaults).
@@ -178,6 +181,10 @@ impl Model {
                 &[k, kernel, kernel, c],
                 Init::Normal(deviation),
             );
+            let (x, w) = match self.half {
+                true => (halved(g, x)?, halved(g, w)?),
+                false => (x, w),
+            };
             g.push1(
                 Conv2d {
                     stride,
@@ -377,6 +384,17 @@ impl Model {
     }
 }
 
+/// x in f16, as it is or rounded.
+///
+/// # Errors
+/// None is expected.
+pub fn halved(g: &mut Graph, x: TensorId) -> Result<TensorId> {
+    match g.ty(x).dtype {
+        DType::F16 => Ok(x),
+        _ => g.push1(CastF16, &[x]),
+    }
+}
+
 /// x (any shape, e elements) -> [count, e]: so many copies; gradients add up.
 ///
 /// # Errors
@@ -393,7 +411,6 @@ pub fn repeat(g: &mut Graph, x: TensorId, count: usize) -> Result<TensorId> {
         Constant {
             shape: [count, 1].into(),
             value: 1.0,
-            loss_scale: false,
         },
         &[],
     )?;

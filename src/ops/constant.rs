@@ -7,15 +7,13 @@ use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, Tensor
 use crate::reference::{Scalar, constant};
 use crate::{kernel, twin};
 
-/// A tensor of `shape` filled with `value`, times the step's loss scale when asked.
+/// A tensor of `shape` filled with `value`.
 #[derive(Clone, Debug)]
 pub struct Constant {
     /// Shape.
     pub shape: Shape,
     /// Value.
     pub value: f32,
-    /// Multiply by `step.loss_scale` (the seed of the backward pass).
-    pub loss_scale: bool,
 }
 
 impl Op for Constant {
@@ -44,7 +42,7 @@ impl Op for Constant {
             kernel!("constant", "main"),
             &[&io.outputs[0]],
             self.value,
-            if self.loss_scale { 1.0 } else { 0.0 },
+            0.0,
         )?)
     }
     twin!();
@@ -52,11 +50,6 @@ impl Op for Constant {
 
 impl Constant {
     fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
-        let s = if self.loss_scale {
-            f64::from(io.step.loss_scale)
-        } else {
-            1.0
-        };
-        constant::constant(T::of(f64::from(self.value) * s), io.output(0));
+        constant::constant(T::of(f64::from(self.value)), io.output(0));
     }
 }

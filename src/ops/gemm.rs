@@ -1,12 +1,13 @@
 //! `gemm`: (batched) matrix products with transposes, broadcast, bias and ReLU. Twin: `reference/gemm.rs`.
 
+use super::cast_f16::CastF16;
 use super::column_sum::ColumnSum;
 use super::relu_grad::ReluGrad;
 use super::reshape::Reshape;
 use super::tiles::Tile;
 use crate::device::recording::{Recorder, View, row_chunks};
 use crate::graph::{
-    Bindings, Cost, Graph, HostIo, NodeId, Op, Result, Shape, TensorId, TensorType,
+    Bindings, Cost, DType, Graph, HostIo, NodeId, Op, Result, Shape, TensorId, TensorType,
 };
 use crate::reference::{Scalar, gemm};
 use crate::{kernel, twin};
@@ -228,6 +229,11 @@ impl Op for Gemm {
             dy = g.push1(ReluGrad, &[dy, y])?;
         }
         let (a, b) = (inputs[0], inputs[1]);
+        // Products of halves take halves.
+        let dc = match g.ty(a).dtype {
+            DType::F16 => g.push1(CastF16, &[dy])?,
+            _ => dy,
+        };
         let batch_of = |g: &Graph, t: TensorId| {
             if g.dims(t).len() == 3 {
                 g.dims(t)[0]
@@ -265,7 +271,7 @@ impl Op for Gemm {
                     ..base
                 },
                 b,
-                dy,
+                dc,
                 a,
             )?
         } else {
@@ -275,7 +281,7 @@ impl Op for Gemm {
                     trans_b: !self.trans_b,
                     ..base
                 },
-                dy,
+                dc,
                 b,
                 a,
             )?
@@ -288,7 +294,7 @@ impl Op for Gemm {
                     trans_b: self.trans_a,
                     ..base
                 },
-                dy,
+                dc,
                 a,
                 b,
             )?
@@ -300,7 +306,7 @@ impl Op for Gemm {
                     ..base
                 },
                 a,
-                dy,
+                dc,
                 b,
             )?
         };

@@ -42,6 +42,7 @@ pub mod l2_normalize;
 pub mod l2_normalize_grad;
 pub mod lars_trust;
 pub mod log_sum_exp;
+pub mod loss_scale;
 pub mod max_pool;
 pub mod max_pool_grad;
 pub mod micro_part;
@@ -68,6 +69,7 @@ pub mod sum_all;
 pub mod swap_axes;
 pub mod tiles;
 pub mod top_k;
+pub mod unscale;
 
 use crate::graph::backward::Builders;
 use crate::graph::{Graph, Result, TensorId};
@@ -83,7 +85,6 @@ pub fn backward(g: &mut Graph, loss: TensorId, wrt: &[TensorId]) -> Result<Vec<O
         seed: |ty| constant::Constant {
             shape: ty.shape.clone(),
             value: 1.0,
-            loss_scale: true,
         },
     };
     crate::graph::backward::backward(g, loss, wrt, &builders)

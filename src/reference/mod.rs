@@ -46,6 +46,7 @@ pub mod l2_normalize;
 pub mod l2_normalize_grad;
 pub mod lars_trust;
 pub mod log_sum_exp;
+pub mod loss_scale;
 pub mod max_pool;
 pub mod max_pool_grad;
 pub mod micro_part;
@@ -72,6 +73,7 @@ pub mod sum_all;
 pub mod swap_axes;
 pub mod temperature;
 pub mod top_k;
+pub mod unscale;
 
 use std::fmt::Debug;
 use std::iter::Sum;

@@ -18,6 +18,17 @@ macro_rules! section {
     };
 }
 
+/// What a training step computes in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32-bit floats.
+    #[default]
+    F32,
+    /// 16-bit storage and products, 32-bit sums.
+    Mixed,
+}
+
 section! {
     /// `[data]`
     Data {
@@ -159,6 +170,9 @@ section! {
         eps: f32 = 1e-8,
         /// Trust coefficient of lars.
         trust: f32 = 1e-3,
+        /// `f32`, or `mixed`: the encoder's activations, weights and gradients as f16 while a step runs, sums, losses, statistics and what the optimiser keeps in f32, with dynamic
+        /// loss scaling.
+        precision: Precision = Precision::F32,
         /// Images per step; each gives two views.
         batch_size: usize = 256,
         /// Gradient norm to clip at; 0: never.

@@ -1,5 +1,6 @@
 //! A trained encoder alone: backbone features of images, with the test transform and running statistics. No heads, no training step, so little memory.
 
+use super::config::Precision;
 use super::features::Features;
 use super::method::{encoder, method};
 use super::session::open_executor;
@@ -69,7 +70,7 @@ impl Encoder {
         mut tell: impl FnMut(String),
     ) -> Result<Self> {
         let found = weights::of_run(run, &mut tell)?;
-        let exec = open_executor(device, &[], tell)?;
+        let exec = open_executor(device, &[], Precision::F32, tell)?;
         Self::new(&found.config, &found.weights, found.at.epoch, exec, side)
     }
 

@@ -2,13 +2,15 @@
 
 use super::config::Optim;
 use super::{Config, Result, TrainError};
-use crate::graph::{Executor, Graph, HostData, ProgramId, TensorId, TensorType};
-use crate::nn::Model;
+use crate::graph::{Executor, Graph, HostData, ProgramId, StateId, TensorId, TensorType};
+use crate::nn::{Init, Model};
 use crate::ops::accumulate::Accumulate;
 use crate::ops::adamw::AdamW;
 use crate::ops::lars_trust::LarsTrust;
+use crate::ops::loss_scale::LossScale;
 use crate::ops::sgd::Sgd;
 use crate::ops::sum_all::SumSquares;
+use crate::ops::unscale::Unscale;
 
 /// Optimisers that `optim.name` may name.
 pub const NAMES: &[&str] = &["sgd", "adamw", "lars"];
@@ -20,8 +22,29 @@ pub struct Optimizer {
     pub program: ProgramId,
     /// Squared norm of the gradient [1].
     pub norm2: TensorId,
+    /// With mixed precision: the loss scale [1] after the step, and the latch that is set when a step cannot be repaired by a smaller one.
+    pub scaling: Option<[TensorId; 2]>,
     segments: TensorId,
     table: TensorId,
+}
+
+/// Group of what dynamic loss scaling keeps.
+const SCALING: &str = "loss_scaling";
+
+/// The loss scale starts at 2^16 and doubles after 2,000 good steps, as PyTorch's `GradScaler`.
+const FIRST_SCALE: f32 = 65536.0;
+const INTERVAL: u32 = 2000;
+
+/// The loss scale of mixed precision, declared at first sight: behind all other states of a model, which are drawn by their position and so do not depend on the precision.
+pub fn scale(model: &mut Model) -> StateId {
+    let mut declare = |name, value| {
+        let init = Init::Constant(value);
+        model.extra(SCALING, name, TensorType::f32([1]), init)
+    };
+    let scale = declare("scale", FIRST_SCALE);
+    declare("good", 0.0);
+    declare("skipped", 0.0);
+    scale
 }
 
 /// Appends to a graph what adds the gradients of a model's parameters, in their order, to the group `grads`, which [`Optimizer::graph`] has made.
@@ -53,6 +76,11 @@ impl Optimizer {
             .ok_or_else(|| TrainError::Config("a model without parameters".into()))?;
         let mut g = Graph::new();
         let grad = g.state(&model.states, grads);
+        let scaling = ["scale", "good", "skipped"].map(|n| model.states.find(SCALING, n));
+        if let [Some(scale), ..] = scaling {
+            let scale = g.state(&model.states, scale);
+            g.push_updating(Unscale, &[scale], &[grad])?;
+        }
         let norm2 = g.push1(SumSquares, &[grad])?;
         let segments = g.input("segments", TensorType::u32([len / 64]));
         let table = g.input("segment table", TensorType::f32([model.params.len(), 4]));
@@ -91,13 +119,29 @@ impl Optimizer {
                 )));
             }
         }
+        let scaling = match scaling {
+            [Some(scale), Some(good), Some(skipped)] => {
+                let interval = INTERVAL;
+                let updates = [scale, good, skipped, halt].map(|id| g.state(&model.states, id));
+                g.push_updating(LossScale { interval }, &[norm2], &updates)?;
+                Some([updates[0], updates[3]])
+            }
+            _ => None,
+        };
         let optimizer = Self {
             program: ProgramId::default(),
             norm2,
+            scaling,
             segments,
             table,
         };
         Ok((g, optimizer))
+    }
+
+    /// What can be read after a step: the squared norm, and the scaling's tensors.
+    pub fn fetched(&self) -> Vec<TensorId> {
+        let scaling = self.scaling.into_iter().flatten();
+        std::iter::once(self.norm2).chain(scaling).collect()
     }
 
     /// Compiles the graph that [`Optimizer::graph`] made, and sends what belongs to each parameter: learning-rate factor, weight decay, LARS's exclusion.
@@ -112,7 +156,7 @@ impl Optimizer {
         exec: &mut dyn Executor,
     ) -> Result<Self> {
         let o = &config.optim;
-        self.program = exec.compile(g, &[self.norm2])?;
+        self.program = exec.compile(g, &self.fetched())?;
         let (len, _) = model.sizes();
         let mut segments = vec![0u32; len / 64];
         let mut rows = Vec::new();

@@ -1,12 +1,14 @@
 //! A model with its programs on an executor: gradient step, update, features. Training and evaluation both start here.
 
+use super::config::Precision;
 use super::features::Features;
 use super::gradient::Gradient;
 use super::optimizer::Optimizer;
-use super::{Config, Result, method};
+use super::{Config, Result, TrainError, method};
+use crate::check::self_test;
 use crate::data::{Dataset, Split, packed};
 use crate::device::recording::Timed;
-use crate::device::{Choice, Device, DeviceError, Options};
+use crate::device::{Choice, DeviceError, Options};
 use crate::eval::knn;
 use crate::graph::exec::Ticket;
 use crate::graph::gpu::GpuExecutor;
@@ -21,20 +23,22 @@ const FEATURE_BATCH: usize = 250;
 /// Images a view whose pairs are compared on the host at the end of an epoch, at most.
 const MAX_PAIRED: usize = 2048;
 
-/// Opens the executor for a device choice; the ops named in `twins` run on the host. `auto` falls back to the CPU and says so through `tell`.
+/// Opens the executor for a device choice, for work in `precision` (cooperative matrices are tried first); the ops named in `twins` run on the host. `auto` falls back to the CPU and says so through `tell`.
 ///
 /// # Errors
 /// No such adapter.
 pub fn open_executor(
     choice: &Choice,
     twins: &[String],
+    precision: Precision,
     mut tell: impl FnMut(String),
 ) -> Result<Box<dyn Executor>> {
     let cpu = || Box::new(HostExecutor::<f32>::new());
     if *choice == Choice::Cpu {
         return Ok(cpu());
     }
-    match Device::open(choice, Options::default()) {
+    let half = precision == Precision::Mixed;
+    match self_test::open(choice, Options::default(), half, &mut tell) {
         Ok(device) => Ok(Box::new(GpuExecutor::new(device).with_twins(twins))),
         Err(DeviceError::NoAdapter(_)) if *choice == Choice::Auto => {
             tell("no hardware GPU found: running on the CPU executor (`amcl-wgpu devices` lists adapters)".into());
@@ -49,6 +53,37 @@ pub fn open_executor(
 pub struct Pending {
     losses: Vec<Ticket>,
     norm: Ticket,
+}
+
+/// A step that is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Finished {
+    /// Mean over micro-batches.
+    pub loss: f32,
+    /// Squared norm of the gradient.
+    pub norm2: f32,
+    /// Mixed precision: the loss scale that the next step has.
+    pub scale: Option<f32>,
+    /// Not finite, and not to be repaired: the weights stay what they were before the step.
+    pub failed: bool,
+}
+
+impl Finished {
+    /// Mixed precision: the gradient overflowed, the step changed nothing, and the next one has a smaller loss scale.
+    pub fn skipped(&self) -> bool {
+        !self.failed && !self.norm2.is_finite()
+    }
+}
+
+/// Mixed precision needs f16 in shaders; the CPU executor rounds where a GPU would store halves.
+fn halves_run(exec: &dyn Executor) -> Result<()> {
+    match exec.device() {
+        Some(d) if !d.limits.f16 => Err(TrainError::Config(format!(
+            "{} has no f16 in shaders: train with --precision f32",
+            d.report.name
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// What a (micro-)batch's loss was made of.
@@ -87,6 +122,10 @@ impl Session {
         let side = (data.height, data.width);
         let image_words = words(side.0, side.1);
         let mut model = Model::default();
+        model.half = o.precision == Precision::Mixed;
+        if model.half {
+            halves_run(exec.as_ref())?;
+        }
         let resident =
             (data.len() * image_words * 4 <= config.data.resident_mib << 20).then(|| {
                 let ty = TensorType::u32([data.len(), image_words]);
@@ -101,6 +140,8 @@ impl Session {
         method.after_step(&mut u, &model)?;
         gradient.collect(&model)?;
 
+        // Evaluation is in f32.
+        model.half = false;
         // Not more images at once than training has, so that evaluation never needs more memory.
         let feature_batch = FEATURE_BATCH.min(2 * batch);
         let (f, features) = Features::graph(
@@ -193,24 +234,42 @@ impl Session {
         self.exec.run(self.optimizer.program, scalars)?;
         let norm = self
             .exec
-            .fetch_later(self.optimizer.program, &[self.optimizer.norm2])?;
+            .fetch_later(self.optimizer.program, &self.optimizer.fetched())?;
         Ok(Pending { losses, norm })
     }
 
-    /// Waits for a started step: its loss (mean over micro-batches) and squared gradient norm.
+    /// Waits for a started step.
     ///
     /// # Errors
     /// Device loss.
-    pub fn finish(&mut self, step: &Pending) -> Result<(f32, f32)> {
-        let mut scalar = |t: &Ticket| -> Result<f32> {
-            let values = self.exec.collect(t, true)?;
-            Ok(values.map_or(f32::NAN, |d| d[0].to_f32()[0]))
+    pub fn finish(&mut self, step: &Pending) -> Result<Finished> {
+        let mut scalars = |t: &Ticket| -> Result<Vec<f32>> {
+            let values = self.exec.collect(t, true)?.unwrap_or_default();
+            Ok(values.iter().map(|d| d.to_f32()[0]).collect())
         };
         let mut loss = 0.0;
         for t in &step.losses {
-            loss += scalar(t)? / step.losses.len() as f32;
+            let value = scalars(t)?.first().copied().unwrap_or(f32::NAN);
+            loss += value / step.losses.len() as f32;
         }
-        Ok((loss, scalar(&step.norm)?))
+        let after = scalars(&step.norm)?;
+        let norm2 = after.first().copied().unwrap_or(f32::NAN);
+        let finite = loss.is_finite() && norm2.is_finite();
+        Ok(match after[..] {
+            [_, scale, halt] => Finished {
+                loss,
+                norm2,
+                scale: Some(scale),
+                // A finite loss scale saves a step whose gradient alone overflowed; the latch says when none does.
+                failed: halt != 0.0,
+            },
+            _ => Finished {
+                loss,
+                norm2,
+                scale: None,
+                failed: !finite,
+            },
+        })
     }
 
     /// Similarities and scores of the last (micro-)batch.

@@ -3,11 +3,12 @@
 //! The choice fixes the order of sums, so it belongs to what a run's bits depend on: it is kept in the run's folder, and a resumed run takes it from there. Between runs it is
 //! kept in the user's cache folder, for one adapter, driver and set of shaders.
 
+use super::config::Precision;
 use super::gradient::Gradient;
 use super::{Config, Result, checkpoint, method};
 use crate::device::{Choice, Choices, Device, Options};
 use crate::graph::gpu::GpuExecutor;
-use crate::graph::{Executor, Graph, GraphError, Node, StepScalars, TensorId};
+use crate::graph::{DType, Executor, Graph, GraphError, Node, StepScalars, TensorId};
 use crate::nn::Model;
 use crate::ops::tiles::TILES;
 use serde::{Deserialize, Serialize};
@@ -91,7 +92,11 @@ pub fn tiles(
 fn fastest(device: &Arc<Device>, graph: &Graph, node: &Node) -> Result<BTreeMap<String, usize>> {
     let mut best: Option<(f64, usize)> = None;
     let mut keys = std::collections::BTreeSet::new();
-    for tile in 0..TILES.len() {
+    let half = node
+        .inputs
+        .first()
+        .is_some_and(|t| graph.ty(*t).dtype == DType::F16);
+    for tile in (0..TILES.len()).filter(|t| TILES[*t].suits(&device.limits, half)) {
         device.choose(Choices {
             all: Some(tile),
             ..Choices::default()
@@ -158,6 +163,7 @@ fn cache_file(device: &Device) -> Option<PathBuf> {
         env!("CARGO_PKG_VERSION"),
         &format!("{TILES:?}"),
         include_str!("../../shaders/lib/tile.wgsl"),
+        include_str!("../../shaders/lib/tile_coop.wgsl"),
         include_str!("../../shaders/gemm.wgsl"),
         include_str!("../../shaders/conv2d.wgsl"),
         include_str!("../../shaders/conv2d_input_grad.wgsl"),
@@ -186,7 +192,12 @@ pub fn of_graphs(
     if on.limits.is_cpu {
         return Ok(Choices::default());
     }
-    let device = Device::open(choice, Options::default()).map_err(GraphError::from)?;
+    // As `on` is: what failed its self-test there is not tried here.
+    let options = Options {
+        no_cooperative: on.limits.cooperative.is_empty(),
+        ..Options::default()
+    };
+    let device = Device::open(choice, options).map_err(GraphError::from)?;
     tiles(&device, graphs, cache_file(&device).as_deref(), progress)
 }
 
@@ -201,6 +212,7 @@ pub fn of_run(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Choices> {
     let (size, mut model) = (config.model.image_size, Model::default());
+    model.half = config.optim.precision == Precision::Mixed;
     let method = method::method(config)?;
     let mut gradient = Gradient::new(config, method.as_ref(), &mut model, (size, size), None)?;
     of_graphs(on, choice, &gradient.graphs(), progress)

@@ -63,6 +63,7 @@ tables! {
     l2_normalize_grad,
     lars_trust,
     log_sum_exp,
+    loss_scale,
     max_pool,
     max_pool_grad,
     micro_part,
@@ -87,6 +88,7 @@ tables! {
     sum_all,
     swap_axes,
     top_k,
+    unscale,
 }
 
 /// Negative controls of the kernels that use cooperative matrices.

@@ -3,6 +3,7 @@
 use super::super::console::Console;
 use super::super::opened::On;
 use super::{draw, finish, labelled};
+use amcl_wgpu::train::config::Precision;
 use amcl_wgpu::train::finetune::{Setting, finetune};
 use amcl_wgpu::train::session::open_executor;
 use amcl_wgpu::train::weights;
@@ -29,7 +30,7 @@ pub fn run(on: &On, fractions: &[f64], s: &Setting, console: &Console) -> anyhow
             .round()
             .max(1.0) as usize;
         let ids = draw(&bank.labels, classes, each, s.seed);
-        let mut exec = open_executor(&on.device, &[], |_| ())?;
+        let mut exec = open_executor(&on.device, &[], Precision::F32, |_| ())?;
         let top1 = finetune(
             &config,
             &found.weights,

@@ -4,6 +4,7 @@ use super::super::console::Console;
 use super::super::opened::On;
 use super::{draw, labelled, write};
 use amcl_wgpu::data::{Dataset, Split};
+use amcl_wgpu::train::config::Precision;
 use amcl_wgpu::train::encoder::Encoder;
 use amcl_wgpu::train::probe::{Labelled, PROTOCOLS, Protocol, probe};
 use amcl_wgpu::train::session::open_executor;
@@ -163,7 +164,7 @@ impl Seen {
             features: &self.test,
             labels: &self.split.test.labels,
         };
-        let mut exec = open_executor(&on.device, &[], |_| ())?;
+        let mut exec = open_executor(&on.device, &[], Precision::F32, |_| ())?;
         let encoder = &mut self.encoder;
         let mut fresh = |epoch: usize| {
             let all = encoder.cropped(bank, seed, epoch as u32)?;

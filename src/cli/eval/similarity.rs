@@ -3,6 +3,7 @@
 use super::super::console::Console;
 use super::super::opened::On;
 use super::finish;
+use amcl_wgpu::train::config::Precision;
 use amcl_wgpu::train::session::open_executor;
 use amcl_wgpu::train::similarity::similarity;
 use amcl_wgpu::train::weights;
@@ -29,7 +30,7 @@ pub fn run(
         let mut policy = config.augment.clone();
         policy.families = letters.clone();
         policy.validate().map_err(anyhow::Error::msg)?;
-        let mut exec = open_executor(&on.device, &[], |_| ())?;
+        let mut exec = open_executor(&on.device, &[], Precision::F32, |_| ())?;
         let scores = similarity(&found, &split.test, &policy, pairs, seed, exec.as_mut())?;
         lines.push(format!("augmentation {letters}"));
         for s in &scores {

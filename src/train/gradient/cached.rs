@@ -1,6 +1,6 @@
 //! The graphs of gradient caching (see the module above).
 
-use super::{Draft, Pass, backward, fetched};
+use super::{Draft, Pass, backward, fetched, scaled};
 use crate::graph::{Graph, StateId, TensorId, TensorType};
 use crate::methods::loss::Built;
 use crate::methods::{Halves, Method};
@@ -110,7 +110,9 @@ pub(super) fn three(
         sources.push(source);
     }
     let built = h.loss_of(&mut g, model, &all)?;
-    let [grads, dz] = backward(&mut g, model, built.loss, &sources)?;
+    // The scale goes with the kept gradient into the last pass.
+    let loss = scaled(&mut g, model, built.loss)?;
+    let [grads, dz] = backward(&mut g, model, loss, &sources)?;
     for (k, dz) in kept.iter().zip(dz) {
         if let Some(dz) = dz {
             Kept::put(&mut g, model, parts, dz, k.dz)?;

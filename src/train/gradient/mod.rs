@@ -24,6 +24,8 @@ use crate::nn::Model;
 use crate::ops;
 use crate::ops::augment::{Augment, words};
 use crate::ops::gather_rows::GatherRows;
+use crate::ops::mul::Mul;
+use crate::ops::reshape::Reshape;
 use crate::reference::augment::ROW;
 
 /// Where a step's images come from.
@@ -139,6 +141,18 @@ fn flops(g: &Graph) -> f64 {
         .sum()
 }
 
+/// The loss to differentiate: with mixed precision, times the loss scale.
+fn scaled(g: &mut Graph, model: &mut Model, loss: TensorId) -> Result<TensorId> {
+    if !model.half {
+        return Ok(loss);
+    }
+    let id = optimizer::scale(model);
+    let scale = g.state(&model.states, id);
+    let shape = g.ty(scale).shape.clone();
+    let loss = g.push1(Reshape { shape }, &[loss])?;
+    Ok(g.push1(Mul, &[loss, scale])?)
+}
+
 /// Appends the gradient of `loss`, and returns that of each parameter and of the tensors `also`.
 fn backward(
     g: &mut Graph,
@@ -195,7 +209,8 @@ impl Gradient {
             None => {
                 let g = &mut views.draft.graph;
                 let built = method.loss(g, model, &tensors)?;
-                let [grads, _] = backward(g, model, built.loss, &[])?;
+                let loss = scaled(g, model, built.loss)?;
+                let [grads, _] = backward(g, model, loss, &[])?;
                 method.after_gradient(g, model, &built)?;
                 views.draft.grads = grads;
                 views.draft.fetch = fetched(&built);

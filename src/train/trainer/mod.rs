@@ -90,6 +90,8 @@ struct Run<'a> {
     flights: VecDeque<Flight>,
     norms: Vec<f32>,
     loss_sum: f64,
+    /// Steps of the epoch that it is the sum of: all but those that mixed precision skipped.
+    summed: u32,
     /// Start of the epoch's clock, and the batch it started at.
     clock: (Instant, usize),
     alarms: usize,
@@ -117,7 +119,9 @@ pub fn train(r: Request<'_>) -> Result<Outcome> {
             split.train.len()
         )));
     }
-    let exec = open_executor(&r.device, &r.twins, |n| lines.push(n))?;
+    let exec = open_executor(&r.device, &r.twins, r.config.optim.precision, |n| {
+        lines.push(n)
+    })?;
     lines.push(format!("device: {}", exec.name()));
     lines.iter().for_each(|l| (r.tell)(l));
     let choices = match exec.device() {
@@ -170,6 +174,7 @@ pub fn train(r: Request<'_>) -> Result<Outcome> {
         flights: VecDeque::new(),
         norms: Vec::new(),
         loss_sum: 0.0,
+        summed: 0,
         clock: (begin, 0),
         alarms: 0,
     };
@@ -385,7 +390,7 @@ impl Run<'_> {
     fn epoch(&mut self, at: &mut Position) -> Result<bool> {
         let order = self.order(at.epoch);
         self.clock = (Instant::now(), at.batch);
-        self.loss_sum = 0.0;
+        (self.loss_sum, self.summed) = (0.0, 0);
         while at.batch < self.steps() {
             let ids = self.samples(&order, at.batch);
             let scalars = self.scalars(*at);
@@ -408,8 +413,7 @@ impl Run<'_> {
         while !self.flights.is_empty() {
             self.settle()?;
         }
-        let done = at.batch - self.clock.1;
-        self.loss_sum /= done.max(1) as f64;
+        self.loss_sum /= f64::from(self.summed.max(1));
         *at = Position {
             epoch: at.epoch + 1,
             batch: 0,
@@ -423,8 +427,9 @@ impl Run<'_> {
         let Some(f) = self.flights.pop_front() else {
             return Ok(());
         };
-        let (loss, norm2) = self.session.finish(&f.pending)?;
-        if !(loss.is_finite() && norm2.is_finite()) {
+        let step = self.session.finish(&f.pending)?;
+        let (loss, norm2) = (step.loss, step.norm2);
+        if step.failed {
             // The optimiser has refused this step and those after it, so the weights are still those that made the value.
             let ids = self.samples(&self.order(f.at.epoch), f.at.batch);
             let why = self
@@ -442,19 +447,28 @@ impl Run<'_> {
         let done = f.at.batch + 1 - first;
         let n = self.request.config.optim.batch_size;
         let rate = (done * n) as f64 / started.elapsed().as_secs_f64();
-        self.loss_sum += f64::from(loss);
         let norm = norm2.sqrt();
-        self.norms.push(norm);
+        let (scale, skipped) = (step.scale, step.skipped());
         let (step, lr) = (f.at.step + 1, f.scalars.lr);
-        self.folder.record(
-            &json!({"kind": "step", "epoch": f.at.epoch, "step": step, "loss": loss, "lr": lr, "grad_norm": norm, "images_per_s": rate}),
-        )?;
-        let values = [
-            ("loss", loss),
-            ("lr", lr),
-            ("grad_norm", norm),
-            ("images_per_s", rate as f32),
-        ];
+        let mut record = json!({"kind": "step", "epoch": f.at.epoch, "step": step, "loss": loss, "lr": lr, "grad_norm": norm, "images_per_s": rate});
+        let mut values = vec![("lr", lr), ("images_per_s", rate as f32)];
+        if let Some(s) = scale {
+            record["loss_scale"] = json!(s);
+            record["skipped"] = json!(skipped);
+            values.push(("loss_scale", s));
+        }
+        self.folder.record(&record)?;
+        if skipped {
+            self.folder.log(&format!(
+                "step {step} is skipped: its gradient overflows 16 bits; the loss scale is now {}",
+                scale.unwrap_or(1.0)
+            ))?;
+        } else {
+            self.loss_sum += f64::from(loss);
+            self.summed += 1;
+            self.norms.push(norm);
+            values.extend([("loss", loss), ("grad_norm", norm)]);
+        }
         self.folder.scalars(step, &values)?;
         let epochs = self.request.config.run.epochs;
         let text = format!(

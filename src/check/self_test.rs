@@ -1,0 +1,98 @@
+//! The products by cooperative matrices, tried on a device before they are used: drivers differ in what they make of them (wgpu declares the feature experimental).
+
+use super::{Case, Feed, Harness};
+use crate::device::{Choice, Choices, Device, DeviceError, Options};
+use crate::ops::conv2d::Conv2d;
+use crate::ops::conv2d_input_grad::Conv2dInputGrad;
+use crate::ops::conv2d_weight_grad::Conv2dWeightGrad;
+use crate::ops::gemm::Gemm;
+use crate::ops::tiles::TILES;
+use std::sync::Arc;
+
+/// A few products and convolutions over several tiles, with edges that are no multiple of a fragment.
+fn cases(half: bool) -> Vec<Case> {
+    let (m, n, k) = (260, 196, 84);
+    let mut v: Vec<Case> = [(false, true), (true, false)]
+        .map(|(trans_a, trans_b)| {
+            let a = if trans_a { [k, m] } else { [m, k] };
+            let b = if trans_b { [n, k] } else { [k, n] };
+            let op = Gemm {
+                trans_a,
+                trans_b,
+                ..Gemm::default()
+            };
+            Case::new(op, vec![Feed::uniform(a), Feed::uniform(b)]).depth(k)
+        })
+        .into();
+    let (x, w, y) = ([5, 9, 11, 36], [76, 3, 3, 36], [5, 9, 11, 76]);
+    let [x_feed, w_feed, y_feed] = [x, w, y].map(Feed::uniform);
+    let (stride, padding) = (1, 1);
+    let forward = Conv2d { stride, padding };
+    let by_input = Conv2dInputGrad {
+        input: x.into(),
+        stride,
+        padding,
+    };
+    let by_weight = Conv2dWeightGrad {
+        weight: w.into(),
+        stride,
+        padding,
+    };
+    v.push(Case::new(forward, vec![x_feed.clone(), w_feed.clone()]).depth(9 * 36));
+    v.push(Case::new(by_input, vec![y_feed.clone(), w_feed]).depth(9 * 76));
+    v.push(Case::new(by_weight, vec![x_feed, y_feed]).depth(5 * 9 * 11));
+    match half {
+        true => v.into_iter().map(|c| c.in_f16(&[0, 1])).collect(),
+        false => v,
+    }
+}
+
+/// Runs the cases with every kind of cooperative matrix that suits operands in f16 (`half`) or f32; what went wrong, if anything did.
+pub fn cooperative(device: &Arc<Device>, half: bool) -> Option<String> {
+    let before = device.choices();
+    let harness = Harness::Gpu(device.clone());
+    let usable = |t: usize| TILES[t].is_cooperative() && TILES[t].suits(&device.limits, half);
+    let mut fault = None;
+    for tile in (0..TILES.len()).filter(|t| usable(*t)) {
+        device.choose(Choices {
+            all: Some(tile),
+            ..Choices::default()
+        });
+        for c in cases(half) {
+            let o = harness.run(&c);
+            if !o.passed() {
+                fault.get_or_insert(format!("{}: {}", o.title, o.fault));
+            }
+        }
+    }
+    device.choose(before);
+    fault
+}
+
+/// Opens the chosen device for work on f32, with `half` on f16 too. Where its cooperative matrices fail the test it is opened again without them, and `tell` says so.
+///
+/// # Errors
+/// As [`Device::open`].
+pub fn open(
+    choice: &Choice,
+    options: Options,
+    half: bool,
+    tell: &mut dyn FnMut(String),
+) -> Result<Arc<Device>, DeviceError> {
+    let device = Device::open(choice, options.clone())?;
+    let mut widths = [false, true].into_iter().take(1 + usize::from(half));
+    let Some(fault) = widths.find_map(|half| cooperative(&device, half)) else {
+        return Ok(device);
+    };
+    tell(format!(
+        "{}: its cooperative matrices give wrong results and are not used ({fault})",
+        device.report.name
+    ));
+    Device::open(
+        choice,
+        Options {
+            no_cooperative: true,
+            ..options
+        },
+    )
+}
