@@ -201,6 +201,7 @@ const EXPERIMENTS: &[(&str, &str)] = &[
     experiment!("labels"),
     experiment!("methods"),
     experiment!("rivals"),
+    experiment!("regime"),
     experiment!("small-methods"),
     experiment!("temperature"),
 ];
