@@ -2,6 +2,7 @@
 
 use super::Scalar;
 use super::batch_norm::ROWS;
+use super::elementwise::vectorized;
 use rayon::prelude::*;
 
 /// Operands: x [m,c], dy alike, y for the ReLU mask (`None`: no ReLU), gamma, mean, var [c].
@@ -24,15 +25,19 @@ pub struct BatchNormGrad<'a, T> {
 }
 
 impl<T: Scalar> BatchNormGrad<'_, T> {
-    /// The upstream gradient of elements from `at` on, behind the ReLU's mask.
-    fn upstream(&self, at: usize, out: &mut [T]) {
-        let dy = &self.dy[at..at + out.len()];
+    /// Calls `f(channel, upstream gradient behind the ReLU's mask, x)` for the elements of a row that starts at `at`.
+    #[inline(always)]
+    fn row(&self, at: usize, mut f: impl FnMut(usize, T, T)) {
+        let c = self.gamma.len();
+        let (dy, x) = (&self.dy[at..at + c], &self.x[at..at + c]);
         match self.y {
-            None => out.copy_from_slice(dy),
+            None => (0..c).for_each(|j| f(j, dy[j], x[j])),
             Some(y) => {
-                let y = &y[at..at + out.len()];
-                for ((o, g), y) in out.iter_mut().zip(dy).zip(y) {
-                    *o = if *y <= T::zero() { T::zero() } else { *g };
+                let y = &y[at..at + c];
+                for j in 0..c {
+                    // Read whatever the mask: a conditional read would be a branch, missed every other time.
+                    let (g, y) = (dy[j], y[j]);
+                    f(j, if y <= T::zero() { T::zero() } else { g }, x[j]);
                 }
             }
         }
@@ -58,19 +63,17 @@ impl<T: Scalar> BatchNormGrad<'_, T> {
             .into_par_iter()
             .map(|b| {
                 let (mut g0, mut g1) = (vec![T::zero(); c], vec![T::zero(); c]);
-                let mut up = vec![T::zero(); c];
                 let end = ((b + 1) * ROWS * c).min(self.x.len());
-                for row in (b * ROWS * c..end).step_by(c) {
-                    self.upstream(row, &mut up);
-                    let x = &self.x[row..row + c];
-                    for (s, g) in g0.iter_mut().zip(&up) {
-                        *s += *g;
+                vectorized(|| {
+                    let (g0, g1, mean) = (&mut g0[..c], &mut g1[..c], &self.mean[..c]);
+                    for row in (b * ROWS * c..end).step_by(c) {
+                        // Centred here, scaled by the deviation once at the end.
+                        self.row(row, |j, g, x| {
+                            g0[j] += g;
+                            g1[j] += g * (x - mean[j]);
+                        });
                     }
-                    // Centred here, scaled by the deviation once at the end.
-                    for (((s, g), x), m) in g1.iter_mut().zip(&up).zip(x).zip(self.mean) {
-                        *s += *g * (*x - *m);
-                    }
-                }
+                });
                 g1.iter_mut().zip(&inv).for_each(|(s, i)| *s *= *i);
                 (g0, g1)
             })
@@ -88,27 +91,33 @@ impl<T: Scalar> BatchNormGrad<'_, T> {
         let k: Vec<T> = self.gamma.iter().zip(&inv).map(|(g, i)| *g * *i).collect();
         let shift: Vec<T> = k.iter().zip(dbeta).map(|(k, d)| *k * *d / m).collect();
         let slope: Vec<T> = (0..c).map(|j| k[j] * inv[j] * dgamma[j] / m).collect();
-        dx.par_chunks_mut(ROWS * c)
-            .enumerate()
-            .for_each(|(b, rows)| {
-                for (r, dx) in rows.chunks_mut(c).enumerate() {
-                    let row = (b * ROWS + r) * c;
-                    self.upstream(row, dx);
-                    let x = &self.x[row..row + c];
-                    for ((d, k), s) in dx.iter_mut().zip(&k).zip(&shift) {
-                        *d = *k * *d - *s;
-                    }
-                    for (((d, x), m), s) in dx.iter_mut().zip(x).zip(self.mean).zip(&slope) {
-                        *d -= (*x - *m) * *s;
+        let factors = (&k[..c], &shift[..c], &self.mean[..c], &slope[..c]);
+        let of_rows = |b: usize, dx: &mut [T], mut dr: Option<&mut [T]>| {
+            let (k, shift, mean, slope) = factors;
+            vectorized(|| {
+                for (r, dx) in dx.chunks_exact_mut(c).enumerate() {
+                    let at = (b * ROWS + r) * c;
+                    let value =
+                        |j: usize, g: T, x: T| k[j] * g - shift[j] - (x - mean[j]) * slope[j];
+                    match &mut dr {
+                        None => self.row(at, |j, g, x| dx[j] = value(j, g, x)),
+                        Some(dr) => {
+                            let dr = &mut dr[r * c..(r + 1) * c];
+                            self.row(at, |j, g, x| {
+                                dr[j] = g;
+                                dx[j] = value(j, g, x);
+                            });
+                        }
                     }
                 }
             });
-        if let Some(dr) = dresidual {
-            dr.par_chunks_mut(ROWS * c)
-                .enumerate()
-                .for_each(|(b, rows)| {
-                    self.upstream(b * ROWS * c, rows);
-                });
+        };
+        let blocks = dx.par_chunks_mut(ROWS * c).enumerate();
+        match dresidual {
+            None => blocks.for_each(|(b, dx)| of_rows(b, dx, None)),
+            Some(dr) => blocks
+                .zip(dr.par_chunks_mut(ROWS * c))
+                .for_each(|((b, dx), dr)| of_rows(b, dx, Some(dr))),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Scalar;
 use super::gemm::{Mat, product};
+use super::winograd;
 use rayon::prelude::*;
 
 /// Shapes of a convolution: x [n,h,w,c], weights [k,r,s,c], y [n,p,q,k].
@@ -88,6 +89,9 @@ pub(super) fn im2col<T: Scalar>(d: &ConvDims, x: &[T], cols: &mut [T]) {
 
 /// `y = conv(x, w)`: a matrix product per group of images, groups in parallel.
 pub fn conv2d<T: Scalar>(d: &ConvDims, x: &[T], w: &[T], y: &mut [T]) {
+    if winograd::suits::<T>(d) {
+        return winograd::forward(d, x, w, y);
+    }
     let weights = Mat {
         data: w,
         rs: 1,

@@ -3,10 +3,14 @@
 use super::Scalar;
 use super::conv2d::ConvDims;
 use super::gemm::{Mat, product};
+use super::winograd;
 use rayon::prelude::*;
 
 /// `dx` from `dy` and `w`: per group of images, columns = dy w, scattered back (col2im).
 pub fn conv2d_input_grad<T: Scalar>(d: &ConvDims, dy: &[T], w: &[T], dx: &mut [T]) {
+    if winograd::suits::<T>(d) {
+        return winograd::input_grad(d, dy, w, dx);
+    }
     let weights = Mat {
         data: w,
         rs: d.row(),

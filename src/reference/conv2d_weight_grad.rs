@@ -3,6 +3,7 @@
 use super::Scalar;
 use super::conv2d::{ConvDims, im2col};
 use super::gemm::{Mat, product};
+use super::winograd;
 use rayon::prelude::*;
 
 /// Runs that the batch is cut into, and blocks that the filters are cut into: fixed, so that the result does not depend on the number of threads.
@@ -12,6 +13,9 @@ const COLUMNS: usize = 1 << 21;
 
 /// `dw` from `x` and `dy`: dy^T columns, summed over the images.
 pub fn conv2d_weight_grad<T: Scalar>(d: &ConvDims, x: &[T], dy: &[T], dw: &mut [T]) {
+    if winograd::suits::<T>(d) {
+        return winograd::weight_grad(d, x, dy, dw);
+    }
     // A partial sum a run of images costs 2 k row per run to write and add; it pays only while that is small beside the columns.
     if d.k * d.row() > d.pixels() * d.row() {
         by_filters(d, x, dy, dw);

@@ -74,6 +74,7 @@ pub mod swap_axes;
 pub mod temperature;
 pub mod top_k;
 pub mod unscale;
+mod winograd;
 
 use std::fmt::Debug;
 use std::iter::Sum;

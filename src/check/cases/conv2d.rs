@@ -44,6 +44,9 @@ pub(super) const SHAPES: &[Geometry] = &[
     (3, 9, 11, 12, 4, 3, 1, 1),
     (1, 20, 20, 32, 36, 3, 1, 1),
     (9, 13, 13, 8, 4, 3, 3, 2),
+    // Enough tiles for the f32 twin's way with 3x3 filters (reference/winograd.rs), over several tasks and with odd sides.
+    (6, 9, 7, 40, 56, 3, 1, 1),
+    (2, 33, 30, 32, 64, 3, 1, 0),
 ];
 
 pub(super) fn cases() -> Vec<Case> {

@@ -1,0 +1,595 @@
+//! Convolutions with 3x3 filters and stride 1 by Winograd's minimal filtering F(2x2, 3x3) (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016):
+//! 16 products for a tile of 2x2 outputs where the definition has 36. How the f32 twins compute; the f64 twins, which judge, keep to the definition.
+//!
+//! y = A^T [ (G g G^T) o (B^T d B) ] A for a 4x4 patch d and a filter g, summed over channels between the brackets, which is 16 matrix products over all tiles:
+//!
+//! B^T = [1 0 -1 0; 0 1 1 0; 0 -1 1 0; 0 1 0 -1], G = [1 0 0; 1/2 1/2 1/2; 1/2 -1/2 1/2; 0 0 1], A^T = [1 1 1 0; 0 1 -1 -1].
+//!
+//! The gradient by the input is the same with filters turned by 180 degrees and channels exchanged. That by the weights is the transpose of the filters' side:
+//! dg = G^T [ sum over tiles of (A dy A^T) o (B^T d B) ] G.
+//!
+//! Error: A and B add up to four values and subtract as many, so that rounding errors are some 2 to 3 times those of the definition (tested below).
+
+use super::Scalar;
+use super::conv2d::ConvDims;
+use super::elementwise::vectorized;
+use super::gemm::{Mat, product};
+use rayon::prelude::*;
+
+/// Channels below which the transforms cost more than the products save.
+const CHANNELS: usize = 32;
+/// Tiles of one task, at most and at least (few tiles a product leave its filters' packing unpaid).
+const TILES: (usize, usize) = (256, 64);
+/// Elements of a task's transformed patches and sums together: what a core's cache holds.
+const CACHE: usize = 1 << 18;
+/// Tiles of the gradient by the weights that are transformed before they are multiplied.
+const BLOCK: usize = 256;
+
+/// Is the convolution one of those, with enough tiles to pay for transforming its filters?
+pub(super) fn suits<T: Scalar>(d: &ConvDims) -> bool {
+    let form = (d.r, d.s, d.stride) == (3, 3, 1) && d.pad <= 2;
+    let channels = d.c.min(d.k) >= CHANNELS;
+    let (rows, columns) = tiles(d.p, d.q);
+    T::EPS > 1e-10 && form && channels && d.n * rows * columns >= d.c.max(d.k)
+}
+
+/// Rows and columns of tiles of an image of p x q outputs.
+fn tiles(p: usize, q: usize) -> (usize, usize) {
+    (p.div_ceil(2), q.div_ceil(2))
+}
+
+/// A convolution as the transforms see it.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    /// Height and width of what is read.
+    h: usize,
+    w: usize,
+    /// Height and width of what is written.
+    p: usize,
+    q: usize,
+    /// Channels read and written.
+    from: usize,
+    to: usize,
+    pad: usize,
+}
+
+/// `y = conv(x, w)`.
+pub(super) fn forward<T: Scalar>(d: &ConvDims, x: &[T], w: &[T], y: &mut [T]) {
+    let shape = Shape {
+        h: d.h,
+        w: d.w,
+        p: d.p,
+        q: d.q,
+        from: d.c,
+        to: d.k,
+        pad: d.pad,
+    };
+    // [16][k][c], read as c x k.
+    let filters = filters(d, w, false);
+    run(&shape, x, &filters, (1, d.c), y);
+}
+
+/// `dx` from `dy` and `w`.
+pub(super) fn input_grad<T: Scalar>(d: &ConvDims, dy: &[T], w: &[T], dx: &mut [T]) {
+    let shape = Shape {
+        h: d.p,
+        w: d.q,
+        p: d.h,
+        q: d.w,
+        from: d.k,
+        to: d.c,
+        pad: 2 - d.pad,
+    };
+    let filters = filters(d, w, true);
+    run(&shape, dy, &filters, (d.c, 1), dx);
+}
+
+/// One side of a transform, on the channels of a pixel: rows of values in, rows of values out.
+trait Side<T, const M: usize, const N: usize> {
+    /// The values of one channel.
+    fn of(v: [T; M]) -> [T; N];
+}
+
+/// B^T.
+struct Patch;
+/// A^T.
+struct Outputs;
+/// A.
+struct Spread;
+/// G.
+struct Filter;
+/// G^T.
+struct Unfilter;
+
+impl<T: Scalar> Side<T, 4, 4> for Patch {
+    #[inline(always)]
+    fn of([a, b, c, d]: [T; 4]) -> [T; 4] {
+        [a - c, b + c, c - b, b - d]
+    }
+}
+impl<T: Scalar> Side<T, 4, 2> for Outputs {
+    #[inline(always)]
+    fn of([a, b, c, d]: [T; 4]) -> [T; 2] {
+        [a + b + c, b - c - d]
+    }
+}
+impl<T: Scalar> Side<T, 2, 4> for Spread {
+    #[inline(always)]
+    fn of([a, b]: [T; 2]) -> [T; 4] {
+        [a, a + b, a - b, -b]
+    }
+}
+impl<T: Scalar> Side<T, 3, 4> for Filter {
+    #[inline(always)]
+    fn of([a, b, c]: [T; 3]) -> [T; 4] {
+        let (half, ends) = (T::of(0.5), a + c);
+        [a, half * (ends + b), half * (ends - b), c]
+    }
+}
+impl<T: Scalar> Side<T, 4, 3> for Unfilter {
+    #[inline(always)]
+    fn of([a, b, c, d]: [T; 4]) -> [T; 3] {
+        let half = T::of(0.5);
+        let (sum, difference) = (half * (b + c), half * (b - c));
+        [a + sum, difference, sum + d]
+    }
+}
+
+/// A side for all channels. The slices have one length.
+#[inline(always)]
+fn side<S: Side<T, M, N>, T: Scalar, const M: usize, const N: usize>(
+    from: [&[T]; M],
+    to: [&mut [T]; N],
+) {
+    let len = to[0].len();
+    let from = from.map(|s| &s[..len]);
+    let mut to = to.map(|s| &mut s[..len]);
+    for c in 0..len {
+        let mut v = [T::zero(); M];
+        for (v, s) in v.iter_mut().zip(&from) {
+            *v = s[c];
+        }
+        for (s, v) in to.iter_mut().zip(S::of(v)) {
+            s[c] = v;
+        }
+    }
+}
+
+/// The 16 matrices of transformed values, of which each task writes rows of its own.
+#[derive(Clone, Copy)]
+struct Planes<T> {
+    data: *mut T,
+    plane: usize,
+}
+
+// SAFETY: a pointer into a slice that outlives the tasks; `row`'s contract keeps their writes apart.
+unsafe impl<T: Send> Send for Planes<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Planes<T> {}
+
+impl<T: Scalar> Planes<T> {
+    fn new(data: &mut [T], plane: usize) -> Self {
+        assert!(data.len() >= 16 * plane);
+        Self {
+            data: data.as_mut_ptr(),
+            plane,
+        }
+    }
+
+    /// Elements `at..at + len` of planes 4 row..4 row + 4.
+    ///
+    /// # Safety
+    /// The slice is alive, and nothing else touches these elements while the result lives.
+    #[inline(always)]
+    unsafe fn row<'a>(&self, row: usize, at: usize, len: usize) -> [&'a mut [T]; 4] {
+        assert!(row < 4 && at + len <= self.plane);
+        [0, 1, 2, 3].map(|i| {
+            // SAFETY: inside plane 4 row + i < 16, and `new` checked that the slice holds 16; four planes do not overlap.
+            unsafe {
+                let start = self.data.add((4 * row + i) * self.plane + at);
+                std::slice::from_raw_parts_mut(start, len)
+            }
+        })
+    }
+}
+
+/// Four neighbouring slices of `len` elements.
+#[inline(always)]
+fn four<T>(x: &mut [T], len: usize) -> [&mut [T]; 4] {
+    let (a, rest) = x.split_at_mut(len);
+    let (b, rest) = rest.split_at_mut(len);
+    let (c, rest) = rest.split_at_mut(len);
+    [a, b, c, &mut rest[..len]]
+}
+
+/// G g G^T of all filters, [16][k][c]; `turn`: of the filters turned by 180 degrees.
+fn filters<T: Scalar>(d: &ConvDims, w: &[T], turn: bool) -> Vec<T> {
+    let (c, plane) = (d.c, d.k * d.c);
+    let mut out = vec![T::zero(); 16 * plane];
+    let planes = Planes::new(&mut out, plane);
+    (0..d.k)
+        .into_par_iter()
+        .with_min_len(8)
+        .for_each_init(Vec::new, |half, k| {
+            half.resize(12 * c, T::zero());
+            let tap = |i: usize, j: usize| {
+                let tap = if turn { 8 - (i * 3 + j) } else { i * 3 + j };
+                &w[(k * 9 + tap) * c..][..c]
+            };
+            vectorized(|| {
+                // Columns first: half [j][i'][c].
+                for (j, to) in half.chunks_exact_mut(4 * c).enumerate() {
+                    let from = [tap(0, j), tap(1, j), tap(2, j)];
+                    side::<Filter, T, 3, 4>(from, four(to, c));
+                }
+                for i in 0..4 {
+                    let from = [0, 1, 2].map(|j| &half[(4 * j + i) * c..][..c]);
+                    // SAFETY: this task alone writes row k of the planes.
+                    let to = unsafe { planes.row(i, k * c, c) };
+                    side::<Filter, T, 3, 4>(from, to);
+                }
+            });
+        });
+    out
+}
+
+impl Shape {
+    /// B^T d B of the 4x4 patch under tile (i, j) of an image [h,w,from], zero outside, to element `at` of the planes. `half`: 16 rows of channels to work in; `zeros`: one.
+    ///
+    /// # Safety
+    /// As [`Planes::row`].
+    #[inline(always)]
+    unsafe fn patch<T: Scalar>(
+        &self,
+        x: &[T],
+        (i, j): (usize, usize),
+        (half, zeros): (&mut [T], &[T]),
+        (planes, at): (&Planes<T>, usize),
+    ) {
+        let c = self.from;
+        for (b, to) in half[..16 * c].chunks_exact_mut(4 * c).enumerate() {
+            let column = (2 * j + b).checked_sub(self.pad).filter(|w| *w < self.w);
+            let from = [0, 1, 2, 3].map(|a| {
+                let row = (2 * i + a).checked_sub(self.pad).filter(|h| *h < self.h);
+                match (row, column) {
+                    (Some(h), Some(w)) => &x[(h * self.w + w) * c..][..c],
+                    _ => &zeros[..c],
+                }
+            });
+            side::<Patch, T, 4, 4>(from, four(to, c));
+        }
+        for a in 0..4 {
+            let from = [0, 1, 2, 3].map(|b| &half[(4 * b + a) * c..][..c]);
+            // SAFETY: the caller's.
+            let to = unsafe { planes.row(a, at, c) };
+            side::<Patch, T, 4, 4>(from, to);
+        }
+    }
+}
+
+/// Transforms, products and back, a task some rows of tiles. `filters` [16] planes, of which (rs, cs) are the steps between channels read and written.
+fn run<T: Scalar>(s: &Shape, x: &[T], filters: &[T], (rs, cs): (usize, usize), y: &mut [T]) {
+    let (rows, columns) = tiles(s.p, s.q);
+    let plane = s.from * s.to;
+    let wanted = (CACHE / (16 * (s.from + s.to))).clamp(TILES.1, TILES.0);
+    let band = wanted.div_ceil(columns).max(1);
+    // What a task writes: whole rows of tiles of one image, or several whole images.
+    let image = s.p * s.q * s.to;
+    let images = (band / rows).max(1);
+    let mut tasks: Vec<(usize, usize, &mut [T])> = Vec::new();
+    for (n, mut out) in y.chunks_mut(images * image).enumerate() {
+        if images > 1 || band >= rows {
+            tasks.push((n * images * rows, out.len() / image * rows, out));
+            continue;
+        }
+        for first in (0..rows).step_by(band) {
+            let count = band.min(rows - first);
+            let pixels = (2 * count).min(s.p - 2 * first) * s.q * s.to;
+            let (head, rest) = out.split_at_mut(pixels);
+            tasks.push((n * rows + first, count, head));
+            out = rest;
+        }
+    }
+    let zeros = vec![T::zero(); s.from];
+    tasks
+        .into_par_iter()
+        .for_each_init(Vec::new, |buffer, (first, count, out)| {
+            let m = count * columns;
+            let work = 16 * s.from.max(s.to);
+            buffer.resize(16 * m * (s.from + s.to) + work, T::zero());
+            let (patches, rest) = buffer.split_at_mut(16 * m * s.from);
+            let (sums, half) = rest.split_at_mut(16 * m * s.to);
+            let planes = Planes::new(patches, m * s.from);
+            vectorized(|| {
+                for t in 0..m {
+                    let (row, j) = (first + t / columns, t % columns);
+                    let x = &x[row / rows * s.h * s.w * s.from..];
+                    // SAFETY: the buffer is this task's.
+                    unsafe {
+                        let (tile, to) = ((row % rows, j), (&planes, t * s.from));
+                        s.patch(x, tile, (half, &zeros), to);
+                    }
+                }
+            });
+            for t in 0..16 {
+                let lhs = Mat {
+                    data: &patches[t * m * s.from..],
+                    rs: s.from,
+                    cs: 1,
+                };
+                let rhs = Mat {
+                    data: &filters[t * plane..(t + 1) * plane],
+                    rs,
+                    cs,
+                };
+                let dst = &mut sums[t * m * s.to..(t + 1) * m * s.to];
+                product(m, s.to, s.from, T::one(), lhs, rhs, dst, s.to, false);
+            }
+            vectorized(|| {
+                for t in 0..m {
+                    let (row, j) = (first + t / columns, t % columns);
+                    // `out` begins with tile row `first`.
+                    let (ours, own) = (row / rows - first / rows, row % rows);
+                    let top = ours * s.p + 2 * own - 2 * (first % rows);
+                    outputs(s, sums, (m, t), half, |a, b, v| {
+                        if 2 * own + a < s.p && 2 * j + b < s.q {
+                            let at = ((top + a) * s.q + 2 * j + b) * s.to;
+                            out[at..at + s.to].copy_from_slice(v);
+                        }
+                    });
+                }
+            });
+        });
+}
+
+/// A^T m A of tile t of `sums` [16][tiles][to]: `put` is handed the four pixels.
+#[inline(always)]
+fn outputs<T: Scalar>(
+    s: &Shape,
+    sums: &[T],
+    (tiles, t): (usize, usize),
+    half: &mut [T],
+    mut put: impl FnMut(usize, usize, &[T]),
+) {
+    let k = s.to;
+    let value = |a: usize, b: usize| &sums[((4 * a + b) * tiles + t) * k..][..k];
+    let (half, last) = half.split_at_mut(8 * k);
+    for (b, to) in half.chunks_exact_mut(2 * k).enumerate() {
+        let (first, second) = to.split_at_mut(k);
+        let from = [value(0, b), value(1, b), value(2, b), value(3, b)];
+        side::<Outputs, T, 4, 2>(from, [first, second]);
+    }
+    let (left, right) = last[..2 * k].split_at_mut(k);
+    for a in 0..2 {
+        let from = [0, 1, 2, 3].map(|b| &half[(2 * b + a) * k..][..k]);
+        side::<Outputs, T, 4, 2>(from, [&mut *left, &mut *right]);
+        put(a, 0, left);
+        put(a, 1, right);
+    }
+}
+
+/// `dw` from `x` and `dy`: transforms of some tiles in parallel, then the 16 products in parallel, each summed over all tiles in order.
+pub(super) fn weight_grad<T: Scalar>(d: &ConvDims, x: &[T], dy: &[T], dw: &mut [T]) {
+    let (rows, columns) = tiles(d.p, d.q);
+    let (all, plane) = (d.n * rows * columns, d.k * d.c);
+    let of_x = Shape {
+        h: d.h,
+        w: d.w,
+        p: d.p,
+        q: d.q,
+        from: d.c,
+        to: d.k,
+        pad: d.pad,
+    };
+    let size = BLOCK.min(all);
+    let mut patches = vec![T::zero(); 16 * size * d.c];
+    let mut spreads = vec![T::zero(); 16 * size * d.k];
+    let mut sums = vec![T::zero(); 16 * plane];
+    let zeros = vec![T::zero(); d.c.max(d.k)];
+    for first in (0..all).step_by(size) {
+        let m = size.min(all - first);
+        let into = (
+            Planes::new(&mut patches, m * d.c),
+            Planes::new(&mut spreads, m * d.k),
+        );
+        (0..m)
+            .into_par_iter()
+            .with_min_len(32)
+            .for_each_init(Vec::new, |half, t| {
+                half.resize(16 * d.c.max(d.k), T::zero());
+                let tile = first + t;
+                let (n, i, j) = (
+                    tile / (rows * columns),
+                    tile / columns % rows,
+                    tile % columns,
+                );
+                let x = &x[n * d.image()..(n + 1) * d.image()];
+                let dy = &dy[n * d.pixels() * d.k..(n + 1) * d.pixels() * d.k];
+                vectorized(|| {
+                    // SAFETY: this task alone writes row t of both planes.
+                    unsafe {
+                        of_x.patch(x, (i, j), (half, &zeros), (&into.0, t * d.c));
+                        spread(d, dy, (i, j), (half, &zeros), (&into.1, t * d.k));
+                    }
+                });
+            });
+        sums.par_chunks_mut(plane).enumerate().for_each(|(t, sum)| {
+            let lhs = Mat {
+                data: &spreads[t * m * d.k..],
+                rs: 1,
+                cs: d.k,
+            };
+            let rhs = Mat {
+                data: &patches[t * m * d.c..],
+                rs: d.c,
+                cs: 1,
+            };
+            product(d.k, d.c, m, T::one(), lhs, rhs, sum, d.c, first > 0);
+        });
+    }
+    let c = d.c;
+    dw.par_chunks_mut(d.row())
+        .enumerate()
+        .for_each_init(Vec::new, |half, (k, dw)| {
+            half.resize(12 * c, T::zero());
+            vectorized(|| {
+                let value = |a: usize, b: usize| &sums[(4 * a + b) * plane + k * c..][..c];
+                for (b, to) in half.chunks_exact_mut(3 * c).enumerate() {
+                    let from = [value(0, b), value(1, b), value(2, b), value(3, b)];
+                    side::<Unfilter, T, 4, 3>(from, three(to, c));
+                }
+                for (a, to) in dw.chunks_exact_mut(3 * c).enumerate() {
+                    let from = [0, 1, 2, 3].map(|b| &half[(3 * b + a) * c..][..c]);
+                    side::<Unfilter, T, 4, 3>(from, three(to, c));
+                }
+            });
+        });
+}
+
+/// Three neighbouring slices of `len` elements.
+#[inline(always)]
+fn three<T>(x: &mut [T], len: usize) -> [&mut [T]; 3] {
+    let (a, rest) = x.split_at_mut(len);
+    let (b, rest) = rest.split_at_mut(len);
+    [a, b, &mut rest[..len]]
+}
+
+/// A dy A^T of tile (i, j) of an image [p,q,k] to element `at` of the planes; `half` as in [`Shape::patch`].
+///
+/// # Safety
+/// As [`Planes::row`].
+#[inline(always)]
+unsafe fn spread<T: Scalar>(
+    d: &ConvDims,
+    dy: &[T],
+    (i, j): (usize, usize),
+    (half, zeros): (&mut [T], &[T]),
+    (planes, at): (&Planes<T>, usize),
+) {
+    let k = d.k;
+    for (b, to) in half[..8 * k].chunks_exact_mut(4 * k).enumerate() {
+        let from = [0, 1].map(|a| match (2 * i + a < d.p, 2 * j + b < d.q) {
+            (true, true) => &dy[((2 * i + a) * d.q + 2 * j + b) * k..][..k],
+            _ => &zeros[..k],
+        });
+        side::<Spread, T, 2, 4>(from, four(to, k));
+    }
+    for a in 0..4 {
+        let from = [0, 1].map(|b| &half[(4 * b + a) * k..][..k]);
+        // SAFETY: the caller's.
+        let to = unsafe { planes.row(a, at, k) };
+        side::<Spread, T, 2, 4>(from, to);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference::conv2d::conv2d;
+    use crate::reference::conv2d_input_grad::conv2d_input_grad;
+    use crate::reference::conv2d_weight_grad::conv2d_weight_grad;
+
+    /// Numbers in [-1, 1) without a pattern.
+    fn make(n: usize, seed: u64) -> Vec<f64> {
+        let mut stream = crate::reference::philox::Stream::new(
+            seed,
+            0,
+            0,
+            crate::reference::philox::Purpose::Init,
+        );
+        (0..n).map(|_| f64::from(stream.range(-1.0, 1.0))).collect()
+    }
+
+    /// Root of the mean square of a difference, relative to that of `b`.
+    fn error<T: Scalar>(a: &[T], b: &[f64]) -> f64 {
+        let sum = |f: &dyn Fn(usize) -> f64| (0..b.len()).map(|i| f(i).powi(2)).sum::<f64>();
+        (sum(&|i| a[i].f64() - b[i]) / sum(&|i| b[i])).sqrt()
+    }
+
+    type Pass<T> = fn(&ConvDims, &[T], &[T], &mut [T]);
+
+    /// Forward, by input, by weights; the f64 twins are the definition.
+    fn passes<T: Scalar>() -> [Pass<T>; 3] {
+        [forward::<T>, input_grad::<T>, weight_grad::<T>]
+    }
+
+    #[test]
+    fn equals_the_definition() {
+        // Even and odd sides, paddings, one tile, several images a task, several tasks an image.
+        for (n, h, w, c, k, pad) in [
+            (1, 4, 4, 8, 8, 1),
+            (3, 5, 7, 16, 8, 1),
+            (2, 2, 2, 8, 24, 1),
+            (1, 3, 3, 8, 8, 0),
+            (2, 6, 5, 8, 16, 2),
+            (40, 4, 3, 16, 16, 1),
+            (1, 64, 62, 64, 8, 1),
+        ] {
+            let (p, q) = (h + 2 * pad - 2, w + 2 * pad - 2);
+            let (r, s, stride) = (3, 3, 1);
+            let d = ConvDims {
+                n,
+                h,
+                w,
+                c,
+                p,
+                q,
+                k,
+                r,
+                s,
+                stride,
+                pad,
+            };
+            let x = make(n * d.image(), 1);
+            let (wt, dy) = (make(k * d.row(), 2), make(n * d.pixels() * k, 3));
+            let mut want = [vec![0.0; dy.len()], vec![0.0; x.len()], vec![0.0; wt.len()]];
+            conv2d(&d, &x, &wt, &mut want[0]);
+            conv2d_input_grad(&d, &dy, &wt, &mut want[1]);
+            conv2d_weight_grad(&d, &x, &dy, &mut want[2]);
+            let single = |v: &[f64]| v.iter().map(|v| *v as f32).collect::<Vec<f32>>();
+            for (i, (a, b)) in [(&x, &wt), (&dy, &wt), (&x, &dy)].into_iter().enumerate() {
+                let mut got = vec![f64::NAN; want[i].len()];
+                passes()[i](&d, a, b, &mut got);
+                let e = error(&got, &want[i]);
+                assert!(e < 1e-14, "{i} {d:?}: {e}");
+                // In f32 a sum of K products is off by some eps sqrt(K)/4 of itself; the transforms make it up to three times that, and the bound four times.
+                let mut got = vec![f32::NAN; want[i].len()];
+                passes()[i](&d, &single(a), &single(b), &mut got);
+                let depth = [9 * c, 9 * k, n * d.pixels()][i] as f64;
+                let e = error(&got, &want[i]);
+                assert!(e < f32::EPS * depth.sqrt().max(4.0), "{i} {d:?}: {e}");
+            }
+        }
+    }
+
+    #[test]
+    fn is_for_f32_and_enough_tiles() {
+        let d = ConvDims {
+            n: 2,
+            h: 16,
+            w: 16,
+            c: 64,
+            p: 16,
+            q: 16,
+            k: 64,
+            r: 3,
+            s: 3,
+            stride: 1,
+            pad: 1,
+        };
+        assert!(suits::<f32>(&d) && !suits::<f64>(&d));
+        for other in [
+            ConvDims {
+                n: 1,
+                h: 4,
+                p: 4,
+                ..d
+            },
+            ConvDims { c: 8, ..d },
+            ConvDims { stride: 2, ..d },
+            ConvDims { r: 1, s: 1, ..d },
+        ] {
+            assert!(!suits::<f32>(&other), "{other:?}");
+        }
+    }
+}
