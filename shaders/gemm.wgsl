@@ -2,11 +2,12 @@
 // A [m,k] (TRANS_A: stored [k,m]), B [k,n] (TRANS_B: stored [n,k]), C [m,n], row-major; a batch stride of 0 broadcasts.
 // SUM_BATCH: C[i,j] sums over the batch too. BIAS adds bias; RELU clamps.
 // HALF: A and B lie in f16, with HALF_C so does C; sums and what is done to them are f32.
-// SHARED_B, for drivers that run on CPUs: a group is 64 threads of 4x8 outputs one below the other, a 256x8 tile, so that B is read once for all of them.
+// TALL, for drivers that run on CPUs: a group is 64 threads of 8x16 outputs one below the other, a 512x16 tile. Such drivers read storage lane by lane, some 10 instructions a
+// number: 24 numbers are read for 128 multiply-adds.
 // TILED, for GPUs: tiles through workgroup memory (lib/tile.wgsl), a group a tile; FULL_K: k is a multiple of 16; VEC_C: n is a multiple of 4, so that C is stored as vec4.
 // Otherwise a thread computes 4x4 outputs in registers from global memory: 4 values of k a step. VEC_A / VEC_B: the contiguous dimension of that operand is a multiple
 // of 4, so it is loaded as vec4. A group is 8x8 threads, a 32x32 tile. Rows and columns beyond the edge are computed on clamped addresses and not stored.
-// Grid: batch * ceil(m/32) * ceil(n/32) groups (SHARED_B: ceil(m/256) * ceil(n/8); TILED: ceil(m/TILE_M) * ceil(n/TILE_N)), folded.
+// Grid: batch * ceil(m/32) * ceil(n/32) groups (TALL: ceil(m/512) * ceil(n/16); TILED: ceil(m/TILE_M) * ceil(n/TILE_N)), folded.
 #import grid
 #import storage
 #ifdef HALF_C
@@ -191,24 +192,96 @@ fn tiled(
     tile_store(&sums, l, batch, i0, j0);
 }
 #else
+// One output of the edge-checked matrix.
+fn put(batch: u32, i: u32, j: u32, sum: f32) {
+    if i >= p.m || j >= p.n { return; }
+#ifdef SUM_BATCH
+    let out = 0u;
+#else
+    let out = batch * p.m * p.n;
+#endif
+    var v = p.alpha * sum;
+#ifdef BIAS
+    v = v + bias[batch * p.stride_bias + j];
+#endif
+#ifdef RELU
+    v = max(v, 0.0);
+#endif
+    c[out + i * p.n + j] = C1(v);
+}
+
+#ifdef TALL
+// 16 columns of one row, one value of k.
+fn step(sum: mat4x4<f32>, a: f32, b: mat4x4<f32>) -> mat4x4<f32> {
+    let x = vec4<f32>(a);
+    return mat4x4<f32>(fma(x, b[0], sum[0]), fma(x, b[1], sum[1]), fma(x, b[2], sum[2]), fma(x, b[3], sum[3]));
+}
+
+struct Rows { r0: mat4x4<f32>, r1: mat4x4<f32>, r2: mat4x4<f32>, r3: mat4x4<f32>, r4: mat4x4<f32>, r5: mat4x4<f32>, r6: mat4x4<f32>, r7: mat4x4<f32> }
+
+fn steps(sums: ptr<function, Rows>, top: vec4<f32>, bottom: vec4<f32>, b: mat4x4<f32>) {
+    (*sums).r0 = step((*sums).r0, top.x, b);
+    (*sums).r1 = step((*sums).r1, top.y, b);
+    (*sums).r2 = step((*sums).r2, top.z, b);
+    (*sums).r3 = step((*sums).r3, top.w, b);
+    (*sums).r4 = step((*sums).r4, bottom.x, b);
+    (*sums).r5 = step((*sums).r5, bottom.y, b);
+    (*sums).r6 = step((*sums).r6, bottom.z, b);
+    (*sums).r7 = step((*sums).r7, bottom.w, b);
+}
+
+fn put_row(batch: u32, i: u32, j0: u32, sums: mat4x4<f32>) {
+    var row = sums;
+    for (var j = 0u; j < 16u; j = j + 1u) { put(batch, i, j0 + j, row[j / 4u][j % 4u]); }
+}
+
+@compute @workgroup_size(64)
+fn tall(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+    let g = group_index(wid, nwg);
+    if g >= p.groups { return; }
+    let batch = g / p.tiles;
+    let tile = g % p.tiles;
+    let i0 = (tile / p.tiles_n) * 512u + lid.x * 8u;
+    let j0 = (tile % p.tiles_n) * 16u;
+    var sums: Rows;
+#ifdef SUM_BATCH
+    for (var s = 0u; s < p.batch; s = s + 1u) {
+#else
+    let s = batch;
+    {
+#endif
+        for (var k0 = 0u; k0 < p.k; k0 = k0 + 4u) {
+            let top = load_a(s * p.stride_a, i0, k0);
+            let bottom = load_a(s * p.stride_a, i0 + 4u, k0);
+            let w0 = load_b(s * p.stride_b, k0, j0);
+            let w1 = load_b(s * p.stride_b, k0, j0 + 4u);
+            let w2 = load_b(s * p.stride_b, k0, j0 + 8u);
+            let w3 = load_b(s * p.stride_b, k0, j0 + 12u);
+            steps(&sums, top[0], bottom[0], mat4x4<f32>(w0[0], w1[0], w2[0], w3[0]));
+            steps(&sums, top[1], bottom[1], mat4x4<f32>(w0[1], w1[1], w2[1], w3[1]));
+            steps(&sums, top[2], bottom[2], mat4x4<f32>(w0[2], w1[2], w2[2], w3[2]));
+            steps(&sums, top[3], bottom[3], mat4x4<f32>(w0[3], w1[3], w2[3], w3[3]));
+        }
+    }
+    put_row(batch, i0, j0, sums.r0);
+    put_row(batch, i0 + 1u, j0, sums.r1);
+    put_row(batch, i0 + 2u, j0, sums.r2);
+    put_row(batch, i0 + 3u, j0, sums.r3);
+    put_row(batch, i0 + 4u, j0, sums.r4);
+    put_row(batch, i0 + 5u, j0, sums.r5);
+    put_row(batch, i0 + 6u, j0, sums.r6);
+    put_row(batch, i0 + 7u, j0, sums.r7);
+}
+#else
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
     let g = group_index(wid, nwg);
     if g >= p.groups { return; }
     let batch = g / p.tiles;
     let tile = g % p.tiles;
-#ifdef SHARED_B
-    let i0 = (tile / p.tiles_n) * 256u + lid.x * 4u;
-    let j0 = (tile % p.tiles_n) * 8u;
-    var acc4 = vec4<f32>(0.0);
-    var acc5 = vec4<f32>(0.0);
-    var acc6 = vec4<f32>(0.0);
-    var acc7 = vec4<f32>(0.0);
-#else
     let i0 = (tile / p.tiles_n) * 32u + (lid.x / 8u) * 4u;
     let j0 = (tile % p.tiles_n) * 32u + (lid.x % 8u) * 4u;
     if i0 >= p.m || j0 >= p.n { return; }
-#endif
     var acc0 = vec4<f32>(0.0);
     var acc1 = vec4<f32>(0.0);
     var acc2 = vec4<f32>(0.0);
@@ -222,69 +295,20 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
         for (var k0 = 0u; k0 < p.k; k0 = k0 + 4u) {
             let x = load_a(s * p.stride_a, i0, k0);
             let w = load_b(s * p.stride_b, k0, j0);
-            acc0 = fma(vec4<f32>(x[0].x), w[0], acc0);
-            acc1 = fma(vec4<f32>(x[0].y), w[0], acc1);
-            acc2 = fma(vec4<f32>(x[0].z), w[0], acc2);
-            acc3 = fma(vec4<f32>(x[0].w), w[0], acc3);
-            acc0 = fma(vec4<f32>(x[1].x), w[1], acc0);
-            acc1 = fma(vec4<f32>(x[1].y), w[1], acc1);
-            acc2 = fma(vec4<f32>(x[1].z), w[1], acc2);
-            acc3 = fma(vec4<f32>(x[1].w), w[1], acc3);
-            acc0 = fma(vec4<f32>(x[2].x), w[2], acc0);
-            acc1 = fma(vec4<f32>(x[2].y), w[2], acc1);
-            acc2 = fma(vec4<f32>(x[2].z), w[2], acc2);
-            acc3 = fma(vec4<f32>(x[2].w), w[2], acc3);
-            acc0 = fma(vec4<f32>(x[3].x), w[3], acc0);
-            acc1 = fma(vec4<f32>(x[3].y), w[3], acc1);
-            acc2 = fma(vec4<f32>(x[3].z), w[3], acc2);
-            acc3 = fma(vec4<f32>(x[3].w), w[3], acc3);
-#ifdef SHARED_B
-            let v = load_b(s * p.stride_b, k0, j0 + 4u);
-            acc4 = fma(vec4<f32>(x[0].x), v[0], acc4);
-            acc5 = fma(vec4<f32>(x[0].y), v[0], acc5);
-            acc6 = fma(vec4<f32>(x[0].z), v[0], acc6);
-            acc7 = fma(vec4<f32>(x[0].w), v[0], acc7);
-            acc4 = fma(vec4<f32>(x[1].x), v[1], acc4);
-            acc5 = fma(vec4<f32>(x[1].y), v[1], acc5);
-            acc6 = fma(vec4<f32>(x[1].z), v[1], acc6);
-            acc7 = fma(vec4<f32>(x[1].w), v[1], acc7);
-            acc4 = fma(vec4<f32>(x[2].x), v[2], acc4);
-            acc5 = fma(vec4<f32>(x[2].y), v[2], acc5);
-            acc6 = fma(vec4<f32>(x[2].z), v[2], acc6);
-            acc7 = fma(vec4<f32>(x[2].w), v[2], acc7);
-            acc4 = fma(vec4<f32>(x[3].x), v[3], acc4);
-            acc5 = fma(vec4<f32>(x[3].y), v[3], acc5);
-            acc6 = fma(vec4<f32>(x[3].z), v[3], acc6);
-            acc7 = fma(vec4<f32>(x[3].w), v[3], acc7);
-#endif
+            for (var kk = 0u; kk < 4u; kk = kk + 1u) {
+                acc0 = fma(vec4<f32>(x[kk].x), w[kk], acc0);
+                acc1 = fma(vec4<f32>(x[kk].y), w[kk], acc1);
+                acc2 = fma(vec4<f32>(x[kk].z), w[kk], acc2);
+                acc3 = fma(vec4<f32>(x[kk].w), w[kk], acc3);
+            }
         }
     }
-#ifdef SHARED_B
-    var rows = array<vec4<f32>, 8>(acc0, acc1, acc2, acc3, acc4, acc5, acc6, acc7);
-    const BLOCKS = 2u;
-#else
-    var rows = array<vec4<f32>, 4>(acc0, acc1, acc2, acc3);
-    const BLOCKS = 1u;
-#endif
-#ifdef SUM_BATCH
-    let out = 0u;
-#else
-    let out = batch * p.m * p.n;
-#endif
-    for (var ii = 0u; ii < 4u; ii = ii + 1u) {
-        if i0 + ii >= p.m { break; }
-        for (var jj = 0u; jj < 4u * BLOCKS; jj = jj + 1u) {
-            let j = j0 + jj;
-            if j >= p.n { break; }
-            var v = p.alpha * rows[(jj / 4u) * 4u + ii][jj % 4u];
-#ifdef BIAS
-            v = v + bias[batch * p.stride_bias + j];
-#endif
-#ifdef RELU
-            v = max(v, 0.0);
-#endif
-            c[out + (i0 + ii) * p.n + j] = C1(v);
-        }
+    for (var j = 0u; j < 4u; j = j + 1u) {
+        put(batch, i0, j0 + j, acc0[j]);
+        put(batch, i0 + 1u, j0 + j, acc1[j]);
+        put(batch, i0 + 2u, j0 + j, acc2[j]);
+        put(batch, i0 + 3u, j0 + j, acc3[j]);
     }
 }
+#endif
 #endif

@@ -140,13 +140,13 @@ impl Gemm {
         let half = views[0].is_half();
         // Halves have no kernel of their own for CPU drivers.
         let gpu = !rec.limits().is_cpu || half;
-        // A tile of 256 rows wastes most of itself on fewer.
-        let shared = !gpu && d.m >= 192;
+        // A tile of 512 rows wastes most of itself on fewer.
+        let tall = !gpu && d.m >= 320 && d.n >= 12;
         let batch = if d.sum_batch { 1 } else { d.batch };
         let tile = gpu.then(|| Tile::choose(rec, &key(d, half), half, [batch, d.m, d.n]));
         let (tile_m, tile_n) = match &tile {
             Some(t) => (t.rows(), t.columns()),
-            None if shared => (256, 8),
+            None if tall => (512, 16),
             None => (32, 32),
         };
         let (tiles_m, tiles_n) = (d.m.div_ceil(tile_m), d.n.div_ceil(tile_n));
@@ -172,7 +172,8 @@ impl Gemm {
                 .flag("HALF_C", views[2].is_half())
                 .flag("FULL_K", d.k.is_multiple_of(16))
                 .flag("VEC_C", d.n.is_multiple_of(4)),
-            None => kernel!("gemm", "main").flag("SHARED_B", shared),
+            None if tall => kernel!("gemm", "tall").flag("TALL", true),
+            None => kernel!("gemm", "main"),
         };
         let kernel = kernel
             .flag("TRANS_A", d.trans_a)
