@@ -210,7 +210,7 @@ impl Op for Conv2d {
                     .flag("HALF", half);
                 (k.flag("VEC_K", d.k % 4 == 0), groups, groups)
             } else if pixels >= 192 {
-                let groups = pixels.div_ceil(256) * d.k.div_ceil(8);
+                let groups = pixels.div_ceil(512) * d.k.div_ceil(16);
                 let k = kernel!("conv2d", "shared_k").flag("SHARED_K", true);
                 (k, groups, groups)
             } else {

@@ -64,7 +64,7 @@ pub(super) fn cases() -> Vec<Case> {
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
-        Mutation { kernel: "conv2d", find: "b3 = b3 + mac4(x3,", replace: "b3 = b3 + mac4(x2," },
+        Mutation { kernel: "conv2d", find: "s7 = dots(s7, x[v.at.w + c] * v.mask.w", replace: "s7 = dots(s7, x[v.at.z + c] * v.mask.w" },
         Mutation { kernel: "conv2d", find: "mac(x3, b3)", replace: "mac(x3, b2)" },
         Mutation { kernel: "conv2d", find: "i32(p.pad)", replace: "0" },
         // The tiles of GPUs: the walk over the taps, values behind the last tap, a barrier.
