@@ -3,8 +3,8 @@
 // A thread computes 4 pixels x 4 channels c (a group of threads shares pixels); VEC4: c is a multiple of 4, so w is read as vec4 along c.
 // Grid: ceil(ceil(n*h*w/4) * ceil(c/4) / 64) groups, folded.
 // `shared_c` (SHARED_C; c and k multiples of 4), for drivers that run on CPUs: pixels are taken by phase, (h + pad) mod stride and (w + pad) mod stride, so that all
-// of a group see the same taps; the group shares 8 channels, whose weights are read once for its 64 x 4 pixels.
-// Grid: stride^2 * ceil(n * ceil(h/stride) * ceil(w/stride) / 256) * ceil(c/8) groups, folded; p.total = number of groups, p.rows = those of a phase.
+// of a group see the same taps; a thread computes 8 pixels x 16 channels, since such drivers read storage lane by lane.
+// Grid: stride^2 * ceil(n * ceil(h/stride) * ceil(w/stride) / 512) * ceil(c/16) groups, folded; p.total = number of groups, p.rows = those of a phase.
 // TILED, for GPUs: the same phases as tiles through workgroup memory (lib/tile.wgsl), rows pixels of the phase, columns c, sums over the taps of the phase and k.
 // VEC_K: k is a multiple of 4; HALF: dy, w and dx lie in f16, sums are f32. Grid: stride^2 * p.rows groups, p.rows = ceil(n * ceil(h/stride) * ceil(w/stride) / TILE_M) * ceil(c / TILE_N), folded.
 #import grid
@@ -43,14 +43,64 @@ fn weights(at: u32, c0: u32) -> vec4<f32> {
 }
 
 #ifdef SHARED_C
+// 4 pixels of a phase, 64 apart: the element of dx where they lie, their images, h + pad and w + pad.
+struct Quad { at: vec4<u32>, image: vec4<u32>, h: vec4<i32>, w: vec4<i32> }
+fn quad(m0: u32, h0: u32, w0: u32, hs: u32, ws: u32) -> Quad {
+    var out: Quad;
+    for (var i = 0u; i < 4u; i = i + 1u) {
+        let m = min(m0 + i * 64u, p.n * hs * ws - 1u);
+        out.image[i] = m / (hs * ws);
+        let h = h0 + ((m / ws) % hs) * p.stride;
+        let w = w0 + (m % ws) * p.stride;
+        out.at[i] = ((out.image[i] * p.h + h) * p.w + w) * p.c;
+        out.h[i] = i32(h + p.pad);
+        out.w[i] = i32(w + p.pad);
+    }
+    return out;
+}
+// Where dy begins (in fours of k) under a tap, and 0 where there is no output, else 1.
+struct Under { at: vec4<u32>, mask: vec4<f32> }
+fn under(q: Quad, r: u32, s: u32) -> Under {
+    let a = q.h - vec4<i32>(i32(r));
+    let b = q.w - vec4<i32>(i32(s));
+    let oh = a / i32(p.stride);
+    let ow = b / i32(p.stride);
+    let ok = (a >= vec4<i32>(0)) & (b >= vec4<i32>(0)) & (oh < vec4<i32>(i32(p.p))) & (ow < vec4<i32>(i32(p.q)));
+    let at = select(vec4<u32>(0u), ((q.image * p.p + vec4<u32>(oh)) * p.q + vec4<u32>(ow)) * (p.k / 4u), ok);
+    return Under(at, select(vec4<f32>(0.0), vec4<f32>(1.0), ok));
+}
+// One pixel, 16 channels, one k.
+fn step(sum: mat4x4<f32>, d: f32, w: mat4x4<f32>) -> mat4x4<f32> {
+    let x = vec4<f32>(d);
+    return mat4x4<f32>(fma(x, w[0], sum[0]), fma(x, w[1], sum[1]), fma(x, w[2], sum[2]), fma(x, w[3], sum[3]));
+}
+struct Sums { s0: mat4x4<f32>, s1: mat4x4<f32>, s2: mat4x4<f32>, s3: mat4x4<f32>, s4: mat4x4<f32>, s5: mat4x4<f32>, s6: mat4x4<f32>, s7: mat4x4<f32> }
+// Eight pixels, one k, whose weights of 16 channels start at `at`.
+fn steps(sums: ptr<function, Sums>, near: vec4<f32>, far: vec4<f32>, at: u32, c0: u32) {
+    let w = mat4x4<f32>(weights(at, c0), weights(at, c0 + 4u), weights(at, c0 + 8u), weights(at, c0 + 12u));
+    (*sums).s0 = step((*sums).s0, near.x, w);
+    (*sums).s1 = step((*sums).s1, near.y, w);
+    (*sums).s2 = step((*sums).s2, near.z, w);
+    (*sums).s3 = step((*sums).s3, near.w, w);
+    (*sums).s4 = step((*sums).s4, far.x, w);
+    (*sums).s5 = step((*sums).s5, far.y, w);
+    (*sums).s6 = step((*sums).s6, far.z, w);
+    (*sums).s7 = step((*sums).s7, far.w, w);
+}
+fn put(m: u32, pixels: u32, at: u32, c0: u32, sum: mat4x4<f32>) {
+    if m >= pixels { return; }
+    var row = sum;
+    for (var j = 0u; j < min(16u, p.c - c0); j = j + 1u) { dx[at + c0 + j] = row[j / 4u][j % 4u]; }
+}
+
 @compute @workgroup_size(64)
 fn shared_c(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
     let g = group_index(wid, nwg);
     if g >= p.total { return; }
     let phase = g / p.rows;
-    let cgroups = (p.c + 7u) / 8u;
-    let c0 = ((g % p.rows) % cgroups) * 8u;
-    let m0 = ((g % p.rows) / cgroups) * 256u + lid.x;
+    let cgroups = (p.c + 15u) / 16u;
+    let c0 = ((g % p.rows) % cgroups) * 16u;
+    let m0 = ((g % p.rows) / cgroups) * 512u + lid.x;
     // First row and column of the phase, and how many it has.
     let h0 = phase / p.stride;
     let w0 = phase % p.stride;
@@ -58,108 +108,34 @@ fn shared_c(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg:
     let ws = (p.w - min(w0, p.w) + p.stride - 1u) / p.stride;
     let pixels = p.n * hs * ws;
     if pixels == 0u { return; }
-    var at: vec4<u32>;
-    var image: vec4<u32>;
-    var ph: vec4<i32>;
-    var pw: vec4<i32>;
-    for (var i = 0u; i < 4u; i = i + 1u) {
-        let m = min(m0 + i * 64u, pixels - 1u);
-        image[i] = m / (hs * ws);
-        let h = h0 + ((m / ws) % hs) * p.stride;
-        let w = w0 + (m % ws) * p.stride;
-        at[i] = ((image[i] * p.h + h) * p.w + w) * p.c;
-        ph[i] = i32(h + p.pad);
-        pw[i] = i32(w + p.pad);
-    }
-    let stride = i32(p.stride);
-    let last = p.k * p.r * p.s * p.c - 4u;
-    let ks = p.k / 4u;
-    var a0 = vec4<f32>(0.0);
-    var a1 = vec4<f32>(0.0);
-    var a2 = vec4<f32>(0.0);
-    var a3 = vec4<f32>(0.0);
-    var b0 = vec4<f32>(0.0);
-    var b1 = vec4<f32>(0.0);
-    var b2 = vec4<f32>(0.0);
-    var b3 = vec4<f32>(0.0);
+    let near = quad(m0, h0, w0, hs, ws);
+    let far = quad(m0 + 256u, h0, w0, hs, ws);
+    var sums: Sums;
     for (var r = (h0 + p.pad) % p.stride; r < p.r; r = r + p.stride) {
         for (var s = (w0 + p.pad) % p.stride; s < p.s; s = s + p.stride) {
-            let a = ph - vec4<i32>(i32(r));
-            let b = pw - vec4<i32>(i32(s));
-            let oh = a / stride;
-            let ow = b / stride;
-            let ok = (a >= vec4<i32>(0)) & (b >= vec4<i32>(0)) & (oh < vec4<i32>(i32(p.p))) & (ow < vec4<i32>(i32(p.q)));
-            let base = select(vec4<u32>(0u), ((image * p.p + vec4<u32>(oh)) * p.q + vec4<u32>(ow)) * ks, ok);
-            let mask = select(vec4<f32>(0.0), vec4<f32>(1.0), ok);
-            for (var k = 0u; k < ks; k = k + 1u) {
-                let d0 = dy[base.x + k] * mask.x;
-                let d1 = dy[base.y + k] * mask.y;
-                let d2 = dy[base.z + k] * mask.z;
-                let d3 = dy[base.w + k] * mask.w;
-                {
-                    let at = (((4u * k + 0u) * p.r + r) * p.s + s) * p.c + c0;
-                    let lo = wt[at / 4u];
-                    let hi = wt[min(at + 4u, last) / 4u];
-                    a0 = fma(vec4<f32>(d0[0]), lo, a0);
-                    b0 = fma(vec4<f32>(d0[0]), hi, b0);
-                    a1 = fma(vec4<f32>(d1[0]), lo, a1);
-                    b1 = fma(vec4<f32>(d1[0]), hi, b1);
-                    a2 = fma(vec4<f32>(d2[0]), lo, a2);
-                    b2 = fma(vec4<f32>(d2[0]), hi, b2);
-                    a3 = fma(vec4<f32>(d3[0]), lo, a3);
-                    b3 = fma(vec4<f32>(d3[0]), hi, b3);
-                }
-                {
-                    let at = (((4u * k + 1u) * p.r + r) * p.s + s) * p.c + c0;
-                    let lo = wt[at / 4u];
-                    let hi = wt[min(at + 4u, last) / 4u];
-                    a0 = fma(vec4<f32>(d0[1]), lo, a0);
-                    b0 = fma(vec4<f32>(d0[1]), hi, b0);
-                    a1 = fma(vec4<f32>(d1[1]), lo, a1);
-                    b1 = fma(vec4<f32>(d1[1]), hi, b1);
-                    a2 = fma(vec4<f32>(d2[1]), lo, a2);
-                    b2 = fma(vec4<f32>(d2[1]), hi, b2);
-                    a3 = fma(vec4<f32>(d3[1]), lo, a3);
-                    b3 = fma(vec4<f32>(d3[1]), hi, b3);
-                }
-                {
-                    let at = (((4u * k + 2u) * p.r + r) * p.s + s) * p.c + c0;
-                    let lo = wt[at / 4u];
-                    let hi = wt[min(at + 4u, last) / 4u];
-                    a0 = fma(vec4<f32>(d0[2]), lo, a0);
-                    b0 = fma(vec4<f32>(d0[2]), hi, b0);
-                    a1 = fma(vec4<f32>(d1[2]), lo, a1);
-                    b1 = fma(vec4<f32>(d1[2]), hi, b1);
-                    a2 = fma(vec4<f32>(d2[2]), lo, a2);
-                    b2 = fma(vec4<f32>(d2[2]), hi, b2);
-                    a3 = fma(vec4<f32>(d3[2]), lo, a3);
-                    b3 = fma(vec4<f32>(d3[2]), hi, b3);
-                }
-                {
-                    let at = (((4u * k + 3u) * p.r + r) * p.s + s) * p.c + c0;
-                    let lo = wt[at / 4u];
-                    let hi = wt[min(at + 4u, last) / 4u];
-                    a0 = fma(vec4<f32>(d0[3]), lo, a0);
-                    b0 = fma(vec4<f32>(d0[3]), hi, b0);
-                    a1 = fma(vec4<f32>(d1[3]), lo, a1);
-                    b1 = fma(vec4<f32>(d1[3]), hi, b1);
-                    a2 = fma(vec4<f32>(d2[3]), lo, a2);
-                    b2 = fma(vec4<f32>(d2[3]), hi, b2);
-                    a3 = fma(vec4<f32>(d3[3]), lo, a3);
-                    b3 = fma(vec4<f32>(d3[3]), hi, b3);
-                }
+            let u = under(near, r, s);
+            let v = under(far, r, s);
+            for (var k = 0u; k < p.k / 4u; k = k + 1u) {
+                // Columns: k, k + 1, k + 2, k + 3 of four pixels.
+                let a = transpose(mat4x4<f32>(dy[u.at.x + k] * u.mask.x, dy[u.at.y + k] * u.mask.y, dy[u.at.z + k] * u.mask.z, dy[u.at.w + k] * u.mask.w));
+                let b = transpose(mat4x4<f32>(dy[v.at.x + k] * v.mask.x, dy[v.at.y + k] * v.mask.y, dy[v.at.z + k] * v.mask.z, dy[v.at.w + k] * v.mask.w));
+                let row = p.r * p.s * p.c;
+                let at = (4u * k * p.r + r) * p.s * p.c + s * p.c;
+                steps(&sums, a[0], b[0], at, c0);
+                steps(&sums, a[1], b[1], at + row, c0);
+                steps(&sums, a[2], b[2], at + 2u * row, c0);
+                steps(&sums, a[3], b[3], at + 3u * row, c0);
             }
         }
     }
-    var lo = array<vec4<f32>, 4>(a0, a1, a2, a3);
-    var hi = array<vec4<f32>, 4>(b0, b1, b2, b3);
-    for (var i = 0u; i < 4u; i = i + 1u) {
-        if m0 + i * 64u >= pixels { break; }
-        for (var j = 0u; j < 4u; j = j + 1u) {
-            dx[at[i] + c0 + j] = lo[i][j];
-            if c0 + 4u < p.c { dx[at[i] + c0 + 4u + j] = hi[i][j]; }
-        }
-    }
+    put(m0, pixels, near.at.x, c0, sums.s0);
+    put(m0 + 64u, pixels, near.at.y, c0, sums.s1);
+    put(m0 + 128u, pixels, near.at.z, c0, sums.s2);
+    put(m0 + 192u, pixels, near.at.w, c0, sums.s3);
+    put(m0 + 256u, pixels, far.at.x, c0, sums.s4);
+    put(m0 + 320u, pixels, far.at.y, c0, sums.s5);
+    put(m0 + 384u, pixels, far.at.z, c0, sums.s6);
+    put(m0 + 448u, pixels, far.at.w, c0, sums.s7);
 }
 #else
 #ifdef TILED

@@ -2,9 +2,9 @@
 // Its gradient by w: dw[k,r,s,c] = sum_{n,p,q} dy[n,p,q,k] x[n, p*stride-pad+r, q*stride-pad+s, c].
 // Split-K: the n*p*q pixels are cut into p.splits runs of p.rows; `partial` writes part[first+split][k,r,s,c], `total` adds the parts in order.
 // A thread of `partial` computes 4 k x 4 c at one (r,s) of one split; VEC_K, VEC_C: that dimension is a multiple of 4 and is read as vec4.
-// `shared_k` (SHARED_K; c a multiple of 4), for drivers that run on CPUs: a group shares 8 k, whose dy are read once for its 64 positions (r,s,4c).
+// `shared_k` (SHARED_K; c a multiple of 8), for drivers that run on CPUs, which read storage lane by lane: a thread computes 16 k at one position (r,s,8c).
 // `tiled` (TILED), for GPUs: tiles through workgroup memory (lib/tile.wgsl), rows k, columns r*s*c, sums over the pixels of a split; HALF: x and dy lie in f16, the parts and dw in f32; VEC_PART: c is a multiple of 4.
-// Grid: tiled splits * ceil(k / TILE_M) * ceil(r*s*c / TILE_N), p.total = number of groups; shared_k splits * ceil(k/8) * ceil(r*s*c/4 / 64), p.total = number of groups; partial ceil(splits*r*s*ceil(k/4)*ceil(c/4) / 64), total ceil(k*r*s*c / 64), folded.
+// Grid: tiled splits * ceil(k / TILE_M) * ceil(r*s*c / TILE_N), p.total = number of groups; shared_k splits * ceil(k/16) * ceil(r*s*c/8 / 64), p.total = number of groups; partial ceil(splits*r*s*ceil(k/4)*ceil(c/4) / 64), total ceil(k*r*s*c / 64), folded.
 #import grid
 #import storage
 struct Params {
@@ -60,33 +60,45 @@ fn load_dy(at: u32, k0: u32) -> vec4<f32> {
 }
 
 #ifdef SHARED_K
-// dy[m, k]; k beyond the end may be any of the row's, its result is not stored.
+// Four k of dy; k beyond the end may be any of the row's, their results are not stored.
 fn shared_dy(at: u32, k: u32) -> vec4<f32> { return load_dy(at, min(k, p.k - min(p.k, 4u))); }
+// Four k by four c.
+fn outer(sum: mat4x4<f32>, d: vec4<f32>, x: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4<f32>(fma(vec4<f32>(d.x), x, sum[0]), fma(vec4<f32>(d.y), x, sum[1]), fma(vec4<f32>(d.z), x, sum[2]), fma(vec4<f32>(d.w), x, sum[3]));
+}
+fn put(split: u32, k0: u32, at: u32, sum: mat4x4<f32>) {
+    let size = p.r * p.s * p.c;
+    var rows = sum;
+    for (var i = 0u; i < 4u; i = i + 1u) {
+        if k0 + i >= p.k { return; }
+        for (var j = 0u; j < 4u; j = j + 1u) { part[((p.first + split) * p.k + k0 + i) * size + at + j] = rows[i][j]; }
+    }
+}
 
 @compute @workgroup_size(64)
 fn shared_k(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
     let g = group_index(wid, nwg);
     if g >= p.total { return; }
-    let positions = p.r * p.s * p.c / 4u;
+    let positions = p.r * p.s * p.c / 8u;
     let blocks = (positions + 63u) / 64u;
-    let kgroups = (p.k + 7u) / 8u;
-    let t = (g % blocks) * 64u + lid.x;
-    let k0 = ((g / blocks) % kgroups) * 8u;
+    let kgroups = (p.k + 15u) / 16u;
+    let position = (g % blocks) * 64u + lid.x;
+    if position >= positions { return; }
+    let k0 = ((g / blocks) % kgroups) * 16u;
     let split = g / blocks / kgroups;
-    let position = min(t, positions - 1u);
-    let c0 = (position % (p.c / 4u)) * 4u;
-    let rs = position / (p.c / 4u);
+    let c0 = (position % (p.c / 8u)) * 8u;
+    let rs = position / (p.c / 8u);
     let r = rs / p.s;
     let s = rs % p.s;
     let end = min(p.n * p.p * p.q, (split + 1u) * p.rows);
-    var acc0 = vec4<f32>(0.0);
-    var acc1 = vec4<f32>(0.0);
-    var acc2 = vec4<f32>(0.0);
-    var acc3 = vec4<f32>(0.0);
-    var acc4 = vec4<f32>(0.0);
-    var acc5 = vec4<f32>(0.0);
-    var acc6 = vec4<f32>(0.0);
-    var acc7 = vec4<f32>(0.0);
+    var a0: mat4x4<f32>;
+    var a1: mat4x4<f32>;
+    var a2: mat4x4<f32>;
+    var a3: mat4x4<f32>;
+    var b0: mat4x4<f32>;
+    var b1: mat4x4<f32>;
+    var b2: mat4x4<f32>;
+    var b3: mat4x4<f32>;
     let start = split * p.rows;
     var n = start / (p.p * p.q);
     var oh = (start / p.q) % p.p;
@@ -94,18 +106,23 @@ fn shared_k(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg:
     for (var m = start; m < end; m = m + 1u) {
         let ih = i32(oh * p.stride + r) - i32(p.pad);
         let iw = i32(ow * p.stride + s) - i32(p.pad);
-        let ok = ih >= 0 && ih < i32(p.h) && iw >= 0 && iw < i32(p.w);
-        let xv = load_x(select(0u, ((n * p.h + u32(ih)) * p.w + u32(iw)) * p.c, ok), c0) * select(0.0, 1.0, ok);
-        let d = load_dy(m * p.k, k0);
-        let e = shared_dy(m * p.k, k0 + 4u);
-        acc0 = fma(vec4<f32>(d.x), xv, acc0);
-        acc1 = fma(vec4<f32>(d.y), xv, acc1);
-        acc2 = fma(vec4<f32>(d.z), xv, acc2);
-        acc3 = fma(vec4<f32>(d.w), xv, acc3);
-        acc4 = fma(vec4<f32>(e.x), xv, acc4);
-        acc5 = fma(vec4<f32>(e.y), xv, acc5);
-        acc6 = fma(vec4<f32>(e.z), xv, acc6);
-        acc7 = fma(vec4<f32>(e.w), xv, acc7);
+        if ih >= 0 && ih < i32(p.h) && iw >= 0 && iw < i32(p.w) {
+            let at = ((n * p.h + u32(ih)) * p.w + u32(iw)) * p.c;
+            let left = load_x(at, c0);
+            let right = load_x(at, c0 + 4u);
+            let d0 = shared_dy(m * p.k, k0);
+            let d1 = shared_dy(m * p.k, k0 + 4u);
+            let d2 = shared_dy(m * p.k, k0 + 8u);
+            let d3 = shared_dy(m * p.k, k0 + 12u);
+            a0 = outer(a0, d0, left);
+            b0 = outer(b0, d0, right);
+            a1 = outer(a1, d1, left);
+            b1 = outer(b1, d1, right);
+            a2 = outer(a2, d2, left);
+            b2 = outer(b2, d2, right);
+            a3 = outer(a3, d3, left);
+            b3 = outer(b3, d3, right);
+        }
         ow = ow + 1u;
         if ow == p.q {
             ow = 0u;
@@ -116,15 +133,15 @@ fn shared_k(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg:
             }
         }
     }
-    if t >= positions { return; }
-    var rows = array<vec4<f32>, 8>(acc0, acc1, acc2, acc3, acc4, acc5, acc6, acc7);
-    let size = p.k * p.r * p.s * p.c;
-    for (var i = 0u; i < 8u; i = i + 1u) {
-        if k0 + i >= p.k { break; }
-        for (var j = 0u; j < 4u; j = j + 1u) {
-            part[(p.first + split) * size + (((k0 + i) * p.r + r) * p.s + s) * p.c + c0 + j] = rows[i][j];
-        }
-    }
+    let at = rs * p.c + c0;
+    put(split, k0, at, a0);
+    put(split, k0, at + 4u, b0);
+    put(split, k0 + 4u, at, a1);
+    put(split, k0 + 4u, at + 4u, b1);
+    put(split, k0 + 8u, at, a2);
+    put(split, k0 + 8u, at + 4u, b2);
+    put(split, k0 + 12u, at, a3);
+    put(split, k0 + 12u, at + 4u, b3);
 }
 #else
 #ifdef TILED

@@ -70,7 +70,7 @@ impl Op for Conv2dInputGrad {
                     .flag("VEC_K", d.k % 4 == 0);
                 rec.dispatch(&kernel, &p, &bound, phases * rows)?;
             } else if vec4 && d.k % 4 == 0 && of_phase >= 192 {
-                let rows = of_phase.div_ceil(256) * d.c.div_ceil(8);
+                let rows = of_phase.div_ceil(512) * d.c.div_ceil(16);
                 let groups = d.stride * d.stride * rows;
                 let p = Params {
                     rows: rows as u32,

@@ -99,8 +99,7 @@ impl Op for Conv2dWeightGrad {
             let half = x.is_half();
             let (rows, count) = splits(&d, number, half, rec.limits());
             let (vec_c, vec_k) = (d.c % 4 == 0, d.k % 4 == 0);
-            let positions = d.r * d.s * d.c / 4;
-            // A group of 64 positions wastes most of itself on few.
+            let positions = d.r * d.s * d.c / 8;
             let (kernel, total, groups) = if !rec.limits().is_cpu || half {
                 let name = key("conv2d_weight_grad", &d, half);
                 let tile = Tile::choose(rec, &name, half, [count, d.k, d.row()]);
@@ -109,8 +108,8 @@ impl Op for Conv2dWeightGrad {
                     .of(kernel!("conv2d_weight_grad", "tiled"), rec.limits())
                     .flag("HALF", half);
                 (k.flag("VEC_PART", vec_c), groups, groups)
-            } else if vec_c && positions >= 48 {
-                let groups = count * d.k.div_ceil(8) * positions.div_ceil(64);
+            } else if d.c.is_multiple_of(8) && positions >= 8 {
+                let groups = count * d.k.div_ceil(16) * positions.div_ceil(64);
                 let k = kernel!("conv2d_weight_grad", "shared_k").flag("SHARED_K", true);
                 (k, groups, groups)
             } else {

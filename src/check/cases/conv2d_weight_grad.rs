@@ -21,7 +21,7 @@ pub(super) fn cases() -> Vec<Case> {
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
-        Mutation { kernel: "conv2d_weight_grad", find: "acc7 = fma(vec4<f32>(e.w)", replace: "acc7 = fma(vec4<f32>(e.z)" },
+        Mutation { kernel: "conv2d_weight_grad", find: "b3 = outer(b3, d3, right)", replace: "b3 = outer(b3, d3, left)" },
         Mutation { kernel: "conv2d_weight_grad", find: "acc2 = fma(vec4<f32>(d.z)", replace: "acc2 = fma(vec4<f32>(d.y)" },
         Mutation { kernel: "conv2d_weight_grad", find: "n = n + 1u;", replace: "n = n;" },
         // The tiles of GPUs: the pixels of a block, the walk over the pixels, the order of the splits.

@@ -30,7 +30,7 @@ pub(super) fn cases() -> Vec<Case> {
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
         Mutation { kernel: "loss_scale", find: "scale[0] * 0.5", replace: "scale[0]" },
-        Mutation { kernel: "loss_scale", find: "halt[0] == step.step + 1u && ", replace: "" },
+        Mutation { kernel: "loss_scale", find: "halt[0] == step.step", replace: "halt[0] != step.step" },
         Mutation { kernel: "loss_scale", find: "row >= p.interval", replace: "row > p.interval" },
     ]
 }
