@@ -2,6 +2,7 @@
 //   g = clip * grad; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
 //   w = w (1 - lr wd) - lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) + eps), with lr = step.lr * multiplier.
 // Segments, clipping and the non-finite guard as in sgd.wgsl: table[segment] = (lr multiplier, weight decay, _, _).
+// In mixed precision a skipped step counts in t though the moments stand still (PyTorch's GradScaler does not call the optimiser then).
 // Grid: ceil(n / 64) groups, folded; latch: one group.
 #import grid
 #import step

@@ -43,6 +43,7 @@ fn weights(at: u32, c0: u32) -> vec4<f32> {
 }
 
 #ifdef SHARED_C
+#import outer
 // 4 pixels of a phase, 64 apart: the element of dx where they lie, their images, h + pad and w + pad.
 struct Quad { at: vec4<u32>, image: vec4<u32>, h: vec4<i32>, w: vec4<i32> }
 fn quad(m0: u32, h0: u32, w0: u32, hs: u32, ws: u32) -> Quad {
@@ -69,23 +70,9 @@ fn under(q: Quad, r: u32, s: u32) -> Under {
     let at = select(vec4<u32>(0u), ((q.image * p.p + vec4<u32>(oh)) * p.q + vec4<u32>(ow)) * (p.k / 4u), ok);
     return Under(at, select(vec4<f32>(0.0), vec4<f32>(1.0), ok));
 }
-// One pixel, 16 channels, one k.
-fn step(sum: mat4x4<f32>, d: f32, w: mat4x4<f32>) -> mat4x4<f32> {
-    let x = vec4<f32>(d);
-    return mat4x4<f32>(fma(x, w[0], sum[0]), fma(x, w[1], sum[1]), fma(x, w[2], sum[2]), fma(x, w[3], sum[3]));
-}
-struct Sums { s0: mat4x4<f32>, s1: mat4x4<f32>, s2: mat4x4<f32>, s3: mat4x4<f32>, s4: mat4x4<f32>, s5: mat4x4<f32>, s6: mat4x4<f32>, s7: mat4x4<f32> }
 // Eight pixels, one k, whose weights of 16 channels start at `at`.
-fn steps(sums: ptr<function, Sums>, near: vec4<f32>, far: vec4<f32>, at: u32, c0: u32) {
-    let w = mat4x4<f32>(weights(at, c0), weights(at, c0 + 4u), weights(at, c0 + 8u), weights(at, c0 + 12u));
-    (*sums).s0 = step((*sums).s0, near.x, w);
-    (*sums).s1 = step((*sums).s1, near.y, w);
-    (*sums).s2 = step((*sums).s2, near.z, w);
-    (*sums).s3 = step((*sums).s3, near.w, w);
-    (*sums).s4 = step((*sums).s4, far.x, w);
-    (*sums).s5 = step((*sums).s5, far.y, w);
-    (*sums).s6 = step((*sums).s6, far.z, w);
-    (*sums).s7 = step((*sums).s7, far.w, w);
+fn steps(sums: ptr<function, Sums8>, near: vec4<f32>, far: vec4<f32>, at: u32, c0: u32) {
+    scaled8x16(sums, near, far, mat4x4<f32>(weights(at, c0), weights(at, c0 + 4u), weights(at, c0 + 8u), weights(at, c0 + 12u)));
 }
 fn put(m: u32, pixels: u32, at: u32, c0: u32, sum: mat4x4<f32>) {
     if m >= pixels { return; }
@@ -110,7 +97,7 @@ fn shared_c(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg:
     if pixels == 0u { return; }
     let near = quad(m0, h0, w0, hs, ws);
     let far = quad(m0 + 256u, h0, w0, hs, ws);
-    var sums: Sums;
+    var sums: Sums8;
     for (var r = (h0 + p.pad) % p.stride; r < p.r; r = r + p.stride) {
         for (var s = (w0 + p.pad) % p.stride; s < p.s; s = s + p.stride) {
             let u = under(near, r, s);

@@ -60,12 +60,9 @@ fn load_dy(at: u32, k0: u32) -> vec4<f32> {
 }
 
 #ifdef SHARED_K
+#import outer
 // Four k of dy; k beyond the end may be any of the row's, their results are not stored.
 fn shared_dy(at: u32, k: u32) -> vec4<f32> { return load_dy(at, min(k, p.k - min(p.k, 4u))); }
-// Four k by four c.
-fn outer(sum: mat4x4<f32>, d: vec4<f32>, x: vec4<f32>) -> mat4x4<f32> {
-    return mat4x4<f32>(fma(vec4<f32>(d.x), x, sum[0]), fma(vec4<f32>(d.y), x, sum[1]), fma(vec4<f32>(d.z), x, sum[2]), fma(vec4<f32>(d.w), x, sum[3]));
-}
 fn put(split: u32, k0: u32, at: u32, sum: mat4x4<f32>) {
     let size = p.r * p.s * p.c;
     var rows = sum;

@@ -211,24 +211,7 @@ fn put(batch: u32, i: u32, j: u32, sum: f32) {
 }
 
 #ifdef TALL
-// 16 columns of one row, one value of k.
-fn step(sum: mat4x4<f32>, a: f32, b: mat4x4<f32>) -> mat4x4<f32> {
-    let x = vec4<f32>(a);
-    return mat4x4<f32>(fma(x, b[0], sum[0]), fma(x, b[1], sum[1]), fma(x, b[2], sum[2]), fma(x, b[3], sum[3]));
-}
-
-struct Rows { r0: mat4x4<f32>, r1: mat4x4<f32>, r2: mat4x4<f32>, r3: mat4x4<f32>, r4: mat4x4<f32>, r5: mat4x4<f32>, r6: mat4x4<f32>, r7: mat4x4<f32> }
-
-fn steps(sums: ptr<function, Rows>, top: vec4<f32>, bottom: vec4<f32>, b: mat4x4<f32>) {
-    (*sums).r0 = step((*sums).r0, top.x, b);
-    (*sums).r1 = step((*sums).r1, top.y, b);
-    (*sums).r2 = step((*sums).r2, top.z, b);
-    (*sums).r3 = step((*sums).r3, top.w, b);
-    (*sums).r4 = step((*sums).r4, bottom.x, b);
-    (*sums).r5 = step((*sums).r5, bottom.y, b);
-    (*sums).r6 = step((*sums).r6, bottom.z, b);
-    (*sums).r7 = step((*sums).r7, bottom.w, b);
-}
+#import outer
 
 fn put_row(batch: u32, i: u32, j0: u32, sums: mat4x4<f32>) {
     var row = sums;
@@ -243,7 +226,7 @@ fn tall(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
     let tile = g % p.tiles;
     let i0 = (tile / p.tiles_n) * 512u + lid.x * 8u;
     let j0 = (tile % p.tiles_n) * 16u;
-    var sums: Rows;
+    var sums: Sums8;
 #ifdef SUM_BATCH
     for (var s = 0u; s < p.batch; s = s + 1u) {
 #else
@@ -257,20 +240,20 @@ fn tall(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
             let w1 = load_b(s * p.stride_b, k0, j0 + 4u);
             let w2 = load_b(s * p.stride_b, k0, j0 + 8u);
             let w3 = load_b(s * p.stride_b, k0, j0 + 12u);
-            steps(&sums, top[0], bottom[0], mat4x4<f32>(w0[0], w1[0], w2[0], w3[0]));
-            steps(&sums, top[1], bottom[1], mat4x4<f32>(w0[1], w1[1], w2[1], w3[1]));
-            steps(&sums, top[2], bottom[2], mat4x4<f32>(w0[2], w1[2], w2[2], w3[2]));
-            steps(&sums, top[3], bottom[3], mat4x4<f32>(w0[3], w1[3], w2[3], w3[3]));
+            scaled8x16(&sums, top[0], bottom[0], mat4x4<f32>(w0[0], w1[0], w2[0], w3[0]));
+            scaled8x16(&sums, top[1], bottom[1], mat4x4<f32>(w0[1], w1[1], w2[1], w3[1]));
+            scaled8x16(&sums, top[2], bottom[2], mat4x4<f32>(w0[2], w1[2], w2[2], w3[2]));
+            scaled8x16(&sums, top[3], bottom[3], mat4x4<f32>(w0[3], w1[3], w2[3], w3[3]));
         }
     }
-    put_row(batch, i0, j0, sums.r0);
-    put_row(batch, i0 + 1u, j0, sums.r1);
-    put_row(batch, i0 + 2u, j0, sums.r2);
-    put_row(batch, i0 + 3u, j0, sums.r3);
-    put_row(batch, i0 + 4u, j0, sums.r4);
-    put_row(batch, i0 + 5u, j0, sums.r5);
-    put_row(batch, i0 + 6u, j0, sums.r6);
-    put_row(batch, i0 + 7u, j0, sums.r7);
+    put_row(batch, i0, j0, sums.s0);
+    put_row(batch, i0 + 1u, j0, sums.s1);
+    put_row(batch, i0 + 2u, j0, sums.s2);
+    put_row(batch, i0 + 3u, j0, sums.s3);
+    put_row(batch, i0 + 4u, j0, sums.s4);
+    put_row(batch, i0 + 5u, j0, sums.s5);
+    put_row(batch, i0 + 6u, j0, sums.s6);
+    put_row(batch, i0 + 7u, j0, sums.s7);
 }
 #else
 @compute @workgroup_size(64)

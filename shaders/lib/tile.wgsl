@@ -13,6 +13,7 @@ fn block_b(l: u32) -> u32 { return (l + TILE_N) % 256u; }
 // Both operands lie k by k, so that a thread reads 4 rows or columns as one vec4. They are written in blocks of 4x4: vec4 by vec4, since writing one component may touch
 // its neighbours. Blocks of different k are rotated against each other (an exclusive or), so that the writes of neighbouring threads fall into different banks.
 // At most (128 + 128) * 16 * 4 bytes = 16 KiB.
+#import outer
 const ROWS = 256u / COLS;
 #ifdef WIDE_M
 const TILE_M = ROWS * 8u;
@@ -56,10 +57,6 @@ fn put_b(n4: u32, k4: u32, block: mat4x4<f32>) {
     tile_b[at + TILE_N / 4u] = block[1];
     tile_b[at + TILE_N / 2u] = block[2];
     tile_b[at + 3u * (TILE_N / 4u)] = block[3];
-}
-
-fn outer(sum: mat4x4<f32>, a: vec4<f32>, b: vec4<f32>) -> mat4x4<f32> {
-    return mat4x4<f32>(fma(vec4<f32>(a.x), b, sum[0]), fma(vec4<f32>(a.y), b, sum[1]), fma(vec4<f32>(a.z), b, sum[2]), fma(vec4<f32>(a.w), b, sum[3]));
 }
 
 // One value of k; m and n are the thread's first places in that row of the tiles.

@@ -162,57 +162,60 @@ fn judge(case: &Case, got: &[HostData], want: &[HostData]) -> Outcome {
         .infer(&types.collect::<Vec<_>>())
         .unwrap_or_default();
     // (A cast does nothing but round: it has no sum before that could differ.)
-    let half = outputs.iter().any(|t| t.dtype == DType::F16) && case.op.name() != "cast_f16";
-    let (mean, most) = if half {
-        (2f64.powi(-11), 2f64.powi(-10))
-    } else {
-        (0.0, 0.0)
+    let is_half = |r: usize| {
+        outputs.get(r).is_some_and(|t| t.dtype == DType::F16) && case.op.name() != "cast_f16"
     };
     // One element may lie further out than the mean: 8 more for the largest of up to millions.
-    let (nmse_bound, max_bound) = ((unit + mean).powi(2), 8.0 * unit + most);
-    let (mut nmse, mut max_error, mut fault) = (0f64, 0f64, String::new());
+    let bounds = |half: bool| match half {
+        true => ((unit + 2f64.powi(-11)).powi(2), 8.0 * unit + 2f64.powi(-10)),
+        false => (unit * unit, 8.0 * unit),
+    };
+    let mut worst = Outcome {
+        title: case.title(),
+        nmse: 0.0,
+        nmse_bound: bounds(false).0,
+        max_error: 0.0,
+        max_bound: bounds(false).1,
+        fault: String::new(),
+    };
     for (r, (g, w)) in got.iter().zip(want).enumerate() {
+        let fault = &mut worst.fault;
         if let (HostData::U32(a), HostData::U32(b)) = (g, w) {
             if let Some(i) = (0..b.len()).find(|i| a[*i] != b[*i]) {
-                fault = format!("result {r}, element {i}: {} instead of {}", a[i], b[i]);
+                *fault = format!("result {r}, element {i}: {} instead of {}", a[i], b[i]);
             }
             continue;
         }
+        let (nmse_bound, max_bound) = bounds(is_half(r));
         let (a, b) = (g.to_f64(), w.to_f64());
         let scale = b
             .iter()
             .filter(|v| v.is_finite())
             .fold(0f64, |m, v| m.max(v.abs()));
-        let (mut num, mut den) = (0f64, 0f64);
+        let (mut num, mut den, mut max_error) = (0f64, 0f64, 0f64);
         for (i, (x, y)) in a.iter().zip(&b).enumerate() {
             if y.is_finite() && x.is_finite() {
                 num += (x - y) * (x - y);
                 den += y * y;
                 let e = (x - y).abs() / scale.max(f64::MIN_POSITIVE);
-                if e > max_error {
-                    max_error = e;
-                }
+                max_error = max_error.max(e);
                 if e > max_bound && fault.is_empty() {
-                    fault = format!("result {r}, element {i}: {x} instead of {y}");
+                    *fault = format!("result {r}, element {i}: {x} instead of {y}");
                 }
             } else if !(x == y || x.is_nan() && y.is_nan()) && fault.is_empty() {
-                fault = format!("result {r}, element {i}: {x} instead of {y}");
+                *fault = format!("result {r}, element {i}: {x} instead of {y}");
             }
         }
-        let e = if den > 0.0 { num / den } else { num };
-        nmse = nmse.max(e);
-        if e > nmse_bound && fault.is_empty() {
-            fault = format!("result {r}: NMSE {e:.2e} over {nmse_bound:.2e}");
+        let nmse = if den > 0.0 { num / den } else { num };
+        if nmse > nmse_bound && fault.is_empty() {
+            *fault = format!("result {r}: NMSE {nmse:.2e} over {nmse_bound:.2e}");
+        }
+        if max_error / max_bound >= worst.max_error / worst.max_bound {
+            (worst.nmse, worst.nmse_bound) = (nmse, nmse_bound);
+            (worst.max_error, worst.max_bound) = (max_error, max_bound);
         }
     }
-    Outcome {
-        title: case.title(),
-        nmse,
-        nmse_bound,
-        max_error,
-        max_bound,
-        fault,
-    }
+    worst
 }
 
 /// Runs a negative control: the mutated shader must give a wrong result in at least one of the cases.
@@ -224,7 +227,7 @@ pub fn negative_control(
     mutation: &Mutation,
     cases: &[Case],
 ) -> Result<String, String> {
-    let open = |gpu_kernels| {
+    let open = |gpu_kernels, no_cooperative| {
         let m = (
             mutation.kernel.to_string(),
             mutation.find.to_string(),
@@ -233,16 +236,21 @@ pub fn negative_control(
         let options = Options {
             checked: true,
             gpu_kernels,
+            no_cooperative,
             mutations: vec![m],
             ..Options::default()
         };
         Device::open(choice, options).map_err(|e| e.to_string())
     };
     // A CPU driver can run both kinds of kernels; a mutation is in one of them or in both.
-    let mut devices = vec![open(true)?];
+    let mut devices = vec![open(true, false)?];
     let hardware = devices[0].report.kind != "cpu";
+    // The tiles by registers stand behind those by cooperative matrices.
+    if !devices[0].limits.cooperative.is_empty() {
+        devices.push(open(true, true)?);
+    }
     if !hardware {
-        devices.push(open(false)?);
+        devices.push(open(false, false)?);
     }
     for c in cases {
         for device in &devices {
@@ -259,7 +267,7 @@ pub fn negative_control(
             return Ok(format!("{} ({})", o.title, o.fault));
         }
     }
-    if hardware && !devices[0].mutated() {
+    if hardware && !devices.iter().any(|d| d.mutated()) {
         return Ok("no case: the text is in kernels for CPU drivers alone".into());
     }
     Err(format!(

@@ -9,7 +9,7 @@ use crate::ops::gemm::Gemm;
 use crate::ops::tiles::TILES;
 use std::sync::Arc;
 
-/// A few products and convolutions over several tiles, with edges that are no multiple of a fragment.
+/// A few products and convolutions over several tiles, with edges that are no multiple of a fragment; one of whole sixteens, summed over a batch.
 fn cases(half: bool) -> Vec<Case> {
     let (m, n, k) = (260, 196, 84);
     let mut v: Vec<Case> = [(false, true), (true, false)]
@@ -24,6 +24,12 @@ fn cases(half: bool) -> Vec<Case> {
             Case::new(op, vec![Feed::uniform(a), Feed::uniform(b)]).depth(k)
         })
         .into();
+    let summed = Gemm {
+        sum_batch: true,
+        ..Gemm::default()
+    };
+    let pair = vec![Feed::uniform([2, 130, 96]), Feed::uniform([2, 96, 66])];
+    v.push(Case::new(summed, pair).depth(192));
     let (x, w, y) = ([5, 9, 11, 36], [76, 3, 3, 36], [5, 9, 11, 76]);
     let [x_feed, w_feed, y_feed] = [x, w, y].map(Feed::uniform);
     let (stride, padding) = (1, 1);
@@ -79,20 +85,22 @@ pub fn open(
     half: bool,
     tell: &mut dyn FnMut(String),
 ) -> Result<Arc<Device>, DeviceError> {
-    let device = Device::open(choice, options.clone())?;
+    let without = Options {
+        no_cooperative: true,
+        ..options.clone()
+    };
+    let device = match Device::open(choice, options) {
+        // A driver may refuse the experimental feature and all that comes with it.
+        Err(e) => return Device::open(choice, without).map_err(|_| e),
+        Ok(device) => device,
+    };
     let mut widths = [false, true].into_iter().take(1 + usize::from(half));
     let Some(fault) = widths.find_map(|half| cooperative(&device, half)) else {
         return Ok(device);
     };
     tell(format!(
-        "{}: its cooperative matrices give wrong results and are not used ({fault})",
+        "{}: its cooperative matrices fail their test and are not used ({fault})",
         device.report.name
     ));
-    Device::open(
-        choice,
-        Options {
-            no_cooperative: true,
-            ..options
-        },
-    )
+    Device::open(choice, without)
 }

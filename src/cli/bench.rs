@@ -52,7 +52,11 @@ struct Report {
 }
 
 /// Settings of the training steps that are timed, name and overrides of the defaults: every method plain, SimCLR and MoCo with AMCL, `half`: in mixed precision as well.
-fn steps(batch: usize, half: bool) -> anyhow::Result<Vec<(String, Config)>> {
+fn steps(
+    batch: usize,
+    half: bool,
+    wanted: impl Fn(&str) -> bool,
+) -> anyhow::Result<Vec<(String, Config)>> {
     let base = [
         "model.encoder=resnet18".to_string(),
         "model.width=64".into(),
@@ -61,8 +65,14 @@ fn steps(batch: usize, half: bool) -> anyhow::Result<Vec<(String, Config)>> {
         format!("optim.batch_size={batch}"),
     ];
     let amcl: &[&str] = &["amcl.enabled=true", "heads.count=3"];
-    let splits = format!("method.bn_splits={}", (batch / 2).clamp(1, 8));
-    let moco: &[&str] = &["method.name=moco", &splits];
+    // What the methods ask of the batch: groups of at least two, a queue that holds it.
+    let splits = (1..=8usize)
+        .rev()
+        .find(|n| batch.is_multiple_of(*n) && batch / n >= 2);
+    let splits = format!("method.bn_splits={}", splits.unwrap_or(1));
+    let queue = format!("method.queue={}", batch.max(4096));
+    let moco: &[&str] = &["method.name=moco", &splits, &queue];
+    let deep: &[&str] = &["heads.layers=3", "heads.out=512"];
     let methods: Vec<(&str, Vec<&str>)> = vec![
         ("simclr", vec![]),
         ("simclr+amcl C=3", amcl.to_vec()),
@@ -74,21 +84,23 @@ fn steps(batch: usize, half: bool) -> anyhow::Result<Vec<(String, Config)>> {
         ),
         (
             "barlow_twins",
-            vec![
-                "method.name=barlow_twins",
-                "heads.layers=3",
-                "heads.out=512",
-            ],
+            [&["method.name=barlow_twins"], deep].concat(),
         ),
+        ("byol", vec!["method.name=byol"]),
+        ("vicreg", [&["method.name=vicreg"], deep].concat()),
     ];
     let mut all = Vec::new();
     for precision in ["f32", "mixed"].into_iter().take(1 + usize::from(half)) {
         for (name, over) in &methods {
+            let mark = if precision == "mixed" { " mixed" } else { "" };
+            let title = format!("step resnet18 {name}{mark} batch {batch}");
+            if !wanted(&title) {
+                continue;
+            }
             let mut over: Vec<String> = over.iter().map(ToString::to_string).collect();
             over.push(format!("optim.precision={precision:?}"));
             let config = Config::parse("", &[&base[..], &over].concat())?;
-            let mark = if precision == "mixed" { " mixed" } else { "" };
-            all.push((format!("step resnet18 {name}{mark} batch {batch}"), config));
+            all.push((title, config));
         }
     }
     Ok(all)
@@ -161,8 +173,7 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
     let all = shapes::subjects(large, half);
     let subjects: Vec<&bench::Subject> = all.iter().filter(|s| wanted(&s.name)).collect();
     let batch = args.batch_size.unwrap_or(if large { 256 } else { 8 });
-    let mut steps = steps(batch, half)?;
-    steps.retain(|s| wanted(&s.0));
+    let steps = steps(batch, half, wanted)?;
     if let Some(d) = device.as_ref().filter(|_| !args.no_autotune) {
         let mut told = false;
         let mut progress = |_, all| {

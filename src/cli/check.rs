@@ -74,7 +74,25 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
     // Per op: cases, failures, worst error in units of its bound.
     let mut matrix: BTreeMap<&'static str, (usize, usize, f64)> = BTreeMap::new();
     let mut failed = 0;
-    for c in &cases {
+    // Where products go through cooperative matrices, those by registers are checked as well: training may choose either.
+    let matrices = matches!(&harness, Harness::Gpu(d) if !d.limits.cooperative.is_empty());
+    let without = match matrices {
+        true => Some(Harness::open(
+            &args.device,
+            Options {
+                no_cooperative: true,
+                ..options()
+            },
+        )?),
+        false => None,
+    };
+    let product = |c: &check::Case| c.op.name() == "gemm" || c.op.name().starts_with("conv2d");
+    let by_registers = without
+        .iter()
+        .flat_map(|h| cases.iter().filter(|c| product(c)).map(move |c| (h, c)));
+    let by_default = cases.iter().map(|c| (&harness, c));
+    let all: Vec<_> = by_default.chain(by_registers).collect();
+    for (harness, c) in &all {
         let mut o = harness.run(c);
         if args.gradients
             && !c.differentiable.is_empty()
@@ -116,7 +134,7 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
         for m in controls {
             let own: Vec<_> = check::table()
                 .into_iter()
-                .filter(|c| c.op.name().starts_with(m.kernel))
+                .filter(|c| c.op.name().starts_with(m.kernel) && harness.can(c))
                 .collect();
             match harness::negative_control(&args.device, &m, &own) {
                 Ok(by) => {
@@ -144,7 +162,7 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
         }
         outln!(
             "\n{} passed, {failed} failed",
-            cases.len().saturating_sub(failed)
+            all.len().saturating_sub(failed)
         );
         if !cannot.is_empty() {
             outln!(

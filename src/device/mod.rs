@@ -109,7 +109,7 @@ pub struct Options {
     pub checked: bool,
     /// On a CPU driver too, use the kernels that are meant for GPUs (tests of these where there is no GPU).
     pub gpu_kernels: bool,
-    /// Use no cooperative matrices.
+    /// Use no cooperative matrices (as where the environment variable `AMCL_NO_COOPERATIVE` is set).
     pub no_cooperative: bool,
     /// Take this variant of every kernel that has several for GPUs (tests of each).
     pub variant: Option<usize>,
@@ -191,7 +191,8 @@ impl Device {
                 features |= f;
             }
         }
-        let cooperative = match options.no_cooperative {
+        let unwanted = std::env::var_os("AMCL_NO_COOPERATIVE").is_some_and(|v| !v.is_empty());
+        let cooperative = match options.no_cooperative || unwanted {
             true => Vec::new(),
             false => adapter::cooperative(&adapter, &features),
         };

@@ -23,6 +23,7 @@ const LIBRARY: &[(&str, &str)] = &[
     library!("candidates"),
     library!("element"),
     library!("grid"),
+    library!("outer"),
     library!("pair_tile"),
     library!("place"),
     library!("row"),

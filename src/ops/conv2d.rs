@@ -209,7 +209,7 @@ impl Op for Conv2d {
                     .of(kernel!("conv2d", "tiled"), rec.limits())
                     .flag("HALF", half);
                 (k.flag("VEC_K", d.k % 4 == 0), groups, groups)
-            } else if pixels >= 192 {
+            } else if pixels >= 320 {
                 let groups = pixels.div_ceil(512) * d.k.div_ceil(16);
                 let k = kernel!("conv2d", "shared_k").flag("SHARED_K", true);
                 (k, groups, groups)

@@ -69,7 +69,7 @@ impl Op for Conv2dInputGrad {
                     .flag("VEC_DX", vec4)
                     .flag("VEC_K", d.k % 4 == 0);
                 rec.dispatch(&kernel, &p, &bound, phases * rows)?;
-            } else if vec4 && d.k % 4 == 0 && of_phase >= 192 {
+            } else if vec4 && d.k % 4 == 0 && of_phase >= 320 {
                 let rows = of_phase.div_ceil(512) * d.c.div_ceil(16);
                 let groups = d.stride * d.stride * rows;
                 let p = Params {

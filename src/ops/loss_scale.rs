@@ -5,7 +5,7 @@ use crate::graph::{Bindings, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, loss_scale};
 use crate::{kernel, twin};
 
-/// Input squared norm of the unscaled gradient [1]; updates scale [1], good steps in a row [1], skipped steps [1], halt u32 [1]. Stands behind the optimiser's op.
+/// Inputs squared norm of the unscaled gradient [1], loss [1]; updates scale [1], good steps in a row [1], skipped steps [1], halt u32 [1]. Stands behind the optimiser's op.
 #[derive(Clone, Copy, Debug)]
 pub struct LossScale {
     /// The scale doubles after so many finite gradients in a row.
@@ -24,9 +24,10 @@ impl Op for LossScale {
         "loss_scale"
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
-        if inputs.len() != 5 || inputs.iter().any(|t| t.elements() != 1) {
+        if inputs.len() != 6 || inputs.iter().any(|t| t.elements() != 1) {
             return Err(
-                "needs a squared norm; scale, good steps, skipped steps, halt: each [1]".into(),
+                "needs a squared norm and a loss; scale, good steps, skipped steps, halt: each [1]"
+                    .into(),
             );
         }
         Ok(Vec::new())
@@ -36,8 +37,7 @@ impl Op for LossScale {
             interval: self.interval as f32,
             r: [0; 3],
         };
-        let mut bound = vec![&io.inputs[0]];
-        bound.extend(&io.updates);
+        let bound: Vec<_> = io.inputs.iter().chain(&io.updates).collect();
         Ok(rec.dispatch(&kernel!("loss_scale", "main"), &p, &bound, 1)?)
     }
     twin!();
@@ -45,11 +45,8 @@ impl Op for LossScale {
 
 impl LossScale {
     fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
-        let (interval, step, norm2) = (
-            T::of(f64::from(self.interval)),
-            io.step.step,
-            io.input(0)[0],
-        );
+        let interval = T::of(f64::from(self.interval));
+        let (step, values) = (io.step.step, [io.input(0)[0], io.input(1)[0]]);
         if let [scale, good, skipped, halt] = io.updates.as_mut_slice() {
             let state = loss_scale::State {
                 scale: &mut scale.float()[0],
@@ -57,7 +54,7 @@ impl LossScale {
                 skipped: &mut skipped.float()[0],
                 halt: &mut halt.u32()[0],
             };
-            loss_scale::loss_scale(interval, step, norm2, state);
+            loss_scale::loss_scale(interval, step, values, state);
         }
     }
 }

@@ -15,11 +15,11 @@ pub struct State<'a, T> {
     pub halt: &'a mut u32,
 }
 
-/// Behind the optimiser's update number `step`: `norm2` is the squared norm of the unscaled gradient.
-pub fn loss_scale<T: Scalar>(interval: T, step: u32, norm2: T, s: State<'_, T>) {
+/// Behind the optimiser's update number `step`, with the loss and the squared norm of the unscaled gradient.
+pub fn loss_scale<T: Scalar>(interval: T, step: u32, [norm2, loss]: [T; 2], s: State<'_, T>) {
     let one = T::one();
     if !norm2.is_finite() {
-        if *s.halt == step + 1 && *s.scale > one {
+        if *s.halt == step + 1 && *s.scale > one && loss.is_finite() {
             *s.scale *= T::of(0.5);
             *s.good = T::zero();
             *s.skipped += one;

@@ -31,6 +31,9 @@ pub struct Optimizer {
 /// Group of what dynamic loss scaling keeps.
 const SCALING: &str = "loss_scaling";
 
+/// Group of the loss that it looks at: of its own, since a kernel that writes a buffer may not read it under another name.
+const LOSS: &str = "scaled_loss";
+
 /// The loss scale starts at 2^16 and doubles after 2,000 good steps, as PyTorch's `GradScaler`.
 const FIRST_SCALE: f32 = 65536.0;
 const INTERVAL: u32 = 2000;
@@ -45,6 +48,12 @@ pub fn scale(model: &mut Model) -> StateId {
     declare("good", 0.0);
     declare("skipped", 0.0);
     scale
+}
+
+/// Where mixed precision keeps a step's loss on the device, declared at first sight as the [`scale`].
+pub fn kept_loss(model: &mut Model) -> StateId {
+    let init = Init::Constant(0.0);
+    model.extra(LOSS, "loss", TensorType::f32([1]), init)
 }
 
 /// Appends to a graph what adds the gradients of a model's parameters, in their order, to the group `grads`, which [`Optimizer::graph`] has made.
@@ -77,6 +86,7 @@ impl Optimizer {
         let mut g = Graph::new();
         let grad = g.state(&model.states, grads);
         let scaling = ["scale", "good", "skipped"].map(|n| model.states.find(SCALING, n));
+        let loss = model.states.find(LOSS, "loss");
         if let [Some(scale), ..] = scaling {
             let scale = g.state(&model.states, scale);
             g.push_updating(Unscale, &[scale], &[grad])?;
@@ -122,8 +132,11 @@ impl Optimizer {
         let scaling = match scaling {
             [Some(scale), Some(good), Some(skipped)] => {
                 let interval = INTERVAL;
+                let loss =
+                    loss.ok_or_else(|| TrainError::Config("a loss scale without a loss".into()))?;
+                let loss = g.state(&model.states, loss);
                 let updates = [scale, good, skipped, halt].map(|id| g.state(&model.states, id));
-                g.push_updating(LossScale { interval }, &[norm2], &updates)?;
+                g.push_updating(LossScale { interval }, &[norm2, loss], &updates)?;
                 Some([updates[0], updates[3]])
             }
             _ => None,

@@ -69,7 +69,7 @@ pub struct Finished {
 }
 
 impl Finished {
-    /// Mixed precision: the gradient overflowed, the step changed nothing, and the next one has a smaller loss scale.
+    /// Mixed precision: the gradient overflowed, parameters and moments are as before the step, and the next one has a smaller loss scale.
     pub fn skipped(&self) -> bool {
         !self.failed && !self.norm2.is_finite()
     }
@@ -79,7 +79,7 @@ impl Finished {
 fn halves_run(exec: &dyn Executor) -> Result<()> {
     match exec.device() {
         Some(d) if !d.limits.f16 => Err(TrainError::Config(format!(
-            "{} has no f16 in shaders: train with --precision f32",
+            "{} has no f16 in shaders, which mixed precision needs: a new run takes --precision f32; one that is continued, a device with f16 or --device cpu",
             d.report.name
         ))),
         _ => Ok(()),
@@ -260,7 +260,6 @@ impl Session {
                 loss,
                 norm2,
                 scale: Some(scale),
-                // A finite loss scale saves a step whose gradient alone overflowed; the latch says when none does.
                 failed: halt != 0.0,
             },
             _ => Finished {

@@ -164,6 +164,7 @@ fn cache_file(device: &Device) -> Option<PathBuf> {
         &format!("{TILES:?}"),
         include_str!("../../shaders/lib/tile.wgsl"),
         include_str!("../../shaders/lib/tile_coop.wgsl"),
+        include_str!("../../shaders/lib/outer.wgsl"),
         include_str!("../../shaders/gemm.wgsl"),
         include_str!("../../shaders/conv2d.wgsl"),
         include_str!("../../shaders/conv2d_input_grad.wgsl"),

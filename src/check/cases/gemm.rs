@@ -53,7 +53,7 @@ pub(super) fn cases() -> Vec<Case> {
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
         Mutation { kernel: "gemm", find: "acc3 = fma(vec4<f32>(x[kk].w), w[kk], acc3);", replace: "acc3 = fma(vec4<f32>(x[kk].z), w[kk], acc3);" },
-        Mutation { kernel: "gemm", find: "step((*sums).r6, bottom.z, b)", replace: "step((*sums).r6, bottom.y, b)" },
+        Mutation { kernel: "gemm", find: "scaled16((*sums).s6, b.z, w)", replace: "scaled16((*sums).s6, b.y, w)" },
         Mutation { kernel: "gemm", find: "* p.stride_a, i0", replace: "* 0u, i0" },
         // The tiles of GPUs: an operand, a bank, the second block of rows and of columns, a barrier, values beyond the last k.
         Mutation { kernel: "gemm", find: "fma(vec4<f32>(a.w), b, sum[3])", replace: "fma(vec4<f32>(a.z), b, sum[3])" },

@@ -12,6 +12,6 @@ pub(super) fn cases() -> Vec<Case> {
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
-        Mutation { kernel: "unscale", find: "1.0 / scale[0]", replace: "scale[0]" },
+        Mutation { kernel: "unscale", find: "254u << 23u", replace: "253u << 23u" },
     ]
 }

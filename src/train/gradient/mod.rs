@@ -22,6 +22,7 @@ use crate::methods::Method;
 use crate::methods::loss::Built;
 use crate::nn::Model;
 use crate::ops;
+use crate::ops::accumulate::Accumulate;
 use crate::ops::augment::{Augment, words};
 use crate::ops::gather_rows::GatherRows;
 use crate::ops::mul::Mul;
@@ -150,6 +151,10 @@ fn scaled(g: &mut Graph, model: &mut Model, loss: TensorId) -> Result<TensorId> 
     let scale = g.state(&model.states, id);
     let shape = g.ty(scale).shape.clone();
     let loss = g.push1(Reshape { shape }, &[loss])?;
+    // Kept for the optimiser's side, which has to know an overflow of the loss from one of its gradient.
+    let kept = optimizer::kept_loss(model);
+    let kept = g.state(&model.states, kept);
+    g.push_updating(Accumulate, &[loss], &[kept])?;
     Ok(g.push1(Mul, &[loss, scale])?)
 }
 

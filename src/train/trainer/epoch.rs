@@ -37,7 +37,7 @@ impl Run<'_> {
         sorted.sort_by(f32::total_cmp);
         let median = sorted.get(sorted.len() / 2).copied().unwrap_or(0.0);
         // The epoch's largest: a blow-up may take a single step and leave a finite, collapsed network with small gradients.
-        let epoch = self.norms.len().saturating_sub(self.steps());
+        let epoch = self.norms.len().saturating_sub(self.summed as usize);
         let largest = self.norms[epoch..].iter().copied().fold(0.0, f32::max);
         let mut alarms = health.alarms(&a, largest, median);
         let run = &self.request.config.run;

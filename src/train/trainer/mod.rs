@@ -92,6 +92,8 @@ struct Run<'a> {
     loss_sum: f64,
     /// Steps of the epoch that it is the sum of: all but those that mixed precision skipped.
     summed: u32,
+    /// Steps that mixed precision skipped since the program began.
+    skipped: usize,
     /// Start of the epoch's clock, and the batch it started at.
     clock: (Instant, usize),
     alarms: usize,
@@ -175,6 +177,7 @@ pub fn train(r: Request<'_>) -> Result<Outcome> {
         norms: Vec::new(),
         loss_sum: 0.0,
         summed: 0,
+        skipped: 0,
         clock: (begin, 0),
         alarms: 0,
     };
@@ -274,7 +277,7 @@ impl Run<'_> {
         let summary = json!({
             "knn_top1": trained, "knn_top1_untrained": untrained, "protocol": self.protocol, "epochs": epochs, "steps": at.step,
             "seconds": outcome.seconds, "adapter": s.exec.name(), "planned_bytes": s.planned_bytes(), "allocated_bytes": s.exec.allocated_bytes(),
-            "alarms": self.alarms, "weights_sha256": outcome.weights, "version": env!("CARGO_PKG_VERSION"),
+            "alarms": self.alarms, "precision": self.request.config.optim.precision, "skipped_steps": self.skipped, "weights_sha256": outcome.weights, "version": env!("CARGO_PKG_VERSION"),
         });
         self.folder
             .write("summary.json", &format!("{summary:#}\n"))?;
@@ -413,7 +416,8 @@ impl Run<'_> {
         while !self.flights.is_empty() {
             self.settle()?;
         }
-        self.loss_sum /= f64::from(self.summed.max(1));
+        // Not a number where every step was skipped.
+        self.loss_sum /= f64::from(self.summed);
         *at = Position {
             epoch: at.epoch + 1,
             batch: 0,
@@ -459,6 +463,7 @@ impl Run<'_> {
         }
         self.folder.record(&record)?;
         if skipped {
+            self.skipped += 1;
             self.folder.log(&format!(
                 "step {step} is skipped: its gradient overflows 16 bits; the loss scale is now {}",
                 scale.unwrap_or(1.0)
