@@ -189,8 +189,9 @@ fn a_plan_larger_than_the_memory_is_refused_before_it_is_allocated() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("run");
     for (device, width, words) in [
-        ("cpu", 64, "use a smaller batch"),
-        ("llvmpipe", 64, "use a smaller batch"),
+        // Some 190 GiB of activations; then, of parameters.
+        ("cpu", 128, "use a smaller batch"),
+        ("llvmpipe", 128, "use a smaller batch"),
         ("cpu", 2048, "use a smaller network"),
         ("llvmpipe", 2048, "use a smaller network"),
     ] {
@@ -198,7 +199,13 @@ fn a_plan_larger_than_the_memory_is_refused_before_it_is_allocated() {
         c.arg("train").arg("--out").arg(&out);
         c.args(["--device", device, "--batch-size", "8192"]);
         let width = format!("model.width={width}");
-        for s in [&width, "data.shapes_train=8192", "model.encoder=resnet18"] {
+        let sizes = [
+            &width,
+            "model.stem_stride=1",
+            "data.shapes_train=8192",
+            "model.encoder=resnet18",
+        ];
+        for s in sizes {
             c.args(["--set", s]);
         }
         refused(&c.output().unwrap(), &[words, "Largest tensors"]);
