@@ -192,19 +192,39 @@ fn knn_predictions() {
         integers("bank_labels"),
     );
     let d = st.tensor("bank").unwrap().shape()[1];
-    let mut wrong = 0;
-    for k in [20, 200] {
-        let want = integers(&format!("pred_k{k}"));
-        assert_eq!(
-            knn::predict(&queries, &bank, &labels, d, 10, k, 0.1),
-            want,
-            "k = {k}"
-        );
-        // Negative control: other votes.
-        let other = knn::predict(&queries, &bank, &labels, d, 10, 1, 0.1);
-        wrong += other.iter().zip(&want).filter(|(a, b)| a != b).count();
+    let bank = knn::Bank {
+        features: &bank,
+        labels: &labels,
+    };
+    for mut exec in executors() {
+        let mut predicted = |k| {
+            let (distance, t) = (knn::Distance::Cosine, 0.1);
+            let vote = knn::Vote { k, t, distance };
+            let knn = knn::Knn::compile(exec.as_mut(), labels.len(), d, 10, vote).unwrap();
+            let ranked = knn.ranked(exec.as_mut(), &queries, bank).unwrap();
+            ranked.chunks(10).map(|c| c[0]).collect::<Vec<_>>()
+        };
+        // The control: other votes.
+        let nearest = predicted(1);
+        for k in [20, 200] {
+            let want = integers(&format!("pred_k{k}"));
+            assert_eq!(predicted(k), want, "k = {k}");
+            assert_ne!(nearest, want);
+        }
     }
-    assert!(wrong > 0);
+}
+
+/// In f64, in f32, and on the GPU that tests use.
+fn executors() -> [Box<dyn Executor>; 3] {
+    let name = std::env::var("AMCL_TEST_DEVICE").unwrap_or_else(|_| "llvmpipe".into());
+    let choice: Choice = name.parse().unwrap();
+    let device = Device::open(&choice, Options::default())
+        .unwrap_or_else(|e| panic!("this test needs a Vulkan adapter: {e}"));
+    [
+        Box::new(HostExecutor::<f64>::new()),
+        Box::new(HostExecutor::<f32>::new()),
+        Box::new(GpuExecutor::new(device)),
+    ]
 }
 
 /// scikit-learn's kNN and logistic regression on the same features (tests/golden/eval, made by make_eval.py there): every query's classes in the same order; the probe,
@@ -219,21 +239,25 @@ fn evaluation_equals_scikit_learns() {
     let reals =
         |name: &str| -> Vec<f64> { bytemuck::pod_collect_to_vec(st.tensor(name).unwrap().data()) };
     let (y, truth) = (ints("bank_label"), ints("query_label"));
-    let ranked = |distance, k| {
-        let vote = knn::Vote {
-            k,
-            t: 0.1,
-            distance,
-        };
-        knn::ranked(&query, &bank, &y, 10, 4, &vote)
+    let known = knn::Bank {
+        features: &bank,
+        labels: &y,
     };
-    for (name, distance) in [
-        ("cosine", knn::Distance::Cosine),
-        ("euclidean", knn::Distance::Euclidean),
-    ] {
-        assert_eq!(ranked(distance, 15), ints(name), "{name}");
-        // The control: another number of neighbours orders some classes otherwise.
-        assert_ne!(ranked(distance, 5), ints(name), "{name}");
+    for mut exec in executors() {
+        let mut ranked = |distance, k| {
+            let t = 0.1;
+            let vote = knn::Vote { k, t, distance };
+            let knn = knn::Knn::compile(exec.as_mut(), y.len(), 10, 4, vote).unwrap();
+            knn.ranked(exec.as_mut(), &query, known).unwrap()
+        };
+        for (name, distance) in [
+            ("cosine", knn::Distance::Cosine),
+            ("euclidean", knn::Distance::Euclidean),
+        ] {
+            assert_eq!(ranked(distance, 15), ints(name), "{name}");
+            // The control: another number of neighbours orders some classes otherwise.
+            assert_ne!(ranked(distance, 5), ints(name), "{name}");
+        }
     }
     let all = ints("cosine");
     assert_eq!(knn::top(&all, &truth, 4), 100.0);

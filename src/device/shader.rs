@@ -27,6 +27,7 @@ const LIBRARY: &[(&str, &str)] = &[
     library!("pair_tile"),
     library!("place"),
     library!("row"),
+    library!("select"),
     library!("step"),
     library!("storage"),
     library!("temperature"),

@@ -18,6 +18,8 @@ pub struct BarlowTwins {
     pub projector: Mlp,
     /// Weight of the off-diagonal.
     pub lambda: f64,
+    /// With AMCL: temperatures on and off the diagonal where they do not adapt; 1 is Eq. (1.3).
+    pub constant: [f64; 2],
     /// The AMCL loss; `None`, or where nothing adapts: Eq. (1.3), summed over heads.
     pub amcl: Option<Amcl>,
     /// Channel vectors are brought to unit length before phi. Raw ones, as the authors' code has them, start with every temperature at its floor.
@@ -67,9 +69,20 @@ impl Halves for BarlowTwins {
                     phi: &mut channels,
                     gain: s.gain,
                 };
-                barlow_twins::amcl_barlow_twins(g, z[0], z[1], self.lambda, a, by_channel)
+                barlow_twins::amcl_barlow_twins(
+                    g,
+                    z[0],
+                    z[1],
+                    self.lambda,
+                    self.constant,
+                    a,
+                    by_channel,
+                )
             }),
-            _ => barlow_twins::barlow_twins(g, z[0], z[1], self.lambda),
+            amcl => {
+                let constant = amcl.as_ref().map_or([1.0; 2], |_| self.constant);
+                barlow_twins::barlow_twins(g, z[0], z[1], self.lambda, constant)
+            }
         }
     }
 }

@@ -398,7 +398,7 @@ impl Inputs<'_> {
             }
             "barlow" => {
                 let [z1, z2] = self.alike(2, [("z1", true), ("z2", true)])?;
-                barlow_twins(&mut self.graph, z1, z2, lambda()?)?
+                barlow_twins(&mut self.graph, z1, z2, lambda()?, [1.0; 2])?
             }
             "amcl_ntxent" => {
                 let a = file.amcl(0.5)?;
@@ -441,7 +441,7 @@ impl Inputs<'_> {
                     phi: &mut |g, z| mlp(g, z, &phi, true),
                     gain: None,
                 };
-                amcl_barlow_twins(&mut self.graph, z1, z2, lambda()?, &a, scorer)?
+                amcl_barlow_twins(&mut self.graph, z1, z2, lambda()?, [1.0; 2], &a, scorer)?
             }
             other => {
                 return Err(bad(format!(

@@ -14,7 +14,8 @@ pub(super) struct Params {
     d: u32,
     reals: [f32; 5],
     total: u32,
-    adaptive: [u32; 4],
+    adaptive: [u32; 2],
+    constant: [f32; 2],
 }
 
 /// Length of the rows.
@@ -25,10 +26,12 @@ fn rows_of(types: &[TensorType]) -> usize {
 /// k [c,d,d] cross-correlation, r [c,d,d] scores if any temperature adapts -> [c,d], the terms of each row summed; see `shaders/barlow_loss.wgsl`.
 #[derive(Clone, Copy, Debug)]
 pub struct BarlowLoss {
-    /// Temperatures on the diagonal come from the scores; else 1, and no Omega.
+    /// Temperatures on the diagonal come from the scores; else constant, and no Omega.
     pub adaptive_on: bool,
     /// Those off the diagonal.
     pub adaptive_off: bool,
+    /// The temperatures on and off the diagonal where they do not adapt: 1 is the plain loss.
+    pub constant: [f64; 2],
     /// Weight of the elements off the diagonal.
     pub lambda: f64,
     /// Weight of Omega.
@@ -109,7 +112,8 @@ impl BarlowLoss {
             d: d as u32,
             reals: reals.map(|v| v as f32),
             total: k.elements() as u32,
-            adaptive: [self.adaptive_on.into(), self.adaptive_off.into(), 0, 0],
+            adaptive: [self.adaptive_on.into(), self.adaptive_off.into()],
+            constant: self.constant.map(|v| v as f32),
         }
     }
 
@@ -119,6 +123,8 @@ impl BarlowLoss {
         let r = self.adaptive().then(|| io.input(1));
         let form = self.form(d);
         let lambda = T::of(self.lambda);
-        barlow_loss::barlow_loss(&form, d, lambda, self.roles(), k, r, io.output(0));
+        let constant = self.constant.map(T::of);
+        let roles = self.roles();
+        barlow_loss::barlow_loss(&form, d, lambda, roles, constant, k, r, io.output(0));
     }
 }

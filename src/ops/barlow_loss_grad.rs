@@ -41,7 +41,7 @@ impl BarlowLossGrad {
     fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
         let d = io.input_types[1].dims()[2];
         let (form, lambda) = (self.loss.form(d), T::of(self.loss.lambda));
-        let roles = self.loss.roles();
+        let (roles, constant) = (self.loss.roles(), self.loss.constant.map(T::of));
         let (dloss, k) = (io.input(0), io.input(1));
         if self.loss.adaptive() {
             let r = io.input(2);
@@ -51,6 +51,7 @@ impl BarlowLossGrad {
                 d,
                 lambda,
                 roles,
+                constant,
                 dloss,
                 k,
                 dk,
@@ -58,7 +59,9 @@ impl BarlowLossGrad {
             );
         } else {
             let dk = io.output(0);
-            barlow_loss_grad::barlow_loss_grad(&form, d, lambda, roles, dloss, k, dk, None);
+            barlow_loss_grad::barlow_loss_grad(
+                &form, d, lambda, roles, constant, dloss, k, dk, None,
+            );
         }
     }
 }

@@ -5,12 +5,14 @@ use super::temperature::Temperature;
 use rayon::prelude::*;
 
 /// Terms of each row of the cross-correlations k [rows,d], summed; `scores` alike give the temperatures of those elements, on or off the diagonal, that `adaptive` says
-/// (else: 1, without Omega).
+/// (else: `constant`, without Omega).
+#[allow(clippy::too_many_arguments, reason = "mirrors the kernel")]
 pub fn barlow_loss<T: Scalar>(
     f: &Temperature<T>,
     d: usize,
     lambda: T,
     (adaptive_on, adaptive_off): (bool, bool),
+    constant: [T; 2],
     k: &[T],
     scores: Option<&[T]>,
     loss: &mut [T],
@@ -22,7 +24,7 @@ pub fn barlow_loss<T: Scalar>(
                 let diagonal = m == row % d;
                 let own = if diagonal { adaptive_on } else { adaptive_off };
                 let scores = scores.filter(|_| own);
-                let tau = scores.map_or(T::one(), |r| f.of(r[row * d + m]));
+                let tau = scores.map_or(constant[usize::from(!diagonal)], |r| f.of(r[row * d + m]));
                 let reg = scores.map_or(T::zero(), |_| f.beta * f.omega(tau));
                 if diagonal {
                     let on = T::one() - v / tau;

@@ -40,6 +40,12 @@ impl Candidates {
     }
 }
 
+/// Column j of a row is before column i: larger, or as large and further left. A total order (NaN is larger than any number), in which -0 equals 0.
+pub(super) fn before<T: Scalar>(s: &[T], i: usize, j: usize) -> std::cmp::Ordering {
+    let key = |c: usize| (s[c] + T::zero()).f64();
+    key(j).total_cmp(&key(i)).then(i.cmp(&j))
+}
+
 /// Threshold (value, index) of the `kappa` largest candidates of each row of s [rows,n]; ties to the lower column.
 pub fn top_k<T: Scalar>(
     c: &Candidates,
@@ -57,14 +63,9 @@ pub fn top_k<T: Scalar>(
         .for_each(|(row, ((value, index), s))| {
             let mut order: Vec<usize> =
                 (0..n).filter(|j| c.contains(row % c.anchors, *j)).collect();
-            order.sort_by(|a, b| {
-                s[*b]
-                    .partial_cmp(&s[*a])
-                    .unwrap_or(std::cmp::Ordering::Equal)
-                    .then(a.cmp(b))
-            });
-            let last = order[kappa.min(order.len()) - 1];
-            *value = s[last];
-            *index = last as u32;
+            let k = kappa.min(order.len()) - 1;
+            let (_, last, _) = order.select_nth_unstable_by(k, |i, j| before(s, *i, *j));
+            *value = s[*last];
+            *index = *last as u32;
         });
 }

@@ -1,7 +1,8 @@
 //! What a report shows, read from a run's files and, where there is an encoder, from its features.
 
 use crate::data::{Dataset, Split};
-use crate::eval::{knn, pca};
+use crate::eval::knn::{self, Bank, Distance, Vote};
+use crate::eval::pca;
 use crate::graph::host::HostExecutor;
 use crate::train::encoder::Encoder;
 use crate::train::preview::{self, png};
@@ -156,7 +157,18 @@ impl Facts {
             let test = few(&split.test, MOST_TEST);
             let b = encoder.features(&bank, &mut |_, _| ())?;
             let t = encoder.features(&test, &mut |_, _| ())?;
-            self.compare(&mut seen, encoder.dim(), (&bank, &b), (&test, &t))?;
+            let r = &self.config.run;
+            let vote = Vote {
+                k: r.knn_k,
+                t: r.knn_t,
+                distance: Distance::Cosine,
+            };
+            let known = Bank {
+                features: &b,
+                labels: &bank.labels,
+            };
+            let ranked = encoder.neighbours(&t, known, split.classes.len(), vote)?;
+            self.compare(&mut seen, &ranked, encoder.dim(), (&bank, &b), (&test, &t))?;
         }
         self.seen = Some(seen);
         Ok(())
@@ -165,18 +177,18 @@ impl Facts {
     fn compare(
         &self,
         seen: &mut Seen,
+        ranked: &[u32],
         d: usize,
         (bank, b): (&Dataset, &[f32]),
         (test, t): (&Dataset, &[f32]),
     ) -> Result<()> {
         let (classes, r) = (seen.classes.len(), &self.config.run);
-        let predicted = knn::predict(t, b, &bank.labels, d, classes, r.knn_k, r.knn_t);
         seen.confusion = vec![vec![0; classes]; classes];
-        for (p, l) in predicted.iter().zip(&test.labels) {
-            seen.confusion[*l as usize][*p as usize] += 1;
+        for (p, l) in ranked.chunks(classes).zip(&test.labels) {
+            seen.confusion[*l as usize][p[0] as usize] += 1;
         }
         seen.knn = Some((
-            knn::accuracy(&predicted, &test.labels),
+            knn::top(ranked, &test.labels, 1),
             format!(
                 "k={} t={} on {} test images, bank of {}",
                 r.knn_k.min(bank.len()),

@@ -92,6 +92,10 @@ section! {
         predictor_hidden: usize = 512,
         /// Weight of the off-diagonal (barlow_twins).
         lambda: f64 = 5e-3,
+        /// Temperature of Eq. (2.3)'s diagonal where it does not adapt (barlow_twins with AMCL); 1: as in the plain loss.
+        tau_diagonal: f64 = 1.0,
+        /// The same off the diagonal.
+        tau_off_diagonal: f64 = 1.0,
         /// Weights of invariance, variance and covariance (vicreg).
         vicreg: [f64; 3] = [25.0, 25.0, 1.0],
         /// Channel vectors at unit length before phi (barlow_twins with AMCL).

@@ -9,6 +9,7 @@ use super::{Config, Result, TrainError};
 use crate::data::Dataset;
 use crate::data::augment::Policy;
 use crate::device::Choice;
+use crate::eval::knn::{Bank, Knn, Vote};
 use crate::graph::Executor;
 use crate::nn::Model;
 use crate::nn::heads::Last;
@@ -181,5 +182,21 @@ impl Encoder {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<f32>> {
         self.features.of(self.exec.as_mut(), data, progress)
+    }
+
+    /// Classes of `queries` [q,dim], the likeliest first ([q,classes]), by their nearest neighbours among the features of `bank`.
+    ///
+    /// # Errors
+    /// An empty bank; memory, device loss.
+    pub fn neighbours(
+        &mut self,
+        queries: &[f32],
+        bank: Bank<'_>,
+        classes: usize,
+        vote: Vote,
+    ) -> Result<Vec<u32>> {
+        let (exec, dim) = (self.exec.as_mut(), self.features.dim);
+        let knn = Knn::compile(exec, bank.labels.len(), dim, classes, vote)?;
+        Ok(knn.ranked(exec, queries, bank)?)
     }
 }

@@ -127,6 +127,14 @@ pub fn check(c: &Config) -> Result<()> {
     if !(m.lambda.is_finite() && m.lambda >= 0.0) {
         return wrong(format!("method.lambda is {}", m.lambda));
     }
+    for (name, tau) in [
+        ("tau_diagonal", m.tau_diagonal),
+        ("tau_off_diagonal", m.tau_off_diagonal),
+    ] {
+        if !(tau.is_finite() && tau > 0.0) {
+            return wrong(format!("method.{name} is {tau}, not positive"));
+        }
+    }
     Ok(())
 }
 
@@ -225,6 +233,7 @@ pub fn method(config: &Config) -> Result<Box<dyn Method>> {
             encoder,
             projector: head(config, true),
             lambda: m.lambda,
+            constant: [m.tau_diagonal, m.tau_off_diagonal],
             amcl,
             unit_channels: m.unit_channels,
         }),

@@ -9,7 +9,7 @@ use crate::check::self_test;
 use crate::data::{Dataset, Split, packed};
 use crate::device::recording::Timed;
 use crate::device::{Choice, DeviceError, Options};
-use crate::eval::knn;
+use crate::eval::knn::{self, Bank, Distance, Knn, Vote};
 use crate::graph::exec::Ticket;
 use crate::graph::gpu::GpuExecutor;
 use crate::graph::host::HostExecutor;
@@ -108,6 +108,7 @@ pub struct Session {
     pub gradient: Gradient,
     optimizer: Optimizer,
     features: Features,
+    knn: Option<Knn>,
 }
 
 impl Session {
@@ -170,12 +171,35 @@ impl Session {
             gradient,
             optimizer,
             features,
+            knn: None,
         })
+    }
+
+    /// Compiles what [`Session::knn`] runs, so that it is part of the memory that is planned.
+    ///
+    /// # Errors
+    /// Memory, shaders.
+    pub fn prepare_knn(&mut self, split: &Split) -> Result<Knn> {
+        if let Some(knn) = self.knn {
+            return Ok(knn);
+        }
+        let r = &self.config.run;
+        let vote = Vote {
+            k: r.knn_k,
+            t: r.knn_t,
+            distance: Distance::Cosine,
+        };
+        let (size, classes) = (split.bank().len(), split.classes.len());
+        let exec = self.exec.as_mut();
+        let knn = Knn::compile(exec, size, self.features.dim, classes, vote)?;
+        self.knn = Some(knn);
+        Ok(knn)
     }
 
     fn programs(&self) -> Vec<ProgramId> {
         let mut all = self.gradient.programs();
         all.extend([self.optimizer.program, self.features.program()]);
+        all.extend(self.knn.iter().flat_map(Knn::programs));
         all
     }
 
@@ -417,18 +441,14 @@ impl Session {
         split: &Split,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<(f64, Vec<f32>)> {
+        let knn = self.prepare_knn(split)?;
         let bank = self.features(split.bank(), progress)?;
         let queries = self.features(&split.test, progress)?;
-        let r = &self.config.run;
-        let p = knn::predict(
-            &queries,
-            &bank,
-            &split.bank().labels,
-            self.features.dim,
-            split.classes.len(),
-            r.knn_k,
-            r.knn_t,
-        );
-        Ok((knn::accuracy(&p, &split.test.labels), queries))
+        let bank = Bank {
+            features: &bank,
+            labels: &split.bank().labels,
+        };
+        let ranked = knn.ranked(self.exec.as_mut(), &queries, bank)?;
+        Ok((knn::top(&ranked, &split.test.labels, 1), queries))
     }
 }

@@ -9,7 +9,7 @@ pub(super) fn cases() -> Vec<Case> {
     for (adaptive_on, adaptive_off) in [(false, false), (true, true), (true, false), (false, true)] {
         let adaptive = adaptive_on || adaptive_off;
         for (c, d) in [(1, 1), (2, 5), (3, 65)] {
-            let loss = BarlowLoss { adaptive_on, adaptive_off, lambda: 5e-3, beta: 0.01, eta: 0.05, iota: 1.95 };
+            let loss = BarlowLoss { adaptive_on, adaptive_off, constant: [0.4, 1.5], lambda: 5e-3, beta: 0.01, eta: 0.05, iota: 1.95 };
             let mut inputs = vec![Feed::uniform([c, d]), Feed::uniform([c, d, d])];
             if adaptive {
                 inputs.push(Feed::range([c, d, d], -3.0, 3.0));

@@ -7,7 +7,7 @@ mod similarity;
 use super::console::{Console, Voice};
 use super::opened::On;
 use amcl_wgpu::data::Split;
-use amcl_wgpu::eval::knn::{self, Distance, Vote};
+use amcl_wgpu::eval::knn::{self, Bank, Distance, Vote};
 use amcl_wgpu::reference::philox::{Purpose, Stream};
 use amcl_wgpu::train::checkpoint::write_atomically;
 use amcl_wgpu::train::encoder::Feature;
@@ -177,8 +177,11 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
             let bank = encoder.features(split.bank(), &mut progress)?;
             let queries = encoder.features(&split.test, &mut progress)?;
             let labels = &split.bank().labels;
-            let (d, classes) = (encoder.dim(), split.classes.len());
-            let found = knn::ranked(&queries, &bank, labels, d, classes, &vote);
+            let bank = Bank {
+                features: &bank,
+                labels,
+            };
+            let found = encoder.neighbours(&queries, bank, split.classes.len(), vote)?;
             let [top1, top5] = [1, 5].map(|n| knn::top(&found, &split.test.labels, n));
             let (n, epoch) = (labels.len(), encoder.epoch);
             let protocol = format!(

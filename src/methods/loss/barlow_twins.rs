@@ -7,15 +7,23 @@ use crate::ops::gemm::Gemm;
 use crate::ops::scale::Scale;
 use crate::ops::standardize_columns::StandardizeColumns;
 
-/// sum_l (1 - C_ll)^2 + lambda sum_{m != l} C_lm^2 of z1, z2 [c,B,d'], C their cross-correlation (unbiased deviations, divided by B).
+/// sum_l (1 - C_ll/tau_0)^2 + lambda sum_{m != l} C_lm^2/tau_1 of z1, z2 [c,B,d'], C their cross-correlation (unbiased deviations, divided by B); tau the `constant` temperatures on and off the diagonal, 1 in
+/// Eq. (1.3).
 ///
 /// # Errors
 /// Shapes that do not fit.
-pub fn barlow_twins(g: &mut Graph, z1: TensorId, z2: TensorId, lambda: f64) -> Result<Built> {
+pub fn barlow_twins(
+    g: &mut Graph,
+    z1: TensorId,
+    z2: TensorId,
+    lambda: f64,
+    constant: [f64; 2],
+) -> Result<Built> {
     g.scope("loss", |g| {
         let op = BarlowLoss {
             adaptive_on: false,
             adaptive_off: false,
+            constant,
             lambda,
             beta: 0.0,
             eta: 1.0,
@@ -36,7 +44,7 @@ pub fn barlow_twins(g: &mut Graph, z1: TensorId, z2: TensorId, lambda: f64) -> R
 }
 
 /// Eq. (2.3) of z1, z2 [c,B,d']: temperatures of channel pairs (l, m) from phi of the raw channel vectors z1[:,l] and z2[:,m], of length B, so the batch size is
-/// fixed. Omega takes d'. A role that does not adapt keeps its term of Eq. (1.3). `scorer.phi` maps [c,B,d'], whose columns are the vectors, to [c,d',B].
+/// fixed. Omega takes d'. A role that does not adapt has its `constant` temperature. `scorer.phi` maps [c,B,d'], whose columns are the vectors, to [c,d',B].
 ///
 /// # Errors
 /// Shapes that do not fit.
@@ -45,6 +53,7 @@ pub fn amcl_barlow_twins(
     z1: TensorId,
     z2: TensorId,
     lambda: f64,
+    constant: [f64; 2],
     a: &Amcl,
     mut scorer: Scorer<'_>,
 ) -> Result<Built> {
@@ -52,6 +61,7 @@ pub fn amcl_barlow_twins(
         let op = BarlowLoss {
             adaptive_on: a.roles().0,
             adaptive_off: a.roles().1,
+            constant,
             lambda,
             beta: a.beta,
             eta: a.tau_min,

@@ -141,6 +141,9 @@ pub fn train(r: Request<'_>) -> Result<Outcome> {
     }
     (r.progress)(0, 1, "compiling kernels and sending the data");
     let mut session = Session::new(c, exec, &split.train)?;
+    if labelled(&split) {
+        session.prepare_knn(&split)?;
+    }
     let compile = begin.elapsed() - data;
     // Before the run's folder is made: weights that do not fit leave nothing behind.
     if let Some(path) = r.init.as_ref().filter(|_| !r.resume) {
@@ -184,6 +187,11 @@ pub fn train(r: Request<'_>) -> Result<Outcome> {
     run.go(begin)
 }
 
+/// Is there what kNN needs?
+fn labelled(split: &Split) -> bool {
+    !split.classes.is_empty() && !split.test.is_empty()
+}
+
 /// Takes over the weights of a run or file, and says which.
 fn start_from(path: &Path, s: &mut Session, lines: &mut Vec<String>) -> Result<()> {
     let named = weights::of_any(path, |w| lines.push(w))?;
@@ -210,7 +218,7 @@ impl Run<'_> {
     }
 
     fn labelled(&self) -> bool {
-        !self.split.classes.is_empty() && !self.split.test.is_empty()
+        labelled(&self.split)
     }
 
     fn steps(&self) -> usize {
