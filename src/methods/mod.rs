@@ -43,6 +43,15 @@ pub trait Method {
         None
     }
 
+    /// What stands for an image as the anchor of a pair, from its embeddings z [c,n,d']: these themselves, or a predictor's output. For looking, as [`embeddings`].
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    fn anchors(&self, g: &mut Graph, m: &mut Model, z: TensorId) -> Result<TensorId> {
+        let _ = (g, m);
+        Ok(z)
+    }
+
     /// Appended to the graph behind the gradient: what must see the state as the loss saw it (queues).
     ///
     /// # Errors
@@ -128,8 +137,8 @@ pub fn features(
     encoder.build(g, m, images, false)
 }
 
-/// Features [n,d] -> embeddings [c,n,d'] of the projection heads and, where temperatures adapt, phi of them at unit length (both for looking, not for training; heads
-/// with batch norm take the statistics of these rows).
+/// Features [n,d] -> embeddings [c,n,d'] of the projection heads and, where temperatures adapt, phi at unit length of the anchors and of what they are compared with
+/// (for looking, not for training; heads with batch norm take the statistics of these rows).
 ///
 /// # Errors
 /// Shapes that do not fit.
@@ -139,16 +148,21 @@ pub fn embeddings(
     g: &mut Graph,
     m: &mut Model,
     features: TensorId,
-) -> Result<(TensorId, Option<TensorId>)> {
+) -> Result<(TensorId, Option<[TensorId; 2]>)> {
     let z = method.head().build(g, m, "head", features)?;
     let Some(a) =
         amcl.filter(|a| a.roles() != (false, false) && a.parametrisation == Parametrisation::Dot)
     else {
         return Ok((z, None));
     };
-    let unit = g.push1(L2Normalize { eps: 1e-12 }, &[z])?;
-    let phi = g.scope("loss", |g| heads::phi(g, m, unit, a.phi_hidden, a.phi_lr))?;
-    Ok((z, Some(phi)))
+    let anchors = method.anchors(g, m, z)?;
+    let mut phi = |x: TensorId| {
+        let unit = g.push1(L2Normalize { eps: 1e-12 }, &[x])?;
+        g.scope("loss", |g| heads::phi(g, m, unit, a.phi_hidden, a.phi_lr))
+    };
+    let of_z = phi(z)?;
+    let of_anchors = if anchors == z { of_z } else { phi(anchors)? };
+    Ok((z, Some([of_anchors, of_z])))
 }
 
 /// Builds `part` with the scorer of the AMCL loss: phi and, where the parametrisation has one, its gain.

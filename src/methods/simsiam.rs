@@ -56,6 +56,13 @@ impl Method for SimSiam {
         &self.projector
     }
 
+    fn anchors(&self, g: &mut Graph, m: &mut Model, z: TensorId) -> Result<TensorId> {
+        match &self.predictor {
+            Some(predictor) => predictor.build(g, m, "predictor", z),
+            None => Ok(z),
+        }
+    }
+
     fn loss(&self, g: &mut Graph, m: &mut Model, views: &[TensorId]) -> Result<Built> {
         let [f1, p1, z1] = self.branch(g, m, views[0])?;
         let [f2, p2, z2] = self.branch(g, m, views[1])?;

@@ -114,15 +114,18 @@ pub fn similarity(
     let x = g.push1(op, &[images, table])?;
     let method = method(c)?;
     let f = method.encoder().build(&mut g, &mut model, x, false)?;
-    // Temperatures of Barlow Twins are of channels, not of pairs of images.
-    let of_images = c.amcl.enabled && c.method.name != "barlow_twins";
+    // Temperatures of Barlow Twins are of channels, not of pairs of images; those of predictors on one target are of no one head.
+    let shared = c.method.name == "simsiam" && c.method.shared_target;
+    let of_images = c.amcl.enabled && c.method.name != "barlow_twins" && !shared;
     let amcl = of_images.then_some(&c.amcl.switches);
     let (z, phi) = embeddings(method.as_ref(), amcl, &mut g, &mut model, f)?;
     let (d, heads, out) = (g.dims(f)[1], g.dims(z)[0], g.dims(z)[2]);
     let mut fetch = vec![f, z];
-    fetch.extend(phi);
+    fetch.extend(phi.into_iter().flatten());
     exec.allocate_states(&model.states)?;
-    let program = exec.compile(&g, &fetch)?;
+    let mut kept = fetch.clone();
+    kept.dedup();
+    let program = exec.compile(&g, &kept)?;
     import(&model, exec, &run.weights)?;
     let rows = policy.two_views(side, &ids, size, seed, 0);
     exec.upload(program, images, &HostData::U32(packed::pack(data, &ids)))?;
@@ -153,14 +156,11 @@ pub fn similarity(
             }
         };
         add(&mut plain, &|k, i| s[k][i]);
-        if let (Some(phi), Some(a)) = (values.get(2), amcl) {
+        if let (Some([anchors, others]), Some(a)) = (values.get(2..4), amcl) {
             // As the loss has them: from the first head's features, or constant in a role that does not adapt.
             let first = a.adaptive == Adaptive::FirstHead;
-            let p = if first {
-                &phi[..2 * n * out]
-            } else {
-                &phi[rows]
-            };
+            let rows = if first { 0..2 * n * out } else { rows };
+            let (p, q) = (&anchors[rows.clone()], &others[rows]);
             let (of_positive, of_negative) = a.roles();
             let both = [(&positive, of_positive), (&negative, of_negative)];
             let tau = both.map(|(pairs, adaptive)| {
@@ -168,7 +168,7 @@ pub fn similarity(
                     if !adaptive {
                         return a.tau_const as f32;
                     }
-                    let dot: f32 = (0..out).map(|t| p[i * out + t] * p[j * out + t]).sum();
+                    let dot: f32 = (0..out).map(|t| p[i * out + t] * q[j * out + t]).sum();
                     let range = a.range() as f32;
                     a.tau_min as f32 + range / (1.0 + dot.min(80.0).exp())
                 };
