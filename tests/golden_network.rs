@@ -22,10 +22,34 @@ use std::collections::BTreeMap;
 
 const STEPS: usize = 5;
 
-/// What an f32 run's weights and evaluation features may differ by after five steps. Millions of activations pass ReLUs, some always within rounding of zero, where the
-/// gradient jumps: the f64 twins, started from weights moved by a relative 2^-22 (what a few f32 operations round), end with features that differ by 1.6e-1 from
-/// their own. A twentieth of that leaves out neither a wrong update nor a wrong statistic; the f64 run is held to PyTorch's own error.
-const AFTER_F32: f64 = 8e-3;
+/// Where units stand too near their ReLU's kink: step, bias of their channel, channel, the value before the ReLU (in f64), and what is added to the bias for the pass of
+/// that one step (it is put back before the update).
+///
+/// 2.8 million activations pass ReLUs in the five steps. These 14 stand so near zero that rounding can put them on the other side, where the gradient is another: an f32
+/// run's values are off by 3e-7 (root mean square, `layer1`) in the first step and by 1.8e-5 (`layer4`) in the fifth, for each step enlarges what the last one rounded.
+/// PyTorch's f32 run stands on the f64 run's side at all of them, by chance. Of eight f64 runs from weights changed by a relative 2^-22, six do not, and end with weights
+/// up to 1.1e-1 off. The moves take each unit further from zero on its own side, to four times the rounding there, so that any f32 run can be held to the file;
+/// they change what f64 makes by less than a tenth of the bounds, which `f64_twins` checks.
+///
+/// The list is of all units within four times the rounding (the larger of the CPU executor's and lavapipe's, by layer and step) of which a flip would change the gradient
+/// at its layer by more than 1e-5 (2e-4 in the fifth step, which nothing follows). Left out are two in `layer1.1.bn2`, fourth step, that share channel 3 and stand at
+/// -7.2e-6 and 7.4e-6, nearly three times the rounding: a bias cannot move both away.
+const OFF_THE_KINKS: [(usize, &str, usize, f64, f64); 14] = [
+    (0, "layer1.0.bn2.bias", 0, -7.5e-7, -5e-7),
+    (0, "layer1.1.bn2.bias", 6, 1.3e-6, 9e-7),
+    (1, "layer2.1.bn1.bias", 3, 1.7e-6, 1.2e-6),
+    (1, "layer3.0.bn1.bias", 11, 2.1e-6, 2.2e-6),
+    (3, "layer2.1.bn1.bias", 2, 8.3e-6, 2e-6),
+    (3, "layer4.0.bn1.bias", 60, 3.2e-6, 1.7e-5),
+    (3, "head.0.bias", 6, -6.7e-8, -5e-6),
+    (4, "layer1.0.bn2.bias", 3, -3.0e-6, -1e-5),
+    (4, "layer2.1.bn1.bias", 15, 1.3e-6, 1.9e-5),
+    (4, "layer3.0.bn2.bias", 10, 3.0e-5, 5.4e-6),
+    (4, "layer3.0.bn2.bias", 6, -2.5e-5, -1.5e-5),
+    (4, "layer3.1.bn2.bias", 13, 3.5e-5, 1.3e-5),
+    (4, "layer4.0.bn2.bias", 13, 5.4e-5, 2.5e-5),
+    (4, "layer4.1.bn2.bias", 15, 1.2e-6, 5.2e-5),
+];
 
 fn read(part: &str) -> Vec<u8> {
     let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/network");
@@ -95,16 +119,36 @@ struct Run {
     steps: Vec<[Vec<f64>; 2]>,
 }
 
-/// What is done to the weights before the run.
+/// What is done to the weights.
 #[derive(Clone, Copy, PartialEq)]
 enum Weight {
     AsIs,
-    /// In the fourth step unit 6 of the head stands, for sample 4, at -6.7e-8 before its ReLU (in f64): within the rounding of any f32 run, of which some (PyTorch's, by
-    /// chance) land on this side and some on the other, where a quarter of the layer's gradient is another. Its bias is moved by -5e-6, so that
-    /// every executor stands on the file's side; that moves the results by a tenth of their bounds.
-    OffTheKink,
+    /// Moved as [`OFF_THE_KINKS`] says.
+    OffTheKinks,
+    /// All changed before the run by a relative 2^-22 at random (this seed), as much as a few f32 operations round; with or without those moves.
+    Jittered(u64, bool),
+    /// A negative control: the move of unit 15 in `layer2.1.bn1`, fifth step, goes the other way, across zero.
+    OtherSide,
     /// A negative control.
     Wrong,
+}
+
+impl Weight {
+    /// Moves of biases in a step: name, channel, by.
+    fn moves(self, step: usize) -> Vec<(&'static str, usize, f64)> {
+        let other =
+            |name: &str| self == Self::OtherSide && name == "layer2.1.bn1.bias" && step == 4;
+        match self {
+            Self::AsIs | Self::Wrong | Self::Jittered(_, false) => Vec::new(),
+            Self::OffTheKinks | Self::OtherSide | Self::Jittered(_, true) => OFF_THE_KINKS
+                .iter()
+                .filter(|m| m.0 == step)
+                .map(|&(_, name, channel, _, by)| {
+                    (name, channel, if other(name) { -by } else { by })
+                })
+                .collect(),
+        }
+    }
 }
 
 /// Five steps; with `starts`, each from weights and momentum given.
@@ -174,8 +218,14 @@ fn run(exec: &mut dyn Executor, weight: Weight, starts: Option<&[[Vec<f32>; 2]]>
         .unwrap();
     let mut file = weights(&init);
     match weight {
-        Weight::AsIs => {}
-        Weight::OffTheKink => file.get_mut("head.0.bias").unwrap().values[6] -= 5e-6,
+        Weight::AsIs | Weight::OffTheKinks | Weight::OtherSide => {}
+        Weight::Jittered(seed, _) => {
+            let mut random = Stream::new(seed, 0, 0, Purpose::Init);
+            for w in file.values_mut().flat_map(|w| &mut w.values) {
+                let u = f64::from(random.range(-1.0, 1.0));
+                *w = (f64::from(*w) * (1.0 + 2f64.powi(-22) * u)) as f32;
+            }
+        }
         Weight::Wrong => file.get_mut("layer3.0.conv2.weight").unwrap().values[100] += 0.1,
     }
     let report = import(&model, exec, &file).unwrap();
@@ -207,7 +257,21 @@ fn run(exec: &mut dyn Executor, weight: Weight, starts: Option<&[[Vec<f32>; 2]]>
         out.starts
             .push(held.map(|id| exec.read_state(&model.states, id).unwrap().to_f32()));
         exec.upload(train, x, &batch(s)).unwrap();
+        let mut put_back = Vec::new();
+        for (name, channel, by) in weight.moves(s) {
+            let id = model.params.iter().find(|p| p.name == name).unwrap().id;
+            let bias = exec.read_state(&model.states, id).unwrap();
+            let mut there = bias.to_f64();
+            there[channel] += by;
+            exec.write_state(&model.states, id, &HostData::F64(there))
+                .unwrap();
+            put_back.push((id, bias));
+        }
         exec.run(train, &step).unwrap();
+        // Two moves may be in one bias: the last back first.
+        for (id, bias) in put_back.iter().rev() {
+            exec.write_state(&model.states, *id, bias).unwrap();
+        }
         out.losses
             .push(exec.fetch(train, built.loss).unwrap().to_f64()[0]);
         if s == 0 {
@@ -255,7 +319,7 @@ fn judge(r: &Run, exact: bool) -> Vec<(String, f64, f64)> {
         (
             "feature_eval".into(),
             relative(&r.feature_eval, &same("feature_eval_after")),
-            bound("feature_eval_rel_l2").max(if exact { 1e-6 } else { AFTER_F32 }),
+            bound("feature_eval_rel_l2"),
         ),
     ];
     let losses = doubles(&io, "losses_f64");
@@ -306,13 +370,8 @@ fn judge(r: &Run, exact: bool) -> Vec<(String, f64, f64)> {
         ("running statistics", "after_rel_l2_max"),
         ("after five steps", "after_rel_l2_max"),
     ];
-    let floors = if exact {
-        [1e-6; 3]
-    } else {
-        [2e-5, 2e-5, AFTER_F32]
-    };
-    for (((name, e), (kind, key)), floor) in worst.into_iter().zip(kinds).zip(floors) {
-        out.push((format!("{kind} {name}"), e, bound(key).max(floor)));
+    for ((name, e), (kind, key)) in worst.into_iter().zip(kinds) {
+        out.push((format!("{kind} {name}"), e, bound(key)));
     }
     out
 }
@@ -398,7 +457,7 @@ fn check(exec: &mut dyn Executor, exact: bool) {
     let weight = if exact {
         Weight::AsIs
     } else {
-        Weight::OffTheKink
+        Weight::OffTheKinks
     };
     println!("{name}");
     hold(judge(&run(exec, weight, None), exact));
@@ -416,6 +475,62 @@ fn hold(all: Vec<(String, f64, f64)>) {
 #[test]
 fn f64_twins() {
     check(&mut HostExecutor::<f64>::new(), true);
+    // A tenth of what an f32 run may differ by.
+    let [a, b] = [Weight::OffTheKinks, Weight::AsIs]
+        .map(|weight| run(&mut HostExecutor::<f64>::new(), weight, None));
+    let g = guide(&read("after"));
+    let tenth = |key: &str| 2.0 * g[key].as_f64().unwrap();
+    let values = |w: &Weights| -> Vec<f64> { w.values.iter().map(|v| f64::from(*v)).collect() };
+    let after = b
+        .after
+        .iter()
+        .map(|(name, w)| relative(&values(&a.after[name]), &values(w)))
+        .fold(0.0, f64::max);
+    hold(vec![
+        (
+            "feature_eval, off the kinks".into(),
+            relative(&a.feature_eval, &b.feature_eval),
+            tenth("feature_eval_rel_l2"),
+        ),
+        (
+            "after five steps, off the kinks".into(),
+            after,
+            tenth("after_rel_l2_max"),
+        ),
+    ]);
+}
+
+/// [`OFF_THE_KINKS`]: with the moves the five steps bear changes as large as f32's rounding, without them most such changes fail.
+#[test]
+fn moves_off_the_kinks_are_enough_and_needed() {
+    let over = |off: bool| {
+        let fails = |seed: &u64| {
+            let r = run(
+                &mut HostExecutor::<f64>::new(),
+                Weight::Jittered(*seed, off),
+                None,
+            );
+            judge(&r, false).iter().any(|(_, e, b)| e.is_nan() || e > b)
+        };
+        (0..8).filter(fails).count()
+    };
+    assert_eq!(over(true), 0);
+    assert!(over(false) > 4);
+}
+
+/// One ReLU of 2.8 million on the other side, in the last step: that changes the weights by 1.4e-4.
+#[test]
+fn one_relu_on_the_other_side_is_noticed() {
+    let r = run(&mut HostExecutor::<f32>::new(), Weight::OtherSide, None);
+    let failed: Vec<String> = judge(&r, false)
+        .into_iter()
+        .filter(|(_, e, b)| e > b)
+        .map(|(what, ..)| what)
+        .collect();
+    assert!(
+        failed.iter().any(|w| w.starts_with("after five steps")),
+        "{failed:?}"
+    );
 }
 
 #[test]
