@@ -28,6 +28,12 @@ pub struct StepRow {
     pub planned_bytes: u64,
     /// Bytes allocated.
     pub allocated_bytes: u64,
+    /// Seconds until the first step was done: building the graph, compiling (kernels that a former run left in the driver's cache are read), one step.
+    #[serde(default)]
+    pub first_step_seconds: f64,
+    /// On a GPU: median milliseconds that the host takes to pack a batch, draw its views and submit a step, waiting left out. The recording itself is made once and replayed.
+    #[serde(default)]
+    pub host_ms: Option<f64>,
 }
 
 /// Times training steps of a configuration on generated images.
@@ -43,22 +49,27 @@ pub fn measure(
 ) -> Result<StepRow, TrainError> {
     let batch = config.optim.batch_size;
     let data = shapes::generate(1, batch, 10).train;
+    let opened = Instant::now();
     let mut session = Session::new(config, exec, &data)?;
     let ids: Vec<u32> = (0..batch as u32).collect();
     let scalars = StepScalars {
         lr: 1e-3,
         ..StepScalars::default()
     };
+    let mut first = None;
     for _ in 0..effort.warm.max(1) {
         let p = session.start(&data, &ids, &scalars)?;
         session.finish(&p)?;
+        first.get_or_insert(opened.elapsed());
     }
     let (begin, mut last) = (Instant::now(), Instant::now());
-    let (mut flights, mut seconds) = (VecDeque::new(), Vec::new());
+    let (mut flights, mut seconds, mut host) = (VecDeque::new(), Vec::new(), Vec::new());
     while seconds.len() < effort.runs
         && (seconds.is_empty() || begin.elapsed().as_secs_f64() < effort.seconds)
     {
+        let before = Instant::now();
         flights.push_back(session.start(&data, &ids, &scalars)?);
+        host.push(1e3 * before.elapsed().as_secs_f64());
         if flights.len() >= 2
             && let Some(p) = flights.pop_front()
         {
@@ -67,13 +78,16 @@ pub fn measure(
             last = Instant::now();
         }
     }
-    seconds.sort_by(f64::total_cmp);
-    let median = seconds[seconds.len() / 2];
+    let middle = |mut values: Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    let (runs, median) = (seconds.len(), middle(seconds));
     let gflops = session.model_flops() / median / 1e9;
     Ok(StepRow {
         name: name.into(),
         seconds: median,
-        runs: seconds.len(),
+        runs,
         views_per_s: 2.0 * batch as f64 / median,
         gflops,
         utilisation: if c.gflops > 0.0 {
@@ -83,5 +97,7 @@ pub fn measure(
         },
         planned_bytes: session.planned_bytes(),
         allocated_bytes: session.exec.allocated_bytes(),
+        first_step_seconds: first.unwrap_or_default().as_secs_f64(),
+        host_ms: session.exec.device().map(|_| middle(host)),
     })
 }

@@ -229,7 +229,7 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
             .and_then(|o| o.steps.iter().find(|b| b.name == s.name))
             .map(|b| b.seconds);
         say(format!(
-            "{:52} {:10.1} ms {:8.1} views/s {:9.1} GFLOP/s {:5.1}% of the ceiling, {:.0} MiB planned, {:.0} allocated {}",
+            "{:52} {:10.1} ms {:8.1} views/s {:9.1} GFLOP/s {:5.1}% of the ceiling, {:.0} MiB planned, {:.0} allocated, first step after {:.1} s{} {}",
             s.name,
             1e3 * s.seconds,
             s.views_per_s,
@@ -237,6 +237,9 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
             100.0 * s.utilisation,
             s.planned_bytes as f64 / 1048576.0,
             s.allocated_bytes as f64 / 1048576.0,
+            s.first_step_seconds,
+            s.host_ms
+                .map_or(String::new(), |ms| format!(", {ms:.1} ms of it the host's")),
             ratio(before, s.seconds)
         ));
         timed.push(s);
