@@ -1,6 +1,6 @@
 //! Twin of `shaders/top_k.wgsl`.
 
-use super::Scalar;
+use super::{Scalar, scratch};
 use rayon::prelude::*;
 
 /// How a row's columns are arranged.
@@ -55,16 +55,22 @@ pub fn top_k<T: Scalar>(
         .zip(s.par_chunks(n))
         .enumerate()
         .for_each(|(row, ((value, index), s))| {
-            let mut order: Vec<usize> =
-                (0..n).filter(|j| c.contains(row % c.anchors, *j)).collect();
-            order.sort_by(|a, b| {
-                s[*b]
-                    .partial_cmp(&s[*a])
+            let mut memory = scratch::local::<u32>(n);
+            let mut count = 0;
+            for j in (0..n).filter(|j| c.contains(row % c.anchors, *j)) {
+                memory[count] = j as u32;
+                count += 1;
+            }
+            let order = &mut memory[..count];
+            // No two are equal, so it does not matter that this sort, which needs no memory, is not stable.
+            order.sort_unstable_by(|a, b| {
+                s[*b as usize]
+                    .partial_cmp(&s[*a as usize])
                     .unwrap_or(std::cmp::Ordering::Equal)
                     .then(a.cmp(b))
             });
-            let last = order[kappa.min(order.len()) - 1];
-            *value = s[last];
-            *index = last as u32;
+            let last = order[kappa.min(count) - 1];
+            *value = s[last as usize];
+            *index = last;
         });
 }
