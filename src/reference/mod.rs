@@ -52,6 +52,7 @@ pub mod max_pool;
 pub mod max_pool_grad;
 pub mod micro_part;
 pub mod mul;
+mod packed;
 pub mod philox;
 pub mod positives;
 pub mod prepend_column;
