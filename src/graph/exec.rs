@@ -151,6 +151,11 @@ pub trait Executor: Send {
     /// Bytes allocated: states, pooled memory, parameters of kernels.
     fn allocated_bytes(&self) -> u64;
 
+    /// Bytes that are kept beside what is planned: on the CPU, what the twins need inside a node, of all executors of the process.
+    fn scratch_bytes(&self) -> u64 {
+        0
+    }
+
     /// Bytes of a program's kernel parameters (none on the host).
     fn parameter_bytes(&self, _program: ProgramId) -> u64 {
         0

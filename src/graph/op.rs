@@ -5,6 +5,7 @@ use super::tensor::TensorType;
 use super::{Graph, GraphError, NodeId, Result, TensorId};
 use crate::device::Limits;
 use crate::device::recording::{Recorder, View};
+use smallvec::SmallVec;
 use std::fmt::Debug;
 
 /// One differentiable (or final) operation. One file in `ops/`, one shader, one twin, one case table: same name.
@@ -177,15 +178,18 @@ impl<T> HostMut<'_, T> {
     }
 }
 
+/// A node's tensors; in place, so that running it allocates nothing.
+pub type Few<T> = SmallVec<[T; 8]>;
+
 /// Host tensors of one node. Inputs and outputs are separate fields, so both can be borrowed at once.
 #[derive(Debug)]
 pub struct HostIo<'a, T> {
     /// Tensors read.
-    pub inputs: Vec<HostRef<'a, T>>,
+    pub inputs: Few<HostRef<'a, T>>,
     /// Tensors written; their old content is undefined (NaN in tests).
-    pub outputs: Vec<HostMut<'a, T>>,
+    pub outputs: Few<HostMut<'a, T>>,
     /// State tensors read and written.
-    pub updates: Vec<HostMut<'a, T>>,
+    pub updates: Few<HostMut<'a, T>>,
     /// Types of inputs, then updates: what `infer` saw.
     pub input_types: &'a [TensorType],
     /// Types of the outputs.
@@ -212,21 +216,21 @@ impl<'a, T> HostIo<'a, T> {
     /// # Panics
     /// When the node has not exactly `N` outputs.
     pub fn outputs_n<const N: usize>(&mut self) -> [&mut [T]; N] {
-        let v: Vec<&mut [T]> = self.outputs.iter_mut().map(HostMut::float).collect();
-        match v.try_into() {
-            Ok(a) => a,
-            Err(_) => panic!("op asked for {N} outputs"),
-        }
+        floats(&mut self.outputs)
     }
     /// All updates as floats at once.
     ///
     /// # Panics
     /// When the node has not exactly `N` updates.
     pub fn updates_n<const N: usize>(&mut self) -> [&mut [T]; N] {
-        let v: Vec<&mut [T]> = self.updates.iter_mut().map(HostMut::float).collect();
-        match v.try_into() {
-            Ok(a) => a,
-            Err(_) => panic!("op asked for {N} updates"),
-        }
+        floats(&mut self.updates)
+    }
+}
+
+/// Exactly `N` tensors as floats.
+fn floats<'b, T, const N: usize>(tensors: &'b mut [HostMut<'_, T>]) -> [&'b mut [T]; N] {
+    match <&mut [HostMut<'_, T>; N]>::try_from(tensors) {
+        Ok(all) => all.each_mut().map(HostMut::float),
+        Err(_) => panic!("op asked for {N} tensors"),
     }
 }

@@ -1,6 +1,7 @@
 //! Twin of `shaders/amcl_loss.wgsl`.
 
 use super::Scalar;
+use super::scratch;
 use super::temperature::Temperature;
 use super::top_k::Candidates;
 use rayon::prelude::*;
@@ -51,10 +52,13 @@ impl<T: Scalar> Form<T> {
             let tau = self.tau(self.adaptive_neg, scores, j);
             s[j] / tau - t.beta * t.omega(tau)
         };
-        let logits: Vec<T> = (0..self.n)
-            .filter(|j| c.contains(i, *j))
-            .map(logit)
-            .collect();
+        let mut memory = scratch::local(self.n);
+        let mut count = 0;
+        for j in (0..self.n).filter(|j| c.contains(i, *j)) {
+            memory[count] = logit(j);
+            count += 1;
+        }
+        let logits = &memory[..count];
         let m = logits.iter().copied().fold(T::neg_infinity(), T::max);
         let norm = m + logits.iter().map(|v| (*v - m).exp()).sum::<T>().ln();
         (self.positive_term(i, s, scores) + norm, norm)

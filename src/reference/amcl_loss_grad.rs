@@ -2,6 +2,7 @@
 
 use super::Scalar;
 use super::amcl_loss::{Form, Selection};
+use super::scratch;
 use rayon::prelude::*;
 
 /// The forward pass's operands and results.
@@ -94,9 +95,9 @@ pub fn amcl_loss_grad<T: Scalar>(
                     });
             }
         }
-        None => ds.par_chunks_mut(n).enumerate().for_each_init(
-            || vec![T::zero(); n],
-            |unused, (row, ds)| row_grad(row, ds, unused),
-        ),
+        None => ds.par_chunks_mut(n).enumerate().for_each(|(row, ds)| {
+            let mut unused = scratch::local(n);
+            row_grad(row, ds, &mut unused);
+        }),
     }
 }

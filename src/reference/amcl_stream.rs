@@ -3,6 +3,7 @@
 use super::Scalar;
 use super::amcl_loss::Form;
 use super::gemm::{Mat, product};
+use super::scratch::{self, split};
 use rayon::prelude::*;
 
 /// Rows that are made at a time.
@@ -32,10 +33,10 @@ impl<'a, T: Scalar> Rows<'a, T> {
     }
 }
 
-/// Products of `rows` rows from `first` on with all rows of x [n,d].
-pub fn products<T: Scalar>(x: &[T], d: usize, first: usize, rows: usize) -> Vec<T> {
+/// Products of some rows from `first` on with all rows of x [n,d], into `out` [rows,n].
+pub fn products<T: Scalar>(x: &[T], d: usize, first: usize, out: &mut [T]) {
     let n = x.len() / d;
-    let mut out = vec![T::zero(); rows * n];
+    let rows = out.len() / n;
     let (lhs, rhs) = (
         Mat {
             data: &x[first * d..],
@@ -48,8 +49,7 @@ pub fn products<T: Scalar>(x: &[T], d: usize, first: usize, rows: usize) -> Vec<
             cs: d,
         },
     );
-    product(rows, n, d, T::one(), lhs, rhs, &mut out, n, false);
-    out
+    product(rows, n, d, T::one(), lhs, rhs, out, n, false);
 }
 
 /// `loss` and `norm` [heads*anchors].
@@ -61,11 +61,16 @@ pub fn amcl_stream<T: Scalar>(f: &Form<T>, x: &Rows<'_, T>, loss: &mut [T], norm
         let strips = loss.par_chunks_mut(STRIP).zip(norm.par_chunks_mut(STRIP));
         strips.enumerate().for_each(|(strip, (loss, norm))| {
             let (first, rows) = (strip * STRIP, loss.len());
-            let s = products(x.z, x.d, first, rows);
-            let r = x.features.map(|p| products(p, x.d, first, rows));
+            let scored = x.features.map_or(0, |_| rows * n);
+            let mut memory = scratch::local(rows * n + scored);
+            let [s, r] = split(&mut memory, [rows * n, scored]);
+            products(x.z, x.d, first, s);
+            if let Some(p) = x.features {
+                products(p, x.d, first, r);
+            }
             for i in 0..rows {
                 let row = i * n..(i + 1) * n;
-                let scores = r.as_ref().map(|r| &r[row.clone()]);
+                let scores = x.features.map(|_| &r[row.clone()]);
                 (loss[i], norm[i]) = f.softmax_row(first + i, &s[row], scores);
             }
         });

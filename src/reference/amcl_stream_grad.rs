@@ -4,6 +4,7 @@ use super::Scalar;
 use super::amcl_loss::Form;
 use super::amcl_stream::{Rows, STRIP, products};
 use super::gemm::{Mat, product};
+use super::scratch::{self, split};
 use rayon::prelude::*;
 
 /// `dz` as z; `df` as the features (summed over the heads when these share one), from `dloss` and `norm` [heads*anchors].
@@ -25,15 +26,20 @@ pub fn amcl_stream_grad<T: Scalar>(
         // The weights of all pairs of a strip of rows, times all rows.
         let strip = |first: usize, dz: &mut [T], df: Option<&mut [T]>| {
             let rows = dz.len() / d;
-            let mut w = products(x.z, d, first, rows);
-            let mut v = x.features.map(|p| products(p, d, first, rows));
+            let scored = x.features.map_or(0, |_| rows * n);
+            let mut memory = scratch::local(rows * n + scored);
+            let [w, v] = split(&mut memory, [rows * n, scored]);
+            products(x.z, d, first, w);
+            if let Some(p) = x.features {
+                products(p, d, first, v);
+            }
             for i in 0..rows {
                 for j in 0..n {
                     let at = i * n + j;
-                    let score = v.as_ref().map(|v| v[at]);
+                    let score = x.features.map(|_| v[at]);
                     let (dw, dv) = pair(f, (first + i, j), w[at], score, g, norm);
                     w[at] = dw;
-                    if let Some(v) = &mut v {
+                    if scored > 0 {
                         v[at] = dv;
                     }
                 }
@@ -43,9 +49,9 @@ pub fn amcl_stream_grad<T: Scalar>(
                 let (lhs, rhs) = (row_major(weights, n), row_major(of, d));
                 product(rows, d, n, T::one(), lhs, rhs, out, d, add);
             };
-            times(&w, x.z, dz, false);
-            if let (Some(v), Some(p), Some(df)) = (v, x.features, df) {
-                times(&v, p, df, true);
+            times(w, x.z, dz, false);
+            if let (Some(p), Some(df)) = (x.features, df) {
+                times(v, p, df, true);
             }
         };
         match &mut df {

@@ -1,6 +1,7 @@
 //! Twin of `shaders/augment.wgsl`: the augmentations of `torchvision.transforms.functional` on float images.
 
 use super::Scalar;
+use super::scratch::{self, split};
 use rayon::prelude::*;
 
 /// Floats that describe one view; a row of the op's table.
@@ -76,28 +77,53 @@ fn blend<T: Scalar>(p: Pixel<T>, other: Pixel<T>, factor: T) -> Pixel<T> {
     std::array::from_fn(|c| clamp(factor * p[c] + (T::one() - factor) * other[c]))
 }
 
-/// For each output pixel: first input pixel and weights. A triangle whose support grows with the scale when shrinking (antialiasing).
-fn weights<T: Scalar>(from: usize, to: usize) -> Vec<(usize, Vec<T>)> {
-    let half = T::of(0.5);
-    let scale = T::of(from as f64) / T::of(to as f64);
-    let support = scale.max(T::one());
-    (0..to)
-        .map(|i| {
+/// The resampling of a line: for each output pixel, first input pixel and weights. A triangle whose support grows with the scale when shrinking (antialiasing).
+struct Line<'a, T> {
+    /// First input pixel and number of weights.
+    spans: &'a [[u32; 2]],
+    /// Places for weights of one output pixel.
+    most: usize,
+    weights: &'a [T],
+}
+
+impl<'a, T: Scalar> Line<'a, T> {
+    /// Most weights that an output pixel has.
+    fn most(from: usize, to: usize) -> usize {
+        (2 * from.div_ceil(to) + 2).min(from)
+    }
+
+    /// `spans` [to], `weights` [to * most].
+    fn new(from: usize, to: usize, spans: &'a mut [[u32; 2]], weights: &'a mut [T]) -> Self {
+        let half = T::of(0.5);
+        let scale = T::of(from as f64) / T::of(to as f64);
+        let support = scale.max(T::one());
+        let most = Self::most(from, to);
+        for (i, (span, w)) in spans.iter_mut().zip(weights.chunks_mut(most)).enumerate() {
             let centre = (T::of(i as f64) + half) * scale;
             let whole = |v: T| v.max(T::zero()).f64() as usize;
             let first = whole(centre - support + half).min(from - 1);
             let last = whole(centre + support + half).clamp(first + 1, from);
-            let mut w: Vec<T> = (first..last)
-                .map(|j| {
-                    let d = (T::of(j as f64) - centre + half) / support;
-                    (T::one() - d.abs()).max(T::zero())
-                })
-                .collect();
+            let w = &mut w[..last - first];
+            for (j, v) in (first..last).zip(w.iter_mut()) {
+                let d = (T::of(j as f64) - centre + half) / support;
+                *v = (T::one() - d.abs()).max(T::zero());
+            }
             let total: T = w.iter().copied().sum();
             w.iter_mut().for_each(|v| *v /= total);
-            (first, w)
-        })
-        .collect()
+            *span = [first, w.len()].map(|v| v as u32);
+        }
+        Self {
+            spans,
+            most,
+            weights,
+        }
+    }
+
+    /// First input pixel and weights, by output pixel.
+    fn iter(&self) -> impl Iterator<Item = (usize, &'a [T])> {
+        let all = self.spans.iter().zip(self.weights.chunks(self.most));
+        all.map(|(s, w)| (s[0] as usize, &w[..s[1] as usize]))
+    }
 }
 
 /// torchvision's RGB -> HSV -> RGB with the hue moved by `shift` turns.
@@ -190,10 +216,25 @@ fn view<T: Scalar>(f: &Shape<T>, words: &[u32], row: &[T], out: &mut [T]) {
     let whole = |i: usize| row[i].f64() as usize;
     let (top, left, height, width) = (whole(TOP), whole(TOP + 1), whole(TOP + 2), whole(TOP + 3));
     let byte = |i: usize| T::of(f64::from((words[i / 4] >> (8 * (i % 4))) & 255));
-    let (rows, cols) = (weights::<T>(height, f.size), weights::<T>(width, f.size));
+    let radius = whole(RADIUS);
+    let pixels = f.size * f.size;
+    let lens = [
+        3 * height * f.size,
+        3 * pixels,
+        if radius > 0 { 3 * pixels } else { 0 },
+        f.size * Line::<T>::most(height, f.size),
+        f.size * Line::<T>::most(width, f.size),
+        2 * radius + 1,
+    ];
+    let mut memory = scratch::local::<T>(lens.iter().sum());
+    let [wide, px, other, rows, cols, gauss] = split(&mut memory, lens);
+    let [wide, px, other] = [wide, px, other].map(|x| x.as_chunks_mut::<3>().0);
+    let mut spans = scratch::local::<[u32; 2]>(2 * f.size);
+    let [row_spans, col_spans] = split(&mut spans, [f.size; 2]);
+    let rows = Line::new(height, f.size, row_spans, rows);
+    let cols = Line::new(width, f.size, col_spans, cols);
     let scale = T::of(255.0);
     // Columns first, then rows.
-    let mut wide = vec![[T::zero(); 3]; height * f.size];
     for y in 0..height {
         for (x, (first, ws)) in cols.iter().enumerate() {
             let at = ((top + y) * f.width + left + first) * 3;
@@ -206,7 +247,6 @@ fn view<T: Scalar>(f: &Shape<T>, words: &[u32], row: &[T], out: &mut [T]) {
             wide[y * f.size + x] = acc;
         }
     }
-    let mut px = vec![[T::zero(); 3]; f.size * f.size];
     let flip = row[FLIP] != T::zero();
     for (y, (first, ws)) in rows.iter().enumerate() {
         for x in 0..f.size {
@@ -232,18 +272,18 @@ fn view<T: Scalar>(f: &Shape<T>, words: &[u32], row: &[T], out: &mut [T]) {
         mean = total / T::of(px.len() as f64);
     }
     let make_gray = row[GRAY] != T::zero();
-    for p in &mut px {
+    for p in &mut *px {
         *p = chain.apply(*p, 0..4, mean);
         if make_gray {
             *p = [gray(*p); 3];
         }
     }
-    let radius = whole(RADIUS);
     if radius > 0 {
-        px = blur(&px, f.size, radius, row[SIGMA], 1);
-        px = blur(&px, f.size, radius, row[SIGMA], f.size);
+        gaussian(gauss, row[SIGMA]);
+        blur(px, other, f.size, gauss, 1);
+        blur(other, px, f.size, gauss, f.size);
     }
-    for (o, p) in out.chunks_exact_mut(3).zip(&px) {
+    for (o, p) in out.chunks_exact_mut(3).zip(&*px) {
         for c in 0..3 {
             let v = if p[c] >= row[SOLARISE] {
                 T::one() - p[c]
@@ -255,37 +295,32 @@ fn view<T: Scalar>(f: &Shape<T>, words: &[u32], row: &[T], out: &mut [T]) {
     }
 }
 
-/// A Gaussian along lines of distance `step` (1: along rows; size: along columns), the border reflected.
-fn blur<T: Scalar>(
-    px: &[Pixel<T>],
-    size: usize,
-    radius: usize,
-    sigma: T,
-    step: usize,
-) -> Vec<Pixel<T>> {
-    let r = radius as isize;
-    let mut w: Vec<T> = (-r..=r)
-        .map(|i| {
-            let d = T::of(i as f64) / sigma;
-            (T::of(-0.5) * d * d).exp()
-        })
-        .collect();
+/// Weights of a Gaussian at -radius..=radius; the radius is that of `w`.
+fn gaussian<T: Scalar>(w: &mut [T], sigma: T) {
+    let radius = (w.len() / 2) as f64;
+    for (i, v) in w.iter_mut().enumerate() {
+        let d = T::of(i as f64 - radius) / sigma;
+        *v = (T::of(-0.5) * d * d).exp();
+    }
     let total: T = w.iter().copied().sum();
     w.iter_mut().for_each(|v| *v /= total);
-    (0..px.len())
-        .map(|at| {
-            let position = at / step % size;
-            let line = at - position * step;
-            let mut acc = [T::zero(); 3];
-            for (i, w) in w.iter().enumerate() {
-                let p = px[line + reflect(position as isize + i as isize - r, size) * step];
-                for (a, v) in acc.iter_mut().zip(p) {
-                    *a += *w * v;
-                }
+}
+
+/// `px` weighted along lines of distance `step` (1: along rows; size: along columns), the border reflected.
+fn blur<T: Scalar>(px: &[Pixel<T>], out: &mut [Pixel<T>], size: usize, w: &[T], step: usize) {
+    let r = (w.len() / 2) as isize;
+    for (at, out) in out.iter_mut().enumerate() {
+        let position = at / step % size;
+        let line = at - position * step;
+        let mut acc = [T::zero(); 3];
+        for (i, w) in w.iter().enumerate() {
+            let p = px[line + reflect(position as isize + i as isize - r, size) * step];
+            for (a, v) in acc.iter_mut().zip(p) {
+                *a += *w * v;
             }
-            acc
-        })
-        .collect()
+        }
+        *out = acc;
+    }
 }
 
 /// Views `y` [rows,size,size,3] of packed images `x` [images,words], by the table [rows, ROW].

@@ -1,6 +1,6 @@
 //! Twin of `shaders/batch_norm.wgsl`.
 
-use super::Scalar;
+use super::{Scalar, scratch};
 use rayon::prelude::*;
 
 /// Rows a partial result covers: fixed, so that nothing depends on the number of threads.
@@ -17,22 +17,22 @@ pub fn statistics<T: Scalar>(c: usize, x: &[T], mean: &mut [T], var: &mut [T]) {
 
 /// `out[j] = sum over rows of f(j, x[row, j])`.
 fn column_sums<T: Scalar>(c: usize, x: &[T], out: &mut [T], f: impl Fn(usize, T) -> T + Sync) {
-    let parts: Vec<Vec<T>> = x
-        .par_chunks(ROWS * c)
-        .map(|rows| {
-            let mut part = vec![T::zero(); c];
+    let mut parts = scratch::shared(x.len().div_ceil(ROWS * c) * c);
+    parts
+        .par_chunks_mut(c)
+        .zip(x.par_chunks(ROWS * c))
+        .for_each(|(part, rows)| {
+            part.fill(T::zero());
             for row in rows.chunks(c) {
                 part.iter_mut()
                     .zip(row)
                     .enumerate()
                     .for_each(|(j, (p, v))| *p += f(j, *v));
             }
-            part
-        })
-        .collect();
+        });
     out.fill(T::zero());
-    for part in parts {
-        out.iter_mut().zip(part).for_each(|(o, p)| *o += p);
+    for part in parts.chunks(c) {
+        out.iter_mut().zip(part).for_each(|(o, p)| *o += *p);
     }
 }
 
@@ -50,11 +50,11 @@ pub fn apply<T: Scalar>(
     y: &mut [T],
 ) {
     let c = gamma.len();
-    let scale: Vec<T> = gamma
-        .iter()
-        .zip(var)
-        .map(|(g, v)| *g / (*v + eps).sqrt())
-        .collect();
+    let mut scale = scratch::shared(c);
+    for (s, (g, v)) in scale.iter_mut().zip(gamma.iter().zip(var)) {
+        *s = *g / (*v + eps).sqrt();
+    }
+    let scale = &scale[..];
     y.par_chunks_mut(ROWS * c)
         .enumerate()
         .for_each(|(i, rows)| {

@@ -3,6 +3,7 @@
 use super::Scalar;
 use super::batch_norm::ROWS;
 use super::elementwise::vectorized;
+use super::scratch::{self, split};
 use rayon::prelude::*;
 
 /// Operands: x [m,c], dy alike, y for the ReLU mask (`None`: no ReLU), gamma, mean, var [c].
@@ -53,16 +54,19 @@ impl<T: Scalar> BatchNormGrad<'_, T> {
     ) {
         let c = self.gamma.len();
         let m = T::of((self.x.len() / c) as f64);
-        let inv: Vec<T> = self
-            .var
-            .iter()
-            .map(|v| T::one() / (*v + self.eps).sqrt())
-            .collect();
         let blocks = self.x.len().div_ceil(ROWS * c);
-        let parts: Vec<(Vec<T>, Vec<T>)> = (0..blocks)
-            .into_par_iter()
-            .map(|b| {
-                let (mut g0, mut g1) = (vec![T::zero(); c], vec![T::zero(); c]);
+        let mut memory = scratch::shared(blocks * 2 * c + 4 * c);
+        let [parts, inv, k, shift, slope] = split(&mut memory, [blocks * 2 * c, c, c, c, c]);
+        for (i, v) in inv.iter_mut().zip(self.var) {
+            *i = T::one() / (*v + self.eps).sqrt();
+        }
+        let inv = &*inv;
+        parts
+            .par_chunks_mut(2 * c)
+            .enumerate()
+            .for_each(|(b, part)| {
+                part.fill(T::zero());
+                let (g0, g1) = part.split_at_mut(c);
                 let end = ((b + 1) * ROWS * c).min(self.x.len());
                 vectorized(|| {
                     let (g0, g1, mean) = (&mut g0[..c], &mut g1[..c], &self.mean[..c]);
@@ -74,23 +78,23 @@ impl<T: Scalar> BatchNormGrad<'_, T> {
                         });
                     }
                 });
-                g1.iter_mut().zip(&inv).for_each(|(s, i)| *s *= *i);
-                (g0, g1)
-            })
-            .collect();
+                g1.iter_mut().zip(inv).for_each(|(s, i)| *s *= *i);
+            });
         dbeta.fill(T::zero());
         dgamma.fill(T::zero());
-        for (g0, g1) in parts {
+        for part in parts.chunks(2 * c) {
             for j in 0..c {
-                dbeta[j] += g0[j];
-                dgamma[j] += g1[j];
+                dbeta[j] += part[j];
+                dgamma[j] += part[c + j];
             }
         }
         let (dgamma, dbeta) = (&*dgamma, &*dbeta);
         // dx = k (g - dbeta/m - xhat dgamma/m) = k g - (k dbeta/m) - (x - mean) (k inv dgamma/m), k = gamma inv: three factors a channel.
-        let k: Vec<T> = self.gamma.iter().zip(&inv).map(|(g, i)| *g * *i).collect();
-        let shift: Vec<T> = k.iter().zip(dbeta).map(|(k, d)| *k * *d / m).collect();
-        let slope: Vec<T> = (0..c).map(|j| k[j] * inv[j] * dgamma[j] / m).collect();
+        for j in 0..c {
+            k[j] = self.gamma[j] * inv[j];
+            shift[j] = k[j] * dbeta[j] / m;
+            slope[j] = k[j] * inv[j] * dgamma[j] / m;
+        }
         let factors = (&k[..c], &shift[..c], &self.mean[..c], &slope[..c]);
         let of_rows = |b: usize, dx: &mut [T], mut dr: Option<&mut [T]>| {
             let (k, shift, mean, slope) = factors;

@@ -2,7 +2,7 @@
 
 use super::Scalar;
 use super::gemm::{Mat, product};
-use super::winograd;
+use super::{scratch, winograd};
 use rayon::prelude::*;
 
 /// Shapes of a convolution: x [n,h,w,c], weights [k,r,s,c], y [n,p,q,k].
@@ -100,17 +100,13 @@ pub fn conv2d<T: Scalar>(d: &ConvDims, x: &[T], w: &[T], y: &mut [T]) {
     let one = d.pixels() * d.row();
     y.par_chunks_mut(d.group() * d.pixels() * d.k)
         .zip(x.par_chunks(d.group() * d.image()))
-        .for_each_init(Vec::new, |cols, (y, x)| {
+        .for_each(|(y, x)| {
             let images = x.len() / d.image();
-            let data = if d.is_gemm() {
-                x
-            } else {
-                cols.resize(images * one, T::zero());
-                for (x, cols) in x.chunks(d.image()).zip(cols.chunks_mut(one)) {
-                    im2col(d, x, cols);
-                }
-                cols
-            };
+            let mut cols = scratch::local(if d.is_gemm() { 0 } else { images * one });
+            for (x, cols) in x.chunks(d.image()).zip(cols.chunks_mut(one)) {
+                im2col(d, x, cols);
+            }
+            let data = if d.is_gemm() { x } else { &cols };
             let lhs = Mat {
                 data,
                 rs: d.row(),

@@ -3,7 +3,7 @@
 use super::Scalar;
 use super::conv2d::ConvDims;
 use super::gemm::{Mat, product};
-use super::winograd;
+use super::{scratch, winograd};
 use rayon::prelude::*;
 
 /// `dx` from `dy` and `w`: per group of images, columns = dy w, scattered back (col2im).
@@ -19,7 +19,7 @@ pub fn conv2d_input_grad<T: Scalar>(d: &ConvDims, dy: &[T], w: &[T], dx: &mut [T
     let one = d.pixels() * d.row();
     dx.par_chunks_mut(d.group() * d.image())
         .zip(dy.par_chunks(d.group() * d.pixels() * d.k))
-        .for_each_init(Vec::new, |cols, (dx, dy)| {
+        .for_each(|(dx, dy)| {
             let lhs = Mat {
                 data: dy,
                 rs: d.k,
@@ -30,8 +30,8 @@ pub fn conv2d_input_grad<T: Scalar>(d: &ConvDims, dy: &[T], w: &[T], dx: &mut [T
                 product(m, n, d.k, T::one(), lhs, weights, dx, n, false);
                 return;
             }
-            cols.resize(m * n, T::zero());
-            product(m, n, d.k, T::one(), lhs, weights, cols, n, false);
+            let mut cols = scratch::local(m * n);
+            product(m, n, d.k, T::one(), lhs, weights, &mut cols, n, false);
             for (dx, cols) in dx.chunks_mut(d.image()).zip(cols.chunks(one)) {
                 col2im(d, cols, dx);
             }

@@ -3,7 +3,7 @@
 use super::Scalar;
 use super::conv2d::{ConvDims, im2col};
 use super::gemm::{Mat, product};
-use super::winograd;
+use super::{scratch, winograd};
 use rayon::prelude::*;
 
 /// Runs that the batch is cut into, and blocks that the filters are cut into: fixed, so that the result does not depend on the number of threads.
@@ -27,28 +27,28 @@ pub fn conv2d_weight_grad<T: Scalar>(d: &ConvDims, x: &[T], dy: &[T], dw: &mut [
 /// Images in parallel: a partial sum a run of images, added in order.
 fn by_images<T: Scalar>(d: &ConvDims, x: &[T], dy: &[T], dw: &mut [T]) {
     let per = d.n.div_ceil(RUNS).max(1);
-    let parts: Vec<Vec<T>> = x
-        .par_chunks(per * d.image())
+    let mut parts = scratch::shared(d.n.div_ceil(per) * dw.len());
+    parts
+        .par_chunks_mut(dw.len())
+        .zip(x.par_chunks(per * d.image()))
         .zip(dy.par_chunks(per * d.pixels() * d.k))
-        .map(|(x, dy)| {
-            let mut part = vec![T::zero(); d.k * d.row()];
-            let mut cols = Vec::new();
+        .for_each(|((part, x), dy)| {
+            part.fill(T::zero());
+            let columns = if d.is_gemm() { 0 } else { d.pixels() * d.row() };
+            let mut cols = scratch::local(columns);
             for (x, dy) in x.chunks(d.image()).zip(dy.chunks(d.pixels() * d.k)) {
                 let data = if d.is_gemm() {
                     x
                 } else {
-                    cols.resize(d.pixels() * d.row(), T::zero());
                     im2col(d, x, &mut cols);
                     &cols
                 };
-                accumulate(d, d.pixels(), dy, 0, data, true, &mut part);
+                accumulate(d, d.pixels(), dy, 0, data, true, part);
             }
-            part
-        })
-        .collect();
+        });
     dw.fill(T::zero());
-    for part in parts {
-        dw.iter_mut().zip(part).for_each(|(a, b)| *a += b);
+    for part in parts.chunks(dw.len()) {
+        dw.iter_mut().zip(part).for_each(|(a, b)| *a += *b);
     }
 }
 
@@ -57,7 +57,7 @@ fn by_filters<T: Scalar>(d: &ConvDims, x: &[T], dy: &[T], dw: &mut [T]) {
     let one = d.pixels() * d.row();
     let images = (COLUMNS / one).clamp(1, d.n);
     let block = d.k.div_ceil(RUNS);
-    let mut cols = Vec::new();
+    let mut cols = scratch::shared(if d.is_gemm() { 0 } else { images * one });
     for (part, (x, dy)) in x
         .chunks(images * d.image())
         .zip(dy.chunks(images * d.pixels() * d.k))
@@ -67,11 +67,10 @@ fn by_filters<T: Scalar>(d: &ConvDims, x: &[T], dy: &[T], dw: &mut [T]) {
         let data = if d.is_gemm() {
             x
         } else {
-            cols.resize(n * one, T::zero());
             cols.par_chunks_mut(one)
                 .zip(x.par_chunks(d.image()))
                 .for_each(|(cols, x)| im2col(d, x, cols));
-            &cols[..]
+            &cols[..n * one]
         };
         dw.par_chunks_mut(block * d.row())
             .enumerate()

@@ -1,6 +1,6 @@
 //! Parallel maps over slices, shared by the elementwise twins.
 
-use super::Scalar;
+use super::{Scalar, scratch};
 use rayon::prelude::*;
 
 /// Elements a task takes: fixed, so that nothing depends on the number of threads.
@@ -53,15 +53,16 @@ pub fn update1<T: Scalar>(x: &[T], y: &mut [T], f: impl Fn(T, T) -> T + Sync) {
 
 /// Sum in a fixed tree: chunks of 16384, each summed in 8 interleaved lanes, chunk sums added in order.
 pub fn sum<T: Scalar>(x: &[T], f: impl Fn(T) -> T + Sync) -> T {
-    let parts: Vec<T> = x
-        .par_chunks(CHUNK)
-        .map(|c| {
+    let mut parts = scratch::shared(x.len().div_ceil(CHUNK));
+    parts
+        .par_iter_mut()
+        .zip(x.par_chunks(CHUNK))
+        .for_each(|(part, c)| {
             let mut lanes = [T::zero(); 8];
             for (i, v) in c.iter().enumerate() {
                 lanes[i % 8] += f(*v);
             }
-            lanes.into_iter().sum()
-        })
-        .collect();
-    parts.into_iter().sum()
+            *part = lanes.into_iter().sum();
+        });
+    parts.iter().copied().sum()
 }

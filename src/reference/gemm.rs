@@ -1,7 +1,9 @@
 //! Twin of `shaders/gemm.wgsl`: matrix products over the `gemm` crate.
 
 use super::Scalar;
+use super::packed::{Operand, Product};
 use rayon::prelude::*;
+use std::any::TypeId;
 
 /// A matrix in memory: first element's slice, step between rows, step between columns.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +42,29 @@ pub fn product<T: Scalar>(
         |mat: &Mat<'_, T>, r: usize, c: usize| (r.max(1) - 1) * mat.rs + (c.max(1) - 1) * mat.cs;
     assert!(k == 0 || last(&lhs, m, k) < lhs.data.len() && last(&rhs, k, n) < rhs.data.len());
     assert!((m - 1) * dst_rs + n <= dst.len());
+    if TypeId::of::<T>() == TypeId::of::<f32>() {
+        let operand = |mat: &Mat<'_, T>| Operand {
+            data: mat.data.as_ptr().cast(),
+            rs: mat.rs,
+            cs: mat.cs,
+        };
+        let p = Product {
+            m,
+            n,
+            k,
+            alpha: alpha.f64() as f32,
+            lhs: operand(&lhs),
+            rhs: operand(&rhs),
+            dst: dst.as_mut_ptr().cast(),
+            dst_rs,
+            dst_cs: 1,
+            add,
+        };
+        // SAFETY: the three ranges were just checked against their slices, of f32; dst is exclusively borrowed.
+        if unsafe { p.run() } {
+            return;
+        }
+    }
     // SAFETY: the three ranges were just checked against their slices; dst is exclusively borrowed.
     unsafe {
         gemm::gemm(

@@ -1,6 +1,7 @@
 //! Twin of `shaders/lars_trust.wgsl`.
 
 use super::Scalar;
+use super::scratch::{self, split};
 use super::sgd::BLOCK;
 use rayon::prelude::*;
 
@@ -15,20 +16,23 @@ pub fn lars_trust<T: Scalar>(
     out: &mut [T],
 ) {
     let square = |x: &[T]| -> T { x.iter().map(|v| *v * *v).sum() };
-    let parts: Vec<(T, T)> = w
-        .par_chunks(BLOCK)
+    let blocks = w.len().div_ceil(BLOCK);
+    let mut memory = scratch::shared(2 * blocks + table.len() / 2);
+    let [parts, sums] = split(&mut memory, [2 * blocks, table.len() / 2]);
+    parts
+        .par_chunks_mut(2)
+        .zip(w.par_chunks(BLOCK))
         .zip(grad.par_chunks(BLOCK))
         .with_min_len(256)
-        .map(|(w, g)| (square(w), square(g)))
-        .collect();
-    let mut sums = vec![(T::zero(), T::zero()); table.len() / 4];
-    for ((a, b), s) in parts.into_iter().zip(segment) {
-        let sum = &mut sums[*s as usize];
-        sum.0 += a;
-        sum.1 += b;
+        .for_each(|((part, w), g)| part.copy_from_slice(&[square(w), square(g)]));
+    sums.fill(T::zero());
+    for (part, s) in parts.chunks(2).zip(segment) {
+        let at = 2 * *s as usize;
+        sums[at] += part[0];
+        sums[at + 1] += part[1];
     }
-    for ((out, row), sum) in out.chunks_mut(4).zip(table.chunks(4)).zip(sums) {
-        let (w, g) = (sum.0.sqrt(), sum.1.sqrt());
+    for ((out, row), sum) in out.chunks_mut(4).zip(table.chunks(4)).zip(sums.chunks(2)) {
+        let (w, g) = (sum[0].sqrt(), sum[1].sqrt());
         let trust = if row[2] >= T::zero() && w > T::zero() && g > T::zero() {
             eta * w / (g + row[1] * w + T::of(1e-8))
         } else {

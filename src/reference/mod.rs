@@ -1,7 +1,8 @@
 //! The CPU twins: one file per kernel, generic over the scalar.
 //!
 //! In `f64` a twin is the oracle of the tests; in `f32`, over rayon and the `gemm` crate, it is the CPU
-//! executor. Twins are plain functions over slices and import nothing else of this crate.
+//! executor. Twins are plain functions over slices and import nothing else of this crate; what memory they need besides comes from [`scratch`] and is kept, so that a step allocates
+//! nothing.
 //! Layouts are those of the kernels: activations NHWC, convolution weights KRSC, matrices row-major.
 
 pub mod accumulate;
@@ -53,6 +54,7 @@ pub mod max_pool_grad;
 pub mod micro_part;
 pub mod mul;
 pub mod nearest;
+mod packed;
 pub mod philox;
 pub mod positives;
 pub mod prepend_column;
@@ -65,6 +67,7 @@ pub mod row_dot;
 pub mod row_scale;
 pub mod sample_views;
 pub mod scale;
+pub mod scratch;
 pub mod sgd;
 pub mod softmax;
 pub mod softmax_grad;

@@ -1,6 +1,7 @@
 //! Twin of `shaders/standardize_columns.wgsl`.
 
 use super::Scalar;
+use super::scratch::{self, split};
 use rayon::prelude::*;
 
 /// Columns of each [n,d] with zero mean and unit (unbiased) deviation; `inv` = 1/deviation.
@@ -10,11 +11,12 @@ pub fn standardize_columns<T: Scalar>(n: usize, d: usize, x: &[T], y: &mut [T], 
         .zip(inv.par_chunks_mut(d))
         .for_each(|((y, x), inv)| {
             let count = T::of(n as f64);
-            let mut mean = vec![T::zero(); d];
+            let mut sums = scratch::local(2 * d);
+            sums.fill(T::zero());
+            let [mean, square] = split(&mut sums, [d, d]);
             for row in x.chunks(d) {
                 mean.iter_mut().zip(row).for_each(|(m, v)| *m += *v / count);
             }
-            let mut square = vec![T::zero(); d];
             for row in x.chunks(d) {
                 for j in 0..d {
                     square[j] += (row[j] - mean[j]) * (row[j] - mean[j]);

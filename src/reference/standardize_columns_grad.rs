@@ -1,6 +1,7 @@
 //! Twin of `shaders/standardize_columns_grad.wgsl`.
 
 use super::Scalar;
+use super::scratch::{self, split};
 use rayon::prelude::*;
 
 /// From `[dy, y, inv]`: `dx = (dy - mean(dy) - y sum(dy y) / (n - 1)) inv`, down the columns of each [n,d].
@@ -15,7 +16,9 @@ pub fn standardize_columns_grad<T: Scalar>(
         .zip(y.par_chunks(n * d))
         .zip(inv.par_chunks(d))
         .for_each(|(((dx, dy), y), inv)| {
-            let (mut mean, mut along) = (vec![T::zero(); d], vec![T::zero(); d]);
+            let mut sums = scratch::local(2 * d);
+            sums.fill(T::zero());
+            let [mean, along] = split(&mut sums, [d, d]);
             for (dy, y) in dy.chunks(d).zip(y.chunks(d)) {
                 for j in 0..d {
                     mean[j] += dy[j] / T::of(n as f64);

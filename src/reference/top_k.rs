@@ -1,6 +1,6 @@
 //! Twin of `shaders/top_k.wgsl`.
 
-use super::Scalar;
+use super::{Scalar, scratch};
 use rayon::prelude::*;
 
 /// How a row's columns are arranged.
@@ -41,8 +41,8 @@ impl Candidates {
 }
 
 /// Column j of a row is before column i: larger, or as large and further left. A total order (NaN is larger than any number), in which -0 equals 0.
-pub(super) fn before<T: Scalar>(s: &[T], i: usize, j: usize) -> std::cmp::Ordering {
-    let key = |c: usize| (s[c] + T::zero()).f64();
+pub(super) fn before<T: Scalar>(s: &[T], i: u32, j: u32) -> std::cmp::Ordering {
+    let key = |c: u32| (s[c as usize] + T::zero()).f64();
     key(j).total_cmp(&key(i)).then(i.cmp(&j))
 }
 
@@ -61,11 +61,16 @@ pub fn top_k<T: Scalar>(
         .zip(s.par_chunks(n))
         .enumerate()
         .for_each(|(row, ((value, index), s))| {
-            let mut order: Vec<usize> =
-                (0..n).filter(|j| c.contains(row % c.anchors, *j)).collect();
-            let k = kappa.min(order.len()) - 1;
+            let mut memory = scratch::local::<u32>(n);
+            let mut count = 0;
+            for j in (0..n).filter(|j| c.contains(row % c.anchors, *j)) {
+                memory[count] = j as u32;
+                count += 1;
+            }
+            let order = &mut memory[..count];
+            let k = kappa.min(count) - 1;
             let (_, last, _) = order.select_nth_unstable_by(k, |i, j| before(s, *i, *j));
-            *value = s[*last];
-            *index = *last as u32;
+            *value = s[*last as usize];
+            *index = *last;
         });
 }

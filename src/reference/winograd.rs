@@ -14,6 +14,7 @@ use super::Scalar;
 use super::conv2d::ConvDims;
 use super::elementwise::vectorized;
 use super::gemm::{Mat, product};
+use super::scratch::{self, split};
 use rayon::prelude::*;
 
 /// Channels below which the transforms cost more than the products save.
@@ -65,8 +66,9 @@ pub(super) fn forward<T: Scalar>(d: &ConvDims, x: &[T], w: &[T], y: &mut [T]) {
         pad: d.pad,
     };
     // [16][k][c], read as c x k.
-    let filters = filters(d, w, false);
-    run(&shape, x, &filters, (1, d.c), y);
+    let mut transformed = scratch::shared(16 * d.k * d.c);
+    filters(d, w, false, &mut transformed);
+    run(&shape, x, &transformed, (1, d.c), y);
 }
 
 /// `dx` from `dy` and `w`.
@@ -80,8 +82,9 @@ pub(super) fn input_grad<T: Scalar>(d: &ConvDims, dy: &[T], w: &[T], dx: &mut [T
         to: d.c,
         pad: 2 - d.pad,
     };
-    let filters = filters(d, w, true);
-    run(&shape, dy, &filters, (d.c, 1), dx);
+    let mut transformed = scratch::shared(16 * d.k * d.c);
+    filters(d, w, true, &mut transformed);
+    run(&shape, dy, &transformed, (d.c, 1), dx);
 }
 
 /// One side of a transform, on the channels of a pixel: rows of values in, rows of values out.
@@ -202,35 +205,30 @@ fn four<T>(x: &mut [T], len: usize) -> [&mut [T]; 4] {
     [a, b, c, &mut rest[..len]]
 }
 
-/// G g G^T of all filters, [16][k][c]; `turn`: of the filters turned by 180 degrees.
-fn filters<T: Scalar>(d: &ConvDims, w: &[T], turn: bool) -> Vec<T> {
+/// G g G^T of all filters, `out` [16][k][c]; `turn`: of the filters turned by 180 degrees.
+fn filters<T: Scalar>(d: &ConvDims, w: &[T], turn: bool, out: &mut [T]) {
     let (c, plane) = (d.c, d.k * d.c);
-    let mut out = vec![T::zero(); 16 * plane];
-    let planes = Planes::new(&mut out, plane);
-    (0..d.k)
-        .into_par_iter()
-        .with_min_len(8)
-        .for_each_init(Vec::new, |half, k| {
-            half.resize(12 * c, T::zero());
-            let tap = |i: usize, j: usize| {
-                let tap = if turn { 8 - (i * 3 + j) } else { i * 3 + j };
-                &w[(k * 9 + tap) * c..][..c]
-            };
-            vectorized(|| {
-                // Columns first: half [j][i'][c].
-                for (j, to) in half.chunks_exact_mut(4 * c).enumerate() {
-                    let from = [tap(0, j), tap(1, j), tap(2, j)];
-                    side::<Filter, T, 3, 4>(from, four(to, c));
-                }
-                for i in 0..4 {
-                    let from = [0, 1, 2].map(|j| &half[(4 * j + i) * c..][..c]);
-                    // SAFETY: this task alone writes row k of the planes.
-                    let to = unsafe { planes.row(i, k * c, c) };
-                    side::<Filter, T, 3, 4>(from, to);
-                }
-            });
+    let planes = Planes::new(out, plane);
+    (0..d.k).into_par_iter().with_min_len(8).for_each(|k| {
+        let half = &mut scratch::local(12 * c)[..];
+        let tap = |i: usize, j: usize| {
+            let tap = if turn { 8 - (i * 3 + j) } else { i * 3 + j };
+            &w[(k * 9 + tap) * c..][..c]
+        };
+        vectorized(|| {
+            // Columns first: half [j][i'][c].
+            for (j, to) in half.chunks_exact_mut(4 * c).enumerate() {
+                let from = [tap(0, j), tap(1, j), tap(2, j)];
+                side::<Filter, T, 3, 4>(from, four(to, c));
+            }
+            for i in 0..4 {
+                let from = [0, 1, 2].map(|j| &half[(4 * j + i) * c..][..c]);
+                // SAFETY: this task alone writes row k of the planes.
+                let to = unsafe { planes.row(i, k * c, c) };
+                side::<Filter, T, 3, 4>(from, to);
+            }
         });
-    out
+    });
 }
 
 impl Shape {
@@ -276,70 +274,69 @@ fn run<T: Scalar>(s: &Shape, x: &[T], filters: &[T], (rs, cs): (usize, usize), y
     // What a task writes: whole rows of tiles of one image, or several whole images.
     let image = s.p * s.q * s.to;
     let images = (band / rows).max(1);
-    let mut tasks: Vec<(usize, usize, &mut [T])> = Vec::new();
-    for (n, mut out) in y.chunks_mut(images * image).enumerate() {
-        if images > 1 || band >= rows {
-            tasks.push((n * images * rows, out.len() / image * rows, out));
-            continue;
-        }
-        for first in (0..rows).step_by(band) {
-            let count = band.min(rows - first);
-            let pixels = (2 * count).min(s.p - 2 * first) * s.q * s.to;
-            let (head, rest) = out.split_at_mut(pixels);
-            tasks.push((n * rows + first, count, head));
-            out = rest;
-        }
-    }
-    let zeros = vec![T::zero(); s.from];
-    tasks
-        .into_par_iter()
-        .for_each_init(Vec::new, |buffer, (first, count, out)| {
-            let m = count * columns;
-            let work = 16 * s.from.max(s.to);
-            buffer.resize(16 * m * (s.from + s.to) + work, T::zero());
-            let (patches, rest) = buffer.split_at_mut(16 * m * s.from);
-            let (sums, half) = rest.split_at_mut(16 * m * s.to);
-            let planes = Planes::new(patches, m * s.from);
-            vectorized(|| {
-                for t in 0..m {
-                    let (row, j) = (first + t / columns, t % columns);
-                    let x = &x[row / rows * s.h * s.w * s.from..];
-                    // SAFETY: the buffer is this task's.
-                    unsafe {
-                        let (tile, to) = ((row % rows, j), (&planes, t * s.from));
-                        s.patch(x, tile, (half, &zeros), to);
-                    }
+    // `count` rows of tiles from `first` on, of all images' one after the other.
+    let task = |first: usize, count: usize, out: &mut [T]| {
+        let m = count * columns;
+        let work = 16 * s.from.max(s.to);
+        let lens = [16 * m * s.from, 16 * m * s.to, work, s.from];
+        let mut buffer = scratch::local(lens.iter().sum());
+        let [patches, sums, half, zeros] = split(&mut buffer, lens);
+        zeros.fill(T::zero());
+        let planes = Planes::new(patches, m * s.from);
+        vectorized(|| {
+            for t in 0..m {
+                let (row, j) = (first + t / columns, t % columns);
+                let x = &x[row / rows * s.h * s.w * s.from..];
+                // SAFETY: the buffer is this task's.
+                unsafe {
+                    let (tile, to) = ((row % rows, j), (&planes, t * s.from));
+                    s.patch(x, tile, (half, zeros), to);
                 }
-            });
-            for t in 0..16 {
-                let lhs = Mat {
-                    data: &patches[t * m * s.from..],
-                    rs: s.from,
-                    cs: 1,
-                };
-                let rhs = Mat {
-                    data: &filters[t * plane..(t + 1) * plane],
-                    rs,
-                    cs,
-                };
-                let dst = &mut sums[t * m * s.to..(t + 1) * m * s.to];
-                product(m, s.to, s.from, T::one(), lhs, rhs, dst, s.to, false);
             }
-            vectorized(|| {
-                for t in 0..m {
-                    let (row, j) = (first + t / columns, t % columns);
-                    // `out` begins with tile row `first`.
-                    let (ours, own) = (row / rows - first / rows, row % rows);
-                    let top = ours * s.p + 2 * own - 2 * (first % rows);
-                    outputs(s, sums, (m, t), half, |a, b, v| {
-                        if 2 * own + a < s.p && 2 * j + b < s.q {
-                            let at = ((top + a) * s.q + 2 * j + b) * s.to;
-                            out[at..at + s.to].copy_from_slice(v);
-                        }
-                    });
-                }
-            });
         });
+        for t in 0..16 {
+            let lhs = Mat {
+                data: &patches[t * m * s.from..],
+                rs: s.from,
+                cs: 1,
+            };
+            let rhs = Mat {
+                data: &filters[t * plane..(t + 1) * plane],
+                rs,
+                cs,
+            };
+            let dst = &mut sums[t * m * s.to..(t + 1) * m * s.to];
+            product(m, s.to, s.from, T::one(), lhs, rhs, dst, s.to, false);
+        }
+        vectorized(|| {
+            for t in 0..m {
+                let (row, j) = (first + t / columns, t % columns);
+                // `out` begins with tile row `first`.
+                let (ours, own) = (row / rows - first / rows, row % rows);
+                let top = ours * s.p + 2 * own - 2 * (first % rows);
+                outputs(s, sums, (m, t), half, |a, b, v| {
+                    if 2 * own + a < s.p && 2 * j + b < s.q {
+                        let at = ((top + a) * s.q + 2 * j + b) * s.to;
+                        out[at..at + s.to].copy_from_slice(v);
+                    }
+                });
+            }
+        });
+    };
+    if images > 1 || band >= rows {
+        y.par_chunks_mut(images * image)
+            .enumerate()
+            .for_each(|(i, out)| task(i * images * rows, out.len() / image * rows, out));
+    } else {
+        y.par_chunks_mut(image).enumerate().for_each(|(n, out)| {
+            out.par_chunks_mut(2 * band * s.q * s.to)
+                .enumerate()
+                .for_each(|(i, out)| {
+                    let first = i * band;
+                    task(n * rows + first, band.min(rows - first), out);
+                });
+        });
+    }
 }
 
 /// A^T m A of tile t of `sums` [16][tiles][to]: `put` is handed the four pixels.
@@ -382,37 +379,32 @@ pub(super) fn weight_grad<T: Scalar>(d: &ConvDims, x: &[T], dy: &[T], dw: &mut [
         pad: d.pad,
     };
     let size = BLOCK.min(all);
-    let mut patches = vec![T::zero(); 16 * size * d.c];
-    let mut spreads = vec![T::zero(); 16 * size * d.k];
-    let mut sums = vec![T::zero(); 16 * plane];
-    let zeros = vec![T::zero(); d.c.max(d.k)];
+    let lens = [16 * size * d.c, 16 * size * d.k, 16 * plane, d.c.max(d.k)];
+    let mut memory = scratch::shared(lens.iter().sum());
+    let [patches, spreads, sums, zeros] = split(&mut memory, lens);
+    zeros.fill(T::zero());
+    let zeros = &*zeros;
     for first in (0..all).step_by(size) {
         let m = size.min(all - first);
-        let into = (
-            Planes::new(&mut patches, m * d.c),
-            Planes::new(&mut spreads, m * d.k),
-        );
-        (0..m)
-            .into_par_iter()
-            .with_min_len(32)
-            .for_each_init(Vec::new, |half, t| {
-                half.resize(16 * d.c.max(d.k), T::zero());
-                let tile = first + t;
-                let (n, i, j) = (
-                    tile / (rows * columns),
-                    tile / columns % rows,
-                    tile % columns,
-                );
-                let x = &x[n * d.image()..(n + 1) * d.image()];
-                let dy = &dy[n * d.pixels() * d.k..(n + 1) * d.pixels() * d.k];
-                vectorized(|| {
-                    // SAFETY: this task alone writes row t of both planes.
-                    unsafe {
-                        of_x.patch(x, (i, j), (half, &zeros), (&into.0, t * d.c));
-                        spread(d, dy, (i, j), (half, &zeros), (&into.1, t * d.k));
-                    }
-                });
+        let into = (Planes::new(patches, m * d.c), Planes::new(spreads, m * d.k));
+        (0..m).into_par_iter().with_min_len(32).for_each(|t| {
+            let half = &mut scratch::local(16 * d.c.max(d.k))[..];
+            let tile = first + t;
+            let (n, i, j) = (
+                tile / (rows * columns),
+                tile / columns % rows,
+                tile % columns,
+            );
+            let x = &x[n * d.image()..(n + 1) * d.image()];
+            let dy = &dy[n * d.pixels() * d.k..(n + 1) * d.pixels() * d.k];
+            vectorized(|| {
+                // SAFETY: this task alone writes row t of both planes.
+                unsafe {
+                    of_x.patch(x, (i, j), (half, zeros), (&into.0, t * d.c));
+                    spread(d, dy, (i, j), (half, zeros), (&into.1, t * d.k));
+                }
             });
+        });
         sums.par_chunks_mut(plane).enumerate().for_each(|(t, sum)| {
             let lhs = Mat {
                 data: &spreads[t * m * d.k..],
@@ -428,22 +420,20 @@ pub(super) fn weight_grad<T: Scalar>(d: &ConvDims, x: &[T], dy: &[T], dw: &mut [
         });
     }
     let c = d.c;
-    dw.par_chunks_mut(d.row())
-        .enumerate()
-        .for_each_init(Vec::new, |half, (k, dw)| {
-            half.resize(12 * c, T::zero());
-            vectorized(|| {
-                let value = |a: usize, b: usize| &sums[(4 * a + b) * plane + k * c..][..c];
-                for (b, to) in half.chunks_exact_mut(3 * c).enumerate() {
-                    let from = [value(0, b), value(1, b), value(2, b), value(3, b)];
-                    side::<Unfilter, T, 4, 3>(from, three(to, c));
-                }
-                for (a, to) in dw.chunks_exact_mut(3 * c).enumerate() {
-                    let from = [0, 1, 2, 3].map(|b| &half[(3 * b + a) * c..][..c]);
-                    side::<Unfilter, T, 4, 3>(from, three(to, c));
-                }
-            });
+    dw.par_chunks_mut(d.row()).enumerate().for_each(|(k, dw)| {
+        let half = &mut scratch::local(12 * c)[..];
+        vectorized(|| {
+            let value = |a: usize, b: usize| &sums[(4 * a + b) * plane + k * c..][..c];
+            for (b, to) in half.chunks_exact_mut(3 * c).enumerate() {
+                let from = [value(0, b), value(1, b), value(2, b), value(3, b)];
+                side::<Unfilter, T, 4, 3>(from, three(to, c));
+            }
+            for (a, to) in dw.chunks_exact_mut(3 * c).enumerate() {
+                let from = [0, 1, 2, 3].map(|b| &half[(3 * b + a) * c..][..c]);
+                side::<Unfilter, T, 4, 3>(from, three(to, c));
+            }
         });
+    });
 }
 
 /// Three neighbouring slices of `len` elements.
@@ -483,113 +473,4 @@ unsafe fn spread<T: Scalar>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::reference::conv2d::conv2d;
-    use crate::reference::conv2d_input_grad::conv2d_input_grad;
-    use crate::reference::conv2d_weight_grad::conv2d_weight_grad;
-
-    /// Numbers in [-1, 1) without a pattern.
-    fn make(n: usize, seed: u64) -> Vec<f64> {
-        let mut stream = crate::reference::philox::Stream::new(
-            seed,
-            0,
-            0,
-            crate::reference::philox::Purpose::Init,
-        );
-        (0..n).map(|_| f64::from(stream.range(-1.0, 1.0))).collect()
-    }
-
-    /// Root of the mean square of a difference, relative to that of `b`.
-    fn error<T: Scalar>(a: &[T], b: &[f64]) -> f64 {
-        let sum = |f: &dyn Fn(usize) -> f64| (0..b.len()).map(|i| f(i).powi(2)).sum::<f64>();
-        (sum(&|i| a[i].f64() - b[i]) / sum(&|i| b[i])).sqrt()
-    }
-
-    type Pass<T> = fn(&ConvDims, &[T], &[T], &mut [T]);
-
-    /// Forward, by input, by weights; the f64 twins are the definition.
-    fn passes<T: Scalar>() -> [Pass<T>; 3] {
-        [forward::<T>, input_grad::<T>, weight_grad::<T>]
-    }
-
-    #[test]
-    fn equals_the_definition() {
-        // Even and odd sides, paddings, one tile, several images a task, several tasks an image.
-        for (n, h, w, c, k, pad) in [
-            (1, 4, 4, 8, 8, 1),
-            (3, 5, 7, 16, 8, 1),
-            (2, 2, 2, 8, 24, 1),
-            (1, 3, 3, 8, 8, 0),
-            (2, 6, 5, 8, 16, 2),
-            (40, 4, 3, 16, 16, 1),
-            (1, 64, 62, 64, 8, 1),
-        ] {
-            let (p, q) = (h + 2 * pad - 2, w + 2 * pad - 2);
-            let (r, s, stride) = (3, 3, 1);
-            let d = ConvDims {
-                n,
-                h,
-                w,
-                c,
-                p,
-                q,
-                k,
-                r,
-                s,
-                stride,
-                pad,
-            };
-            let x = make(n * d.image(), 1);
-            let (wt, dy) = (make(k * d.row(), 2), make(n * d.pixels() * k, 3));
-            let mut want = [vec![0.0; dy.len()], vec![0.0; x.len()], vec![0.0; wt.len()]];
-            conv2d(&d, &x, &wt, &mut want[0]);
-            conv2d_input_grad(&d, &dy, &wt, &mut want[1]);
-            conv2d_weight_grad(&d, &x, &dy, &mut want[2]);
-            let single = |v: &[f64]| v.iter().map(|v| *v as f32).collect::<Vec<f32>>();
-            for (i, (a, b)) in [(&x, &wt), (&dy, &wt), (&x, &dy)].into_iter().enumerate() {
-                let mut got = vec![f64::NAN; want[i].len()];
-                passes()[i](&d, a, b, &mut got);
-                let e = error(&got, &want[i]);
-                assert!(e < 1e-14, "{i} {d:?}: {e}");
-                // In f32 a sum of K products is off by some eps sqrt(K)/4 of itself; the transforms make it up to three times that, and the bound four times.
-                let mut got = vec![f32::NAN; want[i].len()];
-                passes()[i](&d, &single(a), &single(b), &mut got);
-                let depth = [9 * c, 9 * k, n * d.pixels()][i] as f64;
-                let e = error(&got, &want[i]);
-                assert!(e < f32::EPS * depth.sqrt().max(4.0), "{i} {d:?}: {e}");
-            }
-        }
-    }
-
-    #[test]
-    fn is_for_f32_and_enough_tiles() {
-        let d = ConvDims {
-            n: 2,
-            h: 16,
-            w: 16,
-            c: 64,
-            p: 16,
-            q: 16,
-            k: 64,
-            r: 3,
-            s: 3,
-            stride: 1,
-            pad: 1,
-        };
-        assert!(suits::<f32>(&d) && !suits::<f64>(&d));
-        for other in [
-            ConvDims {
-                n: 1,
-                h: 4,
-                p: 4,
-                ..d
-            },
-            ConvDims { c: 8, ..d },
-            ConvDims { stride: 2, ..d },
-            ConvDims { r: 1, s: 1, ..d },
-        ] {
-            assert!(!suits::<f32>(&other), "{other:?}");
-        }
-    }
-}
+mod tests;

@@ -356,6 +356,13 @@ fn environment(f: &Facts) -> Markup {
             "allocated",
             f.summary.as_ref().and_then(|s| size(&s["allocated_bytes"])),
         ),
+        (
+            "beside it, inside the CPU's kernels",
+            f.summary
+                .as_ref()
+                .filter(|s| s["scratch_bytes"] != 0)
+                .and_then(|s| size(&s["scratch_bytes"])),
+        ),
     ];
     let known = |rows: &[(&'static str, Option<String>)]| -> Vec<(&'static str, String)> {
         rows.iter()

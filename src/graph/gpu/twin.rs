@@ -61,6 +61,7 @@ impl GpuExecutor {
             step: *step,
         };
         n.op.reference_f32(&mut host);
+        drop(host);
         let written = io.outputs.iter().zip(&outputs).zip(&n.outputs);
         let updated = io.updates.iter().zip(&updates).zip(&n.updates);
         for ((v, d), t) in written.chain(updated) {

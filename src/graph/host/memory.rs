@@ -47,15 +47,17 @@ pub(super) enum Raw<T> {
     U32(*mut u32),
 }
 
+// SAFETY: an address; what is done with it is `get`'s and `get_mut`'s contract.
+unsafe impl<T: Send> Send for Raw<T> {}
+
 impl<T: Scalar> Raw<T> {
-    pub(super) fn all(memory: &mut [Memory<T>]) -> Vec<Self> {
-        memory
-            .iter_mut()
-            .map(|m| match m {
-                Memory::Float(x) => Self::Float(x.as_mut_ptr()),
-                Memory::U32(x) => Self::U32(x.as_mut_ptr()),
-            })
-            .collect()
+    /// The starts of all, into a list that keeps its place.
+    pub(super) fn all(memory: &mut [Memory<T>], into: &mut Vec<Self>) {
+        into.clear();
+        into.extend(memory.iter_mut().map(|m| match m {
+            Memory::Float(x) => Self::Float(x.as_mut_ptr()),
+            Memory::U32(x) => Self::U32(x.as_mut_ptr()),
+        }));
     }
 
     /// # Safety

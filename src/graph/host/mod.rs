@@ -10,7 +10,7 @@ use super::step::StepScalars;
 use super::tensor::{DType, TensorType};
 use super::{Graph, GraphError, NodeId, Origin, Result, TensorId};
 use crate::device::recording::Timed;
-use crate::reference::Scalar;
+use crate::reference::{Scalar, scratch};
 use memory::{Memory, Place, Raw, write};
 use std::collections::HashMap;
 
@@ -71,6 +71,8 @@ pub struct HostExecutor<T> {
     next_ticket: u64,
     registry: States,
     poison: bool,
+    /// Starts of states and of a program's memory while a node runs; kept for their place.
+    starts: [Vec<Raw<T>>; 2],
     /// Free memory when the executor was made.
     memory: Option<u64>,
 }
@@ -92,6 +94,7 @@ impl<T: ExecScalar> HostExecutor<T> {
             next_ticket: 0,
             registry: States::new(),
             poison: false,
+            starts: [Vec::new(), Vec::new()],
             memory: free_memory(),
         }
     }
@@ -135,17 +138,19 @@ impl<T: ExecScalar> HostExecutor<T> {
             states,
             programs,
             poison,
+            starts: [of_states, of_memory],
             ..
         } = self;
         let p = &mut programs[program];
         let c = &p.nodes[at];
         let node = p.graph.node(c.node);
-        let (states, memory) = (Raw::all(states), Raw::all(&mut p.memory));
+        Raw::all(states, of_states);
+        Raw::all(&mut p.memory, of_memory);
         let raw = |pl: &Place| {
             if pl.state {
-                states[pl.index]
+                of_states[pl.index]
             } else {
-                memory[pl.index]
+                of_memory[pl.index]
             }
         };
         // SAFETY: `compile` checked that within this node no output or update overlaps any other of its ranges, and that every range
@@ -305,9 +310,13 @@ impl<T: ExecScalar> Executor for HostExecutor<T> {
     }
 
     fn run(&mut self, program: ProgramId, step: &StepScalars) -> Result<()> {
-        for at in 0..self.programs[program.0].nodes.len() {
-            self.run_node(program.0, at, step);
-        }
+        // One job of the pool: nodes then share their work from inside it, where rayon needs no memory to pass it on.
+        rayon::scope(|_| {
+            for at in 0..self.programs[program.0].nodes.len() {
+                self.run_node(program.0, at, step);
+            }
+        });
+        scratch::settle();
         Ok(())
     }
 
@@ -367,6 +376,10 @@ impl<T: ExecScalar> Executor for HostExecutor<T> {
         let states: usize = self.state_len.iter().sum();
         // In units of the device's 4-byte elements, so that plans compare across executors.
         (pooled + 4 * states) as u64
+    }
+
+    fn scratch_bytes(&self) -> u64 {
+        scratch::bytes() as u64
     }
 
     fn profile(&mut self, program: ProgramId, step: &StepScalars) -> Result<Vec<Timed>> {

@@ -284,7 +284,7 @@ impl Run<'_> {
         let s = &self.session;
         let summary = json!({
             "knn_top1": trained, "knn_top1_untrained": untrained, "protocol": self.protocol, "epochs": epochs, "steps": at.step,
-            "seconds": outcome.seconds, "adapter": s.exec.name(), "planned_bytes": s.planned_bytes(), "allocated_bytes": s.exec.allocated_bytes(),
+            "seconds": outcome.seconds, "adapter": s.exec.name(), "planned_bytes": s.planned_bytes(), "allocated_bytes": s.exec.allocated_bytes(), "scratch_bytes": s.exec.scratch_bytes(),
             "alarms": self.alarms, "precision": self.request.config.optim.precision, "skipped_steps": self.skipped, "weights_sha256": outcome.weights, "version": env!("CARGO_PKG_VERSION"),
         });
         self.folder
