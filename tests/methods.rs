@@ -5,10 +5,10 @@ use amcl_wgpu::device::{Choice, Device, Options};
 use amcl_wgpu::graph::gpu::GpuExecutor;
 use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::graph::{Executor, Graph, HostData, StateId, StepScalars, TensorId, TensorType};
-use amcl_wgpu::methods::Method;
 use amcl_wgpu::methods::loss::{Amcl, Plain};
 use amcl_wgpu::methods::moco::Moco;
 use amcl_wgpu::methods::simsiam::SimSiam;
+use amcl_wgpu::methods::{Method, embeddings};
 use amcl_wgpu::nn::heads::{Last, Mlp};
 use amcl_wgpu::nn::resnet::{Block, ResNet, Stem};
 use amcl_wgpu::nn::{MOMENTUM_BRANCH, Model, Norm};
@@ -370,4 +370,32 @@ fn a_collapse_trips_the_alarm() {
         assert!(out.status.success(), "{text}");
         assert_eq!(text.contains("ALARM collapse"), collapses, "{text}");
     }
+}
+
+/// Where a predictor stands between, a pair's temperature is of the anchor's prediction and the other's embedding; elsewhere of both embeddings.
+#[test]
+fn anchors_are_predictions_where_there_is_a_predictor() {
+    let of = |method: &dyn Method| {
+        let (mut g, mut m) = (Graph::new(), Model::default());
+        let f = g.input("features", TensorType::f32([B, 8]));
+        let (_, phi) = embeddings(method, Some(&Amcl::default()), &mut g, &mut m, f).unwrap();
+        let [anchors, others] = phi.unwrap();
+        let mut exec = HostExecutor::<f64>::new();
+        exec.allocate_states(&m.states).unwrap();
+        let mut fetched = vec![anchors, others];
+        fetched.dedup();
+        let program = exec.compile(&g, &fetched).unwrap();
+        m.initialise(&mut exec, 5).unwrap();
+        exec.upload(program, f, &random(B * 8, 6)).unwrap();
+        exec.run(program, &StepScalars::default()).unwrap();
+        [anchors, others].map(|t| exec.fetch(program, t).unwrap().to_f64())
+    };
+    let [anchors, others] = of(&moco());
+    assert_eq!(anchors, others);
+    let [anchors, others] = of(&simsiam(true));
+    assert_eq!(anchors.len(), others.len());
+    assert_ne!(anchors, others);
+    // Without a predictor, the embeddings again.
+    let [anchors, others] = of(&simsiam(false));
+    assert_eq!(anchors, others);
 }
