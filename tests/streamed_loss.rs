@@ -5,12 +5,16 @@ use amcl_wgpu::graph::gpu::GpuExecutor;
 use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::graph::plan::{Plan, PlanOptions};
 use amcl_wgpu::graph::{Executor, Graph, GraphError, HostData, StepScalars, TensorId, TensorType};
+use amcl_wgpu::methods::loss::barlow_twins::{Redundancy, amcl_barlow_twins, barlow_twins};
 use amcl_wgpu::methods::loss::contrastive::amcl;
 use amcl_wgpu::methods::loss::macl::Macl;
 use amcl_wgpu::methods::loss::{Adaptive, Amcl, Negatives, Parametrisation, Path, Plain, Scorer};
 use amcl_wgpu::ops;
 use amcl_wgpu::ops::gemm::Gemm;
+use amcl_wgpu::ops::swap_axes::SwapAxes;
 use amcl_wgpu::reference::philox::{Purpose, Stream};
+use amcl_wgpu::train::{Config, method};
+use std::sync::Arc;
 
 /// The loss of z, with a linear phi of weights w; the tensors [loss, dz, dw].
 fn graph(dims: [usize; 3], a: &Amcl, path: Path) -> (Graph, [TensorId; 2], Vec<TensorId>) {
@@ -35,13 +39,17 @@ fn random(n: usize, seed: u64) -> HostData {
     HostData::F64((0..n).map(|_| f64::from(s.normal())).collect())
 }
 
-fn run(exec: &mut dyn Executor, dims: [usize; 3], a: &Amcl, path: Path) -> Vec<Vec<f64>> {
-    let (g, [z, w], results) = graph(dims, a, path);
-    let program = exec.compile(&g, &results).unwrap();
-    exec.upload(program, z, &random(dims.iter().product(), 1))
-        .unwrap();
-    exec.upload(program, w, &random(dims[2] * dims[2], 2))
-        .unwrap();
+/// The results of a graph with these inputs.
+fn values(
+    exec: &mut dyn Executor,
+    g: &Graph,
+    inputs: &[(TensorId, HostData)],
+    results: &[TensorId],
+) -> Vec<Vec<f64>> {
+    let program = exec.compile(g, results).unwrap();
+    for (t, data) in inputs {
+        exec.upload(program, *t, data).unwrap();
+    }
     exec.run(program, &StepScalars::default()).unwrap();
     let fetch = |t: &TensorId| exec.fetch(program, *t).map(|d| d.to_f64());
     results
@@ -51,12 +59,32 @@ fn run(exec: &mut dyn Executor, dims: [usize; 3], a: &Amcl, path: Path) -> Vec<V
         .unwrap()
 }
 
-#[test]
-fn both_paths_give_the_same_loss_and_gradients() {
+fn run(exec: &mut dyn Executor, dims: [usize; 3], a: &Amcl, path: Path) -> Vec<Vec<f64>> {
+    let (g, [z, w], results) = graph(dims, a, path);
+    let inputs = [
+        (z, random(dims.iter().product(), 1)),
+        (w, random(dims[2] * dims[2], 2)),
+    ];
+    values(exec, &g, &inputs, &results)
+}
+
+fn device() -> Arc<Device> {
     let name = std::env::var("AMCL_TEST_DEVICE").unwrap_or_else(|_| "llvmpipe".into());
     let choice: Choice = name.parse().unwrap();
-    let device = Device::open(&choice, Options::default())
-        .unwrap_or_else(|e| panic!("this test needs a Vulkan adapter: {e}"));
+    Device::open(&choice, Options::default())
+        .unwrap_or_else(|e| panic!("this test needs a Vulkan adapter: {e}"))
+}
+
+/// The largest difference from `want`, over its largest value.
+fn apart(got: &[f64], want: &[f64]) -> f64 {
+    assert_eq!(got.len(), want.len());
+    let largest = |v: &mut dyn Iterator<Item = f64>| v.fold(0f64, |m, v| m.max(v.abs()));
+    largest(&mut got.iter().zip(want).map(|(x, y)| x - y)) / largest(&mut want.iter().copied())
+}
+
+#[test]
+fn both_paths_give_the_same_loss_and_gradients() {
+    let device = device();
     let kinds = [
         Adaptive::Full,
         Adaptive::None,
@@ -83,11 +111,10 @@ fn both_paths_give_the_same_loss_and_gradients() {
         for (kind, bound, exec) in &mut executors {
             let got = run(exec.as_mut(), dims, &a, Path::Stream);
             for (k, (x, y)) in got.iter().zip(&want).enumerate() {
-                let scale = y.iter().fold(0f64, |m, v| m.max(v.abs()));
-                let worst = x.iter().zip(y).fold(0f64, |m, (x, y)| m.max((x - y).abs()));
+                let worst = apart(x, y);
                 assert!(
-                    worst <= *bound * scale,
-                    "{adaptive:?} {include_positive} {kind} result {k}: {worst:.2e} of {scale:.2e}"
+                    worst <= *bound,
+                    "{adaptive:?} {include_positive} {kind} result {k}: {worst:.2e}"
                 );
             }
         }
@@ -144,5 +171,203 @@ fn what_cannot_be_streamed_says_so() {
         let e = Path::Stream.streams(a.streamable(), &large).unwrap_err();
         assert!(e.contains("loss.path"), "{e}");
         assert_eq!(Path::Auto.streams(a.streamable(), &large), Ok(false));
+    }
+}
+
+/// Barlow Twins' loss and gradients.
+struct Barlow {
+    graph: Graph,
+    /// z1, z2, w.
+    inputs: [TensorId; 3],
+    /// The loss, its gradients by both views and by phi's weights.
+    results: Vec<TensorId>,
+    /// Similarities and scores.
+    looked_at: Vec<TensorId>,
+}
+
+/// Barlow Twins' loss of z1, z2 [c,b,d'], with a linear phi of weights w.
+fn barlow([c, b, d]: [usize; 3], a: Option<&Amcl>, of: &Redundancy) -> Barlow {
+    let mut g = Graph::new();
+    let [z1, z2] = ["z1", "z2"].map(|n| g.input(n, TensorType::f32([c, b, d])));
+    let w = g.input("w", TensorType::f32([b, b]));
+    let mut phi = |g: &mut Graph, z: TensorId| {
+        let axes = [g.dims(z)[0], b, d, 1];
+        let out = [axes[0], d, b].into();
+        let channels = g.push1(SwapAxes { axes, out }, &[z])?;
+        g.push1(Gemm::default(), &[channels, w])
+    };
+    let built = match a {
+        None => barlow_twins(&mut g, z1, z2, of),
+        Some(a) => {
+            let scorer = Scorer {
+                phi: &mut phi,
+                gain: None,
+            };
+            amcl_barlow_twins(&mut g, z1, z2, of, a, scorer)
+        }
+    }
+    .unwrap();
+    let grads = ops::backward(&mut g, built.loss, &[z1, z2, w]).unwrap();
+    let loss = std::iter::once(built.loss);
+    let results = loss.chain(grads.into_iter().flatten()).collect();
+    let looked_at = std::iter::once(built.similarity).chain(built.score);
+    Barlow {
+        inputs: [z1, z2, w],
+        results,
+        looked_at: looked_at.collect(),
+        graph: g,
+    }
+}
+
+impl Barlow {
+    /// Of random views and weights; weights such that scores are of order one.
+    fn run(&self, exec: &mut dyn Executor) -> (Vec<Vec<f64>>, Vec<Vec<f64>>) {
+        let of = |k: usize, size: f64| {
+            let t = self.inputs[k];
+            let HostData::F64(v) = random(self.graph.ty(t).elements(), 3 + k as u64) else {
+                unreachable!()
+            };
+            (t, HostData::F64(v.into_iter().map(|x| size * x).collect()))
+        };
+        let inputs = [of(0, 1.0), of(1, 1.0), of(2, 0.1)];
+        let all = [&self.results[..], &self.looked_at].concat();
+        let mut values = values(exec, &self.graph, &inputs, &all);
+        let looked_at = values.split_off(self.results.len());
+        (values, looked_at)
+    }
+}
+
+/// No AMCL, and every pair of roles.
+fn barlow_forms() -> Vec<Option<Amcl>> {
+    let kinds = [
+        Adaptive::Full,
+        Adaptive::PositiveOnly,
+        Adaptive::NegativeOnly,
+        Adaptive::FirstHead,
+    ];
+    let form = |adaptive| {
+        Some(Amcl {
+            adaptive,
+            beta: 0.01,
+            ..Amcl::default()
+        })
+    };
+    std::iter::once(None).chain(kinds.map(form)).collect()
+}
+
+fn redundancy(lambda: f64, path: Path) -> Redundancy {
+    Redundancy {
+        lambda,
+        constant: [0.8, 1.5],
+        path,
+    }
+}
+
+#[test]
+fn barlow_twins_has_the_same_loss_and_gradients_both_ways() {
+    let device = device();
+    let dims = [3, 20, 134];
+    let exact = || HostExecutor::<f64>::new();
+    for a in barlow_forms() {
+        let of = |lambda, path| barlow(dims, a.as_ref(), &redundancy(lambda, path));
+        let (want, pairs) = of(0.5, Path::Matrix).run(&mut exact());
+        assert_eq!(
+            want.len(),
+            3 + usize::from(a.is_some()),
+            "loss, dz1, dz2, dw"
+        );
+        // Rounding of sums of K = 134 terms, eps sqrt(K), of which 1/tau <= 20 makes up to 20^2 times as much in a gradient by the temperature: 1e-12 in f64, 6e-4 in f32. The
+        // temperatures here (scores of order one) stay over 0.2, so that 1/tau^2 is below 25 and f32 comes to 3.5e-5; three ops and as many sums behind it: 1e-4.
+        let mut executors: [(&str, f64, Box<dyn Executor>); 3] = [
+            ("f64", 1e-10, Box::new(exact())),
+            ("f32", 1e-4, Box::new(HostExecutor::<f32>::new())),
+            ("gpu", 1e-4, Box::new(GpuExecutor::new(device.clone()))),
+        ];
+        for (kind, bound, exec) in &mut executors {
+            let (got, first) = of(0.5, Path::Stream).run(exec.as_mut());
+            for (k, (x, y)) in got.iter().zip(&want).enumerate() {
+                let worst = apart(x, y);
+                assert!(worst <= *bound, "{a:?} {kind} result {k}: {worst:.2e}");
+            }
+            // What is looked at are the pairs of the first 128 channels.
+            assert_eq!(first.len(), pairs.len());
+            for (x, y) in first.iter().zip(&pairs) {
+                let d = dims[2];
+                let block: Vec<f64> = (0..3 * 128 * 128)
+                    .map(|i| y[(i / (128 * 128) * d + i / 128 % 128) * d + i % 128])
+                    .collect();
+                assert!(apart(x, &block) <= *bound, "{a:?} {kind}: pairs");
+            }
+            // The bounds tell a loss whose lambda is a tenth off from the right one.
+            let (off, _) = of(0.55, Path::Stream).run(exec.as_mut());
+            assert!(
+                apart(&off[0], &want[0]) > 4.0 * *bound,
+                "{a:?} {kind}: loss"
+            );
+            assert!(apart(&off[1], &want[1]) > 4.0 * *bound, "{a:?} {kind}: dz1");
+        }
+    }
+}
+
+#[test]
+fn barlow_twins_memory_grows_with_the_channels_and_not_with_their_square() {
+    let amcl = Amcl::default();
+    for a in [None, Some(&amcl)] {
+        let planned = |d: usize, path| {
+            let b = barlow([3, 256, d], a, &redundancy(5e-3, path));
+            let all = [&b.results[..], &b.looked_at].concat();
+            let plan = Plan::new(&b.graph, &all, None, &PlanOptions::default()).unwrap();
+            plan.peak_bytes()
+        };
+        for d in [2048, 4096, 8192] {
+            let [matrix, stream] = [Path::Matrix, Path::Stream].map(|p| planned(d, p));
+            println!(
+                "AMCL {}, d' = {d}: {matrix} bytes with matrices, {stream} streamed",
+                a.is_some()
+            );
+        }
+        let stream = [2048, 4096, 8192].map(|d| planned(d, Path::Stream));
+        assert!(
+            stream[1] <= 2 * stream[0] && stream[2] <= 2 * stream[1],
+            "{stream:?}"
+        );
+        // Matrices of 3 x 4096 x 4096 take 201 MB each.
+        let matrix = [2048, 4096].map(|d| planned(d, Path::Matrix));
+        assert!(
+            matrix[1] > 3 * matrix[0] && matrix[1] > 2 * stream[1],
+            "{matrix:?} {stream:?}"
+        );
+        // 3 x 2048 x 2048 numbers are 50 MB, below the threshold of 128 MiB.
+        assert_eq!(planned(2048, Path::Auto), matrix[0]);
+        assert_eq!(planned(4096, Path::Auto), stream[1]);
+    }
+}
+
+#[test]
+fn the_configuration_knows_which_losses_stream() {
+    let config = |name: &str, parametrisation, adaptive| {
+        let mut c = Config::default();
+        c.method.name = name.into();
+        (c.loss.path, c.heads.out, c.amcl.enabled) = (Path::Stream, 4096, true);
+        c.amcl.switches.parametrisation = parametrisation;
+        c.amcl.switches.adaptive = adaptive;
+        c
+    };
+    let (dot, centred) = (Parametrisation::Dot, Parametrisation::Centred);
+    let barlow = config("barlow_twins", dot, Adaptive::Full);
+    method::check(&barlow).unwrap();
+    assert!(method::streams(&barlow));
+    let mut small = barlow;
+    (small.loss.path, small.heads.count) = (Path::Auto, 3);
+    assert!(method::streams(&small));
+    small.heads.out = 512;
+    assert!(!method::streams(&small));
+    method::check(&config("barlow_twins", centred, Adaptive::None)).unwrap();
+    for c in [
+        config("barlow_twins", centred, Adaptive::Full),
+        config("moco", dot, Adaptive::Full),
+    ] {
+        let e = method::check(&c).unwrap_err().to_string();
+        assert!(e.contains("loss.path"), "{e}");
     }
 }

@@ -21,6 +21,7 @@ macro_rules! library {
 const LIBRARY: &[(&str, &str)] = &[
     library!("amcl_params"),
     library!("candidates"),
+    library!("channel_tile"),
     library!("element"),
     library!("grid"),
     library!("outer"),

@@ -1,6 +1,7 @@
 //! Barlow Twins (Zbontar et al., ICML 2021), plain and with AMCL's Eq. (2.3): temperatures of channel pairs, from the channels' values over the batch.
 
-use super::loss::{Amcl, Built, barlow_twins};
+use super::loss::barlow_twins::Redundancy;
+use super::loss::{Amcl, Built, Path, barlow_twins};
 use super::{Embedded, Halves, Method, embed_apart, joined, with_scorer};
 use crate::graph::{Graph, Result, TensorId};
 use crate::nn::Model;
@@ -24,6 +25,8 @@ pub struct BarlowTwins {
     pub amcl: Option<Amcl>,
     /// Channel vectors are brought to unit length before phi. Raw ones, as the authors' code has them, start with every temperature at its floor.
     pub unit_channels: bool,
+    /// How the loss over all pairs of channels is computed.
+    pub path: Path,
 }
 
 impl Method for BarlowTwins {
@@ -69,20 +72,19 @@ impl Halves for BarlowTwins {
                     phi: &mut channels,
                     gain: s.gain,
                 };
-                barlow_twins::amcl_barlow_twins(
-                    g,
-                    z[0],
-                    z[1],
-                    self.lambda,
-                    self.constant,
-                    a,
-                    by_channel,
-                )
+                barlow_twins::amcl_barlow_twins(g, z[0], z[1], &self.redundancy(), a, by_channel)
             }),
-            amcl => {
-                let constant = amcl.as_ref().map_or([1.0; 2], |_| self.constant);
-                barlow_twins::barlow_twins(g, z[0], z[1], self.lambda, constant)
-            }
+            _ => barlow_twins::barlow_twins(g, z[0], z[1], &self.redundancy()),
+        }
+    }
+}
+
+impl BarlowTwins {
+    fn redundancy(&self) -> Redundancy {
+        Redundancy {
+            lambda: self.lambda,
+            constant: self.amcl.map_or([1.0; 2], |_| self.constant),
+            path: self.path,
         }
     }
 }

@@ -14,7 +14,7 @@
 //! | `amcl_simsiam` | p1, p2 [C,B,d], phi | z1, z2 [C,B,d] |
 //! | `amcl_barlow` | z1, z2 [C,B,d], phi (of width B) | |
 
-use super::loss::barlow_twins::{amcl_barlow_twins, barlow_twins};
+use super::loss::barlow_twins::{Redundancy, amcl_barlow_twins, barlow_twins};
 use super::loss::contrastive::{amcl, amcl_moco, moco, nt_xent};
 use super::loss::macl::Macl;
 use super::loss::simsiam::{amcl_simsiam, simsiam};
@@ -398,7 +398,7 @@ impl Inputs<'_> {
             }
             "barlow" => {
                 let [z1, z2] = self.alike(2, [("z1", true), ("z2", true)])?;
-                barlow_twins(&mut self.graph, z1, z2, lambda()?, [1.0; 2])?
+                barlow_twins(&mut self.graph, z1, z2, &redundancy(lambda()?))?
             }
             "amcl_ntxent" => {
                 let a = file.amcl(0.5)?;
@@ -441,7 +441,7 @@ impl Inputs<'_> {
                     phi: &mut |g, z| mlp(g, z, &phi, true),
                     gain: None,
                 };
-                amcl_barlow_twins(&mut self.graph, z1, z2, lambda()?, [1.0; 2], &a, scorer)?
+                amcl_barlow_twins(&mut self.graph, z1, z2, &redundancy(lambda()?), &a, scorer)?
             }
             other => {
                 return Err(bad(format!(
@@ -449,6 +449,15 @@ impl Inputs<'_> {
                 )));
             }
         })
+    }
+}
+
+/// Eqs. (1.3) and (2.3): every constant temperature is 1.
+fn redundancy(lambda: f64) -> Redundancy {
+    Redundancy {
+        lambda,
+        constant: [1.0; 2],
+        path: Path::Auto,
     }
 }
 

@@ -3,8 +3,9 @@
 use super::barlow_loss_grad::BarlowLossGrad;
 use crate::device::recording::{Recorder, View};
 use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::reference::Scalar;
+use crate::reference::barlow_loss::{self, Form};
 use crate::reference::temperature::Temperature;
-use crate::reference::{Scalar, barlow_loss};
 use crate::{kernel, twin};
 
 #[repr(C)]
@@ -16,11 +17,6 @@ pub(super) struct Params {
     total: u32,
     adaptive: [u32; 2],
     constant: [f32; 2],
-}
-
-/// Length of the rows.
-fn rows_of(types: &[TensorType]) -> usize {
-    types[0].dims()[2]
 }
 
 /// k [c,d,d] cross-correlation, r [c,d,d] scores if any temperature adapts -> [c,d], the terms of each row summed; see `shaders/barlow_loss.wgsl`.
@@ -89,17 +85,18 @@ impl BarlowLoss {
         self.adaptive_on || self.adaptive_off
     }
 
-    /// On the diagonal, off it.
-    pub(super) fn roles(&self) -> (bool, bool) {
-        (self.adaptive_on, self.adaptive_off)
-    }
-
-    pub(super) fn form<T: Scalar>(&self, d: usize) -> Temperature<T> {
-        Temperature {
-            beta: T::of(self.beta),
-            eta: T::of(self.eta),
-            iota: T::of(self.iota),
-            half_d: T::of(d as f64 / 2.0),
+    pub(super) fn form<T: Scalar>(&self, d: usize) -> Form<T> {
+        Form {
+            temperature: Temperature {
+                beta: T::of(self.beta),
+                eta: T::of(self.eta),
+                iota: T::of(self.iota),
+                half_d: T::of(d as f64 / 2.0),
+            },
+            d,
+            lambda: T::of(self.lambda),
+            adaptive: [self.adaptive_on, self.adaptive_off],
+            constant: self.constant.map(T::of),
         }
     }
 
@@ -118,13 +115,9 @@ impl BarlowLoss {
     }
 
     fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
-        let d = rows_of(io.input_types);
+        let form = self.form(io.input_types[0].dims()[2]);
         let k = io.input(0);
         let r = self.adaptive().then(|| io.input(1));
-        let form = self.form(d);
-        let lambda = T::of(self.lambda);
-        let constant = self.constant.map(T::of);
-        let roles = self.roles();
-        barlow_loss::barlow_loss(&form, d, lambda, roles, constant, k, r, io.output(0));
+        barlow_loss::barlow_loss(&form, k, r, io.output(0));
     }
 }

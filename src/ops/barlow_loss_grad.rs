@@ -39,29 +39,14 @@ impl Op for BarlowLossGrad {
 
 impl BarlowLossGrad {
     fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
-        let d = io.input_types[1].dims()[2];
-        let (form, lambda) = (self.loss.form(d), T::of(self.loss.lambda));
-        let (roles, constant) = (self.loss.roles(), self.loss.constant.map(T::of));
+        let form = self.loss.form(io.input_types[1].dims()[2]);
         let (dloss, k) = (io.input(0), io.input(1));
         if self.loss.adaptive() {
             let r = io.input(2);
             let [dk, dr] = io.outputs_n();
-            barlow_loss_grad::barlow_loss_grad(
-                &form,
-                d,
-                lambda,
-                roles,
-                constant,
-                dloss,
-                k,
-                dk,
-                Some((r, dr)),
-            );
+            barlow_loss_grad::barlow_loss_grad(&form, dloss, k, dk, Some((r, dr)));
         } else {
-            let dk = io.output(0);
-            barlow_loss_grad::barlow_loss_grad(
-                &form, d, lambda, roles, constant, dloss, k, dk, None,
-            );
+            barlow_loss_grad::barlow_loss_grad(&form, dloss, k, io.output(0), None);
         }
     }
 }

@@ -4,35 +4,69 @@ use super::Scalar;
 use super::temperature::Temperature;
 use rayon::prelude::*;
 
-/// Terms of each row of the cross-correlations k [rows,d], summed; `scores` alike give the temperatures of those elements, on or off the diagonal, that `adaptive` says
-/// (else: `constant`, without Omega).
-#[allow(clippy::too_many_arguments, reason = "mirrors the kernel")]
-pub fn barlow_loss<T: Scalar>(
-    f: &Temperature<T>,
-    d: usize,
-    lambda: T,
-    (adaptive_on, adaptive_off): (bool, bool),
-    constant: [T; 2],
-    k: &[T],
-    scores: Option<&[T]>,
-    loss: &mut [T],
-) {
+/// What the terms are made with.
+#[derive(Clone, Copy, Debug)]
+pub struct Form<T> {
+    /// Bounds of the temperature and weight of its regulariser.
+    pub temperature: Temperature<T>,
+    /// Channels.
+    pub d: usize,
+    /// Weight of the elements off the diagonal.
+    pub lambda: T,
+    /// Whose temperature comes from scores: on the diagonal, off it.
+    pub adaptive: [bool; 2],
+    /// The temperatures where it does not, without Omega.
+    pub constant: [T; 2],
+}
+
+impl<T: Scalar> Form<T> {
+    /// The temperature of an element, and its score if that is where it comes from.
+    fn tau(&self, score: Option<T>, diagonal: bool) -> (T, Option<T>) {
+        let role = usize::from(!diagonal);
+        let score = score.filter(|_| self.adaptive[role]);
+        let tau = score.map_or(self.constant[role], |r| self.temperature.of(r));
+        (tau, score)
+    }
+
+    /// The term of an element of value `v`.
+    pub fn term(&self, v: T, score: Option<T>, diagonal: bool) -> T {
+        let t = &self.temperature;
+        let (tau, score) = self.tau(score, diagonal);
+        let reg = score.map_or(T::zero(), |_| t.beta * t.omega(tau));
+        if diagonal {
+            let on = T::one() - v / tau;
+            on * on + reg
+        } else {
+            self.lambda * v * v / tau - reg
+        }
+    }
+
+    /// The term's derivatives by the value and by the score (0 where the temperature is constant).
+    pub fn slopes(&self, v: T, score: Option<T>, diagonal: bool) -> (T, T) {
+        let (t, two) = (&self.temperature, T::of(2.0));
+        let (tau, score) = self.tau(score, diagonal);
+        let (dv, dtau) = if diagonal {
+            let on = T::one() - v / tau;
+            (
+                -two * on / tau,
+                two * on * v / (tau * tau) + t.beta * t.omega_slope(tau),
+            )
+        } else {
+            (
+                two * self.lambda * v / tau,
+                -(self.lambda * v * v / (tau * tau) + t.beta * t.omega_slope(tau)),
+            )
+        };
+        (dv, score.map_or(T::zero(), |r| dtau * t.slope(r)))
+    }
+}
+
+/// Terms of each row of the cross-correlations k [rows,d], summed; `scores` alike give the temperatures.
+pub fn barlow_loss<T: Scalar>(f: &Form<T>, k: &[T], scores: Option<&[T]>, loss: &mut [T]) {
+    let d = f.d;
     loss.par_iter_mut().enumerate().for_each(|(row, loss)| {
-        *loss = (0..d)
-            .map(|m| {
-                let v = k[row * d + m];
-                let diagonal = m == row % d;
-                let own = if diagonal { adaptive_on } else { adaptive_off };
-                let scores = scores.filter(|_| own);
-                let tau = scores.map_or(constant[usize::from(!diagonal)], |r| f.of(r[row * d + m]));
-                let reg = scores.map_or(T::zero(), |_| f.beta * f.omega(tau));
-                if diagonal {
-                    let on = T::one() - v / tau;
-                    on * on + reg
-                } else {
-                    lambda * v * v / tau - reg
-                }
-            })
-            .sum();
+        let at = row * d;
+        let term = |m: usize| f.term(k[at + m], scores.map(|r| r[at + m]), m == row % d);
+        *loss = (0..d).map(term).sum();
     });
 }

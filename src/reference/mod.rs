@@ -17,6 +17,8 @@ pub mod amcl_stream_grad;
 pub mod augment;
 pub mod barlow_loss;
 pub mod barlow_loss_grad;
+pub mod barlow_stream;
+pub mod barlow_stream_grad;
 pub mod batch_norm;
 pub mod batch_norm_grad;
 pub mod batch_norm_running;

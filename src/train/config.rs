@@ -124,8 +124,8 @@ section! {
     Loss {
         /// Temperature of plain NT-Xent and InfoNCE.
         temperature: f64 = 0.2,
-        /// How SimCLR's loss over all pairs is computed: with a `matrix` of them, as a `stream` of tiles in memory that grows with the batch and not with its square, or
-        /// `auto`: streamed where a matrix would exceed 128 MiB.
+        /// How a loss over all pairs is computed, of images (simclr) or of channels (barlow_twins): with a `matrix` of them, as a `stream` of tiles in memory that grows with
+        /// the batch (the channels) and not with its square, or `auto`: streamed where a matrix would exceed 128 MiB.
         path: Path = Path::Auto,
         /// Constant temperatures (this one, or `amcl.tau_const` of roles that do not adapt) are `constant`, or follow a `cosine` between low and high (TS; Kukleva et al.,
         /// ICLR 2023). `macl` (plain simclr and moco; Huang et al., ICML 2023): temperature (1 + alpha (A - alignment)), A the mean similarity of the batch's positives, and each

@@ -113,9 +113,9 @@ pub fn check(c: &Config) -> Result<()> {
         _ => {}
     }
     let path = c.loss.path;
-    if path == Path::Stream && m.name != "simclr" {
+    if path == Path::Stream && !["simclr", "barlow_twins"].contains(&m.name.as_str()) {
         return wrong(format!(
-            "loss.path = \"stream\" is for simclr, whose loss is over all pairs of a batch; {} takes auto or matrix",
+            "loss.path = \"stream\" is for simclr and barlow_twins, whose losses are over all pairs of images or of channels; {} takes auto or matrix",
             m.name
         ));
     }
@@ -151,18 +151,21 @@ fn temperature(c: &Config) -> Plain {
 
 /// Is the loss of a (micro-)batch streamed, or in words why it cannot be?
 fn loss_path(c: &Config) -> std::result::Result<bool, String> {
-    if c.method.name != "simclr" {
-        return Ok(false);
-    }
-    let streamable = match c.amcl.enabled {
-        true => c.amcl.switches.streamable(),
-        false => temperature(c).streamable(),
+    let (streamable, side) = match c.method.name.as_str() {
+        "simclr" => {
+            let streamable = match c.amcl.enabled {
+                true => c.amcl.switches.streamable(),
+                false => temperature(c).streamable(),
+            };
+            // With cached gradients the loss sees the whole batch.
+            let o = &c.optim;
+            let parts = if o.gradient_cache { 1 } else { o.micro_batches };
+            (streamable, 2 * o.batch_size / parts)
+        }
+        "barlow_twins" => (!c.amcl.enabled || c.amcl.switches.pairwise(), c.heads.out),
+        _ => return Ok(false),
     };
-    // With cached gradients the loss sees the whole batch.
-    let o = &c.optim;
-    let parts = if o.gradient_cache { 1 } else { o.micro_batches };
-    let dims = [c.heads.count, 2 * o.batch_size / parts, c.heads.out];
-    c.loss.path.streams(streamable, &dims)
+    c.loss.path.streams(streamable, &[c.heads.count, side])
 }
 
 /// Is the loss computed without matrices of all pairs?
@@ -236,6 +239,7 @@ pub fn method(config: &Config) -> Result<Box<dyn Method>> {
             constant: [m.tau_diagonal, m.tau_off_diagonal],
             amcl,
             unit_channels: m.unit_channels,
+            path: config.loss.path,
         }),
         "vicreg" => Box::new(VicReg {
             encoder,

@@ -34,6 +34,8 @@ tables! {
     augment,
     barlow_loss,
     barlow_loss_grad,
+    barlow_stream,
+    barlow_stream_grad,
     batch_norm,
     batch_norm_grad,
     batch_norm_running,

@@ -1,45 +1,53 @@
 //! Redundancy reduction: Barlow Twins (Eq. 1.3) and AMCL's Eq. (2.3).
 
-use super::{Amcl, Built, Pairs, Scorer, by_rows, for_all_heads, scored_heads, total};
-use crate::graph::{Graph, Result, TensorId};
+use super::{Amcl, Built, Pairs, Path, Scorer, by_rows, for_all_heads, scored_heads, total};
+use crate::graph::{Graph, GraphError, Result, TensorId};
 use crate::ops::barlow_loss::BarlowLoss;
+use crate::ops::barlow_stream::BarlowStream;
+use crate::ops::first_rows::FirstRows;
 use crate::ops::gemm::Gemm;
+use crate::ops::reshape::Reshape;
 use crate::ops::scale::Scale;
 use crate::ops::standardize_columns::StandardizeColumns;
+use crate::ops::swap_axes::SwapAxes;
+
+/// What both forms of the loss have.
+#[derive(Clone, Copy, Debug)]
+pub struct Redundancy {
+    /// Weight of the elements off the diagonal.
+    pub lambda: f64,
+    /// Temperatures on and off the diagonal where they do not adapt; 1 in Eq. (1.3).
+    pub constant: [f64; 2],
+    /// How the loss over all pairs of channels is computed.
+    pub path: Path,
+}
 
 /// sum_l (1 - C_ll/tau_0)^2 + lambda sum_{m != l} C_lm^2/tau_1 of z1, z2 [c,B,d'], C their cross-correlation (unbiased deviations, divided by B); tau the `constant` temperatures on and off the diagonal, 1 in
 /// Eq. (1.3).
 ///
 /// # Errors
 /// Shapes that do not fit.
-pub fn barlow_twins(
-    g: &mut Graph,
-    z1: TensorId,
-    z2: TensorId,
-    lambda: f64,
-    constant: [f64; 2],
-) -> Result<Built> {
+pub fn barlow_twins(g: &mut Graph, z1: TensorId, z2: TensorId, of: &Redundancy) -> Result<Built> {
+    let stream = streams(g, z1, of, true)?;
     g.scope("loss", |g| {
         let op = BarlowLoss {
             adaptive_on: false,
             adaptive_off: false,
-            constant,
-            lambda,
+            constant: of.constant,
+            lambda: of.lambda,
             beta: 0.0,
             eta: 1.0,
             iota: 0.0,
         };
-        let k = cross_correlation(g, z1, z2)?;
-        let each = g.push1(op, &[k])?;
-        Ok(Built {
-            loss: total(g, each, 1.0)?,
-            similarity: k,
-            score: None,
-            pairs: Pairs::Diagonal,
-            features: Vec::new(),
-            embedding: None,
-            keys: Vec::new(),
-        })
+        let columns = standardised(g, z1, z2)?;
+        match stream {
+            true => streamed(g, op, columns, None),
+            false => {
+                let k = cross_correlation(g, columns)?;
+                let each = g.push1(op, &[k])?;
+                built(g, each, k, None)
+            }
+        }
     })
 }
 
@@ -52,51 +60,126 @@ pub fn amcl_barlow_twins(
     g: &mut Graph,
     z1: TensorId,
     z2: TensorId,
-    lambda: f64,
-    constant: [f64; 2],
+    of: &Redundancy,
     a: &Amcl,
     mut scorer: Scorer<'_>,
 ) -> Result<Built> {
+    let stream = streams(g, z1, of, a.pairwise())?;
     g.scope("loss", |g| {
         let op = BarlowLoss {
             adaptive_on: a.roles().0,
             adaptive_off: a.roles().1,
-            constant,
-            lambda,
+            constant: of.constant,
+            lambda: of.lambda,
             beta: a.beta,
             eta: a.tau_min,
             iota: a.range(),
         };
-        let k = cross_correlation(g, z1, z2)?;
+        let columns = standardised(g, z1, z2)?;
         let (x1, x2) = (scored_heads(g, a, z1)?, scored_heads(g, a, z2)?);
         let p1 = scorer.features(g, a, x1)?;
         let p2 = scorer.features(g, a, x2)?;
+        if stream {
+            return streamed(g, op, columns, Some([p1, p2]));
+        }
+        let k = cross_correlation(g, columns)?;
         let r = g.push1(by_rows(), &[p1, p2])?;
         let r = scorer.scores(g, a, r, false)?;
         let r = for_all_heads(g, r, z1)?;
         let each = g.push1(op, &[k, r])?;
-        Ok(Built {
-            loss: total(g, each, 1.0)?,
-            similarity: k,
-            score: Some(r),
-            pairs: Pairs::Diagonal,
-            features: Vec::new(),
-            embedding: None,
-            keys: Vec::new(),
-        })
+        built(g, each, k, Some(r))
     })
 }
 
-/// [c,d',d'] of z1, z2 [c,B,d'].
-fn cross_correlation(g: &mut Graph, z1: TensorId, z2: TensorId) -> Result<TensorId> {
+/// Is the loss of z [c,B,d'] streamed?
+fn streams(g: &Graph, z: TensorId, of: &Redundancy, streamable: bool) -> Result<bool> {
+    let d = g.dims(z);
+    of.path
+        .streams(streamable, &[d[0], d[2]])
+        .map_err(GraphError::Invalid)
+}
+
+/// Channels of which all pairs are made to look at, where the loss keeps none.
+const LOOKED_AT: usize = 128;
+
+/// The loss of standardised columns [c,B,d'] and, where a temperature adapts, features of both views' channels [c or 1,d',F], without matrices of all pairs.
+fn streamed(
+    g: &mut Graph,
+    loss: BarlowLoss,
+    columns: [TensorId; 2],
+    features: Option<[TensorId; 2]>,
+) -> Result<Built> {
+    let mut inputs = columns.to_vec();
+    inputs.extend(features.iter().flatten());
+    let each = g.push1(BarlowStream { loss }, &inputs)?;
+    let mut sample = Vec::new();
+    for x in columns {
+        let [c, n, d] = [0, 1, 2].map(|i| g.dims(x)[i]);
+        let first = first_channels(g, x, [1, c * n, d, 1])?;
+        let shape = [c, n, g.ty(first).elements() / (c * n)].into();
+        sample.push(g.push1(Reshape { shape }, &[first])?);
+    }
+    let similarity = cross_correlation(g, [sample[0], sample[1]])?;
+    let mut score = None;
+    if let Some(features) = features {
+        let mut sample = Vec::new();
+        for x in features {
+            let [c, d, f] = [0, 1, 2].map(|i| g.dims(x)[i]);
+            let first = first_channels(g, x, [1, c, d, f])?;
+            let shape = [c, g.ty(first).elements() / (c * f), f].into();
+            sample.push(g.push1(Reshape { shape }, &[first])?);
+        }
+        let r = g.push1(by_rows(), &[sample[0], sample[1]])?;
+        score = Some(for_all_heads(g, r, columns[0])?);
+    }
+    built(g, each, similarity, score)
+}
+
+/// The first channels of x, which is [1,a,channels,b].
+fn first_channels(g: &mut Graph, x: TensorId, axes: [usize; 4]) -> Result<TensorId> {
+    let [_, a, channels, b] = axes;
+    let rows = LOOKED_AT.min(channels);
+    let out = [channels, a, b].into();
+    let by_channel = g.push1(SwapAxes { axes, out }, &[x])?;
+    let first = g.push1(FirstRows { rows }, &[by_channel])?;
+    let out = [a, rows, b].into();
+    let axes = [1, rows, a, b];
+    g.push1(SwapAxes { axes, out }, &[first])
+}
+
+/// Results from the loss of each row, similarities and scores.
+fn built(
+    g: &mut Graph,
+    each: TensorId,
+    similarity: TensorId,
+    score: Option<TensorId>,
+) -> Result<Built> {
+    Ok(Built {
+        loss: total(g, each, 1.0)?,
+        similarity,
+        score,
+        pairs: Pairs::Diagonal,
+        features: Vec::new(),
+        embedding: None,
+        keys: Vec::new(),
+    })
+}
+
+/// Both views with columns of deviation 1.
+fn standardised(g: &mut Graph, z1: TensorId, z2: TensorId) -> Result<[TensorId; 2]> {
     let a = g.push(StandardizeColumns, &[z1])?[0];
     let b = g.push(StandardizeColumns, &[z2])?[0];
+    Ok([a, b])
+}
+
+/// [c,d',d'] of standardised columns [c,B,d'].
+fn cross_correlation(g: &mut Graph, columns: [TensorId; 2]) -> Result<TensorId> {
     let product = Gemm {
         trans_a: true,
         ..Gemm::default()
     };
-    let k = g.push1(product, &[a, b])?;
-    let rows = g.dims(z1)[1];
+    let k = g.push1(product, &columns)?;
+    let rows = g.dims(columns[0])[1];
     let factor = 1.0 / rows as f64;
     g.push1(Scale { factor }, &[k])
 }

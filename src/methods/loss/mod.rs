@@ -75,9 +75,9 @@ pub enum Path {
     /// `Stream` where it can be and a matrix of all pairs would exceed [`MATRIX_BYTES`], else `Matrix`.
     #[default]
     Auto,
-    /// Matrices [c,2B,2B] of similarities and scores: fewest operations.
+    /// Matrices [c,2B,2B] (Barlow Twins: [c,d',d']) of similarities and scores: fewest operations.
     Matrix,
-    /// Tile by tile, made anew in the backward pass: memory that grows with 2B.
+    /// Tile by tile, made anew in the backward pass: memory that grows with 2B (d').
     Stream,
 }
 
@@ -85,7 +85,7 @@ pub enum Path {
 pub const MATRIX_BYTES: usize = 128 << 20;
 
 impl Path {
-    /// Is the loss of z [c,2B,d'] streamed?
+    /// Is the loss streamed whose matrices are [c,n,n], `dims` beginning with c and n?
     ///
     /// # Errors
     /// In words, when it should be and is not `streamable`.
@@ -94,7 +94,7 @@ impl Path {
             Self::Matrix => Ok(false),
             Self::Auto => Ok(streamable && dims[0] * dims[1] * dims[1] * 4 > MATRIX_BYTES),
             Self::Stream if streamable => Ok(true),
-            Self::Stream => Err("loss.path = \"stream\" is for the loss over all candidates: amcl.negatives = \"softmax\" and amcl.parametrisation = \"dot\", and no loss.schedule = \"macl\"; use auto or matrix".into()),
+            Self::Stream => Err("loss.path = \"stream\" is for losses that need no matrix as a whole: amcl.parametrisation = \"dot\" and, in simclr, amcl.negatives = \"softmax\" and no loss.schedule = \"macl\"; use auto or matrix".into()),
         }
     }
 }
@@ -173,8 +173,12 @@ impl Amcl {
 
     /// Whether the loss can do without matrices of all pairs: the selection of a few and the mean score cannot.
     pub fn streamable(&self) -> bool {
-        self.negatives == Negatives::Softmax
-            && (self.parametrisation == Parametrisation::Dot || self.roles() == (false, false))
+        self.negatives == Negatives::Softmax && self.pairwise()
+    }
+
+    /// Whether a pair's temperature needs no other pair: the centred parametrisation takes the mean score of all.
+    pub fn pairwise(&self) -> bool {
+        self.parametrisation == Parametrisation::Dot || self.roles() == (false, false)
     }
 
     /// What is wrong with the values, in words.
@@ -239,7 +243,7 @@ impl Plain {
 pub struct Built {
     /// The loss [1]: mean over anchors, sum over heads.
     pub loss: TensorId,
-    /// Similarities; [c,n,n] in NT-Xent layout (of the first images alone where the loss is streamed), [c,b,1+k] with a queue (column 0 the positive), [c,b] without negatives.
+    /// Similarities; [c,n,n] in NT-Xent layout, [c,d,d] of channels (of the first images, channels alone where the loss is streamed), [c,b,1+k] with a queue (column 0 the positive), [c,b] without negatives.
     pub similarity: TensorId,
     /// Scores of the same shape (or one head's), of which the temperatures are made.
     pub score: Option<TensorId>,

@@ -1,0 +1,75 @@
+//! Twin of `shaders/barlow_stream.wgsl`: rows of correlations and scores a few at a time.
+
+use super::Scalar;
+use super::barlow_loss::Form;
+use super::gemm::{Mat, product};
+use rayon::prelude::*;
+
+/// Rows that are made at a time.
+pub const STRIP: usize = 32;
+
+/// What pairs of channels are made of: of the view whose channels are rows, and of the other.
+#[derive(Clone, Copy, Debug)]
+pub struct Channels<'a, T> {
+    /// Standardised columns [heads*n, d].
+    pub views: [&'a [T]; 2],
+    /// phi's features [score heads*d, f].
+    pub features: Option<[&'a [T]; 2]>,
+    /// Samples, channels, features.
+    pub sizes: [usize; 3],
+    /// Heads of the features: as many as there are, or one for all.
+    pub score_heads: usize,
+}
+
+impl<'a, T: Scalar> Channels<'a, T> {
+    /// Head `head` of the views and of the features that belong to it.
+    pub fn head(&self, head: usize) -> Self {
+        let [n, d, f] = self.sizes;
+        let of = |x: &'a [T], head: usize, size: usize| &x[head * size..(head + 1) * size];
+        let scored = head.min(self.score_heads - 1);
+        Self {
+            views: self.views.map(|x| of(x, head, n * d)),
+            features: self.features.map(|p| p.map(|x| of(x, scored, d * f))),
+            ..*self
+        }
+    }
+
+    /// Correlations and scores of `rows` channels from `first` on with all channels of the other view, of one head.
+    pub fn strip(&self, first: usize, rows: usize) -> (Vec<T>, Option<Vec<T>>) {
+        let [n, d, f] = self.sizes;
+        let times = |k: usize, alpha: T, lhs: Mat<'_, T>, rhs: Mat<'_, T>| {
+            let mut out = vec![T::zero(); rows * d];
+            product(rows, d, k, alpha, lhs, rhs, &mut out, d, false);
+            out
+        };
+        let mat = |data, rs, cs| Mat { data, rs, cs };
+        let [x, y] = self.views;
+        let mean = T::one() / T::of(n as f64);
+        let k = times(n, mean, mat(&x[first..], 1, d), mat(y, d, 1));
+        let r = self
+            .features
+            .map(|[p, q]| times(f, T::one(), mat(&p[first * f..], f, 1), mat(q, 1, f)));
+        (k, r)
+    }
+}
+
+/// `loss` [heads*d].
+pub fn barlow_stream<T: Scalar>(f: &Form<T>, x: &Channels<'_, T>, loss: &mut [T]) {
+    let d = f.d;
+    loss.par_chunks_mut(d).enumerate().for_each(|(head, loss)| {
+        let x = x.head(head);
+        loss.par_chunks_mut(STRIP)
+            .enumerate()
+            .for_each(|(strip, loss)| {
+                let first = strip * STRIP;
+                let (k, r) = x.strip(first, loss.len());
+                for (i, loss) in loss.iter_mut().enumerate() {
+                    let term = |m: usize| {
+                        let at = i * d + m;
+                        f.term(k[at], r.as_ref().map(|r| r[at]), first + i == m)
+                    };
+                    *loss = (0..d).map(term).sum();
+                }
+            });
+    });
+}
