@@ -32,7 +32,8 @@ pub(super) fn mutations() -> Vec<Mutation> {
         Mutation { kernel: "barlow_stream_grad", find: "-2.0 * on / tau", replace: "2.0 * on / tau" },
         Mutation { kernel: "barlow_stream_grad", find: "select(0.0, dfx[at], p.accumulate == 1u)", replace: "select(0.0, dfx[at], p.accumulate == 2u)" },
         Mutation { kernel: "barlow_stream_grad", find: "/ 4u == k0 / TILE_K", replace: "/ 4u == (k0 / TILE_K + 1u) % 4u" },
-        Mutation { kernel: "barlow_stream_grad", find: "(g % p.chunks) * PARTS * 64u", replace: "(g % p.chunks) * 64u" },
+        Mutation { kernel: "barlow_stream_grad", find: "(g % p.chunks) * PARTS * 64u", replace: "(g % p.chunks) * PARTS * 128u" },
+        Mutation { kernel: "barlow_stream_grad", find: "n0 + part * 64u + (lb / 4u) * 4u", replace: "n0 + (lb / 4u) * 4u" },
         Mutation { kernel: "barlow_stream_grad", find: "temperature_slope(r[ii][jj]), adaptive)", replace: "temperature_slope(r[ii][jj]), true)" },
     ]
 }
