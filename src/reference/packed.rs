@@ -2,7 +2,7 @@
 //!
 //! The crate's own function allocates a place for its packed operands at every call; it has no other. This is what it does on one thread (gemm-common 0.18,
 //! `gemm_basic_generic`), with the same choices of blocks and packing and the same kernels, so that results are equal to the bit (tested below). What it computes without packing
-//! (vectors, sums of one or two terms) stays with it, and so do processors whose kernels are not named here.
+//! (vectors, sums of one or two terms, few and long dot products) stays with it, and so do processors whose kernels are not named here.
 
 use super::scratch;
 use gemm_common::Ptr;
@@ -78,11 +78,15 @@ impl Product {
         if p.m == 0 || p.n == 0 || p.k <= 2 || column || row {
             return false;
         }
+        // Where the crate has kernels for dot products.
+        let dots = |h_m: usize| h_m > 0 && l.cs == 1 && r.rs == 1 && p.m * p.n <= 16 * 16;
         #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
         {
             use gemm_common::simd::{MixedSimd, V3};
-            use gemm_f32::microkernel::fma::f32::{MR_DIV_N, NR, UKR};
-            if let Some(simd) = <V3 as MixedSimd<f32, f32, f32, f32>>::try_new() {
+            use gemm_f32::microkernel::fma::f32::{H_M, MR_DIV_N, NR, UKR};
+            if let Some(simd) = <V3 as MixedSimd<f32, f32, f32, f32>>::try_new()
+                && !dots(H_M)
+            {
                 // SAFETY: the caller's, and the processor has what the kernels are made of.
                 unsafe { p.blocks::<V3, 8, { 8 * MR_DIV_N }, NR, MR_DIV_N>(simd, &UKR) };
                 return true;
@@ -91,8 +95,8 @@ impl Product {
         #[cfg(target_arch = "aarch64")]
         {
             use gemm_common::simd::Scalar;
-            use gemm_f32::microkernel::neon::f32::{MR_DIV_N, NR, UKR};
-            if std::arch::is_aarch64_feature_detected!("neon") {
+            use gemm_f32::microkernel::neon::f32::{H_M, MR_DIV_N, NR, UKR};
+            if std::arch::is_aarch64_feature_detected!("neon") && !dots(H_M) {
                 // SAFETY: the caller's, and the processor has what the kernels are made of.
                 unsafe { p.blocks::<Scalar, 4, { 4 * MR_DIV_N }, NR, MR_DIV_N>(Scalar, &UKR) };
                 return true;
@@ -322,8 +326,12 @@ mod tests {
                     p.run()
                 };
                 assert!(!done || got == want, "{m} {n} {k} {lhs_t} {rhs_t} {add}");
+                // The large ones, not left to the crate: they are what it would allocate for.
                 #[cfg(target_arch = "x86_64")]
-                if m > 1 && is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                if m * n > 16 * 16
+                    && is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("fma")
+                {
                     assert!(done, "{m} {n} {k}");
                 }
             }
