@@ -1,7 +1,7 @@
 //! Memory for the insides of twins: transformed tiles, columns, packed operands, partial sums. Taken when needed and given back when dropped, it is kept and taken again, so that
 //! a training allocates in its first steps and never after.
 //!
-//! There are two kinds, by who takes it. [`shared`] is for the thread that runs the nodes and hands it out to tasks: one list of the process. [`local`] is for what runs inside a
+//! There are two kinds, by who takes it. `shared` is for the thread that runs the nodes and hands it out to tasks: one list of the process. `local` is for what runs inside a
 //! task, and must not be held while that task waits for others: a thread has one buffer for each depth of taking (a task's columns, inside them a product's packed operands).
 //!
 //! Which thread computes what is chance, so a thread may need its largest buffer for the first time after many steps. Therefore sizes are known to all: whoever grows a buffer
