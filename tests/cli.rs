@@ -325,6 +325,12 @@ fn a_killed_sweep_goes_on_where_it_was() {
     // What a run leaves that is killed before it has written its configuration.
     std::fs::create_dir_all(broken.join("plain-0/checkpoints")).unwrap();
     std::fs::write(broken.join("plain-0/metrics.jsonl"), "{\"kind\":").unwrap();
+    // And one that is killed while it writes its first checkpoint.
+    let begun = broken.join("AMCL-0");
+    std::fs::create_dir_all(begun.join("checkpoints")).unwrap();
+    std::fs::write(begun.join("checkpoints/.tmpAbC123"), "half").unwrap();
+    let config = whole.join("AMCL-0/config.toml");
+    std::fs::copy(config, begun.join("config.toml")).unwrap();
     let all = args(&broken);
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
     let second = broken.join("AMCL-0/metrics.jsonl");

@@ -6,7 +6,7 @@ use super::opened::On;
 use amcl_wgpu::device::Choice;
 use amcl_wgpu::report::sweep::{Row, Table};
 use amcl_wgpu::train::TrainError;
-use amcl_wgpu::train::checkpoint::write_atomically;
+use amcl_wgpu::train::checkpoint::{present, write_atomically};
 use amcl_wgpu::train::config::Config;
 use amcl_wgpu::train::trainer::{Request, train};
 use anyhow::Context;
@@ -300,8 +300,7 @@ fn begun(run: &Run) -> anyhow::Result<bool> {
 
 /// Trains a run, or goes on where it was interrupted; false when it was again.
 fn one(run: &Run, args: &Args, console: &Arc<Console>) -> anyhow::Result<bool> {
-    let checkpoints = std::fs::read_dir(run.folder.join("checkpoints"));
-    let resume = begun(run)? && checkpoints.is_ok_and(|mut d| d.next().is_some());
+    let resume = begun(run)? && present(&run.folder.join("checkpoints"));
     let (reader, name) = (console.clone(), run.folder.display().to_string());
     let outcome = train(Request {
         config: run.config.clone(),

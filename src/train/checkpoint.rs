@@ -140,6 +140,11 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(v)
 }
 
+/// Is there a checkpoint, whole or damaged? What a kill left of one that was being written is none.
+pub fn present(dir: &Path) -> bool {
+    list(dir).is_ok_and(|v| !v.is_empty())
+}
+
 /// Values of groups by their names.
 pub type Groups = Vec<(String, HostData)>;
 
