@@ -146,7 +146,7 @@ impl Executor for Counted {
 }
 
 /// What is trained: a name and settings on top of those of all.
-const CASES: [(&str, &[&str]); 12] = [
+const CASES: [(&str, &[&str]); 13] = [
     ("simclr", &["augment.gaussian_blur=[0.5, 0.1]"]),
     (
         "simclr amcl",
@@ -198,6 +198,15 @@ const CASES: [(&str, &[&str]); 12] = [
             "method.name=barlow_twins",
             "amcl.enabled=true",
             "heads.count=2",
+        ],
+    ),
+    (
+        "barlow twins amcl streamed",
+        &[
+            "method.name=barlow_twins",
+            "amcl.enabled=true",
+            "heads.count=2",
+            "loss.path=stream",
         ],
     ),
     ("byol", &["method.name=byol"]),

@@ -3,7 +3,7 @@
 
 use crate::graph::exec::Ticket;
 use crate::graph::{
-    Executor, Graph, HostData, ProgramId, Result, StepScalars, TensorId, TensorType,
+    Executor, Graph, GraphError, HostData, ProgramId, Result, StepScalars, TensorId, TensorType,
 };
 use crate::ops::class_votes::ClassVotes;
 use crate::ops::gemm::Gemm;
@@ -110,7 +110,7 @@ pub struct Knn {
     /// Rows of the bank at once.
     tile: usize,
     /// Neighbours taken of each tile.
-    of_tile: usize,
+    tile_k: usize,
     dim: usize,
     size: usize,
     classes: usize,
@@ -146,7 +146,7 @@ impl Knn {
         tile: usize,
     ) -> Result<Self> {
         let k = vote.k.min(size);
-        let of_tile = k.min(tile);
+        let tile_k = k.min(tile);
         let cosine = vote.distance == Distance::Cosine;
 
         let mut g = Graph::new();
@@ -164,7 +164,7 @@ impl Knn {
             ..Gemm::default()
         };
         let score = g.push1(products, &[q, b, bias])?;
-        let found = g.push(Nearest { k: of_tile }, &[score])?;
+        let found = g.push(Nearest { k: tile_k }, &[score])?;
         let (mut value, column) = (found[0], found[1]);
         if !cosine {
             value = g.push1(SquaredDistance, &[q, b, column])?;
@@ -192,7 +192,7 @@ impl Knn {
             labels,
             counts,
             tile,
-            of_tile,
+            tile_k,
             dim,
             size,
             classes,
@@ -216,7 +216,7 @@ impl Knn {
         bank: Bank<'_>,
     ) -> Result<Vec<u32>> {
         if bank.labels.len() != self.size || bank.features.len() != self.size * self.dim {
-            return Err(crate::graph::GraphError::Invalid(format!(
+            return Err(GraphError::Invalid(format!(
                 "kNN was set up for a bank of {} features of length {}, not for {} labels and {} values",
                 self.size,
                 self.dim,
@@ -231,13 +231,13 @@ impl Knn {
                 features: &bank.features[start * self.dim..end * self.dim],
                 labels: &bank.labels[start..end],
             };
-            self.of_tile(exec, queries, tile, &mut near)?;
+            self.search(exec, queries, tile, &mut near)?;
         }
         self.count(exec, near)
     }
 
     /// Adds each query's nearest of one tile of the bank.
-    fn of_tile(
+    fn search(
         &self,
         exec: &mut dyn Executor,
         queries: &[f32],
@@ -289,7 +289,7 @@ impl Knn {
             Distance::Cosine => b.0.total_cmp(&a.0),
             Distance::Euclidean => a.0.total_cmp(&b.0),
         };
-        let found = value.chunks(self.of_tile).zip(column.chunks(self.of_tile));
+        let found = value.chunks(self.tile_k).zip(column.chunks(self.tile_k));
         rows.par_iter_mut()
             .zip(found.collect::<Vec<_>>())
             .for_each(|(row, (value, column))| {

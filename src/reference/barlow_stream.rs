@@ -3,6 +3,7 @@
 use super::Scalar;
 use super::barlow_loss::Form;
 use super::gemm::{Mat, product};
+use super::scratch::{self, split};
 use rayon::prelude::*;
 
 /// Rows that are made at a time.
@@ -34,22 +35,24 @@ impl<'a, T: Scalar> Channels<'a, T> {
         }
     }
 
-    /// Correlations and scores of `rows` channels from `first` on with all channels of the other view, of one head.
-    pub fn strip(&self, first: usize, rows: usize) -> (Vec<T>, Option<Vec<T>>) {
+    /// Scores of a strip of `rows` channels, as many as correlations or none.
+    pub fn scored(&self, rows: usize) -> usize {
+        self.features.map_or(0, |_| rows * self.sizes[1])
+    }
+
+    /// Correlations `k` [rows,d] and, if there are features, scores `r` [rows,d] of the channels from `first` on with all channels of the other view, of one head.
+    pub fn strip(&self, first: usize, k: &mut [T], r: &mut [T]) {
         let [n, d, f] = self.sizes;
-        let times = |k: usize, alpha: T, lhs: Mat<'_, T>, rhs: Mat<'_, T>| {
-            let mut out = vec![T::zero(); rows * d];
-            product(rows, d, k, alpha, lhs, rhs, &mut out, d, false);
-            out
-        };
+        let rows = k.len() / d;
         let mat = |data, rs, cs| Mat { data, rs, cs };
         let [x, y] = self.views;
         let mean = T::one() / T::of(n as f64);
-        let k = times(n, mean, mat(&x[first..], 1, d), mat(y, d, 1));
-        let r = self
-            .features
-            .map(|[p, q]| times(f, T::one(), mat(&p[first * f..], f, 1), mat(q, 1, f)));
-        (k, r)
+        let (lhs, rhs) = (mat(&x[first..], 1, d), mat(y, d, 1));
+        product(rows, d, n, mean, lhs, rhs, k, d, false);
+        if let Some([p, q]) = self.features {
+            let (lhs, rhs) = (mat(&p[first * f..], f, 1), mat(q, 1, f));
+            product(rows, d, f, T::one(), lhs, rhs, r, d, false);
+        }
     }
 }
 
@@ -61,12 +64,15 @@ pub fn barlow_stream<T: Scalar>(f: &Form<T>, x: &Channels<'_, T>, loss: &mut [T]
         loss.par_chunks_mut(STRIP)
             .enumerate()
             .for_each(|(strip, loss)| {
-                let first = strip * STRIP;
-                let (k, r) = x.strip(first, loss.len());
+                let (first, rows) = (strip * STRIP, loss.len());
+                let scored = x.scored(rows);
+                let mut memory = scratch::local(rows * d + scored);
+                let [k, r] = split(&mut memory, [rows * d, scored]);
+                x.strip(first, k, r);
                 for (i, loss) in loss.iter_mut().enumerate() {
                     let term = |m: usize| {
                         let at = i * d + m;
-                        f.term(k[at], r.as_ref().map(|r| r[at]), first + i == m)
+                        f.term(k[at], r.get(at).copied(), first + i == m)
                     };
                     *loss = (0..d).map(term).sum();
                 }
