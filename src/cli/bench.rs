@@ -18,9 +18,9 @@ pub struct Args {
     /// auto, cpu, gpu, gpu:N or part of an adapter's name.
     #[arg(long, default_value = "auto")]
     device: Choice,
-    /// Only rows whose name contains this text (`step` for the training steps).
-    #[arg(long)]
-    filter: Option<String>,
+    /// Only rows whose name contains one of these texts, separated by commas (`step` for the training steps).
+    #[arg(long, value_delimiter = ',')]
+    filter: Vec<String>,
     /// Shapes for hardware GPUs (large) or for CPUs (small); default by the device.
     #[arg(long, value_parser = ["small", "large"])]
     shapes: Option<String>,
@@ -163,7 +163,8 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
         "{:52} {:>10} {:>17} {:>9} {:>8} {:>6} {:>6}",
         "kernel", "median ms", "10%..90%", "GFLOP/s", "GB/s", "share", "ratio"
     ));
-    let wanted = |n: &str| args.filter.as_ref().is_none_or(|f| n.contains(f.as_str()));
+    let wanted =
+        |n: &str| args.filter.is_empty() || args.filter.iter().any(|f| n.contains(f.as_str()));
     let ratio =
         |old: Option<f64>, new: f64| old.map_or(String::new(), |o| format!("{:.2}", new / o));
     // On a CPU driver halves are only slower.

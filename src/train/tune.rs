@@ -103,6 +103,14 @@ fn fastest(device: &Arc<Device>, graph: &Graph, node: &Node) -> Result<BTreeMap<
         });
         device.take_asked();
         let seconds = time(device, graph, node)?;
+        tracing::debug!(
+            node = title(graph, node),
+            rows = TILES[tile].rows(),
+            columns = TILES[tile].columns(),
+            cooperative = TILES[tile].is_cooperative(),
+            microseconds = 1e6 * seconds,
+            "tile"
+        );
         keys = device.take_asked();
         if best.is_none_or(|(s, _)| seconds < s) {
             best = Some((seconds, tile));
