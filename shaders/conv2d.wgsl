@@ -134,12 +134,12 @@ fn shared_k(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg:
 #import tile
 #import place
 
-// 4 pixels: row and column of the image under their first tap, and the element of x there (which may lie outside the image).
+// 4 pixels, `step` apart: row and column of the image under their first tap, and the element of x there (which may lie outside the image).
 struct Pixels { top: vec4<i32>, left: vec4<i32>, at: vec4<i32> }
-fn pixels_from(m0: u32) -> Pixels {
+fn pixels_from(m0: u32, step: u32) -> Pixels {
     var out: Pixels;
     for (var i = 0u; i < 4u; i = i + 1u) {
-        let m = place(min(m0 + i, p.n * p.p * p.q - 1u), p.q, p.p);
+        let m = place(min(m0 + i * step, p.n * p.p * p.q - 1u), p.q, p.p);
         let top = i32(m.middle * p.stride) - i32(p.pad);
         let left = i32(m.inner * p.stride) - i32(p.pad);
         out.top[i] = top;
@@ -149,47 +149,44 @@ fn pixels_from(m0: u32) -> Pixels {
     return out;
 }
 
-// Columns kk = 0..3: x under the 4 pixels at tap t and the next three (of c within s within r); zero outside the image and behind the last tap.
-fn load_x(m: Pixels, t: Place) -> mat4x4<f32> {
-    var block: mat4x4<f32>;
+// A column a pixel: x under it at tap t and the next three (of c within s within r); zero outside the image and behind the last tap.
+fn load_x(m: Pixels, t: Place) -> Pieces {
 #ifdef VEC4
     let ih = m.top + vec4<i32>(i32(t.outer));
     let iw = m.left + vec4<i32>(i32(t.middle));
     let ok = (ih >= vec4<i32>(0)) & (ih < vec4<i32>(i32(p.h))) & (iw >= vec4<i32>(0)) & (iw < vec4<i32>(i32(p.w))) & vec4<bool>(t.outer < p.r);
     let at = select(vec4<i32>(0), m.at + vec4<i32>(i32((t.outer * p.w + t.middle) * p.c + t.inner)), ok) / vec4<i32>(4);
-    block[0] = select(vec4<f32>(0.0), vec4<f32>(x[at.x]), ok.x);
-    block[1] = select(vec4<f32>(0.0), vec4<f32>(x[at.y]), ok.y);
-    block[2] = select(vec4<f32>(0.0), vec4<f32>(x[at.z]), ok.z);
-    block[3] = select(vec4<f32>(0.0), vec4<f32>(x[at.w]), ok.w);
-    return transpose(block);
+    return Pieces(
+        select(Piece(), Piece(x[at.x]), ok.x), select(Piece(), Piece(x[at.y]), ok.y), select(Piece(), Piece(x[at.z]), ok.z), select(Piece(), Piece(x[at.w]), ok.w),
+    );
 #else
+    var block: Pieces;
     var tap = t;
     for (var e = 0u; e < 4u; e = e + 1u) {
         let ih = m.top + vec4<i32>(i32(tap.outer));
         let iw = m.left + vec4<i32>(i32(tap.middle));
         let ok = (ih >= vec4<i32>(0)) & (ih < vec4<i32>(i32(p.h))) & (iw >= vec4<i32>(0)) & (iw < vec4<i32>(i32(p.w))) & vec4<bool>(tap.outer < p.r);
         let at = select(vec4<i32>(0), m.at + vec4<i32>(i32((tap.outer * p.w + tap.middle) * p.c + tap.inner)), ok);
-        block[e] = select(vec4<f32>(0.0), vec4<f32>(S4(x[at.x], x[at.y], x[at.z], x[at.w])), ok);
+        block[e] = select(Piece(), Piece(S4(x[at.x], x[at.y], x[at.z], x[at.w])), ok);
         tap = advance(tap, 1u, p.c, p.s);
     }
-    return block;
+    return transpose(block);
 #endif
 }
 
-// Columns kk = 0..3: w[k0..k0+4, at + kk]; behind the last tap any value will do, since x is zero there.
-fn load_w(k0: u32, at: u32) -> mat4x4<f32> {
+// Four weights of filter k, from `at` on; behind the last tap any value will do, since x is zero there.
+fn piece_w(k: u32, at: u32) -> Piece {
     let row = p.r * p.s * p.c;
-    var block: mat4x4<f32>;
-    for (var j = 0u; j < 4u; j = j + 1u) {
-        let start = min(k0 + j, p.k - 1u) * row;
+    let start = min(k, p.k - 1u) * row;
 #ifdef VEC4
-        block[j] = vec4<f32>(wt[(start + min(at, row - 4u)) / 4u]);
+    return Piece(wt[(start + min(at, row - 4u)) / 4u]);
 #else
-        let last = row - 1u;
-        block[j] = vec4<f32>(S4(wt[start + min(at, last)], wt[start + min(at + 1u, last)], wt[start + min(at + 2u, last)], wt[start + min(at + 3u, last)]));
+    let last = row - 1u;
+    return Piece(S4(wt[start + min(at, last)], wt[start + min(at + 1u, last)], wt[start + min(at + 2u, last)], wt[start + min(at + 3u, last)]));
 #endif
-    }
-    return transpose(block);
+}
+fn load_w(k: u32, at: u32) -> Pieces {
+    return Pieces(piece_w(k, at), piece_w(k + STEP_B, at), piece_w(k + 2u * STEP_B, at), piece_w(k + 3u * STEP_B, at));
 }
 
 fn store(part: u32, m0: u32, k0: u32, sum: mat4x4<f32>) {
@@ -211,11 +208,14 @@ fn tiled(
     @builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>,
 #ifdef COOP
     @builtin(subgroup_id) subgroup_id: u32, @builtin(num_subgroups) num_subgroups: u32,
+    @builtin(subgroup_invocation_id) subgroup_invocation_id: u32, @builtin(subgroup_size) subgroup_size: u32,
 #endif
 ) {
 #ifdef COOP
     subgroup = subgroup_id;
     subgroups = num_subgroups;
+    lane = subgroup_invocation_id;
+    lanes = subgroup_size;
 #endif
     let g = group_index(wid, nwg);
     if g >= p.total { return; }
@@ -224,17 +224,36 @@ fn tiled(
     let n0 = (g % tiles_n) * TILE_N;
     let l = lid.x;
     let lb = block_b(l);
-    let pixels = pixels_from(m0 + (l / 4u) * 4u);
-    var tap = place((l % 4u) * 4u, p.c, p.s);
+    let spot = spot_a(l);
+    let spot_of_b = spot_b(lb);
+    let pixels = pixels_from(m0 + spot.across, STEP_A);
+    let k = n0 + spot_of_b.across;
+    var tap = place(spot.along, p.c, p.s);
     let size = p.r * p.s * p.c;
     var sums: Sums;
+    var next_a: Pieces;
+    var next_b: Pieces;
+#ifdef PREFETCH
+    if l < THREADS_A { next_a = load_x(pixels, tap); }
+    if lb < THREADS_B { next_b = load_w(k, spot_of_b.along); }
+#endif
     for (var k0 = 0u; k0 < size; k0 = k0 + TILE_K) {
-        if l < TILE_M { put_a(l / 4u, l % 4u, load_x(pixels, tap)); }
-        if lb < TILE_N { put_b(lb / 4u, lb % 4u, load_w(n0 + (lb / 4u) * 4u, k0 + (lb % 4u) * 4u)); }
-        workgroupBarrier();
-        tile_multiply(&sums, l);
+#ifndef PREFETCH
+        if l < THREADS_A { next_a = load_x(pixels, tap); }
+        if lb < THREADS_B { next_b = load_w(k, k0 + spot_of_b.along); }
+#endif
+        if l < THREADS_A { keep_a(l, next_a); }
+        if lb < THREADS_B { keep_b(lb, next_b); }
         workgroupBarrier();
         tap = advance(tap, TILE_K, p.c, p.s);
+#ifdef PREFETCH
+        if k0 + TILE_K < size {
+            if l < THREADS_A { next_a = load_x(pixels, tap); }
+            if lb < THREADS_B { next_b = load_w(k, k0 + TILE_K + spot_of_b.along); }
+        }
+#endif
+        tile_multiply(&sums, l);
+        workgroupBarrier();
     }
     tile_store(&sums, l, 0u, m0, n0);
 }

@@ -33,12 +33,12 @@ struct Params {
 #endif
 
 // w[k, r, s, c0..c0+4]
-fn weights(at: u32, c0: u32) -> vec4<f32> {
+fn weights(at: u32, c0: u32) -> Piece {
 #ifdef VEC4
-    return vec4<f32>(wt[(at + min(c0, p.c - 4u)) / 4u]);
+    return Piece(wt[(at + min(c0, p.c - 4u)) / 4u]);
 #else
     let last = p.c - 1u;
-    return vec4<f32>(S4(wt[at + min(c0, last)], wt[at + min(c0 + 1u, last)], wt[at + min(c0 + 2u, last)], wt[at + min(c0 + 3u, last)]));
+    return Piece(S4(wt[at + min(c0, last)], wt[at + min(c0 + 1u, last)], wt[at + min(c0 + 2u, last)], wt[at + min(c0 + 3u, last)]));
 #endif
 }
 
@@ -140,12 +140,12 @@ fn phase_of(index: u32) -> Phase {
     return Phase(h0, w0, count(h0, p.h), count(w0, p.w), r0, s0, count(r0, p.r), count(s0, p.s));
 }
 
-// 4 pixels of the phase: row and column of dy under their first tap (each further tap is one less), and the element of dy there.
+// 4 pixels of the phase, `step` apart: row and column of dy under their first tap (each further tap is one less), and the element of dy there.
 struct Pixels { top: vec4<i32>, left: vec4<i32>, at: vec4<i32> }
-fn pixels_from(m0: u32, f: Phase) -> Pixels {
+fn pixels_from(m0: u32, step: u32, f: Phase) -> Pixels {
     var out: Pixels;
     for (var i = 0u; i < 4u; i = i + 1u) {
-        let m = place(min(m0 + i, p.n * f.hs * f.ws - 1u), f.ws, f.hs);
+        let m = place(min(m0 + i * step, p.n * f.hs * f.ws - 1u), f.ws, f.hs);
         let top = i32((f.h0 + m.middle * p.stride + p.pad - f.r0) / p.stride);
         let left = i32((f.w0 + m.inner * p.stride + p.pad - f.s0) / p.stride);
         out.top[i] = top;
@@ -155,9 +155,9 @@ fn pixels_from(m0: u32, f: Phase) -> Pixels {
     return out;
 }
 
-// Columns kk = 0..3: dy under the 4 pixels at t and the next three (of k within the taps of a row within those of a column); zero where there is no output.
-fn load_dy(m: Pixels, t: Place, f: Phase) -> mat4x4<f32> {
-    var block: mat4x4<f32>;
+// A column a pixel: dy under it at t and the next three (of k within the taps of a row within those of a column); zero where there is no output.
+fn load_dy(m: Pixels, t: Place, f: Phase) -> Pieces {
+    var block: Pieces;
     var tap = t;
 #ifdef VEC_K
     {
@@ -169,29 +169,29 @@ fn load_dy(m: Pixels, t: Place, f: Phase) -> mat4x4<f32> {
         let ok = (oh >= vec4<i32>(0)) & (ow >= vec4<i32>(0)) & (oh < vec4<i32>(i32(p.p))) & (ow < vec4<i32>(i32(p.q))) & vec4<bool>(tap.outer < f.rs);
         let at = select(vec4<i32>(0), m.at - vec4<i32>(i32((tap.outer * p.q + tap.middle) * p.k)) + vec4<i32>(i32(tap.inner)), ok);
 #ifdef VEC_K
-        block[0] = select(vec4<f32>(0.0), vec4<f32>(dy[at.x / 4]), ok.x);
-        block[1] = select(vec4<f32>(0.0), vec4<f32>(dy[at.y / 4]), ok.y);
-        block[2] = select(vec4<f32>(0.0), vec4<f32>(dy[at.z / 4]), ok.z);
-        block[3] = select(vec4<f32>(0.0), vec4<f32>(dy[at.w / 4]), ok.w);
-    }
-    return transpose(block);
-#else
-        block[e] = select(vec4<f32>(0.0), vec4<f32>(S4(dy[at.x], dy[at.y], dy[at.z], dy[at.w])), ok);
-        tap = advance(tap, 1u, p.k, f.ss);
+        block[0] = select(Piece(), Piece(dy[at.x / 4]), ok.x);
+        block[1] = select(Piece(), Piece(dy[at.y / 4]), ok.y);
+        block[2] = select(Piece(), Piece(dy[at.z / 4]), ok.z);
+        block[3] = select(Piece(), Piece(dy[at.w / 4]), ok.w);
     }
     return block;
+#else
+        block[e] = select(Piece(), Piece(S4(dy[at.x], dy[at.y], dy[at.z], dy[at.w])), ok);
+        tap = advance(tap, 1u, p.k, f.ss);
+    }
+    return transpose(block);
 #endif
 }
 
-// Columns kk = 0..3: w[k, r, s, c0..c0+4] at t and the next three; behind the last tap any value will do, since dy is zero there.
-fn load_w(t: Place, f: Phase, c0: u32) -> mat4x4<f32> {
-    var block: mat4x4<f32>;
+// A column a place: w[k, r, s, c0..c0+4] at t and three places STEP_B apart; behind the last tap any value will do, since dy is zero there.
+fn load_w(t: Place, f: Phase, c0: u32) -> Pieces {
+    var block: Pieces;
     var tap = t;
     for (var e = 0u; e < 4u; e = e + 1u) {
         let r = min(f.r0 + tap.outer * p.stride, p.r - 1u);
         let s = min(f.s0 + tap.middle * p.stride, p.s - 1u);
         block[e] = weights(((tap.inner * p.r + r) * p.s + s) * p.c, c0);
-        tap = advance(tap, 1u, p.k, f.ss);
+        tap = advance(tap, STEP_B, p.k, f.ss);
     }
     return block;
 }
@@ -217,11 +217,14 @@ fn tiled(
     @builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>,
 #ifdef COOP
     @builtin(subgroup_id) subgroup_id: u32, @builtin(num_subgroups) num_subgroups: u32,
+    @builtin(subgroup_invocation_id) subgroup_invocation_id: u32, @builtin(subgroup_size) subgroup_size: u32,
 #endif
 ) {
 #ifdef COOP
     subgroup = subgroup_id;
     subgroups = num_subgroups;
+    lane = subgroup_invocation_id;
+    lanes = subgroup_size;
 #endif
     let g = group_index(wid, nwg);
     if g >= p.total { return; }
@@ -232,23 +235,40 @@ fn tiled(
     if m0 >= p.n * f.hs * f.ws { return; }
     let l = lid.x;
     let lb = block_b(l);
-    let n4 = lb % (TILE_N / 4u);
-    let kb = lb / (TILE_N / 4u);
+    let spot = spot_a(l);
+    let spot_of_b = spot_b(lb);
     let size = f.rs * f.ss * p.k;
-    let pixels = pixels_from(m0 + (l / 4u) * 4u, f);
+    let pixels = pixels_from(m0 + spot.across, STEP_A, f);
+    let c = n0 + spot_of_b.along;
     // No tap of the phase counts (1x1, stride 2): all sums are zero. A width of 1 keeps the walk in bounds then.
     let ss = max(f.ss, 1u);
-    var tap_a = place((l % 4u) * 4u, p.k, ss);
-    var tap_b = place(kb * 4u, p.k, ss);
+    var tap_a = place(spot.along, p.k, ss);
+    var tap_b = place(spot_of_b.across, p.k, ss);
     var sums: Sums;
+    var next_a: Pieces;
+    var next_b: Pieces;
+#ifdef PREFETCH
+    if l < THREADS_A { next_a = load_dy(pixels, tap_a, f); }
+    if lb < THREADS_B { next_b = load_w(tap_b, f, c); }
+#endif
     for (var k0 = 0u; k0 < size; k0 = k0 + TILE_K) {
-        if l < TILE_M { put_a(l / 4u, l % 4u, load_dy(pixels, tap_a, f)); }
-        if lb < TILE_N { put_b(n4, kb, load_w(tap_b, f, n0 + n4 * 4u)); }
-        workgroupBarrier();
-        tile_multiply(&sums, l);
+#ifndef PREFETCH
+        if l < THREADS_A { next_a = load_dy(pixels, tap_a, f); }
+        if lb < THREADS_B { next_b = load_w(tap_b, f, c); }
+#endif
+        if l < THREADS_A { keep_a(l, next_a); }
+        if lb < THREADS_B { keep_b(lb, next_b); }
         workgroupBarrier();
         tap_a = advance(tap_a, TILE_K, p.k, ss);
         tap_b = advance(tap_b, TILE_K, p.k, ss);
+#ifdef PREFETCH
+        if k0 + TILE_K < size {
+            if l < THREADS_A { next_a = load_dy(pixels, tap_a, f); }
+            if lb < THREADS_B { next_b = load_w(tap_b, f, c); }
+        }
+#endif
+        tile_multiply(&sums, l);
+        workgroupBarrier();
     }
     tile_store(&sums, l, g / p.rows, m0, n0);
 }

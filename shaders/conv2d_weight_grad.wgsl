@@ -42,20 +42,20 @@ fn total(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: ve
 @group(0) @binding(2) var<storage, read_write> part: array<f32>;
 #endif
 
-fn load_x(at: u32, c0: u32) -> vec4<f32> {
+fn load_x(at: u32, c0: u32) -> Piece {
 #ifdef VEC_C
-    return vec4<f32>(x[(at + c0) / 4u]);
+    return Piece(x[(at + c0) / 4u]);
 #else
     let l = p.c - 1u;
-    return vec4<f32>(S4(x[at + min(c0, l)], x[at + min(c0 + 1u, l)], x[at + min(c0 + 2u, l)], x[at + min(c0 + 3u, l)]));
+    return Piece(S4(x[at + min(c0, l)], x[at + min(c0 + 1u, l)], x[at + min(c0 + 2u, l)], x[at + min(c0 + 3u, l)]));
 #endif
 }
-fn load_dy(at: u32, k0: u32) -> vec4<f32> {
+fn load_dy(at: u32, k0: u32) -> Piece {
 #ifdef VEC_K
-    return vec4<f32>(dy[(at + k0) / 4u]);
+    return Piece(dy[(at + k0) / 4u]);
 #else
     let l = p.k - 1u;
-    return vec4<f32>(S4(dy[at + min(k0, l)], dy[at + min(k0 + 1u, l)], dy[at + min(k0 + 2u, l)], dy[at + min(k0 + 3u, l)]));
+    return Piece(S4(dy[at + min(k0, l)], dy[at + min(k0 + 1u, l)], dy[at + min(k0 + 2u, l)], dy[at + min(k0 + 3u, l)]));
 #endif
 }
 
@@ -145,48 +145,63 @@ fn shared_k(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg:
 #import tile
 #import place
 
-// Columns kk = 0..3: dy of pixel m + kk, channels k0..k0+4; zero behind the split's end.
-fn block_dy(m: u32, end: u32, k0: u32) -> mat4x4<f32> {
-    var block: mat4x4<f32>;
-    for (var e = 0u; e < 4u; e = e + 1u) {
+// A column a pixel, m and three STEP_A apart: dy, channels k0..k0+4; zero behind the split's end.
+fn piece_dy(m: u32, end: u32, k0: u32) -> Piece {
 #ifdef VEC_K
-        let v = load_dy(min(m + e, end - 1u) * p.k, min(k0, p.k - 4u));
+    let v = load_dy(min(m, end - 1u) * p.k, min(k0, p.k - 4u));
 #else
-        let v = load_dy(min(m + e, end - 1u) * p.k, k0);
+    let v = load_dy(min(m, end - 1u) * p.k, k0);
 #endif
-        block[e] = select(vec4<f32>(0.0), v, m + e < end);
-    }
-    return block;
+    return select(Piece(), v, m < end);
+}
+fn pieces_dy(m: u32, end: u32, k0: u32) -> Pieces {
+    return Pieces(piece_dy(m, end, k0), piece_dy(m + STEP_A, end, k0), piece_dy(m + 2u * STEP_A, end, k0), piece_dy(m + 3u * STEP_A, end, k0));
 }
 
-// Columns kk = 0..3: x under pixel m + kk (at the place t of q within p within n) at 4 weights n..n+4 of r*s*c; zero outside the image and behind the split's end.
-fn block_x(m: u32, end: u32, t: Place, n: u32) -> mat4x4<f32> {
-    var block: mat4x4<f32>;
-    var at = t;
+// Where four weights of r*s*c stand, relative to a pixel's first tap: rows, columns, and elements of x. VEC_C: side by side, so the first stands for all.
 #ifdef VEC_C
+struct Taps { r: u32, s: u32, c: u32 }
+fn taps_from(n: u32) -> Taps {
     let w = place(n, p.c, p.s);
-#endif
-    for (var e = 0u; e < 4u; e = e + 1u) {
-        let top = i32(at.middle * p.stride) - i32(p.pad);
-        let left = i32(at.inner * p.stride) - i32(p.pad);
-#ifdef VEC_C
-        let ih = top + i32(w.outer);
-        let iw = left + i32(w.middle);
-        let ok = m + e < end && w.outer < p.r && ih >= 0 && ih < i32(p.h) && iw >= 0 && iw < i32(p.w);
-        let v = vec4<f32>(x[select(0u, ((at.outer * p.h + u32(ih)) * p.w + u32(iw)) * p.c + w.inner, ok) / 4u]);
-        block[e] = select(vec4<f32>(0.0), v, ok);
+    return Taps(w.outer, w.middle, w.inner);
+}
 #else
-        for (var j = 0u; j < 4u; j = j + 1u) {
-            let w = place(n + j, p.c, p.s);
-            let ih = top + i32(w.outer);
-            let iw = left + i32(w.middle);
-            let ok = m + e < end && w.outer < p.r && ih >= 0 && ih < i32(p.h) && iw >= 0 && iw < i32(p.w);
-            block[e][j] = select(0.0, f32(x[select(0u, ((at.outer * p.h + u32(ih)) * p.w + u32(iw)) * p.c + w.inner, ok)]), ok);
-        }
-#endif
-        at = advance(at, 1u, p.q, p.p);
+struct Taps { r: vec4<u32>, s: vec4<u32>, c: vec4<u32> }
+fn taps_from(n: u32) -> Taps {
+    var t: Taps;
+    for (var j = 0u; j < 4u; j = j + 1u) {
+        let w = place(n + j, p.c, p.s);
+        t.r[j] = w.outer;
+        t.s[j] = w.middle;
+        t.c[j] = w.inner;
     }
-    return block;
+    return t;
+}
+#endif
+
+// x under pixel m (at the place t of q within p within n) at four weights; zero outside the image and behind the split's end.
+fn piece_x(m: u32, end: u32, t: Place, w: Taps) -> Piece {
+    let top = i32(t.middle * p.stride) - i32(p.pad);
+    let left = i32(t.inner * p.stride) - i32(p.pad);
+#ifdef VEC_C
+    let ih = top + i32(w.r);
+    let iw = left + i32(w.s);
+    let ok = m < end && w.r < p.r && ih >= 0 && ih < i32(p.h) && iw >= 0 && iw < i32(p.w);
+    let v = Piece(x[select(0u, ((t.outer * p.h + u32(ih)) * p.w + u32(iw)) * p.c + w.c, ok) / 4u]);
+    return select(Piece(), v, ok);
+#else
+    let ih = vec4<i32>(top) + vec4<i32>(w.r);
+    let iw = vec4<i32>(left) + vec4<i32>(w.s);
+    let ok = vec4<bool>(m < end) & (w.r < vec4<u32>(p.r)) & (ih >= vec4<i32>(0)) & (ih < vec4<i32>(i32(p.h))) & (iw >= vec4<i32>(0)) & (iw < vec4<i32>(i32(p.w)));
+    let at = select(vec4<u32>(0u), ((vec4<u32>(t.outer * p.h) + vec4<u32>(ih)) * p.w + vec4<u32>(iw)) * p.c + w.c, ok);
+    return select(Piece(), Piece(S4(x[at.x], x[at.y], x[at.z], x[at.w])), ok);
+#endif
+}
+fn pieces_x(m: u32, end: u32, t: Place, w: Taps) -> Pieces {
+    let second = advance(t, STEP_B, p.q, p.p);
+    let third = advance(second, STEP_B, p.q, p.p);
+    let fourth = advance(third, STEP_B, p.q, p.p);
+    return Pieces(piece_x(m, end, t, w), piece_x(m + STEP_B, end, second, w), piece_x(m + 2u * STEP_B, end, third, w), piece_x(m + 3u * STEP_B, end, fourth, w));
 }
 
 fn store(split: u32, k0: u32, n0: u32, sum: mat4x4<f32>) {
@@ -209,11 +224,14 @@ fn tiled(
     @builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>,
 #ifdef COOP
     @builtin(subgroup_id) subgroup_id: u32, @builtin(num_subgroups) num_subgroups: u32,
+    @builtin(subgroup_invocation_id) subgroup_invocation_id: u32, @builtin(subgroup_size) subgroup_size: u32,
 #endif
 ) {
 #ifdef COOP
     subgroup = subgroup_id;
     subgroups = num_subgroups;
+    lane = subgroup_invocation_id;
+    lanes = subgroup_size;
 #endif
     let g = group_index(wid, nwg);
     if g >= p.total { return; }
@@ -224,21 +242,37 @@ fn tiled(
     let n0 = ((g % tiles) % tiles_n) * TILE_N;
     let l = lid.x;
     let lb = block_b(l);
-    let m4 = l % (TILE_M / 4u);
-    let ka = l / (TILE_M / 4u);
-    let n4 = lb % (TILE_N / 4u);
-    let kb = lb / (TILE_N / 4u);
+    let spot = spot_a(l);
+    let spot_of_b = spot_b(lb);
+    let k = k0 + spot.along;
+    let taps = taps_from(n0 + spot_of_b.along);
     let start = split * p.rows;
     let end = min(p.n * p.p * p.q, start + p.rows);
-    var at = place(start + kb * 4u, p.q, p.p);
+    var at = place(start + spot_of_b.across, p.q, p.p);
     var sums: Sums;
+    var next_a: Pieces;
+    var next_b: Pieces;
+#ifdef PREFETCH
+    if l < THREADS_A { next_a = pieces_dy(start + spot.across, end, k); }
+    if lb < THREADS_B { next_b = pieces_x(start + spot_of_b.across, end, at, taps); }
+#endif
     for (var m = start; m < end; m = m + TILE_K) {
-        if l < TILE_M { put_a(m4, ka, block_dy(m + ka * 4u, end, k0 + m4 * 4u)); }
-        if lb < TILE_N { put_b(n4, kb, block_x(m + kb * 4u, end, at, n0 + n4 * 4u)); }
-        workgroupBarrier();
-        tile_multiply(&sums, l);
+#ifndef PREFETCH
+        if l < THREADS_A { next_a = pieces_dy(m + spot.across, end, k); }
+        if lb < THREADS_B { next_b = pieces_x(m + spot_of_b.across, end, at, taps); }
+#endif
+        if l < THREADS_A { keep_a(l, next_a); }
+        if lb < THREADS_B { keep_b(lb, next_b); }
         workgroupBarrier();
         at = advance(at, TILE_K, p.q, p.p);
+#ifdef PREFETCH
+        if m + TILE_K < end {
+            if l < THREADS_A { next_a = pieces_dy(m + TILE_K + spot.across, end, k); }
+            if lb < THREADS_B { next_b = pieces_x(m + TILE_K + spot_of_b.across, end, at, taps); }
+        }
+#endif
+        tile_multiply(&sums, l);
+        workgroupBarrier();
     }
     tile_store(&sums, l, split, k0, n0);
 }

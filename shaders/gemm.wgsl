@@ -4,7 +4,7 @@
 // HALF: A and B lie in f16, with HALF_C so does C; sums and what is done to them are f32.
 // TALL, for drivers that run on CPUs: a group is 64 threads of 8x16 outputs one below the other, a 512x16 tile. Such drivers read storage lane by lane, some 10 instructions a
 // number: 24 numbers are read for 128 multiply-adds.
-// TILED, for GPUs: tiles through workgroup memory (lib/tile.wgsl), a group a tile; FULL_K: k is a multiple of 16; VEC_C: n is a multiple of 4, so that C is stored as vec4.
+// TILED, for GPUs: tiles through workgroup memory (lib/tile.wgsl), a group a tile; FULL_K: k is a multiple of TILE_K; VEC_C: n is a multiple of 4, so that C is stored as vec4.
 // Otherwise a thread computes 4x4 outputs in registers from global memory: 4 values of k a step. VEC_A / VEC_B: the contiguous dimension of that operand is a multiple
 // of 4, so it is loaded as vec4. A group is 8x8 threads, a 32x32 tile. Rows and columns beyond the edge are computed on clamped addresses and not stored.
 // Grid: batch * ceil(m/32) * ceil(n/32) groups (TALL: ceil(m/512) * ceil(n/16); TILED: ceil(m/TILE_M) * ceil(n/TILE_N)), folded.
@@ -42,70 +42,87 @@ struct Params {
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 #endif
 
-// Columns kk = 0..3: A[i0..i0+4, k0+kk].
-fn load_a(base: u32, i0: u32, k0: u32) -> mat4x4<f32> {
+// Four numbers of A side by side: row i, from k on (TRANS_A: rows from i on, at k). Zero beyond the last k; rows beyond the edge may be any.
+fn piece_a(base: u32, i: u32, k: u32) -> Piece {
 #ifdef TRANS_A
+    let row = base + min(k, p.k - 1u) * p.m;
 #ifdef VEC_A
-    let i = min(i0, p.m - 4u);
-    var r: mat4x4<f32>;
-    for (var kk = 0u; kk < 4u; kk = kk + 1u) {
-        let k = min(k0 + kk, p.k - 1u);
-        r[kk] = select(vec4<f32>(0.0), vec4<f32>(a[(base + k * p.m + i) / 4u]), k0 + kk < p.k);
-    }
-    return r;
+    let v = Piece(a[(row + min(i, p.m - 4u)) / 4u]);
 #else
-    var r: mat4x4<f32>;
-    for (var kk = 0u; kk < 4u; kk = kk + 1u) {
-        let row = base + min(k0 + kk, p.k - 1u) * p.m;
-        let v = vec4<f32>(S4(a[row + min(i0, p.m - 1u)], a[row + min(i0 + 1u, p.m - 1u)], a[row + min(i0 + 2u, p.m - 1u)], a[row + min(i0 + 3u, p.m - 1u)]));
-        r[kk] = select(vec4<f32>(0.0), v, k0 + kk < p.k);
-    }
-    return r;
+    let last = p.m - 1u;
+    let v = Piece(S4(a[row + min(i, last)], a[row + min(i + 1u, last)], a[row + min(i + 2u, last)], a[row + min(i + 3u, last)]));
 #endif
+    return select(Piece(), v, k < p.k);
 #else
-    var r: mat4x4<f32>;
-    for (var ii = 0u; ii < 4u; ii = ii + 1u) {
-        let row = base + min(i0 + ii, p.m - 1u) * p.k;
+    let row = base + min(i, p.m - 1u) * p.k;
 #ifdef VEC_A
 #ifdef FULL_K
-        r[ii] = vec4<f32>(a[(row + k0) / 4u]);
+    return Piece(a[(row + k) / 4u]);
 #else
-        r[ii] = select(vec4<f32>(0.0), vec4<f32>(a[(row + min(k0, p.k - 4u)) / 4u]), k0 < p.k);
+    return select(Piece(), Piece(a[(row + min(k, p.k - 4u)) / 4u]), k < p.k);
 #endif
 #else
-        let v = vec4<f32>(S4(a[row + min(k0, p.k - 1u)], a[row + min(k0 + 1u, p.k - 1u)], a[row + min(k0 + 2u, p.k - 1u)], a[row + min(k0 + 3u, p.k - 1u)]));
-        r[ii] = select(vec4<f32>(0.0), v, vec4<u32>(k0, k0 + 1u, k0 + 2u, k0 + 3u) < vec4<u32>(p.k));
+    let last = p.k - 1u;
+    let v = Piece(S4(a[row + min(k, last)], a[row + min(k + 1u, last)], a[row + min(k + 2u, last)], a[row + min(k + 3u, last)]));
+    return select(Piece(), v, vec4<u32>(k, k + 1u, k + 2u, k + 3u) < vec4<u32>(p.k));
 #endif
-    }
-    return transpose(r);
+#endif
+}
+// Four pieces, `step` apart in the other direction.
+fn pieces_a(base: u32, i: u32, k: u32, step: u32) -> Pieces {
+#ifdef TRANS_A
+    return Pieces(piece_a(base, i, k), piece_a(base, i, k + step), piece_a(base, i, k + 2u * step), piece_a(base, i, k + 3u * step));
+#else
+    return Pieces(piece_a(base, i, k), piece_a(base, i + step, k), piece_a(base, i + 2u * step, k), piece_a(base, i + 3u * step, k));
 #endif
 }
 
-// Columns kk = 0..3: B[k0+kk, j0..j0+4]. Values of k beyond the end may be anything finite in memory: A is zero there.
-fn load_b(base: u32, k0: u32, j0: u32) -> mat4x4<f32> {
-    var r: mat4x4<f32>;
+// Four numbers of B side by side: at k, columns from j on (TRANS_B: column j, from k on). Values of k beyond the end may be anything finite in memory: A is zero there.
+fn piece_b(base: u32, k: u32, j: u32) -> Piece {
 #ifdef TRANS_B
-    for (var jj = 0u; jj < 4u; jj = jj + 1u) {
-        let row = base + min(j0 + jj, p.n - 1u) * p.k;
+    let row = base + min(j, p.n - 1u) * p.k;
 #ifdef VEC_B
-        r[jj] = vec4<f32>(b[(row + min(k0, p.k - 4u)) / 4u]);
+    return Piece(b[(row + min(k, p.k - 4u)) / 4u]);
 #else
-        r[jj] = vec4<f32>(S4(b[row + min(k0, p.k - 1u)], b[row + min(k0 + 1u, p.k - 1u)], b[row + min(k0 + 2u, p.k - 1u)], b[row + min(k0 + 3u, p.k - 1u)]));
+    let last = p.k - 1u;
+    return Piece(S4(b[row + min(k, last)], b[row + min(k + 1u, last)], b[row + min(k + 2u, last)], b[row + min(k + 3u, last)]));
 #endif
-    }
-    return transpose(r);
 #else
-    for (var kk = 0u; kk < 4u; kk = kk + 1u) {
-        let row = base + min(k0 + kk, p.k - 1u) * p.n;
+    let row = base + min(k, p.k - 1u) * p.n;
 #ifdef VEC_B
-        r[kk] = vec4<f32>(b[(row + min(j0, p.n - 4u)) / 4u]);
+    return Piece(b[(row + min(j, p.n - 4u)) / 4u]);
 #else
-        r[kk] = vec4<f32>(S4(b[row + min(j0, p.n - 1u)], b[row + min(j0 + 1u, p.n - 1u)], b[row + min(j0 + 2u, p.n - 1u)], b[row + min(j0 + 3u, p.n - 1u)]));
+    let last = p.n - 1u;
+    return Piece(S4(b[row + min(j, last)], b[row + min(j + 1u, last)], b[row + min(j + 2u, last)], b[row + min(j + 3u, last)]));
 #endif
-    }
-    return r;
 #endif
 }
+fn pieces_b(base: u32, k: u32, j: u32, step: u32) -> Pieces {
+#ifdef TRANS_B
+    return Pieces(piece_b(base, k, j), piece_b(base, k, j + step), piece_b(base, k, j + 2u * step), piece_b(base, k, j + 3u * step));
+#else
+    return Pieces(piece_b(base, k, j), piece_b(base, k + step, j), piece_b(base, k + 2u * step, j), piece_b(base, k + 3u * step, j));
+#endif
+}
+
+#ifndef TILED
+// Columns kk = 0..3: A[i0..i0+4, k0+kk].
+fn load_a(base: u32, i0: u32, k0: u32) -> mat4x4<f32> {
+#ifdef TRANS_A
+    return pieces_a(base, i0, k0, 1u);
+#else
+    return transpose(pieces_a(base, i0, k0, 1u));
+#endif
+}
+// Columns kk = 0..3: B[k0+kk, j0..j0+4].
+fn load_b(base: u32, k0: u32, j0: u32) -> mat4x4<f32> {
+#ifdef TRANS_B
+    return transpose(pieces_b(base, k0, j0, 1u));
+#else
+    return pieces_b(base, k0, j0, 1u);
+#endif
+}
+#endif
 
 #ifdef TILED
 #import tile
@@ -145,11 +162,14 @@ fn tiled(
     @builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>,
 #ifdef COOP
     @builtin(subgroup_id) subgroup_id: u32, @builtin(num_subgroups) num_subgroups: u32,
+    @builtin(subgroup_invocation_id) subgroup_invocation_id: u32, @builtin(subgroup_size) subgroup_size: u32,
 #endif
 ) {
 #ifdef COOP
     subgroup = subgroup_id;
     subgroups = num_subgroups;
+    lane = subgroup_invocation_id;
+    lanes = subgroup_size;
 #endif
     let g = group_index(wid, nwg);
     if g >= p.groups { return; }
@@ -159,35 +179,60 @@ fn tiled(
     let j0 = (tile % p.tiles_n) * TILE_N;
     let l = lid.x;
     let lb = block_b(l);
-    // Neighbouring threads take blocks that are neighbours in memory.
+    let spot = spot_a(l);
+    let spot_of_b = spot_b(lb);
 #ifdef TRANS_A
-    let m4 = l % (TILE_M / 4u);
-    let ka = l / (TILE_M / 4u);
+    let i = i0 + spot.along;
+    let ka = spot.across;
 #else
-    let m4 = l / 4u;
-    let ka = l % 4u;
+    let i = i0 + spot.across;
+    let ka = spot.along;
 #endif
 #ifdef TRANS_B
-    let n4 = lb / 4u;
-    let kb = lb % 4u;
+    let j = j0 + spot_of_b.across;
+    let kb = spot_of_b.along;
 #else
-    let n4 = lb % (TILE_N / 4u);
-    let kb = lb / (TILE_N / 4u);
+    let j = j0 + spot_of_b.along;
+    let kb = spot_of_b.across;
 #endif
-    var sums: Sums;
 #ifdef SUM_BATCH
-    for (var s = 0u; s < p.batch; s = s + 1u) {
+    var s = 0u;
+    let end = p.batch;
 #else
-    let s = batch;
-    {
+    var s = batch;
+    let end = batch + 1u;
 #endif
-        for (var k0 = 0u; k0 < p.k; k0 = k0 + TILE_K) {
-            if l < TILE_M { put_a(m4, ka, load_a(s * p.stride_a, i0 + m4 * 4u, k0 + ka * 4u)); }
-            if lb < TILE_N { put_b(n4, kb, load_b(s * p.stride_b, k0 + kb * 4u, j0 + n4 * 4u)); }
-            workgroupBarrier();
-            tile_multiply(&sums, l);
-            workgroupBarrier();
+    var k0 = 0u;
+    var sums: Sums;
+    var next_a: Pieces;
+    var next_b: Pieces;
+#ifdef PREFETCH
+    if l < THREADS_A { next_a = pieces_a(s * p.stride_a, i, ka, STEP_A); }
+    if lb < THREADS_B { next_b = pieces_b(s * p.stride_b, kb, j, STEP_B); }
+#endif
+    loop {
+#ifndef PREFETCH
+        if l < THREADS_A { next_a = pieces_a(s * p.stride_a, i, k0 + ka, STEP_A); }
+        if lb < THREADS_B { next_b = pieces_b(s * p.stride_b, k0 + kb, j, STEP_B); }
+#endif
+        if l < THREADS_A { keep_a(l, next_a); }
+        if lb < THREADS_B { keep_b(lb, next_b); }
+        workgroupBarrier();
+        k0 = k0 + TILE_K;
+        if k0 >= p.k {
+            k0 = 0u;
+            s = s + 1u;
         }
+        let more = s < end;
+#ifdef PREFETCH
+        if more {
+            if l < THREADS_A { next_a = pieces_a(s * p.stride_a, i, k0 + ka, STEP_A); }
+            if lb < THREADS_B { next_b = pieces_b(s * p.stride_b, k0 + kb, j, STEP_B); }
+        }
+#endif
+        tile_multiply(&sums, l);
+        workgroupBarrier();
+        if !more { break; }
     }
     tile_store(&sums, l, batch, i0, j0);
 }

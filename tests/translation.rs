@@ -50,10 +50,36 @@ fn by_cooperative_matrices(variants: &BTreeMap<String, String>) -> BTreeMap<Stri
         let half = key.contains(" HALF=");
         let kinds: &[&[(&str, &str)]] = match half {
             true => &[
-                &[("COOP", "16u"), ("COOP16", ""), ("BLOCKS", "1u")],
-                &[("COOP", "8u"), ("BLOCKS", "2u")],
+                &[
+                    ("COOP", "16u"),
+                    ("COOP16", ""),
+                    ("BLOCKS", "1u"),
+                    ("ABREAST", "4u"),
+                    ("DEPTH", "32u"),
+                    ("TALL_BLOCK", ""),
+                ],
+                &[
+                    ("COOP", "16u"),
+                    ("COOP16", ""),
+                    ("BLOCKS", "2u"),
+                    ("ABREAST", "2u"),
+                    ("DEPTH", "16u"),
+                ],
+                &[
+                    ("COOP", "8u"),
+                    ("BLOCKS", "2u"),
+                    ("ABREAST", "4u"),
+                    ("DEPTH", "32u"),
+                    ("TALL_BLOCK", ""),
+                ],
             ],
-            false => &[&[("COOP", "8u"), ("COOP_F32", ""), ("BLOCKS", "1u")]],
+            false => &[&[
+                ("COOP", "8u"),
+                ("BLOCKS", "1u"),
+                ("ABREAST", "4u"),
+                ("DEPTH", "32u"),
+                ("TALL_BLOCK", ""),
+            ]],
         };
         for kind in kinds {
             let mut words = key.split(' ');

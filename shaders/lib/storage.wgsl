@@ -6,3 +6,12 @@ alias S4 = vec4<f16>;
 alias S = f32;
 alias S4 = vec4<f32>;
 #endif
+// Four numbers side by side of a tile's operand, and four such pieces, on their way to workgroup memory (lib/tile.wgsl): cooperative matrices take them as they lie in storage,
+// all else computes in f32.
+#ifdef COOP
+alias Piece = S4;
+alias Pieces = mat4x4<S>;
+#else
+alias Piece = vec4<f32>;
+alias Pieces = mat4x4<f32>;
+#endif

@@ -1,10 +1,11 @@
-// One tile of a matrix product by 256 threads through workgroup memory, for GPUs: TILE_M rows by TILE_N columns, 16 values of k at a time. A kernel puts the next blocks of
-// both operands there (`put_a`, `put_b`), has them multiplied (`tile_multiply`) and at the end (TILED) is handed the sums by `tile_store`, which calls the kernel's own
+// One tile of a matrix product by 256 threads through workgroup memory, for GPUs: TILE_M rows by TILE_N columns, TILE_K values of k at a time. A kernel puts the next blocks of
+// both operands there (`keep_a`, `keep_b`), has them multiplied (`tile_multiply`) and at the end (TILED) is handed the sums by `tile_store`, which calls the kernel's own
 // `store(part, row, column, block)` for each 4x4 block (its columns are rows of C).
-// Thread l of the group moves block l of A (l < TILE_M) and block block_b(l) of B (< TILE_N): a block is 4 values of k by 4 rows or columns.
-const TILE_K = 16u;
-fn block_b(l: u32) -> u32 { return (l + TILE_N) % 256u; }
-
+// How an operand lies in storage decides who fetches what. A: k by k side by side, or row by row (A_BY_ROWS: the kernel defines it where neighbours in memory are neighbouring
+// rows). B: k by k, or column by column (B_BY_COLUMNS). Thread l < THREADS_A fetches four pieces of A, four numbers side by side each: from `along`, spot_a(l).along on, at the
+// places spot_a(l).across + i * STEP_A (i < 4) of the other direction. For B the same by thread block_b(l) < THREADS_B.
+// PREFETCH: the kernel fetches the next blocks into registers while it multiplies these.
+struct Spot { along: u32, across: u32 }
 #ifdef COOP
 #import tile_coop
 #else
@@ -14,6 +15,7 @@ fn block_b(l: u32) -> u32 { return (l + TILE_N) % 256u; }
 // its neighbours. Blocks of different k are rotated against each other (an exclusive or), so that the writes of neighbouring threads fall into different banks.
 // At most (128 + 128) * 16 * 4 bytes = 16 KiB.
 #import outer
+const TILE_K = 16u;
 const ROWS = 256u / COLS;
 #ifdef WIDE_M
 const TILE_M = ROWS * 8u;
@@ -25,8 +27,13 @@ const TILE_N = COLS * 8u;
 #else
 const TILE_N = COLS * 4u;
 #endif
+const STEP_A = 1u;
+const STEP_B = 1u;
 var<workgroup> tile_a: array<vec4<f32>, TILE_M * 4u>;
 var<workgroup> tile_b: array<vec4<f32>, TILE_N * 4u>;
+
+// Neighbouring threads fetch neighbouring blocks of 4x4 of rows that are `width` numbers wide.
+fn spot_of(l: u32, width: u32) -> Spot { return Spot((l % (width / 4u)) * 4u, (l / (width / 4u)) * 4u); }
 
 // Sums of a thread, a matrix a block: its columns are the rows of C.
 struct Sums {
@@ -96,6 +103,23 @@ fn tile_multiply(sums: ptr<function, Sums>, l: u32) {
 }
 
 #ifdef TILED
+fn keep_a(l: u32, pieces: Pieces) {
+    let spot = spot_a(l);
+#ifdef A_BY_ROWS
+    put_a(spot.along / 4u, spot.across / 4u, pieces);
+#else
+    put_a(spot.across / 4u, spot.along / 4u, transpose(pieces));
+#endif
+}
+fn keep_b(l: u32, pieces: Pieces) {
+    let spot = spot_b(l);
+#ifdef B_BY_COLUMNS
+    put_b(spot.along / 4u, spot.across / 4u, pieces);
+#else
+    put_b(spot.across / 4u, spot.along / 4u, transpose(pieces));
+#endif
+}
+
 fn tile_store(sums: ptr<function, Sums>, l: u32, part: u32, m0: u32, n0: u32) {
     let m = m0 + (l / COLS) * 4u;
     let n = n0 + (l % COLS) * 4u;
@@ -111,4 +135,18 @@ fn tile_store(sums: ptr<function, Sums>, l: u32, part: u32, m0: u32, n0: u32) {
 #endif
 }
 #endif
+#endif
+// 16 numbers a thread. Where both operands leave threads idle, A takes the first and B the last.
+const THREADS_A = TILE_M * TILE_K / 16u;
+const THREADS_B = TILE_N * TILE_K / 16u;
+fn block_b(l: u32) -> u32 { return (l + THREADS_B) % 256u; }
+#ifdef A_BY_ROWS
+fn spot_a(l: u32) -> Spot { return spot_of(l, TILE_M); }
+#else
+fn spot_a(l: u32) -> Spot { return spot_of(l, TILE_K); }
+#endif
+#ifdef B_BY_COLUMNS
+fn spot_b(l: u32) -> Spot { return spot_of(l, TILE_N); }
+#else
+fn spot_b(l: u32) -> Spot { return spot_of(l, TILE_K); }
 #endif

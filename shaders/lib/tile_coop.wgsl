@@ -1,124 +1,230 @@
-// The tile by cooperative matrices of COOP x COOP (define: 16u or 8u; KHR_cooperative_matrix, Metal's simdgroup matrices), operands in f16 (COOP_F32: f32), sums in f32.
-// A tile is 8x8 fragments, 128x128 or 64x64. It is cut into 8 blocks, two below each other and four side by side, of 4x2 fragments; each subgroup takes every
-// (number of subgroups)th block, at most BLOCKS of them (define: enough for the largest subgroups that the adapter has). Both operands lie k by k, and rows are padded by 16
-// bytes or more against bank conflicts. The sums go through workgroup memory to the kernel's `store`, two blocks at a time, since fragments have no elements.
-// Workgroup memory: at most 2 * 16 * 136 * 2 + 128 * 32 * 4 bytes = 25 KiB (COOP_F32, 8x8: 2 * 16 * 72 * 4 + 64 * 16 * 4 = 13 KiB).
-const TILE_M = COOP * 8u;
-const TILE_N = COOP * 8u;
-const PITCH = TILE_M + 8u;
-#ifdef COOP_F32
-alias M = f32;
-#else
-alias M = f16;
-#endif
-#ifdef COOP16
-alias FragmentA = coop_mat16x16<M, A>;
-alias FragmentB = coop_mat16x16<M, B>;
-alias FragmentC = coop_mat16x16<f32, C>;
-#else
-alias FragmentA = coop_mat8x8<M, A>;
-alias FragmentB = coop_mat8x8<M, B>;
-alias FragmentC = coop_mat8x8<f32, C>;
-#endif
+// The tile by cooperative matrices of COOP x COOP (define: 16u or 8u; KHR_cooperative_matrix, Metal's simdgroup matrices), operands as they lie in storage (HALF: f16), sums in f32.
+// A tile is cut into 8 blocks, ABREAST (define: 4u or 2u) side by side, of 2x2 fragments or with TALL_BLOCK of 4x2; each subgroup takes every (number of subgroups)th block, at
+// most BLOCKS of them (define: enough for the largest subgroups that the adapter has). With COOP 16: 128x128 (ABREAST 4, TALL_BLOCK), 128x64 (2), 64x128 (4); DEPTH (define)
+// values of k at a time.
+// Operands lie in workgroup memory as in storage, side by side what is side by side there, rows padded by 8 numbers against bank conflicts; coopLoad reads column by column, coopLoadT
+// row by row. The sums go through workgroup memory to the kernel's `store`, a row of fragments of each subgroup at a time, since fragments have no elements.
+// COOP16: that memory is addressed in fours, for vec4 writes, and so are pointers and pitches of fragments (SPIR-V counts in the pointer's type; Metal, which counts in numbers, has 8x8 alone).
+// Workgroup memory at most: 2 * 128 * 40 * 2 + 8 * 16 * 36 * 4 bytes = 38 KiB with DEPTH 32, 30 KiB with 16 (COOP_F32, 8x8: 2 * 64 * 40 * 4 + 8 * 8 * 20 * 4 bytes = 25 KiB).
+const TILE_K = DEPTH;
+const HIGH = 8u / ABREAST;
+#ifdef TALL_BLOCK
 const BLOCK_M = COOP * 4u;
+#else
+const BLOCK_M = COOP * 2u;
+#endif
 const BLOCK_N = COOP * 2u;
-var<workgroup> tile_a: array<M, PITCH * 16u>;
-var<workgroup> tile_b: array<M, PITCH * 16u>;
-var<workgroup> staged: array<f32, BLOCK_M * BLOCK_N * 2u>;
-// The thread's subgroup, and how many there are: set by the entry point.
+const TILE_M = HIGH * BLOCK_M;
+const TILE_N = ABREAST * BLOCK_N;
+#ifdef A_BY_ROWS
+const WIDTH_A = TILE_M;
+const LENGTH_A = TILE_K;
+#else
+const WIDTH_A = TILE_K;
+const LENGTH_A = TILE_M;
+#endif
+#ifdef B_BY_COLUMNS
+const WIDTH_B = TILE_N;
+const LENGTH_B = TILE_K;
+#else
+const WIDTH_B = TILE_K;
+const LENGTH_B = TILE_N;
+#endif
+const STEP_A = LENGTH_A / 4u;
+const STEP_B = LENGTH_B / 4u;
+const PITCH_A = WIDTH_A + 8u;
+const PITCH_B = WIDTH_B + 8u;
+const PITCH_C = BLOCK_N + 4u;
+#ifdef COOP16
+alias FragmentA = coop_mat16x16<S, A>;
+alias FragmentB = coop_mat16x16<S, B>;
+alias FragmentC = coop_mat16x16<f32, C>;
+const UNIT = 4u;
+var<workgroup> tile_a: array<S4, PITCH_A * LENGTH_A / 4u>;
+var<workgroup> tile_b: array<S4, PITCH_B * LENGTH_B / 4u>;
+var<workgroup> staged: array<vec4<f32>, COOP * PITCH_C * 8u / 4u>;
+fn put_piece_a(at: u32, piece: S4) { tile_a[at / 4u] = piece; }
+fn put_piece_b(at: u32, piece: S4) { tile_b[at / 4u] = piece; }
+fn staged_piece(at: u32) -> vec4<f32> { return staged[at / 4u]; }
+#else
+alias FragmentA = coop_mat8x8<S, A>;
+alias FragmentB = coop_mat8x8<S, B>;
+alias FragmentC = coop_mat8x8<f32, C>;
+const UNIT = 1u;
+var<workgroup> tile_a: array<S, PITCH_A * LENGTH_A>;
+var<workgroup> tile_b: array<S, PITCH_B * LENGTH_B>;
+var<workgroup> staged: array<f32, COOP * PITCH_C * 8u>;
+fn put_piece_a(at: u32, piece: S4) {
+    tile_a[at] = piece.x;
+    tile_a[at + 1u] = piece.y;
+    tile_a[at + 2u] = piece.z;
+    tile_a[at + 3u] = piece.w;
+}
+fn put_piece_b(at: u32, piece: S4) {
+    tile_b[at] = piece.x;
+    tile_b[at + 1u] = piece.y;
+    tile_b[at + 2u] = piece.z;
+    tile_b[at + 3u] = piece.w;
+}
+fn staged_piece(at: u32) -> vec4<f32> { return vec4<f32>(staged[at], staged[at + 1u], staged[at + 2u], staged[at + 3u]); }
+#endif
+// The thread's subgroup and place in it, how many subgroups there are and how many threads each has: set by the entry point.
 var<private> subgroup: u32;
 var<private> subgroups: u32;
+var<private> lane: u32;
+var<private> lanes: u32;
 
 struct Fragments {
     a0: FragmentC, a1: FragmentC, b0: FragmentC, b1: FragmentC,
+#ifdef TALL_BLOCK
     c0: FragmentC, c1: FragmentC, d0: FragmentC, d1: FragmentC,
+#endif
 }
 struct Sums { blocks: array<Fragments, BLOCKS> }
 
-fn put_a(m4: u32, k4: u32, block: mat4x4<f32>) {
-    var rows = block;
-    for (var kk = 0u; kk < 4u; kk = kk + 1u) {
-        let at = (k4 * 4u + kk) * PITCH + m4 * 4u;
-        for (var e = 0u; e < 4u; e = e + 1u) { tile_a[at + e] = M(rows[kk][e]); }
-    }
+// Neighbouring threads fetch neighbouring pieces of a row of `width` numbers, and then a quarter of the rows on.
+fn spot_of(l: u32, width: u32) -> Spot { return Spot((l % (width / 4u)) * 4u, l / (width / 4u)); }
+
+fn keep_a(l: u32, pieces: Pieces) {
+    let spot = spot_a(l);
+    let at = spot.across * PITCH_A + spot.along;
+    put_piece_a(at, pieces[0]);
+    put_piece_a(at + STEP_A * PITCH_A, pieces[1]);
+    put_piece_a(at + 2u * STEP_A * PITCH_A, pieces[2]);
+    put_piece_a(at + 3u * STEP_A * PITCH_A, pieces[3]);
 }
-fn put_b(n4: u32, k4: u32, block: mat4x4<f32>) {
-    var rows = block;
-    for (var kk = 0u; kk < 4u; kk = kk + 1u) {
-        let at = (k4 * 4u + kk) * PITCH + n4 * 4u;
-        for (var e = 0u; e < 4u; e = e + 1u) { tile_b[at + e] = M(rows[kk][e]); }
-    }
+fn keep_b(l: u32, pieces: Pieces) {
+    let spot = spot_b(l);
+    let at = spot.across * PITCH_B + spot.along;
+    put_piece_b(at, pieces[0]);
+    put_piece_b(at + STEP_B * PITCH_B, pieces[1]);
+    put_piece_b(at + 2u * STEP_B * PITCH_B, pieces[2]);
+    put_piece_b(at + 3u * STEP_B * PITCH_B, pieces[3]);
+}
+
+// Where the fragment at row m, value k of the tile begins; at value k, column n.
+fn place_a(m: u32, k: u32) -> u32 {
+#ifdef A_BY_ROWS
+    return (k * PITCH_A + m) / UNIT;
+#else
+    return (m * PITCH_A + k) / UNIT;
+#endif
+}
+fn place_b(k: u32, n: u32) -> u32 {
+#ifdef B_BY_COLUMNS
+    return (k * PITCH_B + n) / UNIT;
+#else
+    return (n * PITCH_B + k) / UNIT;
+#endif
 }
 
 fn tile_multiply(sums: ptr<function, Sums>, l: u32) {
+    // Bound by name, as naga asks of what addresses a fragment.
+    let pitch_a = PITCH_A / UNIT;
+    let pitch_b = PITCH_B / UNIT;
     for (var i = 0u; i < BLOCKS; i = i + 1u) {
         let block = subgroup + i * subgroups;
         if block >= 8u { break; }
+        let m = (block / ABREAST) * BLOCK_M;
+        let n = (block % ABREAST) * BLOCK_N;
         var s = (*sums).blocks[i];
         for (var k = 0u; k < TILE_K; k = k + COOP) {
-            // Bound by name, as naga asks of what addresses a fragment. Plain is column-major (rows of A side by side), T is row-major.
-            let a0 = k * PITCH + (block / 4u) * BLOCK_M;
-            let a1 = a0 + COOP;
-            let a2 = a0 + 2u * COOP;
-            let a3 = a0 + 3u * COOP;
-            let b0 = k * PITCH + (block % 4u) * BLOCK_N;
-            let b1 = b0 + COOP;
-            let left = coopLoadT<FragmentB>(&tile_b[b0], PITCH);
-            let right = coopLoadT<FragmentB>(&tile_b[b1], PITCH);
-            let first = coopLoad<FragmentA>(&tile_a[a0], PITCH);
+            let a0 = place_a(m, k);
+            let a1 = place_a(m + COOP, k);
+#ifdef TALL_BLOCK
+            let a2 = place_a(m + 2u * COOP, k);
+            let a3 = place_a(m + 3u * COOP, k);
+#endif
+            let b0 = place_b(k, n);
+            let b1 = place_b(k, n + COOP);
+#ifdef B_BY_COLUMNS
+            let left = coopLoadT<FragmentB>(&tile_b[b0], pitch_b);
+            let right = coopLoadT<FragmentB>(&tile_b[b1], pitch_b);
+#else
+            let left = coopLoad<FragmentB>(&tile_b[b0], pitch_b);
+            let right = coopLoad<FragmentB>(&tile_b[b1], pitch_b);
+#endif
+#ifdef A_BY_ROWS
+            let first = coopLoad<FragmentA>(&tile_a[a0], pitch_a);
+            let second = coopLoad<FragmentA>(&tile_a[a1], pitch_a);
+#ifdef TALL_BLOCK
+            let third = coopLoad<FragmentA>(&tile_a[a2], pitch_a);
+            let fourth = coopLoad<FragmentA>(&tile_a[a3], pitch_a);
+#endif
+#else
+            let first = coopLoadT<FragmentA>(&tile_a[a0], pitch_a);
+            let second = coopLoadT<FragmentA>(&tile_a[a1], pitch_a);
+#ifdef TALL_BLOCK
+            let third = coopLoadT<FragmentA>(&tile_a[a2], pitch_a);
+            let fourth = coopLoadT<FragmentA>(&tile_a[a3], pitch_a);
+#endif
+#endif
             s.a0 = coopMultiplyAdd(first, left, s.a0);
             s.a1 = coopMultiplyAdd(first, right, s.a1);
-            let second = coopLoad<FragmentA>(&tile_a[a1], PITCH);
             s.b0 = coopMultiplyAdd(second, left, s.b0);
             s.b1 = coopMultiplyAdd(second, right, s.b1);
-            let third = coopLoad<FragmentA>(&tile_a[a2], PITCH);
+#ifdef TALL_BLOCK
             s.c0 = coopMultiplyAdd(third, left, s.c0);
             s.c1 = coopMultiplyAdd(third, right, s.c1);
-            let fourth = coopLoad<FragmentA>(&tile_a[a3], PITCH);
             s.d0 = coopMultiplyAdd(fourth, left, s.d0);
             s.d1 = coopMultiplyAdd(fourth, right, s.d1);
+#endif
         }
         (*sums).blocks[i] = s;
     }
 }
 
-// Blocks 2 pair and 2 pair + 1 lie side by side, so that what is staged is BLOCK_M x 2 BLOCK_N, row by row.
+// Hands on what the subgroup staged: COOP x BLOCK_N sums from row m, column n of C on.
+fn hand_on(part: u32, m: u32, n: u32) {
+    let start = subgroup * COOP * PITCH_C;
+    for (var b = lane; b < COOP / 4u * (BLOCK_N / 4u); b = b + lanes) {
+        let row = (b / (BLOCK_N / 4u)) * 4u;
+        let column = (b % (BLOCK_N / 4u)) * 4u;
+        let at = start + row * PITCH_C + column;
+        store(part, m + row, n + column, mat4x4<f32>(staged_piece(at), staged_piece(at + PITCH_C), staged_piece(at + 2u * PITCH_C), staged_piece(at + 3u * PITCH_C)));
+    }
+}
+
+// All subgroups reach every barrier; those without a block (there may be more than 8) do nothing between them.
 fn tile_store(sums: ptr<function, Sums>, l: u32, part: u32, m0: u32, n0: u32) {
-    let width = 2u * BLOCK_N;
-    for (var pair = 0u; pair < 4u; pair = pair + 1u) {
-        for (var i = 0u; i < BLOCKS; i = i + 1u) {
-            let block = subgroup + i * subgroups;
-            if block / 2u == pair {
-                let s = (*sums).blocks[i];
-                let at0 = (block % 2u) * BLOCK_N;
-                let at1 = at0 + COOP;
-                let at2 = at0 + COOP * width;
-                let at3 = at2 + COOP;
-                let at4 = at2 + COOP * width;
-                let at5 = at4 + COOP;
-                let at6 = at4 + COOP * width;
-                let at7 = at6 + COOP;
-                coopStoreT(s.a0, &staged[at0], width);
-                coopStoreT(s.a1, &staged[at1], width);
-                coopStoreT(s.b0, &staged[at2], width);
-                coopStoreT(s.b1, &staged[at3], width);
-                coopStoreT(s.c0, &staged[at4], width);
-                coopStoreT(s.c1, &staged[at5], width);
-                coopStoreT(s.d0, &staged[at6], width);
-                coopStoreT(s.d1, &staged[at7], width);
-            }
+    let pitch = PITCH_C / UNIT;
+    let left = subgroup * COOP * PITCH_C / UNIT;
+    let right = left + COOP / UNIT;
+    for (var i = 0u; i < BLOCKS; i = i + 1u) {
+        let block = subgroup + i * subgroups;
+        let busy = block < 8u;
+        let m = m0 + (block / ABREAST) * BLOCK_M;
+        let n = n0 + (block % ABREAST) * BLOCK_N;
+        let s = (*sums).blocks[i];
+        if busy {
+            coopStoreT(s.a0, &staged[left], pitch);
+            coopStoreT(s.a1, &staged[right], pitch);
         }
         workgroupBarrier();
-        let row = (l / (width / 4u)) * 4u;
-        let column = (l % (width / 4u)) * 4u;
-        if row < BLOCK_M {
-            var rows: mat4x4<f32>;
-            for (var r = 0u; r < 4u; r = r + 1u) {
-                let at = (row + r) * width + column;
-                rows[r] = vec4<f32>(staged[at], staged[at + 1u], staged[at + 2u], staged[at + 3u]);
-            }
-            store(part, m0 + (pair / 2u) * BLOCK_M + row, n0 + (pair % 2u) * width + column, rows);
+        if busy { hand_on(part, m, n); }
+        workgroupBarrier();
+        if busy {
+            coopStoreT(s.b0, &staged[left], pitch);
+            coopStoreT(s.b1, &staged[right], pitch);
         }
         workgroupBarrier();
+        if busy { hand_on(part, m + COOP, n); }
+        workgroupBarrier();
+#ifdef TALL_BLOCK
+        if busy {
+            coopStoreT(s.c0, &staged[left], pitch);
+            coopStoreT(s.c1, &staged[right], pitch);
+        }
+        workgroupBarrier();
+        if busy { hand_on(part, m + 2u * COOP, n); }
+        workgroupBarrier();
+        if busy {
+            coopStoreT(s.d0, &staged[left], pitch);
+            coopStoreT(s.d1, &staged[right], pitch);
+        }
+        workgroupBarrier();
+        if busy { hand_on(part, m + 3u * COOP, n); }
+        workgroupBarrier();
+#endif
     }
 }

@@ -100,7 +100,7 @@ pub(super) fn cooperative(adapter: &wgpu::Adapter, features: &wgpu::Features) ->
         features.contains(wgpu::Features::SHADER_F16),
         wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SUBGROUP,
     );
-    if !features.contains(needed) || adapter.limits().max_compute_workgroup_storage_size < 25 << 10
+    if !features.contains(needed) || adapter.limits().max_compute_workgroup_storage_size < 31 << 10
     {
         return Vec::new();
     }

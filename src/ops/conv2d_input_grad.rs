@@ -64,6 +64,7 @@ impl Op for Conv2dInputGrad {
                 };
                 let kernel = tile
                     .of(kernel!("conv2d_input_grad", "tiled"), rec.limits())
+                    .flag("B_BY_COLUMNS", true)
                     .flag("HALF", half)
                     .flag("VEC4", vec4)
                     .flag("VEC_DX", vec4)

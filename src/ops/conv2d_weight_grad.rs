@@ -106,6 +106,8 @@ impl Op for Conv2dWeightGrad {
                 let groups = count * tile.count(d.k, d.row());
                 let k = tile
                     .of(kernel!("conv2d_weight_grad", "tiled"), rec.limits())
+                    .flag("A_BY_ROWS", true)
+                    .flag("B_BY_COLUMNS", true)
                     .flag("HALF", half);
                 (k.flag("VEC_PART", vec_c), groups, groups)
             } else if d.c.is_multiple_of(8) && positions >= 8 {

@@ -170,7 +170,9 @@ impl Gemm {
                 .of(kernel!("gemm", "tiled"), rec.limits())
                 .flag("HALF", half)
                 .flag("HALF_C", views[2].is_half())
-                .flag("FULL_K", d.k.is_multiple_of(16))
+                .flag("A_BY_ROWS", d.trans_a)
+                .flag("B_BY_COLUMNS", !d.trans_b)
+                .flag("FULL_K", d.k.is_multiple_of(t.depth(rec.limits())))
                 .flag("VEC_C", d.n.is_multiple_of(4)),
             None if tall => kernel!("gemm", "tall").flag("TALL", true),
             None => kernel!("gemm", "main"),

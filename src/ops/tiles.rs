@@ -7,6 +7,8 @@ use crate::device::{Cooperative, Limits};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tile {
     shape: Shape,
+    /// The next blocks are fetched while these are multiplied.
+    prefetch: bool,
     /// Speed on a full device, relative to the largest tile by registers: by the reads of workgroup memory that a multiply-add needs, not measured.
     speed: f64,
 }
@@ -19,34 +21,57 @@ enum Shape {
         wide_m: bool,
         wide_n: bool,
     },
-    /// 8x8 fragments of this kind.
-    Fragments(Cooperative),
+    /// 8 blocks of fragments of this kind, so many of them side by side, of 4x2 fragments (`tall`) or 2x2.
+    Fragments {
+        kind: Cooperative,
+        abreast: usize,
+        tall: bool,
+    },
 }
 
-const fn registers(cols: usize, wide_m: bool, wide_n: bool, speed: f64) -> Tile {
+const fn registers(cols: usize, wide_m: bool, wide_n: bool, prefetch: bool, speed: f64) -> Tile {
     let shape = Shape::Registers {
         cols,
         wide_m,
         wide_n,
     };
-    Tile { shape, speed }
+    Tile {
+        shape,
+        prefetch,
+        speed,
+    }
 }
 
-const fn fragments(size: u32, half: bool, speed: f64) -> Tile {
-    let shape = Shape::Fragments(Cooperative { size, half });
-    Tile { shape, speed }
+const fn fragments(size: u32, half: bool, abreast: usize, tall: bool, speed: f64) -> Tile {
+    let kind = Cooperative { size, half };
+    let shape = Shape::Fragments {
+        kind,
+        abreast,
+        tall,
+    };
+    Tile {
+        shape,
+        prefetch: true,
+        speed,
+    }
 }
 
-/// All shapes, rows by columns: by registers 128x128, 128x64, 64x128, 64x64, 128x32; by cooperative matrices 128x128 and 64x64 of halves, 64x64 of f32.
-pub const TILES: [Tile; 8] = [
-    registers(16, true, true, 1.0),
-    registers(16, true, false, 0.85),
-    registers(16, false, true, 0.85),
-    registers(16, false, false, 0.65),
-    registers(8, false, false, 0.65),
-    fragments(16, true, 3.0),
-    fragments(8, true, 1.5),
-    fragments(8, false, 1.5),
+/// All shapes, rows by columns: by registers 128x128, 128x64, 64x128, 64x64, 128x32, the larger of them with prefetching too; by cooperative matrices 128x128, 128x64 and
+/// 64x128 (16x16 fragments of halves), 64x64 (8x8 fragments of halves, and of f32).
+pub const TILES: [Tile; 13] = [
+    registers(16, true, true, false, 1.0),
+    registers(16, true, false, false, 0.85),
+    registers(16, false, true, false, 0.85),
+    registers(16, false, false, false, 0.65),
+    registers(8, false, false, false, 0.65),
+    registers(16, true, true, true, 1.0),
+    registers(16, true, false, true, 0.85),
+    registers(16, false, true, true, 0.85),
+    fragments(16, true, 4, true, 3.0),
+    fragments(16, true, 2, false, 2.5),
+    fragments(16, true, 4, false, 2.5),
+    fragments(8, true, 4, true, 1.5),
+    fragments(8, false, 4, true, 1.5),
 ];
 
 /// Tiles that the device is assumed to compute at a time; known of no adapter through WebGPU.
@@ -57,7 +82,11 @@ impl Tile {
     pub fn rows(&self) -> usize {
         match self.shape {
             Shape::Registers { cols, wide_m, .. } => 256 / cols * if wide_m { 8 } else { 4 },
-            Shape::Fragments(f) => f.size as usize * 8,
+            Shape::Fragments {
+                kind,
+                abreast,
+                tall,
+            } => 8 / abreast * kind.size as usize * if tall { 4 } else { 2 },
         }
     }
 
@@ -65,20 +94,33 @@ impl Tile {
     pub fn columns(&self) -> usize {
         match self.shape {
             Shape::Registers { cols, wide_n, .. } => cols * if wide_n { 8 } else { 4 },
-            Shape::Fragments(f) => f.size as usize * 8,
+            Shape::Fragments { kind, abreast, .. } => abreast * kind.size as usize * 2,
         }
     }
 
     /// Made of cooperative matrices.
     pub fn is_cooperative(&self) -> bool {
-        matches!(self.shape, Shape::Fragments(_))
+        matches!(self.shape, Shape::Fragments { .. })
     }
 
     /// Can a device run it on operands that lie in f16 (`half`) or f32?
     pub fn suits(&self, limits: &Limits, half: bool) -> bool {
         match self.shape {
             Shape::Registers { .. } => true,
-            Shape::Fragments(f) => f.half == half && limits.cooperative.contains(&f),
+            Shape::Fragments { kind, .. } => {
+                kind.half == half && limits.cooperative.contains(&kind)
+            }
+        }
+    }
+
+    /// Values of k that are multiplied at a time.
+    pub(super) fn depth(&self, limits: &Limits) -> usize {
+        match self.shape {
+            Shape::Registers { .. } => 16,
+            // What tile_coop.wgsl needs with 32 at most.
+            Shape::Fragments { .. } if limits.workgroup_memory >= 39 << 10 => 32,
+            Shape::Fragments { kind, .. } if kind.size == 8 => 32,
+            Shape::Fragments { .. } => 16,
         }
     }
 
@@ -89,7 +131,7 @@ impl Tile {
 
     /// The kernel with this tile.
     pub(super) fn of(&self, kernel: Kernel, limits: &Limits) -> Kernel {
-        let kernel = kernel.flag("TILED", true);
+        let kernel = kernel.flag("TILED", true).flag("PREFETCH", self.prefetch);
         match self.shape {
             Shape::Registers {
                 cols,
@@ -99,10 +141,16 @@ impl Tile {
                 .define("COLS", format!("{cols}u"))
                 .flag("WIDE_M", wide_m)
                 .flag("WIDE_N", wide_n),
-            Shape::Fragments(f) => kernel
-                .define("COOP", format!("{}u", f.size))
-                .flag("COOP16", f.size == 16)
-                .flag("COOP_F32", !f.half)
+            Shape::Fragments {
+                kind,
+                abreast,
+                tall,
+            } => kernel
+                .define("COOP", format!("{}u", kind.size))
+                .flag("COOP16", kind.size == 16)
+                .flag("TALL_BLOCK", tall)
+                .define("ABREAST", format!("{abreast}u"))
+                .define("DEPTH", format!("{}u", self.depth(limits)))
                 // 256 threads are at least so many subgroups; 8 blocks are theirs.
                 .define("BLOCKS", format!("{}u", (limits.subgroup_max / 32).max(1))),
         }

@@ -70,6 +70,6 @@ pub(super) fn mutations() -> Vec<Mutation> {
         // The tiles of GPUs: the walk over the taps, values behind the last tap, a barrier.
         Mutation { kernel: "conv2d", find: "tap = advance(tap, TILE_K, p.c, p.s);", replace: "tap = advance(tap, 8u, p.c, p.s);" },
         Mutation { kernel: "conv2d", find: "vec4<bool>(t.outer < p.r)", replace: "vec4<bool>(true)" },
-        Mutation { kernel: "conv2d", find: "workgroupBarrier();\n        tile_multiply", replace: "tile_multiply" },
+        Mutation { kernel: "conv2d", find: "keep_b(lb, next_b); }\n        workgroupBarrier();", replace: "keep_b(lb, next_b); }" },
     ]
 }

@@ -60,10 +60,10 @@ pub(super) fn mutations() -> Vec<Mutation> {
         Mutation { kernel: "gemm", find: "k4 * TILE_N + (n4 ^", replace: "k4 * TILE_N + (n4 |" },
         Mutation { kernel: "gemm", find: "let below = tile_a[m + ROWS]", replace: "let below = tile_a[m]" },
         Mutation { kernel: "gemm", find: "let right = tile_b[n + COLS]", replace: "let right = tile_b[n]" },
-        Mutation { kernel: "gemm", find: "workgroupBarrier();\n            tile_multiply", replace: "tile_multiply" },
+        Mutation { kernel: "gemm", find: "if lb < THREADS_B { keep_b(lb, next_b); }\n        workgroupBarrier();", replace: "if lb < THREADS_B { keep_b(lb, next_b); }" },
         // Halves: as they are read and written.
         Mutation { kernel: "gemm", find: "c[at / 4u] = C4(v)", replace: "c[at / 4u] = C4(v.yxzw)" },
-        Mutation { kernel: "gemm", find: "(row + min(k0, p.k - 4u)) / 4u]), k0 < p.k)", replace: "(row + min(k0, p.k - 4u)) / 4u]), true)" },
+        Mutation { kernel: "gemm", find: "(row + min(k, p.k - 4u)) / 4u]), k < p.k)", replace: "(row + min(k, p.k - 4u)) / 4u]), true)" },
     ]
 }
 
@@ -71,9 +71,9 @@ pub(super) fn mutations() -> Vec<Mutation> {
 pub(super) fn cooperative() -> Vec<Mutation> {
     vec![
         Mutation { kernel: "gemm", find: "coopMultiplyAdd(fourth, right, s.d1)", replace: "coopMultiplyAdd(third, right, s.d1)" },
-        Mutation { kernel: "gemm", find: "let a2 = a0 + 2u * COOP", replace: "let a2 = a0 + COOP" },
-        Mutation { kernel: "gemm", find: "coopLoadT<FragmentB>(&tile_b[b1], PITCH)", replace: "coopLoad<FragmentB>(&tile_b[b1], PITCH)" },
-        Mutation { kernel: "gemm", find: "if block / 2u == pair {", replace: "if block / 2u == pair && pair != 3u {" },
-        Mutation { kernel: "gemm", find: "coopStoreT(s.c1, &staged[at5], width)", replace: "coopStoreT(s.c0, &staged[at5], width)" },
+        Mutation { kernel: "gemm", find: "let a2 = place_a(m + 2u * COOP, k)", replace: "let a2 = place_a(m + COOP, k)" },
+        Mutation { kernel: "gemm", find: "coopLoadT<FragmentB>(&tile_b[b1], pitch_b)", replace: "coopLoad<FragmentB>(&tile_b[b1], pitch_b)" },
+        Mutation { kernel: "gemm", find: "let busy = block < 8u;", replace: "let busy = block < 7u;" },
+        Mutation { kernel: "gemm", find: "coopStoreT(s.c1, &staged[right], pitch)", replace: "coopStoreT(s.c0, &staged[right], pitch)" },
     ]
 }
