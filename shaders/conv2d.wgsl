@@ -149,25 +149,43 @@ fn pixels_from(m0: u32, step: u32) -> Pixels {
     return out;
 }
 
-// A column a pixel: x under it at tap t and the next three (of c within s within r); zero outside the image and behind the last tap.
-fn load_x(m: Pixels, t: Place) -> Pieces {
-#ifdef VEC4
+// Where x lies under the 4 pixels at a tap (of c within s within r), in elements or VEC4 in fours, and where there is any: not outside the image, nor behind the last tap.
+// Negative rows and columns are large ones without a sign.
+struct Under { at: vec4<u32>, ok: vec4<bool> }
+fn under(m: Pixels, t: Place) -> Under {
     let ih = m.top + vec4<i32>(i32(t.outer));
     let iw = m.left + vec4<i32>(i32(t.middle));
-    let ok = (ih >= vec4<i32>(0)) & (ih < vec4<i32>(i32(p.h))) & (iw >= vec4<i32>(0)) & (iw < vec4<i32>(i32(p.w))) & vec4<bool>(t.outer < p.r);
-    let at = select(vec4<i32>(0), m.at + vec4<i32>(i32((t.outer * p.w + t.middle) * p.c + t.inner)), ok) / vec4<i32>(4);
+    let ok = (vec4<u32>(ih) < vec4<u32>(p.h)) & (vec4<u32>(iw) < vec4<u32>(p.w)) & vec4<bool>(t.outer < p.r);
+    let at = m.at + vec4<i32>(i32((t.outer * p.w + t.middle) * p.c + t.inner));
+    return Under(select(vec4<u32>(0u), vec4<u32>(at) / STEP, ok), ok);
+}
+
+// The tap of the next tile. What lies under a pixel at one tap lies side by side (and at its place 0 there is as much): only at a new tap is the place computed anew.
+struct Walk { tap: Place, x: Under }
+fn next_tile(m: Pixels, walk: Walk) -> Walk {
+#ifdef VEC4
+    if walk.tap.inner + TILE_K < p.c {
+        return Walk(Place(walk.tap.inner + TILE_K, walk.tap.middle, walk.tap.outer), Under(walk.x.at + TILE_K / 4u, walk.x.ok));
+    }
+#endif
+    let tap = advance(walk.tap, TILE_K, p.c, p.s);
+    return Walk(tap, under(m, tap));
+}
+
+// A column a pixel: x under it at the tap and the next three; zero where there is none.
+fn load_x(m: Pixels, walk: Walk) -> Pieces {
+#ifdef VEC4
+    let at = walk.x.at;
+    let ok = walk.x.ok;
     return Pieces(
         select(Piece(), Piece(x[at.x]), ok.x), select(Piece(), Piece(x[at.y]), ok.y), select(Piece(), Piece(x[at.z]), ok.z), select(Piece(), Piece(x[at.w]), ok.w),
     );
 #else
     var block: Pieces;
-    var tap = t;
+    var tap = walk.tap;
     for (var e = 0u; e < 4u; e = e + 1u) {
-        let ih = m.top + vec4<i32>(i32(tap.outer));
-        let iw = m.left + vec4<i32>(i32(tap.middle));
-        let ok = (ih >= vec4<i32>(0)) & (ih < vec4<i32>(i32(p.h))) & (iw >= vec4<i32>(0)) & (iw < vec4<i32>(i32(p.w))) & vec4<bool>(tap.outer < p.r);
-        let at = select(vec4<i32>(0), m.at + vec4<i32>(i32((tap.outer * p.w + tap.middle) * p.c + tap.inner)), ok);
-        block[e] = select(Piece(), Piece(S4(x[at.x], x[at.y], x[at.z], x[at.w])), ok);
+        let u = under(m, tap);
+        block[e] = select(Piece(), Piece(S4(x[u.at.x], x[u.at.y], x[u.at.z], x[u.at.w])), u.ok);
         tap = advance(tap, 1u, p.c, p.s);
     }
     return transpose(block);
@@ -228,27 +246,28 @@ fn tiled(
     let spot_of_b = spot_b(lb);
     let pixels = pixels_from(m0 + spot.across, STEP_A);
     let k = n0 + spot_of_b.across;
-    var tap = place(spot.along, p.c, p.s);
+    let first = place(spot.along, p.c, p.s);
+    var walk = Walk(first, under(pixels, first));
     let size = p.r * p.s * p.c;
     var sums: Sums;
     var next_a: Pieces;
     var next_b: Pieces;
 #ifdef PREFETCH
-    if l < THREADS_A { next_a = load_x(pixels, tap); }
+    if l < THREADS_A { next_a = load_x(pixels, walk); }
     if lb < THREADS_B { next_b = load_w(k, spot_of_b.along); }
 #endif
     for (var k0 = 0u; k0 < size; k0 = k0 + TILE_K) {
 #ifndef PREFETCH
-        if l < THREADS_A { next_a = load_x(pixels, tap); }
+        if l < THREADS_A { next_a = load_x(pixels, walk); }
         if lb < THREADS_B { next_b = load_w(k, k0 + spot_of_b.along); }
 #endif
         if l < THREADS_A { keep_a(l, next_a); }
         if lb < THREADS_B { keep_b(lb, next_b); }
         workgroupBarrier();
-        tap = advance(tap, TILE_K, p.c, p.s);
+        walk = next_tile(pixels, walk);
 #ifdef PREFETCH
         if k0 + TILE_K < size {
-            if l < THREADS_A { next_a = load_x(pixels, tap); }
+            if l < THREADS_A { next_a = load_x(pixels, walk); }
             if lb < THREADS_B { next_b = load_w(k, k0 + TILE_K + spot_of_b.along); }
         }
 #endif

@@ -1,12 +1,13 @@
 // Convolution, NHWC and KRSC: y[n,p,q,k] = sum_{r,s,c} x[n, p*stride-pad+r, q*stride-pad+s, c] w[k,r,s,c].
 // Its gradient by x: dx[n,h,w,c] = sum_{r,s,k} dy[n,p,q,k] w[k,r,s,c] over p*stride = h+pad-r, q*stride = w+pad-s.
-// A thread computes 4 pixels x 4 channels c (a group of threads shares pixels); VEC4: c is a multiple of 4, so w is read as vec4 along c.
+// A thread computes 4 pixels x 4 channels c (a group of threads shares pixels); VEC_W: c is a multiple of 4, so w is read as vec4 along c.
 // Grid: ceil(ceil(n*h*w/4) * ceil(c/4) / 64) groups, folded.
 // `shared_c` (SHARED_C; c and k multiples of 4), for drivers that run on CPUs: pixels are taken by phase, (h + pad) mod stride and (w + pad) mod stride, so that all
 // of a group see the same taps; a thread computes 8 pixels x 16 channels, since such drivers read storage lane by lane.
 // Grid: stride^2 * ceil(n * ceil(h/stride) * ceil(w/stride) / 512) * ceil(c/16) groups, folded; p.total = number of groups, p.rows = those of a phase.
-// TILED, for GPUs: the same phases as tiles through workgroup memory (lib/tile.wgsl), rows pixels of the phase, columns c, sums over the taps of the phase and k.
-// VEC_K: k is a multiple of 4; HALF: dy, w and dx lie in f16, sums are f32. Grid: stride^2 * p.rows groups, p.rows = ceil(n * ceil(h/stride) * ceil(w/stride) / TILE_M) * ceil(c / TILE_N), folded.
+// TILED, for GPUs: the same phases as tiles through workgroup memory (lib/tile.wgsl), rows pixels of the phase, columns c, sums over the taps of the phase and k. It takes the weights
+// as [c,r,s,k], where what is summed lies side by side as in dy: `turn` makes them, 16x16 of one tap a group. Grid of turn: r * s * ceil(k/16) * ceil(c/16) groups, p.total, folded.
+// VEC_K: k is a multiple of 4 (VEC_W with it, of the turned weights); VEC_DX: c is; HALF: dy, w and dx lie in f16, sums are f32. Grid: stride^2 * p.rows groups, p.rows = ceil(n * ceil(h/stride) * ceil(w/stride) / TILE_M) * ceil(c / TILE_N), folded.
 #import grid
 #import storage
 struct Params {
@@ -16,12 +17,36 @@ struct Params {
     first: u32, rows: u32, splits: u32, z: u32,
 }
 @group(1) @binding(0) var<uniform> p: Params;
+#ifdef TURN
+@group(0) @binding(0) var<storage, read> w: array<S>;
+@group(0) @binding(1) var<storage, read_write> turned: array<S>;
+// A row more than needed, so that columns lie in different banks.
+var<workgroup> square: array<S, 272>;
+
+@compute @workgroup_size(256)
+fn turn(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+    let g = group_index(wid, nwg);
+    if g >= p.total { return; }
+    let rs = p.r * p.s;
+    let columns = (p.c + 15u) / 16u;
+    let tap = g % rs;
+    let c0 = ((g / rs) % columns) * 16u;
+    let k0 = (g / rs / columns) * 16u;
+    let slow = lid.x / 16u;
+    let fast = lid.x % 16u;
+    if k0 + slow < p.k && c0 + fast < p.c { square[slow * 17u + fast] = w[((k0 + slow) * rs + tap) * p.c + c0 + fast]; }
+    workgroupBarrier();
+    if c0 + slow < p.c && k0 + fast < p.k { turned[((c0 + slow) * rs + tap) * p.k + k0 + fast] = square[fast * 17u + slow]; }
+}
+#else
 #ifdef VEC_K
 @group(0) @binding(0) var<storage, read> dy: array<S4>;
+const UNIT_K = 4u;
 #else
 @group(0) @binding(0) var<storage, read> dy: array<S>;
+const UNIT_K = 1u;
 #endif
-#ifdef VEC4
+#ifdef VEC_W
 @group(0) @binding(1) var<storage, read> wt: array<S4>;
 #else
 @group(0) @binding(1) var<storage, read> wt: array<S>;
@@ -32,15 +57,18 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> dx: array<S>;
 #endif
 
+#ifndef TILED
 // w[k, r, s, c0..c0+4]
 fn weights(at: u32, c0: u32) -> Piece {
-#ifdef VEC4
+#ifdef VEC_W
     return Piece(wt[(at + min(c0, p.c - 4u)) / 4u]);
 #else
     let last = p.c - 1u;
     return Piece(S4(wt[at + min(c0, last)], wt[at + min(c0 + 1u, last)], wt[at + min(c0 + 2u, last)], wt[at + min(c0 + 3u, last)]));
 #endif
 }
+
+#endif
 
 #ifdef SHARED_C
 #import outer
@@ -155,45 +183,70 @@ fn pixels_from(m0: u32, step: u32, f: Phase) -> Pixels {
     return out;
 }
 
-// A column a pixel: dy under it at t and the next three (of k within the taps of a row within those of a column); zero where there is no output.
-fn load_dy(m: Pixels, t: Place, f: Phase) -> Pieces {
-    var block: Pieces;
-    var tap = t;
+// Where dy lies under the 4 pixels at a tap (of k within the taps of a row within those of a column), in elements or VEC_K in fours, and where there is any. Negative rows and
+// columns are large ones without a sign.
+struct Under { at: vec4<u32>, ok: vec4<bool> }
+fn under(m: Pixels, t: Place, f: Phase) -> Under {
+    let oh = m.top - vec4<i32>(i32(t.outer));
+    let ow = m.left - vec4<i32>(i32(t.middle));
+    let ok = (vec4<u32>(oh) < vec4<u32>(p.p)) & (vec4<u32>(ow) < vec4<u32>(p.q)) & vec4<bool>(t.outer < f.rs);
+    let at = m.at - vec4<i32>(i32((t.outer * p.q + t.middle) * p.k)) + vec4<i32>(i32(t.inner));
+    return Under(select(vec4<u32>(0u), vec4<u32>(at) / UNIT_K, ok), ok);
+}
+
+// The tap of the next tile. What lies under a pixel at one tap lies side by side (and at its place 0 there is as much): only at a new tap is the place computed anew.
+struct Walk { tap: Place, dy: Under }
+fn next_tile(m: Pixels, walk: Walk, f: Phase, ss: u32) -> Walk {
 #ifdef VEC_K
-    {
-#else
-    for (var e = 0u; e < 4u; e = e + 1u) {
-#endif
-        let oh = m.top - vec4<i32>(i32(tap.outer));
-        let ow = m.left - vec4<i32>(i32(tap.middle));
-        let ok = (oh >= vec4<i32>(0)) & (ow >= vec4<i32>(0)) & (oh < vec4<i32>(i32(p.p))) & (ow < vec4<i32>(i32(p.q))) & vec4<bool>(tap.outer < f.rs);
-        let at = select(vec4<i32>(0), m.at - vec4<i32>(i32((tap.outer * p.q + tap.middle) * p.k)) + vec4<i32>(i32(tap.inner)), ok);
-#ifdef VEC_K
-        block[0] = select(Piece(), Piece(dy[at.x / 4]), ok.x);
-        block[1] = select(Piece(), Piece(dy[at.y / 4]), ok.y);
-        block[2] = select(Piece(), Piece(dy[at.z / 4]), ok.z);
-        block[3] = select(Piece(), Piece(dy[at.w / 4]), ok.w);
+    if walk.tap.inner + TILE_K < p.k {
+        return Walk(Place(walk.tap.inner + TILE_K, walk.tap.middle, walk.tap.outer), Under(walk.dy.at + TILE_K / 4u, walk.dy.ok));
     }
-    return block;
+#endif
+    let tap = advance(walk.tap, TILE_K, p.k, ss);
+    return Walk(tap, under(m, tap, f));
+}
+
+// A column a pixel: dy under it at the tap and the next three; zero where there is none.
+fn load_dy(m: Pixels, walk: Walk, f: Phase) -> Pieces {
+#ifdef VEC_K
+    let at = walk.dy.at;
+    let ok = walk.dy.ok;
+    return Pieces(
+        select(Piece(), Piece(dy[at.x]), ok.x), select(Piece(), Piece(dy[at.y]), ok.y), select(Piece(), Piece(dy[at.z]), ok.z), select(Piece(), Piece(dy[at.w]), ok.w),
+    );
 #else
-        block[e] = select(Piece(), Piece(S4(dy[at.x], dy[at.y], dy[at.z], dy[at.w])), ok);
-        tap = advance(tap, 1u, p.k, f.ss);
+    var block: Pieces;
+    var tap = walk.tap;
+    for (var e = 0u; e < 4u; e = e + 1u) {
+        let u = under(m, tap, f);
+        block[e] = select(Piece(), Piece(S4(dy[u.at.x], dy[u.at.y], dy[u.at.z], dy[u.at.w])), u.ok);
+        tap = advance(tap, 1u, p.k, max(f.ss, 1u));
     }
     return transpose(block);
 #endif
 }
 
-// A column a place: w[k, r, s, c0..c0+4] at t and three places STEP_B apart; behind the last tap any value will do, since dy is zero there.
-fn load_w(t: Place, f: Phase, c0: u32) -> Pieces {
-    var block: Pieces;
-    var tap = t;
-    for (var e = 0u; e < 4u; e = e + 1u) {
-        let r = min(f.r0 + tap.outer * p.stride, p.r - 1u);
-        let s = min(f.s0 + tap.middle * p.stride, p.s - 1u);
-        block[e] = weights(((tap.inner * p.r + r) * p.s + s) * p.c, c0);
-        tap = advance(tap, STEP_B, p.k, f.ss);
-    }
-    return block;
+// Where the weights of channel 0 lie at a tap; behind the last tap any place will do, since dy is zero there.
+fn of_tap(t: Place, f: Phase) -> u32 {
+    let r = min(f.r0 + t.outer * p.stride, p.r - 1u);
+    let s = min(f.s0 + t.middle * p.stride, p.s - 1u);
+    return (r * p.s + s) * p.k + t.inner;
+}
+// Four numbers side by side of turned weights, channel c.
+fn piece_w(c: u32, t: Place, f: Phase) -> Piece {
+    let start = min(c, p.c - 1u) * (p.r * p.s * p.k);
+#ifdef VEC_K
+    return Piece(wt[(start + of_tap(t, f)) / 4u]);
+#else
+    let ss = max(f.ss, 1u);
+    let second = advance(t, 1u, p.k, ss);
+    let third = advance(second, 1u, p.k, ss);
+    let fourth = advance(third, 1u, p.k, ss);
+    return Piece(S4(wt[start + of_tap(t, f)], wt[start + of_tap(second, f)], wt[start + of_tap(third, f)], wt[start + of_tap(fourth, f)]));
+#endif
+}
+fn load_w(c: u32, t: Place, f: Phase) -> Pieces {
+    return Pieces(piece_w(c, t, f), piece_w(c + STEP_B, t, f), piece_w(c + 2u * STEP_B, t, f), piece_w(c + 3u * STEP_B, t, f));
 }
 
 fn store(phase: u32, m0: u32, c0: u32, sum: mat4x4<f32>) {
@@ -239,32 +292,33 @@ fn tiled(
     let spot_of_b = spot_b(lb);
     let size = f.rs * f.ss * p.k;
     let pixels = pixels_from(m0 + spot.across, STEP_A, f);
-    let c = n0 + spot_of_b.along;
+    let c = n0 + spot_of_b.across;
     // No tap of the phase counts (1x1, stride 2): all sums are zero. A width of 1 keeps the walk in bounds then.
     let ss = max(f.ss, 1u);
-    var tap_a = place(spot.along, p.k, ss);
-    var tap_b = place(spot_of_b.across, p.k, ss);
+    let first = place(spot.along, p.k, ss);
+    var walk = Walk(first, under(pixels, first, f));
+    var tap_b = place(spot_of_b.along, p.k, ss);
     var sums: Sums;
     var next_a: Pieces;
     var next_b: Pieces;
 #ifdef PREFETCH
-    if l < THREADS_A { next_a = load_dy(pixels, tap_a, f); }
-    if lb < THREADS_B { next_b = load_w(tap_b, f, c); }
+    if l < THREADS_A { next_a = load_dy(pixels, walk, f); }
+    if lb < THREADS_B { next_b = load_w(c, tap_b, f); }
 #endif
     for (var k0 = 0u; k0 < size; k0 = k0 + TILE_K) {
 #ifndef PREFETCH
-        if l < THREADS_A { next_a = load_dy(pixels, tap_a, f); }
-        if lb < THREADS_B { next_b = load_w(tap_b, f, c); }
+        if l < THREADS_A { next_a = load_dy(pixels, walk, f); }
+        if lb < THREADS_B { next_b = load_w(c, tap_b, f); }
 #endif
         if l < THREADS_A { keep_a(l, next_a); }
         if lb < THREADS_B { keep_b(lb, next_b); }
         workgroupBarrier();
-        tap_a = advance(tap_a, TILE_K, p.k, ss);
+        walk = next_tile(pixels, walk, f, ss);
         tap_b = advance(tap_b, TILE_K, p.k, ss);
 #ifdef PREFETCH
         if k0 + TILE_K < size {
-            if l < THREADS_A { next_a = load_dy(pixels, tap_a, f); }
-            if lb < THREADS_B { next_b = load_w(tap_b, f, c); }
+            if l < THREADS_A { next_a = load_dy(pixels, walk, f); }
+            if lb < THREADS_B { next_b = load_w(c, tap_b, f); }
         }
 #endif
         tile_multiply(&sums, l);
@@ -323,5 +377,6 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
         }
     }
 }
+#endif
 #endif
 #endif

@@ -145,25 +145,26 @@ fn shared_k(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg:
 #import tile
 #import place
 
-// A column a pixel, m and three STEP_A apart: dy, channels k0..k0+4; zero behind the split's end.
+// A column a pixel, m and three STEP_A apart: dy, channels k0..k0+4; behind the split's end any pixel's will do, since x is zero there.
 fn piece_dy(m: u32, end: u32, k0: u32) -> Piece {
 #ifdef VEC_K
-    let v = load_dy(min(m, end - 1u) * p.k, min(k0, p.k - 4u));
+    return load_dy(min(m, end - 1u) * p.k, min(k0, p.k - 4u));
 #else
-    let v = load_dy(min(m, end - 1u) * p.k, k0);
+    return load_dy(min(m, end - 1u) * p.k, k0);
 #endif
-    return select(Piece(), v, m < end);
 }
 fn pieces_dy(m: u32, end: u32, k0: u32) -> Pieces {
     return Pieces(piece_dy(m, end, k0), piece_dy(m + STEP_A, end, k0), piece_dy(m + 2u * STEP_A, end, k0), piece_dy(m + 3u * STEP_A, end, k0));
 }
 
-// Where four weights of r*s*c stand, relative to a pixel's first tap: rows, columns, and elements of x. VEC_C: side by side, so the first stands for all.
+// Where four weights of r*s*c stand, relative to a pixel's first tap: rows, columns, and elements of x. VEC_C: side by side, so the first stands for all. Behind the last weight:
+// in a row that no image has.
+const OUTSIDE = 0x40000000u;
 #ifdef VEC_C
 struct Taps { r: u32, s: u32, c: u32 }
 fn taps_from(n: u32) -> Taps {
     let w = place(n, p.c, p.s);
-    return Taps(w.outer, w.middle, w.inner);
+    return Taps(select(OUTSIDE, w.outer, w.outer < p.r), w.middle, w.inner);
 }
 #else
 struct Taps { r: vec4<u32>, s: vec4<u32>, c: vec4<u32> }
@@ -171,7 +172,7 @@ fn taps_from(n: u32) -> Taps {
     var t: Taps;
     for (var j = 0u; j < 4u; j = j + 1u) {
         let w = place(n + j, p.c, p.s);
-        t.r[j] = w.outer;
+        t.r[j] = select(OUTSIDE, w.outer, w.outer < p.r);
         t.s[j] = w.middle;
         t.c[j] = w.inner;
     }
@@ -181,19 +182,16 @@ fn taps_from(n: u32) -> Taps {
 
 // x under pixel m (at the place t of q within p within n) at four weights; zero outside the image and behind the split's end.
 fn piece_x(m: u32, end: u32, t: Place, w: Taps) -> Piece {
-    let top = i32(t.middle * p.stride) - i32(p.pad);
-    let left = i32(t.inner * p.stride) - i32(p.pad);
+    // Without a sign: what lies before the image is far behind it.
+    let ih = t.middle * p.stride - p.pad + w.r;
+    let iw = t.inner * p.stride - p.pad + w.s;
 #ifdef VEC_C
-    let ih = top + i32(w.r);
-    let iw = left + i32(w.s);
-    let ok = m < end && w.r < p.r && ih >= 0 && ih < i32(p.h) && iw >= 0 && iw < i32(p.w);
-    let v = Piece(x[select(0u, ((t.outer * p.h + u32(ih)) * p.w + u32(iw)) * p.c + w.c, ok) / 4u]);
+    let ok = (m < end) & (ih < p.h) & (iw < p.w);
+    let v = Piece(x[select(0u, (((t.outer * p.h + ih) * p.w + iw) * p.c + w.c) / 4u, ok)]);
     return select(Piece(), v, ok);
 #else
-    let ih = vec4<i32>(top) + vec4<i32>(w.r);
-    let iw = vec4<i32>(left) + vec4<i32>(w.s);
-    let ok = vec4<bool>(m < end) & (w.r < vec4<u32>(p.r)) & (ih >= vec4<i32>(0)) & (ih < vec4<i32>(i32(p.h))) & (iw >= vec4<i32>(0)) & (iw < vec4<i32>(i32(p.w)));
-    let at = select(vec4<u32>(0u), ((vec4<u32>(t.outer * p.h) + vec4<u32>(ih)) * p.w + vec4<u32>(iw)) * p.c + w.c, ok);
+    let ok = vec4<bool>(m < end) & (ih < vec4<u32>(p.h)) & (iw < vec4<u32>(p.w));
+    let at = select(vec4<u32>(0u), ((vec4<u32>(t.outer * p.h) + ih) * p.w + iw) * p.c + w.c, ok);
     return select(Piece(), Piece(S4(x[at.x], x[at.y], x[at.z], x[at.w])), ok);
 #endif
 }

@@ -51,8 +51,10 @@ impl Subject {
 /// How long and how often.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
-    /// Runs that are not timed.
+    /// Runs that are not timed, at least.
     pub warm: usize,
+    /// Seconds of them, at least: a GPU raises its clock only some 50 ms after work has come.
+    pub warm_seconds: f64,
     /// Most runs that are timed.
     pub runs: usize,
     /// Seconds after which no further run starts.
@@ -99,10 +101,12 @@ fn times(
         lr: 1e-3,
         ..StepScalars::default()
     };
-    for _ in 0..effort.warm {
+    let (start, mut warm) = (Instant::now(), 0);
+    while warm < effort.warm || start.elapsed().as_secs_f64() < effort.warm_seconds {
         exec.run(program, &step)?;
+        exec.wait()?;
+        warm += 1;
     }
-    exec.wait()?;
     let (begin, mut out) = (Instant::now(), Vec::new());
     while out.len() < effort.runs
         && (out.is_empty() || begin.elapsed().as_secs_f64() < effort.seconds)

@@ -151,6 +151,7 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
     say(format!("device: {name}"));
     let effort = Effort {
         warm: 2,
+        warm_seconds: if device.is_some() { 0.15 } else { 0.0 },
         runs: 100,
         seconds: args.seconds,
     };

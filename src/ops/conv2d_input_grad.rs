@@ -3,8 +3,9 @@
 use super::conv2d::{Params, conv_cost, conv_dims, is_product, key, product_of};
 use super::gemm::Gemm;
 use super::tiles::Tile;
+use crate::device::Limits;
 use crate::device::recording::{Recorder, row_chunks};
-use crate::graph::{Bindings, Cost, GraphError, HostIo, Op, Result, Shape, TensorType};
+use crate::graph::{Bindings, Cost, DType, GraphError, HostIo, Op, Result, Shape, TensorType};
 use crate::reference::{Scalar, conv2d_input_grad};
 use crate::{kernel, twin};
 
@@ -17,6 +18,11 @@ pub struct Conv2dInputGrad {
     pub stride: usize,
     /// Padding.
     pub padding: usize,
+}
+
+/// Halves have no kernels of their own for CPU drivers.
+fn on_gpu(half: bool, limits: &Limits) -> bool {
+    !limits.is_cpu || half
 }
 
 impl Op for Conv2dInputGrad {
@@ -39,8 +45,27 @@ impl Op for Conv2dInputGrad {
         }
         Ok(vec![dy.with_shape(self.input.clone())])
     }
+    fn workspace(&self, inputs: &[&TensorType], limits: &Limits) -> Vec<TensorType> {
+        let w = inputs[1];
+        let d = conv_dims(self.input.dims(), w.dims(), self.stride, self.padding);
+        match d {
+            Ok(d) if on_gpu(w.dtype == DType::F16, limits) && !is_product(&d) => {
+                vec![w.with_shape([d.c, d.r, d.s, d.k])]
+            }
+            _ => Vec::new(),
+        }
+    }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         let (dy, w, dx) = (&io.inputs[0], &io.inputs[1], &io.outputs[0]);
+        if let Some(turned) = io.workspace.first() {
+            let d = conv_dims(self.input.dims(), w.dims(), self.stride, self.padding)
+                .map_err(GraphError::Invalid)?;
+            let groups = d.r * d.s * d.k.div_ceil(16) * d.c.div_ceil(16);
+            let kernel = kernel!("conv2d_input_grad", "turn")
+                .flag("TURN", true)
+                .flag("HALF", w.is_half());
+            rec.dispatch(&kernel, &Params::new(&d, groups), &[w, turned], groups)?;
+        }
         for rows in row_chunks(&[dy, dx], rec.limits()) {
             let (dy, dx) = (dy.rows(rows.clone()), dx.rows(rows));
             let d = conv_dims(dx.dims(), w.dims(), self.stride, self.padding)
@@ -49,7 +74,7 @@ impl Op for Conv2dInputGrad {
             let of_phase = d.n * d.h.div_ceil(d.stride) * d.w.div_ceil(d.stride);
             let bound = [&dy, w, &dx];
             let half = dy.is_half();
-            let gpu = !rec.limits().is_cpu || half;
+            let gpu = on_gpu(half, rec.limits());
             if gpu && is_product(&d) {
                 let pixels = d.n * d.pixels();
                 product_of(Gemm::default(), rec, bound, [pixels, d.c, d.k])?;
@@ -64,12 +89,11 @@ impl Op for Conv2dInputGrad {
                 };
                 let kernel = tile
                     .of(kernel!("conv2d_input_grad", "tiled"), rec.limits())
-                    .flag("B_BY_COLUMNS", true)
                     .flag("HALF", half)
-                    .flag("VEC4", vec4)
                     .flag("VEC_DX", vec4)
-                    .flag("VEC_K", d.k % 4 == 0);
-                rec.dispatch(&kernel, &p, &bound, phases * rows)?;
+                    .flag("VEC_K", d.k % 4 == 0)
+                    .flag("VEC_W", d.k % 4 == 0);
+                rec.dispatch(&kernel, &p, &[&dy, &io.workspace[0], &dx], phases * rows)?;
             } else if vec4 && d.k % 4 == 0 && of_phase >= 320 {
                 let rows = of_phase.div_ceil(512) * d.c.div_ceil(16);
                 let groups = d.stride * d.stride * rows;
@@ -80,11 +104,11 @@ impl Op for Conv2dInputGrad {
                 let kernel = kernel!("conv2d_input_grad", "shared_c")
                     .flag("SHARED_C", true)
                     .flag("VEC_K", true)
-                    .flag("VEC4", true);
+                    .flag("VEC_W", true);
                 rec.dispatch(&kernel, &p, &bound, groups)?;
             } else {
                 let total = (d.n * d.h * d.w).div_ceil(4) * d.c.div_ceil(4);
-                let kernel = kernel!("conv2d_input_grad", "main").flag("VEC4", vec4);
+                let kernel = kernel!("conv2d_input_grad", "main").flag("VEC_W", vec4);
                 let groups = total.div_ceil(64);
                 rec.dispatch(&kernel, &Params::new(&d, total), &bound, groups)?;
             }

@@ -68,7 +68,8 @@ pub(super) fn mutations() -> Vec<Mutation> {
         Mutation { kernel: "conv2d", find: "mac(x3, b3)", replace: "mac(x3, b2)" },
         Mutation { kernel: "conv2d", find: "i32(p.pad)", replace: "0" },
         // The tiles of GPUs: the walk over the taps, values behind the last tap, a barrier.
-        Mutation { kernel: "conv2d", find: "tap = advance(tap, TILE_K, p.c, p.s);", replace: "tap = advance(tap, 8u, p.c, p.s);" },
+        Mutation { kernel: "conv2d", find: "advance(walk.tap, TILE_K, p.c, p.s)", replace: "advance(walk.tap, 8u, p.c, p.s)" },
+        Mutation { kernel: "conv2d", find: "Under(walk.x.at + TILE_K / 4u,", replace: "Under(walk.x.at," },
         Mutation { kernel: "conv2d", find: "vec4<bool>(t.outer < p.r)", replace: "vec4<bool>(true)" },
         Mutation { kernel: "conv2d", find: "keep_b(lb, next_b); }\n        workgroupBarrier();", replace: "keep_b(lb, next_b); }" },
     ]

@@ -25,7 +25,7 @@ pub(super) fn mutations() -> Vec<Mutation> {
         Mutation { kernel: "conv2d_input_grad", find: "+ p.pad);", replace: "+ p.pad + 1u);" },
         // The tiles of GPUs: a phase's columns, its taps, where its pixels go.
         Mutation { kernel: "conv2d_input_grad", find: "count(w0, p.w)", replace: "count(h0, p.w)" },
-        Mutation { kernel: "conv2d_input_grad", find: "f.s0 + tap.middle * p.stride", replace: "f.s0 + tap.middle" },
+        Mutation { kernel: "conv2d_input_grad", find: "f.s0 + t.middle * p.stride", replace: "f.s0 + t.middle" },
         Mutation { kernel: "conv2d_input_grad", find: "f.w0 + m.inner * p.stride)", replace: "m.inner * p.stride)" },
     ]
 }

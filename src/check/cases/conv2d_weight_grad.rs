@@ -25,7 +25,7 @@ pub(super) fn mutations() -> Vec<Mutation> {
         Mutation { kernel: "conv2d_weight_grad", find: "acc2 = fma(vec4<f32>(d.z)", replace: "acc2 = fma(vec4<f32>(d.y)" },
         Mutation { kernel: "conv2d_weight_grad", find: "n = n + 1u;", replace: "n = n;" },
         // The tiles of GPUs: the pixels of a block, the walk over the pixels, the order of the splits.
-        Mutation { kernel: "conv2d_weight_grad", find: "select(Piece(), v, m < end)", replace: "v" },
+        Mutation { kernel: "conv2d_weight_grad", find: "let ok = (m < end) & (ih", replace: "let ok = (ih" },
         Mutation { kernel: "conv2d_weight_grad", find: "at = advance(at, TILE_K,", replace: "at = advance(at, 12u," },
         Mutation { kernel: "conv2d_weight_grad", find: "let split = g / tiles;", replace: "let split = g / tiles / 2u;" },
     ]
