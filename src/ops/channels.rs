@@ -190,7 +190,10 @@ mod tests {
                 assert!(s.lanes * s.blocks >= s.columns, "{m} {c}");
                 assert!(s.lanes * (s.blocks - 1) < s.columns, "{m} {c}");
                 let deep = THREADS / s.lanes;
-                assert!(s.rows % deep == 0 && s.runs(m) * s.rows >= m, "{m} {c}");
+                assert!(
+                    s.rows.is_multiple_of(deep) && s.runs(m) * s.rows >= m,
+                    "{m} {c}"
+                );
                 assert!((LEAST..=MOST).contains(&(s.rows / deep)), "{m} {c}");
             }
         }
