@@ -1,101 +1,198 @@
 // Gradient of batch normalisation in training mode, with xhat = (x - mean) / sqrt(var + eps) and g = dy where y > 0 (RELU) or dy:
 //   dbeta = sum g, dgamma = sum g xhat, dx = gamma / sqrt(var + eps) (g - dbeta/M - xhat dgamma/M), dresidual = g (RESIDUAL).
-// `partial`: a thread a (run of rows, channel) sums (g, g xhat); `combine`: a thread a channel adds the runs in order; `apply`: a thread an element.
-// HALF: dy, x, y, dx and dresidual lie in f16.
+// `partial`: a group a (run of p.rows rows, p.lanes columns) sums (g, g xhat); part[(first+run)*C + channel]. A thread adds its rows in order, the threads of a column are
+//   added in a tree. With RELU and RESIDUAL it writes g, which is dresidual, and `apply` reads that instead of dy and y: 7 tensors read or written instead of 8.
+// `combine`: a group a channel adds its runs (256 threads stride, then a tree) and packs what `apply` needs, since that may bind 8 tensors at most:
+//   factors [4,C] = (gamma / sqrt(var+eps), mean, dbeta/M, dgamma/M / sqrt(var+eps)).
+// `apply`: a thread 4 or 8 elements of one column (lib/channels.wgsl).
+// HALF: dy, x, y, dx and dresidual lie in f16 (g is rounded by nothing: it is dy or zero).
 // Grid: as batch_norm.wgsl.
-#import grid
-#import storage
-struct Params { m: u32, c: u32, rows: u32, first: u32, total: u32, runs: u32, eps: f32, inv_m: f32 }
-@group(1) @binding(0) var<uniform> p: Params;
+#import channels
 #ifdef PARTIAL
-@group(0) @binding(0) var<storage, read> dy: array<S>;
-@group(0) @binding(1) var<storage, read> x: array<S>;
-@group(0) @binding(2) var<storage, read> mean: array<f32>;
-@group(0) @binding(3) var<storage, read> variance: array<f32>;
+@group(0) @binding(0) var<storage, read> dy: array<X>;
+@group(0) @binding(1) var<storage, read> x: array<X>;
+@group(0) @binding(2) var<storage, read> mean: array<E>;
+@group(0) @binding(3) var<storage, read> variance: array<E>;
 @group(0) @binding(4) var<storage, read_write> part: array<vec2<f32>>;
 #ifdef RELU
-@group(0) @binding(5) var<storage, read> y: array<S>;
+@group(0) @binding(5) var<storage, read> y: array<X>;
+#ifdef RESIDUAL
+@group(0) @binding(6) var<storage, read_write> dr: array<X>;
 #endif
-@compute @workgroup_size(64)
-fn partial(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
-    let t = group_index(wid, nwg) * 64u + lid.x;
-    if t >= p.total { return; }
-    let c = t % p.c;
-    let start = (t / p.c) * p.rows;
-    let end = min(p.m, start + p.rows);
-    let mu = mean[c];
-    let inv = inverseSqrt(variance[c] + p.eps);
-    var s = vec2<f32>(0.0);
-    for (var i = start; i < end; i = i + 1u) {
-        let at = i * p.c + c;
-        var g = f32(dy[at]);
+#endif
+var<workgroup> lane_g: array<E, 256>;
+var<workgroup> lane_gx: array<E, 256>;
+fn keep(i: u32, g: E) {
 #ifdef RELU
-        g = select(0.0, g, f32(y[at]) > 0.0);
+#ifdef RESIDUAL
+    dr[i] = X(g);
 #endif
-        s = s + vec2<f32>(g, g * ((f32(x[at]) - mu) * inv));
+#endif
+}
+@compute @workgroup_size(256)
+fn partial(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+    let group = group_index(wid, nwg);
+    if group >= p.groups { return; }
+    let l = lid.x;
+    let w = walk(group, l);
+    var s = E(0.0);
+    var sx = E(0.0);
+    if w.count > 0u {
+        let mu = mean[w.column];
+        var i = w.at;
+        var k = 0u;
+        // The reads of four rows in flight.
+        for (; k + 4u <= w.count; k = k + 4u) {
+            let i1 = i + w.step;
+            let i2 = i1 + w.step;
+            let i3 = i2 + w.step;
+            let g0 = upstream(i);
+            let g1 = upstream(i1);
+            let g2 = upstream(i2);
+            let g3 = upstream(i3);
+            let x0 = x[i];
+            let x1 = x[i1];
+            let x2 = x[i2];
+            let x3 = x[i3];
+            s = s + ((g0 + g1) + (g2 + g3));
+            sx = sx + (fma(g0, E(x0) - mu, g1 * (E(x1) - mu)) + fma(g2, E(x2) - mu, g3 * (E(x3) - mu)));
+            keep(i, g0);
+            keep(i1, g1);
+            keep(i2, g2);
+            keep(i3, g3);
+            i = i3 + w.step;
+        }
+        for (; k < w.count; k = k + 1u) {
+            let g = upstream(i);
+            s = s + g;
+            sx = fma(g, E(x[i]) - mu, sx);
+            keep(i, g);
+            i = i + w.step;
+        }
+        // Centred above, scaled once here.
+        sx = sx * inverseSqrt(variance[w.column] + E(p.eps));
     }
-    part[p.first * p.c + t] = s;
+    lane_g[l] = s;
+    lane_gx[l] = sx;
+    workgroupBarrier();
+    for (var n = 256u / p.lanes; n > 1u; n = (n + 1u) / 2u) {
+        let h = (n + 1u) / 2u;
+        if w.lane + h < n {
+            lane_g[l] = lane_g[l] + lane_g[l + h * p.lanes];
+            lane_gx[l] = lane_gx[l] + lane_gx[l + h * p.lanes];
+        }
+        workgroupBarrier();
+    }
+    if w.lane == 0u && w.column < p.c {
+        let g = lane_g[l];
+        let gx = lane_gx[l];
+#ifdef VEC4
+        let at = ((p.first + w.run) * p.c + w.column) * 4u;
+        part[at] = vec2<f32>(g.x, gx.x);
+        part[at + 1u] = vec2<f32>(g.y, gx.y);
+        part[at + 2u] = vec2<f32>(g.z, gx.z);
+        part[at + 3u] = vec2<f32>(g.w, gx.w);
+#else
+        part[(p.first + w.run) * p.c + w.column] = vec2<f32>(g, gx);
+#endif
+    }
 }
 #endif
 #ifdef COMBINE
 @group(0) @binding(0) var<storage, read> part: array<vec2<f32>>;
-@group(0) @binding(1) var<storage, read_write> dgamma: array<f32>;
-@group(0) @binding(2) var<storage, read_write> dbeta: array<f32>;
-@compute @workgroup_size(64)
+@group(0) @binding(1) var<storage, read> gamma: array<f32>;
+@group(0) @binding(2) var<storage, read> mean: array<f32>;
+@group(0) @binding(3) var<storage, read> variance: array<f32>;
+@group(0) @binding(4) var<storage, read_write> dgamma: array<f32>;
+@group(0) @binding(5) var<storage, read_write> dbeta: array<f32>;
+@group(0) @binding(6) var<storage, read_write> factors: array<f32>;
+var<workgroup> lane: array<vec2<f32>, 256>;
+@compute @workgroup_size(256)
 fn combine(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
-    let c = group_index(wid, nwg) * 64u + lid.x;
-    if c >= p.total { return; }
-    var s = vec2<f32>(0.0);
-    for (var i = 0u; i < p.runs; i = i + 1u) { s = s + part[i * p.c + c]; }
-    dbeta[c] = s.x;
-    dgamma[c] = s.y;
-}
-#endif
-#ifdef STATS
-// stats[c] = (gamma/sqrt(var+eps), mean, 1/sqrt(var+eps), dbeta/M), then dgamma/M at C + c: packs six vectors into one binding for `apply`.
-@group(0) @binding(0) var<storage, read> gamma: array<f32>;
-@group(0) @binding(1) var<storage, read> mean: array<f32>;
-@group(0) @binding(2) var<storage, read> variance: array<f32>;
-@group(0) @binding(3) var<storage, read> dgamma: array<f32>;
-@group(0) @binding(4) var<storage, read> dbeta: array<f32>;
-@group(0) @binding(5) var<storage, read_write> stats: array<vec4<f32>>;
-@compute @workgroup_size(64)
-fn pack(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
-    let c = group_index(wid, nwg) * 64u + lid.x;
-    if c >= p.total { return; }
-    let inv = inverseSqrt(variance[c] + p.eps);
-    stats[2u * c] = vec4<f32>(gamma[c] * inv, mean[c], inv, dbeta[c] * p.inv_m);
-    stats[2u * c + 1u] = vec4<f32>(dgamma[c] * p.inv_m, 0.0, 0.0, 0.0);
+    let c = group_index(wid, nwg);
+    if c >= p.groups { return; }
+    let l = lid.x;
+    var own = vec2<f32>(0.0);
+    for (var i = l; i < p.runs; i = i + 256u) { own = own + part[i * p.c + c]; }
+    lane[l] = own;
+    workgroupBarrier();
+    for (var n = min(p.runs, 256u); n > 1u; n = (n + 1u) / 2u) {
+        let h = (n + 1u) / 2u;
+        if l + h < n { lane[l] = lane[l] + lane[l + h]; }
+        workgroupBarrier();
+    }
+    if l == 0u {
+        let s = lane[0];
+        let inv = inverseSqrt(variance[c] + p.eps);
+        dbeta[c] = s.x;
+        dgamma[c] = s.y;
+        factors[c] = gamma[c] * inv;
+        factors[p.c + c] = mean[c];
+        factors[2u * p.c + c] = s.x * p.inv_m;
+        factors[3u * p.c + c] = s.y * p.inv_m * inv;
+    }
 }
 #endif
 #ifdef APPLY
-@group(0) @binding(0) var<storage, read> dy: array<S>;
-@group(0) @binding(1) var<storage, read> x: array<S>;
-@group(0) @binding(2) var<storage, read> stats: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> dx: array<S>;
+@group(0) @binding(0) var<storage, read> dy: array<X>;
+@group(0) @binding(1) var<storage, read> x: array<X>;
+@group(0) @binding(2) var<storage, read> factors: array<E>;
+@group(0) @binding(3) var<storage, read_write> dx: array<X>;
 #ifdef RELU
-@group(0) @binding(4) var<storage, read> y: array<S>;
+@group(0) @binding(4) var<storage, read> y: array<X>;
+#endif
+// Never with RELU: `partial` has written it then.
 #ifdef RESIDUAL
-@group(0) @binding(5) var<storage, read_write> dr: array<S>;
+@group(0) @binding(4) var<storage, read_write> dr: array<X>;
 #endif
-#else
+struct Factors { scale: E, mean: E, shift: E, slope: E }
+fn write(i: u32, g: E, v: X, f: Factors) {
 #ifdef RESIDUAL
-@group(0) @binding(4) var<storage, read_write> dr: array<S>;
+    dr[i] = X(g);
 #endif
-#endif
-@compute @workgroup_size(64)
+    dx[i] = X(f.scale * (g - f.shift - (E(v) - f.mean) * f.slope));
+}
+@compute @workgroup_size(256)
 fn apply(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
-    let t = group_index(wid, nwg) * 64u + lid.x;
+    let t = group_index(wid, nwg) * 256u + lid.x;
     if t >= p.total { return; }
-    let c = t % p.c;
-    let s = stats[2u * c];
-    var g = f32(dy[t]);
+    var i = first_element(t);
+    let c = i % p.c;
+    let f = Factors(factors[c], factors[p.c + c], factors[2u * p.c + c], factors[3u * p.c + c]);
+    for (var turn = 0u; turn < p.rounds; turn = turn + 1u) {
+        let i1 = i + p.span;
+        let i2 = i1 + p.span;
+        let i3 = i2 + p.span;
+        if i3 < p.size {
+            // All reads before the first write.
+            let g0 = upstream(i);
+            let g1 = upstream(i1);
+            let g2 = upstream(i2);
+            let g3 = upstream(i3);
+            let x0 = x[i];
+            let x1 = x[i1];
+            let x2 = x[i2];
+            let x3 = x[i3];
+            write(i, g0, x0, f);
+            write(i1, g1, x1, f);
+            write(i2, g2, x2, f);
+            write(i3, g3, x3, f);
+        } else {
+            for (var j = i; j < p.size; j = j + p.span) { write(j, upstream(j), x[j], f); }
+            return;
+        }
+        i = i3 + p.span;
+    }
+}
+#endif
+#ifndef COMBINE
+// g at an element.
+fn upstream(i: u32) -> E {
+    let g = E(dy[i]);
 #ifdef RELU
-    g = select(0.0, g, f32(y[t]) > 0.0);
+    return select(E(0.0), g, E(y[i]) > E(0.0));
+#else
+    return g;
 #endif
-#ifdef RESIDUAL
-    dr[t] = S(g);
-#endif
-    dx[t] = S(s.x * (g - s.w - ((f32(x[t]) - s.y) * s.z) * stats[2u * c + 1u].x));
 }
 #endif

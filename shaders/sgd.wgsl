@@ -4,7 +4,7 @@
 // A positive trust ratio (LARS, lars_trust.wgsl) multiplies g; 0 or less: none.
 // clip = min(1, max_norm / (|grad| + 1e-6)) (torch.nn.utils.clip_grad_norm_), norm2 = |grad|^2 over all parameters.
 // A non-finite norm, or halt already set, leaves everything as it is; `latch` then sets halt to step + 1, after this kernel.
-// Grid: ceil(n / 64) groups, folded; latch: one group.
+// A thread four elements (16 threads a segment's block): p.n counts fours. Grid: ceil(p.n / 256) groups, folded; latch: one group.
 #import grid
 #import step
 struct Params { n: u32, momentum: f32, max_norm: f32, r: u32 }
@@ -18,29 +18,32 @@ fn latch() {
     if (bitcast<u32>(norm2[0]) & 0x7f800000u) == 0x7f800000u && halt[0] == 0u { halt[0] = step.step + 1u + 0u * p.n; }
 }
 #else
-@group(0) @binding(0) var<storage, read> grad: array<f32>;
+@group(0) @binding(0) var<storage, read> grad: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> norm2: array<f32>;
 @group(0) @binding(2) var<storage, read> segment: array<u32>;
 @group(0) @binding(3) var<storage, read> table: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> w: array<f32>;
-@group(0) @binding(5) var<storage, read_write> v: array<f32>;
+@group(0) @binding(4) var<storage, read_write> w: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> v: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read> halt: array<u32>;
-@compute @workgroup_size(64)
+@compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
-    let g = group_index(wid, nwg);
-    let i = g * 64u + lid.x;
+    let i = group_index(wid, nwg) * 256u + lid.x;
     if i >= p.n { return; }
+    // Read before it is known whether they are wanted, so that these reads and those of the guard do not wait for each other.
+    let g = grad[i];
+    let w0 = w[i];
+    let v0 = v[i];
+    let row = table[segment[i / 16u]];
     if halt[0] != 0u || (bitcast<u32>(norm2[0]) & 0x7f800000u) == 0x7f800000u { return; }
     var clip = 1.0;
     if p.max_norm > 0.0 { clip = min(1.0, p.max_norm / (sqrt(norm2[0]) + 1e-6)); }
-    let row = table[segment[g]];
-    let d = select(1.0, row.z, row.z > 0.0) * fma(row.y, w[i], clip * grad[i]);
-    let m = fma(p.momentum, v[i], d);
+    let d = select(1.0, row.z, row.z > 0.0) * fma(vec4<f32>(row.y), w0, clip * g);
+    let m = fma(vec4<f32>(p.momentum), v0, d);
     v[i] = m;
 #ifdef NESTEROV
-    w[i] = w[i] - step.lr * row.x * fma(p.momentum, m, d);
+    w[i] = w0 - step.lr * row.x * fma(vec4<f32>(p.momentum), m, d);
 #else
-    w[i] = w[i] - step.lr * row.x * m;
+    w[i] = w0 - step.lr * row.x * m;
 #endif
 }
 #endif

@@ -7,7 +7,9 @@ pub mod shapes;
 pub mod step;
 
 use crate::check::{Feed, Fill};
-use crate::graph::{Cost, Executor, Graph, GraphError, Op, StepScalars, TensorId, TensorType};
+use crate::graph::{
+    Cost, Executor, Graph, GraphError, Op, StateId, States, StepScalars, TensorId, TensorType,
+};
 use crate::ops::fma_probe::FmaProbe;
 use crate::ops::gemm::Gemm;
 use crate::ops::scale::Scale;
@@ -24,19 +26,40 @@ pub struct Subject {
     pub op: Arc<dyn Op>,
     /// Its inputs.
     pub inputs: Vec<Feed>,
+    /// States that it updates.
+    pub updates: Vec<Feed>,
+}
+
+/// A subject in a graph.
+struct Appended {
+    inputs: Vec<TensorId>,
+    updates: Vec<StateId>,
+    outputs: Vec<TensorId>,
 }
 
 impl Subject {
-    /// Appends the op with inputs of its own; these and its results.
-    fn append(&self, g: &mut Graph) -> Result<(Vec<TensorId>, Vec<TensorId>), GraphError> {
+    /// Appends the op with inputs and states of its own.
+    fn append(&self, g: &mut Graph, states: &mut States) -> Result<Appended, GraphError> {
         let inputs: Vec<TensorId> = self
             .inputs
             .iter()
             .enumerate()
             .map(|(i, f)| g.input(&format!("input {i}"), f.ty.clone()))
             .collect();
-        let outputs = g.push_arc(self.op.clone(), &inputs, &[])?;
-        Ok((inputs, outputs))
+        // A group each: their types differ.
+        let updates: Vec<StateId> = self
+            .updates
+            .iter()
+            .enumerate()
+            .map(|(i, f)| states.add(&format!("{} {i}", self.name), "update", f.ty.clone()))
+            .collect();
+        let updated: Vec<TensorId> = updates.iter().map(|id| g.state(states, *id)).collect();
+        let outputs = g.push_arc(self.op.clone(), &inputs, &updated)?;
+        Ok(Appended {
+            inputs,
+            updates,
+            outputs,
+        })
     }
 
     /// Uniform values in [-1, 1) of a type.
@@ -152,9 +175,9 @@ fn row(name: String, sorted: &[f64], cost: Cost, c: Ceilings) -> Row {
 /// # Errors
 /// Shapes.
 pub fn graph(subjects: &[&Subject]) -> Result<Graph, GraphError> {
-    let mut g = Graph::new();
+    let (mut g, mut states) = (Graph::new(), States::new());
     for s in subjects {
-        s.append(&mut g)?;
+        s.append(&mut g, &mut states)?;
     }
     Ok(g)
 }
@@ -169,12 +192,16 @@ pub fn measure(
     effort: Effort,
     c: Ceilings,
 ) -> Result<Row, GraphError> {
-    let mut g = Graph::new();
-    let (inputs, outputs) = s.append(&mut g)?;
+    let (mut g, mut states) = (Graph::new(), States::new());
+    let a = s.append(&mut g, &mut states)?;
     let cost = g.costs().map(|c| c.1).next().unwrap_or_default();
-    let program = exec.compile(&g, &outputs)?;
-    for (i, (t, f)) in inputs.iter().zip(&s.inputs).enumerate() {
+    exec.allocate_states(&states)?;
+    let program = exec.compile(&g, &a.outputs)?;
+    for (i, (t, f)) in a.inputs.iter().zip(&s.inputs).enumerate() {
         exec.upload(program, *t, &f.make(i as u64))?;
+    }
+    for (i, (id, f)) in a.updates.iter().zip(&s.updates).enumerate() {
+        exec.write_state(&states, *id, &f.make((s.inputs.len() + i) as u64))?;
     }
     let sorted = times(exec.as_mut(), program, effort)?;
     Ok(row(s.name.clone(), &sorted, cost, c))
@@ -199,6 +226,7 @@ pub fn ceilings(
             name: name.into(),
             op,
             inputs: inputs.into_iter().map(Subject::uniform).collect(),
+            updates: Vec::new(),
         };
         measure(fresh()?, &s, effort, Ceilings::default())
     };

@@ -12,6 +12,7 @@ fn subject(name: String, op: impl Op + 'static, inputs: Vec<TensorType>) -> Subj
         name,
         op: Arc::new(op),
         inputs: inputs.into_iter().map(Subject::uniform).collect(),
+        updates: Vec::new(),
     }
 }
 
@@ -151,7 +152,48 @@ fn augment(images: usize, side: usize, size: usize, blur: bool) -> Subject {
             Feed::index([images, words], u32::MAX),
             Feed::values([2 * images, crate::reference::augment::ROW], table),
         ],
+        updates: Vec::new(),
     }
+}
+
+/// The optimisers over n parameters of 62 tensors, as ResNet-18 has.
+fn optimisers(n: usize) -> Vec<Subject> {
+    let n = n.next_multiple_of(64);
+    let (blocks, segments) = (n / 64, 62);
+    let words = (0..blocks).map(|b| (b * segments / blocks) as u32);
+    let inputs = vec![
+        Feed::range([n], -0.1, 0.1),
+        Feed::values([1], vec![1.0]),
+        Feed::words([blocks], words.collect()),
+        Feed::values([segments, 4], [1.0, 1e-4, 0.0, 0.0].repeat(segments)),
+    ];
+    let (w, halt) = (Feed::uniform([n]), Feed::words([1], vec![0]));
+    let sgd = ops::sgd::Sgd {
+        momentum: 0.9,
+        nesterov: false,
+        max_norm: 0.0,
+    };
+    let adamw = ops::adamw::AdamW {
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        max_norm: 0.0,
+    };
+    let v = Feed::range([n], 0.0, 0.1);
+    vec![
+        Subject {
+            name: format!("sgd {n}"),
+            op: Arc::new(sgd),
+            inputs: inputs.clone(),
+            updates: vec![w.clone(), v.clone(), halt.clone()],
+        },
+        Subject {
+            name: format!("adamw {n}"),
+            op: Arc::new(adamw),
+            inputs,
+            updates: vec![w, v.clone(), v, halt],
+        },
+    ]
 }
 
 /// The loss without matrices of all pairs, both ways.
@@ -250,6 +292,7 @@ fn in_f32(large: bool) -> Vec<Subject> {
         v.extend(conv(64, 14, 256, 1024, 1, 1));
         v.extend(memory_bound(512, 32, 64));
         v.extend(memory_bound(512, 8, 256));
+        v.extend(optimisers(11_300_000));
         v.push(augment(512, 32, 32, false));
         v.push(augment(256, 256, 224, true));
         v.extend(loss(3, 1024, 128));
@@ -265,6 +308,7 @@ fn in_f32(large: bool) -> Vec<Subject> {
         v.extend(conv(8, 32, 64, 128, 1, 2));
         v.extend(conv(8, 4, 512, 512, 3, 1));
         v.extend(memory_bound(32, 32, 64));
+        v.extend(optimisers(2_000_000));
         v.push(augment(64, 32, 32, false));
         v.extend(loss(3, 512, 128));
         v.extend(streamed_loss(3, 512, 128));

@@ -21,6 +21,7 @@ macro_rules! library {
 const LIBRARY: &[(&str, &str)] = &[
     library!("amcl_params"),
     library!("candidates"),
+    library!("channels"),
     library!("channel_tile"),
     library!("element"),
     library!("grid"),

@@ -93,6 +93,17 @@ pub struct Cost {
     pub bytes: f64,
 }
 
+impl Cost {
+    /// Of an op that reads the first `inputs` of `all` and reads and writes the others, with `flops` operations an element of the first.
+    pub fn updating(all: &[&TensorType], inputs: usize, flops: f64) -> Self {
+        let bytes = |t: &[&TensorType]| t.iter().map(|t| t.bytes() as f64).sum::<f64>();
+        Self {
+            flops: flops * all.first().map_or(0.0, |t| t.elements() as f64),
+            bytes: bytes(all) + bytes(all.get(inputs..).unwrap_or_default()),
+        }
+    }
+}
+
 /// Device buffers of one node, in the order of the node's lists.
 #[derive(Debug)]
 pub struct Bindings {

@@ -2,7 +2,7 @@
 
 use crate::device::recording::{Recorder, View};
 use crate::graph::state::ALIGN;
-use crate::graph::{Bindings, HostIo, Op, Result, TensorType};
+use crate::graph::{Bindings, Cost, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, adamw};
 use crate::{kernel, twin};
 
@@ -122,13 +122,16 @@ impl Op for AdamW {
             ];
             rec.dispatch(
                 &kernel!("adamw", "main"),
-                &self.params(len),
+                &self.params(len / 4),
                 &bound,
-                len.div_ceil(64),
+                (len / 4).div_ceil(256),
             )?;
         }
         let latch = kernel!("adamw", "latch").define("LATCH", "");
         Ok(rec.dispatch(&latch, &self.params(n), &[norm2, halt], 1)?)
+    }
+    fn cost(&self, inputs: &[&TensorType], _outputs: &[&TensorType]) -> Cost {
+        Cost::updating(inputs, 4, 18.0)
     }
     twin!();
 }

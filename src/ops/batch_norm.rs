@@ -2,8 +2,9 @@
 //! The inference form ([`BatchNormInference`]) is the same kernel's last entry point with given statistics.
 
 use super::batch_norm_grad::BatchNormGrad;
+use super::channels::{self, Params, Sums, matrix, runs};
 use crate::device::Limits;
-use crate::device::recording::{Recorder, View, row_chunks, row_chunks_of};
+use crate::device::recording::{Recorder, View, row_chunks};
 use crate::graph::{Bindings, DType, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, batch_norm};
 use crate::{kernel, twin};
@@ -28,38 +29,6 @@ pub struct BatchNormInference {
     pub relu: bool,
     /// Last input: added before the ReLU.
     pub residual: bool,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-pub(super) struct Params {
-    pub m: u32,
-    pub c: u32,
-    pub rows: u32,
-    pub first: u32,
-    pub total: u32,
-    pub runs: u32,
-    pub eps: f32,
-    pub inv_m: f32,
-}
-
-/// Rows a thread of `partial` covers: short enough to stay in cache for the second pass.
-pub(super) const ROWS: usize = 64;
-
-/// Rows and channels of [..,c].
-pub(super) fn matrix(d: &[usize]) -> (usize, usize) {
-    let c = d.last().copied().unwrap_or(1).max(1);
-    (d.iter().product::<usize>() / c, c)
-}
-
-/// Runs of rows over all pieces of the tensors.
-pub(super) fn runs(x: &TensorType, limits: &Limits) -> usize {
-    let d = x.dims();
-    let inner: usize = d[1..d.len() - 1].iter().product();
-    row_chunks_of(&[(d, x.dtype.bytes())], limits)
-        .iter()
-        .map(|r| (r.len() * inner).div_ceil(ROWS))
-        .sum()
 }
 
 fn check(
@@ -98,35 +67,26 @@ fn record_apply(
     y: &View,
     (eps, relu): (f32, bool),
 ) -> Result<()> {
-    for r in row_chunks(&[x, y], rec.limits()) {
+    // From the last piece to the first, as within a piece: what the sums read last may still be in a cache.
+    for r in row_chunks(&[x, y], rec.limits()).into_iter().rev() {
         let (x, y, res) = (
             x.rows(r.clone()),
             y.rows(r.clone()),
             residual.map(|v| v.rows(r)),
         );
-        let (m, c) = matrix(x.dims());
-        let width = if c % 4 == 0 { 4 } else { 1 };
-        let total = m * c / width;
-        let p = Params {
-            m: m as u32,
-            c: (c / width) as u32,
-            rows: 0,
-            first: 0,
-            total: total as u32,
-            runs: 0,
-            eps,
-            inv_m: 0.0,
-        };
         let k = kernel!("batch_norm", "apply")
             .define("APPLY", "")
             .flag("HALF", x.is_half())
-            .flag("VEC4", width == 4)
             .flag("RELU", relu)
             .flag("RESIDUAL", residual.is_some());
         let [gamma, beta, mean, var] = vectors;
         let mut bound = vec![&x, gamma, beta, mean, var, &y];
         bound.extend(res.as_ref());
-        rec.dispatch(&k, &p, &bound, total.div_ceil(64))?;
+        let p = Params {
+            eps,
+            ..Params::default()
+        };
+        channels::record_map(rec, k, &x, &bound, p)?;
     }
     Ok(())
 }
@@ -185,49 +145,20 @@ impl Op for BatchNorm {
             &io.outputs[2],
             &io.workspace[0],
         );
-        let c = matrix(x.dims()).1;
+        let (m, c) = matrix(x.dims());
+        let sums = Sums::of(m, c);
         let mut first = 0;
         for r in row_chunks(&[x], rec.limits()) {
             let x = x.rows(r);
-            let m = matrix(x.dims()).0;
-            let count = m.div_ceil(ROWS);
-            let total = count * c;
-            let p = Params {
-                m: m as u32,
-                c: c as u32,
-                rows: ROWS as u32,
-                first: first as u32,
-                total: total as u32,
-                runs: 0,
-                eps: self.eps,
-                inv_m: 0.0,
-            };
-            rec.dispatch(
-                &kernel!("batch_norm", "partial")
-                    .define("PARTIAL", "")
-                    .flag("HALF", x.is_half()),
-                &p,
-                &[&x, part],
-                total.div_ceil(64),
-            )?;
-            first += count;
+            let rows = (matrix(x.dims()).0, first);
+            let k = kernel!("batch_norm", "partial")
+                .define("PARTIAL", "")
+                .flag("HALF", x.is_half());
+            first += sums.record(rec, k, rows, &[&x, part], Params::default())?;
         }
-        let p = Params {
-            m: 0,
-            c: c as u32,
-            rows: 0,
-            first: 0,
-            total: c as u32,
-            runs: first as u32,
-            eps: self.eps,
-            inv_m: 0.0,
-        };
-        rec.dispatch(
-            &kernel!("batch_norm", "combine").define("COMBINE", ""),
-            &p,
-            &[part, mean, var],
-            c.div_ceil(64),
-        )?;
+        let k = kernel!("batch_norm", "combine").define("COMBINE", "");
+        let bound = [part, mean, var];
+        channels::record_combine(rec, &k, (first, c), &bound, Params::default())?;
         let vectors = [&io.inputs[1], &io.inputs[2], mean, var];
         record_apply(rec, x, vectors, io.inputs.get(3), y, (self.eps, self.relu))
     }

@@ -1,6 +1,6 @@
 //! `batch_norm_grad`: the gradient of batch normalisation in training mode. Twin: `reference/batch_norm_grad.rs`.
 
-use super::batch_norm::{Params, ROWS, matrix, runs};
+use super::channels::{self, Params, Sums, matrix, runs};
 use crate::device::Limits;
 use crate::device::recording::{Recorder, row_chunks};
 use crate::graph::{Bindings, HostIo, Op, Result, TensorType};
@@ -43,81 +43,69 @@ impl Op for BatchNormGrad {
         let (_, c) = matrix(inputs[0].dims());
         vec![
             TensorType::f32([runs(inputs[0], limits), c, 2]),
-            TensorType::f32([c, 8]),
+            TensorType::f32([4, c]),
         ]
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         let [dy, x, y, gamma, mean, var] = [0, 1, 2, 3, 4, 5].map(|i| &io.inputs[i]);
         let (dx, dgamma, dbeta) = (&io.outputs[0], &io.outputs[1], &io.outputs[2]);
-        let (part, stats) = (&io.workspace[0], &io.workspace[1]);
+        let dr = io.outputs.get(3);
+        let (part, factors) = (&io.workspace[0], &io.workspace[1]);
         let (m, c) = matrix(x.dims());
-        let params = |m: usize, first: usize, total: usize, runs: usize, inv_m: f32| Params {
-            m: m as u32,
-            c: c as u32,
-            rows: ROWS as u32,
-            first: first as u32,
-            total: total as u32,
-            runs: runs as u32,
+        let p = Params {
             eps: self.eps,
-            inv_m,
+            inv_m: (1.0 / m as f64) as f32,
+            ..Params::default()
         };
+        let sums = Sums::of(m, c);
+        // Behind a ReLU the residual's gradient is what the mask leaves of dy: the sums write it, and the last kernel need not read dy and y.
+        let masked = dr.filter(|_| self.relu);
         let mut first = 0;
         let pieces = row_chunks(&[x], rec.limits());
         for r in pieces.clone() {
-            let (x, dy, y) = (x.rows(r.clone()), dy.rows(r.clone()), y.rows(r));
-            let rows = matrix(x.dims()).0;
-            let count = rows.div_ceil(ROWS);
+            let (x, dy, y) = (x.rows(r.clone()), dy.rows(r.clone()), y.rows(r.clone()));
+            let masked = masked.map(|v| v.rows(r));
             let k = kernel!("batch_norm_grad", "partial")
                 .define("PARTIAL", "")
                 .flag("HALF", x.is_half())
-                .flag("RELU", self.relu);
+                .flag("RELU", self.relu)
+                .flag("RESIDUAL", masked.is_some());
             let mut bound = vec![&dy, &x, mean, var, part];
             if self.relu {
                 bound.push(&y);
             }
-            rec.dispatch(
-                &k,
-                &params(rows, first, count * c, 0, 0.0),
-                &bound,
-                (count * c).div_ceil(64),
-            )?;
-            first += count;
+            bound.extend(masked.as_ref());
+            let rows = (matrix(x.dims()).0, first);
+            first += sums.record(rec, k, rows, &bound, p)?;
         }
         let k = kernel!("batch_norm_grad", "combine").define("COMBINE", "");
-        rec.dispatch(
-            &k,
-            &params(0, 0, c, first, 0.0),
-            &[part, dgamma, dbeta],
-            c.div_ceil(64),
-        )?;
-        let k = kernel!("batch_norm_grad", "pack").define("STATS", "");
-        let p = params(0, 0, c, 0, (1.0 / m as f64) as f32);
-        rec.dispatch(
-            &k,
-            &p,
-            &[gamma, mean, var, dgamma, dbeta, stats],
-            c.div_ceil(64),
-        )?;
-        for r in pieces {
+        let bound = [part, gamma, mean, var, dgamma, dbeta, factors];
+        channels::record_combine(rec, &k, (first, c), &bound, p)?;
+        let relu = self.relu && masked.is_none();
+        let (dy, dr) = match masked {
+            Some(g) => (g, None),
+            None => (dy, dr),
+        };
+        // From the last piece to the first, as within a piece: what the sums read last may still be in a cache.
+        for r in pieces.into_iter().rev() {
             let (x, dy, y, dx) = (
                 x.rows(r.clone()),
                 dy.rows(r.clone()),
                 y.rows(r.clone()),
                 dx.rows(r.clone()),
             );
-            let dr = io.outputs.get(3).map(|v| v.rows(r));
-            let total = x.elements();
+            let dr = dr.map(|v| v.rows(r));
             let k = kernel!("batch_norm_grad", "apply")
                 .define("APPLY", "")
                 .flag("HALF", x.is_half())
-                .flag("RELU", self.relu)
-                .flag("RESIDUAL", self.residual);
-            let mut bound = vec![&dy, &x, stats, &dx];
-            if self.relu {
+                .flag("RELU", relu)
+                .flag("RESIDUAL", dr.is_some());
+            let mut bound = vec![&dy, &x, factors, &dx];
+            if relu {
                 bound.push(&y);
             }
             bound.extend(dr.as_ref());
-            rec.dispatch(&k, &params(0, 0, total, 0, 0.0), &bound, total.div_ceil(64))?;
+            channels::record_map(rec, k, &x, &bound, p)?;
         }
         Ok(())
     }

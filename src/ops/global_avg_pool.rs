@@ -1,5 +1,6 @@
 //! `global_avg_pool`: the mean over all pixels. Twin: `reference/global_avg_pool.rs`.
 
+use super::channels::{Params, Sums};
 use crate::device::recording::{Recorder, row_chunks};
 use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, global_avg_pool};
@@ -8,15 +9,6 @@ use crate::{kernel, twin};
 /// x [n,h,w,c] (f32 or f16) -> y [n,c], f32.
 #[derive(Clone, Copy, Debug)]
 pub struct GlobalAvgPool;
-
-#[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
-    s: u32,
-    c: u32,
-    total: u32,
-    inv: f32,
-}
 
 impl Op for GlobalAvgPool {
     fn name(&self) -> &'static str {
@@ -48,20 +40,14 @@ impl Op for GlobalAvgPool {
         let (x, y) = (&io.inputs[0], &io.outputs[0]);
         for r in row_chunks(&[x, y], rec.limits()) {
             let (x, y) = (x.rows(r.clone()), y.rows(r));
-            let d = x.dims();
-            let (s, c, total) = (d[1] * d[2], d[3], y.elements());
+            let (n, s, c) = (x.dims()[0], x.dims()[1] * x.dims()[2], x.dims()[3]);
             let p = Params {
-                s: s as u32,
-                c: c as u32,
-                total: total as u32,
-                inv: (1.0 / s as f64) as f32,
+                inv_m: (1.0 / s as f64) as f32,
+                ..Params::default()
             };
-            rec.dispatch(
-                &kernel!("global_avg_pool", "main").flag("HALF", x.is_half()),
-                &p,
-                &[&x, &y],
-                total.div_ceil(64),
-            )?;
+            let k = kernel!("global_avg_pool", "main").flag("HALF", x.is_half());
+            // An image a run.
+            Sums::by_rows(s, c).record(rec, k, (n * s, 0), &[&x, &y], p)?;
         }
         Ok(())
     }

@@ -22,6 +22,7 @@ pub mod cast_f16;
 pub mod cast_f32;
 pub mod centre_scores;
 pub mod centre_scores_grad;
+mod channels;
 pub mod class_votes;
 pub mod column_sum;
 pub mod constant;

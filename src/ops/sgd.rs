@@ -2,7 +2,7 @@
 
 use crate::device::recording::Recorder;
 use crate::graph::state::ALIGN;
-use crate::graph::{Bindings, HostIo, Op, Result, TensorType};
+use crate::graph::{Bindings, Cost, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, sgd};
 use crate::{kernel, twin};
 
@@ -57,7 +57,7 @@ impl Op for Sgd {
         for start in (0..n).step_by(piece) {
             let len = piece.min(n - start);
             let p = Params {
-                n: len as u32,
+                n: (len / 4) as u32,
                 momentum: self.momentum as f32,
                 max_norm: self.max_norm as f32,
                 r: 0,
@@ -69,7 +69,7 @@ impl Op for Sgd {
                 &k,
                 &p,
                 &[&cut(grad), norm2, &seg, table, &cut(w), &cut(v), halt],
-                len.div_ceil(64),
+                (len / 4).div_ceil(256),
             )?;
         }
         let p = Params {
@@ -84,6 +84,9 @@ impl Op for Sgd {
             &[norm2, halt],
             1,
         )?)
+    }
+    fn cost(&self, inputs: &[&TensorType], _outputs: &[&TensorType]) -> Cost {
+        Cost::updating(inputs, 4, 8.0)
     }
     twin!();
 }

@@ -33,6 +33,7 @@ pub(super) fn cases() -> Vec<Case> {
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
         Mutation { kernel: "adamw", find: "(1.0 - lr * row.y)", replace: "(1.0 + lr * row.y)" },
+        Mutation { kernel: "adamw", find: "segment[i / 16u]", replace: "segment[i / 32u]" },
         Mutation { kernel: "adamw", find: "v1 / correction(t * p.log_beta2)", replace: "v1" },
     ]
 }

@@ -5,7 +5,7 @@ use crate::check::{Case, Feed, Mutation};
 use crate::ops::global_avg_pool::GlobalAvgPool;
 
 pub(super) fn cases() -> Vec<Case> {
-    let v = [(1, 1, 1, 1), (2, 4, 4, 8), (3, 7, 5, 13), (8, 8, 8, 64)]
+    let v = [(1, 1, 1, 1), (2, 4, 4, 8), (3, 7, 5, 13), (8, 8, 8, 64), (3, 31, 17, 4), (2, 3, 3, 260), (40, 1, 1, 128), (3, 33, 2, 67)]
         .into_iter()
         .map(|(n, h, w, c)| Case::new(GlobalAvgPool, vec![Feed::range([n, h, w, c], 0.5, 1.5)]).depth(h * w).grads(&[0]))
         .collect();
@@ -14,6 +14,7 @@ pub(super) fn cases() -> Vec<Case> {
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
-        Mutation { kernel: "global_avg_pool", find: "sum * p.inv", replace: "sum" },
+        Mutation { kernel: "global_avg_pool", find: "lanes[l] * p.inv_m", replace: "lanes[l]" },
+        Mutation { kernel: "global_avg_pool", find: "for (; k < w.count; k", replace: "for (; k + 1u < w.count; k" },
     ]
 }

@@ -26,7 +26,8 @@ pub(super) fn cases() -> Vec<Case> {
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
         Mutation { kernel: "sgd", find: "row.z > 0.0)", replace: "row.z > 9.0)" },
-        Mutation { kernel: "sgd", find: "fma(row.y, w[i], clip * grad[i])", replace: "clip * grad[i]" },
+        Mutation { kernel: "sgd", find: "fma(vec4<f32>(row.y), w0, clip * g)", replace: "(clip * g)" },
+        Mutation { kernel: "sgd", find: "segment[i / 16u]", replace: "segment[i / 32u]" },
         Mutation { kernel: "sgd", find: "clip = min(1.0, p.max_norm", replace: "clip = min(2.0, p.max_norm" },
     ]
 }
