@@ -248,26 +248,46 @@ fn tiled(
     let k = n0 + spot_of_b.across;
     let first = place(spot.along, p.c, p.s);
     var walk = Walk(first, under(pixels, first));
+#ifdef TWICE_A
+    let far_pixels = pixels_from(m0 + spot_a(l + 256u).across, STEP_A);
+    var far = Walk(first, under(far_pixels, first));
+    var next_far: Pieces;
+#endif
     let size = p.r * p.s * p.c;
     var sums: Sums;
     var next_a: Pieces;
     var next_b: Pieces;
 #ifdef PREFETCH
     if l < THREADS_A { next_a = load_x(pixels, walk); }
+#ifdef TWICE_A
+    next_far = load_x(far_pixels, far);
+#endif
     if lb < THREADS_B { next_b = load_w(k, spot_of_b.along); }
 #endif
     for (var k0 = 0u; k0 < size; k0 = k0 + TILE_K) {
 #ifndef PREFETCH
         if l < THREADS_A { next_a = load_x(pixels, walk); }
+#ifdef TWICE_A
+        next_far = load_x(far_pixels, far);
+#endif
         if lb < THREADS_B { next_b = load_w(k, k0 + spot_of_b.along); }
 #endif
         if l < THREADS_A { keep_a(l, next_a); }
+#ifdef TWICE_A
+        keep_a(l + 256u, next_far);
+#endif
         if lb < THREADS_B { keep_b(lb, next_b); }
         workgroupBarrier();
         walk = next_tile(pixels, walk);
+#ifdef TWICE_A
+        far = next_tile(far_pixels, far);
+#endif
 #ifdef PREFETCH
         if k0 + TILE_K < size {
             if l < THREADS_A { next_a = load_x(pixels, walk); }
+#ifdef TWICE_A
+            next_far = load_x(far_pixels, far);
+#endif
             if lb < THREADS_B { next_b = load_w(k, k0 + TILE_K + spot_of_b.along); }
         }
 #endif

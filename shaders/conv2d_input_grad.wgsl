@@ -297,27 +297,47 @@ fn tiled(
     let ss = max(f.ss, 1u);
     let first = place(spot.along, p.k, ss);
     var walk = Walk(first, under(pixels, first, f));
+#ifdef TWICE_A
+    let far_pixels = pixels_from(m0 + spot_a(l + 256u).across, STEP_A, f);
+    var far = Walk(first, under(far_pixels, first, f));
+    var next_far: Pieces;
+#endif
     var tap_b = place(spot_of_b.along, p.k, ss);
     var sums: Sums;
     var next_a: Pieces;
     var next_b: Pieces;
 #ifdef PREFETCH
     if l < THREADS_A { next_a = load_dy(pixels, walk, f); }
+#ifdef TWICE_A
+    next_far = load_dy(far_pixels, far, f);
+#endif
     if lb < THREADS_B { next_b = load_w(c, tap_b, f); }
 #endif
     for (var k0 = 0u; k0 < size; k0 = k0 + TILE_K) {
 #ifndef PREFETCH
         if l < THREADS_A { next_a = load_dy(pixels, walk, f); }
+#ifdef TWICE_A
+        next_far = load_dy(far_pixels, far, f);
+#endif
         if lb < THREADS_B { next_b = load_w(c, tap_b, f); }
 #endif
         if l < THREADS_A { keep_a(l, next_a); }
+#ifdef TWICE_A
+        keep_a(l + 256u, next_far);
+#endif
         if lb < THREADS_B { keep_b(lb, next_b); }
         workgroupBarrier();
         walk = next_tile(pixels, walk, f, ss);
+#ifdef TWICE_A
+        far = next_tile(far_pixels, far, f, ss);
+#endif
         tap_b = advance(tap_b, TILE_K, p.k, ss);
 #ifdef PREFETCH
         if k0 + TILE_K < size {
             if l < THREADS_A { next_a = load_dy(pixels, walk, f); }
+#ifdef TWICE_A
+            next_far = load_dy(far_pixels, far, f);
+#endif
             if lb < THREADS_B { next_b = load_w(c, tap_b, f); }
         }
 #endif

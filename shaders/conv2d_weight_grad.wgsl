@@ -196,10 +196,22 @@ fn piece_x(m: u32, end: u32, t: Place, w: Taps) -> Piece {
 #endif
 }
 fn pieces_x(m: u32, end: u32, t: Place, w: Taps) -> Pieces {
+#ifdef FOUR_IN_A_ROW
+    // Rows of dy are whole fours of pixels, and so are the places of pieces: one row of x, four columns.
+    let ih = t.middle * p.stride - p.pad + w.r;
+    let iw = vec4<u32>(t.inner * p.stride - p.pad + w.s) + vec4<u32>(0u, p.stride, 2u * p.stride, 3u * p.stride);
+    let ok = (vec4<u32>(m, m + 1u, m + 2u, m + 3u) < vec4<u32>(end)) & vec4<bool>(ih < p.h) & (iw < vec4<u32>(p.w));
+    let row = (t.outer * p.h + ih) * p.w;
+    let at = select(vec4<u32>(0u), ((vec4<u32>(row) + iw) * p.c + w.c) / 4u, ok);
+    return Pieces(
+        select(Piece(), Piece(x[at.x]), ok.x), select(Piece(), Piece(x[at.y]), ok.y), select(Piece(), Piece(x[at.z]), ok.z), select(Piece(), Piece(x[at.w]), ok.w),
+    );
+#else
     let second = advance(t, STEP_B, p.q, p.p);
     let third = advance(second, STEP_B, p.q, p.p);
     let fourth = advance(third, STEP_B, p.q, p.p);
     return Pieces(piece_x(m, end, t, w), piece_x(m + STEP_B, end, second, w), piece_x(m + 2u * STEP_B, end, third, w), piece_x(m + 3u * STEP_B, end, fourth, w));
+#endif
 }
 
 fn store(split: u32, k0: u32, n0: u32, sum: mat4x4<f32>) {
@@ -250,22 +262,38 @@ fn tiled(
     var sums: Sums;
     var next_a: Pieces;
     var next_b: Pieces;
+#ifdef TWICE_A
+    let far = spot_a(l + 256u);
+    var next_far: Pieces;
+#endif
 #ifdef PREFETCH
     if l < THREADS_A { next_a = pieces_dy(start + spot.across, end, k); }
+#ifdef TWICE_A
+    next_far = pieces_dy(start + far.across, end, k0 + far.along);
+#endif
     if lb < THREADS_B { next_b = pieces_x(start + spot_of_b.across, end, at, taps); }
 #endif
     for (var m = start; m < end; m = m + TILE_K) {
 #ifndef PREFETCH
         if l < THREADS_A { next_a = pieces_dy(m + spot.across, end, k); }
+#ifdef TWICE_A
+        next_far = pieces_dy(m + far.across, end, k0 + far.along);
+#endif
         if lb < THREADS_B { next_b = pieces_x(m + spot_of_b.across, end, at, taps); }
 #endif
         if l < THREADS_A { keep_a(l, next_a); }
+#ifdef TWICE_A
+        keep_a(l + 256u, next_far);
+#endif
         if lb < THREADS_B { keep_b(lb, next_b); }
         workgroupBarrier();
         at = advance(at, TILE_K, p.q, p.p);
 #ifdef PREFETCH
         if m + TILE_K < end {
             if l < THREADS_A { next_a = pieces_dy(m + TILE_K + spot.across, end, k); }
+#ifdef TWICE_A
+            next_far = pieces_dy(m + TILE_K + far.across, end, k0 + far.along);
+#endif
             if lb < THREADS_B { next_b = pieces_x(m + TILE_K + spot_of_b.across, end, at, taps); }
         }
 #endif

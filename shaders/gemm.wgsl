@@ -188,6 +188,17 @@ fn tiled(
     let i = i0 + spot.across;
     let ka = spot.along;
 #endif
+#ifdef TWICE_A
+    let far = spot_a(l + 256u);
+#ifdef TRANS_A
+    let i_far = i0 + far.along;
+    let k_far = far.across;
+#else
+    let i_far = i0 + far.across;
+    let k_far = far.along;
+#endif
+    var next_far: Pieces;
+#endif
 #ifdef TRANS_B
     let j = j0 + spot_of_b.across;
     let kb = spot_of_b.along;
@@ -208,14 +219,23 @@ fn tiled(
     var next_b: Pieces;
 #ifdef PREFETCH
     if l < THREADS_A { next_a = pieces_a(s * p.stride_a, i, ka, STEP_A); }
+#ifdef TWICE_A
+    next_far = pieces_a(s * p.stride_a, i_far, k_far, STEP_A);
+#endif
     if lb < THREADS_B { next_b = pieces_b(s * p.stride_b, kb, j, STEP_B); }
 #endif
     loop {
 #ifndef PREFETCH
         if l < THREADS_A { next_a = pieces_a(s * p.stride_a, i, k0 + ka, STEP_A); }
+#ifdef TWICE_A
+        next_far = pieces_a(s * p.stride_a, i_far, k0 + k_far, STEP_A);
+#endif
         if lb < THREADS_B { next_b = pieces_b(s * p.stride_b, k0 + kb, j, STEP_B); }
 #endif
         if l < THREADS_A { keep_a(l, next_a); }
+#ifdef TWICE_A
+        keep_a(l + 256u, next_far);
+#endif
         if lb < THREADS_B { keep_b(lb, next_b); }
         workgroupBarrier();
         k0 = k0 + TILE_K;
@@ -227,6 +247,9 @@ fn tiled(
 #ifdef PREFETCH
         if more {
             if l < THREADS_A { next_a = pieces_a(s * p.stride_a, i, k0 + ka, STEP_A); }
+#ifdef TWICE_A
+            next_far = pieces_a(s * p.stride_a, i_far, k0 + k_far, STEP_A);
+#endif
             if lb < THREADS_B { next_b = pieces_b(s * p.stride_b, k0 + kb, j, STEP_B); }
         }
 #endif

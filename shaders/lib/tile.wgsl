@@ -2,8 +2,8 @@
 // both operands there (`keep_a`, `keep_b`), has them multiplied (`tile_multiply`) and at the end (TILED) is handed the sums by `tile_store`, which calls the kernel's own
 // `store(part, row, column, block)` for each 4x4 block (its columns are rows of C).
 // How an operand lies in storage decides who fetches what. A: k by k side by side, or row by row (A_BY_ROWS: the kernel defines it where neighbours in memory are neighbouring
-// rows). B: k by k, or column by column (B_BY_COLUMNS). Thread l < THREADS_A fetches four pieces of A, four numbers side by side each: from `along`, spot_a(l).along on, at the
-// places spot_a(l).across + i * STEP_A (i < 4) of the other direction. For B the same by thread block_b(l) < THREADS_B.
+// rows). B: k by k, or column by column (B_BY_COLUMNS). Thread l < THREADS_A fetches four pieces of A, four numbers side by side each: from spot_a(l).along on, at the places
+// spot_a(l).across + i * STEP_A (i < 4) of the other direction. For B the same by thread block_b(l) < THREADS_B. TWICE_A: THREADS_A is 512, so a thread fetches for l + 256 as well.
 // PREFETCH: the kernel fetches the next blocks into registers while it multiplies these.
 struct Spot { along: u32, across: u32 }
 #ifdef COOP
@@ -34,6 +34,16 @@ var<workgroup> tile_b: array<vec4<f32>, TILE_N * 4u>;
 
 // Neighbouring threads fetch neighbouring blocks of 4x4 of rows that are `width` numbers wide.
 fn spot_of(l: u32, width: u32) -> Spot { return Spot((l % (width / 4u)) * 4u, (l / (width / 4u)) * 4u); }
+#ifdef A_BY_ROWS
+fn spot_a(l: u32) -> Spot { return spot_of(l, TILE_M); }
+#else
+fn spot_a(l: u32) -> Spot { return spot_of(l, TILE_K); }
+#endif
+#ifdef B_BY_COLUMNS
+fn spot_b(l: u32) -> Spot { return spot_of(l, TILE_N); }
+#else
+fn spot_b(l: u32) -> Spot { return spot_of(l, TILE_K); }
+#endif
 
 // Sums of a thread, a matrix a block: its columns are the rows of C.
 struct Sums {
@@ -140,13 +150,3 @@ fn tile_store(sums: ptr<function, Sums>, l: u32, part: u32, m0: u32, n0: u32) {
 const THREADS_A = TILE_M * TILE_K / 16u;
 const THREADS_B = TILE_N * TILE_K / 16u;
 fn block_b(l: u32) -> u32 { return (l + THREADS_B) % 256u; }
-#ifdef A_BY_ROWS
-fn spot_a(l: u32) -> Spot { return spot_of(l, TILE_M); }
-#else
-fn spot_a(l: u32) -> Spot { return spot_of(l, TILE_K); }
-#endif
-#ifdef B_BY_COLUMNS
-fn spot_b(l: u32) -> Spot { return spot_of(l, TILE_N); }
-#else
-fn spot_b(l: u32) -> Spot { return spot_of(l, TILE_K); }
-#endif

@@ -1,11 +1,12 @@
 // The tile by cooperative matrices of COOP x COOP (define: 16u or 8u; KHR_cooperative_matrix, Metal's simdgroup matrices), operands as they lie in storage (HALF: f16), sums in f32.
-// A tile is cut into 8 blocks, ABREAST (define: 4u or 2u) side by side, of 2x2 fragments or with TALL_BLOCK of 4x2; each subgroup takes every (number of subgroups)th block, at
-// most BLOCKS of them (define: enough for the largest subgroups that the adapter has). With COOP 16: 128x128 (ABREAST 4, TALL_BLOCK), 128x64 (2), 64x128 (4); DEPTH (define)
-// values of k at a time.
-// Operands lie in workgroup memory as in storage, side by side what is side by side there, rows padded by 8 numbers against bank conflicts; coopLoad reads column by column, coopLoadT
-// row by row. The sums go through workgroup memory to the kernel's `store`, a row of fragments of each subgroup at a time, since fragments have no elements.
+// A tile is cut into 8 blocks, ABREAST (define: 4u or 2u) side by side, of 2x2 fragments, with TALL_BLOCK 4x2, with WIDE_BLOCK as well 4x4; each subgroup takes every (number of
+// subgroups)th block, at most BLOCKS of them (define: enough for the largest subgroups that the adapter has). With COOP 16: 128x128 (ABREAST 4, TALL_BLOCK), 128x64 (2), 64x128 (4),
+// 256x64 (2, TALL_BLOCK) and 256x128 (2, WIDE_BLOCK); DEPTH (define) values of k at a time.
+// In workgroup memory an operand lies k by k side by side, in rows padded by 8 numbers against bank conflicts. One that lies otherwise in storage (tile.wgsl) is kept as it is there
+// (A_KEPT, B_KEPT), or turned on the way, 4x4 numbers by 4x4. coopLoad reads column by column, coopLoadT row by row. The sums go through workgroup memory to the kernel's `store`,
+// two fragments of each subgroup at a time, since fragments have no elements.
 // COOP16: that memory is addressed in fours, for vec4 writes, and so are pointers and pitches of fragments (SPIR-V counts in the pointer's type; Metal, which counts in numbers, has 8x8 alone).
-// Workgroup memory at most: 2 * 128 * 40 * 2 + 8 * 16 * 36 * 4 bytes = 38 KiB with DEPTH 32, 30 KiB with 16 (COOP_F32, 8x8: 2 * 64 * 40 * 4 + 8 * 8 * 20 * 4 bytes = 25 KiB).
+// Workgroup memory with DEPTH 32, 128x128: 2 * 128 * 40 * 2 + 8 * 16 * 36 * 4 bytes = 38 KiB, 256x128: 48 KiB; with 16: 30 and 36 KiB (8x8 in f32: 2 * 64 * 40 * 4 + 8 * 8 * 20 * 4 bytes = 25 KiB).
 const TILE_K = DEPTH;
 const HIGH = 8u / ABREAST;
 #ifdef TALL_BLOCK
@@ -13,28 +14,30 @@ const BLOCK_M = COOP * 4u;
 #else
 const BLOCK_M = COOP * 2u;
 #endif
+#ifdef WIDE_BLOCK
+const BLOCK_N = COOP * 4u;
+#else
 const BLOCK_N = COOP * 2u;
+#endif
 const TILE_M = HIGH * BLOCK_M;
 const TILE_N = ABREAST * BLOCK_N;
-#ifdef A_BY_ROWS
+#ifdef A_KEPT
 const WIDTH_A = TILE_M;
 const LENGTH_A = TILE_K;
 #else
 const WIDTH_A = TILE_K;
 const LENGTH_A = TILE_M;
 #endif
-#ifdef B_BY_COLUMNS
+#ifdef B_KEPT
 const WIDTH_B = TILE_N;
 const LENGTH_B = TILE_K;
 #else
 const WIDTH_B = TILE_K;
 const LENGTH_B = TILE_N;
 #endif
-const STEP_A = LENGTH_A / 4u;
-const STEP_B = LENGTH_B / 4u;
 const PITCH_A = WIDTH_A + 8u;
 const PITCH_B = WIDTH_B + 8u;
-const PITCH_C = BLOCK_N + 4u;
+const PITCH_C = COOP * 2u + 4u;
 #ifdef COOP16
 alias FragmentA = coop_mat16x16<S, A>;
 alias FragmentB = coop_mat16x16<S, B>;
@@ -79,39 +82,70 @@ struct Fragments {
 #ifdef TALL_BLOCK
     c0: FragmentC, c1: FragmentC, d0: FragmentC, d1: FragmentC,
 #endif
+#ifdef WIDE_BLOCK
+    a2: FragmentC, a3: FragmentC, b2: FragmentC, b3: FragmentC,
+    c2: FragmentC, c3: FragmentC, d2: FragmentC, d3: FragmentC,
+#endif
 }
 struct Sums { blocks: array<Fragments, BLOCKS> }
 
-// Neighbouring threads fetch neighbouring pieces of a row of `width` numbers, and then a quarter of the rows on.
+// What is written as it comes: neighbouring threads fetch neighbouring pieces of a row of `width` numbers, and then a quarter of the rows on. What is turned: blocks of 4x4, neighbouring
+// threads those of neighbouring k, which lie side by side in workgroup memory afterwards.
 fn spot_of(l: u32, width: u32) -> Spot { return Spot((l % (width / 4u)) * 4u, l / (width / 4u)); }
-
+fn spot_of_turned(l: u32) -> Spot { return Spot((l / (TILE_K / 4u)) * 4u, (l % (TILE_K / 4u)) * 4u); }
+#ifdef TURN_A
+const STEP_A = 1u;
+fn spot_a(l: u32) -> Spot { return spot_of_turned(l); }
 fn keep_a(l: u32, pieces: Pieces) {
     let spot = spot_a(l);
-    let at = spot.across * PITCH_A + spot.along;
-    put_piece_a(at, pieces[0]);
-    put_piece_a(at + STEP_A * PITCH_A, pieces[1]);
-    put_piece_a(at + 2u * STEP_A * PITCH_A, pieces[2]);
-    put_piece_a(at + 3u * STEP_A * PITCH_A, pieces[3]);
+    write_a(spot.along * PITCH_A + spot.across, PITCH_A, transpose(pieces));
 }
+#else
+const STEP_A = LENGTH_A / 4u;
+fn spot_a(l: u32) -> Spot { return spot_of(l, WIDTH_A); }
+fn keep_a(l: u32, pieces: Pieces) {
+    let spot = spot_a(l);
+    write_a(spot.across * PITCH_A + spot.along, STEP_A * PITCH_A, pieces);
+}
+#endif
+#ifdef TURN_B
+const STEP_B = 1u;
+fn spot_b(l: u32) -> Spot { return spot_of_turned(l); }
 fn keep_b(l: u32, pieces: Pieces) {
     let spot = spot_b(l);
-    let at = spot.across * PITCH_B + spot.along;
+    write_b(spot.along * PITCH_B + spot.across, PITCH_B, transpose(pieces));
+}
+#else
+const STEP_B = LENGTH_B / 4u;
+fn spot_b(l: u32) -> Spot { return spot_of(l, WIDTH_B); }
+fn keep_b(l: u32, pieces: Pieces) {
+    let spot = spot_b(l);
+    write_b(spot.across * PITCH_B + spot.along, STEP_B * PITCH_B, pieces);
+}
+#endif
+fn write_a(at: u32, step: u32, pieces: Pieces) {
+    put_piece_a(at, pieces[0]);
+    put_piece_a(at + step, pieces[1]);
+    put_piece_a(at + 2u * step, pieces[2]);
+    put_piece_a(at + 3u * step, pieces[3]);
+}
+fn write_b(at: u32, step: u32, pieces: Pieces) {
     put_piece_b(at, pieces[0]);
-    put_piece_b(at + STEP_B * PITCH_B, pieces[1]);
-    put_piece_b(at + 2u * STEP_B * PITCH_B, pieces[2]);
-    put_piece_b(at + 3u * STEP_B * PITCH_B, pieces[3]);
+    put_piece_b(at + step, pieces[1]);
+    put_piece_b(at + 2u * step, pieces[2]);
+    put_piece_b(at + 3u * step, pieces[3]);
 }
 
 // Where the fragment at row m, value k of the tile begins; at value k, column n.
 fn place_a(m: u32, k: u32) -> u32 {
-#ifdef A_BY_ROWS
+#ifdef A_KEPT
     return (k * PITCH_A + m) / UNIT;
 #else
     return (m * PITCH_A + k) / UNIT;
 #endif
 }
 fn place_b(k: u32, n: u32) -> u32 {
-#ifdef B_BY_COLUMNS
+#ifdef B_KEPT
     return (k * PITCH_B + n) / UNIT;
 #else
     return (n * PITCH_B + k) / UNIT;
@@ -137,14 +171,26 @@ fn tile_multiply(sums: ptr<function, Sums>, l: u32) {
 #endif
             let b0 = place_b(k, n);
             let b1 = place_b(k, n + COOP);
-#ifdef B_BY_COLUMNS
+#ifdef WIDE_BLOCK
+            let b2 = place_b(k, n + 2u * COOP);
+            let b3 = place_b(k, n + 3u * COOP);
+#endif
+#ifdef B_KEPT
             let left = coopLoadT<FragmentB>(&tile_b[b0], pitch_b);
             let right = coopLoadT<FragmentB>(&tile_b[b1], pitch_b);
+#ifdef WIDE_BLOCK
+            let further = coopLoadT<FragmentB>(&tile_b[b2], pitch_b);
+            let last = coopLoadT<FragmentB>(&tile_b[b3], pitch_b);
+#endif
 #else
             let left = coopLoad<FragmentB>(&tile_b[b0], pitch_b);
             let right = coopLoad<FragmentB>(&tile_b[b1], pitch_b);
+#ifdef WIDE_BLOCK
+            let further = coopLoad<FragmentB>(&tile_b[b2], pitch_b);
+            let last = coopLoad<FragmentB>(&tile_b[b3], pitch_b);
 #endif
-#ifdef A_BY_ROWS
+#endif
+#ifdef A_KEPT
             let first = coopLoad<FragmentA>(&tile_a[a0], pitch_a);
             let second = coopLoad<FragmentA>(&tile_a[a1], pitch_a);
 #ifdef TALL_BLOCK
@@ -169,17 +215,27 @@ fn tile_multiply(sums: ptr<function, Sums>, l: u32) {
             s.d0 = coopMultiplyAdd(fourth, left, s.d0);
             s.d1 = coopMultiplyAdd(fourth, right, s.d1);
 #endif
+#ifdef WIDE_BLOCK
+            s.a2 = coopMultiplyAdd(first, further, s.a2);
+            s.a3 = coopMultiplyAdd(first, last, s.a3);
+            s.b2 = coopMultiplyAdd(second, further, s.b2);
+            s.b3 = coopMultiplyAdd(second, last, s.b3);
+            s.c2 = coopMultiplyAdd(third, further, s.c2);
+            s.c3 = coopMultiplyAdd(third, last, s.c3);
+            s.d2 = coopMultiplyAdd(fourth, further, s.d2);
+            s.d3 = coopMultiplyAdd(fourth, last, s.d3);
+#endif
         }
         (*sums).blocks[i] = s;
     }
 }
 
-// Hands on what the subgroup staged: COOP x BLOCK_N sums from row m, column n of C on.
+// Hands on what the subgroup staged: COOP x (2 COOP) sums from row m, column n of C on.
 fn hand_on(part: u32, m: u32, n: u32) {
     let start = subgroup * COOP * PITCH_C;
-    for (var b = lane; b < COOP / 4u * (BLOCK_N / 4u); b = b + lanes) {
-        let row = (b / (BLOCK_N / 4u)) * 4u;
-        let column = (b % (BLOCK_N / 4u)) * 4u;
+    for (var b = lane; b < COOP / 4u * (COOP / 2u); b = b + lanes) {
+        let row = (b / (COOP / 2u)) * 4u;
+        let column = (b % (COOP / 2u)) * 4u;
         let at = start + row * PITCH_C + column;
         store(part, m + row, n + column, mat4x4<f32>(staged_piece(at), staged_piece(at + PITCH_C), staged_piece(at + 2u * PITCH_C), staged_piece(at + 3u * PITCH_C)));
     }
@@ -203,6 +259,15 @@ fn tile_store(sums: ptr<function, Sums>, l: u32, part: u32, m0: u32, n0: u32) {
         workgroupBarrier();
         if busy { hand_on(part, m, n); }
         workgroupBarrier();
+#ifdef WIDE_BLOCK
+        if busy {
+            coopStoreT(s.a2, &staged[left], pitch);
+            coopStoreT(s.a3, &staged[right], pitch);
+        }
+        workgroupBarrier();
+        if busy { hand_on(part, m, n + 2u * COOP); }
+        workgroupBarrier();
+#endif
         if busy {
             coopStoreT(s.b0, &staged[left], pitch);
             coopStoreT(s.b1, &staged[right], pitch);
@@ -210,6 +275,15 @@ fn tile_store(sums: ptr<function, Sums>, l: u32, part: u32, m0: u32, n0: u32) {
         workgroupBarrier();
         if busy { hand_on(part, m + COOP, n); }
         workgroupBarrier();
+#ifdef WIDE_BLOCK
+        if busy {
+            coopStoreT(s.b2, &staged[left], pitch);
+            coopStoreT(s.b3, &staged[right], pitch);
+        }
+        workgroupBarrier();
+        if busy { hand_on(part, m + COOP, n + 2u * COOP); }
+        workgroupBarrier();
+#endif
 #ifdef TALL_BLOCK
         if busy {
             coopStoreT(s.c0, &staged[left], pitch);
@@ -218,6 +292,15 @@ fn tile_store(sums: ptr<function, Sums>, l: u32, part: u32, m0: u32, n0: u32) {
         workgroupBarrier();
         if busy { hand_on(part, m + 2u * COOP, n); }
         workgroupBarrier();
+#ifdef WIDE_BLOCK
+        if busy {
+            coopStoreT(s.c2, &staged[left], pitch);
+            coopStoreT(s.c3, &staged[right], pitch);
+        }
+        workgroupBarrier();
+        if busy { hand_on(part, m + 2u * COOP, n + 2u * COOP); }
+        workgroupBarrier();
+#endif
         if busy {
             coopStoreT(s.d0, &staged[left], pitch);
             coopStoreT(s.d1, &staged[right], pitch);
@@ -225,6 +308,15 @@ fn tile_store(sums: ptr<function, Sums>, l: u32, part: u32, m0: u32, n0: u32) {
         workgroupBarrier();
         if busy { hand_on(part, m + 3u * COOP, n); }
         workgroupBarrier();
+#ifdef WIDE_BLOCK
+        if busy {
+            coopStoreT(s.d2, &staged[left], pitch);
+            coopStoreT(s.d3, &staged[right], pitch);
+        }
+        workgroupBarrier();
+        if busy { hand_on(part, m + 3u * COOP, n + 2u * COOP); }
+        workgroupBarrier();
+#endif
 #endif
     }
 }

@@ -206,7 +206,7 @@ impl Op for Conv2d {
                 let tile = Tile::choose(rec, &name, half, [1, pixels, d.k]);
                 let groups = tile.count(pixels, d.k);
                 let k = tile
-                    .of(kernel!("conv2d", "tiled"), rec.limits())
+                    .of(kernel!("conv2d", "tiled"), (false, false), rec.limits())
                     .flag("HALF", half);
                 (k.flag("VEC_K", d.k % 4 == 0), groups, groups)
             } else if pixels >= 320 {

@@ -88,7 +88,11 @@ impl Op for Conv2dInputGrad {
                     ..Params::new(&d, phases * rows)
                 };
                 let kernel = tile
-                    .of(kernel!("conv2d_input_grad", "tiled"), rec.limits())
+                    .of(
+                        kernel!("conv2d_input_grad", "tiled"),
+                        (false, false),
+                        rec.limits(),
+                    )
                     .flag("HALF", half)
                     .flag("VEC_DX", vec4)
                     .flag("VEC_K", d.k % 4 == 0)

@@ -105,10 +105,16 @@ impl Op for Conv2dWeightGrad {
                 let tile = Tile::choose(rec, &name, half, [count, d.k, d.row()]);
                 let groups = count * tile.count(d.k, d.row());
                 let k = tile
-                    .of(kernel!("conv2d_weight_grad", "tiled"), rec.limits())
-                    .flag("A_BY_ROWS", true)
-                    .flag("B_BY_COLUMNS", true)
-                    .flag("HALF", half);
+                    .of(
+                        kernel!("conv2d_weight_grad", "tiled"),
+                        (true, true),
+                        rec.limits(),
+                    )
+                    .flag("HALF", half)
+                    .flag(
+                        "FOUR_IN_A_ROW",
+                        vec_c && tile.turns() && d.q % 4 == 0 && rows % 4 == 0,
+                    );
                 (k.flag("VEC_PART", vec_c), groups, groups)
             } else if d.c.is_multiple_of(8) && positions >= 8 {
                 let groups = count * d.k.div_ceil(16) * positions.div_ceil(64);

@@ -167,11 +167,13 @@ impl Gemm {
         };
         let kernel = match &tile {
             Some(t) => t
-                .of(kernel!("gemm", "tiled"), rec.limits())
+                .of(
+                    kernel!("gemm", "tiled"),
+                    (d.trans_a, !d.trans_b),
+                    rec.limits(),
+                )
                 .flag("HALF", half)
                 .flag("HALF_C", views[2].is_half())
-                .flag("A_BY_ROWS", d.trans_a)
-                .flag("B_BY_COLUMNS", !d.trans_b)
                 .flag("FULL_K", d.k.is_multiple_of(t.depth(rec.limits())))
                 .flag("VEC_C", d.n.is_multiple_of(4)),
             None if tall => kernel!("gemm", "tall").flag("TALL", true),

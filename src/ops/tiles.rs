@@ -21,11 +21,13 @@ enum Shape {
         wide_m: bool,
         wide_n: bool,
     },
-    /// 8 blocks of fragments of this kind, so many of them side by side, of 4x2 fragments (`tall`) or 2x2.
+    /// 8 blocks of fragments of this kind, so many of them side by side, each so many fragments high and wide; operands that do not lie k by k are turned on the way to
+    /// workgroup memory (`turn`), or kept.
     Fragments {
         kind: Cooperative,
         abreast: usize,
-        tall: bool,
+        block: (usize, usize),
+        turn: bool,
     },
 }
 
@@ -42,23 +44,35 @@ const fn registers(cols: usize, wide_m: bool, wide_n: bool, prefetch: bool, spee
     }
 }
 
-const fn fragments(size: u32, half: bool, abreast: usize, tall: bool, speed: f64) -> Tile {
+const fn fragments(
+    (size, half): (u32, bool),
+    abreast: usize,
+    block: (usize, usize),
+    (turn, prefetch): (bool, bool),
+    speed: f64,
+) -> Tile {
     let kind = Cooperative { size, half };
     let shape = Shape::Fragments {
         kind,
         abreast,
-        tall,
+        block,
+        turn,
     };
     Tile {
         shape,
-        prefetch: true,
+        prefetch,
         speed,
     }
 }
 
+/// Fragments of 16x16 halves, of 8x8 halves, of 8x8 f32.
+const HALVES_16: (u32, bool) = (16, true);
+const HALVES_8: (u32, bool) = (8, true);
+const SINGLES_8: (u32, bool) = (8, false);
+
 /// All shapes, rows by columns: by registers 128x128, 128x64, 64x128, 64x64, 128x32, the larger of them with prefetching too; by cooperative matrices 128x128, 128x64 and
 /// 64x128 (16x16 fragments of halves), 64x64 (8x8 fragments of halves, and of f32).
-pub const TILES: [Tile; 13] = [
+pub const TILES: [Tile; 21] = [
     registers(16, true, true, false, 1.0),
     registers(16, true, false, false, 0.85),
     registers(16, false, true, false, 0.85),
@@ -67,11 +81,19 @@ pub const TILES: [Tile; 13] = [
     registers(16, true, true, true, 1.0),
     registers(16, true, false, true, 0.85),
     registers(16, false, true, true, 0.85),
-    fragments(16, true, 4, true, 3.0),
-    fragments(16, true, 2, false, 2.5),
-    fragments(16, true, 4, false, 2.5),
-    fragments(8, true, 4, true, 1.5),
-    fragments(8, false, 4, true, 1.5),
+    fragments(HALVES_16, 4, (4, 2), (true, true), 3.0),
+    fragments(HALVES_16, 2, (2, 2), (true, true), 2.5),
+    fragments(HALVES_16, 4, (2, 2), (true, true), 2.5),
+    fragments(HALVES_16, 2, (4, 2), (true, true), 2.5),
+    fragments(HALVES_16, 2, (4, 4), (true, true), 2.5),
+    fragments(HALVES_16, 4, (4, 2), (true, false), 2.5),
+    fragments(HALVES_16, 2, (4, 2), (true, false), 2.5),
+    fragments(HALVES_16, 2, (4, 4), (true, false), 2.5),
+    fragments(HALVES_16, 4, (4, 2), (false, true), 2.5),
+    fragments(HALVES_16, 2, (2, 2), (false, true), 2.0),
+    fragments(HALVES_16, 4, (2, 2), (false, true), 2.0),
+    fragments(HALVES_8, 4, (4, 2), (true, true), 1.5),
+    fragments(SINGLES_8, 4, (4, 2), (true, true), 1.5),
 ];
 
 /// Tiles that the device is assumed to compute at a time; known of no adapter through WebGPU.
@@ -85,8 +107,9 @@ impl Tile {
             Shape::Fragments {
                 kind,
                 abreast,
-                tall,
-            } => 8 / abreast * kind.size as usize * if tall { 4 } else { 2 },
+                block,
+                ..
+            } => 8 / abreast * block.0 * kind.size as usize,
         }
     }
 
@@ -94,7 +117,12 @@ impl Tile {
     pub fn columns(&self) -> usize {
         match self.shape {
             Shape::Registers { cols, wide_n, .. } => cols * if wide_n { 8 } else { 4 },
-            Shape::Fragments { kind, abreast, .. } => abreast * kind.size as usize * 2,
+            Shape::Fragments {
+                kind,
+                abreast,
+                block,
+                ..
+            } => abreast * block.1 * kind.size as usize,
         }
     }
 
@@ -108,7 +136,9 @@ impl Tile {
         match self.shape {
             Shape::Registers { .. } => true,
             Shape::Fragments { kind, .. } => {
-                kind.half == half && limits.cooperative.contains(&kind)
+                // Tiles of more rows than 128 need more than 32 KiB of workgroup memory.
+                let fits = self.rows() <= 128 || limits.workgroup_memory >= 40 << 10;
+                kind.half == half && fits && limits.cooperative.contains(&kind)
             }
         }
     }
@@ -118,7 +148,7 @@ impl Tile {
         match self.shape {
             Shape::Registers { .. } => 16,
             // What tile_coop.wgsl needs with 32 at most.
-            Shape::Fragments { .. } if limits.workgroup_memory >= 39 << 10 => 32,
+            Shape::Fragments { .. } if limits.workgroup_memory >= 48 << 10 => 32,
             Shape::Fragments { kind, .. } if kind.size == 8 => 32,
             Shape::Fragments { .. } => 16,
         }
@@ -129,9 +159,26 @@ impl Tile {
         m.div_ceil(self.rows()) * n.div_ceil(self.columns())
     }
 
-    /// The kernel with this tile.
-    pub(super) fn of(&self, kernel: Kernel, limits: &Limits) -> Kernel {
-        let kernel = kernel.flag("TILED", true).flag("PREFETCH", self.prefetch);
+    /// How does it fetch what does not lie k by k: four neighbours at a time?
+    pub(super) fn turns(&self) -> bool {
+        match self.shape {
+            Shape::Registers { .. } => true,
+            Shape::Fragments { turn, .. } => turn,
+        }
+    }
+
+    /// The kernel with this tile, for operands A and B that lie in storage k by k, or A row by row (the one transposed), B column by column.
+    pub(super) fn of(
+        &self,
+        kernel: Kernel,
+        (a_by_rows, b_by_columns): (bool, bool),
+        limits: &Limits,
+    ) -> Kernel {
+        let kernel = kernel
+            .flag("TILED", true)
+            .flag("PREFETCH", self.prefetch)
+            .flag("A_BY_ROWS", a_by_rows)
+            .flag("B_BY_COLUMNS", b_by_columns);
         match self.shape {
             Shape::Registers {
                 cols,
@@ -144,11 +191,18 @@ impl Tile {
             Shape::Fragments {
                 kind,
                 abreast,
-                tall,
+                block,
+                turn,
             } => kernel
                 .define("COOP", format!("{}u", kind.size))
                 .flag("COOP16", kind.size == 16)
-                .flag("TALL_BLOCK", tall)
+                .flag("TALL_BLOCK", block.0 == 4)
+                .flag("WIDE_BLOCK", block.1 == 4)
+                .flag("TWICE_A", self.rows() * self.depth(limits) / 16 > 256)
+                .flag("TURN_A", turn && a_by_rows)
+                .flag("TURN_B", turn && b_by_columns)
+                .flag("A_KEPT", !turn && a_by_rows)
+                .flag("B_KEPT", !turn && b_by_columns)
                 .define("ABREAST", format!("{abreast}u"))
                 .define("DEPTH", format!("{}u", self.depth(limits)))
                 // 256 threads are at least so many subgroups; 8 blocks are theirs.
@@ -217,7 +271,11 @@ mod tests {
         };
         assert!(table(vec![half(16), single], false).is_cooperative());
         // 256 threads in subgroups of 64 are four: each takes two of the eight blocks.
-        let kernel = t.of(crate::kernel!("gemm", "tiled"), &limits(vec![half(16)]));
+        let kernel = t.of(
+            crate::kernel!("gemm", "tiled"),
+            (false, true),
+            &limits(vec![half(16)]),
+        );
         assert!(kernel.defines.contains(&("BLOCKS", "2u".to_string())));
     }
 

@@ -72,7 +72,7 @@ pub(super) fn cooperative() -> Vec<Mutation> {
     vec![
         Mutation { kernel: "gemm", find: "coopMultiplyAdd(fourth, right, s.d1)", replace: "coopMultiplyAdd(third, right, s.d1)" },
         Mutation { kernel: "gemm", find: "let a2 = place_a(m + 2u * COOP, k)", replace: "let a2 = place_a(m + COOP, k)" },
-        Mutation { kernel: "gemm", find: "coopLoadT<FragmentB>(&tile_b[b1], pitch_b)", replace: "coopLoad<FragmentB>(&tile_b[b1], pitch_b)" },
+        Mutation { kernel: "gemm", find: "coopLoad<FragmentB>(&tile_b[b1], pitch_b)", replace: "coopLoadT<FragmentB>(&tile_b[b1], pitch_b)" },
         Mutation { kernel: "gemm", find: "let busy = block < 8u;", replace: "let busy = block < 7u;" },
         Mutation { kernel: "gemm", find: "coopStoreT(s.c1, &staged[right], pitch)", replace: "coopStoreT(s.c0, &staged[right], pitch)" },
     ]
