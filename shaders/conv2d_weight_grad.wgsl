@@ -3,8 +3,8 @@
 // Split-K: the n*p*q pixels are cut into p.splits runs of p.rows; `partial` writes part[first+split][k,r,s,c], `total` adds the parts in order.
 // A thread of `partial` computes 4 k x 4 c at one (r,s) of one split; VEC_K, VEC_C: that dimension is a multiple of 4 and is read as vec4.
 // `shared_k` (SHARED_K; c a multiple of 8), for drivers that run on CPUs, which read storage lane by lane: a thread computes 16 k at one position (r,s,8c).
-// `tiled` (TILED), for GPUs: tiles through workgroup memory (lib/tile.wgsl), rows k, columns r*s*c, sums over the pixels of a split; HALF: x and dy lie in f16, the parts and dw in f32; VEC_PART: c is a multiple of 4.
-// Grid: tiled splits * ceil(k / TILE_M) * ceil(r*s*c / TILE_N), p.total = number of groups; shared_k splits * ceil(k/16) * ceil(r*s*c/8 / 64), p.total = number of groups; partial ceil(splits*r*s*ceil(k/4)*ceil(c/4) / 64), total ceil(k*r*s*c / 64), folded.
+// `tiled` (TILED), for GPUs: tiles through workgroup memory (lib/tile.wgsl), rows r*s*c, columns k, sums over the pixels of a split; HALF: x and dy lie in f16, the parts and dw in f32; VEC_PART: c is a multiple of 4.
+// Grid: tiled splits * ceil(r*s*c / TILE_M) * ceil(k / TILE_N), p.total = number of groups; shared_k splits * ceil(k/16) * ceil(r*s*c/8 / 64), p.total = number of groups; partial ceil(splits*r*s*ceil(k/4)*ceil(c/4) / 64), total ceil(k*r*s*c / 64), folded.
 #import grid
 #import storage
 struct Params {
@@ -145,7 +145,7 @@ fn shared_k(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg:
 #import tile
 #import place
 
-// A column a pixel, m and three STEP_A apart: dy, channels k0..k0+4; behind the split's end any pixel's will do, since x is zero there.
+// A column a pixel, m and three STEP_B apart: dy, channels k0..k0+4; behind the split's end any pixel's will do, since x is zero there.
 fn piece_dy(m: u32, end: u32, k0: u32) -> Piece {
 #ifdef VEC_K
     return load_dy(min(m, end - 1u) * p.k, min(k0, p.k - 4u));
@@ -154,7 +154,7 @@ fn piece_dy(m: u32, end: u32, k0: u32) -> Piece {
 #endif
 }
 fn pieces_dy(m: u32, end: u32, k0: u32) -> Pieces {
-    return Pieces(piece_dy(m, end, k0), piece_dy(m + STEP_A, end, k0), piece_dy(m + 2u * STEP_A, end, k0), piece_dy(m + 3u * STEP_A, end, k0));
+    return Pieces(piece_dy(m, end, k0), piece_dy(m + STEP_B, end, k0), piece_dy(m + 2u * STEP_B, end, k0), piece_dy(m + 3u * STEP_B, end, k0));
 }
 
 // Where four weights of r*s*c stand, relative to a pixel's first tap: rows, columns, and elements of x. VEC_C: side by side, so the first stands for all. Behind the last weight:
@@ -207,24 +207,25 @@ fn pieces_x(m: u32, end: u32, t: Place, w: Taps) -> Pieces {
         select(Piece(), Piece(x[at.x]), ok.x), select(Piece(), Piece(x[at.y]), ok.y), select(Piece(), Piece(x[at.z]), ok.z), select(Piece(), Piece(x[at.w]), ok.w),
     );
 #else
-    let second = advance(t, STEP_B, p.q, p.p);
-    let third = advance(second, STEP_B, p.q, p.p);
-    let fourth = advance(third, STEP_B, p.q, p.p);
-    return Pieces(piece_x(m, end, t, w), piece_x(m + STEP_B, end, second, w), piece_x(m + 2u * STEP_B, end, third, w), piece_x(m + 3u * STEP_B, end, fourth, w));
+    let second = advance(t, STEP_A, p.q, p.p);
+    let third = advance(second, STEP_A, p.q, p.p);
+    let fourth = advance(third, STEP_A, p.q, p.p);
+    return Pieces(piece_x(m, end, t, w), piece_x(m + STEP_A, end, second, w), piece_x(m + 2u * STEP_A, end, third, w), piece_x(m + 3u * STEP_A, end, fourth, w));
 #endif
 }
 
-fn store(split: u32, k0: u32, n0: u32, sum: mat4x4<f32>) {
+// Weights w0.., filters k0..k0+4; a row of the block is a weight, its column a filter, whose weights lie side by side.
+fn store(split: u32, w0: u32, k0: u32, sum: mat4x4<f32>) {
     let size = p.r * p.s * p.c;
-    if n0 >= size { return; }
-    var rows = sum;
+    if w0 >= size { return; }
+    var filters = transpose(sum);
     for (var i = 0u; i < 4u; i = i + 1u) {
         if k0 + i >= p.k { break; }
-        let at = ((p.first + split) * p.k + k0 + i) * size + n0;
+        let at = ((p.first + split) * p.k + k0 + i) * size + w0;
 #ifdef VEC_PART
-        part[at / 4u] = rows[i];
+        part[at / 4u] = filters[i];
 #else
-        for (var j = 0u; j < min(4u, size - n0); j = j + 1u) { part[at + j] = rows[i][j]; }
+        for (var j = 0u; j < min(4u, size - w0); j = j + 1u) { part[at + j] = filters[i][j]; }
 #endif
     }
 }
@@ -245,41 +246,43 @@ fn tiled(
 #endif
     let g = group_index(wid, nwg);
     if g >= p.total { return; }
-    let tiles_n = (p.r * p.s * p.c + TILE_N - 1u) / TILE_N;
-    let tiles = ((p.k + TILE_M - 1u) / TILE_M) * tiles_n;
+    let tiles_n = (p.k + TILE_N - 1u) / TILE_N;
+    let tiles = ((p.r * p.s * p.c + TILE_M - 1u) / TILE_M) * tiles_n;
     let split = g / tiles;
-    let k0 = ((g % tiles) / tiles_n) * TILE_M;
-    let n0 = ((g % tiles) % tiles_n) * TILE_N;
+    let w0 = ((g % tiles) / tiles_n) * TILE_M;
+    let k0 = ((g % tiles) % tiles_n) * TILE_N;
     let l = lid.x;
     let lb = block_b(l);
     let spot = spot_a(l);
     let spot_of_b = spot_b(lb);
-    let k = k0 + spot.along;
-    let taps = taps_from(n0 + spot_of_b.along);
+    let k = k0 + spot_of_b.along;
+    let taps = taps_from(w0 + spot.along);
     let start = split * p.rows;
     let end = min(p.n * p.p * p.q, start + p.rows);
-    var at = place(start + spot_of_b.across, p.q, p.p);
+    var at = place(start + spot.across, p.q, p.p);
     var sums: Sums;
     var next_a: Pieces;
     var next_b: Pieces;
 #ifdef TWICE_A
     let far = spot_a(l + 256u);
+    let far_taps = taps_from(w0 + far.along);
+    var far_at = place(start + far.across, p.q, p.p);
     var next_far: Pieces;
 #endif
 #ifdef PREFETCH
-    if l < THREADS_A { next_a = pieces_dy(start + spot.across, end, k); }
+    if l < THREADS_A { next_a = pieces_x(start + spot.across, end, at, taps); }
 #ifdef TWICE_A
-    next_far = pieces_dy(start + far.across, end, k0 + far.along);
+    next_far = pieces_x(start + far.across, end, far_at, far_taps);
 #endif
-    if lb < THREADS_B { next_b = pieces_x(start + spot_of_b.across, end, at, taps); }
+    if lb < THREADS_B { next_b = pieces_dy(start + spot_of_b.across, end, k); }
 #endif
     for (var m = start; m < end; m = m + TILE_K) {
 #ifndef PREFETCH
-        if l < THREADS_A { next_a = pieces_dy(m + spot.across, end, k); }
+        if l < THREADS_A { next_a = pieces_x(m + spot.across, end, at, taps); }
 #ifdef TWICE_A
-        next_far = pieces_dy(m + far.across, end, k0 + far.along);
+        next_far = pieces_x(m + far.across, end, far_at, far_taps);
 #endif
-        if lb < THREADS_B { next_b = pieces_x(m + spot_of_b.across, end, at, taps); }
+        if lb < THREADS_B { next_b = pieces_dy(m + spot_of_b.across, end, k); }
 #endif
         if l < THREADS_A { keep_a(l, next_a); }
 #ifdef TWICE_A
@@ -288,19 +291,22 @@ fn tiled(
         if lb < THREADS_B { keep_b(lb, next_b); }
         workgroupBarrier();
         at = advance(at, TILE_K, p.q, p.p);
+#ifdef TWICE_A
+        far_at = advance(far_at, TILE_K, p.q, p.p);
+#endif
 #ifdef PREFETCH
         if m + TILE_K < end {
-            if l < THREADS_A { next_a = pieces_dy(m + TILE_K + spot.across, end, k); }
+            if l < THREADS_A { next_a = pieces_x(m + TILE_K + spot.across, end, at, taps); }
 #ifdef TWICE_A
-            next_far = pieces_dy(m + TILE_K + far.across, end, k0 + far.along);
+            next_far = pieces_x(m + TILE_K + far.across, end, far_at, far_taps);
 #endif
-            if lb < THREADS_B { next_b = pieces_x(m + TILE_K + spot_of_b.across, end, at, taps); }
+            if lb < THREADS_B { next_b = pieces_dy(m + TILE_K + spot_of_b.across, end, k); }
         }
 #endif
         tile_multiply(&sums, l);
         workgroupBarrier();
     }
-    tile_store(&sums, l, split, k0, n0);
+    tile_store(&sums, l, split, w0, k0);
 }
 #else
 @compute @workgroup_size(64)

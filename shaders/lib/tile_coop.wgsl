@@ -2,9 +2,8 @@
 // A tile is cut into 8 blocks, ABREAST (define: 4u or 2u) side by side, of 2x2 fragments, with TALL_BLOCK 4x2, with WIDE_BLOCK as well 4x4; each subgroup takes every (number of
 // subgroups)th block, at most BLOCKS of them (define: enough for the largest subgroups that the adapter has). With COOP 16: 128x128 (ABREAST 4, TALL_BLOCK), 128x64 (2), 64x128 (4),
 // 256x64 (2, TALL_BLOCK) and 256x128 (2, WIDE_BLOCK); DEPTH (define) values of k at a time.
-// In workgroup memory an operand lies k by k side by side, in rows padded by 8 numbers against bank conflicts. One that lies otherwise in storage (tile.wgsl) is kept as it is there
-// (A_KEPT, B_KEPT), or turned on the way, 4x4 numbers by 4x4. coopLoad reads column by column, coopLoadT row by row. The sums go through workgroup memory to the kernel's `store`,
-// two fragments of each subgroup at a time, since fragments have no elements.
+// In workgroup memory an operand lies as in storage (tile.wgsl), in rows padded by 8 numbers against bank conflicts. coopLoad reads column by column, coopLoadT row by row. The sums go
+// through workgroup memory to the kernel's `store`, two fragments of each subgroup at a time, since fragments have no elements.
 // COOP16: that memory is addressed in fours, for vec4 writes, and so are pointers and pitches of fragments (SPIR-V counts in the pointer's type; Metal, which counts in numbers, has 8x8 alone).
 // Workgroup memory with DEPTH 32, 128x128: 2 * 128 * 40 * 2 + 8 * 16 * 36 * 4 bytes = 38 KiB, 256x128: 48 KiB; with 16: 30 and 36 KiB (8x8 in f32: 2 * 64 * 40 * 4 + 8 * 8 * 20 * 4 bytes = 25 KiB).
 const TILE_K = DEPTH;
@@ -21,14 +20,14 @@ const BLOCK_N = COOP * 2u;
 #endif
 const TILE_M = HIGH * BLOCK_M;
 const TILE_N = ABREAST * BLOCK_N;
-#ifdef A_KEPT
+#ifdef A_BY_ROWS
 const WIDTH_A = TILE_M;
 const LENGTH_A = TILE_K;
 #else
 const WIDTH_A = TILE_K;
 const LENGTH_A = TILE_M;
 #endif
-#ifdef B_KEPT
+#ifdef B_BY_COLUMNS
 const WIDTH_B = TILE_N;
 const LENGTH_B = TILE_K;
 #else
@@ -89,63 +88,49 @@ struct Fragments {
 }
 struct Sums { blocks: array<Fragments, BLOCKS> }
 
-// What is written as it comes: neighbouring threads fetch neighbouring pieces of a row of `width` numbers, and then a quarter of the rows on. What is turned: blocks of 4x4, neighbouring
-// threads those of neighbouring k, which lie side by side in workgroup memory afterwards.
-fn spot_of(l: u32, width: u32) -> Spot { return Spot((l % (width / 4u)) * 4u, l / (width / 4u)); }
-fn spot_of_turned(l: u32) -> Spot { return Spot((l / (TILE_K / 4u)) * 4u, (l % (TILE_K / 4u)) * 4u); }
-#ifdef TURN_A
+// Neighbouring threads fetch neighbouring pieces of a row of `width` numbers. What lies k by k: of four rows a quarter of the tile apart, so that a row is fetched whole; else of four
+// neighbouring rows, that is values of k.
+#ifdef A_BY_ROWS
 const STEP_A = 1u;
-fn spot_a(l: u32) -> Spot { return spot_of_turned(l); }
-fn keep_a(l: u32, pieces: Pieces) {
-    let spot = spot_a(l);
-    write_a(spot.along * PITCH_A + spot.across, PITCH_A, transpose(pieces));
-}
+fn spot_a(l: u32) -> Spot { return Spot((l % (WIDTH_A / 4u)) * 4u, (l / (WIDTH_A / 4u)) * 4u); }
 #else
 const STEP_A = LENGTH_A / 4u;
-fn spot_a(l: u32) -> Spot { return spot_of(l, WIDTH_A); }
-fn keep_a(l: u32, pieces: Pieces) {
-    let spot = spot_a(l);
-    write_a(spot.across * PITCH_A + spot.along, STEP_A * PITCH_A, pieces);
-}
+fn spot_a(l: u32) -> Spot { return Spot((l % (WIDTH_A / 4u)) * 4u, l / (WIDTH_A / 4u)); }
 #endif
-#ifdef TURN_B
+#ifdef B_BY_COLUMNS
 const STEP_B = 1u;
-fn spot_b(l: u32) -> Spot { return spot_of_turned(l); }
-fn keep_b(l: u32, pieces: Pieces) {
-    let spot = spot_b(l);
-    write_b(spot.along * PITCH_B + spot.across, PITCH_B, transpose(pieces));
-}
+fn spot_b(l: u32) -> Spot { return Spot((l % (WIDTH_B / 4u)) * 4u, (l / (WIDTH_B / 4u)) * 4u); }
 #else
 const STEP_B = LENGTH_B / 4u;
-fn spot_b(l: u32) -> Spot { return spot_of(l, WIDTH_B); }
+fn spot_b(l: u32) -> Spot { return Spot((l % (WIDTH_B / 4u)) * 4u, l / (WIDTH_B / 4u)); }
+#endif
+fn keep_a(l: u32, pieces: Pieces) {
+    let spot = spot_a(l);
+    let at = spot.across * PITCH_A + spot.along;
+    put_piece_a(at, pieces[0]);
+    put_piece_a(at + STEP_A * PITCH_A, pieces[1]);
+    put_piece_a(at + 2u * STEP_A * PITCH_A, pieces[2]);
+    put_piece_a(at + 3u * STEP_A * PITCH_A, pieces[3]);
+}
 fn keep_b(l: u32, pieces: Pieces) {
     let spot = spot_b(l);
-    write_b(spot.across * PITCH_B + spot.along, STEP_B * PITCH_B, pieces);
-}
-#endif
-fn write_a(at: u32, step: u32, pieces: Pieces) {
-    put_piece_a(at, pieces[0]);
-    put_piece_a(at + step, pieces[1]);
-    put_piece_a(at + 2u * step, pieces[2]);
-    put_piece_a(at + 3u * step, pieces[3]);
-}
-fn write_b(at: u32, step: u32, pieces: Pieces) {
+    let at = spot.across * PITCH_B + spot.along;
     put_piece_b(at, pieces[0]);
-    put_piece_b(at + step, pieces[1]);
-    put_piece_b(at + 2u * step, pieces[2]);
-    put_piece_b(at + 3u * step, pieces[3]);
+    put_piece_b(at + STEP_B * PITCH_B, pieces[1]);
+    put_piece_b(at + 2u * STEP_B * PITCH_B, pieces[2]);
+    put_piece_b(at + 3u * STEP_B * PITCH_B, pieces[3]);
 }
 
 // Where the fragment at row m, value k of the tile begins; at value k, column n.
 fn place_a(m: u32, k: u32) -> u32 {
-#ifdef A_KEPT
+#ifdef A_BY_ROWS
     return (k * PITCH_A + m) / UNIT;
 #else
     return (m * PITCH_A + k) / UNIT;
 #endif
 }
 fn place_b(k: u32, n: u32) -> u32 {
-#ifdef B_KEPT
+#ifdef B_BY_COLUMNS
     return (k * PITCH_B + n) / UNIT;
 #else
     return (n * PITCH_B + k) / UNIT;
@@ -175,7 +160,7 @@ fn tile_multiply(sums: ptr<function, Sums>, l: u32) {
             let b2 = place_b(k, n + 2u * COOP);
             let b3 = place_b(k, n + 3u * COOP);
 #endif
-#ifdef B_KEPT
+#ifdef B_BY_COLUMNS
             let left = coopLoadT<FragmentB>(&tile_b[b0], pitch_b);
             let right = coopLoadT<FragmentB>(&tile_b[b1], pitch_b);
 #ifdef WIDE_BLOCK
@@ -190,7 +175,7 @@ fn tile_multiply(sums: ptr<function, Sums>, l: u32) {
             let last = coopLoad<FragmentB>(&tile_b[b3], pitch_b);
 #endif
 #endif
-#ifdef A_KEPT
+#ifdef A_BY_ROWS
             let first = coopLoad<FragmentA>(&tile_a[a0], pitch_a);
             let second = coopLoad<FragmentA>(&tile_a[a1], pitch_a);
 #ifdef TALL_BLOCK

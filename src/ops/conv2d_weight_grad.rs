@@ -26,22 +26,24 @@ const THREADS: usize = 1 << 15;
 const PIXELS: (usize, usize) = (64, 4096);
 /// The least pixels of a split on a GPU, where a partial sum costs the writing and reading of a tile.
 const GPU_PIXELS: usize = 256;
+/// The most there: an H200 (132 multiprocessors) was left with a quarter of its last round at twice as many.
+const GPU_MOST_PIXELS: usize = 2048;
 
 /// Pixels a split and number of splits, for one of `pieces` pieces of the batch: all pieces' partial sums together fit one binding.
 fn splits(d: &ConvDims, pieces: usize, half: bool, limits: &Limits) -> (usize, usize) {
     let pixels = d.n * d.pixels();
     let room = (limits.max_binding / (4 * d.k * d.row()) / pieces).max(1);
-    let (wanted, least) = if limits.is_cpu && !half {
+    let (wanted, least, most) = if limits.is_cpu && !half {
         let tiles = d.k.div_ceil(4) * d.c.div_ceil(4) * d.r * d.s;
-        (THREADS.div_ceil(tiles), PIXELS.0)
+        (THREADS.div_ceil(tiles), PIXELS.0, PIXELS.1)
     } else {
         // By the smallest tile, whichever is chosen: the workspace must be known before. Two rounds, so that larger tiles fill the device too.
         let tiles = d.k.div_ceil(64) * d.row().div_ceil(64);
-        ((2 * AT_A_TIME).div_ceil(tiles), GPU_PIXELS)
+        ((2 * AT_A_TIME).div_ceil(tiles), GPU_PIXELS, GPU_MOST_PIXELS)
     };
     let rows = pixels
         .div_ceil(wanted)
-        .clamp(least, PIXELS.1)
+        .clamp(least, most)
         .max(pixels.div_ceil(room));
     (rows, pixels.div_ceil(rows))
 }
@@ -102,8 +104,8 @@ impl Op for Conv2dWeightGrad {
             let positions = d.r * d.s * d.c / 8;
             let (kernel, total, groups) = if !rec.limits().is_cpu || half {
                 let name = key("conv2d_weight_grad", &d, half);
-                let tile = Tile::choose(rec, &name, half, [count, d.k, d.row()]);
-                let groups = count * tile.count(d.k, d.row());
+                let tile = Tile::choose(rec, &name, half, [count, d.row(), d.k]);
+                let groups = count * tile.count(d.row(), d.k);
                 let k = tile
                     .of(
                         kernel!("conv2d_weight_grad", "tiled"),
@@ -111,10 +113,7 @@ impl Op for Conv2dWeightGrad {
                         rec.limits(),
                     )
                     .flag("HALF", half)
-                    .flag(
-                        "FOUR_IN_A_ROW",
-                        vec_c && tile.turns() && d.q % 4 == 0 && rows % 4 == 0,
-                    );
+                    .flag("FOUR_IN_A_ROW", vec_c && d.q % 4 == 0 && rows % 4 == 0);
                 (k.flag("VEC_PART", vec_c), groups, groups)
             } else if d.c.is_multiple_of(8) && positions >= 8 {
                 let groups = count * d.k.div_ceil(16) * positions.div_ceil(64);

@@ -21,13 +21,11 @@ enum Shape {
         wide_m: bool,
         wide_n: bool,
     },
-    /// 8 blocks of fragments of this kind, so many of them side by side, each so many fragments high and wide; operands that do not lie k by k are turned on the way to
-    /// workgroup memory (`turn`), or kept.
+    /// 8 blocks of fragments of this kind, so many of them side by side, each so many fragments high and wide.
     Fragments {
         kind: Cooperative,
         abreast: usize,
         block: (usize, usize),
-        turn: bool,
     },
 }
 
@@ -48,7 +46,7 @@ const fn fragments(
     (size, half): (u32, bool),
     abreast: usize,
     block: (usize, usize),
-    (turn, prefetch): (bool, bool),
+    prefetch: bool,
     speed: f64,
 ) -> Tile {
     let kind = Cooperative { size, half };
@@ -56,7 +54,6 @@ const fn fragments(
         kind,
         abreast,
         block,
-        turn,
     };
     Tile {
         shape,
@@ -72,7 +69,7 @@ const SINGLES_8: (u32, bool) = (8, false);
 
 /// All shapes, rows by columns: by registers 128x128, 128x64, 64x128, 64x64, 128x32, the larger of them with prefetching too; by cooperative matrices 128x128, 128x64 and
 /// 64x128 (16x16 fragments of halves), 64x64 (8x8 fragments of halves, and of f32).
-pub const TILES: [Tile; 21] = [
+pub const TILES: [Tile; 18] = [
     registers(16, true, true, false, 1.0),
     registers(16, true, false, false, 0.85),
     registers(16, false, true, false, 0.85),
@@ -81,19 +78,16 @@ pub const TILES: [Tile; 21] = [
     registers(16, true, true, true, 1.0),
     registers(16, true, false, true, 0.85),
     registers(16, false, true, true, 0.85),
-    fragments(HALVES_16, 4, (4, 2), (true, true), 3.0),
-    fragments(HALVES_16, 2, (2, 2), (true, true), 2.5),
-    fragments(HALVES_16, 4, (2, 2), (true, true), 2.5),
-    fragments(HALVES_16, 2, (4, 2), (true, true), 2.5),
-    fragments(HALVES_16, 2, (4, 4), (true, true), 2.5),
-    fragments(HALVES_16, 4, (4, 2), (true, false), 2.5),
-    fragments(HALVES_16, 2, (4, 2), (true, false), 2.5),
-    fragments(HALVES_16, 2, (4, 4), (true, false), 2.5),
-    fragments(HALVES_16, 4, (4, 2), (false, true), 2.5),
-    fragments(HALVES_16, 2, (2, 2), (false, true), 2.0),
-    fragments(HALVES_16, 4, (2, 2), (false, true), 2.0),
-    fragments(HALVES_8, 4, (4, 2), (true, true), 1.5),
-    fragments(SINGLES_8, 4, (4, 2), (true, true), 1.5),
+    fragments(HALVES_16, 4, (4, 2), true, 3.0),
+    fragments(HALVES_16, 2, (2, 2), true, 2.0),
+    fragments(HALVES_16, 4, (2, 2), true, 2.0),
+    fragments(HALVES_16, 2, (4, 2), true, 2.5),
+    fragments(HALVES_16, 2, (4, 4), true, 4.0),
+    fragments(HALVES_16, 4, (4, 2), false, 2.8),
+    fragments(HALVES_16, 2, (4, 2), false, 2.4),
+    fragments(HALVES_16, 2, (4, 4), false, 3.9),
+    fragments(HALVES_8, 4, (4, 2), true, 1.5),
+    fragments(SINGLES_8, 4, (4, 2), true, 1.5),
 ];
 
 /// Tiles that the device is assumed to compute at a time; known of no adapter through WebGPU.
@@ -159,14 +153,6 @@ impl Tile {
         m.div_ceil(self.rows()) * n.div_ceil(self.columns())
     }
 
-    /// How does it fetch what does not lie k by k: four neighbours at a time?
-    pub(super) fn turns(&self) -> bool {
-        match self.shape {
-            Shape::Registers { .. } => true,
-            Shape::Fragments { turn, .. } => turn,
-        }
-    }
-
     /// The kernel with this tile, for operands A and B that lie in storage k by k, or A row by row (the one transposed), B column by column.
     pub(super) fn of(
         &self,
@@ -192,17 +178,12 @@ impl Tile {
                 kind,
                 abreast,
                 block,
-                turn,
             } => kernel
                 .define("COOP", format!("{}u", kind.size))
                 .flag("COOP16", kind.size == 16)
                 .flag("TALL_BLOCK", block.0 == 4)
                 .flag("WIDE_BLOCK", block.1 == 4)
                 .flag("TWICE_A", self.rows() * self.depth(limits) / 16 > 256)
-                .flag("TURN_A", turn && a_by_rows)
-                .flag("TURN_B", turn && b_by_columns)
-                .flag("A_KEPT", !turn && a_by_rows)
-                .flag("B_KEPT", !turn && b_by_columns)
                 .define("ABREAST", format!("{abreast}u"))
                 .define("DEPTH", format!("{}u", self.depth(limits)))
                 // 256 threads are at least so many subgroups; 8 blocks are theirs.
