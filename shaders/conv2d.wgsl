@@ -256,13 +256,19 @@ fn tiled(
     let size = p.r * p.s * p.c;
     var sums: Sums;
     var next_a: Pieces;
-    var next_b: Pieces;
+#ifdef COOP
+    var of_b: Pieces;
+    let next_b = &of_b;
+#else
+    // No thread fetches for both operands: registers of its own would only keep others out.
+    let next_b = &next_a;
+#endif
 #ifdef PREFETCH
     if l < THREADS_A { next_a = load_x(pixels, walk); }
 #ifdef TWICE_A
     next_far = load_x(far_pixels, far);
 #endif
-    if lb < THREADS_B { next_b = load_w(k, spot_of_b.along); }
+    if lb < THREADS_B { *next_b = load_w(k, spot_of_b.along); }
 #endif
     for (var k0 = 0u; k0 < size; k0 = k0 + TILE_K) {
 #ifndef PREFETCH
@@ -270,13 +276,13 @@ fn tiled(
 #ifdef TWICE_A
         next_far = load_x(far_pixels, far);
 #endif
-        if lb < THREADS_B { next_b = load_w(k, k0 + spot_of_b.along); }
+        if lb < THREADS_B { *next_b = load_w(k, k0 + spot_of_b.along); }
 #endif
         if l < THREADS_A { keep_a(l, next_a); }
 #ifdef TWICE_A
         keep_a(l + 256u, next_far);
 #endif
-        if lb < THREADS_B { keep_b(lb, next_b); }
+        if lb < THREADS_B { keep_b(lb, *next_b); }
         workgroupBarrier();
         walk = next_tile(pixels, walk);
 #ifdef TWICE_A
@@ -288,7 +294,7 @@ fn tiled(
 #ifdef TWICE_A
             next_far = load_x(far_pixels, far);
 #endif
-            if lb < THREADS_B { next_b = load_w(k, k0 + TILE_K + spot_of_b.along); }
+            if lb < THREADS_B { *next_b = load_w(k, k0 + TILE_K + spot_of_b.along); }
         }
 #endif
         tile_multiply(&sums, l);

@@ -305,13 +305,19 @@ fn tiled(
     var tap_b = place(spot_of_b.along, p.k, ss);
     var sums: Sums;
     var next_a: Pieces;
-    var next_b: Pieces;
+#ifdef COOP
+    var of_b: Pieces;
+    let next_b = &of_b;
+#else
+    // No thread fetches for both operands: registers of its own would only keep others out.
+    let next_b = &next_a;
+#endif
 #ifdef PREFETCH
     if l < THREADS_A { next_a = load_dy(pixels, walk, f); }
 #ifdef TWICE_A
     next_far = load_dy(far_pixels, far, f);
 #endif
-    if lb < THREADS_B { next_b = load_w(c, tap_b, f); }
+    if lb < THREADS_B { *next_b = load_w(c, tap_b, f); }
 #endif
     for (var k0 = 0u; k0 < size; k0 = k0 + TILE_K) {
 #ifndef PREFETCH
@@ -319,13 +325,13 @@ fn tiled(
 #ifdef TWICE_A
         next_far = load_dy(far_pixels, far, f);
 #endif
-        if lb < THREADS_B { next_b = load_w(c, tap_b, f); }
+        if lb < THREADS_B { *next_b = load_w(c, tap_b, f); }
 #endif
         if l < THREADS_A { keep_a(l, next_a); }
 #ifdef TWICE_A
         keep_a(l + 256u, next_far);
 #endif
-        if lb < THREADS_B { keep_b(lb, next_b); }
+        if lb < THREADS_B { keep_b(lb, *next_b); }
         workgroupBarrier();
         walk = next_tile(pixels, walk, f, ss);
 #ifdef TWICE_A
@@ -338,7 +344,7 @@ fn tiled(
 #ifdef TWICE_A
             next_far = load_dy(far_pixels, far, f);
 #endif
-            if lb < THREADS_B { next_b = load_w(c, tap_b, f); }
+            if lb < THREADS_B { *next_b = load_w(c, tap_b, f); }
         }
 #endif
         tile_multiply(&sums, l);

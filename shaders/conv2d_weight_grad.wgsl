@@ -262,7 +262,13 @@ fn tiled(
     var at = place(start + spot.across, p.q, p.p);
     var sums: Sums;
     var next_a: Pieces;
-    var next_b: Pieces;
+#ifdef COOP
+    var of_b: Pieces;
+    let next_b = &of_b;
+#else
+    // No thread fetches for both operands: registers of its own would only keep others out.
+    let next_b = &next_a;
+#endif
 #ifdef TWICE_A
     let far = spot_a(l + 256u);
     let far_taps = taps_from(w0 + far.along);
@@ -274,7 +280,7 @@ fn tiled(
 #ifdef TWICE_A
     next_far = pieces_x(start + far.across, end, far_at, far_taps);
 #endif
-    if lb < THREADS_B { next_b = pieces_dy(start + spot_of_b.across, end, k); }
+    if lb < THREADS_B { *next_b = pieces_dy(start + spot_of_b.across, end, k); }
 #endif
     for (var m = start; m < end; m = m + TILE_K) {
 #ifndef PREFETCH
@@ -282,13 +288,13 @@ fn tiled(
 #ifdef TWICE_A
         next_far = pieces_x(m + far.across, end, far_at, far_taps);
 #endif
-        if lb < THREADS_B { next_b = pieces_dy(m + spot_of_b.across, end, k); }
+        if lb < THREADS_B { *next_b = pieces_dy(m + spot_of_b.across, end, k); }
 #endif
         if l < THREADS_A { keep_a(l, next_a); }
 #ifdef TWICE_A
         keep_a(l + 256u, next_far);
 #endif
-        if lb < THREADS_B { keep_b(lb, next_b); }
+        if lb < THREADS_B { keep_b(lb, *next_b); }
         workgroupBarrier();
         at = advance(at, TILE_K, p.q, p.p);
 #ifdef TWICE_A
@@ -300,7 +306,7 @@ fn tiled(
 #ifdef TWICE_A
             next_far = pieces_x(m + TILE_K + far.across, end, far_at, far_taps);
 #endif
-            if lb < THREADS_B { next_b = pieces_dy(m + TILE_K + spot_of_b.across, end, k); }
+            if lb < THREADS_B { *next_b = pieces_dy(m + TILE_K + spot_of_b.across, end, k); }
         }
 #endif
         tile_multiply(&sums, l);

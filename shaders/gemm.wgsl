@@ -216,13 +216,19 @@ fn tiled(
     var k0 = 0u;
     var sums: Sums;
     var next_a: Pieces;
-    var next_b: Pieces;
+#ifdef COOP
+    var of_b: Pieces;
+    let next_b = &of_b;
+#else
+    // No thread fetches for both operands: registers of its own would only keep others out.
+    let next_b = &next_a;
+#endif
 #ifdef PREFETCH
     if l < THREADS_A { next_a = pieces_a(s * p.stride_a, i, ka, STEP_A); }
 #ifdef TWICE_A
     next_far = pieces_a(s * p.stride_a, i_far, k_far, STEP_A);
 #endif
-    if lb < THREADS_B { next_b = pieces_b(s * p.stride_b, kb, j, STEP_B); }
+    if lb < THREADS_B { *next_b = pieces_b(s * p.stride_b, kb, j, STEP_B); }
 #endif
     loop {
 #ifndef PREFETCH
@@ -230,13 +236,13 @@ fn tiled(
 #ifdef TWICE_A
         next_far = pieces_a(s * p.stride_a, i_far, k0 + k_far, STEP_A);
 #endif
-        if lb < THREADS_B { next_b = pieces_b(s * p.stride_b, k0 + kb, j, STEP_B); }
+        if lb < THREADS_B { *next_b = pieces_b(s * p.stride_b, k0 + kb, j, STEP_B); }
 #endif
         if l < THREADS_A { keep_a(l, next_a); }
 #ifdef TWICE_A
         keep_a(l + 256u, next_far);
 #endif
-        if lb < THREADS_B { keep_b(lb, next_b); }
+        if lb < THREADS_B { keep_b(lb, *next_b); }
         workgroupBarrier();
         k0 = k0 + TILE_K;
         if k0 >= p.k {
@@ -250,7 +256,7 @@ fn tiled(
 #ifdef TWICE_A
             next_far = pieces_a(s * p.stride_a, i_far, k0 + k_far, STEP_A);
 #endif
-            if lb < THREADS_B { next_b = pieces_b(s * p.stride_b, k0 + kb, j, STEP_B); }
+            if lb < THREADS_B { *next_b = pieces_b(s * p.stride_b, k0 + kb, j, STEP_B); }
         }
 #endif
         tile_multiply(&sums, l);

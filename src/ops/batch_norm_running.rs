@@ -19,7 +19,7 @@ pub struct BatchNormRunning {
 struct Params {
     c: u32,
     momentum: f32,
-    factor: f32,
+    unbias: f32,
     r: u32,
 }
 
@@ -49,21 +49,15 @@ impl Op for BatchNormRunning {
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         let c = io.inputs[0].elements();
-        for (i, factor) in [1.0, self.unbias() as f32].into_iter().enumerate() {
-            let p = Params {
-                c: c as u32,
-                momentum: self.momentum,
-                factor,
-                r: 0,
-            };
-            rec.dispatch(
-                &kernel!("batch_norm_running", "main"),
-                &p,
-                &[&io.inputs[i], &io.updates[i]],
-                c.div_ceil(64),
-            )?;
-        }
-        Ok(())
+        let p = Params {
+            c: c as u32,
+            momentum: self.momentum,
+            unbias: self.unbias() as f32,
+            r: 0,
+        };
+        let kernel = kernel!("batch_norm_running", "main");
+        let views = [&io.inputs[0], &io.inputs[1], &io.updates[0], &io.updates[1]];
+        Ok(rec.dispatch(&kernel, &p, &views, c.div_ceil(64))?)
     }
     twin!();
 }

@@ -15,6 +15,6 @@ pub(super) fn cases() -> Vec<Case> {
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
-        Mutation { kernel: "batch_norm_running", find: "p.factor * batch[c]", replace: "batch[c]" },
+        Mutation { kernel: "batch_norm_running", find: "p.unbias * variance[c]", replace: "variance[c]" },
     ]
 }

@@ -60,7 +60,7 @@ pub(super) fn mutations() -> Vec<Mutation> {
         Mutation { kernel: "gemm", find: "k4 * TILE_N + (n4 ^", replace: "k4 * TILE_N + (n4 |" },
         Mutation { kernel: "gemm", find: "let below = tile_a[m + ROWS]", replace: "let below = tile_a[m]" },
         Mutation { kernel: "gemm", find: "let right = tile_b[n + COLS]", replace: "let right = tile_b[n]" },
-        Mutation { kernel: "gemm", find: "if lb < THREADS_B { keep_b(lb, next_b); }\n        workgroupBarrier();", replace: "if lb < THREADS_B { keep_b(lb, next_b); }" },
+        Mutation { kernel: "gemm", find: "if lb < THREADS_B { keep_b(lb, *next_b); }\n        workgroupBarrier();", replace: "if lb < THREADS_B { keep_b(lb, *next_b); }" },
         // Halves: as they are read and written.
         Mutation { kernel: "gemm", find: "c[at / 4u] = C4(v)", replace: "c[at / 4u] = C4(v.yxzw)" },
         Mutation { kernel: "gemm", find: "(row + min(k, p.k - 4u)) / 4u]), k < p.k)", replace: "(row + min(k, p.k - 4u)) / 4u]), true)" },
