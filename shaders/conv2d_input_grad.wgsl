@@ -232,9 +232,14 @@ fn of_tap(t: Place, f: Phase) -> u32 {
     let s = min(f.s0 + t.middle * p.stride, p.s - 1u);
     return (r * p.s + s) * p.k + t.inner;
 }
-// Four numbers side by side of turned weights, channel c.
-fn piece_w(c: u32, t: Place, f: Phase) -> Piece {
-    let start = min(c, p.c - 1u) * (p.r * p.s * p.k);
+// Four numbers side by side of turned weights, channel c. IN_ORDER (stride 1, k a multiple of 4): the taps that count are all there are, in the order of the weights, so `at`, which
+// counts what has been summed, is the place; else it is made from the tap t.
+fn piece_w(c: u32, at: u32, t: Place, f: Phase) -> Piece {
+    let row = p.r * p.s * p.k;
+    let start = min(c, p.c - 1u) * row;
+#ifdef IN_ORDER
+    return Piece(wt[(start + min(at, row - 4u)) / 4u]);
+#else
 #ifdef VEC_K
     return Piece(wt[(start + of_tap(t, f)) / 4u]);
 #else
@@ -244,9 +249,10 @@ fn piece_w(c: u32, t: Place, f: Phase) -> Piece {
     let fourth = advance(third, 1u, p.k, ss);
     return Piece(S4(wt[start + of_tap(t, f)], wt[start + of_tap(second, f)], wt[start + of_tap(third, f)], wt[start + of_tap(fourth, f)]));
 #endif
+#endif
 }
-fn load_w(c: u32, t: Place, f: Phase) -> Pieces {
-    return Pieces(piece_w(c, t, f), piece_w(c + STEP_B, t, f), piece_w(c + 2u * STEP_B, t, f), piece_w(c + 3u * STEP_B, t, f));
+fn load_w(c: u32, at: u32, t: Place, f: Phase) -> Pieces {
+    return Pieces(piece_w(c, at, t, f), piece_w(c + STEP_B, at, t, f), piece_w(c + 2u * STEP_B, at, t, f), piece_w(c + 3u * STEP_B, at, t, f));
 }
 
 fn store(phase: u32, m0: u32, c0: u32, sum: mat4x4<f32>) {
@@ -317,7 +323,7 @@ fn tiled(
 #ifdef TWICE_A
     next_far = load_dy(far_pixels, far, f);
 #endif
-    if lb < THREADS_B { *next_b = load_w(c, tap_b, f); }
+    if lb < THREADS_B { *next_b = load_w(c, spot_of_b.along, tap_b, f); }
 #endif
     for (var k0 = 0u; k0 < size; k0 = k0 + TILE_K) {
 #ifndef PREFETCH
@@ -325,7 +331,7 @@ fn tiled(
 #ifdef TWICE_A
         next_far = load_dy(far_pixels, far, f);
 #endif
-        if lb < THREADS_B { *next_b = load_w(c, tap_b, f); }
+        if lb < THREADS_B { *next_b = load_w(c, k0 + spot_of_b.along, tap_b, f); }
 #endif
         if l < THREADS_A { keep_a(l, next_a); }
 #ifdef TWICE_A
@@ -344,7 +350,7 @@ fn tiled(
 #ifdef TWICE_A
             next_far = load_dy(far_pixels, far, f);
 #endif
-            if lb < THREADS_B { *next_b = load_w(c, tap_b, f); }
+            if lb < THREADS_B { *next_b = load_w(c, k0 + TILE_K + spot_of_b.along, tap_b, f); }
         }
 #endif
         tile_multiply(&sums, l);

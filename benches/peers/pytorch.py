@@ -1,6 +1,6 @@
 """What PyTorch does of the work that `amcl-wgpu bench` times, on the same machine:
 
-    python benches/peers/pytorch.py [--batch-size N] [--large] [--modes f32,tf32,bf16,fp16] [--compile] [--end-to-end] [--workers N] [--out FILE]
+    python benches/peers/pytorch.py [--batch-size N] [--large] [--modes f32,tf32,bf16,fp16] [--compile] [--steps-only] [--end-to-end] [--workers N] [--out FILE]
 
 CUDA when there is one, else the CPU with all its cores. A row a kernel (f32, TF32 off), then the training step of a ResNet-18 with the small stem: SimCLR, and SimCLR + AMCL (three heads,
 the default form of amcl-wgpu). Modes: f32, TF32 off; tf32; bf16 and fp16, autocast (fp16 with loss scaling); all but f32 in channels_last. Steps take views that are ready, so they are lower
@@ -177,6 +177,7 @@ def main():
     p.add_argument("--seconds", type=float, default=1.0)
     p.add_argument("--modes", default="f32")
     p.add_argument("--compile", action="store_true", help="steps through torch.compile too")
+    p.add_argument("--steps-only", action="store_true", help="no kernels")
     p.add_argument("--end-to-end", action="store_true", help="steps that make their views too")
     p.add_argument("--workers", type=int, default=16)
     p.add_argument("--out")
@@ -193,11 +194,11 @@ def main():
         rows.append(dict(name=name, seconds=s, gflops=flops / s / 1e9))
         print(f"{name:52} {1e3 * s:10.3f} ms {flops / s / 1e9:9.1f} GFLOP/s", flush=True)
 
-    for n in (1024, 4096) if large else (512, 1024):
+    for n in () if a.steps_only else (1024, 4096) if large else (512, 1024):
         x, y = torch.randn(n, n, device=dev), torch.randn(n, n, device=dev)
         row(f"gemm {n}x{n}x{n}", lambda: x @ y, 2.0 * n**3)
     shapes = [(512, 32, 64, 64), (512, 16, 128, 128), (512, 8, 256, 256)] if large else [(32, 32, 16, 16), (32, 16, 32, 32), (32, 16, 64, 64), (8, 32, 64, 64)]
-    for n, h, c, k in shapes:
+    for n, h, c, k in () if a.steps_only else shapes:
         x = torch.randn(n, c, h, h, device=dev, requires_grad=True)
         w = torch.randn(k, c, 3, 3, device=dev, requires_grad=True)
         dy = torch.randn(n, k, h, h, device=dev)

@@ -96,7 +96,8 @@ impl Op for Conv2dInputGrad {
                     .flag("HALF", half)
                     .flag("VEC_DX", vec4)
                     .flag("VEC_K", d.k % 4 == 0)
-                    .flag("VEC_W", d.k % 4 == 0);
+                    .flag("VEC_W", d.k % 4 == 0)
+                    .flag("IN_ORDER", d.k % 4 == 0 && d.stride == 1);
                 rec.dispatch(&kernel, &p, &[&dy, &io.workspace[0], &dx], phases * rows)?;
             } else if vec4 && d.k % 4 == 0 && of_phase >= 320 {
                 let rows = of_phase.div_ceil(512) * d.c.div_ceil(16);

@@ -67,9 +67,9 @@ const HALVES_16: (u32, bool) = (16, true);
 const HALVES_8: (u32, bool) = (8, true);
 const SINGLES_8: (u32, bool) = (8, false);
 
-/// All shapes, rows by columns: by registers 128x128, 128x64, 64x128, 64x64, 128x32, the larger of them with prefetching too; by cooperative matrices 128x128, 128x64 and
-/// 64x128 (16x16 fragments of halves), 64x64 (8x8 fragments of halves, and of f32).
-pub const TILES: [Tile; 18] = [
+/// All shapes, rows by columns: by registers 128x128, 128x64, 64x128, 64x64, 128x32, the larger of them with prefetching too; by cooperative matrices 128x128,
+/// 64x128, 256x64 and 256x128 (16x16 fragments of halves; the last two without prefetching too), 64x64 (8x8 fragments of halves, and of f32).
+pub const TILES: [Tile; 16] = [
     registers(16, true, true, false, 1.0),
     registers(16, true, false, false, 0.85),
     registers(16, false, true, false, 0.85),
@@ -78,14 +78,12 @@ pub const TILES: [Tile; 18] = [
     registers(16, true, true, true, 1.0),
     registers(16, true, false, true, 0.85),
     registers(16, false, true, true, 0.85),
-    fragments(HALVES_16, 4, (4, 2), true, 3.0),
-    fragments(HALVES_16, 2, (2, 2), true, 2.0),
-    fragments(HALVES_16, 4, (2, 2), true, 2.0),
-    fragments(HALVES_16, 2, (4, 2), true, 2.5),
-    fragments(HALVES_16, 2, (4, 4), true, 4.0),
-    fragments(HALVES_16, 4, (4, 2), false, 2.8),
-    fragments(HALVES_16, 2, (4, 2), false, 2.4),
-    fragments(HALVES_16, 2, (4, 4), false, 3.9),
+    fragments(HALVES_16, 4, (4, 2), true, 4.0),
+    fragments(HALVES_16, 4, (2, 2), true, 2.5),
+    fragments(HALVES_16, 2, (4, 2), true, 3.3),
+    fragments(HALVES_16, 2, (4, 4), true, 5.2),
+    fragments(HALVES_16, 2, (4, 2), false, 3.2),
+    fragments(HALVES_16, 2, (4, 4), false, 5.1),
     fragments(HALVES_8, 4, (4, 2), true, 1.5),
     fragments(SINGLES_8, 4, (4, 2), true, 1.5),
 ];

@@ -97,7 +97,11 @@ fn fastest(device: &Arc<Device>, graph: &Graph, node: &Node) -> Result<BTreeMap<
         .inputs
         .first()
         .is_some_and(|t| graph.ty(*t).dtype == DType::F16);
-    let suits = |t: &usize| TILES[*t].suits(&device.limits, half);
+    // Where halves can be multiplied as matrices no other tile has ever won, and each costs the time of a compiler.
+    let matrices = |t: &usize| TILES[*t].is_cooperative();
+    let able = |t: &usize| TILES[*t].suits(&device.limits, half);
+    let only = half && (0..TILES.len()).any(|t| matrices(&t) && able(&t));
+    let suits = |t: &usize| able(t) && (!only || matrices(t));
     let mut least: Vec<(usize, f64)> = (0..TILES.len())
         .filter(suits)
         .map(|t| (t, f64::INFINITY))
