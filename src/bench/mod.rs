@@ -8,7 +8,8 @@ pub mod step;
 
 use crate::check::{Feed, Fill};
 use crate::graph::{
-    Cost, Executor, Graph, GraphError, Op, StateId, States, StepScalars, TensorId, TensorType,
+    Cost, DType, Executor, Graph, GraphError, Op, StateId, States, StepScalars, TensorId,
+    TensorType,
 };
 use crate::ops::fma_probe::FmaProbe;
 use crate::ops::gemm::Gemm;
@@ -101,7 +102,7 @@ pub struct Row {
     pub gflops: f64,
     /// 1e9 bytes a second, each operand counted once.
     pub gbytes: f64,
-    /// Share of the nearer ceiling (of arithmetic or of bandwidth), 0 to 1; 0 when the ceilings are unknown.
+    /// Share of the nearer ceiling (of f32 arithmetic or of bandwidth; on halves of bandwidth alone), 0 to 1; 0 when the ceilings are unknown.
     pub share: f64,
 }
 
@@ -149,7 +150,7 @@ fn times(
     Ok(out)
 }
 
-fn row(name: String, sorted: &[f64], cost: Cost, c: Ceilings) -> Row {
+fn row(name: String, half: bool, sorted: &[f64], cost: Cost, c: Ceilings) -> Row {
     let at = |q: f64| sorted[((sorted.len() - 1) as f64 * q).round() as usize];
     let seconds = at(0.5).max(1e-12);
     let (gflops, gbytes) = (cost.flops / seconds / 1e9, cost.bytes / seconds / 1e9);
@@ -162,10 +163,11 @@ fn row(name: String, sorted: &[f64], cost: Cost, c: Ceilings) -> Row {
         runs: sorted.len(),
         gflops,
         gbytes,
-        share: if known {
-            (gflops / c.gflops).max(gbytes / c.gbytes)
-        } else {
-            0.0
+        share: match (known, half) {
+            (true, false) => (gflops / c.gflops).max(gbytes / c.gbytes),
+            // Matrix units may take halves: f32 arithmetic is no ceiling then.
+            (true, true) => gbytes / c.gbytes,
+            (false, _) => 0.0,
         },
     }
 }
@@ -204,7 +206,8 @@ pub fn measure(
         exec.write_state(&states, *id, &f.make((s.inputs.len() + i) as u64))?;
     }
     let sorted = times(exec.as_mut(), program, effort)?;
-    Ok(row(s.name.clone(), &sorted, cost, c))
+    let half = s.inputs.iter().any(|f| f.ty.dtype == DType::F16);
+    Ok(row(s.name.clone(), half, &sorted, cost, c))
 }
 
 /// Measures the ceilings: `large` for hardware GPUs.
@@ -217,9 +220,14 @@ pub fn ceilings(
     effort: Effort,
 ) -> Result<Ceilings, GraphError> {
     let (groups, rounds, elements) = if large {
-        (16384, 512, 1 << 25)
+        (16384, 512, 1 << 26)
     } else {
         (256, 512, 1 << 23)
+    };
+    // They come first, when a GPU is at rest.
+    let effort = Effort {
+        warm_seconds: 4.0 * effort.warm_seconds,
+        ..effort
     };
     let rate = |name: &str, op: Arc<dyn Op>, inputs: Vec<TensorType>| {
         let s = Subject {

@@ -3,6 +3,7 @@
 use super::{Ceilings, Effort};
 use crate::data::shapes;
 use crate::graph::{Executor, StepScalars};
+use crate::train::profile::{self, OpTime};
 use crate::train::session::Session;
 use crate::train::{Config, TrainError};
 use serde::{Deserialize, Serialize};
@@ -22,7 +23,7 @@ pub struct StepRow {
     pub views_per_s: f64,
     /// 1e9 operations of the model (matrix products and convolutions, forward and backward) a second.
     pub gflops: f64,
-    /// That, as a share of the measured arithmetic ceiling.
+    /// That, as a share of the measured ceiling of f32 arithmetic: more than 1 where matrix units multiply halves.
     pub utilisation: f64,
     /// Bytes planned.
     pub planned_bytes: u64,
@@ -34,6 +35,9 @@ pub struct StepRow {
     /// On a GPU: median milliseconds that the host takes to pack a batch, draw its views and submit a step, waiting left out. The recording itself is made once and replayed.
     #[serde(default)]
     pub host_ms: Option<f64>,
+    /// The step by op: one more step, each dispatch timed by itself. Empty where nothing times them.
+    #[serde(default)]
+    pub ops: Vec<OpTime>,
 }
 
 /// Times training steps of a configuration on generated images.
@@ -82,6 +86,11 @@ pub fn measure(
         values.sort_by(f64::total_cmp);
         values[values.len() / 2]
     };
+    for p in flights {
+        session.finish(&p)?;
+    }
+    let timed = session.profile_step(&data, &ids, &scalars);
+    let ops = timed.map_or_else(|_| Vec::new(), |t| profile::by_op(&t));
     let (runs, median) = (seconds.len(), middle(seconds));
     let gflops = session.model_flops() / median / 1e9;
     Ok(StepRow {
@@ -99,5 +108,6 @@ pub fn measure(
         allocated_bytes: session.exec.allocated_bytes(),
         first_step_seconds: first.unwrap_or_default().as_secs_f64(),
         host_ms: session.exec.device().map(|_| middle(host)),
+        ops,
     })
 }

@@ -231,7 +231,7 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
             .and_then(|o| o.steps.iter().find(|b| b.name == s.name))
             .map(|b| b.seconds);
         say(format!(
-            "{:52} {:10.1} ms {:8.1} views/s {:9.1} GFLOP/s {:5.1}% of the ceiling, {:.0} MiB planned, {:.0} allocated, first step after {:.1} s{} {}",
+            "{:52} {:10.1} ms {:8.1} views/s {:9.1} GFLOP/s {:5.1}% of the f32 ceiling, {:.0} MiB planned, {:.0} allocated, first step after {:.1} s{} {}",
             s.name,
             1e3 * s.seconds,
             s.views_per_s,

@@ -1,26 +1,45 @@
 //! Where a step's time goes: a table by op, and a trace for Perfetto (<https://ui.perfetto.dev>, Chrome's trace-event format).
 
 use crate::device::recording::Timed;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// Time by op (the first word of a label), longest first, with its share.
-pub fn table(timed: &[Timed]) -> String {
-    let mut by_op: BTreeMap<&str, (usize, f64)> = BTreeMap::new();
+/// What one op takes of a step.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OpTime {
+    /// The op.
+    pub op: String,
+    /// Dispatches (on the CPU executor: nodes).
+    pub calls: usize,
+    /// Seconds of all.
+    pub seconds: f64,
+}
+
+/// Time by op (the first word of a label), longest first.
+pub fn by_op(timed: &[Timed]) -> Vec<OpTime> {
+    let mut ops: BTreeMap<&str, OpTime> = BTreeMap::new();
     for t in timed {
         let op = t.label.split(' ').next().unwrap_or_default();
-        let e = by_op.entry(op).or_default();
-        e.0 += 1;
-        e.1 += t.seconds;
+        let e = ops.entry(op).or_default();
+        e.op = op.into();
+        e.calls += 1;
+        e.seconds += t.seconds;
     }
+    let mut rows: Vec<OpTime> = ops.into_values().collect();
+    rows.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+    rows
+}
+
+/// [`by_op`] as a table, with shares.
+pub fn table(timed: &[Timed]) -> String {
     let total: f64 = timed.iter().map(|t| t.seconds).sum();
-    let mut rows: Vec<_> = by_op.into_iter().collect();
-    rows.sort_by(|a, b| b.1.1.total_cmp(&a.1.1));
     let mut out = format!("{:24} {:>6} {:>10} {:>6}\n", "op", "calls", "ms", "share");
-    for (op, (calls, seconds)) in rows {
-        let share = 100.0 * seconds / total.max(f64::MIN_POSITIVE);
-        let _ = writeln!(out, "{op:24} {calls:6} {:10.3} {share:5.1}%", 1e3 * seconds);
+    for r in by_op(timed) {
+        let share = 100.0 * r.seconds / total.max(f64::MIN_POSITIVE);
+        let (op, calls, ms) = (r.op, r.calls, 1e3 * r.seconds);
+        let _ = writeln!(out, "{op:24} {calls:6} {ms:10.3} {share:5.1}%");
     }
     let _ = write!(out, "{:24} {:6} {:10.3}", "sum", timed.len(), 1e3 * total);
     out

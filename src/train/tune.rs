@@ -25,6 +25,8 @@ pub const FILE: &str = "tiles.json";
 const RUNS: usize = 2;
 /// Rounds in which all variants are timed.
 const ROUNDS: usize = 2;
+/// Seconds of work before the first of them.
+const WARM_SECONDS: f64 = 0.1;
 
 /// Op and shapes -> kernel and shape -> tile.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,8 +92,8 @@ pub fn tiles(
     Ok(choices)
 }
 
-/// The fastest tile for a node, by the kernels and shapes that it asks for. All are compiled and run before the first is timed, and then timed in rounds, since a GPU that
-/// waits for a compiler lowers its clock (seen on an H200: to a sixth), and takes some 50 ms to raise it again.
+/// The fastest tile for a node, by the kernels and shapes that it asks for. All are compiled and run before the first is timed, and that one is run for a while before the rounds
+/// begin, since a GPU that waits for a compiler lowers its clock (seen on an H200: to a sixth, and at that clock another tile was the fastest), and takes some 50 ms to raise it again.
 fn fastest(device: &Arc<Device>, graph: &Graph, node: &Node) -> Result<BTreeMap<String, usize>> {
     let half = node
         .inputs
@@ -108,13 +110,19 @@ fn fastest(device: &Arc<Device>, graph: &Graph, node: &Node) -> Result<BTreeMap<
         .collect();
     let mut keys = std::collections::BTreeSet::new();
     for round in 0..=ROUNDS {
-        for (tile, best) in &mut least {
+        for (i, (tile, best)) in least.iter_mut().enumerate() {
             device.choose(Choices {
                 all: Some(*tile),
                 ..Choices::default()
             });
             device.take_asked();
-            let seconds = time(device, graph, node, if round == 0 { 0 } else { RUNS })?;
+            let runs = if round == 0 { 0 } else { RUNS };
+            let warm = if (round, i) == (1, 0) {
+                WARM_SECONDS
+            } else {
+                0.0
+            };
+            let seconds = time(device, graph, node, runs, warm)?;
             *best = best.min(seconds);
             keys = device.take_asked();
         }
@@ -136,8 +144,8 @@ fn fastest(device: &Arc<Device>, graph: &Graph, node: &Node) -> Result<BTreeMap<
     Ok(keys.into_iter().map(|k| (k, tile)).collect())
 }
 
-/// Seconds of a node alone: the fastest of `runs`, after one that is not timed.
-fn time(device: &Arc<Device>, graph: &Graph, node: &Node, runs: usize) -> Result<f64> {
+/// Seconds of a node alone: the fastest of `runs`, after one that is not timed, or as many as take `warm` seconds.
+fn time(device: &Arc<Device>, graph: &Graph, node: &Node, runs: usize, warm: f64) -> Result<f64> {
     let mut exec = GpuExecutor::new(device.clone());
     let mut g = Graph::new();
     let inputs: Vec<TensorId> = node
@@ -148,8 +156,14 @@ fn time(device: &Arc<Device>, graph: &Graph, node: &Node, runs: usize) -> Result
     let outputs = g.push_arc(node.op.clone(), &inputs, &[])?;
     let program = exec.compile(&g, &outputs)?;
     let step = StepScalars::default();
-    exec.run(program, &step)?;
-    exec.wait()?;
+    let start = Instant::now();
+    loop {
+        exec.run(program, &step)?;
+        exec.wait()?;
+        if start.elapsed().as_secs_f64() >= warm {
+            break;
+        }
+    }
     let mut least = f64::INFINITY;
     for _ in 0..runs {
         let seconds = match exec.profile(program, &step) {
