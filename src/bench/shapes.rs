@@ -1,10 +1,11 @@
 //! What is timed: kernels at the shapes of ResNet training.
 
 use super::Subject;
-use crate::check::Feed;
+use crate::check::{self, Case, Feed};
 use crate::data::augment::Policy;
-use crate::graph::{Op, TensorType};
+use crate::graph::{DType, Op, TensorType};
 use crate::ops;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 fn subject(name: String, op: impl Op + 'static, inputs: Vec<TensorType>) -> Subject {
@@ -252,10 +253,36 @@ fn loss(heads: usize, views: usize, d: usize) -> Vec<Subject> {
     ]
 }
 
-/// The subjects: `large` for hardware GPUs (batch 256 and 512 at 32, 96 and 224 px), else what two CPU cores do in minutes. `half`: on halves as well, where mixed
-/// precision uses them.
+/// The ops that have no row among `listed`, each at the largest of its cases: what they take of a training step, the steps' rows say.
+fn others(listed: &[Subject], half: bool) -> Vec<Subject> {
+    let mut largest: BTreeMap<&str, ((bool, usize), Case)> = BTreeMap::new();
+    for c in check::table() {
+        let halves = c.inputs.iter().any(|f| f.ty.dtype == DType::F16);
+        if halves && !half || listed.iter().any(|s| s.op.name() == c.op.name()) {
+            continue;
+        }
+        let feeds = c.inputs.iter().chain(&c.updates);
+        let elements: usize = feeds.map(|f| f.ty.elements()).sum();
+        let size = (!halves, elements);
+        let best = largest.entry(c.op.name()).or_insert((size, c.clone()));
+        if size > best.0 {
+            *best = (size, c);
+        }
+    }
+    let subject = |(_, c): ((bool, usize), Case)| Subject {
+        name: c.title(),
+        op: c.op,
+        inputs: c.inputs,
+        updates: c.updates,
+    };
+    largest.into_values().map(subject).collect()
+}
+
+/// The subjects: `large` for hardware GPUs (batch 256 and 512 at 32, 96 and 224 px), else what two CPU cores do in minutes; every op of the case table is among them. `half`: on
+/// halves as well, where mixed precision uses them.
 pub fn subjects(large: bool, half: bool) -> Vec<Subject> {
-    let v = in_f32(large);
+    let mut v = in_f32(large);
+    v.extend(others(&v, half));
     let tiled = |s: &&Subject| {
         let op = s.op.name();
         let similarity = s.name.contains("similarity");
@@ -314,4 +341,26 @@ fn in_f32(large: bool) -> Vec<Subject> {
         v.extend(streamed_loss(3, 512, 128));
     }
     v
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_op_of_the_case_table_is_timed() {
+        for large in [false, true] {
+            let rows = subjects(large, true);
+            let timed: BTreeSet<&str> = rows.iter().map(|s| s.op.name()).collect();
+            let missing: Vec<&str> = check::table()
+                .iter()
+                .map(|c| c.op.name())
+                .filter(|n| !timed.contains(n))
+                .collect();
+            assert!(missing.is_empty(), "{missing:?}");
+            let names: BTreeSet<&str> = rows.iter().map(|s| s.name.as_str()).collect();
+            assert_eq!(names.len(), rows.len(), "two rows of one name");
+        }
+    }
 }

@@ -202,6 +202,7 @@ const EXPERIMENTS: &[(&str, &str)] = &[
     experiment!("methods"),
     experiment!("rivals"),
     experiment!("regime"),
+    experiment!("cifar10-small"),
     experiment!("small-methods"),
     experiment!("temperature"),
 ];
