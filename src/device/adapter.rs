@@ -100,8 +100,12 @@ pub(super) fn cooperative(adapter: &wgpu::Adapter, features: &wgpu::Features) ->
         features.contains(wgpu::Features::SHADER_F16),
         wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SUBGROUP,
     );
-    if !features.contains(needed) || adapter.limits().max_compute_workgroup_storage_size < 31 << 10
-    {
+    // lavapipe (Mesa 26) offers 8x8 whatever the width of its vectors, and with other subgroups than of 8 refuses to open or crashes while it compiles.
+    let info = adapter.get_info();
+    let unsound = info.device_type == wgpu::DeviceType::Cpu
+        && (info.subgroup_min_size, info.subgroup_max_size) != (8, 8);
+    let memory = adapter.limits().max_compute_workgroup_storage_size;
+    if !features.contains(needed) || memory < 31 << 10 || unsound {
         return Vec::new();
     }
     adapter
