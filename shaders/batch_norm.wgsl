@@ -3,7 +3,7 @@
 // `partial`: a group a (run of p.rows rows, p.lanes columns) reads its rows once and makes (mean, M2, count), M2 = sum (x - mean)^2; part[(first+run)*C + channel].
 //   A thread sums d = x - x0 and d^2 over its n rows, x0 being its first value: mean = x0 + sum d / n, M2 = sum d^2 - (sum d)^2 / n. Unlike E[x^2] - E[x]^2 this does not
 //   depend on how far the mean lies from zero. What cancels is n (mean - x0)^2, and since x0 is one of the values, (mean - x0)^2 <= M2 (n-1) / n: the sum of squares is
-//   at most n M2, and about 2 M2 unless x0 is an outlier. n is at most 256 (ops/channels.rs), so that four digits of M2 remain in the worst case.
+//   at most n M2, and about 2 M2 unless x0 is an outlier. n is at most 256 (ops/channels.rs): four digits of M2 remain even then, three should all roundings go one way.
 //   The threads of a column are merged by Chan's formula, in a tree.
 // `combine`: a group a channel merges its runs by Chan's formula: 256 threads stride, then a tree.
 // `apply`: a thread 4 or 8 elements of one column (lib/channels.wgsl).

@@ -7,7 +7,7 @@
 // Grid: stride^2 * ceil(n * ceil(h/stride) * ceil(w/stride) / 512) * ceil(c/16) groups, folded; p.total = number of groups, p.rows = those of a phase.
 // TILED, for GPUs: the same phases as tiles through workgroup memory (lib/tile.wgsl), rows pixels of the phase, columns c, sums over the taps of the phase and k. It takes the weights
 // as [c,r,s,k], where what is summed lies side by side as in dy: `turn` makes them, 16x16 of one tap a group. Grid of turn: r * s * ceil(k/16) * ceil(c/16) groups, p.total, folded.
-// VEC_K: k is a multiple of 4 (VEC_W with it, of the turned weights); VEC_DX: c is; HALF: dy, w and dx lie in f16, sums are f32. Grid: stride^2 * p.rows groups, p.rows = ceil(n * ceil(h/stride) * ceil(w/stride) / TILE_M) * ceil(c / TILE_N), folded.
+// VEC_K: k is a multiple of 4 (VEC_W with it, of the turned weights); VEC_DX: c is; IN_ORDER: stride 1 and VEC_K; HALF: dy, w and dx lie in f16, sums are f32. Grid: stride^2 * p.rows groups, p.rows = ceil(n * ceil(h/stride) * ceil(w/stride) / TILE_M) * ceil(c / TILE_N), folded.
 #import grid
 #import storage
 struct Params {

@@ -3,7 +3,7 @@
 // Split-K: the n*p*q pixels are cut into p.splits runs of p.rows; `partial` writes part[first+split][k,r,s,c], `total` adds the parts in order.
 // A thread of `partial` computes 4 k x 4 c at one (r,s) of one split; VEC_K, VEC_C: that dimension is a multiple of 4 and is read as vec4.
 // `shared_k` (SHARED_K; c a multiple of 8), for drivers that run on CPUs, which read storage lane by lane: a thread computes 16 k at one position (r,s,8c).
-// `tiled` (TILED), for GPUs: tiles through workgroup memory (lib/tile.wgsl), rows r*s*c, columns k, sums over the pixels of a split; HALF: x and dy lie in f16, the parts and dw in f32; VEC_PART: c is a multiple of 4.
+// `tiled` (TILED), for GPUs: tiles through workgroup memory (lib/tile.wgsl), rows r*s*c, columns k, sums over the pixels of a split; HALF: x and dy lie in f16, the parts and dw in f32; VEC_PART: c is a multiple of 4; FOUR_IN_A_ROW: so are c, q and the pixels of a split.
 // Grid: tiled splits * ceil(r*s*c / TILE_M) * ceil(k / TILE_N), p.total = number of groups; shared_k splits * ceil(k/16) * ceil(r*s*c/8 / 64), p.total = number of groups; partial ceil(splits*r*s*ceil(k/4)*ceil(c/4) / 64), total ceil(k*r*s*c / 64), folded.
 #import grid
 #import storage

@@ -69,12 +69,25 @@ fn tiles_are_timed_once_and_then_known() {
 #[test]
 fn a_run_folder_fixes_the_tiles() {
     let dir = tempfile::tempdir().unwrap();
-    assert_eq!(tune::of_folder(dir.path()), Choices::default());
+    let mut told = Vec::new();
+    let mut read = || tune::of_folder(dir.path(), &mut |l| told.push(l));
+    assert_eq!(read(), Choices::default());
     let listed = [("gemm NN 1x72x70x4".to_string(), 4)].into();
     let kept = Choices { all: None, listed };
-    let text = serde_json::to_string(&kept).unwrap();
-    std::fs::write(dir.path().join(tune::FILE), text).unwrap();
-    assert_eq!(tune::of_folder(dir.path()), kept);
+    let text = tune::record(&kept);
+    std::fs::write(dir.path().join(tune::FILE), &text).unwrap();
+    assert_eq!(read(), kept);
+    // The same numbers, of another list of tiles or of none that is known.
+    let other = text.replace("\"tiles\": \"", "\"tiles\": \"0");
+    assert_ne!(other, text);
+    for text in [other, serde_json::to_string(&kept).unwrap()] {
+        std::fs::write(dir.path().join(tune::FILE), text).unwrap();
+        assert_eq!(read(), Choices::default());
+    }
+    assert!(
+        told.len() == 2 && told[0].contains("other tiles"),
+        "{told:?}"
+    );
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::graph::{
     Cost, DType, Executor, Graph, GraphError, Op, StateId, States, StepScalars, TensorId,
     TensorType,
 };
+use crate::ops::add::Add;
 use crate::ops::fma_probe::FmaProbe;
 use crate::ops::gemm::Gemm;
 use crate::ops::scale::Scale;
@@ -102,7 +103,7 @@ pub struct Row {
     pub gflops: f64,
     /// 1e9 bytes a second, each operand counted once.
     pub gbytes: f64,
-    /// Share of the nearer ceiling (of f32 arithmetic or of bandwidth; on halves of bandwidth alone), 0 to 1; 0 when the ceilings are unknown.
+    /// Share of the nearer ceiling (of f32 arithmetic or of bandwidth; on halves of bandwidth alone); 0 when the ceilings are unknown.
     pub share: f64,
 }
 
@@ -247,8 +248,14 @@ pub fn ceilings(
         Arc::new(Scale { factor: 1.5 }),
         vec![TensorType::f32([elements])],
     )?;
+    // Two reads for a write may go faster than one.
+    let sum = rate(
+        "add",
+        Arc::new(Add),
+        vec![TensorType::f32([elements]), TensorType::f32([elements])],
+    )?;
     Ok(Ceilings {
         gflops: probe.gflops.max(product.gflops),
-        gbytes: copy.gbytes,
+        gbytes: copy.gbytes.max(sum.gbytes),
     })
 }

@@ -61,10 +61,12 @@ pub fn measure(
         ..StepScalars::default()
     };
     let mut first = None;
-    for _ in 0..effort.warm.max(1) {
+    let (start, mut warm) = (Instant::now(), 0);
+    while warm < effort.warm.max(1) || start.elapsed().as_secs_f64() < effort.warm_seconds {
         let p = session.start(&data, &ids, &scalars)?;
         session.finish(&p)?;
         first.get_or_insert(opened.elapsed());
+        warm += 1;
     }
     let (begin, mut last) = (Instant::now(), Instant::now());
     let (mut flights, mut seconds, mut host) = (VecDeque::new(), Vec::new(), Vec::new());

@@ -155,7 +155,7 @@ pub(super) fn record_map(
     let (m, c) = matrix(x.dims());
     let (wide, columns) = columns(c);
     let (size, span) = (m * columns, columns * (THREADS / columns).max(1));
-    // Reading the factors once for eight elements instead of four pays where groups enough remain (512).
+    // Reading the factors once for eight elements instead of four pays where groups enough remain: 256 and more.
     let rounds = (size / (4 * THREADS * GROUPS / 4)).clamp(1, 2);
     let total = size.div_ceil(4 * rounds * span) * span;
     let p = Params {

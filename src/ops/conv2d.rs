@@ -27,11 +27,11 @@ pub struct Conv2d {
 pub(super) struct Params {
     /// n, h, w, c, p, q, k, r, s, stride, padding.
     pub dims: [u32; 11],
-    /// Threads with work.
+    /// Threads with work; groups with work where a group shares a tile.
     pub total: u32,
     /// First partial sum of this dispatch.
     pub first: u32,
-    /// Pixels a split.
+    /// Pixels a split (by weights); groups a phase (by input).
     pub rows: u32,
     /// Splits.
     pub splits: u32,

@@ -99,7 +99,7 @@ fn fastest(device: &Arc<Device>, graph: &Graph, node: &Node) -> Result<BTreeMap<
         .inputs
         .first()
         .is_some_and(|t| graph.ty(*t).dtype == DType::F16);
-    // Where halves can be multiplied as matrices no other tile has ever won, and each costs the time of a compiler.
+    // Where halves can be multiplied as matrices no other tile won on the one GPU that was measured (H200), and each costs the time of a compiler.
     let matrices = |t: &usize| TILES[*t].is_cooperative();
     let able = |t: &usize| TILES[*t].suits(&device.limits, half);
     let only = half && (0..TILES.len()).any(|t| matrices(&t) && able(&t));
@@ -181,6 +181,19 @@ fn time(device: &Arc<Device>, graph: &Graph, node: &Node, runs: usize, warm: f64
     Ok(least)
 }
 
+/// 16 hexadecimal digits of the texts.
+fn digest(parts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    hash.finalize()[..8]
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect()
+}
+
 /// The user's file for a device: its name says adapter, driver and shaders.
 fn cache_file(device: &Device) -> Option<PathBuf> {
     let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
@@ -193,8 +206,7 @@ fn cache_file(device: &Device) -> Option<PathBuf> {
             .or_else(|| home(".cache")),
     }?;
     let r = &device.report;
-    let mut hash = Sha256::new();
-    for part in [
+    let name = digest(&[
         r.name.as_str(),
         &r.backend,
         &r.driver,
@@ -209,14 +221,13 @@ fn cache_file(device: &Device) -> Option<PathBuf> {
         include_str!("../../shaders/conv2d.wgsl"),
         include_str!("../../shaders/conv2d_input_grad.wgsl"),
         include_str!("../../shaders/conv2d_weight_grad.wgsl"),
-    ] {
-        hash.update(part.as_bytes());
-        hash.update([0]);
-    }
-    let name: String = hash.finalize()[..8]
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
+        // What is timed, and how.
+        include_str!("../ops/gemm.rs"),
+        include_str!("../ops/conv2d.rs"),
+        include_str!("../ops/conv2d_input_grad.rs"),
+        include_str!("../ops/conv2d_weight_grad.rs"),
+        include_str!("tune.rs"),
+    ]);
     Some(folder.join("amcl-wgpu").join(format!("tiles-{name}.json")))
 }
 
@@ -259,10 +270,38 @@ pub fn of_run(
     of_graphs(on, choice, &gradient.graphs(), progress)
 }
 
-/// The tiles that the run in `folder` began with; the table's where it has no record of any.
-pub fn of_folder(folder: &Path) -> Choices {
-    std::fs::read_to_string(folder.join(FILE))
+/// [`FILE`]: choices are places in [`TILES`], so it says which list they are of.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    #[serde(default)]
+    tiles: String,
+    #[serde(flatten)]
+    choices: Choices,
+}
+
+/// The text of [`FILE`].
+pub fn record(choices: &Choices) -> String {
+    let record = Record {
+        tiles: digest(&[&format!("{TILES:?}")]),
+        choices: choices.clone(),
+    };
+    serde_json::to_string_pretty(&record).unwrap_or_default()
+}
+
+/// The tiles that the run in `folder` began with; the table's where it has no record of any, or one of a version that had other tiles, which `tell` is told.
+pub fn of_folder(folder: &Path, tell: &mut dyn FnMut(String)) -> Choices {
+    let record: Option<Record> = std::fs::read_to_string(folder.join(FILE))
         .ok()
-        .and_then(|text| serde_json::from_str(&text).ok())
-        .unwrap_or_default()
+        .and_then(|text| serde_json::from_str(&text).ok());
+    match record {
+        Some(r) if r.tiles == digest(&[&format!("{TILES:?}")]) => r.choices,
+        Some(r) if !r.choices.listed.is_empty() => {
+            tell(format!(
+                "{} was written by a version with other tiles: the table's are used, and the run goes on with other roundings",
+                folder.join(FILE).display()
+            ));
+            Choices::default()
+        }
+        _ => Choices::default(),
+    }
 }

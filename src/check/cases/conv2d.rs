@@ -70,6 +70,7 @@ pub(super) fn mutations() -> Vec<Mutation> {
         // The tiles of GPUs: the walk over the taps, values behind the last tap, a barrier.
         Mutation { kernel: "conv2d", find: "advance(walk.tap, TILE_K, p.c, p.s)", replace: "advance(walk.tap, 8u, p.c, p.s)" },
         Mutation { kernel: "conv2d", find: "Under(walk.x.at + TILE_K / 4u,", replace: "Under(walk.x.at," },
+        Mutation { kernel: "conv2d", find: "(f32(x) + 0.5)", replace: "(f32(x) - 0.5)" },
         Mutation { kernel: "conv2d", find: "vec4<bool>(t.outer < p.r)", replace: "vec4<bool>(true)" },
         Mutation { kernel: "conv2d", find: "keep_b(lb, *next_b); }\n        workgroupBarrier();", replace: "keep_b(lb, *next_b); }" },
     ]

@@ -127,7 +127,7 @@ pub fn train(r: Request<'_>) -> Result<Outcome> {
     lines.push(format!("device: {}", exec.name()));
     lines.iter().for_each(|l| (r.tell)(l));
     let choices = match exec.device() {
-        Some(_) if r.resume => tune::of_folder(&r.out),
+        Some(_) if r.resume => tune::of_folder(&r.out, &mut |l| (r.tell)(&l)),
         Some(device) if r.autotune => {
             let progress = &mut *r.progress;
             tune::of_run(device, &r.device, c, &mut |done, all| {
@@ -160,8 +160,7 @@ pub fn train(r: Request<'_>) -> Result<Outcome> {
     let mut folder = RunFolder::open(&r.out)?;
     // A run that replaces another must not leave the other's choice.
     if !choices.listed.is_empty() || r.out.join(tune::FILE).exists() {
-        let text = serde_json::to_string_pretty(&choices).unwrap_or_default();
-        folder.write(tune::FILE, &text)?;
+        folder.write(tune::FILE, &tune::record(&choices))?;
     }
     for l in &lines {
         folder.log(l)?;
