@@ -272,19 +272,8 @@ fn store(phase: u32, m0: u32, c0: u32, sum: mat4x4<f32>) {
 }
 
 @compute @workgroup_size(256)
-fn tiled(
-    @builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>,
-#ifdef COOP
-    @builtin(subgroup_id) subgroup_id: u32, @builtin(num_subgroups) num_subgroups: u32,
-    @builtin(subgroup_invocation_id) subgroup_invocation_id: u32, @builtin(subgroup_size) subgroup_size: u32,
-#endif
-) {
-#ifdef COOP
-    subgroup = subgroup_id;
-    subgroups = num_subgroups;
-    lane = subgroup_invocation_id;
-    lanes = subgroup_size;
-#endif
+fn tiled(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, thread: Thread) {
+    let l = enter(thread);
     let g = group_index(wid, nwg);
     if g >= p.total { return; }
     let f = phase_of(g / p.rows);
@@ -292,7 +281,6 @@ fn tiled(
     let m0 = ((g % p.rows) / tiles_n) * TILE_M;
     let n0 = ((g % p.rows) % tiles_n) * TILE_N;
     if m0 >= p.n * f.hs * f.ws { return; }
-    let l = lid.x;
     let lb = block_b(l);
     let spot = spot_a(l);
     let spot_of_b = spot_b(lb);

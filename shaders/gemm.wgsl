@@ -158,26 +158,14 @@ fn store(batch: u32, i0: u32, j0: u32, sum: mat4x4<f32>) {
 }
 
 @compute @workgroup_size(256)
-fn tiled(
-    @builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>,
-#ifdef COOP
-    @builtin(subgroup_id) subgroup_id: u32, @builtin(num_subgroups) num_subgroups: u32,
-    @builtin(subgroup_invocation_id) subgroup_invocation_id: u32, @builtin(subgroup_size) subgroup_size: u32,
-#endif
-) {
-#ifdef COOP
-    subgroup = subgroup_id;
-    subgroups = num_subgroups;
-    lane = subgroup_invocation_id;
-    lanes = subgroup_size;
-#endif
+fn tiled(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, thread: Thread) {
+    let l = enter(thread);
     let g = group_index(wid, nwg);
     if g >= p.groups { return; }
     let batch = g / p.tiles;
     let tile = g % p.tiles;
     let i0 = (tile / p.tiles_n) * TILE_M;
     let j0 = (tile % p.tiles_n) * TILE_N;
-    let l = lid.x;
     let lb = block_b(l);
     let spot = spot_a(l);
     let spot_of_b = spot_b(lb);

@@ -113,6 +113,10 @@ fn tile_multiply(sums: ptr<function, Sums>, l: u32) {
 }
 
 #ifdef TILED
+// What a kernel's entry point is given of the thread, and the thread's number in the group.
+struct Thread { @builtin(local_invocation_id) place: vec3<u32> }
+fn enter(thread: Thread) -> u32 { return thread.place.x; }
+
 fn keep_a(l: u32, pieces: Pieces) {
     let spot = spot_a(l);
 #ifdef A_BY_ROWS

@@ -70,11 +70,24 @@ fn put_piece_b(at: u32, piece: S4) {
 }
 fn staged_piece(at: u32) -> vec4<f32> { return vec4<f32>(staged[at], staged[at + 1u], staged[at + 2u], staged[at + 3u]); }
 #endif
-// The thread's subgroup and place in it, how many subgroups there are and how many threads each has: set by the entry point.
+// The thread's subgroup and place in it, how many subgroups there are and how many threads each has: set by `enter`.
 var<private> subgroup: u32;
 var<private> subgroups: u32;
 var<private> lane: u32;
 var<private> lanes: u32;
+// What a kernel's entry point is given of the thread, and the thread's number in the group.
+struct Thread {
+    @builtin(local_invocation_id) place: vec3<u32>,
+    @builtin(subgroup_id) subgroup: u32, @builtin(num_subgroups) subgroups: u32,
+    @builtin(subgroup_invocation_id) lane: u32, @builtin(subgroup_size) lanes: u32,
+}
+fn enter(thread: Thread) -> u32 {
+    subgroup = thread.subgroup;
+    subgroups = thread.subgroups;
+    lane = thread.lane;
+    lanes = thread.lanes;
+    return thread.place.x;
+}
 
 struct Fragments {
     a0: FragmentC, a1: FragmentC, b0: FragmentC, b1: FragmentC,
