@@ -114,8 +114,23 @@ fn two_runs_do_not_share_a_folder() {
     wait_for("the first run to go on", || lines(&out) > before + 3);
     first.kill().unwrap();
     first.wait().unwrap();
+    // As a kill leaves it that comes while a file is being written.
+    let torn = out.join(".writing-a1b2c3");
+    std::fs::write(&torn, "half").unwrap();
+    let foreign = out.join("notes.txt");
+    std::fs::write(&foreign, "kept").unwrap();
+    // What is not a run's is not removed, and stands in the way.
+    refused(
+        &train(&out, &["--overwrite"]),
+        &["already holds", "`notes.txt`"],
+    );
+    assert!(foreign.exists() && torn.exists() && out.join("metrics.jsonl").exists());
+    std::fs::remove_file(&foreign).unwrap();
     // The lock dies with its holder.
-    assert!(train(&out, &["--overwrite"]).status.success());
+    let again = train(&out, &["--overwrite"]);
+    let said = String::from_utf8_lossy(&again.stderr);
+    assert!(again.status.success(), "{said}");
+    assert!(!torn.exists());
 }
 
 #[test]

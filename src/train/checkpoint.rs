@@ -48,6 +48,22 @@ pub fn weights_hash(exec: &mut dyn Executor, states: &States) -> Result<String> 
     ))))
 }
 
+/// How names of files begin that are being written, and of those that a killed run left half written.
+pub(super) const WRITING: &str = ".writing-";
+
+/// Removes what a killed run left half written in `dir`, which must be in nobody's hands. A folder that is not there holds nothing.
+///
+/// # Errors
+/// Files that cannot be removed.
+pub fn remove_half_written(dir: &Path) -> Result<()> {
+    for e in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        if e.file_name().to_string_lossy().starts_with(WRITING) {
+            std::fs::remove_file(e.path()).map_err(io(e.path()))?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes `bytes` so that `path` holds either its old or its new content, whatever happens.
 ///
 /// # Errors
@@ -58,6 +74,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
         _ => Path::new("."),
     };
     let mut builder = tempfile::Builder::new();
+    builder.prefix(WRITING);
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let f = builder.tempfile_in(dir).map_err(io(dir))?;

@@ -1,6 +1,6 @@
 //! The files of a run: configuration, metrics (JSON lines), TensorBoard events, log, checkpoints.
 
-use super::checkpoint::{Position, write_atomically};
+use super::checkpoint::{Position, WRITING, remove_half_written, write_atomically};
 use super::events::Events;
 use super::{Result, TrainError, io};
 use serde_json::Value;
@@ -51,41 +51,58 @@ const OURS: &[&str] = &[
     LOCK,
 ];
 
+/// Is it the name of something that a run writes?
+fn ours(name: &str) -> bool {
+    let begins = ["events.out.tfevents.", "eval-", WRITING];
+    OURS.contains(&name) || begins.iter().any(|b| name.starts_with(b))
+}
+
 /// Checks that a new run may use the folder; with `overwrite` removes what an earlier run left there, and nothing else.
 ///
 /// # Errors
-/// The folder holds something, or files cannot be removed.
+/// The folder holds something (then nothing is removed), another process trains there, or files cannot be removed.
 pub fn claim(path: &Path, overwrite: bool) -> Result<()> {
-    if overwrite {
-        // Not under the hands of a run that goes on.
-        if path.join(LOCK).exists() {
-            drop(lock(path)?);
-        }
-        for name in OURS {
-            let p = path.join(name);
-            let gone = if p.is_dir() {
-                std::fs::remove_dir_all(&p)
-            } else {
-                std::fs::remove_file(&p)
-            };
-            match gone {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io(&p)(e)),
-                _ => {}
-            }
-        }
-        for e in std::fs::read_dir(path).into_iter().flatten().flatten() {
-            let name = e.file_name();
-            let name = name.to_string_lossy();
-            if name.starts_with("events.out.tfevents.") || name.starts_with("eval-") {
-                std::fs::remove_file(e.path()).map_err(io(e.path()))?;
-            }
-        }
+    let p = path.display();
+    let found: Vec<PathBuf> = std::fs::read_dir(path)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|e| e.path())
+        .collect();
+    if found.is_empty() {
+        return Ok(());
     }
-    if std::fs::read_dir(path).is_ok_and(|mut d| d.next().is_some()) {
-        let p = path.display();
+    if !overwrite {
         return Err(TrainError::Config(format!(
             "{p} already holds something; choose another --out, continue that run with --resume {p}, or replace it with --overwrite"
         )));
+    }
+    let name = |f: &Path| {
+        f.file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    };
+    if let Some(f) = found.iter().find(|f| !ours(&name(f))) {
+        return Err(TrainError::Config(format!(
+            "{p} already holds something that no run writes, `{}`: move it away or choose another --out",
+            name(f)
+        )));
+    }
+    // Not under the hands of a run that goes on.
+    if path.join(LOCK).exists() {
+        drop(lock(path)?);
+    }
+    for f in &found {
+        let gone = if f.is_dir() {
+            std::fs::remove_dir_all(f)
+        } else {
+            std::fs::remove_file(f)
+        };
+        match gone {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io(f)(e)),
+            _ => {}
+        }
     }
     Ok(())
 }
@@ -106,8 +123,12 @@ impl RunFolder {
     pub fn open(path: &Path) -> Result<Self> {
         let checkpoints = path.join("checkpoints");
         std::fs::create_dir_all(&checkpoints).map_err(io(&checkpoints))?;
+        let lock = lock(path)?;
+        // What a kill cut off: nobody will finish it, and a checkpoint's is large.
+        remove_half_written(path)?;
+        remove_half_written(&checkpoints)?;
         Ok(Self {
-            _lock: lock(path)?,
+            _lock: lock,
             metrics: append(&path.join("metrics.jsonl"))?,
             log: append(&path.join("log.txt"))?,
             events: Events::create(path).map_err(io(path))?,
