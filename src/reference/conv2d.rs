@@ -1,7 +1,7 @@
 //! Twin of `shaders/conv2d.wgsl`, and what the two gradients share: shapes, im2col.
 
 use super::Scalar;
-use super::gemm::{Mat, product};
+use super::gemm::{Mat, Right, pack, packed_len, product};
 use super::{scratch, winograd};
 use rayon::prelude::*;
 
@@ -52,6 +52,11 @@ impl ConvDims {
         const TASKS: usize = 8;
         (ROWS / self.pixels()).min(self.n.div_ceil(TASKS)).max(1)
     }
+    /// Place for weights [k,n] packed for all groups, when there are several.
+    pub(super) fn shared<T: Scalar>(&self, k: usize, n: usize) -> scratch::Scratch<T> {
+        let several = self.n > self.group();
+        scratch::shared(if several { packed_len::<T>(k, n) } else { 0 })
+    }
     /// A 1x1 convolution without stride or padding is a plain matrix product.
     pub fn is_gemm(&self) -> bool {
         self.r == 1 && self.s == 1 && self.stride == 1 && self.pad == 0
@@ -96,6 +101,12 @@ pub fn conv2d<T: Scalar>(d: &ConvDims, x: &[T], w: &[T], y: &mut [T]) {
         data: w,
         rs: 1,
         cs: d.row(),
+    };
+    let mut packed = d.shared(d.row(), d.k);
+    pack(d.row(), d.k, weights, &mut packed);
+    let weights = Right {
+        mat: weights,
+        packed: &packed,
     };
     let one = d.pixels() * d.row();
     y.par_chunks_mut(d.group() * d.pixels() * d.k)

@@ -2,7 +2,7 @@
 
 use super::Scalar;
 use super::conv2d::ConvDims;
-use super::gemm::{Mat, product};
+use super::gemm::{Mat, Right, pack, product};
 use super::{scratch, winograd};
 use rayon::prelude::*;
 
@@ -15,6 +15,12 @@ pub fn conv2d_input_grad<T: Scalar>(d: &ConvDims, dy: &[T], w: &[T], dx: &mut [T
         data: w,
         rs: d.row(),
         cs: 1,
+    };
+    let mut packed = d.shared(d.k, d.row());
+    pack(d.k, d.row(), weights, &mut packed);
+    let weights = Right {
+        mat: weights,
+        packed: &packed,
     };
     let one = d.pixels() * d.row();
     dx.par_chunks_mut(d.group() * d.image())

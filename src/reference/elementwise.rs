@@ -25,7 +25,7 @@ pub fn map1<T: Scalar>(x: &[T], y: &mut [T], f: impl Fn(T) -> T + Sync) {
     y.par_chunks_mut(CHUNK)
         .zip(x.par_chunks(CHUNK))
         .for_each(|(y, x)| {
-            y.iter_mut().zip(x).for_each(|(y, x)| *y = f(*x));
+            vectorized(|| y.iter_mut().zip(x).for_each(|(y, x)| *y = f(*x)));
         });
 }
 
@@ -35,10 +35,10 @@ pub fn map2<T: Scalar>(a: &[T], b: &[T], y: &mut [T], f: impl Fn(T, T) -> T + Sy
         .zip(a.par_chunks(CHUNK))
         .zip(b.par_chunks(CHUNK))
         .for_each(|((y, a), b)| {
-            y.iter_mut()
-                .zip(a)
-                .zip(b)
-                .for_each(|((y, a), b)| *y = f(*a, *b));
+            vectorized(|| {
+                let all = y.iter_mut().zip(a).zip(b);
+                all.for_each(|((y, a), b)| *y = f(*a, *b));
+            });
         });
 }
 
@@ -47,7 +47,7 @@ pub fn update1<T: Scalar>(x: &[T], y: &mut [T], f: impl Fn(T, T) -> T + Sync) {
     y.par_chunks_mut(CHUNK)
         .zip(x.par_chunks(CHUNK))
         .for_each(|(y, x)| {
-            y.iter_mut().zip(x).for_each(|(y, x)| *y = f(*y, *x));
+            vectorized(|| y.iter_mut().zip(x).for_each(|(y, x)| *y = f(*y, *x)));
         });
 }
 
@@ -58,11 +58,16 @@ pub fn sum<T: Scalar>(x: &[T], f: impl Fn(T) -> T + Sync) -> T {
         .par_iter_mut()
         .zip(x.par_chunks(CHUNK))
         .for_each(|(part, c)| {
-            let mut lanes = [T::zero(); 8];
-            for (i, v) in c.iter().enumerate() {
-                lanes[i % 8] += f(*v);
-            }
-            *part = lanes.into_iter().sum();
+            vectorized(|| {
+                let mut lanes = [T::zero(); 8];
+                let mut add = |v: &[T]| {
+                    lanes.iter_mut().zip(v).for_each(|(l, v)| *l += f(*v));
+                };
+                let (whole, rest) = c.as_chunks::<8>();
+                whole.iter().for_each(|v| add(v));
+                add(rest);
+                *part = lanes.into_iter().sum();
+            });
         });
     parts.iter().copied().sum()
 }

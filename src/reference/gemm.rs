@@ -1,7 +1,7 @@
 //! Twin of `shaders/gemm.wgsl`: matrix products over the `gemm` crate.
 
-use super::Scalar;
-use super::packed::{Operand, Product};
+use super::packed::{self, Operand, Product};
+use super::{Scalar, scratch};
 use rayon::prelude::*;
 use std::any::TypeId;
 
@@ -16,6 +16,57 @@ pub struct Mat<'a, T> {
     pub cs: usize,
 }
 
+impl<T> Mat<'_, T> {
+    fn operand(&self) -> Operand {
+        Operand {
+            data: self.data.as_ptr().cast(),
+            rs: self.rs,
+            cs: self.cs,
+        }
+    }
+
+    /// Does the slice hold a matrix of these rows and columns?
+    fn holds(&self, rows: usize, columns: usize) -> bool {
+        let last = (rows.max(1) - 1) * self.rs + (columns.max(1) - 1) * self.cs;
+        rows == 0 || columns == 0 || last < self.data.len()
+    }
+}
+
+/// A right operand, and the same packed by [`pack`] or nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Right<'a, T> {
+    /// As it is stored.
+    pub mat: Mat<'a, T>,
+    /// As [`pack`] made it; empty where it did not.
+    pub packed: &'a [T],
+}
+
+impl<'a, T> From<Mat<'a, T>> for Right<'a, T> {
+    fn from(mat: Mat<'a, T>) -> Self {
+        Self { mat, packed: &[] }
+    }
+}
+
+/// Elements that [`pack`] needs for a right operand [k,n]: none where nothing is gained, in f64 and on processors without kernels.
+pub(super) fn packed_len<T: Scalar>(k: usize, n: usize) -> usize {
+    match TypeId::of::<T>() == TypeId::of::<f32>() && n > 1 {
+        true => packed::packed_len(k, n),
+        false => 0,
+    }
+}
+
+/// Makes `to`, of [`packed_len`] elements, of a right operand [k,n] that many products share, on all threads; nothing when it is empty.
+///
+/// # Panics
+/// When a slice is too short.
+pub(super) fn pack<T: Scalar>(k: usize, n: usize, rhs: Mat<'_, T>, to: &mut [T]) {
+    if !to.is_empty() {
+        assert!(rhs.holds(k, n) && to.len() == packed_len::<T>(k, n));
+        // SAFETY: of f32 when it is not empty; the operand was just checked.
+        unsafe { packed::pack(k, n, rhs.operand(), bytemuck::cast_slice_mut(to)) };
+    }
+}
+
 /// `dst = (add ? dst : 0) + alpha * lhs rhs`; dst [m,n] row-major with row step `dst_rs`, on the calling thread.
 ///
 /// # Panics
@@ -24,13 +75,13 @@ pub struct Mat<'a, T> {
     clippy::too_many_arguments,
     reason = "a matrix product has this many facts"
 )]
-pub fn product<T: Scalar>(
+pub fn product<'a, T: Scalar>(
     m: usize,
     n: usize,
     k: usize,
     alpha: T,
     lhs: Mat<'_, T>,
-    rhs: Mat<'_, T>,
+    rhs: impl Into<Right<'a, T>>,
     dst: &mut [T],
     dst_rs: usize,
     add: bool,
@@ -38,27 +89,23 @@ pub fn product<T: Scalar>(
     if m == 0 || n == 0 {
         return;
     }
-    let last =
-        |mat: &Mat<'_, T>, r: usize, c: usize| (r.max(1) - 1) * mat.rs + (c.max(1) - 1) * mat.cs;
-    assert!(k == 0 || last(&lhs, m, k) < lhs.data.len() && last(&rhs, k, n) < rhs.data.len());
+    let Right { mat: rhs, packed } = rhs.into();
+    assert!(lhs.holds(m, k) && rhs.holds(k, n));
+    assert!(packed.is_empty() || packed.len() == packed_len::<T>(k, n));
     assert!((m - 1) * dst_rs + n <= dst.len());
     if TypeId::of::<T>() == TypeId::of::<f32>() {
-        let operand = |mat: &Mat<'_, T>| Operand {
-            data: mat.data.as_ptr().cast(),
-            rs: mat.rs,
-            cs: mat.cs,
-        };
         let p = Product {
             m,
             n,
             k,
             alpha: alpha.f64() as f32,
-            lhs: operand(&lhs),
-            rhs: operand(&rhs),
+            lhs: lhs.operand(),
+            rhs: rhs.operand(),
             dst: dst.as_mut_ptr().cast(),
             dst_rs,
             dst_cs: 1,
             add,
+            packed: (!packed.is_empty()).then(|| packed.as_ptr().cast()),
         };
         // SAFETY: the three ranges were just checked against their slices, of f32; dst is exclusively borrowed.
         if unsafe { p.run() } {
@@ -169,6 +216,22 @@ pub fn gemm<T: Scalar>(d: &GemmDims, alpha: T, a: &[T], b: &[T], bias: Option<&[
     };
     let matrices = if d.sum_batch { 1 } else { d.batch };
     debug_assert_eq!(c.len(), matrices * d.m * d.n);
+    // Rows in several tasks share B.
+    let rights = if d.stride_b == 0 { 1 } else { d.batch };
+    let len = if d.m > ROWS {
+        packed_len::<T>(d.k, d.n)
+    } else {
+        0
+    };
+    let mut packed = scratch::shared(rights * len);
+    for (s, to) in packed.chunks_mut(len.max(1)).enumerate() {
+        pack(d.k, d.n, rhs(s), to);
+    }
+    let packed = &packed[..];
+    let rhs = |s: usize| Right {
+        mat: rhs(s),
+        packed: &packed[s % rights * len..][..len],
+    };
     c.par_chunks_mut(d.m * d.n).enumerate().for_each(|(s, c)| {
         c.par_chunks_mut(ROWS * d.n)
             .enumerate()

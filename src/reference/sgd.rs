@@ -1,6 +1,7 @@
 //! Twin of `shaders/sgd.wgsl`.
 
 use super::Scalar;
+use super::elementwise::vectorized;
 use rayon::prelude::*;
 
 /// What an SGD update needs besides the vectors.
@@ -18,6 +19,8 @@ pub struct Sgd<T> {
 
 /// Elements that share a segment.
 pub const BLOCK: usize = 64;
+/// Blocks of a task.
+const TASK: usize = 256;
 
 impl<T: Scalar> Sgd<T> {
     /// One step over a flat group; `segment` per 64 elements names a row (multiplier, weight decay, LARS trust ratio or 0, _)
@@ -40,24 +43,30 @@ impl<T: Scalar> Sgd<T> {
         } else {
             T::one()
         };
-        w.par_chunks_mut(BLOCK)
-            .zip(v.par_chunks_mut(BLOCK))
-            .zip(grad.par_chunks(BLOCK))
-            .zip(segment)
-            .with_min_len(256)
-            .for_each(|(((w, v), g), s)| {
-                let row = &table[*s as usize * 4..];
-                let trust = if row[2] > T::zero() { row[2] } else { T::one() };
-                for i in 0..w.len() {
-                    let d = trust * (clip * g[i] + row[1] * w[i]);
-                    v[i] = self.momentum * v[i] + d;
-                    let step = if self.nesterov {
-                        d + self.momentum * v[i]
-                    } else {
-                        v[i]
-                    };
-                    w[i] -= self.lr * row[0] * step;
-                }
+        let update = |w: &mut T, v: &mut T, g: T, row: &[T]| {
+            let trust = if row[2] > T::zero() { row[2] } else { T::one() };
+            let d = trust * (clip * g + row[1] * *w);
+            *v = self.momentum * *v + d;
+            let step = if self.nesterov {
+                d + self.momentum * *v
+            } else {
+                *v
+            };
+            *w -= self.lr * row[0] * step;
+        };
+        w.par_chunks_mut(TASK * BLOCK)
+            .zip(v.par_chunks_mut(TASK * BLOCK))
+            .zip(grad.par_chunks(TASK * BLOCK))
+            .zip(segment.par_chunks(TASK))
+            .for_each(|(((w, v), g), segment)| {
+                vectorized(|| {
+                    let blocks = w.chunks_mut(BLOCK).zip(v.chunks_mut(BLOCK));
+                    for (((w, v), g), s) in blocks.zip(g.chunks(BLOCK)).zip(segment) {
+                        let row = &table[*s as usize * 4..][..4];
+                        let all = w.iter_mut().zip(v).zip(g);
+                        all.for_each(|((w, v), g)| update(w, v, *g, row));
+                    }
+                });
             });
         true
     }

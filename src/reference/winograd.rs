@@ -13,7 +13,7 @@
 use super::Scalar;
 use super::conv2d::ConvDims;
 use super::elementwise::vectorized;
-use super::gemm::{Mat, product};
+use super::gemm::{Mat, Right, pack, packed_len, product};
 use super::scratch::{self, split};
 use rayon::prelude::*;
 
@@ -269,6 +269,18 @@ impl Shape {
 fn run<T: Scalar>(s: &Shape, x: &[T], filters: &[T], (rs, cs): (usize, usize), y: &mut [T]) {
     let (rows, columns) = tiles(s.p, s.q);
     let plane = s.from * s.to;
+    let right = |t: usize| Mat {
+        data: &filters[t * plane..(t + 1) * plane],
+        rs,
+        cs,
+    };
+    let len = packed_len::<T>(s.from, s.to);
+    let mut packed = scratch::shared(16 * len);
+    packed
+        .par_chunks_mut(len.max(1))
+        .enumerate()
+        .for_each(|(t, to)| pack(s.from, s.to, right(t), to));
+    let packed = &packed[..];
     let wanted = (CACHE / (16 * (s.from + s.to))).clamp(TILES.1, TILES.0);
     let band = wanted.div_ceil(columns).max(1);
     // What a task writes: whole rows of tiles of one image, or several whole images.
@@ -300,10 +312,9 @@ fn run<T: Scalar>(s: &Shape, x: &[T], filters: &[T], (rs, cs): (usize, usize), y
                 rs: s.from,
                 cs: 1,
             };
-            let rhs = Mat {
-                data: &filters[t * plane..(t + 1) * plane],
-                rs,
-                cs,
+            let rhs = Right {
+                mat: right(t),
+                packed: &packed[t * len..(t + 1) * len],
             };
             let dst = &mut sums[t * m * s.to..(t + 1) * m * s.to];
             product(m, s.to, s.from, T::one(), lhs, rhs, dst, s.to, false);
