@@ -98,14 +98,14 @@ fn memory_bound(n: usize, h: usize, c: usize) -> Vec<Subject> {
         vec![
             x.clone(),
             x.clone(),
+            channel(),
+            channel(),
+            channel(),
             x.clone(),
-            channel(),
-            channel(),
-            channel(),
         ],
     );
     // A variance.
-    backward.inputs[5] = Feed::range([c], 0.5, 1.5);
+    backward.inputs[4] = Feed::range([c], 0.5, 1.5);
     vec![
         subject(
             format!("batch_norm+add+relu {note}"),

@@ -134,7 +134,11 @@ impl Op for BatchNorm {
             relu: self.relu,
             residual: self.residual,
         };
-        let d = g.push(op, &[dy, x, y, gamma, mean, var])?;
+        let mut of = vec![dy, x, gamma, mean, var];
+        if self.relu {
+            of.push(y);
+        }
+        let d = g.push(op, &of)?;
         Ok(d.into_iter().map(Some).collect())
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {

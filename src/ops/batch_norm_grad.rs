@@ -7,7 +7,7 @@ use crate::graph::{Bindings, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, batch_norm_grad};
 use crate::{kernel, twin};
 
-/// dy, x, y [..,c] (y: the forward output, for the ReLU's mask), gamma, mean, variance [c] -> dx, dgamma, dbeta (, dresidual).
+/// dy, x [..,c], gamma, mean, variance [c] (, y [..,c]: the forward output, for the ReLU's mask, when there was one) -> dx, dgamma, dbeta (, dresidual).
 #[derive(Clone, Copy, Debug)]
 pub struct BatchNormGrad {
     /// Added to the variance.
@@ -26,11 +26,17 @@ impl Op for BatchNormGrad {
         true
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
-        let [dy, x, y, gamma, mean, var] = inputs else {
-            return Err("needs dy, x, y, gamma, mean, variance".into());
+        let [dy, x, gamma, mean, var, y @ ..] = inputs else {
+            return Err("needs dy, x, gamma, mean, variance".into());
         };
+        if y.len() != usize::from(self.relu) {
+            return Err(
+                "needs the forward output y where it ended with a ReLU, and only there".into(),
+            );
+        }
         let (_, c) = matrix(x.dims());
-        if dy != x || y != x || [gamma, mean, var].iter().any(|t| t.dims() != [c]) {
+        if dy != x || y.iter().any(|y| y != x) || [gamma, mean, var].iter().any(|t| t.dims() != [c])
+        {
             return Err("dy and y must have the shape of x, the vectors its channels".into());
         }
         let mut out = vec![(*x).clone(), TensorType::f32([c]), TensorType::f32([c])];
@@ -47,7 +53,8 @@ impl Op for BatchNormGrad {
         ]
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
-        let [dy, x, y, gamma, mean, var] = [0, 1, 2, 3, 4, 5].map(|i| &io.inputs[i]);
+        let [dy, x, gamma, mean, var] = [0, 1, 2, 3, 4].map(|i| &io.inputs[i]);
+        let y = io.inputs.get(5);
         let (dx, dgamma, dbeta) = (&io.outputs[0], &io.outputs[1], &io.outputs[2]);
         let dr = io.outputs.get(3);
         let (part, factors) = (&io.workspace[0], &io.workspace[1]);
@@ -63,7 +70,8 @@ impl Op for BatchNormGrad {
         let mut first = 0;
         let pieces = row_chunks(&[x], rec.limits());
         for r in pieces.clone() {
-            let (x, dy, y) = (x.rows(r.clone()), dy.rows(r.clone()), y.rows(r.clone()));
+            let (x, dy) = (x.rows(r.clone()), dy.rows(r.clone()));
+            let y = y.map(|v| v.rows(r.clone()));
             let masked = masked.map(|v| v.rows(r));
             let k = kernel!("batch_norm_grad", "partial")
                 .define("PARTIAL", "")
@@ -71,9 +79,7 @@ impl Op for BatchNormGrad {
                 .flag("RELU", self.relu)
                 .flag("RESIDUAL", masked.is_some());
             let mut bound = vec![&dy, &x, mean, var, part];
-            if self.relu {
-                bound.push(&y);
-            }
+            bound.extend(y.as_ref());
             bound.extend(masked.as_ref());
             let rows = (matrix(x.dims()).0, first);
             first += sums.record(rec, k, rows, &bound, p)?;
@@ -81,29 +87,22 @@ impl Op for BatchNormGrad {
         let k = kernel!("batch_norm_grad", "combine").define("COMBINE", "");
         let bound = [part, gamma, mean, var, dgamma, dbeta, factors];
         channels::record_combine(rec, &k, (first, c), &bound, p)?;
-        let relu = self.relu && masked.is_none();
-        let (dy, dr) = match masked {
-            Some(g) => (g, None),
-            None => (dy, dr),
+        let (dy, y, dr) = match masked {
+            Some(g) => (g, None, None),
+            None => (dy, y, dr),
         };
         // From the last piece to the first, as within a piece: what the sums read last may still be in a cache.
         for r in pieces.into_iter().rev() {
-            let (x, dy, y, dx) = (
-                x.rows(r.clone()),
-                dy.rows(r.clone()),
-                y.rows(r.clone()),
-                dx.rows(r.clone()),
-            );
+            let (x, dy, dx) = (x.rows(r.clone()), dy.rows(r.clone()), dx.rows(r.clone()));
+            let y = y.map(|v| v.rows(r.clone()));
             let dr = dr.map(|v| v.rows(r));
             let k = kernel!("batch_norm_grad", "apply")
                 .define("APPLY", "")
                 .flag("HALF", x.is_half())
-                .flag("RELU", relu)
+                .flag("RELU", y.is_some())
                 .flag("RESIDUAL", dr.is_some());
             let mut bound = vec![&dy, &x, factors, &dx];
-            if relu {
-                bound.push(&y);
-            }
+            bound.extend(y.as_ref());
             bound.extend(dr.as_ref());
             channels::record_map(rec, k, &x, &bound, p)?;
         }
@@ -118,10 +117,10 @@ impl BatchNormGrad {
             eps: T::of(f64::from(self.eps)),
             dy: io.input(0),
             x: io.input(1),
-            y: self.relu.then(|| io.input(2)),
-            gamma: io.input(3),
-            mean: io.input(4),
-            var: io.input(5),
+            y: self.relu.then(|| io.input(5)),
+            gamma: io.input(2),
+            mean: io.input(3),
+            var: io.input(4),
         };
         if self.residual {
             let [dx, dgamma, dbeta, dr] = io.outputs_n();

@@ -1,11 +1,12 @@
 //! The GPU executor: the plan's nodes recorded once as WGSL dispatches and replayed; any op can be switched to its twin.
 
 mod readback;
+mod search;
 mod twin;
 
-use super::exec::{Executor, HostData, NonFinite, ProgramId, Ticket, range_of};
+use super::exec::{Executor, HostData, NonFinite, ProgramId, Ticket};
 use super::op::Bindings;
-use super::plan::{Plan, PlanOptions, free_memory, states_fit};
+use super::plan::{Plan, PlanOptions, Spot, free_memory, states_fit};
 use super::state::{StateId, States};
 use super::step::StepScalars;
 use super::tensor::{DType, TensorType};
@@ -41,6 +42,8 @@ pub struct GpuExecutor {
     states: Vec<wgpu::Buffer>,
     registry: States,
     programs: Vec<Program>,
+    /// What programs use in turn: all that holds nothing between runs. They run one after the other.
+    pool: Vec<(wgpu::Buffer, DType)>,
     readback: Readback,
     twins: Vec<String>,
     guarded: bool,
@@ -59,6 +62,7 @@ impl GpuExecutor {
             states: Vec::new(),
             registry: States::new(),
             programs: Vec::new(),
+            pool: Vec::new(),
             readback: Readback::default(),
             twins: Vec::new(),
             guarded: false,
@@ -107,7 +111,7 @@ impl GpuExecutor {
                     ty.dtype.bytes(),
                 ))
             }
-            _ => Ok(pooled(&slots[plan.placement[&t]], ty)),
+            _ => Ok(pooled(slots, plan.placement[&t], ty)),
         }
     }
 
@@ -133,7 +137,7 @@ impl GpuExecutor {
                 .get(&id)
                 .into_iter()
                 .flatten()
-                .map(|(ty, slot)| pooled(&slots[*slot], ty))
+                .map(|(ty, spot)| pooled(slots, *spot, ty))
                 .collect(),
         })
     }
@@ -170,6 +174,15 @@ impl GpuExecutor {
         let own = self.guarded || one_by_one;
         let options = PlanOptions {
             no_reuse: own,
+            typed: false,
+            pool: match own {
+                true => Vec::new(),
+                false => self
+                    .pool
+                    .iter()
+                    .map(|p| (p.0.size() as usize, p.1))
+                    .collect(),
+            },
             max_buffer: Some(self.device.limits.max_buffer),
             available: self
                 .memory
@@ -179,6 +192,10 @@ impl GpuExecutor {
         let guard = if self.guarded { GUARD * 4 } else { 0 };
         let mut slots = Vec::with_capacity(plan.slots.len());
         for s in &plan.slots {
+            if let Some(i) = s.pool {
+                slots.push(self.pool[i].0.clone());
+                continue;
+            }
             let buffer = self.device.buffer(
                 &s.tensor,
                 (s.bytes + guard) as u64,
@@ -245,9 +262,10 @@ impl GpuExecutor {
     }
 }
 
-/// A pool slot as a tensor.
-fn pooled(slot: &wgpu::Buffer, ty: &TensorType) -> View {
-    View::new(slot.clone(), 0, ty.dims(), ty.dtype.bytes())
+/// A place in a slot as a tensor.
+fn pooled(slots: &[wgpu::Buffer], spot: Spot, ty: &TensorType) -> View {
+    let (slot, offset) = (slots[spot.slot].clone(), spot.offset as u64);
+    View::new(slot, offset, ty.dims(), ty.dtype.bytes())
 }
 
 /// `elements` of a buffer's bytes; halves become f32.
@@ -327,6 +345,11 @@ impl Executor for GpuExecutor {
 
     fn compile(&mut self, graph: &Graph, fetch: &[TensorId]) -> Result<ProgramId> {
         let p = self.build(graph, fetch, false)?;
+        let made = p.plan.slots.iter().zip(&p.slots);
+        self.pool.extend(
+            made.filter(|(s, _)| s.pool.is_none() && !s.kept && !self.guarded)
+                .map(|(s, buffer)| (buffer.clone(), s.dtype)),
+        );
         self.programs.push(p);
         self.device.save_pipeline_cache();
         Ok(ProgramId(self.programs.len() - 1))
@@ -346,9 +369,10 @@ impl Executor for GpuExecutor {
             )));
         }
         fits(data, &rec.ty, &rec.name)?;
+        let spot = p.plan.placement[&tensor];
         self.device.queue.write_buffer(
-            &p.slots[p.plan.placement[&tensor]],
-            0,
+            &p.slots[spot.slot],
+            spot.offset as u64,
             &encode(data, rec.ty.dtype),
         );
         Ok(())
@@ -423,7 +447,11 @@ impl Executor for GpuExecutor {
     fn allocated_bytes(&self) -> u64 {
         let states: u64 = self.states.iter().map(wgpu::Buffer::size).sum();
         let programs = self.programs.iter().enumerate().map(|(i, p)| {
-            let slots: u64 = p.slots.iter().map(wgpu::Buffer::size).sum();
+            let made = p.plan.slots.iter().zip(&p.slots);
+            let slots: u64 = made
+                .filter(|(s, _)| s.pool.is_none())
+                .map(|(_, buffer)| buffer.size())
+                .sum();
             slots + self.parameter_bytes(ProgramId(i))
         });
         states + programs.sum::<u64>()
@@ -474,65 +502,6 @@ impl Executor for GpuExecutor {
         program: ProgramId,
         step: &StepScalars,
     ) -> Result<Option<NonFinite>> {
-        let (graph, inputs) = {
-            let p = &self.programs[program.0];
-            let mut inputs = Vec::new();
-            for (i, t) in p.graph.tensors.iter().enumerate() {
-                if t.origin == Origin::Input {
-                    let id = TensorId(i as u32);
-                    inputs.push((
-                        id,
-                        self.read_view(
-                            &self.view(&p.graph, &p.plan, &p.slots, id)?,
-                            t.ty.dtype,
-                            &t.name,
-                        )?,
-                    ));
-                }
-            }
-            (p.graph.clone(), inputs)
-        };
-        let fetch = self.programs[program.0].fetch.clone();
-        let p = self.build(&graph, &fetch, true)?;
-        for (t, data) in &inputs {
-            self.device.queue.write_buffer(
-                &p.slots[p.plan.placement[t]],
-                0,
-                &encode(data, p.graph.ty(*t).dtype),
-            );
-        }
-        self.device
-            .queue
-            .write_buffer(&p.step, 0, bytemuck::bytes_of(step));
-        for (segment, id) in p.segments.iter().zip(&p.plan.order) {
-            let n = graph.node(*id);
-            let range = |t: &TensorId| -> Result<(f64, f64, usize)> {
-                let view = self.view(&p.graph, &p.plan, &p.slots, *t)?;
-                Ok(range_of(&self.read_view(
-                    &view,
-                    graph.ty(*t).dtype,
-                    "searching a non-finite value",
-                )?))
-            };
-            let mut ranges = Vec::new();
-            for t in n.inputs.iter().chain(&n.updates) {
-                let (lo, hi, bad) = range(t)?;
-                ranges.push((graph.tensor(*t).name.clone(), lo, hi, bad));
-            }
-            match segment {
-                Segment::Gpu(r) => r.submit(&self.device),
-                Segment::Twin(n) => self.run_twin(&p, *n, step)?,
-            }
-            for t in n.outputs.iter().chain(&n.updates) {
-                if range(t)?.2 > 0 {
-                    return Ok(Some(NonFinite {
-                        op: n.op.name(),
-                        label: n.label.clone(),
-                        inputs: ranges,
-                    }));
-                }
-            }
-        }
-        Ok(None)
+        self.search(program, step)
     }
 }

@@ -53,12 +53,21 @@ struct Compiled {
     output_types: Vec<TensorType>,
 }
 
-struct Program<T> {
+struct Program {
     graph: Graph,
     plan: Plan,
-    memory: Vec<Memory<T>>,
+    /// The memory of each slot.
+    slots: Vec<usize>,
     nodes: Vec<Compiled>,
     fetch: Vec<TensorId>,
+}
+
+/// Memory that programs use in turn.
+struct Pooled {
+    bytes: usize,
+    dtype: DType,
+    /// Number among the executor's slots.
+    at: usize,
 }
 
 /// Runs graphs on the CPU in precision `T`.
@@ -66,7 +75,11 @@ pub struct HostExecutor<T> {
     states: Vec<Memory<T>>,
     state_len: Vec<usize>,
     /// Offsets of entries, as registered when allocated.
-    programs: Vec<Program<T>>,
+    programs: Vec<Program>,
+    /// The slots of all programs.
+    slots: Vec<Memory<T>>,
+    /// Those that hold nothing between runs.
+    pool: Vec<Pooled>,
     tickets: HashMap<u64, Vec<HostData>>,
     next_ticket: u64,
     registry: States,
@@ -90,6 +103,8 @@ impl<T: ExecScalar> HostExecutor<T> {
             states: Vec::new(),
             state_len: Vec::new(),
             programs: Vec::new(),
+            slots: Vec::new(),
+            pool: Vec::new(),
             tickets: HashMap::new(),
             next_ticket: 0,
             registry: States::new(),
@@ -106,7 +121,7 @@ impl<T: ExecScalar> HostExecutor<T> {
         self
     }
 
-    fn place(&self, graph: &Graph, plan: &Plan, t: TensorId) -> Result<Place> {
+    fn place(&self, graph: &Graph, plan: &Plan, slots: &[usize], t: TensorId) -> Result<Place> {
         let len = graph.ty(t).elements();
         match graph.tensor(t).origin {
             Origin::State(id) => {
@@ -124,12 +139,15 @@ impl<T: ExecScalar> HostExecutor<T> {
                     len,
                 })
             }
-            _ => Ok(Place {
-                state: false,
-                index: plan.placement[&t],
-                offset: 0,
-                len,
-            }),
+            _ => {
+                let spot = plan.placement[&t];
+                Ok(Place {
+                    state: false,
+                    index: slots[spot.slot],
+                    offset: spot.offset / graph.ty(t).dtype.bytes(),
+                    len,
+                })
+            }
         }
     }
 
@@ -137,15 +155,16 @@ impl<T: ExecScalar> HostExecutor<T> {
         let Self {
             states,
             programs,
+            slots,
             poison,
             starts: [of_states, of_memory],
             ..
         } = self;
-        let p = &mut programs[program];
+        let p = &programs[program];
         let c = &p.nodes[at];
         let node = p.graph.node(c.node);
         Raw::all(states, of_states);
-        Raw::all(&mut p.memory, of_memory);
+        Raw::all(slots, of_memory);
         let raw = |pl: &Place| {
             if pl.state {
                 of_states[pl.index]
@@ -183,11 +202,11 @@ impl<T: ExecScalar> HostExecutor<T> {
 
     fn read(&self, program: usize, t: TensorId) -> Result<HostData> {
         let p = &self.programs[program];
-        let pl = self.place(&p.graph, &p.plan, t)?;
+        let pl = self.place(&p.graph, &p.plan, &p.slots, t)?;
         let m = if pl.state {
             &self.states[pl.index]
         } else {
-            &p.memory[pl.index]
+            &self.slots[pl.index]
         };
         Ok(match m {
             Memory::Float(x) => T::wrap(&x[pl.offset..pl.offset + pl.len]),
@@ -231,23 +250,42 @@ impl<T: ExecScalar> Executor for HostExecutor<T> {
             None,
             &PlanOptions {
                 no_reuse: self.poison,
+                typed: true,
+                pool: match self.poison {
+                    true => Vec::new(),
+                    false => self.pool.iter().map(|p| (p.bytes, p.dtype)).collect(),
+                },
                 max_buffer: None,
                 available: self
                     .memory
                     .map(|m| m.saturating_sub(self.allocated_bytes())),
             },
         )?;
-        let memory = plan
-            .slots
-            .iter()
-            .map(|s| Memory::new(s.bytes / s.dtype.bytes(), s.dtype))
-            .collect();
+        let mut slots = Vec::with_capacity(plan.slots.len());
+        for s in &plan.slots {
+            let at = match s.pool {
+                Some(i) => self.pool[i].at,
+                None => {
+                    let elements = s.bytes / s.dtype.bytes();
+                    self.slots.push(Memory::new(elements, s.dtype));
+                    self.slots.len() - 1
+                }
+            };
+            if s.pool.is_none() && !s.kept {
+                self.pool.push(Pooled {
+                    bytes: s.bytes,
+                    dtype: s.dtype,
+                    at,
+                });
+            }
+            slots.push(at);
+        }
         let mut nodes = Vec::with_capacity(plan.order.len());
         for &id in &plan.order {
             let n = graph.node(id);
             let places = |ts: &[TensorId]| {
                 ts.iter()
-                    .map(|t| self.place(graph, &plan, *t))
+                    .map(|t| self.place(graph, &plan, &slots, *t))
                     .collect::<Result<Vec<_>>>()
             };
             let c = Compiled {
@@ -280,7 +318,7 @@ impl<T: ExecScalar> Executor for HostExecutor<T> {
         self.programs.push(Program {
             graph: graph.clone(),
             plan,
-            memory,
+            slots,
             nodes,
             fetch: fetch.to_vec(),
         });
@@ -292,7 +330,7 @@ impl<T: ExecScalar> Executor for HostExecutor<T> {
     }
 
     fn upload(&mut self, program: ProgramId, tensor: TensorId, data: &HostData) -> Result<()> {
-        let p = &mut self.programs[program.0];
+        let p = &self.programs[program.0];
         let rec = p.graph.tensor(tensor);
         if rec.origin != Origin::Input {
             return Err(GraphError::Invalid(format!(
@@ -300,11 +338,11 @@ impl<T: ExecScalar> Executor for HostExecutor<T> {
                 rec.name
             )));
         }
-        let slot = p.plan.placement[&tensor];
-        let n = rec.ty.elements();
-        write(&mut p.memory[slot], 0, n, data, &rec.name)?;
-        if let (Memory::Float(x), DType::F16) = (&mut p.memory[slot], rec.ty.dtype) {
-            memory::round_to_half(&mut x[..n]);
+        let pl = self.place(&p.graph, &p.plan, &p.slots, tensor)?;
+        let memory = &mut self.slots[pl.index];
+        write(memory, pl.offset, pl.len, data, &rec.name)?;
+        if let (Memory::Float(x), DType::F16) = (memory, rec.ty.dtype) {
+            memory::round_to_half(&mut x[pl.offset..pl.offset + pl.len]);
         }
         Ok(())
     }
