@@ -117,6 +117,8 @@ fn two_runs_do_not_share_a_folder() {
     // As a kill leaves it that comes while a file is being written.
     let torn = out.join(".writing-a1b2c3");
     std::fs::write(&torn, "half").unwrap();
+    // As a run on a GPU leaves it.
+    std::fs::write(out.join("tiles.json"), "{}").unwrap();
     let foreign = out.join("notes.txt");
     std::fs::write(&foreign, "kept").unwrap();
     // What is not a run's is not removed, and stands in the way.
@@ -131,6 +133,18 @@ fn two_runs_do_not_share_a_folder() {
     let said = String::from_utf8_lossy(&again.stderr);
     assert!(again.status.success(), "{said}");
     assert!(!torn.exists());
+    let torn = out.join("checkpoints").join(".writing-d4e5f6");
+    std::fs::write(&torn, "half").unwrap();
+    let resume = program()
+        .args(["train", "--resume"])
+        .arg(&out)
+        .output()
+        .unwrap();
+    assert!(
+        !torn.exists(),
+        "{}",
+        String::from_utf8_lossy(&resume.stderr)
+    );
 }
 
 #[test]

@@ -190,9 +190,7 @@ impl Case {
     #[must_use]
     pub fn in_f16(mut self, inputs: &[usize]) -> Self {
         for i in inputs {
-            if let Some(input) = self.inputs.get_mut(*i) {
-                input.ty.dtype = DType::F16;
-            }
+            self.inputs[*i].ty.dtype = DType::F16;
         }
         self.differentiable.clear();
         self.note = format!("{} f16", self.note).trim().to_string();

@@ -111,7 +111,8 @@ fn share(needs: &[Need], options: &PlanOptions) -> (Vec<Slot>, Vec<Spot>) {
             let slot = &slots[*s];
             !options.no_reuse
                 && slot.bytes >= n.bytes
-                && slot.kept == n.kept()
+                // What is kept takes its slot from the other programs: not a large one for little.
+                && (!n.kept() || slot.kept || 2 * n.bytes >= slot.bytes)
                 && (!options.typed || slot.dtype == n.dtype)
                 && held[*s].iter().all(|(o, _)| !needs[*o].meets(n))
         };
@@ -162,6 +163,7 @@ fn share(needs: &[Need], options: &PlanOptions) -> (Vec<Slot>, Vec<Spot>) {
             },
             |(_, spot)| spot,
         );
+        slots[spot.slot].kept |= n.kept();
         held[spot.slot].push((i, spot.offset));
         spots[i] = spot;
     }
@@ -302,6 +304,11 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Bytes of all slots, wherever they come from.
+    pub fn bytes(&self) -> usize {
+        self.slots.iter().map(|s| s.bytes).sum()
+    }
+
     /// Exact bytes of memory that this program adds to what other programs have: activations, gradients, temporaries and inputs.
     pub fn peak_bytes(&self) -> usize {
         let new = self.slots.iter().filter(|s| s.pool.is_none());
@@ -428,7 +435,7 @@ mod tests {
             let (a, b, s, t) = (&needs[i], &needs[j], spots[i], spots[j]);
             let together = a.from <= b.to && b.from <= a.to;
             let overlap = s.offset < t.offset + b.bytes && t.offset < s.offset + a.bytes;
-            s.slot == t.slot && (a.meets(b) || a.kept() != b.kept() || together && overlap)
+            s.slot == t.slot && (a.meets(b) || together && overlap)
         };
         let pairs = || (0..needs.len()).flat_map(|i| (0..i).map(move |j| (i, j)));
         pairs().find(|(i, j)| bad(*i, *j))
@@ -473,8 +480,13 @@ mod tests {
         };
         let (slots, spots) = share(&needs, &options);
         assert_eq!(clash(&needs, &spots), None);
-        // New are only those that keep their contents.
+        // New are only those that keep their contents; a piece is one slot's and holds it.
         assert!(slots.iter().all(|s| s.pool.is_none() == s.kept));
+        let mut pieces: Vec<usize> = slots.iter().filter_map(|s| s.pool).collect();
+        pieces.sort_unstable();
+        assert!(pieces.windows(2).all(|w| w[0] < w[1]), "{pieces:?}");
+        let holds = |s: &Slot| s.pool.is_none_or(|i| options.pool[i].0 >= s.bytes);
+        assert!(slots.iter().all(holds));
         // A piece of another type, or too small a one, is not used.
         let small = PlanOptions {
             typed: true,

@@ -56,6 +56,10 @@ pub mod max_pool_grad;
 pub mod micro_part;
 pub mod mul;
 pub mod nearest;
+#[cfg_attr(
+    not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")),
+    allow(dead_code, reason = "no kernels are named for this architecture")
+)]
 mod packed;
 pub mod philox;
 pub mod positives;

@@ -1,7 +1,7 @@
 //! Products of f32 by the kernels of the `gemm` crate, with packed operands in memory that is kept.
 //!
 //! The crate's own function allocates a place for its packed operands at every call; it has no other. This is what it does on one thread (gemm-common 0.19,
-//! `gemm_basic_generic`), with the same choices of blocks and the same kernels, so that results are equal to the bit (tested below). What it computes without packing
+//! `gemm_basic_generic`), with the same choices of blocks and the same kernels, so that results are equal to the bit (tested below; with a packed operand, small products of many terms may add in other blocks). What it computes without packing
 //! (vectors, sums of one or two terms, few and long dot products) stays with it, and so do processors whose kernels are not named here.
 //!
 //! Two things are done otherwise. A right operand that many products share (the filters of a convolution, which its tasks meet one group of images at a time) is packed once
@@ -156,7 +156,7 @@ pub(super) fn packed_len(k: usize, n: usize) -> usize {
 /// Packs a right operand [k, n] for [`Product::packed`] into [`packed_len`] elements, on all threads.
 ///
 /// # Safety
-/// The operand's elements exist.
+/// The operand's elements exist, and `to` has [`packed_len`] elements.
 pub(super) unsafe fn pack(k: usize, n: usize, rhs: Operand, to: &mut [f32]) {
     struct Pack<'a>(usize, usize, Operand, &'a mut [f32]);
     impl Job for Pack<'_> {
@@ -342,7 +342,8 @@ impl Job for Product {
         } else {
             kernel_params(m, n, k, MR, NR, size_of::<f32>())
         };
-        let nc = if nc > 0 { nc } else { 128 * NR };
+        // The crate's rules for odd caches.
+        let (mc, nc) = (mc.max(MR), if nc > 0 { nc } else { 128 * NR });
         let (rhs_stride, lhs_stride) = (kc * NR, kc * MR);
 
         let many_rows = m > get_rhs_packing_threshold() * MR;

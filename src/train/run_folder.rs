@@ -48,6 +48,7 @@ const OURS: &[&str] = &[
     "report.html",
     "trace.json",
     "checkpoints",
+    super::tune::FILE,
     LOCK,
 ];
 
@@ -124,8 +125,7 @@ impl RunFolder {
         let checkpoints = path.join("checkpoints");
         std::fs::create_dir_all(&checkpoints).map_err(io(&checkpoints))?;
         let lock = lock(path)?;
-        // What a kill cut off: nobody will finish it, and a checkpoint's is large.
-        remove_half_written(path)?;
+        // What a kill cut off: only who holds the lock writes here, and it is large.
         remove_half_written(&checkpoints)?;
         Ok(Self {
             _lock: lock,

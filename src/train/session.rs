@@ -223,7 +223,7 @@ impl Session {
         format!(
             "memory: {} planned: training step {} (of {} without reuse), states {}; training images {held}{loss}; largest:\n{}",
             mebibytes(self.planned_bytes() as usize),
-            mebibytes(plan.peak_bytes()),
+            mebibytes(plan.bytes()),
             mebibytes(plan.unpooled),
             mebibytes(self.model.states.bytes()),
             plan.largest(3).trim_end()
@@ -234,7 +234,7 @@ impl Session {
     pub fn memory(&self) -> serde_json::Value {
         let plan = self.exec.plan(self.gradient.programs()[0]);
         serde_json::json!({
-            "planned": self.planned_bytes(), "training_step": plan.peak_bytes(), "without_reuse": plan.unpooled, "states": self.model.states.bytes(),
+            "planned": self.planned_bytes(), "training_step": plan.bytes(), "without_reuse": plan.unpooled, "states": self.model.states.bytes(),
             "images_on_device": self.gradient.resident, "largest": plan.largest_slots(8),
         })
     }

@@ -33,7 +33,8 @@ pub(super) fn cases() -> Vec<Case> {
         // Sums of M signed terms are sqrt(M) of them: what is lost is relative to these.
         v.push(Case::new(op, inputs).note(&format!("many relu {relu} residual {residual}")).depth(256 + n * h * w / 256).condition(4.0));
     }
-    with_halves(v, &[0, 1, 5])
+    let (behind, plain): (Vec<Case>, Vec<Case>) = v.into_iter().partition(|c| c.inputs.len() == 6);
+    with_halves(behind, &[0, 1, 5]).into_iter().chain(with_halves(plain, &[0, 1])).collect()
 }
 
 pub(super) fn mutations() -> Vec<Mutation> {

@@ -4,7 +4,7 @@ mod memory;
 
 use super::exec::{Executor, HostData, NonFinite, ProgramId, Ticket, range_of};
 use super::op::{HostIo, HostMut, Op};
-use super::plan::{Plan, PlanOptions, free_memory, states_fit};
+use super::plan::{Plan, PlanOptions, Slot, free_memory, states_fit};
 use super::state::{StateId, States};
 use super::step::StepScalars;
 use super::tensor::{DType, TensorType};
@@ -261,25 +261,15 @@ impl<T: ExecScalar> Executor for HostExecutor<T> {
                     .map(|m| m.saturating_sub(self.allocated_bytes())),
             },
         )?;
-        let mut slots = Vec::with_capacity(plan.slots.len());
-        for s in &plan.slots {
-            let at = match s.pool {
-                Some(i) => self.pool[i].at,
-                None => {
-                    let elements = s.bytes / s.dtype.bytes();
-                    self.slots.push(Memory::new(elements, s.dtype));
-                    self.slots.len() - 1
-                }
-            };
-            if s.pool.is_none() && !s.kept {
-                self.pool.push(Pooled {
-                    bytes: s.bytes,
-                    dtype: s.dtype,
-                    at,
-                });
+        let mut made = 0;
+        let number = |s: &Slot| match s.pool {
+            Some(i) => self.pool[i].at,
+            None => {
+                made += 1;
+                self.slots.len() + made - 1
             }
-            slots.push(at);
-        }
+        };
+        let slots: Vec<usize> = plan.slots.iter().map(number).collect();
         let mut nodes = Vec::with_capacity(plan.order.len());
         for &id in &plan.order {
             let n = graph.node(id);
@@ -314,6 +304,19 @@ impl<T: ExecScalar> Executor for HostExecutor<T> {
                 )));
             }
             nodes.push(c);
+        }
+        for (s, at) in plan.slots.iter().zip(&slots) {
+            if s.pool.is_none() {
+                let elements = s.bytes / s.dtype.bytes();
+                self.slots.push(Memory::new(elements, s.dtype));
+            }
+            if s.pool.is_none() && !s.kept {
+                self.pool.push(Pooled {
+                    bytes: s.bytes,
+                    dtype: s.dtype,
+                    at: *at,
+                });
+            }
         }
         self.programs.push(Program {
             graph: graph.clone(),

@@ -274,10 +274,13 @@ impl Gradient {
     /// Memory, shaders.
     pub fn compile(mut self, exec: &mut dyn Executor) -> Result<Self> {
         let mut programs = Vec::new();
-        for d in self.drafts() {
+        // The largest first: the others then compute in its memory.
+        let drafts: Vec<&mut Draft> = self.drafts().collect();
+        for d in drafts.into_iter().rev() {
             let d = std::mem::take(d);
             programs.push(exec.compile(&d.graph, &d.fetch)?);
         }
+        programs.reverse();
         if let (Some(c), [embed, loss, _]) = (&mut self.cache, &programs[..]) {
             (c.embed.program, c.loss) = (*embed, *loss);
         }
