@@ -32,12 +32,12 @@ impl<T> Mat<'_, T> {
     }
 }
 
-/// A right operand, and the same packed by [`pack`] or nothing.
+/// A right operand, and the same packed by `pack` or nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Right<'a, T> {
     /// As it is stored.
     pub mat: Mat<'a, T>,
-    /// As [`pack`] made it; empty where it did not.
+    /// As `pack` made it; empty where it did not.
     pub packed: &'a [T],
 }
 
