@@ -54,19 +54,19 @@ fn partial(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: 
         var s2 = E(0.0);
         var i = w.at;
         var k = 0u;
-        // Four reads in flight.
-        for (; k + 4u <= w.count; k = k + 4u) {
-            let xa = x[i];
-            let xb = x[i + w.step];
-            let xc = x[i + 2u * w.step];
-            let xd = x[i + 3u * w.step];
-            let a = E(xa) - x0;
-            let b = E(xb) - x0;
-            let c = E(xc) - x0;
-            let d = E(xd) - x0;
-            s1 = s1 + ((a + b) + (c + d));
-            s2 = s2 + (fma(a, a, b * b) + fma(c, c, d * d));
-            i = i + 4u * w.step;
+        for (; k + FLIGHT <= w.count; k = k + FLIGHT) {
+            var v: array<X, FLIGHT>;
+            for (var u = 0u; u < FLIGHT; u = u + 1u) { v[u] = x[i + u * w.step]; }
+            var t1 = E(0.0);
+            var t2 = E(0.0);
+            for (var u = 0u; u < FLIGHT; u = u + 1u) {
+                let a = E(v[u]) - x0;
+                t1 = t1 + a;
+                t2 = fma(a, a, t2);
+            }
+            s1 = s1 + t1;
+            s2 = s2 + t2;
+            i = i + FLIGHT * w.step;
         }
         for (; k < w.count; k = k + 1u) {
             let a = E(x[i]) - x0;
@@ -124,8 +124,8 @@ fn combine(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: 
 #endif
 struct Factors { mean: E, scale: E, shift: E }
 // `plus`: the residual, if there is one.
-fn affine(v: X, f: Factors, plus: X) -> X {
-    var r = (E(v) - f.mean) * f.scale + f.shift;
+fn result(v: X, f: Factors, plus: X) -> X {
+    var r = affine(v, f.mean, f.scale, f.shift);
 #ifdef RESIDUAL
     r = r + E(plus);
 #endif
@@ -149,28 +149,20 @@ fn apply(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: ve
     let c = i % p.c;
     let f = Factors(mean[c], gamma[c] * inverseSqrt(variance[c] + E(p.eps)), beta[c]);
     for (var turn = 0u; turn < p.rounds; turn = turn + 1u) {
-        let i1 = i + p.span;
-        let i2 = i1 + p.span;
-        let i3 = i2 + p.span;
-        if i3 < p.size {
+        if i + (FLIGHT - 1u) * p.span < p.size {
             // All reads before the first write.
-            let x0 = x[i];
-            let x1 = x[i1];
-            let x2 = x[i2];
-            let x3 = x[i3];
-            let r0 = residual_at(i);
-            let r1 = residual_at(i1);
-            let r2 = residual_at(i2);
-            let r3 = residual_at(i3);
-            y[i] = affine(x0, f, r0);
-            y[i1] = affine(x1, f, r1);
-            y[i2] = affine(x2, f, r2);
-            y[i3] = affine(x3, f, r3);
+            var v: array<X, FLIGHT>;
+            var plus: array<X, FLIGHT>;
+            for (var u = 0u; u < FLIGHT; u = u + 1u) {
+                v[u] = x[i + u * p.span];
+                plus[u] = residual_at(i + u * p.span);
+            }
+            for (var u = 0u; u < FLIGHT; u = u + 1u) { y[i + u * p.span] = result(v[u], f, plus[u]); }
         } else {
-            for (var j = i; j < p.size; j = j + p.span) { y[j] = affine(x[j], f, residual_at(j)); }
+            for (var j = i; j < p.size; j = j + p.span) { y[j] = result(x[j], f, residual_at(j)); }
             return;
         }
-        i = i3 + p.span;
+        i = i + FLIGHT * p.span;
     }
 }
 #endif

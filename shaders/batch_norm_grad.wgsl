@@ -1,7 +1,8 @@
 // Gradient of batch normalisation in training mode, with xhat = (x - mean) / sqrt(var + eps) and g = dy where y > 0 (RELU) or dy:
 //   dbeta = sum g, dgamma = sum g xhat, dx = gamma / sqrt(var + eps) (g - dbeta/M - xhat dgamma/M), dresidual = g (RESIDUAL).
+// Where no residual went into y its sign is that of gamma xhat + beta, made of x, which is read anyway: 5 tensors are read or written (behind a residual 7).
 // `partial`: a group a (run of p.rows rows, p.lanes columns) sums (g, g xhat); part[(first+run)*C + channel]. A thread adds its rows in order, the threads of a column are
-//   added in a tree. With RELU and RESIDUAL it writes g, which is dresidual, and `apply` reads that instead of dy and y: 7 tensors read or written instead of 8.
+//   added in a tree. With RELU and RESIDUAL it writes g, which is dresidual, and `apply` reads that instead of dy and y.
 // `combine`: a group a channel adds its runs (256 threads stride, then a tree) and packs what `apply` needs, since that may bind 8 tensors at most:
 //   factors [4,C] = (gamma / sqrt(var+eps), mean, dbeta/M, dgamma/M / sqrt(var+eps)).
 // `apply`: a thread 4 or 8 elements of one column (lib/channels.wgsl).
@@ -15,17 +16,20 @@
 @group(0) @binding(3) var<storage, read> variance: array<E>;
 @group(0) @binding(4) var<storage, read_write> part: array<vec2<f32>>;
 #ifdef RELU
-@group(0) @binding(5) var<storage, read> y: array<X>;
 #ifdef RESIDUAL
+@group(0) @binding(5) var<storage, read> y: array<X>;
 @group(0) @binding(6) var<storage, read_write> dr: array<X>;
+#else
+@group(0) @binding(5) var<storage, read> beta: array<E>;
+@group(0) @binding(6) var<storage, read> gamma: array<E>;
 #endif
 #endif
 var<workgroup> lane_g: array<E, 256>;
 var<workgroup> lane_gx: array<E, 256>;
-fn keep(i: u32, g: E) {
+fn keep(i: u32, g: X) {
 #ifdef RELU
 #ifdef RESIDUAL
-    dr[i] = X(g);
+    dr[i] = g;
 #endif
 #endif
 }
@@ -38,39 +42,47 @@ fn partial(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: 
     var s = E(0.0);
     var sx = E(0.0);
     if w.count > 0u {
-        let mu = mean[w.column];
+        var f = Factors();
+        f.mean = mean[w.column];
+        let inv = inverseSqrt(variance[w.column] + E(p.eps));
+#ifdef RELU
+#ifndef RESIDUAL
+        f.scale = gamma[w.column] * inv;
+        f.beta = beta[w.column];
+#endif
+#endif
         var i = w.at;
         var k = 0u;
-        // The reads of four rows in flight.
-        for (; k + 4u <= w.count; k = k + 4u) {
-            let i1 = i + w.step;
-            let i2 = i1 + w.step;
-            let i3 = i2 + w.step;
-            let g0 = upstream(i);
-            let g1 = upstream(i1);
-            let g2 = upstream(i2);
-            let g3 = upstream(i3);
-            let x0 = x[i];
-            let x1 = x[i1];
-            let x2 = x[i2];
-            let x3 = x[i3];
-            s = s + ((g0 + g1) + (g2 + g3));
-            sx = sx + (fma(g0, E(x0) - mu, g1 * (E(x1) - mu)) + fma(g2, E(x2) - mu, g3 * (E(x3) - mu)));
-            keep(i, g0);
-            keep(i1, g1);
-            keep(i2, g2);
-            keep(i3, g3);
-            i = i3 + w.step;
+        for (; k + FLIGHT <= w.count; k = k + FLIGHT) {
+            var v: array<X, FLIGHT>;
+            var d: array<X, FLIGHT>;
+            for (var u = 0u; u < FLIGHT; u = u + 1u) {
+                let at = i + u * w.step;
+                v[u] = x[at];
+                d[u] = upstream(at, v[u], f);
+            }
+            var t = E(0.0);
+            var tx = E(0.0);
+            for (var u = 0u; u < FLIGHT; u = u + 1u) {
+                let g = E(d[u]);
+                t = t + g;
+                tx = fma(g, E(v[u]) - f.mean, tx);
+                keep(i + u * w.step, d[u]);
+            }
+            s = s + t;
+            sx = sx + tx;
+            i = i + FLIGHT * w.step;
         }
         for (; k < w.count; k = k + 1u) {
-            let g = upstream(i);
-            s = s + g;
-            sx = fma(g, E(x[i]) - mu, sx);
-            keep(i, g);
+            let v = x[i];
+            let d = upstream(i, v, f);
+            s = s + E(d);
+            sx = fma(E(d), E(v) - f.mean, sx);
+            keep(i, d);
             i = i + w.step;
         }
         // Centred above, scaled once here.
-        sx = sx * inverseSqrt(variance[w.column] + E(p.eps));
+        sx = sx * inv;
     }
     lane_g[l] = s;
     lane_gx[l] = sx;
@@ -139,18 +151,17 @@ fn combine(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: 
 @group(0) @binding(2) var<storage, read> factors: array<E>;
 @group(0) @binding(3) var<storage, read_write> dx: array<X>;
 #ifdef RELU
-@group(0) @binding(4) var<storage, read> y: array<X>;
+@group(0) @binding(4) var<storage, read> beta: array<E>;
 #endif
 // Never with RELU: `partial` has written it then.
 #ifdef RESIDUAL
 @group(0) @binding(4) var<storage, read_write> dr: array<X>;
 #endif
-struct Factors { scale: E, mean: E, shift: E, slope: E }
-fn write(i: u32, g: E, v: X, f: Factors) {
+fn write(i: u32, g: X, v: X, f: Factors) {
 #ifdef RESIDUAL
-    dr[i] = X(g);
+    dr[i] = g;
 #endif
-    dx[i] = X(f.scale * (g - f.shift - (E(v) - f.mean) * f.slope));
+    dx[i] = X(f.scale * (E(g) - f.shift - (E(v) - f.mean) * f.slope));
 }
 @compute @workgroup_size(256)
 fn apply(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
@@ -158,39 +169,40 @@ fn apply(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: ve
     if t >= p.total { return; }
     var i = first_element(t);
     let c = i % p.c;
-    let f = Factors(factors[c], factors[p.c + c], factors[2u * p.c + c], factors[3u * p.c + c]);
+    var f = Factors(factors[c], factors[p.c + c], factors[2u * p.c + c], factors[3u * p.c + c], E());
+#ifdef RELU
+    f.beta = beta[c];
+#endif
     for (var turn = 0u; turn < p.rounds; turn = turn + 1u) {
-        let i1 = i + p.span;
-        let i2 = i1 + p.span;
-        let i3 = i2 + p.span;
-        if i3 < p.size {
+        if i + (FLIGHT - 1u) * p.span < p.size {
             // All reads before the first write.
-            let g0 = upstream(i);
-            let g1 = upstream(i1);
-            let g2 = upstream(i2);
-            let g3 = upstream(i3);
-            let x0 = x[i];
-            let x1 = x[i1];
-            let x2 = x[i2];
-            let x3 = x[i3];
-            write(i, g0, x0, f);
-            write(i1, g1, x1, f);
-            write(i2, g2, x2, f);
-            write(i3, g3, x3, f);
+            var v: array<X, FLIGHT>;
+            var g: array<X, FLIGHT>;
+            for (var u = 0u; u < FLIGHT; u = u + 1u) {
+                v[u] = x[i + u * p.span];
+                g[u] = upstream(i + u * p.span, v[u], f);
+            }
+            for (var u = 0u; u < FLIGHT; u = u + 1u) { write(i + u * p.span, g[u], v[u], f); }
         } else {
-            for (var j = i; j < p.size; j = j + p.span) { write(j, upstream(j), x[j], f); }
+            for (var j = i; j < p.size; j = j + p.span) { write(j, upstream(j, x[j], f), x[j], f); }
             return;
         }
-        i = i3 + p.span;
+        i = i + FLIGHT * p.span;
     }
 }
 #endif
 #ifndef COMBINE
-// g at an element.
-fn upstream(i: u32) -> E {
-    let g = E(dy[i]);
+// Of a column. `partial` leaves shift and slope, and behind a residual scale and beta, at zero.
+struct Factors { scale: E, mean: E, shift: E, slope: E, beta: E }
+// g at an element of value v: dy or zero, so nothing is rounded where it lies in f16.
+fn upstream(i: u32, v: X, f: Factors) -> X {
+    let g = dy[i];
 #ifdef RELU
-    return select(E(0.0), g, E(y[i]) > E(0.0));
+#ifdef RESIDUAL
+    return select(X(), g, E(y[i]) > E(0.0));
+#else
+    return select(X(), g, affine(v, f.mean, f.scale, f.beta) > E(0.0));
+#endif
 #else
     return g;
 #endif

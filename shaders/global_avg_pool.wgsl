@@ -14,14 +14,13 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
     var sum = E(0.0);
     var i = w.at;
     var k = 0u;
-    // Four reads in flight.
-    for (; k + 4u <= w.count; k = k + 4u) {
-        let a = x[i];
-        let b = x[i + w.step];
-        let c = x[i + 2u * w.step];
-        let d = x[i + 3u * w.step];
-        sum = sum + ((E(a) + E(b)) + (E(c) + E(d)));
-        i = i + 4u * w.step;
+    for (; k + FLIGHT <= w.count; k = k + FLIGHT) {
+        var v: array<X, FLIGHT>;
+        for (var u = 0u; u < FLIGHT; u = u + 1u) { v[u] = x[i + u * w.step]; }
+        var t = E(0.0);
+        for (var u = 0u; u < FLIGHT; u = u + 1u) { t = t + E(v[u]); }
+        sum = sum + t;
+        i = i + FLIGHT * w.step;
     }
     for (; k < w.count; k = k + 1u) {
         sum = sum + E(x[i]);

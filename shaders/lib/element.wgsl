@@ -1,11 +1,16 @@
-// One element E a thread, E = vec4<f32> when the length allows (define VEC4), else f32 (of f16 with HALF: `add` alone).
+// One element E a thread: 16 bytes where the length allows, vec4<f32> (define VEC4) or eight halves (VEC8: HALF, of which `add` is the only kernel, and matrices can be added),
+// else four halves or one number.
 // p.n counts elements E; a and b are the op's constants. Grid: ceil(n / 64) groups, folded.
 #import grid
 #import storage
+#ifdef VEC8
+alias E = mat2x4<f16>;
+#else
 #ifdef VEC4
 alias E = S4;
 #else
 alias E = S;
+#endif
 #endif
 struct Params { n: u32, a: f32, b: f32, r: u32 }
 @group(1) @binding(0) var<uniform> p: Params;

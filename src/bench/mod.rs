@@ -3,6 +3,7 @@
 //! A ceiling is measured first: fused multiply-adds from registers (`fma_probe`) and bandwidth by a scaled copy. Each row then says what share it reaches.
 //! Times are GPU timestamps where the adapter has them, else the wall clock around a run that is waited for.
 
+pub mod loss;
 pub mod shapes;
 pub mod step;
 

@@ -88,31 +88,26 @@ fn memory_bound(n: usize, h: usize, c: usize) -> Vec<Subject> {
         relu: true,
         residual: true,
     };
-    let mut backward = subject(
-        format!("batch_norm_grad+add+relu {note}"),
-        ops::batch_norm_grad::BatchNormGrad {
+    let backward = |name: &str, residual, mask| {
+        let op = ops::batch_norm_grad::BatchNormGrad {
             eps: 1e-5,
             relu: true,
-            residual: true,
-        },
-        vec![
-            x.clone(),
-            x.clone(),
-            channel(),
-            channel(),
-            channel(),
-            x.clone(),
-        ],
-    );
-    // A variance.
-    backward.inputs[4] = Feed::range([c], 0.5, 1.5);
+            residual,
+        };
+        let inputs = vec![x.clone(), x.clone(), channel(), channel(), channel(), mask];
+        let mut s = subject(format!("batch_norm_grad+{name} {note}"), op, inputs);
+        // A variance.
+        s.inputs[4] = Feed::range([c], 0.5, 1.5);
+        s
+    };
     vec![
         subject(
             format!("batch_norm+add+relu {note}"),
             bn,
             vec![x.clone(), channel(), channel(), x.clone()],
         ),
-        backward,
+        backward("add+relu", true, x.clone()),
+        backward("relu", false, channel()),
         subject(
             format!("add {note}"),
             ops::add::Add,

@@ -1,7 +1,7 @@
 //! `amcl-wgpu bench`: speed of every kernel family and of the training step.
 
 use super::console::Voice;
-use amcl_wgpu::bench::{self, Ceilings, Effort, Row, shapes, step};
+use amcl_wgpu::bench::{self, Ceilings, Effort, Row, loss, shapes, step};
 use amcl_wgpu::check::self_test;
 use amcl_wgpu::device::{Choice, Options};
 use amcl_wgpu::graph::gpu::GpuExecutor;
@@ -174,6 +174,10 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
         .is_some_and(|d| d.limits.f16 && !d.limits.is_cpu);
     let all = shapes::subjects(large, half);
     let subjects: Vec<&bench::Subject> = all.iter().filter(|s| wanted(&s.name)).collect();
+    let losses = loss::subjects(large)
+        .into_iter()
+        .filter(|l| wanted(&l.name()));
+    let losses: Vec<loss::LossSubject> = losses.collect();
     let batch = args.batch_size.unwrap_or(if large { 256 } else { 8 });
     let steps = steps(batch, half, wanted)?;
     if let Some(d) = device.as_ref().filter(|_| !args.no_autotune) {
@@ -187,6 +191,13 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
         };
         let graph = bench::graph(&subjects)?;
         let mut choices = tune::of_graphs(d, &args.device, &[&graph], &mut progress)?;
+        for l in &losses {
+            // Matrices of all pairs may be too large for this adapter: their row will say so.
+            let graph = l.graph()?.0;
+            if let Ok(more) = tune::of_graphs(d, &args.device, &[&graph], &mut progress) {
+                choices.listed.extend(more.listed);
+            }
+        }
         for (_, config) in &steps {
             let more = tune::of_run(d, &args.device, config, &mut progress)?;
             choices.listed.extend(more.listed);
@@ -194,11 +205,15 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
         d.choose(choices);
     }
     let mut rows = Vec::new();
-    for s in subjects {
-        let r = match bench::measure(fresh()?, s, effort, ceilings) {
+    let of_op = |s: &bench::Subject| bench::measure(fresh()?, s, effort, ceilings);
+    let of_loss = |l: &loss::LossSubject| l.measure(fresh()?, effort, ceilings);
+    let ops = subjects.iter().map(|s| (s.name.clone(), of_op(s)));
+    let measured = ops.chain(losses.iter().map(|l| (l.name(), of_loss(l))));
+    for (name, r) in measured {
+        let r = match r {
             Ok(r) => r,
             Err(e) => {
-                say(format!("{:52} {e}", s.name));
+                say(format!("{name:52} {e}"));
                 continue;
             }
         };

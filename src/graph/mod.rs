@@ -4,6 +4,7 @@
 //! lifetimes, pooled memory, exact peak before anything is allocated), and replayed ([`exec`]) by WGSL
 //! dispatches or by the CPU twins.
 
+pub mod again;
 pub mod backward;
 pub mod exec;
 pub mod gpu;

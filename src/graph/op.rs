@@ -2,11 +2,12 @@
 
 use super::step::StepScalars;
 use super::tensor::TensorType;
-use super::{Graph, GraphError, NodeId, Result, TensorId};
+use super::{Graph, GraphError, Node, NodeId, Result, TensorId};
 use crate::device::Limits;
 use crate::device::recording::{Recorder, View};
 use smallvec::SmallVec;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 /// One differentiable (or final) operation. One file in `ops/`, one shader, one twin, one case table: same name.
 pub trait Op: Debug + Send + Sync {
@@ -46,6 +47,11 @@ pub trait Op: Debug + Send + Sync {
             op: self.name(),
             label: g.node(node).label.clone(),
         })
+    }
+
+    /// The op and the inputs that make the node's first output anew, to the bit, where the backward pass should do that instead of keeping it ([`super::again`]).
+    fn again(&self, _node: &Node) -> Option<(Arc<dyn Op>, Vec<TensorId>)> {
+        None
     }
 
     /// Records the WGSL dispatches.

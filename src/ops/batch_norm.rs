@@ -5,9 +5,12 @@ use super::batch_norm_grad::BatchNormGrad;
 use super::channels::{self, Params, Sums, matrix, runs};
 use crate::device::Limits;
 use crate::device::recording::{Recorder, View, row_chunks};
-use crate::graph::{Bindings, DType, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{
+    Bindings, DType, Graph, HostIo, Node, NodeId, Op, Result, TensorId, TensorType,
+};
 use crate::reference::{Scalar, batch_norm};
 use crate::{kernel, twin};
+use std::sync::Arc;
 
 /// x [..,c] (f32 or f16), gamma [c], beta [c] (, residual as x) -> y as x, mean [c], biased variance [c], these f32.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +23,8 @@ pub struct BatchNorm {
     pub residual: bool,
 }
 
-/// x [..,c], gamma, beta, running mean, running variance [c] (, residual) -> y.
+/// x [..,c] (f32 or f16), gamma, beta, mean, variance [c] (, residual) -> y: by running statistics when a network is evaluated, and by the batch's own where the backward pass makes a
+/// result anew.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchNormInference {
     /// Added to the variance.
@@ -123,7 +127,7 @@ impl Op for BatchNorm {
         dy: &[Option<TensorId>],
     ) -> Result<Vec<Option<TensorId>>> {
         let n = g.node(node);
-        let (x, gamma, inputs) = (n.inputs[0], n.inputs[1], n.inputs.len());
+        let (x, gamma, beta, inputs) = (n.inputs[0], n.inputs[1], n.inputs[2], n.inputs.len());
         let (y, mean, var) = (n.outputs[0], n.outputs[1], n.outputs[2]);
         // The batch statistics are results for the running averages only: no gradient comes back through them.
         let Some(dy) = dy[0] else {
@@ -136,10 +140,24 @@ impl Op for BatchNorm {
         };
         let mut of = vec![dy, x, gamma, mean, var];
         if self.relu {
-            of.push(y);
+            of.push(if self.residual { y } else { beta });
         }
         let d = g.push(op, &of)?;
         Ok(d.into_iter().map(Some).collect())
+    }
+    /// What a ReLU ends is as large as x, which is kept for the gradient anyway, and one pass over memory from it. (Not with a residual: it would have to be kept instead.)
+    fn again(&self, node: &Node) -> Option<(Arc<dyn Op>, Vec<TensorId>)> {
+        let (eps, relu, residual) = (self.eps, self.relu, self.residual);
+        let op = BatchNormInference {
+            eps,
+            relu,
+            residual,
+        };
+        let [x, gamma, beta, ..] = node.inputs[..] else {
+            return None;
+        };
+        let of = vec![x, gamma, beta, node.outputs[1], node.outputs[2]];
+        (relu && !residual).then(|| (Arc::new(op) as Arc<dyn Op>, of))
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         let x = &io.inputs[0];
@@ -150,7 +168,7 @@ impl Op for BatchNorm {
             &io.workspace[0],
         );
         let (m, c) = matrix(x.dims());
-        let sums = Sums::of(m, c);
+        let sums = Sums::of(m, c, x.is_half());
         let mut first = 0;
         for r in row_chunks(&[x], rec.limits()) {
             let x = x.rows(r);
@@ -192,6 +210,9 @@ impl BatchNorm {
 impl Op for BatchNormInference {
     fn name(&self) -> &'static str {
         "batch_norm_inference"
+    }
+    fn takes_f16(&self) -> bool {
+        true
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         check(inputs, 4, self.residual)?;

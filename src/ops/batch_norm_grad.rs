@@ -4,10 +4,11 @@ use super::channels::{self, Params, Sums, matrix, runs};
 use crate::device::Limits;
 use crate::device::recording::{Recorder, row_chunks};
 use crate::graph::{Bindings, HostIo, Op, Result, TensorType};
-use crate::reference::{Scalar, batch_norm_grad};
+use crate::reference::Scalar;
+use crate::reference::batch_norm_grad::{self as reference, Mask};
 use crate::{kernel, twin};
 
-/// dy, x [..,c], gamma, mean, variance [c] (, y [..,c]: the forward output, for the ReLU's mask, when there was one) -> dx, dgamma, dbeta (, dresidual).
+/// dy, x [..,c], gamma, mean, variance [c] (, for a ReLU's mask: beta [c], or where a residual was added the forward output y [..,c]) -> dx, dgamma, dbeta (, dresidual).
 #[derive(Clone, Copy, Debug)]
 pub struct BatchNormGrad {
     /// Added to the variance.
@@ -26,17 +27,18 @@ impl Op for BatchNormGrad {
         true
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
-        let [dy, x, gamma, mean, var, y @ ..] = inputs else {
+        let [dy, x, gamma, mean, var, mask @ ..] = inputs else {
             return Err("needs dy, x, gamma, mean, variance".into());
         };
-        if y.len() != usize::from(self.relu) {
+        if mask.len() != usize::from(self.relu) {
             return Err(
-                "needs the forward output y where it ended with a ReLU, and only there".into(),
+                "needs beta, or with a residual the forward output y, where that ended with a ReLU, and only there".into(),
             );
         }
         let (_, c) = matrix(x.dims());
-        if dy != x || y.iter().any(|y| y != x) || [gamma, mean, var].iter().any(|t| t.dims() != [c])
-        {
+        let (y, beta) = mask.split_at(if self.residual { mask.len() } else { 0 });
+        let vectors = [gamma, mean, var].into_iter().chain(beta);
+        if dy != x || y.iter().any(|y| y != x) || vectors.into_iter().any(|t| t.dims() != [c]) {
             return Err("dy and y must have the shape of x, the vectors its channels".into());
         }
         let mut out = vec![(*x).clone(), TensorType::f32([c]), TensorType::f32([c])];
@@ -54,7 +56,7 @@ impl Op for BatchNormGrad {
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         let [dy, x, gamma, mean, var] = [0, 1, 2, 3, 4].map(|i| &io.inputs[i]);
-        let y = io.inputs.get(5);
+        let mask = io.inputs.get(5);
         let (dx, dgamma, dbeta) = (&io.outputs[0], &io.outputs[1], &io.outputs[2]);
         let dr = io.outputs.get(3);
         let (part, factors) = (&io.workspace[0], &io.workspace[1]);
@@ -64,14 +66,14 @@ impl Op for BatchNormGrad {
             inv_m: (1.0 / m as f64) as f32,
             ..Params::default()
         };
-        let sums = Sums::of(m, c);
+        let sums = Sums::of(m, c, x.is_half());
         // Behind a ReLU the residual's gradient is what the mask leaves of dy: the sums write it, and the last kernel need not read dy and y.
         let masked = dr.filter(|_| self.relu);
         let mut first = 0;
         let pieces = row_chunks(&[x], rec.limits());
         for r in pieces.clone() {
             let (x, dy) = (x.rows(r.clone()), dy.rows(r.clone()));
-            let y = y.map(|v| v.rows(r.clone()));
+            let y = mask.filter(|_| self.residual).map(|v| v.rows(r.clone()));
             let masked = masked.map(|v| v.rows(r));
             let k = kernel!("batch_norm_grad", "partial")
                 .define("PARTIAL", "")
@@ -79,7 +81,11 @@ impl Op for BatchNormGrad {
                 .flag("RELU", self.relu)
                 .flag("RESIDUAL", masked.is_some());
             let mut bound = vec![&dy, &x, mean, var, part];
-            bound.extend(y.as_ref());
+            match (&y, mask) {
+                (Some(y), _) => bound.push(y),
+                (None, Some(beta)) => bound.extend([beta, gamma]),
+                (None, None) => {}
+            }
             bound.extend(masked.as_ref());
             let rows = (matrix(x.dims()).0, first);
             first += sums.record(rec, k, rows, &bound, p)?;
@@ -87,22 +93,21 @@ impl Op for BatchNormGrad {
         let k = kernel!("batch_norm_grad", "combine").define("COMBINE", "");
         let bound = [part, gamma, mean, var, dgamma, dbeta, factors];
         channels::record_combine(rec, &k, (first, c), &bound, p)?;
-        let (dy, y, dr) = match masked {
+        let (dy, beta, dr) = match masked {
             Some(g) => (g, None, None),
-            None => (dy, y, dr),
+            None => (dy, mask, dr),
         };
         // From the last piece to the first, as within a piece: what the sums read last may still be in a cache.
         for r in pieces.into_iter().rev() {
             let (x, dy, dx) = (x.rows(r.clone()), dy.rows(r.clone()), dx.rows(r.clone()));
-            let y = y.map(|v| v.rows(r.clone()));
             let dr = dr.map(|v| v.rows(r));
             let k = kernel!("batch_norm_grad", "apply")
                 .define("APPLY", "")
                 .flag("HALF", x.is_half())
-                .flag("RELU", y.is_some())
+                .flag("RELU", beta.is_some())
                 .flag("RESIDUAL", dr.is_some());
             let mut bound = vec![&dy, &x, factors, &dx];
-            bound.extend(y.as_ref());
+            bound.extend(beta);
             bound.extend(dr.as_ref());
             channels::record_map(rec, k, &x, &bound, p)?;
         }
@@ -113,11 +118,15 @@ impl Op for BatchNormGrad {
 
 impl BatchNormGrad {
     fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
-        let op = batch_norm_grad::BatchNormGrad {
+        let op = reference::BatchNormGrad {
             eps: T::of(f64::from(self.eps)),
             dy: io.input(0),
             x: io.input(1),
-            y: self.relu.then(|| io.input(5)),
+            mask: match (self.relu, self.residual) {
+                (false, _) => Mask::None,
+                (true, false) => Mask::Beta(io.input(5)),
+                (true, true) => Mask::Output(io.input(5)),
+            },
             gamma: io.input(2),
             mean: io.input(3),
             var: io.input(4),

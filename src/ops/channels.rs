@@ -2,7 +2,7 @@
 
 use crate::device::Limits;
 use crate::device::recording::{Kernel, Recorder, View, row_chunks_of};
-use crate::graph::{Result, TensorType};
+use crate::graph::{DType, Result, TensorType};
 
 /// Mirrors `Params` of the shader.
 #[repr(C)]
@@ -29,10 +29,15 @@ pub(super) struct Params {
 const THREADS: usize = 256;
 /// Groups that a large sum is cut into: several for each processor of a large GPU, few enough for their results to be merged by one group a channel.
 const GROUPS: usize = 1024;
-/// Rows a thread of a sum takes: so many that merging its group's threads costs little.
-const LEAST: usize = 8;
+/// Rows a thread of a sum takes, in units of [`flight`]: so many that merging its group's threads costs little.
+const LEAST: usize = 2;
 /// So few that its sums keep their digits (`shaders/batch_norm.wgsl`).
 const MOST: usize = 256;
+
+/// Reads of a tensor that a thread has in flight; mirrors `FLIGHT` of the shader.
+fn flight(half: bool) -> usize {
+    if half { 8 } else { 4 }
+}
 
 /// Rows and channels of [..,c].
 pub(super) fn matrix(d: &[usize]) -> (usize, usize) {
@@ -60,12 +65,13 @@ pub(super) struct Sums {
 }
 
 impl Sums {
-    /// Runs of a length that suits m rows.
-    pub fn of(m: usize, c: usize) -> Self {
+    /// Runs of a length that suits m rows of floats, or of halves.
+    pub fn of(m: usize, c: usize, half: bool) -> Self {
         let mut s = Self::by_rows(0, c);
         let deep = THREADS / s.lanes;
         let fair = m.div_ceil((GROUPS / s.blocks).max(1));
-        s.rows = fair.next_multiple_of(deep).clamp(LEAST * deep, MOST * deep);
+        let least = LEAST * flight(half) * deep;
+        s.rows = fair.next_multiple_of(deep).clamp(least, MOST * deep);
         s
     }
 
@@ -118,7 +124,7 @@ impl Sums {
 pub(super) fn runs(x: &TensorType, limits: &Limits) -> usize {
     let d = x.dims();
     let (m, c) = matrix(d);
-    let sums = Sums::of(m, c);
+    let sums = Sums::of(m, c, x.dtype == DType::F16);
     let inner: usize = d[1..d.len() - 1].iter().product();
     row_chunks_of(&[(d, x.dtype.bytes())], limits)
         .iter()
@@ -155,9 +161,10 @@ pub(super) fn record_map(
     let (m, c) = matrix(x.dims());
     let (wide, columns) = columns(c);
     let (size, span) = (m * columns, columns * (THREADS / columns).max(1));
-    // Reading the factors once for eight elements instead of four pays where groups enough remain: 256 and more.
-    let rounds = (size / (4 * THREADS * GROUPS / 4)).clamp(1, 2);
-    let total = size.div_ceil(4 * rounds * span) * span;
+    let flight = flight(x.is_half());
+    // Reading the factors once for eight elements instead of four pays where groups enough remain: 256 and more. Halves are taken by eight anyway.
+    let rounds = (size / (flight * THREADS * GROUPS / 4)).clamp(1, 8 / flight);
+    let total = size.div_ceil(flight * rounds * span) * span;
     let p = Params {
         c: columns as u32,
         span: span as u32,
@@ -177,14 +184,15 @@ pub(super) fn record_map(
 
 #[cfg(test)]
 mod tests {
-    use super::{LEAST, MOST, Sums, THREADS};
+    use super::{LEAST, MOST, Sums, THREADS, flight};
 
     /// Every column and row has a thread, runs are of whole rows of threads, and no thread walks further than what the sums' accuracy allows.
     #[test]
     fn sums_cover_all_columns_and_rows() {
+        let rows = [1, 2, 511, 512, 32_768, 524_288, 2_000_000];
         for c in (1..=1100).chain([2048, 4096, 8192]) {
-            for m in [1, 2, 511, 512, 32_768, 524_288, 2_000_000] {
-                let s = Sums::of(m, c);
+            for (m, half) in rows.iter().flat_map(|m| [(*m, true), (*m, false)]) {
+                let s = Sums::of(m, c, half);
                 let channels = s.columns * if s.vec4 { 4 } else { 1 };
                 assert!(channels == c && s.lanes <= THREADS / 4, "{m} {c}");
                 assert!(s.lanes * s.blocks >= s.columns, "{m} {c}");
@@ -194,7 +202,8 @@ mod tests {
                     s.rows.is_multiple_of(deep) && s.runs(m) * s.rows >= m,
                     "{m} {c}"
                 );
-                assert!((LEAST..=MOST).contains(&(s.rows / deep)), "{m} {c}");
+                let least = LEAST * flight(half);
+                assert!((least..=MOST).contains(&(s.rows / deep)), "{m} {c}");
             }
         }
     }

@@ -13,8 +13,9 @@ struct Params {
     r: u32,
 }
 
-/// Records `kernel` over all elements of `views` (equal lengths), four at a time where the length allows, in
+/// Records `kernel` over all elements of `views` (equal lengths), 16 bytes at a time where the length allows, in
 /// pieces where a tensor exceeds one binding. `a`, `b`: the kernel's constants.
+/// Eight halves are a matrix to the kernel (`shaders/lib/element.wgsl`): one that takes halves may add and subtract, no more.
 pub(super) fn record(
     rec: &mut Recorder<'_>,
     kernel: Kernel,
@@ -36,9 +37,14 @@ pub(super) fn record_with(
 ) -> Result<(), DeviceError> {
     for range in views[0].flat_chunks(rec.limits()) {
         let len = range.len();
-        let vector = len.is_multiple_of(4);
+        let half = views[0].is_half();
+        let wide = match len {
+            n if half && n.is_multiple_of(8) => 8,
+            n if n.is_multiple_of(4) => 4,
+            _ => 1,
+        };
         let parts: Vec<View> = views.iter().map(|v| v.flat(range.clone())).collect();
-        let elements = if vector { len / 4 } else { len };
+        let elements = len / wide;
         let params = Params {
             n: elements as u32,
             a,
@@ -47,8 +53,9 @@ pub(super) fn record_with(
         };
         let kernel = kernel
             .clone()
-            .flag("VEC4", vector)
-            .flag("HALF", views[0].is_half());
+            .flag("VEC8", wide == 8)
+            .flag("VEC4", wide == 4)
+            .flag("HALF", half);
         let bound: Vec<&View> = whole.iter().copied().chain(&parts).collect();
         rec.dispatch(&kernel, &params, &bound, elements.div_ceil(64))?;
     }

@@ -6,7 +6,18 @@ use super::elementwise::vectorized;
 use super::scratch::{self, split};
 use rayon::prelude::*;
 
-/// Operands: x [m,c], dy alike, y for the ReLU mask (`None`: no ReLU), gamma, mean, var [c].
+/// What a ReLU let through.
+#[derive(Clone, Copy, Debug)]
+pub enum Mask<'a, T> {
+    /// There was none: all.
+    None,
+    /// Where the forward output [m,c], which a residual went into, is positive.
+    Output(&'a [T]),
+    /// Where gamma xhat + beta is, beta [c].
+    Beta(&'a [T]),
+}
+
+/// Operands: x [m,c], dy alike, gamma, mean, var [c].
 #[derive(Clone, Copy, Debug)]
 pub struct BatchNormGrad<'a, T> {
     /// Added to the variance.
@@ -15,8 +26,8 @@ pub struct BatchNormGrad<'a, T> {
     pub dy: &'a [T],
     /// Input of the forward pass.
     pub x: &'a [T],
-    /// Output of the forward pass, when a ReLU ended it.
-    pub y: Option<&'a [T]>,
+    /// Of the ReLU that ended the forward pass.
+    pub mask: Mask<'a, T>,
     /// Scale.
     pub gamma: &'a [T],
     /// Batch mean.
@@ -26,20 +37,23 @@ pub struct BatchNormGrad<'a, T> {
 }
 
 impl<T: Scalar> BatchNormGrad<'_, T> {
-    /// Calls `f(channel, upstream gradient behind the ReLU's mask, x)` for the elements of a row that starts at `at`.
+    /// Calls `f(channel, upstream gradient behind the ReLU's mask, x)` for the elements of a row that starts at `at`. `scale` as in the forward pass, to the bit.
     #[inline(always)]
-    fn row(&self, at: usize, mut f: impl FnMut(usize, T, T)) {
+    fn row(&self, scale: &[T], at: usize, mut f: impl FnMut(usize, T, T)) {
         let c = self.gamma.len();
         let (dy, x) = (&self.dy[at..at + c], &self.x[at..at + c]);
-        match self.y {
-            None => (0..c).for_each(|j| f(j, dy[j], x[j])),
-            Some(y) => {
+        // The gradient is read whatever the mask: a conditional read would be a branch, missed every other time.
+        let behind = |g: T, y: T| if y > T::zero() { g } else { T::zero() };
+        match self.mask {
+            Mask::None => (0..c).for_each(|j| f(j, dy[j], x[j])),
+            Mask::Output(y) => {
                 let y = &y[at..at + c];
-                for j in 0..c {
-                    // Read whatever the mask: a conditional read would be a branch, missed every other time.
-                    let (g, y) = (dy[j], y[j]);
-                    f(j, if y <= T::zero() { T::zero() } else { g }, x[j]);
-                }
+                (0..c).for_each(|j| f(j, behind(dy[j], y[j]), x[j]));
+            }
+            Mask::Beta(beta) => {
+                let (scale, mean, beta) = (&scale[..c], &self.mean[..c], &beta[..c]);
+                let y = |j: usize| (x[j] - mean[j]) * scale[j] + beta[j];
+                (0..c).for_each(|j| f(j, behind(dy[j], y(j)), x[j]));
             }
         }
     }
@@ -55,12 +69,16 @@ impl<T: Scalar> BatchNormGrad<'_, T> {
         let c = self.gamma.len();
         let m = T::of((self.x.len() / c) as f64);
         let blocks = self.x.len().div_ceil(ROWS * c);
-        let mut memory = scratch::shared(blocks * 2 * c + 4 * c);
-        let [parts, inv, k, shift, slope] = split(&mut memory, [blocks * 2 * c, c, c, c, c]);
+        let mut memory = scratch::shared(blocks * 2 * c + 5 * c);
+        let [parts, scale, inv, k, shift, slope] =
+            split(&mut memory, [blocks * 2 * c, c, c, c, c, c]);
         for (i, v) in inv.iter_mut().zip(self.var) {
             *i = T::one() / (*v + self.eps).sqrt();
         }
-        let inv = &*inv;
+        for (s, (g, v)) in scale.iter_mut().zip(self.gamma.iter().zip(self.var)) {
+            *s = *g / (*v + self.eps).sqrt();
+        }
+        let (inv, scale) = (&*inv, &*scale);
         parts
             .par_chunks_mut(2 * c)
             .enumerate()
@@ -72,7 +90,7 @@ impl<T: Scalar> BatchNormGrad<'_, T> {
                     let (g0, g1, mean) = (&mut g0[..c], &mut g1[..c], &self.mean[..c]);
                     for row in (b * ROWS * c..end).step_by(c) {
                         // Centred here, scaled by the deviation once at the end.
-                        self.row(row, |j, g, x| {
+                        self.row(scale, row, |j, g, x| {
                             g0[j] += g;
                             g1[j] += g * (x - mean[j]);
                         });
@@ -104,10 +122,10 @@ impl<T: Scalar> BatchNormGrad<'_, T> {
                     let value =
                         |j: usize, g: T, x: T| k[j] * g - shift[j] - (x - mean[j]) * slope[j];
                     match &mut dr {
-                        None => self.row(at, |j, g, x| dx[j] = value(j, g, x)),
+                        None => self.row(scale, at, |j, g, x| dx[j] = value(j, g, x)),
                         Some(dr) => {
                             let dr = &mut dr[r * c..(r + 1) * c];
-                            self.row(at, |j, g, x| {
+                            self.row(scale, at, |j, g, x| {
                                 dr[j] = g;
                                 dx[j] = value(j, g, x);
                             });

@@ -10,7 +10,7 @@ pub(super) fn cases() -> Vec<Case> {
         .collect();
     v.push(Case::new(Add, vec![Feed::uniform([4, 7, 5, 12]), Feed::uniform([4, 7, 5, 12])]).note("rank 4").grads(&[0, 1]));
     v.push(Case::new(Add, vec![Feed::uniform([64 * 65_537 * 4]), Feed::uniform([64 * 65_537 * 4])]).note("more than 65535 groups"));
-    v.extend([1000, 4097].map(|n| Case::new(Add, vec![Feed::uniform([n]), Feed::uniform([n])]).in_f16(&[0, 1])));
+    v.extend([1000, 1004, 4097].map(|n| Case::new(Add, vec![Feed::uniform([n]), Feed::uniform([n])]).in_f16(&[0, 1])));
     v
 }
 

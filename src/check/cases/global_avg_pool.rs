@@ -16,5 +16,6 @@ pub(super) fn mutations() -> Vec<Mutation> {
     vec![
         Mutation { kernel: "global_avg_pool", find: "lanes[l] * p.inv_m", replace: "lanes[l]" },
         Mutation { kernel: "global_avg_pool", find: "for (; k < w.count; k", replace: "for (; k + 1u < w.count; k" },
+        Mutation { kernel: "global_avg_pool", find: "i = i + FLIGHT * w.step;", replace: "i = i + (FLIGHT - 1u) * w.step;" },
     ]
 }

@@ -1,0 +1,91 @@
+//! What the backward pass makes anew is what the forward pass had, to the bit.
+
+use amcl_wgpu::device::{Choice, Device, Options};
+use amcl_wgpu::graph::gpu::GpuExecutor;
+use amcl_wgpu::graph::host::HostExecutor;
+use amcl_wgpu::graph::{Executor, Graph, HostData, StepScalars, TensorType};
+use amcl_wgpu::ops::batch_norm::BatchNorm;
+use amcl_wgpu::ops::{cast_f16::CastF16, cast_f32::CastF32};
+use amcl_wgpu::reference::philox::{Purpose, Stream};
+
+/// y of a batch norm with ReLU over [16,9,8,c], and y made anew.
+fn both(exec: &mut dyn Executor, c: usize, half: bool) -> [Vec<f64>; 2] {
+    let mut g = Graph::new();
+    let x = g.input("x", TensorType::f32([16, 9, 8, c]));
+    let [gamma, beta] = ["gamma", "beta"].map(|n| g.input(n, TensorType::f32([c])));
+    let of = match half {
+        true => g.push1(CastF16, &[x]).unwrap(),
+        false => x,
+    };
+    let norm = BatchNorm {
+        eps: 1e-5,
+        relu: true,
+        residual: false,
+    };
+    let y = g.push1(norm, &[of, gamma, beta]).unwrap();
+    let node = g.node(g.producer(y).unwrap());
+    let (op, inputs) = node.op.again(node).unwrap();
+    let again = g.push_arc(op, &inputs, &[]).unwrap()[0];
+    let results = [y, again].map(|t| match half {
+        true => g.push1(CastF32, &[t]).unwrap(),
+        false => t,
+    });
+    let program = exec.compile(&g, &results).unwrap();
+    let mut random = Stream::new(c as u64, 0, 0, Purpose::Init);
+    for t in [x, gamma, beta] {
+        let values = (0..g.ty(t).elements()).map(|_| random.normal()).collect();
+        exec.upload(program, t, &HostData::F32(values)).unwrap();
+    }
+    exec.run(program, &StepScalars::default()).unwrap();
+    results.map(|t| exec.fetch(program, t).unwrap().to_f64())
+}
+
+#[test]
+fn a_result_made_anew_has_the_same_bits() {
+    let name = std::env::var("AMCL_TEST_DEVICE").unwrap_or_else(|_| "llvmpipe".into());
+    let choice: Choice = name.parse().unwrap();
+    let open = |limits| {
+        let options = Options {
+            max_binding: limits,
+            ..Options::default()
+        };
+        Device::open(&choice, options)
+            .unwrap_or_else(|e| panic!("this test needs a Vulkan adapter: {e}"))
+    };
+    // As a whole, and in pieces of 256 KiB.
+    let devices = [None, Some(1 << 18)].map(open);
+    for half in [false, true] {
+        for c in [5, 64, 260] {
+            let mut executors: Vec<Box<dyn Executor>> = vec![Box::new(HostExecutor::<f32>::new())];
+            for d in devices.iter().filter(|d| !half || d.limits.f16) {
+                executors.push(Box::new(GpuExecutor::new(d.clone())));
+            }
+            for exec in &mut executors {
+                let [y, again] = both(exec.as_mut(), c, half);
+                assert_eq!(y, again, "{} {c} {half}", exec.name());
+                let positive = y.iter().filter(|v| **v > 0.0).count();
+                let share = positive as f64 / y.len() as f64;
+                assert!((0.2..0.8).contains(&share), "{share}");
+            }
+        }
+    }
+}
+
+#[test]
+fn other_norms_are_not_made_anew() {
+    for (relu, residual) in [(false, false), (true, true), (false, true)] {
+        let mut g = Graph::new();
+        let x = g.input("x", TensorType::f32([2, 3, 3, 4]));
+        let v = g.input("v", TensorType::f32([4]));
+        let norm = BatchNorm {
+            eps: 1e-5,
+            relu,
+            residual,
+        };
+        let mut inputs = vec![x, v, v];
+        inputs.extend(residual.then_some(x));
+        let y = g.push1(norm, &inputs).unwrap();
+        let node = g.node(g.producer(y).unwrap());
+        assert!(node.op.again(node).is_none(), "relu {relu}, {residual}");
+    }
+}
