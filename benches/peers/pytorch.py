@@ -206,6 +206,20 @@ def main():
         with torch.no_grad():
             row(f"conv2d 3x3/1 {n}x{h}x{h} {c}->{k}", lambda: F.conv2d(x, w, padding=1), flops)
         row(f"conv2d forward+backward 3x3/1 {n}x{h}x{h} {c}->{k}", lambda: torch.autograd.grad(F.conv2d(x, w, padding=1), (x, w), dy), 3 * flops)
+    for n, h, c in () if a.steps_only else [(512, 32, 64), (512, 8, 256)] if large else [(32, 32, 64)]:
+        x, r, dy = (torch.randn(n, c, h, h, device=dev).to(memory_format=torch.channels_last) for _ in range(3))
+        norm = nn.BatchNorm2d(c).to(dev)
+        x.requires_grad_()
+        r.requires_grad_()
+        forward = lambda: F.relu(norm(x) + r)
+        with torch.no_grad():
+            row(f"batch_norm+add+relu {n}x{h}x{h}x{c}", forward, 0.0)
+        row(f"batch_norm+add+relu forward+backward {n}x{h}x{h}x{c}", lambda: torch.autograd.grad(forward(), (x, r, norm.weight, norm.bias), dy), 0.0)
+    for n in () if a.steps_only else (11_300_032 if large else 2_000_000,):
+        w = torch.zeros(n, device=dev, requires_grad=True)
+        w.grad = torch.randn(n, device=dev)
+        for name, opt in ("sgd", torch.optim.SGD([w], lr=1e-3, momentum=0.9, weight_decay=1e-4)), ("adamw", torch.optim.AdamW([w], lr=1e-3, fused=True)):
+            row(f"{name} {n}", opt.step, 0.0)
     b = a.batch_size or (256 if large else 8)
     x = torch.randn(2 * b, 3, 32, 32, device=dev)
     steps = []

@@ -307,13 +307,22 @@ fn in_f32(large: bool) -> Vec<Subject> {
             v.extend(conv(n, 8, 256, 256, 3, 1));
             v.extend(conv(n, 4, 512, 512, 3, 1));
         }
-        v.extend(conv(256, 96, 64, 64, 3, 1));
+        // ResNet-18 at 96 px.
+        for (h, c) in [(96, 64), (48, 128), (24, 256), (12, 512)] {
+            v.extend(conv(256, h, c, c, 3, 1));
+        }
+        // ResNet-50 at 224 px: the stem, and each stage's reduction, 3x3 and expansion.
         v.extend(conv(64, 224, 3, 64, 7, 2));
-        v.extend(conv(64, 56, 64, 64, 3, 1));
-        v.extend(conv(64, 56, 256, 64, 1, 1));
-        v.extend(conv(64, 14, 256, 1024, 1, 1));
-        v.extend(memory_bound(512, 32, 64));
-        v.extend(memory_bound(512, 8, 256));
+        for (h, c) in [(56, 64), (28, 128), (14, 256), (7, 512)] {
+            v.extend(conv(64, h, 4 * c, c, 1, 1));
+            v.extend(conv(64, h, c, c, 3, 1));
+            v.extend(conv(64, h, c, 4 * c, 1, 1));
+        }
+        v.extend(conv(64, 56, 128, 128, 3, 2));
+        for (h, c) in [(32, 64), (16, 128), (8, 256), (4, 512)] {
+            v.extend(memory_bound(512, h, c));
+        }
+        v.extend(memory_bound(64, 56, 256));
         v.extend(optimisers(11_300_000));
         v.push(augment(512, 32, 32, false));
         v.push(augment(256, 256, 224, true));

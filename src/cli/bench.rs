@@ -51,10 +51,11 @@ struct Report {
     steps: Vec<step::StepRow>,
 }
 
-/// Settings of the training steps that are timed, name and overrides of the defaults: every method plain, SimCLR and MoCo with AMCL, `half`: in mixed precision as well.
+/// Settings of the training steps that are timed, name and overrides of the defaults: every method plain and with AMCL; `large`: a ResNet-50 at 224 px too, with a quarter of the batch;
+/// `half`: in mixed precision as well.
 fn steps(
     batch: usize,
-    half: bool,
+    (large, half): (bool, bool),
     wanted: impl Fn(&str) -> bool,
 ) -> anyhow::Result<Vec<(String, Config)>> {
     let base = [
@@ -73,27 +74,39 @@ fn steps(
     let queue = format!("method.queue={}", batch.max(4096));
     let moco: &[&str] = &["method.name=moco", &splits, &queue];
     let deep: &[&str] = &["heads.layers=3", "heads.out=512"];
-    let methods: Vec<(&str, Vec<&str>)> = vec![
+    let simsiam: &[&str] = &["method.name=simsiam", "heads.out=512", "heads.last=norm"];
+    let barlow = [&["method.name=barlow_twins"], deep].concat();
+    let quarter = (batch / 4).max(2);
+    let quarter_batch = format!("optim.batch_size={quarter}");
+    let resnet50 = [
+        "model.encoder=resnet50",
+        "model.stem=imagenet",
+        "model.image_size=224",
+        &quarter_batch,
+    ];
+    let mut methods: Vec<(&str, Vec<&str>)> = vec![
         ("simclr", vec![]),
         ("simclr+amcl C=3", amcl.to_vec()),
         ("moco", moco.to_vec()),
         ("moco+amcl C=3", [moco, amcl].concat()),
-        (
-            "simsiam",
-            vec!["method.name=simsiam", "heads.out=512", "heads.last=norm"],
-        ),
-        (
-            "barlow_twins",
-            [&["method.name=barlow_twins"], deep].concat(),
-        ),
+        ("simsiam", simsiam.to_vec()),
+        ("simsiam+amcl C=3", [simsiam, amcl].concat()),
+        ("barlow_twins", barlow.to_vec()),
+        ("barlow_twins+amcl C=3", [&barlow, amcl].concat()),
         ("byol", vec!["method.name=byol"]),
         ("vicreg", [&["method.name=vicreg"], deep].concat()),
     ];
+    if large {
+        methods.push(("resnet50 simclr 224 px", resnet50.to_vec()));
+    }
     let mut all = Vec::new();
     for precision in ["f32", "mixed"].into_iter().take(1 + usize::from(half)) {
         for (name, over) in &methods {
             let mark = if precision == "mixed" { " mixed" } else { "" };
-            let title = format!("step resnet18 {name}{mark} batch {batch}");
+            let title = match name.starts_with("resnet") {
+                true => format!("step {name}{mark} batch {quarter}"),
+                false => format!("step resnet18 {name}{mark} batch {batch}"),
+            };
             if !wanted(&title) {
                 continue;
             }
@@ -179,7 +192,7 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
         .filter(|l| wanted(&l.name()));
     let losses: Vec<loss::LossSubject> = losses.collect();
     let batch = args.batch_size.unwrap_or(if large { 256 } else { 8 });
-    let steps = steps(batch, half, wanted)?;
+    let steps = steps(batch, (large, half), wanted)?;
     if let Some(d) = device.as_ref().filter(|_| !args.no_autotune) {
         let mut told = false;
         let mut progress = |_, all| {
@@ -259,6 +272,13 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
                 .map_or(String::new(), |ms| format!(", {ms:.1} ms of it the host's")),
             ratio(before, s.seconds)
         ));
+        let all: f64 = s.ops.iter().map(|o| o.seconds).sum();
+        let largest = s.ops.iter().take(6);
+        let shares = largest.map(|o| format!("{} {:.0} %", o.op, 100.0 * o.seconds / all));
+        let shares: Vec<String> = shares.collect();
+        if !shares.is_empty() {
+            say(format!("    of its kernels: {}", shares.join(", ")));
+        }
         timed.push(s);
     }
     let report = Report {
