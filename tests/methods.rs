@@ -1,38 +1,19 @@
-//! What each method must do beside its loss: the momentum branch follows and gets no gradient, the queue is first in first out, targets stop the gradient, groups
-//! of batch norm have statistics of their own.
+//! What each method must do beside its loss: the queue is first in first out, targets stop the gradient, groups of batch norm have statistics of their own. The momentum
+//! branch: `momentum.rs`; losses against their formulas: `formulas.rs`; settings: `switches.rs`.
+
+mod common;
 
 use amcl_wgpu::device::{Choice, Device, Options};
 use amcl_wgpu::graph::gpu::GpuExecutor;
 use amcl_wgpu::graph::host::HostExecutor;
-use amcl_wgpu::graph::{Executor, Graph, HostData, StateId, StepScalars, TensorId, TensorType};
+use amcl_wgpu::graph::{Executor, Graph, HostData, StepScalars, TensorType};
 use amcl_wgpu::methods::loss::{Amcl, Plain};
 use amcl_wgpu::methods::moco::Moco;
 use amcl_wgpu::methods::simsiam::SimSiam;
-use amcl_wgpu::methods::{Method, embeddings};
 use amcl_wgpu::nn::heads::{Last, Mlp};
-use amcl_wgpu::nn::resnet::{Block, ResNet, Stem};
-use amcl_wgpu::nn::{MOMENTUM_BRANCH, Model, Norm};
-use amcl_wgpu::ops;
+use amcl_wgpu::nn::{Model, Norm};
 use amcl_wgpu::ops::batch_norm::BatchNorm;
-use amcl_wgpu::reference::philox::{Purpose, Stream};
-
-const B: usize = 4;
-const SIDE: usize = 8;
-
-fn net() -> ResNet {
-    ResNet {
-        block: Block::Basic,
-        blocks: vec![1, 1],
-        width: 4,
-        stem: Stem::Small(1),
-        zero_init_residual: false,
-    }
-}
-
-fn random(n: usize, seed: u64) -> HostData {
-    let mut s = Stream::new(seed, 0, 0, Purpose::Init);
-    HostData::F64((0..n).map(|_| f64::from(s.normal())).collect())
-}
+use common::{B, build, net, random, read, send};
 
 /// f64, f32 and GPU executors.
 fn executors() -> Vec<Box<dyn Executor>> {
@@ -58,42 +39,6 @@ fn moco() -> Moco {
         splits: 2,
         shuffle: true,
         micro_batches: 1,
-    }
-}
-
-fn read(exec: &mut dyn Executor, m: &Model, id: StateId) -> Vec<f64> {
-    exec.read_state(&m.states, id).unwrap().to_f64()
-}
-
-/// Loss and gradient graph with two views as inputs; gradients of all parameters and, if there is one, of the whole momentum branch.
-struct Built {
-    g: Graph,
-    m: Model,
-    views: [TensorId; 2],
-    built: amcl_wgpu::methods::loss::Built,
-    grads: Vec<Option<TensorId>>,
-}
-
-fn build(method: &dyn Method) -> Built {
-    let (mut g, mut m) = (Graph::new(), Model::default());
-    let views = [(); 2].map(|()| g.input("view", TensorType::f32([B, SIDE, SIDE, 3])));
-    let built = method.loss(&mut g, &mut m, &views).unwrap();
-    let params: Vec<TensorId> = m.params.iter().map(|p| g.state(&m.states, p.id)).collect();
-    let grads = ops::backward(&mut g, built.loss, &params).unwrap();
-    method.after_gradient(&mut g, &mut m, &built).unwrap();
-    Built {
-        g,
-        m,
-        views,
-        built,
-        grads,
-    }
-}
-
-fn send(exec: &mut dyn Executor, b: &Built, program: amcl_wgpu::graph::ProgramId, seed: u64) {
-    for (i, v) in b.views.iter().enumerate() {
-        let x = random(B * SIDE * SIDE * 3, seed * 2 + i as u64);
-        exec.upload(program, *v, &x).unwrap();
     }
 }
 
@@ -139,56 +84,6 @@ fn moco_fills_its_queue_round_and_round_and_reads_it_first() {
                 .unwrap();
         }
     }
-}
-
-#[test]
-fn the_momentum_branch_follows_and_gets_no_gradient() {
-    let method = moco();
-    let b = build(&method);
-    // Asked for, the gradient of a key parameter does reach the loss: it is left out by what is trained, so the trained must be `params` alone.
-    assert!(
-        b.m.params
-            .iter()
-            .all(|p| b.m.states.entry(p.id).name == p.name)
-    );
-    assert!(b.m.states.whole(MOMENTUM_BRANCH).is_some());
-    let mut u = Graph::new();
-    method.after_step(&mut u, &b.m).unwrap();
-    let mut exec = HostExecutor::<f64>::new();
-    exec.allocate_states(&b.m.states).unwrap();
-    let grads: Vec<TensorId> = b.grads.iter().flatten().copied().collect();
-    assert_eq!(grads.len(), b.m.params.len(), "every parameter is trained");
-    let program = exec.compile(&b.g, &[grads[0]]).unwrap();
-    let update = exec.compile(&u, &[]).unwrap();
-    b.m.initialise(&mut exec, 1).unwrap();
-    let [params, keys] = ["params", MOMENTUM_BRANCH].map(|n| b.m.states.whole(n).unwrap());
-    assert_eq!(read(&mut exec, &b.m, params), read(&mut exec, &b.m, keys));
-    // Moved parameters: the keys must not move with them, but a hundredth of the way at each step.
-    let moved: Vec<f64> = read(&mut exec, &b.m, params)
-        .iter()
-        .map(|v| v + 1.0)
-        .collect();
-    let start = read(&mut exec, &b.m, keys);
-    exec.write_state(&b.m.states, params, &HostData::F64(moved.clone()))
-        .unwrap();
-    send(&mut exec, &b, program, 0);
-    exec.run(program, &StepScalars::default()).unwrap();
-    assert_eq!(
-        read(&mut exec, &b.m, keys),
-        start,
-        "a gradient step leaves keys alone"
-    );
-    let step = StepScalars {
-        ema: 0.99,
-        ..StepScalars::default()
-    };
-    exec.run(update, &step).unwrap();
-    let m = f64::from(0.99f32);
-    for ((k, s), p) in read(&mut exec, &b.m, keys).iter().zip(&start).zip(&moved) {
-        assert!((k - (m * s + (1.0 - m) * p)).abs() < 1e-12);
-    }
-    b.m.level_branch(&mut exec).unwrap();
-    assert_eq!(read(&mut exec, &b.m, keys), moved);
 }
 
 fn simsiam(predictor: bool) -> SimSiam {
@@ -370,32 +265,4 @@ fn a_collapse_trips_the_alarm() {
         assert!(out.status.success(), "{text}");
         assert_eq!(text.contains("ALARM collapse"), collapses, "{text}");
     }
-}
-
-/// Where a predictor stands between, a pair's temperature is of the anchor's prediction and the other's embedding; elsewhere of both embeddings.
-#[test]
-fn anchors_are_predictions_where_there_is_a_predictor() {
-    let of = |method: &dyn Method| {
-        let (mut g, mut m) = (Graph::new(), Model::default());
-        let f = g.input("features", TensorType::f32([B, 8]));
-        let (_, phi) = embeddings(method, Some(&Amcl::default()), &mut g, &mut m, f).unwrap();
-        let [anchors, others] = phi.unwrap();
-        let mut exec = HostExecutor::<f64>::new();
-        exec.allocate_states(&m.states).unwrap();
-        let mut fetched = vec![anchors, others];
-        fetched.dedup();
-        let program = exec.compile(&g, &fetched).unwrap();
-        m.initialise(&mut exec, 5).unwrap();
-        exec.upload(program, f, &random(B * 8, 6)).unwrap();
-        exec.run(program, &StepScalars::default()).unwrap();
-        [anchors, others].map(|t| exec.fetch(program, t).unwrap().to_f64())
-    };
-    let [anchors, others] = of(&moco());
-    assert_eq!(anchors, others);
-    let [anchors, others] = of(&simsiam(true));
-    assert_eq!(anchors.len(), others.len());
-    assert_ne!(anchors, others);
-    // Without a predictor, the embeddings again.
-    let [anchors, others] = of(&simsiam(false));
-    assert_eq!(anchors, others);
 }

@@ -8,6 +8,7 @@ use amcl_wgpu::train::method::declare;
 use amcl_wgpu::train::presets::PRESETS;
 use amcl_wgpu::train::session::Session;
 use assert_cmd::Command;
+use serde_json::Value;
 
 #[test]
 fn every_preset_builds_its_full_model() {
@@ -49,7 +50,7 @@ fn every_preset_trains() {
         let output = command.output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{name}: {error}");
-        let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let result: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert!(result["knn_top1"].is_f64(), "{name}: {result}");
     }
 }
@@ -135,30 +136,215 @@ fn every_ablation_takes_a_step_or_says_why_not() {
     assert!(e.to_string().contains("plain simclr has one head"), "{e}");
 }
 
-/// The experiments that come with the program plan all their runs.
+/// What `sweep --list` says: the runs and their settings, or why not.
+fn listed(args: &[&str]) -> Result<Vec<(String, Value)>, String> {
+    let mut command = Command::cargo_bin("amcl-wgpu").unwrap();
+    let output = command
+        .args(["--json", "sweep", "--list"])
+        .args(args)
+        .output()
+        .unwrap();
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    let all: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let runs: Vec<String> = serde_json::from_value(all["runs"].clone()).unwrap();
+    let settings = all["settings"].as_array().unwrap().iter().cloned();
+    assert_eq!(runs.len(), settings.len());
+    Ok(runs.into_iter().zip(settings).collect())
+}
+
+/// The experiments that come with the program, by name: the files must be in the program too.
+fn experiments() -> Vec<String> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/experiments");
+    let files = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|e| e.unwrap().path());
+    let names: Vec<String> = files
+        .map(|p| p.file_stem().unwrap().to_str().unwrap().to_string())
+        .collect();
+    assert!(names.len() >= 12, "{names:?}");
+    names
+}
+
+/// The experiments plan all their runs, as given and on a preset of the paper's scale, and no two runs would train the same.
 #[test]
 fn every_experiment_plans() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/experiments");
-    let mut count = 0;
-    for e in std::fs::read_dir(folder).unwrap() {
-        let path = e.unwrap().path();
-        // By name: the file must be in the program too.
-        let mut command = Command::cargo_bin("amcl-wgpu").unwrap();
-        command.args(["--json", "sweep", "--list"]);
-        command.arg(path.file_stem().unwrap());
-        let output = command.output().unwrap();
-        let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{path:?}: {error}");
-        let listed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        let runs: Vec<String> = serde_json::from_value(listed["runs"].clone()).unwrap();
-        let mut names = runs.clone();
-        names.sort();
-        names.dedup();
-        assert!(
-            names.len() == runs.len() && runs.len() >= 6,
-            "{path:?}: {runs:?}"
-        );
-        count += 1;
+    for name in experiments() {
+        for preset in [None, Some("simclr-amcl-stl10"), Some("simclr-stl10")] {
+            let mut args = vec![name.as_str()];
+            args.extend(preset.iter().flat_map(|p| ["--preset", *p]));
+            let runs = listed(&args).unwrap_or_else(|e| panic!("{args:?}: {e}"));
+            assert!(runs.len() >= 6, "{args:?}: {} runs", runs.len());
+            for (i, a) in runs.iter().enumerate() {
+                for b in &runs[..i] {
+                    assert!(a.0 != b.0 && a.1 != b.1, "{args:?}: {} is {}", a.0, b.0);
+                }
+            }
+            let Some(preset) = preset else { continue };
+            let figure4 = name == "backbones";
+            for (folder, run) in &runs {
+                assert!(folder.contains(&format!("{name}-{preset}")), "{folder}");
+                let model = if figure4 { "resnet50" } else { "resnet18" };
+                let size = if figure4 { 224 } else { 96 };
+                assert_eq!(run["model"]["encoder"], model, "{folder}");
+                assert_eq!(run["model"]["width"], 64, "{folder}");
+                assert_eq!(run["model"]["stem_stride"], 1, "{folder}");
+                assert_eq!(run["model"]["image_size"], size, "{folder}");
+                assert_eq!(run["optim"]["batch_size"], 512, "{folder}");
+                assert_eq!(run["data"]["path"], "stl10_binary", "{folder}");
+                let whole = run["run"]["epochs"] == 800;
+                let short = ["backbones", "regime"].contains(&name.as_str());
+                assert!(whole || short, "{folder}");
+            }
+        }
     }
-    assert!(count >= 9, "{count} experiments");
+}
+
+/// What a case and the grid change wins over the preset; so does --set over all.
+#[test]
+fn a_preset_leaves_what_a_case_changes() {
+    let of = |args: &[&str]| listed(args).unwrap();
+    let count = |runs: &[(String, Value)], heads: u64, adaptive: &str| {
+        let is = |r: &&(String, Value)| {
+            r.1["heads"]["count"] == heads && r.1["amcl"]["adaptive"] == adaptive
+        };
+        runs.iter().filter(is).count()
+    };
+    // A plain preset is as good: the experiment says what AMCL is.
+    for preset in ["simclr-amcl-cifar10", "simclr-cifar10", "moco-cifar100"] {
+        let runs = of(&["heads", "--preset", preset, "--data", "shapes"]);
+        for (folder, run) in &runs {
+            assert_eq!(run["amcl"]["enabled"], true, "{folder}");
+            assert_eq!(run["data"]["path"], "shapes", "{folder}");
+        }
+        for heads in [1, 2, 3, 4, 5, 8] {
+            assert_eq!(count(&runs, heads, "full"), 3, "{preset}, {heads} heads");
+            assert_eq!(count(&runs, heads, "none"), 3, "{preset}, {heads} heads");
+        }
+    }
+    // One head of three heads' weights, whatever the preset's width.
+    for (preset, wide) in [("quickstart", 192), ("simclr-amcl-stl10", 1536)] {
+        let runs = of(&["ablation", "--preset", preset]);
+        let hidden = |r: &(String, Value)| r.1["heads"]["hidden"].as_u64().unwrap();
+        let (broad, rest): (Vec<_>, Vec<_>) =
+            runs.iter().partition(|r| r.0.contains("3_times_as_wide"));
+        assert_eq!((broad.len(), rest.len()), (6, 21));
+        assert!(broad.iter().all(|r| hidden(r) == wide), "{preset}");
+        assert!(rest.iter().all(|r| hidden(r) == wide / 3), "{preset}");
+    }
+    let runs = of(&["ablation", "--set", "heads.hidden=50"]);
+    let wide = runs.iter().filter(|r| r.1["heads"]["hidden"] == 150);
+    assert_eq!(wide.count(), 6);
+    // What makes an experiment small is gone: images for 500 labels a class, the figure's one length.
+    let images = |args: &[&str]| of(args)[0].1["data"]["shapes_train"].clone();
+    assert_eq!(images(&["labels"]), 5000);
+    assert_eq!(images(&["labels", "--preset", "simclr-amcl-cifar10"]), 2560);
+    assert_eq!(of(&["backbones"]).len(), 6);
+    assert_eq!(
+        of(&["backbones", "--preset", "simclr-amcl-cifar10"]).len(),
+        12
+    );
+    // The softmax has no kappa: seven runs a seed, not twelve.
+    assert_eq!(of(&["kappa"]).len(), 21);
+    // The methods' presets are those of the data set.
+    for (name, runs) in [("methods", 24), ("augmentations", 120)] {
+        let all = of(&[name, "--preset", "simclr-cifar100"]);
+        assert_eq!(all.len(), runs, "{name}");
+        for method in ["simclr", "moco", "simsiam", "barlow_twins"] {
+            for amcl in [true, false] {
+                let is = |r: &&(String, Value)| {
+                    r.1["method"]["name"] == method && r.1["amcl"]["enabled"] == amcl
+                };
+                assert_eq!(all.iter().filter(is).count(), runs / 8, "{name} {method}");
+            }
+        }
+        let here = |r: &(String, Value)| r.1["data"]["path"] == "cifar-100-binary";
+        assert!(all.iter().all(here), "{name}");
+    }
+}
+
+/// What cannot be is refused in one line that names it.
+#[test]
+fn an_experiment_that_cannot_be_is_refused() {
+    for (args, why) in [
+        (["heads", "--preset", "simclr-cifar1O"], "did you mean"),
+        (
+            ["methods", "--preset", "quickstart"],
+            "no preset `simclr-quickstart`",
+        ),
+        (
+            ["ablation", "--preset", "simsiam-amcl-stl10"],
+            "no negatives",
+        ),
+    ] {
+        let e = listed(&args).unwrap_err();
+        assert!(e.contains(why), "{args:?}: {e}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("own.toml");
+    let file = path.to_str().unwrap();
+    for (case, why) in [
+        ("sets = { 'optim.lr' = 0.1 }", "unknown field `sets`"),
+        (
+            "set = { 'amcl.kapa' = 3 }",
+            "no key amcl.kapa; did you mean amcl.kappa",
+        ),
+        (
+            "without = ['heads.count']",
+            "`without` names heads.count, which is not in the grid",
+        ),
+        (
+            "times = { 'method.name' = 3 }",
+            "`times`: method.name is not a setting that counts",
+        ),
+        (
+            "preset = 'moco-cifar10'",
+            "--preset simclr-cifar10 would change nothing",
+        ),
+    ] {
+        let text = format!("preset = 'quickstart'\n[[case]]\nname = 'A'\n{case}\n");
+        std::fs::write(&path, text).unwrap();
+        let e = listed(&[file, "--preset", "simclr-cifar10"]).unwrap_err();
+        assert!(e.contains(why), "{case}: {e}");
+    }
+    // The same file without the mistake.
+    std::fs::write(&path, "preset = 'quickstart'\n[[case]]\nname = 'A'\n").unwrap();
+    assert_eq!(
+        listed(&[file, "--preset", "simclr-cifar10"]).unwrap().len(),
+        1
+    );
+}
+
+/// A case on which a setting of the grid has no effect is trained once, and stands at all its values.
+#[test]
+fn a_case_without_the_grid_is_trained_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, out) = (folder.path().join("own.toml"), folder.path().join("out"));
+    let text = "preset = 'simclr-cifar10'\n[set]\n'amcl.enabled' = true\n\
+                [small]\n'data.path' = 'shapes'\n'data.shapes_train' = 32\n'data.shapes_test' = 20\n'model.encoder' = 'tiny'\n'model.width' = 4\n'model.image_size' = 16\n\
+                'heads.hidden' = 8\n'heads.out' = 8\n'optim.batch_size' = 16\n'run.epochs' = 1\n\
+                [grid]\n'amcl.kappa' = [2, 5]\n\
+                [[case]]\nname = 'topk'\nset = { 'amcl.negatives' = 'topk' }\n[[case]]\nname = 'level'\nwithout = ['amcl.kappa']\n";
+    std::fs::write(&file, text).unwrap();
+    let mut command = Command::cargo_bin("amcl-wgpu").unwrap();
+    command.args(["sweep", "--device", "cpu", "--out"]);
+    command.arg(&out).arg(&file).assert().success();
+    let table = std::fs::read_to_string(out.join("table.md")).unwrap();
+    let at = |kappa: &str| {
+        let start = format!("| level | {kappa} | ");
+        let row = table.lines().find_map(|l| l.strip_prefix(&start));
+        row.unwrap_or_else(|| panic!("{table}")).to_string()
+    };
+    assert_eq!(at("2"), at("5"));
+    assert!(at("2").ends_with("| 1 |") && !at("2").starts_with('-'));
+    assert_eq!(table.lines().count(), 6, "{table}");
+    let mut names: Vec<_> = std::fs::read_dir(&out)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.is_dir())
+        .map(|p| p.file_name().unwrap().to_str().unwrap().to_string())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["level-0", "topk-kappa_2-0", "topk-kappa_5-0"]);
 }

@@ -7,6 +7,7 @@ pub mod data;
 pub mod devices;
 pub mod embed;
 pub mod eval;
+mod experiment;
 pub mod export;
 pub mod loss;
 mod opened;

@@ -2,6 +2,7 @@
 
 use super::console::{Console, Voice};
 use super::eval::probes;
+use super::experiment::{Experiment, Measure, Run, runs};
 use super::opened::On;
 use amcl_wgpu::device::Choice;
 use amcl_wgpu::report::sweep::{Row, Table};
@@ -10,9 +11,7 @@ use amcl_wgpu::train::checkpoint::{present, write_atomically};
 use amcl_wgpu::train::config::Config;
 use amcl_wgpu::train::trainer::{Request, train};
 use anyhow::Context;
-use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,7 +21,11 @@ use std::sync::atomic::Ordering;
 pub struct Args {
     /// The experiment (TOML): see assets/experiments, or the name of one of these.
     file: String,
-    /// Folder of the runs; default: sweeps/<name>.
+    /// Another preset instead of the experiment's own, for every case; what makes the experiment small (its `[small]`) then does not apply: `sweep heads --preset
+    /// simclr-amcl-stl10 --data FOLDER`. What a case or the grid changes is changed all the same; a case that names a preset by `moco-*` takes the one for the same data set.
+    #[arg(long, value_name = "NAME")]
+    preset: Option<String>,
+    /// Folder of the runs; default: sweeps/<name>, or sweeps/<name>-<preset> with --preset.
     #[arg(long, short)]
     out: Option<PathBuf>,
     /// auto, cpu, gpu, gpu:N or part of an adapter's name.
@@ -31,7 +34,7 @@ pub struct Args {
     /// Data, for every run.
     #[arg(long)]
     data: Option<String>,
-    /// Print the runs, run none.
+    /// Print the runs (with --json: and their complete settings), run none.
     #[arg(long)]
     list: bool,
     /// Override a setting in every run: --set run.epochs=20
@@ -39,251 +42,34 @@ pub struct Args {
     set: Vec<String>,
 }
 
-/// A case: a method, or a variant of one.
-#[derive(Deserialize, Debug, Default)]
-#[serde(deny_unknown_fields, default)]
-struct Case {
-    name: String,
-    preset: Option<String>,
-    set: BTreeMap<String, toml::Value>,
-}
-
-/// An experiment file.
-#[derive(Deserialize, Debug)]
-#[serde(deny_unknown_fields, default)]
-struct Experiment {
-    /// For people: what it shows, where the published numbers are.
-    title: String,
-    /// Preset of the cases that name none.
-    preset: String,
-    /// Settings of every run.
-    set: BTreeMap<String, toml::Value>,
-    /// Values of settings, all combinations.
-    grid: BTreeMap<String, Vec<toml::Value>>,
-    /// Seeds of every combination.
-    seeds: Vec<u64>,
-    /// What is measured of every run, each a column of the table: `knn`, `linear`, `few_label`; nothing said: `knn`.
-    eval: Vec<Measure>,
-    /// The linear probe's protocol and what differs from it, as the flags of `eval linear`.
-    linear: probes::Setting,
-    /// Labels a class of `few_label`.
-    labels: Vec<usize>,
-    /// Draws of each.
-    draws: usize,
-    /// Cases.
-    case: Vec<Case>,
-}
-
-impl Default for Experiment {
-    fn default() -> Self {
-        Self {
-            title: String::new(),
-            preset: String::new(),
-            set: BTreeMap::new(),
-            grid: BTreeMap::new(),
-            seeds: vec![0],
-            eval: vec![Measure::Knn],
-            linear: probes::Setting::default(),
-            labels: vec![10, 20, 50, 100, 200, 500],
-            draws: 3,
-            case: Vec::new(),
-        }
-    }
-}
-
-/// What is measured of a run.
-#[derive(Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-enum Measure {
-    /// kNN accuracy at the end of training.
-    Knn,
-    /// The linear probe.
-    Linear,
-    /// Linear probes on few labels.
-    FewLabel,
-}
-
-impl Experiment {
-    /// Titles of the table's columns.
-    fn columns(&self) -> Vec<String> {
-        let mut out = Vec::new();
-        for m in &self.eval {
-            match m {
-                Measure::Knn => out.push("kNN top-1, %".into()),
-                Measure::Linear => out.push("linear top-1, %".into()),
-                Measure::FewLabel => {
-                    out.extend(self.labels.iter().map(|l| format!("{l} labels a class, %")));
-                }
-            }
-        }
-        out
-    }
-
-    /// What a finished run's files say of a measure; none where it was not measured, or by another protocol.
-    fn read(&self, m: Measure, folder: &Path) -> Option<Vec<f64>> {
-        let json = |name: &str| -> Option<Value> {
-            serde_json::from_str(&std::fs::read_to_string(folder.join(name)).ok()?).ok()
-        };
-        let protocol = self.linear.protocol().ok()?.describe();
-        let ours = |v: &Value| v["protocol"] == protocol.as_str();
-        match m {
-            Measure::Knn => Some(vec![json("summary.json")?["knn_top1"].as_f64()?]),
-            Measure::Linear => {
-                let v = json(probes::LINEAR).filter(ours)?;
-                Some(vec![v["linear_top1"].as_f64()?])
-            }
-            Measure::FewLabel => {
-                let v = json(probes::FEW_LABEL).filter(ours)?;
-                let rows = v["few_label"].as_array()?;
-                let of = |l: &usize| {
-                    let row = rows.iter().find(|r| r["labels"] == *l)?;
-                    (row["draws"].as_array()?.len() == self.draws).then(|| row["top1"].as_f64())?
-                };
-                self.labels.iter().map(of).collect()
-            }
-        }
-    }
-
-    /// A run's values in all columns; none before all are there.
-    fn results(&self, folder: &Path) -> Option<Vec<f64>> {
-        let mut out = Vec::new();
-        for m in &self.eval {
-            out.extend(self.read(*m, folder)?);
-        }
-        Some(out)
-    }
-
-    /// Measures what is missing of a run that has ended.
-    fn measure(&self, run: &Run, args: &Args, console: &Console) -> anyhow::Result<()> {
-        let on = On {
-            run: run.folder.clone(),
-            data: None,
-            device: args.device.clone(),
-        };
-        for m in &self.eval {
-            if self.read(*m, &run.folder).is_some() {
-                continue;
-            }
-            match m {
-                Measure::Knn => anyhow::bail!(
-                    "{} has no kNN accuracy: its data has no labels or no test images",
-                    run.folder.display()
-                ),
-                Measure::Linear => drop(probes::linear(&on, &self.linear, console)?),
-                Measure::FewLabel => drop(probes::few_label(
-                    &on,
-                    &self.linear,
-                    &self.labels,
-                    self.draws,
-                    console,
-                )?),
-            }
-        }
-        Ok(())
-    }
-}
-
-macro_rules! experiment {
-    ($name:literal) => {
-        (
-            $name,
-            include_str!(concat!("../../assets/experiments/", $name, ".toml")),
-        )
+/// Measures what is missing of a run that has ended.
+fn measure(e: &Experiment, run: &Run, args: &Args, console: &Console) -> anyhow::Result<()> {
+    let on = On {
+        run: run.folder.clone(),
+        data: None,
+        device: args.device.clone(),
     };
-}
-
-/// Experiments that come with the program.
-const EXPERIMENTS: &[(&str, &str)] = &[
-    experiment!("ablation"),
-    experiment!("augmentations"),
-    experiment!("heads"),
-    experiment!("kappa"),
-    experiment!("labels"),
-    experiment!("methods"),
-    experiment!("rivals"),
-    experiment!("regime"),
-    experiment!("cifar10-small"),
-    experiment!("small-methods"),
-    experiment!("temperature"),
-];
-
-/// One training of a sweep.
-struct Run {
-    case: String,
-    /// Grid settings, as text.
-    point: Vec<(String, String)>,
-    folder: PathBuf,
-    config: Config,
-}
-
-/// All combinations of the grid's values.
-fn points(grid: &BTreeMap<String, Vec<toml::Value>>) -> Vec<Vec<(String, toml::Value)>> {
-    let mut out = vec![Vec::new()];
-    for (key, values) in grid {
-        out = out
-            .iter()
-            .flat_map(|p| {
-                values.iter().map(move |v| {
-                    let mut p = p.clone();
-                    p.push((key.clone(), v.clone()));
-                    p
-                })
-            })
-            .collect();
-    }
-    out
-}
-
-/// A name that every file system takes.
-fn plain(text: &str) -> String {
-    let keep = |c: char| c.is_ascii_alphanumeric() || ".-+_".contains(c);
-    text.chars()
-        .map(|c| if keep(c) { c } else { '_' })
-        .collect()
-}
-
-fn runs(e: &Experiment, args: &Args, out: &Path) -> anyhow::Result<Vec<Run>> {
-    let mut all = Vec::new();
-    for case in &e.case {
-        let text = Config::preset(case.preset.as_ref().unwrap_or(&e.preset))?;
-        for point in points(&e.grid) {
-            for seed in &e.seeds {
-                let mut over: Vec<String> = Vec::new();
-                let pairs = e
-                    .set
-                    .iter()
-                    .chain(point.iter().map(|(k, v)| (k, v)))
-                    .chain(&case.set);
-                over.extend(pairs.map(|(k, v)| format!("{k}={v}")));
-                over.push(format!("run.seed={seed}"));
-                if let Some(d) = &args.data {
-                    over.push(format!("data.path={}", toml::Value::String(d.clone())));
-                }
-                over.extend(args.set.iter().cloned());
-                let config =
-                    Config::parse(text, &over).with_context(|| format!("case `{}`", case.name))?;
-                let point: Vec<(String, String)> = point
-                    .iter()
-                    .map(|(k, v)| (k.clone(), v.to_string()))
-                    .collect();
-                let values: Vec<String> = point
-                    .iter()
-                    .map(|(k, v)| format!("{}={v}", k.rsplit('.').next().unwrap_or(k)))
-                    .collect();
-                let mut parts = vec![case.name.clone()];
-                parts.extend(values);
-                let name = format!("{}-{seed}", parts.join("-"));
-                all.push(Run {
-                    case: case.name.clone(),
-                    point,
-
-                    folder: out.join(plain(&name)),
-                    config,
-                });
-            }
+    for m in &e.eval {
+        if e.read(*m, run).is_some() {
+            continue;
         }
+        match m {
+            Measure::Knn => anyhow::bail!(
+                "{} has no kNN accuracy: its data has no labels or no test images",
+                run.folder.display()
+            ),
+            Measure::Linear => drop(probes::linear(&on, &e.linear, console)?),
+            Measure::FewLabel => drop(probes::few_label(
+                &on, &e.linear, &e.labels, e.draws, console,
+            )?),
+        }
+        anyhow::ensure!(
+            e.read(*m, run).is_some(),
+            "{0}: the data there are not those that the run was trained on, which {0}/log.txt names",
+            run.folder.display()
+        );
     }
-    Ok(all)
+    Ok(())
 }
 
 /// Whether the run's folder holds a configuration already; it must be this one.
@@ -327,16 +113,19 @@ fn one(run: &Run, args: &Args, console: &Arc<Console>) -> anyhow::Result<bool> {
 fn table(e: &Experiment, all: &[Run]) -> Table {
     let mut rows: Vec<Row> = Vec::new();
     for run in all {
-        let same = |r: &Row| r.case == run.case && r.point == run.point;
-        let at = rows.iter().position(same).unwrap_or_else(|| {
-            rows.push(Row {
-                case: run.case.clone(),
-                point: run.point.clone(),
-                runs: Vec::new(),
+        let results = e.results(run);
+        for point in &run.points {
+            let same = |r: &Row| r.case == run.case && r.point == *point;
+            let at = rows.iter().position(same).unwrap_or_else(|| {
+                rows.push(Row {
+                    case: run.case.clone(),
+                    point: point.clone(),
+                    runs: Vec::new(),
+                });
+                rows.len() - 1
             });
-            rows.len() - 1
-        });
-        rows[at].runs.extend(e.results(&run.folder));
+            rows[at].runs.extend(results.clone());
+        }
     }
     Table {
         title: e.title.clone(),
@@ -350,38 +139,27 @@ fn table(e: &Experiment, all: &[Run]) -> Table {
 /// # Errors
 /// The experiment file; a run that fails.
 pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
-    let built_in = EXPERIMENTS.iter().find(|e| e.0 == args.file);
-    let text = match built_in {
-        Some((_, text)) => text.to_string(),
-        None => std::fs::read_to_string(&args.file).with_context(|| {
-            let names: Vec<&str> = EXPERIMENTS.iter().map(|e| e.0).collect();
-            format!(
-                "cannot read {}; the experiments that come with the program are {}",
-                args.file,
-                names.join(", ")
-            )
-        })?,
-    };
-    let e: Experiment = toml::from_str(&text).with_context(|| args.file.clone())?;
-    anyhow::ensure!(!e.case.is_empty(), "{}: no [[case]]", args.file);
-    anyhow::ensure!(
-        !e.seeds.is_empty() && !e.eval.is_empty() && !e.labels.is_empty() && e.draws > 0,
-        "{}: seeds, eval, labels and draws must not be empty",
-        args.file
-    );
-    e.linear.protocol()?;
-    let stem = Path::new(&args.file)
-        .file_stem()
-        .map(|s| s.to_string_lossy().into_owned());
+    let e = Experiment::open(&args.file)?;
+    let e = e
+        .on(args.preset.as_deref())
+        .with_context(|| args.file.clone())?;
+    let stem = Path::new(&args.file).file_stem();
+    let stem = stem.map(|s| s.to_string_lossy().into_owned());
+    let parts: Vec<String> = stem.into_iter().chain(args.preset.clone()).collect();
     let out = args
         .out
         .clone()
-        .unwrap_or_else(|| Path::new("sweeps").join(stem.unwrap_or_default()));
-    let all = runs(&e, args, &out)?;
+        .unwrap_or_else(|| Path::new("sweeps").join(parts.join("-")));
+    let data = args.data.as_ref();
+    let data = data.map(|d| format!("data.path={}", toml::Value::String(d.clone())));
+    let over: Vec<String> = data.into_iter().chain(args.set.iter().cloned()).collect();
+    let all = runs(&e, &over, &out)?;
     let console = Arc::new(voice.console());
     if args.list {
         let names: Vec<String> = all.iter().map(|r| r.folder.display().to_string()).collect();
-        console.result(&names.join("\n"), &json!({"runs": names}));
+        let settings: Vec<&Config> = all.iter().map(|r| &r.config).collect();
+        let value = json!({"title": e.title, "runs": names, "settings": settings});
+        console.result(&names.join("\n"), &value);
         return Ok(true);
     }
     for r in &all {
@@ -392,7 +170,7 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
     let mut failed = Vec::new();
     for (i, r) in all.iter().enumerate() {
         let stop = || super::train::STOP.load(Ordering::Relaxed);
-        if e.results(&r.folder).is_none() {
+        if e.results(r).is_none() {
             console.say(&format!(
                 "{} of {}: {}",
                 i + 1,
@@ -413,7 +191,7 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
                 },
             };
             if ended && !stop() {
-                e.measure(r, args, &console)?;
+                measure(&e, r, args, &console)?;
             }
         }
         let table = table(&e, &all);

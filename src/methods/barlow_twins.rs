@@ -21,7 +21,7 @@ pub struct BarlowTwins {
     pub lambda: f64,
     /// With AMCL: temperatures on and off the diagonal where they do not adapt; 1 is Eq. (1.3).
     pub constant: [f64; 2],
-    /// The AMCL loss; `None`, or where nothing adapts: Eq. (1.3), summed over heads.
+    /// The AMCL loss; `None`: Eq. (1.3).
     pub amcl: Option<Amcl>,
     /// Channel vectors are brought to unit length before phi. Raw ones, as the authors' code has them, start with every temperature at its floor.
     pub unit_channels: bool,
@@ -54,7 +54,7 @@ impl Halves for BarlowTwins {
 
     fn loss_of(&self, g: &mut Graph, m: &mut Model, z: &[TensorId]) -> Result<Built> {
         match &self.amcl {
-            Some(a) if a.roles() != (false, false) => with_scorer(g, m, a, |g, mut s| {
+            Some(a) => with_scorer(g, m, a, |g, mut s| {
                 let inner = &mut s.phi;
                 let mut channels = |g: &mut Graph, z: TensorId| {
                     let dims = g.dims(z).to_vec();
@@ -74,7 +74,7 @@ impl Halves for BarlowTwins {
                 };
                 barlow_twins::amcl_barlow_twins(g, z[0], z[1], &self.redundancy(), a, by_channel)
             }),
-            _ => barlow_twins::barlow_twins(g, z[0], z[1], &self.redundancy()),
+            None => barlow_twins::barlow_twins(g, z[0], z[1], &self.redundancy()),
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::nn::{Model, Norm};
 use crate::ops::add::Add;
 use crate::ops::constant::Constant;
 use crate::ops::scale::Scale;
+use crate::ops::stop_gradient::StopGradient;
 
 /// What the training graph is built from.
 #[derive(Clone, Debug)]
@@ -56,7 +57,9 @@ impl Method for Byol {
             ..Norm::default()
         };
         let mut target = |g: &mut Graph, view: TensorId| {
-            on_branch(m, of_targets, |m| Ok(self.project(g, m, view)?[1]))
+            let [_, z] = on_branch(m, of_targets, |m| self.project(g, m, view))?;
+            // Targets are constants, whatever is asked for a gradient.
+            g.push1(StopGradient, &[z])
         };
         let (z1, z2) = (target(g, views[0])?, target(g, views[1])?);
         let built = simsiam::simsiam(g, (online[0], z1), (online[1], z2))?;

@@ -13,6 +13,9 @@
 //! | `amcl_moco` | q [C,B,d], phi | k [C,B,d], queue [C,K,d] |
 //! | `amcl_simsiam` | p1, p2 [C,B,d], phi | z1, z2 [C,B,d] |
 //! | `amcl_barlow` | z1, z2 [C,B,d], phi (of width B) | |
+//!
+//! `config.adaptive` says whose temperature comes from phi: `full` (the default), `positive_only`, `negative_only`, `first_head`, or `none`, for which the file needs no phi. Other roles have
+//! `tau_const`; in `amcl_barlow`, `tau_diagonal` and `tau_off_diagonal` (1 each) without Omega. `amcl_simsiam` has one role: `none` is its negative cosine over `tau_const`, `negative_only` is refused.
 
 use super::loss::barlow_twins::{Redundancy, amcl_barlow_twins, barlow_twins};
 use super::loss::contrastive::{amcl, amcl_moco, moco, nt_xent};
@@ -364,15 +367,15 @@ impl Inputs<'_> {
             v if f64::is_finite(v) => Ok(v),
             v => Err(bad(format!("config.lambda is {v}"))),
         };
-        let tau = |default: f64| match file.setting("tau", default)? {
+        let tau = |key: &str, default: f64| match file.setting(key, default)? {
             v if v.is_finite() && v > 0.0 => Ok(v),
-            v => Err(bad(format!("config.tau is {v}, not positive"))),
+            v => Err(bad(format!("config.{key} is {v}, not positive"))),
         };
         let plain = |default: f64| {
             let alpha = file.setting("macl_alpha", 0.0)?;
             let a0 = file.setting("macl_a0", 0.0)?;
             Ok::<_, LossFileError>(Plain {
-                tau: tau(default)?,
+                tau: tau("tau", default)?,
                 macl: (alpha != 0.0).then_some(Macl { alpha, a0 }),
             })
         };
@@ -422,7 +425,12 @@ impl Inputs<'_> {
                 amcl_moco(&mut self.graph, q, k, queue, &a, scorer)?
             }
             "amcl_simsiam" => {
-                let a = full(file.amcl(0.5)?);
+                let a = file.amcl(0.5)?;
+                if a.adaptive == Adaptive::NegativeOnly {
+                    return Err(bad(
+                        "kind amcl_simsiam has no negatives whose temperature could adapt: config.adaptive is full (positive_only is the same here), first_head or none",
+                    ));
+                }
                 let names = [("p1", true), ("z1", false), ("p2", true), ("z2", false)];
                 let [p1, z1, p2, z2] = self.alike(3, names)?;
                 let phi = self.phi(&a, self.graph.dims(p1)[2])?;
@@ -433,7 +441,11 @@ impl Inputs<'_> {
                 amcl_simsiam(&mut self.graph, (p1, z1), (p2, z2), &a, scorer)?
             }
             "amcl_barlow" => {
-                let a = full(file.amcl(0.5)?);
+                let a = file.amcl(0.5)?;
+                let of = Redundancy {
+                    constant: [tau("tau_diagonal", 1.0)?, tau("tau_off_diagonal", 1.0)?],
+                    ..redundancy(lambda()?)
+                };
                 let [z1, z2] = self.alike(3, [("z1", true), ("z2", true)])?;
                 // Channel vectors are as long as the batch.
                 let phi = self.phi(&a, self.graph.dims(z1)[1])?;
@@ -441,7 +453,7 @@ impl Inputs<'_> {
                     phi: &mut |g, z| mlp(g, z, &phi, true),
                     gain: None,
                 };
-                amcl_barlow_twins(&mut self.graph, z1, z2, &redundancy(lambda()?), &a, scorer)?
+                amcl_barlow_twins(&mut self.graph, z1, z2, &of, &a, scorer)?
             }
             other => {
                 return Err(bad(format!(
@@ -452,20 +464,12 @@ impl Inputs<'_> {
     }
 }
 
-/// Eqs. (1.3) and (2.3): every constant temperature is 1.
+/// Eq. (1.3): every temperature is 1.
 fn redundancy(lambda: f64) -> Redundancy {
     Redundancy {
         lambda,
         constant: [1.0; 2],
         path: Path::Auto,
-    }
-}
-
-/// Methods without negatives have one role; it adapts.
-fn full(a: Amcl) -> Amcl {
-    Amcl {
-        adaptive: Adaptive::Full,
-        ..a
     }
 }
 

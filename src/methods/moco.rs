@@ -13,6 +13,7 @@ use crate::ops::add::Add;
 use crate::ops::enqueue::Enqueue;
 use crate::ops::l2_normalize::L2Normalize;
 use crate::ops::scale::Scale;
+use crate::ops::stop_gradient::StopGradient;
 
 /// What the training graph is built from.
 #[derive(Clone, Debug)]
@@ -95,6 +96,8 @@ impl Method for Moco {
             m.norm = Norm::default();
             let [_, z] = on_branch(m, of_keys, |m| self.embed(g, m, views[*key]))?;
             let k = g.push1(L2Normalize { eps: 1e-12 }, &[z])?;
+            // Keys are constants, whatever is asked for a gradient.
+            let k = g.push1(StopGradient, &[k])?;
             features.push(f);
             keys.push(k);
             parts.push(match &self.amcl {

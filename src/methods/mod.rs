@@ -14,7 +14,6 @@ use crate::nn::heads::{self, Mlp};
 use crate::nn::resnet::ResNet;
 use crate::nn::{Init, Model, Norm};
 use crate::ops::ema::Ema;
-use crate::ops::l2_normalize::L2Normalize;
 use loss::{Amcl, Built, Parametrisation, Scorer};
 
 /// A self-supervised method: what a training step computes. One file a method; `docs/ADDING_A_METHOD.md` says how to write another.
@@ -135,34 +134,6 @@ pub fn features(
     images: TensorId,
 ) -> Result<TensorId> {
     encoder.build(g, m, images, false)
-}
-
-/// Features [n,d] -> embeddings [c,n,d'] of the projection heads and, where temperatures adapt, phi at unit length of the anchors and of what they are compared with
-/// (for looking, not for training; heads with batch norm take the statistics of these rows).
-///
-/// # Errors
-/// Shapes that do not fit.
-pub fn embeddings(
-    method: &dyn Method,
-    amcl: Option<&Amcl>,
-    g: &mut Graph,
-    m: &mut Model,
-    features: TensorId,
-) -> Result<(TensorId, Option<[TensorId; 2]>)> {
-    let z = method.head().build(g, m, "head", features)?;
-    let Some(a) =
-        amcl.filter(|a| a.roles() != (false, false) && a.parametrisation == Parametrisation::Dot)
-    else {
-        return Ok((z, None));
-    };
-    let anchors = method.anchors(g, m, z)?;
-    let mut phi = |x: TensorId| {
-        let unit = g.push1(L2Normalize { eps: 1e-12 }, &[x])?;
-        g.scope("loss", |g| heads::phi(g, m, unit, a.phi_hidden, a.phi_lr))
-    };
-    let of_z = phi(z)?;
-    let of_anchors = if anchors == z { of_z } else { phi(anchors)? };
-    Ok((z, Some([of_anchors, of_z])))
 }
 
 /// Builds `part` with the scorer of the AMCL loss: phi and, where the parametrisation has one, its gain.

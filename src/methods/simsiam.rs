@@ -7,7 +7,6 @@ use crate::nn::heads::Mlp;
 use crate::nn::resnet::ResNet;
 use crate::nn::{Model, repeat};
 use crate::ops::reshape::Reshape;
-use crate::ops::scale::Scale;
 use crate::ops::stop_gradient::StopGradient;
 
 /// What the training graph is built from.
@@ -19,7 +18,7 @@ pub struct SimSiam {
     pub projector: Mlp,
     /// Predictors, one a head; `None`: the projections themselves predict, which collapses (the paper's ablation; a demonstration).
     pub predictor: Option<Mlp>,
-    /// The AMCL loss; `None`: the negative cosine. Where nothing adapts, the heads' cosines over the constant temperature.
+    /// The AMCL loss; `None`: the negative cosine.
     pub amcl: Option<Amcl>,
 }
 
@@ -68,12 +67,6 @@ impl Method for SimSiam {
         let [f2, p2, z2] = self.branch(g, m, views[1])?;
         let built = match &self.amcl {
             None => simsiam::simsiam(g, (p1, z1), (p2, z2))?,
-            Some(a) if a.roles() == (false, false) => {
-                let built = simsiam::simsiam(g, (p1, z1), (p2, z2))?;
-                let factor = 1.0 / a.tau_const;
-                let loss = g.push1(Scale { factor }, &[built.loss])?;
-                Built { loss, ..built }
-            }
             Some(a) => with_scorer(g, m, a, |g, s| {
                 simsiam::amcl_simsiam(g, (p1, z1), (p2, z2), a, s)
             })?,

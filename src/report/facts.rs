@@ -72,6 +72,8 @@ pub struct Facts {
     pub environment: Value,
     /// Records of `metrics.jsonl`.
     pub records: Vec<Value>,
+    /// `eval-similarity.json`, where the test split's pairs were evaluated.
+    pub similarity: Option<Value>,
     /// `log.txt`.
     pub log: String,
     /// Time by op of a profiled step: op, calls, milliseconds.
@@ -103,6 +105,7 @@ impl Facts {
                 .lines()
                 .filter_map(|l| serde_json::from_str(l).ok())
                 .collect(),
+            similarity: serde_json::from_str(&text("eval-similarity.json")).ok(),
             log: text("log.txt"),
             ops: ops(&text("trace.json")),
             seen: None,

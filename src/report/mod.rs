@@ -2,6 +2,7 @@
 
 mod facts;
 mod page;
+pub mod pairs;
 mod plot;
 pub mod sweep;
 

@@ -1,13 +1,14 @@
 //! The report as one HTML page: no script, no request to anywhere.
 
 use super::facts::{Facts, Picture, Seen, State};
+use super::pairs::similarity;
 use super::plot::{self, Line};
 use crate::graph::plan::mebibytes;
 use base64::Engine;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
 
-const STYLE: &str = include_str!("../../assets/report/style.css");
+pub(super) const STYLE: &str = include_str!("../../assets/report/style.css");
 /// Seconds after which the page of a run under way reloads itself.
 const RELOAD: u32 = 10;
 /// Most classes whose confusion is a table.
@@ -24,7 +25,7 @@ fn svg(s: String) -> Markup {
     PreEscaped(s)
 }
 
-fn figure(title: &str, plot: String) -> Markup {
+pub(super) fn figure(title: &str, plot: String) -> Markup {
     html! { figure { h3 { (title) } (svg(plot)) } }
 }
 
@@ -41,7 +42,7 @@ fn series<'a>(name: &str, records: impl Iterator<Item = &'a Value>, key: &str) -
 }
 
 /// Median and 5 to 95 % band of quantiles under a key, perhaps of one head.
-fn band<'a>(
+pub(super) fn band<'a>(
     name: &str,
     records: impl Iterator<Item = &'a Value>,
     key: &str,
@@ -145,83 +146,6 @@ fn temperatures(f: &Facts) -> Markup {
                 (figure(&format!("Head {}", h + 1), plot::lines(&format!("Temperatures of head {}", h + 1),
                     &[band("tau+ (positive pairs)", f.of("epoch"), "tau_pos", Some(h)), band("tau- (negative pairs)", f.of("epoch"), "tau_neg", Some(h))])))
             } }
-        }
-    }
-}
-
-/// Shares of bins, and the part that two histograms have in common.
-fn shares(v: &Value) -> Vec<f64> {
-    v.as_array()
-        .map(|a| a.iter().filter_map(Value::as_f64).collect())
-        .unwrap_or_default()
-}
-
-/// The part of the two histograms of a record that they have in common, percent; none where there are no negative pairs.
-fn overlap(v: &Value) -> Option<f64> {
-    let (pos, neg) = (shares(&v["pos"]), shares(&v["neg"]));
-    let common: f64 = pos.iter().zip(&neg).map(|(a, b)| a.min(*b)).sum();
-    (!pos.is_empty() && !neg.is_empty()).then_some(100.0 * common)
-}
-
-/// [`overlap`] over the run, of each head and of the backbone.
-fn overlaps(f: &Facts) -> Vec<Line> {
-    let mut lines: Vec<Line> = Vec::new();
-    for r in f.of("similarity") {
-        let Some(x) = r["step"].as_f64() else {
-            continue;
-        };
-        let heads = r["heads"].as_array().into_iter().flatten().enumerate();
-        let named = heads.map(|(i, h)| (format!("head {}", i + 1), h));
-        for (name, v) in named.chain([("backbone".to_string(), &r["backbone"])]) {
-            let Some(y) = overlap(v) else {
-                continue;
-            };
-            let at = lines
-                .iter()
-                .position(|l| l.name == name)
-                .unwrap_or_else(|| {
-                    lines.push(Line {
-                        name,
-                        ..Line::default()
-                    });
-                    lines.len() - 1
-                });
-            lines[at].points.push((x, y));
-        }
-    }
-    lines
-}
-
-fn pair_histogram(title: &str, v: &Value, range: (f64, f64)) -> Markup {
-    let (pos, neg) = (shares(&v["pos"]), shares(&v["neg"]));
-    html! { figure {
-        h3 { (title) @if let Some(o) = overlap(v) { " (overlap " (format!("{o:.1}")) " %)" } }
-        (svg(plot::histograms(title, range, &[("positive pairs", &pos), ("negative pairs", &neg)])))
-    } }
-}
-
-fn similarity(f: &Facts) -> Markup {
-    let all: Vec<&Value> = f.of("similarity").collect();
-    let picked: Vec<&Value> = match all.len() {
-        0..=2 => all,
-        n => vec![all[0], all[n / 2], all[n - 1]],
-    };
-    html! {
-        h2 id="similarity" { "Similarity" }
-        p.soft { "Cosine similarities of the pairs of one training batch: the two views of an image (positive) and views of different images (negative). The less the two overlap,
-            the better pairs are told apart (the paper's Figs. 1 and 3)." }
-        div.grid2 {
-            (figure("Positive and negative pairs", plot::lines("Similarities", &[band("positive", f.of("epoch"), "sim_pos", None), band("negative", f.of("epoch"), "sim_neg", None)])))
-            @let over = overlaps(f);
-            @if !over.is_empty() { (figure("Overlap of positive and negative pairs, %", plot::lines("Overlap in percent", &over))) }
-        }
-        @for r in picked {
-            h3 { "After epoch " (r["epoch"]) }
-            @let range = (r["range"][0].as_f64().unwrap_or(-1.0), r["range"][1].as_f64().unwrap_or(1.0));
-            div.grid2 {
-                @for (i, h) in r["heads"].as_array().into_iter().flatten().enumerate() { (pair_histogram(&format!("Head {}", i + 1), h, range)) }
-                @if r["backbone"].is_object() { (pair_histogram("Backbone", &r["backbone"], range)) }
-            }
         }
     }
 }

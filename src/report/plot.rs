@@ -62,6 +62,9 @@ fn ticks(lo: f64, hi: f64) -> Vec<f64> {
 struct Frame {
     x: (f64, f64),
     y: (f64, f64),
+    width: f64,
+    /// Room below the axis, for its numbers and perhaps its name.
+    bottom: f64,
 }
 
 impl Frame {
@@ -78,17 +81,21 @@ impl Frame {
         Self {
             x: wide(x),
             y: wide(y),
+            width: WIDTH,
+            bottom: BOTTOM,
         }
     }
     fn px(&self, x: f64) -> f64 {
-        LEFT + (x - self.x.0) / (self.x.1 - self.x.0) * (WIDTH - LEFT - MARGIN)
+        LEFT + (x - self.x.0) / (self.x.1 - self.x.0) * (self.width - LEFT - MARGIN)
     }
     fn py(&self, y: f64) -> f64 {
-        HEIGHT - BOTTOM - (y - self.y.0) / (self.y.1 - self.y.0) * (HEIGHT - BOTTOM - MARGIN)
+        let bottom = HEIGHT - self.bottom;
+        bottom - (y - self.y.0) / (self.y.1 - self.y.0) * (bottom - MARGIN)
     }
     fn open(&self, title: &str) -> String {
         let mut s = format!(
-            "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
+            "<svg viewBox=\"0 0 {} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
+            self.width,
             maud::html! { (title) }.into_string().replace('"', "&quot;")
         );
         for v in ticks(self.y.0, self.y.1) {
@@ -96,7 +103,7 @@ impl Frame {
             let _ = write!(
                 s,
                 "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/><text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-                WIDTH - MARGIN,
+                self.width - MARGIN,
                 LEFT - 6.0,
                 y + 4.0,
                 short(v)
@@ -107,7 +114,7 @@ impl Frame {
                 s,
                 "<text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
                 self.px(v),
-                HEIGHT - 8.0,
+                HEIGHT - self.bottom + 18.0,
                 short(v)
             );
         }
@@ -179,25 +186,74 @@ pub fn lines(title: &str, lines: &[Line]) -> String {
     s
 }
 
-/// Two histograms over the same bins from `lo` to `hi`, as shares.
-pub fn histograms(title: &str, (lo, hi): (f64, f64), named: &[(&str, &[f64])]) -> String {
-    let top = range(named.iter().flat_map(|n| n.1.iter().copied())).1;
-    let f = Frame::new((lo, hi), (0.0, top));
-    let mut s = f.open(title);
-    for (i, (_, shares)) in named.iter().enumerate() {
-        let width = (hi - lo) / shares.len().max(1) as f64;
-        for (k, v) in shares.iter().enumerate().filter(|(_, v)| **v > 0.0) {
-            let x = f.px(lo + k as f64 * width);
+/// Histograms over the same bins, drawn over each other.
+#[derive(Clone, Debug)]
+pub struct Histograms<'a> {
+    /// What they show.
+    pub title: &'a str,
+    /// Lower edge of the first bin, upper edge of the last.
+    pub range: (f64, f64),
+    /// Names of the axes: what is in bins, and what is counted.
+    pub axes: [&'a str; 2],
+    /// Names and bins.
+    pub named: Vec<(String, Vec<f64>)>,
+    /// Written on the panel, at its top.
+    pub note: Option<String>,
+    /// A panel of several side by side: narrow, its vertical axis up to what all need.
+    pub panel: Option<f64>,
+}
+
+/// Width of a panel that stands beside others.
+const PANEL: f64 = 350.0;
+/// Room for an axis's numbers and its name.
+const NAMED: f64 = 44.0;
+
+impl Histograms<'_> {
+    /// The largest bin.
+    pub fn top(&self) -> f64 {
+        range(self.named.iter().flat_map(|n| n.1.iter().copied())).1
+    }
+
+    /// The plot and its legend. Each bar says what it is when pointed at.
+    pub fn svg(&self) -> String {
+        let (lo, hi) = self.range;
+        let f = Frame {
+            width: self.panel.map_or(WIDTH, |_| PANEL),
+            bottom: NAMED,
+            ..Frame::new((lo, hi), (0.0, self.panel.unwrap_or(self.top())))
+        };
+        let mut s = f.open(self.title);
+        let mut word = |x: f64, y: f64, anchor: &str, text: &str| {
+            let text = maud::html! { (text) }.into_string();
             let _ = write!(
                 s,
-                "<rect class=\"bar c{i}\" x=\"{x:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>",
-                f.py(*v),
-                f.px(lo + (k + 1) as f64 * width) - x,
-                f.py(0.0) - f.py(*v)
+                "<text class=\"tick\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>"
             );
+        };
+        let right = f.width - MARGIN;
+        word((LEFT + right) / 2.0, HEIGHT - 8.0, "middle", self.axes[0]);
+        word(6.0, 12.0, "start", self.axes[1]);
+        if let Some(note) = &self.note {
+            word(right, 12.0, "end", note);
         }
+        for (i, (name, bins)) in self.named.iter().enumerate() {
+            let name = maud::html! { (name) }.into_string();
+            let width = (hi - lo) / bins.len().max(1) as f64;
+            for (k, v) in bins.iter().enumerate().filter(|(_, v)| **v > 0.0) {
+                let (from, to) = (lo + k as f64 * width, lo + (k + 1) as f64 * width);
+                let x = f.px(from);
+                let _ = write!(
+                    s,
+                    "<rect class=\"bar c{i}\" x=\"{x:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\"><title>{name}, {from:.2} to {to:.2}: {}</title></rect>",
+                    f.py(*v),
+                    f.px(to) - x,
+                    f.py(0.0) - f.py(*v),
+                    short(*v)
+                );
+            }
+        }
+        s + "</svg>" + &legend(self.named.iter().map(|n| n.0.clone()))
     }
-    s + "</svg>" + &legend(named.iter().map(|n| n.0.to_string()))
 }
 
 /// Points of classes.

@@ -1,6 +1,6 @@
 //! The configuration: TOML sections, presets, overrides; unknown keys are rejected with the nearest known one.
 
-use super::presets::PRESETS;
+use super::presets::{self, PRESETS};
 use super::{Result, TrainError};
 use crate::data::augment::Policy;
 use crate::methods::loss::{Amcl, Path};
@@ -80,7 +80,7 @@ section! {
         queue: usize = 4096,
         /// Both views serve as queries (moco); else only the first.
         symmetric: bool = true,
-        /// Groups of the batch with batch statistics of their own (moco: 8 stand for eight GPUs).
+        /// Groups of the batch with batch statistics of their own (moco: 8 stand for eight GPUs, and are what it takes where nothing is set, or as many as the batch can be cut into).
         bn_splits: usize = 1,
         /// Keys are grouped otherwise than queries (moco with groups).
         shuffle: bool = true,
@@ -115,7 +115,7 @@ section! {
         layers: usize = 2,
         /// Batch norm behind the hidden layers (simsiam, barlow_twins and byol always have it).
         norm: bool = false,
-        /// Behind the last layer: `plain`, `norm` (batch norm) or `bare_norm` (without scale and shift).
+        /// Behind the last layer: `plain`, `norm` (batch norm; simsiam where nothing is set) or `bare_norm` (without scale and shift).
         last: String = "plain".into(),
     }
 }
@@ -127,8 +127,8 @@ section! {
         /// How a loss over all pairs is computed, of images (simclr) or of channels (barlow_twins): with a `matrix` of them, as a `stream` of tiles in memory that grows with
         /// the batch (the channels) and not with its square, or `auto`: streamed where a matrix would exceed 128 MiB.
         path: Path = Path::Auto,
-        /// Constant temperatures (this one, or `amcl.tau_const` of roles that do not adapt) are `constant`, or follow a `cosine` between low and high (TS; Kukleva et al.,
-        /// ICLR 2023). `macl` (plain simclr and moco; Huang et al., ICML 2023): temperature (1 + alpha (A - alignment)), A the mean similarity of the batch's positives, and each
+        /// Constant temperatures of simclr and moco (this one, or `amcl.tau_const` of roles that do not adapt) are `constant`, or follow a `cosine` between low and high (TS; Kukleva et
+        /// al., ICLR 2023). `macl` (plain simclr and moco; Huang et al., ICML 2023): temperature (1 + alpha (A - alignment)), A the mean similarity of the batch's positives, and each
         /// anchor's loss times 1 / (1 - P), P the share of its positive.
         schedule: String = "constant".into(),
         /// Highest temperature of the cosine, at its start.
@@ -265,7 +265,7 @@ impl Config {
         })
     }
 
-    /// Parses TOML text on top of the defaults, then applies `key=value` overrides (`optim.lr=0.1`).
+    /// Parses TOML text on top of the defaults, then applies `key=value` overrides (`optim.lr=0.1`). What neither sets and the method's recipe needs is the method's (`presets::complete`).
     ///
     /// # Errors
     /// Syntax, unknown keys (with the nearest known one), wrong types.
@@ -315,7 +315,12 @@ impl Config {
                 }
             }
         }
-        let c: Self = table.try_into().map_err(|e| fail(&e))?;
+        let mut c: Self = table.clone().try_into().map_err(|e| fail(&e))?;
+        let given = |section: &str, key: &str| {
+            let section = table.get(section).and_then(toml::Value::as_table);
+            section.is_some_and(|t| t.contains_key(key))
+        };
+        presets::complete(&mut c, &given);
         c.check()?;
         Ok(c)
     }

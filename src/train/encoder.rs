@@ -7,7 +7,6 @@ use super::session::open_executor;
 use super::weights::{self, Named};
 use super::{Config, Result, TrainError};
 use crate::data::Dataset;
-use crate::data::augment::Policy;
 use crate::device::Choice;
 use crate::eval::knn::{Bank, Knn, Vote};
 use crate::graph::Executor;
@@ -152,11 +151,7 @@ impl Encoder {
     /// # Errors
     /// As [`Encoder::features`].
     pub fn cropped(&mut self, data: &Dataset, seed: u64, epoch: u32) -> Result<Vec<f32>> {
-        let policy = Policy {
-            families: "ae".into(),
-            min_scale: 0.08,
-            ..self.config.augment.clone()
-        };
+        let policy = super::probe::crops(&self.config.augment);
         let drawn = (&policy, seed, epoch);
         let exec = self.exec.as_mut();
         self.features.of_views(exec, data, drawn, &mut |_, _| ())

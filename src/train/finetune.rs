@@ -1,8 +1,9 @@
 //! Fine-tuning: encoder and a new linear classifier trained together on labelled images, all or a share of them.
 
+use super::config::Optim;
 use super::method::encoder;
 use super::optimizer::{self, Optimizer};
-use super::probe::cross_entropy;
+use super::probe::{Fall, crops, crops_in_words, cross_entropy, sgd, training_in_words};
 use super::weights::Named;
 use super::{Config, Result, TrainError};
 use crate::data::augment::Policy;
@@ -15,7 +16,10 @@ use crate::ops::augment::{Augment, words};
 use crate::ops::gemm::Gemm;
 use crate::reference::augment::ROW;
 
-/// How to fine-tune; momentum is 0.9, the rate falls along a cosine, images are cropped and mirrored.
+/// How the learning rate falls.
+const FALL: Fall = Fall::Cosine;
+
+/// How to fine-tune; momentum is 0.9, the rate falls along a cosine, images are cropped and mirrored ([`crops`]).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Setting {
     /// Epochs.
@@ -31,11 +35,16 @@ pub struct Setting {
 }
 
 impl Setting {
+    fn optim(&self) -> Optim {
+        sgd(self.lr, 0.9, self.weight_decay, self.batch_size)
+    }
+
     /// The protocol in words.
     pub fn describe(&self) -> String {
         format!(
-            "fine-tuning: all weights and a linear classifier, random crops (0.08 to 1) and mirroring, SGD lr {} momentum 0.9 wd {}, cosine, {} epochs, batch {}; test transform, running statistics, last epoch",
-            self.lr, self.weight_decay, self.epochs, self.batch_size
+            "fine-tuning: all weights and a linear classifier, {}, {}; test transform, running statistics, last epoch",
+            crops_in_words(),
+            training_in_words(&self.optim(), FALL, self.epochs)
         )
     }
 }
@@ -104,10 +113,7 @@ pub fn finetune(
         .collect();
     let grads = ops::backward(&mut g, loss, &params)?;
     let mut own = config.clone();
-    own.optim = super::config::Optim {
-        weight_decay: s.weight_decay,
-        ..super::config::Optim::default()
-    };
+    own.optim = s.optim();
     let (u, optimizer) = Optimizer::graph(&own.optim, &mut model)?;
     optimizer::collect(&mut g, &model, &grads)?;
     let mut e = Graph::new();
@@ -125,14 +131,10 @@ pub fn finetune(
         )));
     }
 
-    let policy = Policy {
-        families: "ae".into(),
-        ..config.augment.clone()
-    };
+    let policy = crops(&config.augment);
     let mut step = 0;
     for epoch in 0..s.epochs {
-        let t = std::f64::consts::PI * epoch as f64 / s.epochs as f64;
-        let lr = (f64::from(s.lr) * 0.5 * (1.0 + t.cos())) as f32;
+        let lr = FALL.rate(s.lr, epoch as f64 / s.epochs as f64);
         let order = sampler::permutation(ids.len(), s.seed, epoch as u32);
         for part in order.chunks_exact(batch) {
             let chosen: Vec<u32> = part.iter().map(|i| ids[*i as usize] as u32).collect();
@@ -212,7 +214,7 @@ mod tests {
         let mut weights = export(&model, &mut exec).unwrap();
         weights.retain(|n, _| !n.starts_with("fc."));
         let ids: Vec<usize> = (0..split.train.len()).collect();
-        let run = |lr| {
+        let run = |config: &Config, lr| {
             let s = Setting {
                 epochs: 8,
                 batch_size: 32,
@@ -223,7 +225,7 @@ mod tests {
             let data = (&split.train, &ids[..]);
             let exec = &mut HostExecutor::<f32>::new();
             finetune(
-                &config,
+                config,
                 &weights,
                 &s,
                 data,
@@ -234,7 +236,38 @@ mod tests {
             )
             .unwrap()
         };
-        let (learned, idle) = (run(0.05), run(1e-12));
+        let (learned, idle) = (run(&config, 0.05), run(&config, 1e-12));
         assert!(learned > idle + 10.0 && learned > 20.0, "{learned} {idle}");
+        // How the run saw its images and was optimised is not how it is fine-tuned.
+        config.augment.min_scale = 1.0;
+        config.augment.hf_prob = 1.0;
+        config.augment.solarization_prob = [1.0; 2];
+        config.optim.clip = 1e-3;
+        config.optim.name = "adamw".into();
+        assert_eq!(run(&config, 0.05), learned);
+        // The control: the normalisation is the run's.
+        config.augment.std = [1.0; 3];
+        assert_ne!(run(&config, 0.05), learned);
+    }
+
+    #[test]
+    fn the_protocol_says_what_is_done() {
+        let s = Setting {
+            epochs: 7,
+            batch_size: 48,
+            lr: 0.03,
+            weight_decay: 1e-4,
+            seed: 0,
+        };
+        let (said, o) = (s.describe(), s.optim());
+        assert_eq!(o.clip, 0.0);
+        let sgd = format!(
+            "SGD lr {} momentum {} wd {}, no clipping, cosine, 7 epochs, batch {} ",
+            o.lr, o.momentum, o.weight_decay, o.batch_size
+        );
+        assert!(said.contains(&sgd), "{said}");
+        let scale = crops(&Policy::default()).min_scale;
+        assert!(said.contains(&format!("crops ({scale} to 1)")), "{said}");
+        assert_eq!(FALL.rate(0.5, 0.5), 0.25);
     }
 }

@@ -94,14 +94,14 @@ pub fn check(c: &Config) -> Result<()> {
             }
             if m.bn_splits == 0 || !batch.is_multiple_of(m.bn_splits) || batch / m.bn_splits < 2 {
                 return wrong(format!(
-                    "a (micro-)batch of {batch} cannot be cut into method.bn_splits = {} groups of at least 2",
+                    "a (micro-)batch of {batch} cannot be cut into method.bn_splits = {} groups of at least 2: set it, or optim.batch_size (1 group leaves the leak of batch norm open)",
                     m.bn_splits
                 ));
             }
         }
         "byol" | "vicreg" if a.enabled => {
             return wrong(format!(
-                "AMCL is not defined for {}; it is for simclr, moco, simsiam and barlow_twins",
+                "AMCL is not defined for {}; it is for simclr, moco, simsiam and barlow_twins (without it: amcl.enabled = false and heads.count = 1)",
                 m.name
             ));
         }
@@ -120,6 +120,7 @@ pub fn check(c: &Config) -> Result<()> {
         ));
     }
     loss_path(c).map_err(TrainError::Config)?;
+    scheduled(c).map_err(TrainError::Config)?;
     let unit = 0.0..=1.0;
     if !unit.contains(&m.momentum) || m.final_momentum > 1.0 {
         return wrong("method.momentum is from 0 to 1".into());
@@ -147,6 +148,24 @@ fn temperature(c: &Config) -> Plain {
             a0: c.loss.alignment,
         }),
     }
+}
+
+/// A schedule of the temperature must have a temperature to move: the losses with negatives take theirs from the step (`StepScalars::tau_scale`), unless phi gives it.
+fn scheduled(c: &Config) -> std::result::Result<(), String> {
+    if c.loss.schedule != "cosine" {
+        return Ok(());
+    }
+    let why = match c.method.name.as_str() {
+        "simclr" | "moco" if !c.amcl.enabled => return Ok(()),
+        "simclr" | "moco" => match c.amcl.switches.roles() {
+            (true, true) => "here phi gives every temperature: set amcl.adaptive to none, positive_only or negative_only, or loss.schedule to constant".into(),
+            _ => return Ok(()),
+        },
+        other => format!("{} has none such: set loss.schedule to constant", title(other)),
+    };
+    Err(format!(
+        "loss.schedule = \"cosine\" moves the constant temperature of simclr and moco; {why}"
+    ))
 }
 
 /// Is the loss of a (micro-)batch streamed, or in words why it cannot be?

@@ -3,6 +3,7 @@
 use super::config::Optim;
 use super::optimizer::{self, Optimizer};
 use super::{Config, Result, TrainError};
+use crate::data::augment::Policy;
 use crate::data::sampler;
 use crate::graph::{
     Executor, Graph, HostData, ProgramId, StateId, StepScalars, TensorId, TensorType,
@@ -23,6 +24,77 @@ pub enum Fall {
     Cosine,
     /// To a tenth at three and at four fifths of the epochs.
     Steps,
+}
+
+impl Fall {
+    /// The rate after a share `t` of the epochs, of one that starts at `lr`.
+    pub(super) fn rate(self, lr: f32, t: f64) -> f32 {
+        match self {
+            Self::Cosine => (f64::from(lr) * 0.5 * (1.0 + (std::f64::consts::PI * t).cos())) as f32,
+            Self::Steps if t < 0.6 => lr,
+            Self::Steps if t < 0.8 => lr * 0.1,
+            Self::Steps => lr * 0.01,
+        }
+    }
+}
+
+/// How a protocol sees labelled images that it crops and mirrors: as the code bases do, whatever the run's own views are. Only the normalisation is the run's, which the
+/// encoder has learned with.
+pub fn crops(own: &Policy) -> Policy {
+    Policy {
+        families: "ae".into(),
+        min_scale: 0.08,
+        hf_prob: 0.5,
+        // Of no family, so that no letter switches it off.
+        solarization_prob: [0.0; 2],
+        mean: own.mean,
+        std: own.std,
+        ..Policy::default()
+    }
+}
+
+/// What [`crops`] does, in words.
+pub(super) fn crops_in_words() -> String {
+    let p = crops(&Policy::default());
+    format!(
+        "random crops ({} to 1) and mirroring ({})",
+        p.min_scale, p.hf_prob
+    )
+}
+
+/// PyTorch's SGD as the protocols of evaluation use it: gradients as they are.
+pub(super) fn sgd(lr: f32, momentum: f32, weight_decay: f32, batch_size: usize) -> Optim {
+    Optim {
+        name: "sgd".into(),
+        lr,
+        momentum,
+        nesterov: false,
+        weight_decay,
+        exclude_bias_and_norm: false,
+        batch_size,
+        clip: 0.0,
+        ..Optim::default()
+    }
+}
+
+/// A protocol's optimiser in words, and how its rate falls over the epochs.
+pub(super) fn training_in_words(o: &Optim, fall: Fall, epochs: usize) -> String {
+    let clip = match o.clip {
+        0.0 => "no clipping".into(),
+        norm => format!("gradients clipped at norm {norm}"),
+    };
+    let fall = match fall {
+        Fall::Cosine => "cosine",
+        Fall::Steps => "a tenth at 60 % and 80 %",
+    };
+    format!(
+        "{} lr {} momentum {} wd {}, {clip}, {fall}, {epochs} epochs, batch {} (all images where they are fewer; an epoch's last, incomplete batch is left out)",
+        o.name.to_uppercase(),
+        o.lr,
+        o.momentum,
+        o.weight_decay,
+        o.batch_size
+    )
 }
 
 /// A protocol.
@@ -97,30 +169,23 @@ pub const PROTOCOLS: [Protocol; 4] = [
 impl Protocol {
     /// Learning rate of an epoch.
     fn lr(&self, epoch: usize) -> f32 {
-        let t = epoch as f64 / self.epochs as f64;
-        match self.fall {
-            Fall::Cosine => {
-                (f64::from(self.lr) * 0.5 * (1.0 + (std::f64::consts::PI * t).cos())) as f32
-            }
-            Fall::Steps if t < 0.6 => self.lr,
-            Fall::Steps if t < 0.8 => self.lr * 0.1,
-            Fall::Steps => self.lr * 0.01,
-        }
+        self.fall.rate(self.lr, epoch as f64 / self.epochs as f64)
+    }
+
+    fn optim(&self) -> Optim {
+        sgd(self.lr, self.momentum, self.weight_decay, self.batch_size)
     }
 
     /// The protocol in words.
     pub fn describe(&self) -> String {
-        let fall = match self.fall {
-            Fall::Cosine => "cosine",
-            Fall::Steps => "a tenth at 60 % and 80 %",
-        };
         let seen = match self.augment {
-            true => "random crops (0.08 to 1) and mirroring anew every epoch",
-            false => "test transform, no augmentation",
+            true => format!("{} anew every epoch", crops_in_words()),
+            false => "test transform, no augmentation".into(),
         };
         format!(
-            "linear probe ({}): frozen backbone features, {seen}, SGD lr {} momentum {} wd {}, {fall}, {} epochs, batch {}; last epoch",
-            self.name, self.lr, self.momentum, self.weight_decay, self.epochs, self.batch_size
+            "linear probe ({}): frozen backbone features, {seen}, {}; last epoch",
+            self.name,
+            training_in_words(&self.optim(), self.fall, self.epochs)
         )
     }
 }
@@ -182,12 +247,7 @@ impl Probe {
         exec: &mut dyn Executor,
     ) -> Result<Self> {
         let config = Config {
-            optim: Optim {
-                momentum: p.momentum,
-                weight_decay: p.weight_decay,
-                clip: 0.0,
-                ..Optim::default()
-            },
+            optim: p.optim(),
             ..Config::default()
         };
         let (mut g, mut model) = (Graph::new(), Model::default());
@@ -392,4 +452,43 @@ mod tests {
     }
 
     const RECORDED: (f64, f64) = (1.025_567_65, 40.0);
+
+    /// Whatever a run's own views and optimiser are, a protocol does what it says.
+    #[test]
+    fn a_protocol_says_what_it_does() {
+        let odd = Policy {
+            families: "abcd".into(),
+            min_scale: 0.9,
+            hf_prob: 1.0,
+            solarization_prob: [1.0; 2],
+            mean: [0.1; 3],
+            std: [0.7; 3],
+            ..Policy::default()
+        };
+        let (seen, usual) = (crops(&odd), crops(&Policy::default()));
+        assert_eq!((seen.mean, seen.std), (odd.mean, odd.std));
+        assert_eq!((seen.min_scale, seen.hf_prob), (0.08, 0.5));
+        let ids: Vec<u32> = (0..64).collect();
+        let rows = |p: &Policy| p.two_views((32, 32), &ids, 32, 3, 1);
+        assert_eq!(rows(&seen), rows(&usual));
+        assert_ne!(rows(&seen), rows(&odd), "the control");
+        for p in PROTOCOLS {
+            let (p, o) = (Protocol { augment: true, ..p }, p.optim());
+            let said = p.describe();
+            for part in [
+                format!("crops ({} to 1)", seen.min_scale),
+                format!("mirroring ({})", seen.hf_prob),
+                format!(
+                    "SGD lr {} momentum {} wd {}",
+                    o.lr, o.momentum, o.weight_decay
+                ),
+                format!("batch {} ", o.batch_size),
+            ] {
+                assert!(said.contains(&part), "`{part}` is not in: {said}");
+            }
+            let clipped = Optim { clip: 10.0, ..o };
+            let other = training_in_words(&clipped, p.fall, p.epochs);
+            assert!(said.contains("no clipping") && other.contains("clipped at norm 10"));
+        }
+    }
 }

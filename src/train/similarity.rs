@@ -2,29 +2,34 @@
 
 use super::method::method;
 use super::weights::Trained;
-use super::{Result, TrainError};
+use super::{Config, Result, TrainError};
 use crate::data::augment::Policy;
 use crate::data::{Dataset, packed};
 use crate::eval::knn::cosines;
-use crate::graph::{Executor, Graph, HostData, StepScalars, TensorType};
-use crate::methods::embeddings;
-use crate::methods::loss::Adaptive;
-use crate::nn::Model;
+use crate::graph::{Executor, Graph, HostData, StepScalars, TensorId, TensorType};
+use crate::methods::Method;
+use crate::methods::loss::{Adaptive, Amcl, Parametrisation};
 use crate::nn::import::import;
+use crate::nn::{Model, heads};
 use crate::ops::augment::{Augment, words};
+use crate::ops::l2_normalize::L2Normalize;
+use crate::ops::reshape::Reshape;
 use crate::reference::augment::ROW;
 use crate::reference::philox::{Purpose, Stream};
 use serde::Serialize;
 
-/// Bins of 0.06 from -0.2 to 1, as in Fig. 3; what lies outside counts in the first or last.
-const FIRST: f32 = -0.2;
-const WIDTH: f32 = 0.06;
-const BINS: usize = 20;
+/// Where the first bin begins. Bins are Fig. 3's, of 0.06 with an edge at -0.2, but go on to both sides, so that tails are not taken for overlap: over all cosines, and for scaled scores up to
+/// 2.02; what lies outside even so counts in the first or last.
+pub const FIRST: f32 = -1.04;
+/// Width of a bin.
+pub const WIDTH: f32 = 0.06;
+/// Bins.
+pub const BINS: usize = 51;
 
 /// Scores of positive and of negative pairs.
 #[derive(Clone, Debug, Serialize)]
 pub struct Scores {
-    /// Which: `backbone`, `head 1`, ..., `heads, mean`, `heads, temperature-scaled`.
+    /// Which: `backbone`, `head 1`, `head 1, temperature-scaled`, ..., `heads, mean`, `heads, temperature-scaled mean`; of SimSiam's predictors likewise.
     pub of: String,
     /// Mean over positive pairs.
     pub positive: f64,
@@ -32,48 +37,231 @@ pub struct Scores {
     pub negative: f64,
     /// Share of pairs that the two histograms have in common, percent.
     pub overlap: f64,
-    /// Counts of positive pairs in bins of 0.06 from -0.2.
+    /// Counts of positive pairs in bins of 0.06 from -1.04.
     pub positive_bins: Vec<usize>,
     /// Counts of negative pairs.
     pub negative_bins: Vec<usize>,
+    /// Pairs of either kind below the first bin or above the last, which count there.
+    pub outside: usize,
 }
 
 impl Scores {
-    fn new(of: String, pos: &[f32], neg: &[f32]) -> Self {
+    /// Of the scores of positive pairs and of as many negative ones.
+    pub fn new(of: impl Into<String>, [pos, neg]: [&[f32]; 2]) -> Self {
+        // An edge belongs to the bin below it, a rounding above it too: cosines of equal views stay below 1.
+        let bin = |x: &f32| ((x - FIRST) / WIDTH - 1e-3).floor();
         let bins = |v: &[f32]| {
             let mut out = vec![0; BINS];
             for x in v {
-                let at = ((x - FIRST) / WIDTH).floor().max(0.0) as usize;
-                out[at.min(BINS - 1)] += 1;
+                out[(bin(x).max(0.0) as usize).min(BINS - 1)] += 1;
             }
             out
         };
+        let outside = |x: &&f32| !(0.0..BINS as f32).contains(&bin(x));
         let mean = |v: &[f32]| v.iter().map(|x| f64::from(*x)).sum::<f64>() / v.len().max(1) as f64;
         let (a, b) = (bins(pos), bins(neg));
         let common: usize = a.iter().zip(&b).map(|(a, b)| a.min(b)).sum();
         Self {
-            of,
+            of: of.into(),
             positive: mean(pos),
             negative: mean(neg),
             overlap: 100.0 * common as f64 / pos.len().max(1) as f64,
             positive_bins: a,
             negative_bins: b,
+            outside: pos.iter().chain(neg).filter(outside).count(),
         }
     }
 }
 
-/// Values of the pairs (row, partner) in rows of features.
-fn of_pairs(x: &[f32], d: usize, pairs: &[(usize, usize)]) -> Vec<f32> {
-    let row = |i: usize| &x[i * d..(i + 1) * d];
-    pairs
-        .iter()
-        .map(|(i, j)| cosines(row(*i), row(*j), d)[0])
-        .collect()
+/// What [`similarity`] found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Similarity {
+    /// Scores to the backbone, to each head, and to the heads merged.
+    pub scores: Vec<Scores>,
+    /// Pairs of each kind: as many as were asked for, or as there are test images.
+    pub pairs: usize,
+    /// How heads are merged into one score, in words.
+    pub merged: String,
+    /// What the temperature-scaled scores are, in words, or why there are none.
+    pub scaled: String,
+}
+
+/// Rows (anchor, other) of positive and of negative pairs.
+struct Pairs([Vec<(usize, usize)>; 2]);
+
+/// Values of positive and of negative pairs.
+type Values = [Vec<f32>; 2];
+
+impl Pairs {
+    /// Row i of `n` is the first view of image i, row n + i the second.
+    fn draw(n: usize, stream: &mut Stream) -> Self {
+        let negative = (0..n).map(|i| (i, n + (i + 1 + stream.below(n - 1)) % n));
+        Self([(0..n).map(|i| (i, n + i)).collect(), negative.collect()])
+    }
+
+    /// `of` rows of x and of y, both [rows,d].
+    fn values(&self, x: &[f32], y: &[f32], d: usize, of: impl Fn(&[f32], &[f32]) -> f32) -> Values {
+        let of = |(i, j): &(usize, usize)| of(&x[i * d..(i + 1) * d], &y[j * d..(j + 1) * d]);
+        [0, 1].map(|k| self.0[k].iter().map(of).collect())
+    }
+
+    fn cosines(&self, x: &[f32], y: &[f32], d: usize) -> Values {
+        self.values(x, y, d, |x, y| cosines(x, y, d)[0])
+    }
+}
+
+fn dot(x: &[f32], y: &[f32]) -> f32 {
+    x.iter().zip(y).map(|(x, y)| x * y).sum()
+}
+
+/// Mean over heads.
+fn mean(of: &[Values]) -> Values {
+    [0, 1].map(|k| {
+        let n = of.first().map_or(0, |v| v[k].len());
+        let sum = |i: usize| of.iter().map(|v| v[k][i]).sum::<f32>();
+        (0..n).map(|i| sum(i) / of.len() as f32).collect()
+    })
+}
+
+/// Why the pairs of images have no temperatures of their own in such a run; none where they have.
+fn one_temperature(c: &Config) -> Option<&'static str> {
+    if !c.amcl.enabled {
+        Some(
+            "none, this run is without AMCL: one temperature for all pairs changes no order among them",
+        )
+    } else if c.amcl.switches.roles() == (false, false) {
+        Some(
+            "none, amcl.adaptive is \"none\": one temperature for all pairs changes no order among them",
+        )
+    } else if c.method.name == "barlow_twins" {
+        Some("none, temperatures of Barlow Twins are of pairs of channels, not of pairs of images")
+    } else {
+        None
+    }
+}
+
+/// How temperatures come from phi, as in the run's loss.
+struct Temperatures {
+    amcl: Amcl,
+    /// Learned gain of the centred parametrisation.
+    gain: f32,
+    /// The loss has positive pairs only (SimSiam): their mean is the one that centred scores are centred at, and negative pairs are looked at as if they were positive.
+    positives_only: bool,
+}
+
+impl Temperatures {
+    fn of(run: &Trained) -> Result<Self> {
+        let (amcl, gain) = (run.config.amcl.switches, run.weights.get("phi.gain"));
+        let gain = gain.and_then(|g| g.values.first()).copied();
+        if gain.is_none() && amcl.parametrisation == Parametrisation::Centred {
+            return Err(TrainError::Config(
+                "the checkpoint has no phi.gain, which centred temperatures need".into(),
+            ));
+        }
+        Ok(Self {
+            amcl,
+            gain: gain.unwrap_or(1.0),
+            positives_only: run.config.method.name == "simsiam",
+        })
+    }
+
+    /// Scaled scores in words.
+    fn describe(&self) -> String {
+        let mean = match (self.amcl.parametrisation, self.positives_only) {
+            (Parametrisation::Dot, _) => "",
+            (Parametrisation::Centred, true) => {
+                "; tau from scores centred at their mean over the positive pairs here, as the loss centres them at a batch's"
+            }
+            (Parametrisation::Centred, false) => {
+                "; tau from scores centred at their mean over all pairs of these views, as the loss centres them at a batch's"
+            }
+        };
+        format!("s t / tau of each pair, t the mean tau of the head's pairs here{mean}")
+    }
+
+    /// Temperatures of pairs, from phi of the anchors and of what they are compared with, both [rows,d] of one head.
+    fn taus(&self, pairs: &Pairs, p: &[f32], q: &[f32], d: usize) -> Values {
+        let a = &self.amcl;
+        let scores = match a.parametrisation {
+            Parametrisation::Dot => pairs.values(p, q, d, dot),
+            Parametrisation::Centred => {
+                let cosines = pairs.cosines(p, q, d);
+                let mean = if self.positives_only {
+                    cosines[0].iter().sum::<f32>() / cosines[0].len() as f32
+                } else {
+                    mean_cosine(p, q, d)
+                };
+                let offset = offset(a);
+                cosines.map(|v| v.iter().map(|x| self.gain * (x - mean) + offset).collect())
+            }
+        };
+        let (of_positive, of_negative) = a.roles();
+        let adapts = [of_positive, of_negative || self.positives_only];
+        let tau = |r: &f32| a.tau_min as f32 + a.range() as f32 / (1.0 + r.min(80.0).exp());
+        [0, 1].map(|k| match adapts[k] {
+            true => scores[k].iter().map(tau).collect(),
+            false => vec![a.tau_const as f32; scores[k].len()],
+        })
+    }
+}
+
+/// The score whose temperature is tau0.
+fn offset(a: &Amcl) -> f32 {
+    (a.range() / (a.tau0 - a.tau_min) - 1.0).ln() as f32
+}
+
+/// Mean cosine over all pairs of different rows, x and y [rows,d].
+fn mean_cosine(x: &[f32], y: &[f32], d: usize) -> f32 {
+    let unit = |x: &[f32]| -> Vec<f64> {
+        let row = |r: &[f32]| {
+            let r: Vec<f64> = r.iter().map(|v| f64::from(*v)).collect();
+            let length = r.iter().map(|v| v * v).sum::<f64>().sqrt().max(1e-12);
+            r.into_iter().map(move |v| v / length)
+        };
+        x.chunks(d).flat_map(row).collect()
+    };
+    let (x, y, n) = (unit(x), unit(y), (x.len() / d) as f64);
+    let sum = |x: &[f64], k: usize| x.iter().skip(k).step_by(d).sum::<f64>();
+    // The product of the sums of rows is the sum of the products; the diagonal is no pair.
+    let all: f64 = (0..d).map(|k| sum(&x, k) * sum(&y, k)).sum();
+    let diagonal: f64 = x.iter().zip(&y).map(|(x, y)| x * y).sum();
+    ((all - diagonal) / (n * (n - 1.0))) as f32
+}
+
+/// Embeddings z [c,n,d'] -> anchors as the loss compares them with z, [heads,n,d'], and phi of both where pairs have temperatures.
+fn compared(
+    method: &dyn Method,
+    c: &Config,
+    g: &mut Graph,
+    m: &mut Model,
+    z: TensorId,
+) -> crate::graph::Result<(TensorId, Option<[TensorId; 2]>)> {
+    let mut input = z;
+    if c.method.name == "simsiam" && c.method.predictor && g.dims(z)[0] == 1 {
+        // All predictors take the one target, as rows without a head.
+        let shape = [g.dims(z)[1], g.dims(z)[2]].into();
+        input = g.push1(Reshape { shape }, &[z])?;
+    }
+    let anchors = match method.anchors(g, m, input)? {
+        same if same == input => z,
+        other => other,
+    };
+    if one_temperature(c).is_some() {
+        return Ok((anchors, None));
+    }
+    let a = &c.amcl.switches;
+    let mut phi = |x: TensorId| {
+        let unit = g.push1(L2Normalize { eps: 1e-12 }, &[x])?;
+        g.scope("loss", |g| heads::phi(g, m, unit, a.phi_hidden, a.phi_lr))
+    };
+    let of_z = phi(z)?;
+    let of_anchors = if anchors == z { of_z } else { phi(anchors)? };
+    Ok((anchors, Some([of_anchors, of_z])))
 }
 
 /// Scores of `count` positive pairs (two views of a test image) and as many negative pairs (views of different images), drawn from `seed`, under the augmentation
-/// `policy`. The temperature-scaled score of a pair is its mean over heads of s t / tau, t the mean temperature of the head's pairs here: pairs that the head is sure of
-/// count for more than their cosine, others for less.
+/// `policy`; of fewer where there are fewer test images. The temperature-scaled score of a pair is s t / tau, t the mean temperature of the head's pairs here: pairs that
+/// the head is sure of count for more than their cosine, others for less. Heads are merged by the mean over them.
 ///
 /// # Errors
 /// Fewer than two images; the device.
@@ -84,11 +272,12 @@ pub fn similarity(
     count: usize,
     seed: u64,
     exec: &mut dyn Executor,
-) -> Result<Vec<Scores>> {
-    if data.len() < 2 || count == 0 {
-        return Err(TrainError::Config(
-            "pairs need at least two test images".into(),
-        ));
+) -> Result<Similarity> {
+    if data.len() < 2 || count < 2 {
+        return Err(TrainError::Config(format!(
+            "negative pairs need at least two images: {} test images, {count} pairs wanted",
+            data.len()
+        )));
     }
     let c = &run.config;
     let n = count.min(data.len());
@@ -114,19 +303,21 @@ pub fn similarity(
     let x = g.push1(op, &[images, table])?;
     let method = method(c)?;
     let f = method.encoder().build(&mut g, &mut model, x, false)?;
-    // Temperatures of Barlow Twins are of channels, not of pairs of images; those of predictors on one target are of no one head.
-    let shared = c.method.name == "simsiam" && c.method.shared_target;
-    let of_images = c.amcl.enabled && c.method.name != "barlow_twins" && !shared;
-    let amcl = of_images.then_some(&c.amcl.switches);
-    let (z, phi) = embeddings(method.as_ref(), amcl, &mut g, &mut model, f)?;
-    let (d, heads, out) = (g.dims(f)[1], g.dims(z)[0], g.dims(z)[2]);
-    let mut fetch = vec![f, z];
+    let z = method.head().build(&mut g, &mut model, "head", f)?;
+    let (anchors, phi) = compared(method.as_ref(), c, &mut g, &mut model, z)?;
+    let (d, out) = (g.dims(f)[1], g.dims(z)[2]);
+    let mut fetch = vec![f, z, anchors];
     fetch.extend(phi.into_iter().flatten());
     exec.allocate_states(&model.states)?;
     let mut kept = fetch.clone();
+    kept.sort_unstable();
     kept.dedup();
     let program = exec.compile(&g, &kept)?;
-    import(&model, exec, &run.weights)?;
+    let missing = import(&model, exec, &run.weights)?.missing;
+    if !missing.is_empty() {
+        let all = missing.join(", ");
+        return Err(TrainError::Config(format!("the checkpoint lacks {all}")));
+    }
     let rows = policy.two_views(side, &ids, size, seed, 0);
     exec.upload(program, images, &HostData::U32(packed::pack(data, &ids)))?;
     exec.upload(program, table, &HostData::F32(rows))?;
@@ -136,56 +327,84 @@ pub fn similarity(
         values.push(exec.fetch(program, t)?.to_f32());
     }
 
-    let positive: Vec<(usize, usize)> = (0..n).map(|i| (i, n + i)).collect();
-    let negative: Vec<(usize, usize)> = (0..n)
-        .map(|i| (i, n + (i + 1 + stream.below(n - 1)) % n))
-        .collect();
-    let both = |x: &[f32], d: usize| [&positive, &negative].map(|p| of_pairs(x, d, p));
-    let [pos, neg] = both(&values[0], d);
-    let mut found = vec![Scores::new("backbone".into(), &pos, &neg)];
-    let (mut plain, mut scaled) = ([vec![0.0; n], vec![0.0; n]], [vec![0.0; n], vec![0.0; n]]);
-    for h in 0..heads {
-        let rows = h * 2 * n * out..(h + 1) * 2 * n * out;
-        let s = both(&values[1][rows.clone()], out);
-        found.push(Scores::new(format!("head {}", h + 1), &s[0], &s[1]));
-        let add = |into: &mut [Vec<f32>; 2], v: &dyn Fn(usize, usize) -> f32| {
-            for (k, sums) in into.iter_mut().enumerate() {
-                for (i, sum) in sums.iter_mut().enumerate() {
-                    *sum += v(k, i) / heads as f32;
-                }
-            }
-        };
-        add(&mut plain, &|k, i| s[k][i]);
-        if let (Some([anchors, others]), Some(a)) = (values.get(2..4), amcl) {
-            // As the loss has them: from the first head's features, or constant in a role that does not adapt.
-            let first = a.adaptive == Adaptive::FirstHead;
-            let rows = if first { 0..2 * n * out } else { rows };
-            let (p, q) = (&anchors[rows.clone()], &others[rows]);
-            let (of_positive, of_negative) = a.roles();
-            let both = [(&positive, of_positive), (&negative, of_negative)];
-            let tau = both.map(|(pairs, adaptive)| {
-                let of = |(i, j): &(usize, usize)| {
-                    if !adaptive {
-                        return a.tau_const as f32;
-                    }
-                    let dot: f32 = (0..out).map(|t| p[i * out + t] * q[j * out + t]).sum();
-                    let range = a.range() as f32;
-                    a.tau_min as f32 + range / (1.0 + dot.min(80.0).exp())
+    let pairs = Pairs::draw(n, &mut stream);
+    // One head after the other; one target's values serve all predictors.
+    let head = |x: &'_ [f32], h: usize| -> Vec<f32> {
+        let heads = x.len() / (2 * n * out);
+        x.chunks(2 * n * out)
+            .nth(h % heads.max(1))
+            .map_or(Vec::new(), <[f32]>::to_vec)
+    };
+    let mut found = vec![scores(
+        "backbone",
+        &pairs.cosines(&values[0], &values[0], d),
+    )];
+    let mut add = |kind: &str, x: &[f32], phi: Option<[&[f32]; 2]>, t: Option<&Temperatures>| {
+        let z = &values[1];
+        let (mut plain, mut scaled) = (Vec::new(), Vec::new());
+        for h in 0..x.len() / (2 * n * out) {
+            let name = format!("{kind} {}", h + 1);
+            let s = pairs.cosines(&head(x, h), &head(z, h), out);
+            found.push(scores(&name, &s));
+            if let (Some([p, q]), Some(t)) = (phi, t) {
+                // As the loss has them: perhaps from the first head's features.
+                let of = if t.amcl.adaptive == Adaptive::FirstHead {
+                    0
+                } else {
+                    h
                 };
-                pairs.iter().map(of).collect::<Vec<f32>>()
-            });
-            let mean = tau.iter().flatten().sum::<f32>() / (2 * n) as f32;
-            add(&mut scaled, &|k, i| s[k][i] * mean / tau[k][i]);
+                let tau = t.taus(&pairs, &head(p, of), &head(q, of), out);
+                let mean = tau.iter().flatten().sum::<f32>() / (2 * n) as f32;
+                let by = |k: usize| {
+                    s[k].iter()
+                        .zip(&tau[k])
+                        .map(|(s, tau)| s * mean / tau)
+                        .collect()
+                };
+                scaled.push([by(0), by(1)]);
+                found.push(scores(&format!("{name}, temperature-scaled"), &scaled[h]));
+            }
+            plain.push(s);
+        }
+        if plain.len() > 1 {
+            found.push(scores(&format!("{kind}s, mean"), &mean(&plain)));
+        }
+        if scaled.len() > 1 {
+            found.push(scores(
+                &format!("{kind}s, temperature-scaled mean"),
+                &mean(&scaled),
+            ));
+        }
+    };
+    let temperatures = match &phi {
+        Some(_) => Some(Temperatures::of(run)?),
+        None => None,
+    };
+    let of_pairs = values.get(3..5).map(|v| [&v[0][..], &v[1][..]]);
+    let mut scaled = match &temperatures {
+        Some(t) => t.describe(),
+        None => one_temperature(c).unwrap_or_default().into(),
+    };
+    if anchors == z {
+        add("head", &values[1], of_pairs, temperatures.as_ref());
+    } else {
+        // The loss compares predictions with projections: those have the temperatures.
+        add("head", &values[1], None, None);
+        add("predictor", &values[2], of_pairs, temperatures.as_ref());
+        if temperatures.is_some() {
+            scaled += "; s the cosine of a prediction and a projection, which the loss compares";
         }
     }
-    if heads > 1 {
-        found.push(Scores::new("heads, mean".into(), &plain[0], &plain[1]));
-    }
-    if values.len() > 2 {
-        let name = "heads, temperature-scaled mean".into();
-        found.push(Scores::new(name, &scaled[0], &scaled[1]));
-    }
-    Ok(found)
+    Ok(Similarity {
+        scores: found,
+        pairs: n,
+        merged: "a pair's score is its mean over heads (of cosines, or of scaled scores)".into(),
+        scaled,
+    })
+}
+
+fn scores(of: &str, v: &Values) -> Scores {
+    Scores::new(of, [&v[0], &v[1]])
 }
 
 #[cfg(test)]
@@ -194,11 +413,71 @@ mod tests {
 
     #[test]
     fn overlap_is_what_both_histograms_hold() {
-        let s = Scores::new("x".into(), &[0.9, 0.9, 0.5, -0.9], &[0.1, 0.5, 0.9, 0.91]);
-        assert_eq!(s.overlap, 75.0);
+        let s = Scores::new("x", [&[0.9, 0.9, 0.5, -1.5], &[0.1, 0.5, 0.9, 0.91]]);
+        assert_eq!((s.overlap, s.outside), (75.0, 1));
         assert_eq!(s.positive_bins[0], 1, "below the first bin");
-        assert!((s.positive - 0.35).abs() < 1e-6 && (s.negative - 0.6025).abs() < 1e-6);
-        let apart = Scores::new("x".into(), &[0.9; 4], &[0.1; 4]);
-        assert_eq!(apart.overlap, 0.0);
+        assert!((s.positive - 0.2).abs() < 1e-6 && (s.negative - 0.6025).abs() < 1e-6);
+        let apart = Scores::new("x", [&[0.9; 4], &[0.1; 4]]);
+        assert_eq!((apart.overlap, apart.outside), (0.0, 0));
+        let same = [0.3, 1.0, -0.1, 7.0];
+        let same = Scores::new("x", [&same, &same]);
+        assert_eq!((same.overlap, same.outside), (100.0, 2));
+        // Equal views are in the bin that ends at 1, whatever rounding did.
+        let ones = Scores::new("x", [&[1.0, 1.000_001], &[-0.2, -1.0]]);
+        assert_eq!((ones.positive_bins[33], ones.outside), (2, 0));
+        for v in [&same.positive_bins, &same.negative_bins] {
+            assert_eq!(v.iter().sum::<usize>(), 4);
+        }
+    }
+
+    /// Two views of two images; phi is what was given.
+    fn temperatures(parametrisation: Parametrisation, adaptive: Adaptive) -> Temperatures {
+        Temperatures {
+            amcl: Amcl {
+                parametrisation,
+                adaptive,
+                tau_const: 0.3,
+                ..Amcl::default()
+            },
+            gain: 2.0,
+            positives_only: false,
+        }
+    }
+
+    #[test]
+    fn temperatures_are_the_loss_s() {
+        let pairs = Pairs([vec![(0, 2), (1, 3)], vec![(0, 3), (1, 2)]]);
+        let p = [1.0, 0.0, 0.0, 2.0, 1.0, 0.0, 1.0, 1.0];
+        let a = Amcl::default();
+        let tau = |r: f32| a.tau_min as f32 + a.range() as f32 / (1.0 + r.exp());
+        let near = |v: &Values, w: [[f32; 2]; 2]| {
+            let both = v.iter().flatten().zip(w.iter().flatten());
+            both.for_each(|(x, y)| assert!((x - y).abs() < 1e-5, "{v:?} {w:?}"));
+        };
+        let dot = temperatures(Parametrisation::Dot, Adaptive::Full).taus(&pairs, &p, &p, 2);
+        near(&dot, [[tau(1.0), tau(2.0)], [tau(1.0), tau(0.0)]]);
+        let one =
+            temperatures(Parametrisation::Dot, Adaptive::PositiveOnly).taus(&pairs, &p, &p, 2);
+        near(&one, [[tau(1.0), tau(2.0)], [0.3, 0.3]]);
+        // Cosines of the six pairs of rows: 0, 1, h, 0, h, h, h = sqrt(1/2).
+        let h = 0.5f32.sqrt();
+        let mean = (1.0 + 3.0 * h) / 6.0;
+        assert!((mean_cosine(&p, &p, 2) - mean).abs() < 1e-6);
+        let at = |x: f32, mean: f32| tau(2.0 * (x - mean) + offset(&a));
+        let mut t = temperatures(Parametrisation::Centred, Adaptive::Full);
+        let centred = t.taus(&pairs, &p, &p, 2);
+        near(
+            &centred,
+            [[at(1.0, mean), at(h, mean)], [at(h, mean), at(0.0, mean)]],
+        );
+        // A score at the mean has tau0.
+        assert!((at(mean, mean) - a.tau0 as f32).abs() < 1e-6);
+        t.positives_only = true;
+        let mean = (1.0 + h) / 2.0;
+        let alone = t.taus(&pairs, &p, &p, 2);
+        near(
+            &alone,
+            [[at(1.0, mean), at(h, mean)], [at(h, mean), at(0.0, mean)]],
+        );
     }
 }

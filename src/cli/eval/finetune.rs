@@ -2,7 +2,8 @@
 
 use super::super::console::Console;
 use super::super::opened::On;
-use super::{draw, finish, labelled};
+use super::source::Source;
+use super::{draw, labelled};
 use amcl_wgpu::train::config::Precision;
 use amcl_wgpu::train::finetune::{Setting, finetune};
 use amcl_wgpu::train::session::open_executor;
@@ -15,8 +16,11 @@ use serde_json::json;
 /// No such run, data without labels, the device.
 pub fn run(on: &On, fractions: &[f64], s: &Setting, console: &Console) -> anyhow::Result<()> {
     anyhow::ensure!(
-        s.lr.is_finite() && s.lr > 0.0 && fractions.iter().all(|f| *f > 0.0 && *f <= 1.0),
-        "--lr must be positive, --fractions from 0 to 1"
+        s.lr.is_finite()
+            && s.lr > 0.0
+            && s.weight_decay.is_finite()
+            && fractions.iter().all(|f| *f > 0.0 && *f <= 1.0),
+        "--lr must be positive, --weight-decay finite, --fractions from 0 to 1"
     );
     let found = weights::of_run(&on.run, |w| console.warn(&w))?;
     let mut config = found.config.clone();
@@ -26,10 +30,8 @@ pub fn run(on: &On, fractions: &[f64], s: &Setting, console: &Console) -> anyhow
     let (bank, classes) = (split.bank(), split.classes.len());
     let (mut lines, mut rows) = (Vec::new(), Vec::new());
     for fraction in fractions {
-        let each = (bank.len() as f64 * fraction / classes as f64)
-            .round()
-            .max(1.0) as usize;
-        let ids = draw(&bank.labels, classes, each, s.seed);
+        let share = |of: usize| (of as f64 * fraction).round().max(1.0) as usize;
+        let ids = draw(&bank.labels, classes, share, s.seed);
         let mut exec = open_executor(&on.device, &[], Precision::F32, |_| ())?;
         let top1 = finetune(
             &config,
@@ -54,6 +56,13 @@ pub fn run(on: &On, fractions: &[f64], s: &Setting, console: &Console) -> anyhow
         s.describe(),
         found.at.epoch
     );
-    let value = json!({"finetune": rows, "protocol": s.describe(), "seed": s.seed, "epoch": found.at.epoch});
-    finish(console, &on.run, "finetune", &text, &value)
+    let source = Source {
+        on,
+        data: &split.description,
+        seed: s.seed,
+        epoch: found.at.epoch,
+    };
+    let value = source.write("finetune", &s.describe(), json!({"finetune": rows}))?;
+    console.result(&text, &value);
+    Ok(())
 }

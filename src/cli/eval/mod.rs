@@ -3,19 +3,19 @@
 mod finetune;
 pub mod probes;
 mod similarity;
+pub mod source;
 
-use super::console::{Console, Voice};
+use super::console::Voice;
 use super::opened::On;
 use amcl_wgpu::data::Split;
 use amcl_wgpu::eval::knn::{self, Bank, Distance, Vote};
 use amcl_wgpu::reference::philox::{Purpose, Stream};
-use amcl_wgpu::train::checkpoint::write_atomically;
 use amcl_wgpu::train::encoder::Feature;
 use amcl_wgpu::train::finetune::Setting;
-use serde_json::{Value, json};
-use std::path::Path;
+use serde_json::json;
+use source::Source;
 
-/// Evaluates a run's encoder; results are printed and written beside the run, as eval-*.json.
+/// Evaluates a run's encoder; results are printed and written beside the run, as eval-PROTOCOL.json; of other data than the run's (--data), as eval-PROTOCOL-DATA.json.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]
@@ -116,27 +116,8 @@ fn labelled(split: &Split) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes a result beside the run.
-fn write(run: &Path, file: &str, value: &Value) -> anyhow::Result<()> {
-    write_atomically(&run.join(file), format!("{value:#}\n").as_bytes())?;
-    Ok(())
-}
-
-/// Prints a result and writes it beside the run.
-fn finish(
-    console: &Console,
-    run: &Path,
-    name: &str,
-    text: &str,
-    value: &Value,
-) -> anyhow::Result<()> {
-    write(run, &format!("eval-{name}.json"), value)?;
-    console.result(text, value);
-    Ok(())
-}
-
-/// At most `count` samples of every class, drawn from a seed.
-fn draw(labels: &[u32], classes: usize, count: usize, seed: u64) -> Vec<usize> {
+/// Of every class as many samples as `count` says of its size, at most all, drawn from a seed.
+fn draw(labels: &[u32], classes: usize, count: impl Fn(usize) -> usize, seed: u64) -> Vec<usize> {
     let mut out = Vec::new();
     for class in 0..classes as u32 {
         let mut ids: Vec<usize> = (0..labels.len()).filter(|i| labels[*i] == class).collect();
@@ -144,6 +125,7 @@ fn draw(labels: &[u32], classes: usize, count: usize, seed: u64) -> Vec<usize> {
         for i in (1..ids.len()).rev() {
             ids.swap(i, stream.below(i + 1));
         }
+        let count = count(ids.len());
         out.extend(ids.into_iter().take(count));
     }
     out
@@ -189,13 +171,20 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
                 vote.describe(n)
             );
             let value = json!({
-                "knn_top1": top1, "knn_top5": top5, "k": vote.k.min(n), "t": (f64::from(t) * 1e6).round() / 1e6, "bank": n, "queries": split.test.len(), "epoch": epoch,
-                "protocol": protocol,
+                "knn_top1": top1, "knn_top5": top5, "k": vote.k.min(n), "t": (f64::from(t) * 1e6).round() / 1e6, "bank": n, "queries": split.test.len(),
             });
+            let source = Source {
+                on,
+                data: &split.description,
+                seed: encoder.config.run.seed,
+                epoch,
+            };
+            let value = source.write("knn", &protocol, value)?;
             let text = format!(
                 "kNN top-1 {top1:.2} %, top-5 {top5:.2} %: {protocol}, after epoch {epoch}"
             );
-            finish(&console, &on.run, "knn", &text, &value)
+            console.result(&text, &value);
+            Ok(())
         }
         What::Linear { on, setting } => {
             let (text, value) = probes::linear(on, setting, &console)?;

@@ -2,7 +2,8 @@
 
 use super::super::console::Console;
 use super::super::opened::On;
-use super::{draw, labelled, write};
+use super::source::Source;
+use super::{draw, labelled};
 use amcl_wgpu::data::{Dataset, Split};
 use amcl_wgpu::train::config::Precision;
 use amcl_wgpu::train::encoder::Encoder;
@@ -11,10 +12,10 @@ use amcl_wgpu::train::session::open_executor;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// The files of the results, within a run's folder.
-pub const LINEAR: &str = "eval-linear.json";
+/// The names of the results, in those of their files.
+pub const LINEAR: &str = "linear";
 /// See [`LINEAR`].
-pub const FEW_LABEL: &str = "eval-few-label.json";
+pub const FEW_LABEL: &str = "few-label";
 
 /// A linear probe's settings: a protocol, and what is to differ from it.
 #[derive(clap::Args, Clone, Debug, Deserialize)]
@@ -43,7 +44,7 @@ pub struct Setting {
     augment: bool,
     /// Seed of the order of samples and of the draws.
     #[arg(long, default_value_t = 0)]
-    seed: u64,
+    pub seed: u64,
 }
 
 impl Default for Setting {
@@ -134,6 +135,15 @@ impl Seen {
         })
     }
 
+    fn source<'a>(&'a self, on: &'a On, setting: &Setting) -> Source<'a> {
+        Source {
+            on,
+            data: &self.split.description,
+            seed: setting.seed,
+            epoch: self.epoch,
+        }
+    }
+
     fn probe(
         &mut self,
         p: &Protocol,
@@ -196,18 +206,17 @@ pub fn linear(on: &On, setting: &Setting, console: &Console) -> anyhow::Result<(
     let p = setting.protocol()?;
     let mut seen = Seen::new(on, console)?;
     let f = seen.probe(&p, None, setting.seed, on, console)?;
-    let (data, epoch) = (&seen.split.description, seen.epoch);
-    let value = json!({
-        "linear_top1": f.top1, "linear_top5": f.top5, "train_top1": f.train_top1, "loss": f.loss, "epoch": epoch, "protocol": p.describe(), "data": data,
-        "seed": setting.seed,
-    });
-    write(&on.run, LINEAR, &value)?;
+    let value = json!({"linear_top1": f.top1, "linear_top5": f.top5, "train_top1": f.train_top1, "loss": f.loss});
+    let value = seen
+        .source(on, setting)
+        .write(LINEAR, &p.describe(), value)?;
     let text = format!(
-        "linear top-1 {:.2} %, top-5 {:.2} % (training {:.2} %): {}, encoder after epoch {epoch}",
+        "linear top-1 {:.2} %, top-5 {:.2} % (training {:.2} %): {}, encoder after epoch {}",
         f.top1,
         f.top5,
         f.train_top1,
-        p.describe()
+        p.describe(),
+        seen.epoch
     );
     Ok((text, value))
 }
@@ -235,7 +244,7 @@ pub fn few_label(
         let mut all = Vec::new();
         for i in 0..draws as u64 {
             let seed = setting.seed + i;
-            let ids = draw(&seen.split.bank().labels, classes, *count, seed);
+            let ids = draw(&seen.split.bank().labels, classes, |_| *count, seed);
             all.push(seen.probe(&p, Some(&ids), seed, on, console)?.top1);
         }
         let (mean, deviation) = mean_and_deviation(&all);
@@ -250,7 +259,8 @@ pub fn few_label(
         p.describe(),
         seen.epoch
     );
-    let value = json!({"few_label": rows, "protocol": p.describe(), "epoch": seen.epoch});
-    write(&on.run, FEW_LABEL, &value)?;
+    let value =
+        seen.source(on, setting)
+            .write(FEW_LABEL, &p.describe(), json!({"few_label": rows}))?;
     Ok((text, value))
 }

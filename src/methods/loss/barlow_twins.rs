@@ -52,7 +52,7 @@ pub fn barlow_twins(g: &mut Graph, z1: TensorId, z2: TensorId, of: &Redundancy) 
 }
 
 /// Eq. (2.3) of z1, z2 [c,B,d']: temperatures of channel pairs (l, m) from phi of the raw channel vectors z1[:,l] and z2[:,m], of length B, so the batch size is
-/// fixed. Omega takes d'. A role that does not adapt has its `constant` temperature. `scorer.phi` maps [c,B,d'], whose columns are the vectors, to [c,d',B].
+/// fixed. Omega takes d'. A role that does not adapt has its `constant` temperature, without Omega; where neither does, the loss is [`barlow_twins`]. `scorer.phi` maps [c,B,d'], whose columns are the vectors, to [c,d',B].
 ///
 /// # Errors
 /// Shapes that do not fit.
@@ -64,6 +64,9 @@ pub fn amcl_barlow_twins(
     a: &Amcl,
     mut scorer: Scorer<'_>,
 ) -> Result<Built> {
+    if a.roles() == (false, false) {
+        return barlow_twins(g, z1, z2, of);
+    }
     let stream = streams(g, z1, of, a.pairwise())?;
     g.scope("loss", |g| {
         let op = BarlowLoss {

@@ -119,13 +119,13 @@ pub struct Amcl {
     pub tau_const: f64,
     /// The positive is among the candidates (Eq. 2.4): the loss is then bounded below.
     pub include_positive: bool,
-    /// Weight of Omega.
+    /// Weight of Omega (configurations that leave it out: 1e-4 for simsiam, 1e-6 for barlow_twins).
     pub beta: f64,
     /// Least temperature.
     pub tau_min: f64,
     /// Largest temperature.
     pub tau_max: f64,
-    /// Hidden width of phi.
+    /// Hidden width of phi (configurations that leave it out: at least d' for simsiam).
     pub phi_hidden: usize,
     /// Factor on phi's learning rate.
     pub phi_lr: f32,

@@ -5,6 +5,7 @@ use crate::graph::{Graph, Result, TensorId};
 use crate::ops::add::Add;
 use crate::ops::amcl_pair_loss::AmclPairLoss;
 use crate::ops::row_dot::RowDot;
+use crate::ops::scale::Scale;
 
 /// Sum over both directions of what `part` makes of (predictor, target): the loss, and similarity and score of the first.
 fn both(
@@ -45,7 +46,8 @@ pub fn simsiam(
     })
 }
 
-/// Eq. (2.2) of p, z [c,B,d']: the targets z are constants also inside the temperature, though phi gets gradients through them.
+/// Eq. (2.2) of p, z [c,B,d']: the targets z are constants also inside the temperature, though phi gets gradients through them. Where nothing adapts, the negative
+/// cosines over the constant temperature, without Omega.
 ///
 /// # Errors
 /// Shapes that do not fit.
@@ -56,6 +58,12 @@ pub fn amcl_simsiam(
     a: &Amcl,
     mut scorer: Scorer<'_>,
 ) -> Result<Built> {
+    if a.roles() == (false, false) {
+        let built = simsiam(g, (p1, z1), (p2, z2))?;
+        let factor = 1.0 / a.tau_const;
+        let loss = g.push1(Scale { factor }, &[built.loss])?;
+        return Ok(Built { loss, ..built });
+    }
     both(g, [(p1, z2), (p2, z1)], &mut |g, p, z| {
         let op = AmclPairLoss {
             weight: 0.5,

@@ -1,0 +1,213 @@
+//! What the tests of methods share: a tiny encoder, random numbers, a graph of loss and gradient.
+
+#![allow(dead_code, reason = "every test file uses a part")]
+
+pub mod plain;
+
+use amcl_wgpu::graph::host::HostExecutor;
+use amcl_wgpu::graph::{
+    Executor, Graph, HostData, ProgramId, StateId, StepScalars, TensorId, TensorType,
+};
+use amcl_wgpu::methods::Method;
+use amcl_wgpu::nn::Model;
+use amcl_wgpu::nn::resnet::{Block, ResNet, Stem};
+use amcl_wgpu::ops;
+use amcl_wgpu::reference::philox::{Purpose, Stream};
+use std::collections::BTreeMap;
+
+/// Images of a batch.
+pub const B: usize = 4;
+/// Side of an image.
+pub const SIDE: usize = 8;
+
+/// Two stages of one block, 4 and 8 channels.
+pub fn net() -> ResNet {
+    ResNet {
+        block: Block::Basic,
+        blocks: vec![1, 1],
+        width: 4,
+        stem: Stem::Small(1),
+        zero_init_residual: false,
+    }
+}
+
+/// Standard normal numbers.
+pub fn normal(n: usize, seed: u64) -> Vec<f64> {
+    let mut s = Stream::new(seed, 0, 0, Purpose::Init);
+    (0..n).map(|_| f64::from(s.normal())).collect()
+}
+
+pub fn random(n: usize, seed: u64) -> HostData {
+    HostData::F64(normal(n, seed))
+}
+
+pub fn read(exec: &mut dyn Executor, m: &Model, id: StateId) -> Vec<f64> {
+    exec.read_state(&m.states, id).unwrap().to_f64()
+}
+
+/// Loss and gradient graph with two views as inputs, and gradients of all parameters.
+pub struct Built {
+    pub g: Graph,
+    pub m: Model,
+    pub views: [TensorId; 2],
+    pub built: amcl_wgpu::methods::loss::Built,
+    pub grads: Vec<Option<TensorId>>,
+}
+
+pub fn build(method: &dyn Method) -> Built {
+    build_of(method, B)
+}
+
+/// As [`build`], for batches of `b`.
+pub fn build_of(method: &dyn Method, b: usize) -> Built {
+    let (mut g, mut m) = (Graph::new(), Model::default());
+    let views = [(); 2].map(|()| g.input("view", TensorType::f32([b, SIDE, SIDE, 3])));
+    let built = method.loss(&mut g, &mut m, &views).unwrap();
+    let params: Vec<TensorId> = m.params.iter().map(|p| g.state(&m.states, p.id)).collect();
+    let grads = ops::backward(&mut g, built.loss, &params).unwrap();
+    method.after_gradient(&mut g, &mut m, &built).unwrap();
+    Built {
+        g,
+        m,
+        views,
+        built,
+        grads,
+    }
+}
+
+/// View `i` of a batch of `b`, as [`send`] draws it.
+pub fn view(b: usize, seed: u64, i: usize) -> Vec<f64> {
+    normal(b * SIDE * SIDE * 3, seed * 2 + i as u64)
+}
+
+pub fn send(exec: &mut dyn Executor, b: &Built, program: ProgramId, seed: u64) {
+    for (i, v) in b.views.iter().enumerate() {
+        let x = view(b.g.dims(*v)[0], seed, i);
+        exec.upload(program, *v, &HostData::F64(x)).unwrap();
+    }
+}
+
+/// A method's graph on the f64 executor, with what its runs give.
+pub struct Run {
+    encoder: ResNet,
+    pub b: Built,
+    pub exec: HostExecutor<f64>,
+    pub program: ProgramId,
+    /// The queue as it was at first, which every run begins with.
+    pub queue: Option<(StateId, Vec<f64>)>,
+}
+
+/// What a run gives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    pub loss: f64,
+    /// Backbone features of the views that are queries.
+    pub features: Vec<Vec<f64>>,
+    /// Keys, or the first view's target.
+    pub keys: Vec<Vec<f64>>,
+    /// Gradients in the parameters' order.
+    pub grads: Vec<Vec<f64>>,
+}
+
+impl Run {
+    pub fn new(method: &dyn Method, b: usize) -> Self {
+        let b = build_of(method, b);
+        let mut exec = HostExecutor::<f64>::new();
+        exec.allocate_states(&b.m.states).unwrap();
+        let mut fetch = vec![b.built.loss];
+        fetch.extend(b.built.features.iter().chain(&b.built.keys));
+        fetch.extend(b.built.embedding);
+        fetch.extend(b.grads.iter().flatten());
+        let program = exec.compile(&b.g, &fetch).unwrap();
+        b.m.initialise(&mut exec, 3).unwrap();
+        let queue = b.m.states.find("queue", "queue");
+        let queue = queue.map(|id| (id, read(&mut exec, &b.m, id)));
+        Self {
+            encoder: method.encoder().clone(),
+            b,
+            exec,
+            program,
+            queue,
+        }
+    }
+
+    /// The states of a group, each moved by a third of itself or so.
+    pub fn shake(&mut self, group: &str, seed: u64) {
+        let id = self.b.m.states.whole(group).unwrap();
+        let values = read(&mut self.exec, &self.b.m, id);
+        let by = normal(values.len(), seed);
+        let moved = values.iter().zip(by).map(|(v, s)| v * (1.0 + 0.3 * s));
+        self.write(group, moved.collect());
+    }
+
+    pub fn whole(&mut self, group: &str) -> Vec<f64> {
+        let id = self.b.m.states.whole(group).unwrap();
+        read(&mut self.exec, &self.b.m, id)
+    }
+
+    pub fn write(&mut self, group: &str, values: Vec<f64>) {
+        let id = self.b.m.states.whole(group).unwrap();
+        let (exec, states) = (&mut self.exec, &self.b.m.states);
+        exec.write_state(states, id, &HostData::F64(values))
+            .unwrap();
+    }
+
+    /// A group's tensors by their parameters' names.
+    pub fn named(&mut self, group: &str) -> BTreeMap<String, Vec<f64>> {
+        let ids = self.b.m.states.entries(group);
+        let ids: Vec<_> = ids.iter().map(|(id, e)| (*id, e.name.clone())).collect();
+        let of = |(id, name): (StateId, String)| {
+            let values = read(&mut self.exec, &self.b.m, id);
+            let name = name.trim_start_matches(&format!("{group}.")).to_string();
+            (name, values)
+        };
+        ids.into_iter().map(of).collect()
+    }
+
+    /// Runs on these views.
+    pub fn on(&mut self, views: [&[f64]; 2]) -> Seen {
+        for (t, v) in self.b.views.iter().zip(views) {
+            let data = HostData::F64(v.to_vec());
+            self.exec.upload(self.program, *t, &data).unwrap();
+        }
+        if let Some((id, values)) = &self.queue {
+            let (states, values) = (&self.b.m.states, HostData::F64(values.clone()));
+            self.exec.write_state(states, *id, &values).unwrap();
+        }
+        self.exec
+            .run(self.program, &StepScalars::default())
+            .unwrap();
+        let (exec, program) = (&mut self.exec, self.program);
+        let mut of = |t: &TensorId| exec.fetch(program, *t).unwrap().to_f64();
+        let b = &self.b.built;
+        Seen {
+            loss: of(&b.loss)[0],
+            features: b.features.iter().map(&mut of).collect(),
+            keys: b.keys.iter().chain(&b.embedding).map(&mut of).collect(),
+            grads: self.b.grads.iter().flatten().map(&mut of).collect(),
+        }
+    }
+
+    /// Backbone features of `images` of a batch, which alone give batch norm its statistics; of the momentum branch if so asked.
+    pub fn features(&mut self, view: &[f64], images: &[usize], branch: bool) -> Vec<f64> {
+        let (mut g, mut m) = (Graph::new(), self.b.m.clone());
+        m.norm.track = false;
+        m.momentum_branch = branch;
+        let x = g.input("view", TensorType::f32([images.len(), SIDE, SIDE, 3]));
+        let f = self.encoder.build(&mut g, &mut m, x, true).unwrap();
+        let program = self.exec.compile(&g, &[f]).unwrap();
+        let each: Vec<&[f64]> = view.chunks(SIDE * SIDE * 3).collect();
+        let part: Vec<f64> = images.iter().flat_map(|i| each[*i].to_vec()).collect();
+        self.exec.upload(program, x, &HostData::F64(part)).unwrap();
+        self.exec.run(program, &StepScalars::default()).unwrap();
+        self.exec.fetch(program, f).unwrap().to_f64()
+    }
+}
+
+/// The L2 norm of a difference over that of `want`.
+pub fn relative(got: &[f64], want: &[f64]) -> f64 {
+    assert_eq!(got.len(), want.len());
+    let norm = |v: &mut dyn Iterator<Item = f64>| v.map(|x| x * x).sum::<f64>().sqrt();
+    norm(&mut got.iter().zip(want).map(|(a, b)| a - b))
+        / norm(&mut want.iter().copied()).max(1e-300)
+}
