@@ -26,6 +26,7 @@
 #endif
 #import candidates
 #import temperature
+#import weights
 var<workgroup> lane: array<vec3<f32>, 64>;
 
 fn tau_at(adaptive: u32, at: u32) -> f32 {
@@ -61,10 +62,9 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
             acc = merge(acc, vec3<f32>(v / t - p.beta * omega(t), 1.0, 0.0));
         } else {
 #ifdef TOPK
-            if v > value[at] || (v == value[at] && j <= index[at]) {
+            if is_selected(v, j, value[at], index[at]) {
                 let t = tau_at(p.adaptive_neg, rbase + j);
-                let reg = select(omega(t), log(t) + 1.0 / t, p.official_sum == 1u);
-                acc = acc + vec3<f32>(v / t, reg, 1.0);
+                acc = acc + vec3<f32>(v / t, selected_omega(t), 1.0);
             }
 #endif
         }

@@ -26,6 +26,7 @@
 #endif
 #import candidates
 #import temperature
+#import weights
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
@@ -55,23 +56,13 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
         if p.adaptive_pos == 1u { dr = dr + g * (v / (tp * tp) + p.beta * omega_slope(tp)) * slope; }
     }
     if is_candidate(i, j) {
-        var w = 0.0;
-        var reg = omega_slope(tn);
-        if soft {
-            w = exp(v / tn - p.beta * omega(tn) - norm[row]);
-            reg = w * reg;
-        } else {
+        var chosen = false;
 #ifdef TOPK
-            if v > value[row] || (v == value[row] && j <= index[row]) {
-                w = norm[row];
-                reg = select(w * reg, (1.0 - 1.0 / tn) / tn, p.official_sum == 1u);
-            } else {
-                reg = 0.0;
-            }
+        chosen = is_selected(v, j, value[row], index[row]);
 #endif
-        }
-        d = d + g * w / tn;
-        if p.adaptive_neg == 1u { dr = dr - g * (w * v / (tn * tn) + p.beta * reg) * slope; }
+        let w = weights(v, tn, norm[row], soft, chosen);
+        d = d + g * w.x / tn;
+        if p.adaptive_neg == 1u { dr = dr - g * (w.x * v / (tn * tn) + p.beta * w.y) * slope; }
     }
     ds[p.off_s + t] = d;
 #ifdef ADAPTIVE

@@ -1,7 +1,9 @@
-// Gradient of amcl_stream.wgsl by z and the features, from g = dloss [C,A] and the log-sum-exp. Similarities, temperatures, candidates and positives are symmetric, so that
-// pair (i,j) counts once as i's and once as j's; with G = g_i + g_j and E = g_i exp(logit - norm_i) + g_j exp(logit - norm_j):
+// Gradient of amcl_stream.wgsl by z and the features, from g = dloss [C,A] and what it kept. Similarities, temperatures, candidates and positives are symmetric, so that
+// pair (i,j) counts once as i's and once as j's; with G = g_i + g_j, and E = g_i e_i + g_j e_j, R = g_i r_i + g_j r_j of both anchors' weights (lib/weights.wgsl):
+//   softmax: e_i = exp(logit - norm_i), r_i = e_i Omega'(tau)
+//   TOP_K:   e_i = norm_i = 1/k, r_i = e_i Omega'(tau), or (1 - 1/tau)/tau with p.official_sum, where i's threshold selects j, else 0; e_j likewise where j's selects i
 //   w_ij = -G/tau (positive) + E/tau (candidate)
-//   v_ij = (G (s/tau^2 + beta Omega'(tau)) (positive) - E (s/tau^2 + beta Omega'(tau)) (candidate)) dtau/dr, for the roles that are adaptive
+//   v_ij = (G (s/tau^2 + beta Omega'(tau)) (positive) - E s/tau^2 - beta R (candidate)) dtau/dr, for the roles that are adaptive
 //   dz_i = sum_j w_ij z_j, dfeature_i = sum_j v_ij feature_j.
 // A group takes 64 rows i and 64 of the D columns and walks over all j, 64 at a time: it makes the tile's similarities and scores anew, then w and v in registers, and multiplies
 // them by z and the features through workgroup memory. A sum is made by one thread in a fixed order. Features that all heads share get a dispatch a head, in order, which
@@ -15,11 +17,20 @@
 @group(0) @binding(3) var<storage, read> norm: array<f32>;
 @group(0) @binding(4) var<storage, read_write> dz: array<f32>;
 @group(0) @binding(5) var<storage, read_write> dfeature: array<f32>;
+#ifdef TOP_K
+@group(0) @binding(6) var<storage, read> value: array<f32>;
+@group(0) @binding(7) var<storage, read> index: array<u32>;
+#endif
 #else
 @group(0) @binding(1) var<storage, read> dloss: array<f32>;
 @group(0) @binding(2) var<storage, read> norm: array<f32>;
 @group(0) @binding(3) var<storage, read_write> dz: array<f32>;
+#ifdef TOP_K
+@group(0) @binding(4) var<storage, read> value: array<f32>;
+@group(0) @binding(5) var<storage, read> index: array<u32>;
 #endif
+#endif
+#import weights
 
 // Columns kk = 0..3: z[row0+kk, n0..n0+4]; values of n behind the last are not stored.
 fn along_z(base: u32, row0: u32, n0: u32) -> mat4x4<f32> {
@@ -65,6 +76,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
     let l = lid.x;
     let lb = block_b(l);
     let i = i0 + (l / COLS) * 4u;
+    var soft = true;
+#ifdef TOP_K
+    soft = (p.warmup & step.flags & STEP_WARMUP) == 1u;
+#endif
     var dz_sums: Sums;
 #ifdef ADAPTIVE
     let from_head = p.off_f + head * p.a * p.d;
@@ -100,10 +115,15 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
                     if p.adaptive_pos == 1u { dv = (gi + gj) * (pair / (tp * tp) + p.beta * omega_slope(tp)); }
                 }
                 if is_candidate(i + ii, j + jj) {
-                    let logit = pair / tn - p.beta * omega(tn);
-                    let e = gi * exp(logit - norm[row + i + ii]) + gj * exp(logit - nj);
-                    dw = dw + e / tn;
-                    if p.adaptive_neg == 1u { dv = dv - e * (pair / (tn * tn) + p.beta * omega_slope(tn)); }
+                    var by_i = false;
+                    var by_j = false;
+#ifdef TOP_K
+                    by_i = is_selected(pair, j + jj, value[row + i + ii], index[row + i + ii]);
+                    by_j = is_selected(pair, i + ii, value[row + j + jj], index[row + j + jj]);
+#endif
+                    let e = gi * weights(pair, tn, norm[row + i + ii], soft, by_i) + gj * weights(pair, tn, nj, soft, by_j);
+                    dw = dw + e.x / tn;
+                    if p.adaptive_neg == 1u { dv = dv - (e.x * pair / (tn * tn) + p.beta * e.y); }
                 }
                 w[jj][ii] = dw;
 #ifdef ADAPTIVE

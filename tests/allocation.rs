@@ -167,6 +167,16 @@ const CASES: [(&str, &[&str]); 13] = [
         &["amcl.enabled=true", "heads.count=2", "loss.path=stream"],
     ),
     (
+        "simclr amcl top-k streamed",
+        &[
+            "amcl.enabled=true",
+            "heads.count=2",
+            "amcl.negatives=topk",
+            "amcl.kappa=4",
+            "loss.path=stream",
+        ],
+    ),
+    (
         "simclr macl mixed",
         &["loss.schedule=macl", "optim.precision=mixed"],
     ),

@@ -8,7 +8,9 @@ use amcl_wgpu::graph::{Executor, Graph, GraphError, HostData, StepScalars, Tenso
 use amcl_wgpu::methods::loss::barlow_twins::{Redundancy, amcl_barlow_twins, barlow_twins};
 use amcl_wgpu::methods::loss::contrastive::amcl;
 use amcl_wgpu::methods::loss::macl::Macl;
-use amcl_wgpu::methods::loss::{Adaptive, Amcl, Negatives, Parametrisation, Path, Plain, Scorer};
+use amcl_wgpu::methods::loss::{
+    Adaptive, Amcl, NegOmega, Negatives, Parametrisation, Path, Plain, Scorer,
+};
 use amcl_wgpu::ops;
 use amcl_wgpu::ops::gemm::Gemm;
 use amcl_wgpu::ops::swap_axes::SwapAxes;
@@ -60,11 +62,18 @@ fn values(
 }
 
 fn run(exec: &mut dyn Executor, dims: [usize; 3], a: &Amcl, path: Path) -> Vec<Vec<f64>> {
+    run_of(exec, random(dims.iter().product(), 1), dims, a, path)
+}
+
+fn run_of(
+    exec: &mut dyn Executor,
+    views: HostData,
+    dims: [usize; 3],
+    a: &Amcl,
+    path: Path,
+) -> Vec<Vec<f64>> {
     let (g, [z, w], results) = graph(dims, a, path);
-    let inputs = [
-        (z, random(dims.iter().product(), 1)),
-        (w, random(dims[2] * dims[2], 2)),
-    ];
+    let inputs = [(z, views), (w, random(dims[2] * dims[2], 2))];
     values(exec, &g, &inputs, &results)
 }
 
@@ -92,11 +101,14 @@ fn both_paths_give_the_same_loss_and_gradients() {
         Adaptive::NegativeOnly,
         Adaptive::FirstHead,
     ];
-    for (adaptive, include_positive) in kinds.into_iter().flat_map(|k| [(k, true), (k, false)]) {
+    let cases = kinds.into_iter().flat_map(|k| [(k, true), (k, false)]);
+    for ((adaptive, include_positive), form) in
+        cases.flat_map(|c| forms().into_iter().map(move |f| (c, f)))
+    {
         let a = Amcl {
             adaptive,
             include_positive,
-            ..Amcl::default()
+            ..form
         };
         let dims = [3, 70, 12];
         let want = run(&mut HostExecutor::<f64>::new(), dims, &a, Path::Matrix);
@@ -112,19 +124,111 @@ fn both_paths_give_the_same_loss_and_gradients() {
             let got = run(exec.as_mut(), dims, &a, Path::Stream);
             for (k, (x, y)) in got.iter().zip(&want).enumerate() {
                 let worst = apart(x, y);
-                assert!(
-                    worst <= *bound,
-                    "{adaptive:?} {include_positive} {kind} result {k}: {worst:.2e}"
-                );
+                assert!(worst <= *bound, "{a:?} {kind} result {k}: {worst:.2e}");
             }
         }
     }
 }
 
+/// The softmax form, and selections: one, some, more than there are.
+fn forms() -> [Amcl; 5] {
+    let form = |negatives, kappa, neg_omega| Amcl {
+        negatives,
+        kappa,
+        neg_omega,
+        ..Amcl::default()
+    };
+    [
+        Amcl::default(),
+        form(Negatives::Max, 100, NegOmega::Mean),
+        form(Negatives::TopK, 7, NegOmega::Mean),
+        form(Negatives::TopK, 7, NegOmega::OfficialSum),
+        form(Negatives::TopK, 1000, NegOmega::Mean),
+    ]
+}
+
+/// Where rows are alike, so are similarities, and which of them count must be the same ones in the selection, the loss and its gradient.
+#[test]
+fn ties_are_told_apart_alike_by_both_paths() {
+    let device = device();
+    let dims = [2, 134, 8];
+    let HostData::F64(few) = random(2 * 9 * 8, 5) else {
+        unreachable!()
+    };
+    // Nine rows a head, over and over: an anchor has 14 or 15 columns of each similarity.
+    let views: Vec<f64> = (0..dims.iter().product::<usize>())
+        .map(|i| few[i / (134 * 8) * 72 + i / 8 % 134 % 9 * 8 + i % 8])
+        .collect();
+    for a in &forms()[1..4] {
+        let run = |exec: &mut dyn Executor, path| {
+            run_of(exec, HostData::F64(views.clone()), dims, a, path)
+        };
+        let want = run(&mut HostExecutor::<f64>::new(), Path::Matrix);
+        let mut executors: [(&str, f64, Box<dyn Executor>); 3] = [
+            ("f64", 1e-12, Box::new(HostExecutor::<f64>::new())),
+            ("f32", 1e-4, Box::new(HostExecutor::<f32>::new())),
+            ("gpu", 1e-4, Box::new(GpuExecutor::new(device.clone()))),
+        ];
+        for (kind, bound, exec) in &mut executors {
+            for (k, (x, y)) in run(exec.as_mut(), Path::Stream)
+                .iter()
+                .zip(&want)
+                .enumerate()
+            {
+                let worst = apart(x, y);
+                assert!(worst <= *bound, "{a:?} {kind} result {k}: {worst:.2e}");
+            }
+        }
+    }
+}
+
+/// Warm-up takes the softmax form, and ends.
+#[test]
+fn warm_up_is_streamed_too() {
+    let dims = [2, 66, 8];
+    let [softmax, _, top_k, ..] = forms();
+    let warm = Amcl {
+        warmup_epochs: 3,
+        ..top_k
+    };
+    let run = |a: &Amcl, flags: u32| {
+        let (g, [z, w], results) = graph(dims, a, Path::Stream);
+        let mut exec = GpuExecutor::new(device());
+        let program = exec.compile(&g, &results).unwrap();
+        for (t, n) in [(z, dims.iter().product()), (w, 64)] {
+            exec.upload(program, t, &random(n, 1)).unwrap();
+        }
+        let step = StepScalars {
+            flags,
+            ..StepScalars::default()
+        };
+        exec.run(program, &step).unwrap();
+        let fetch = |t: &TensorId| exec.fetch(program, *t).unwrap().to_f64();
+        results.iter().map(fetch).collect::<Vec<_>>()
+    };
+    let worst = |x: &[Vec<f64>], y: &[Vec<f64>]| {
+        let each = x.iter().zip(y).map(|(x, y)| apart(x, y));
+        each.fold(0f64, f64::max)
+    };
+    let (on, off) = (run(&warm, StepScalars::WARMUP), run(&warm, 0));
+    assert!(worst(&on, &run(&softmax, 0)) < 1e-5);
+    assert!(worst(&off, &run(&top_k, 0)) < 1e-5);
+    assert!(worst(&on, &off) > 0.1, "they differ");
+}
+
 #[test]
 fn memory_grows_with_the_batch_and_not_with_its_square() {
+    let [softmax, _, top_k, ..] = forms();
+    let selecting = |views: usize| {
+        let (g, _, results) = graph([3, views, 128], &top_k, Path::Stream);
+        let plan = Plan::new(&g, &results, None, &PlanOptions::default()).unwrap();
+        plan.peak_bytes()
+    };
+    let (small, large) = (selecting(4096), selecting(65_536));
+    println!("planned for 65,536 views and a selection: {large} bytes");
+    assert!(large <= 16 * small && large < 12 * 3 * 65_536 * 128 * 4);
     let planned = |views: usize, path| {
-        let (g, _, results) = graph([3, views, 128], &Amcl::default(), path);
+        let (g, _, results) = graph([3, views, 128], &softmax, path);
         let plan = Plan::new(&g, &results, None, &PlanOptions::default()).unwrap();
         plan.peak_bytes()
     };
@@ -157,21 +261,15 @@ fn what_cannot_be_streamed_says_so() {
         }),
     };
     assert!(!macl.streamable() && Plain::constant(0.1).streamable());
-    for a in [
-        Amcl {
-            negatives: Negatives::Max,
-            ..Amcl::default()
-        },
-        Amcl {
-            parametrisation: Parametrisation::Centred,
-            ..Amcl::default()
-        },
-    ] {
-        let large = [3, 65_536, 128];
-        let e = Path::Stream.streams(a.streamable(), &large).unwrap_err();
-        assert!(e.contains("loss.path"), "{e}");
-        assert_eq!(Path::Auto.streams(a.streamable(), &large), Ok(false));
-    }
+    let a = Amcl {
+        parametrisation: Parametrisation::Centred,
+        ..Amcl::default()
+    };
+    let large = [3, 65_536, 128];
+    let e = Path::Stream.streams(a.streamable(), &large).unwrap_err();
+    assert!(e.contains("loss.path"), "{e}");
+    assert_eq!(Path::Auto.streams(a.streamable(), &large), Ok(false));
+    assert!(forms().iter().all(Amcl::streamable));
 }
 
 /// Barlow Twins' loss and gradients.

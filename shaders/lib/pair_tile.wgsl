@@ -1,4 +1,4 @@
-// Pairs of rows of one head, 64 x 64 at a time, for the streamed AMCL loss and its gradient; mirrors ops/amcl_stream.rs.
+// Pairs of rows of one head, 64 x 64 at a time, for the streamed AMCL loss, its gradient and its selection (top_k_stream); mirrors ops/amcl_stream.rs.
 // z [heads,A,D] unit rows, feature [heads or 1,A,D]: similarities z z^T and scores feature feature^T of a tile are made where they are used and stored nowhere.
 // VEC4: D is a multiple of 4. A dispatch covers p.heads heads from the start of the bound slices, which is element off_z, off_f, off_row; of
 // their anchors it takes p.tiles times 64 from 64 * p.first on.
@@ -7,7 +7,8 @@ struct Params {
     off_z: u32, off_f: u32, off_row: u32, accumulate: u32,
     arrangement: u32, include_positive: u32, adaptive_pos: u32, adaptive_neg: u32,
     tau_const: f32, beta: f32, eta: f32, iota: f32,
-    half_d: f32, first: u32, tiles: u32, r: u32,
+    half_d: f32, first: u32, tiles: u32, kappa: u32,
+    warmup: u32, official_sum: u32, r0: u32, r1: u32,
 }
 @group(1) @binding(0) var<uniform> p: Params;
 #ifdef VEC4

@@ -1,18 +1,9 @@
 // The kappa largest of a row's candidates s[base + j], j < p.n, as a threshold. Ties go to the lower column; -0 equals +0. Exact: the kappa-th largest key is built from its highest
 // bit down by counting; which of the columns that equal it belong is then told by the last of them, found likewise where not all do. kappa is clamped to the number of candidates.
 // For a group of 64 threads a row, all of which call it alike. Needs p.n, s and is_candidate(i, j).
+#import order
 struct Threshold { key: u32, last: u32 }
 var<workgroup> lane: array<u32, 64>;
-
-// Order of floats as order of integers.
-fn key_of(v: f32) -> u32 {
-    let b = select(bitcast<u32>(v), 0u, v == 0.0);
-    return select(b | 0x80000000u, ~b, (b & 0x80000000u) != 0u);
-}
-
-fn value_of(key: u32) -> f32 {
-    return bitcast<f32>(select(~key, key & 0x7fffffffu, (key & 0x80000000u) != 0u));
-}
 
 fn selected(t: Threshold, key: u32, j: u32) -> bool { return key > t.key || key == t.key && j <= t.last; }
 

@@ -195,6 +195,9 @@ fn optimisers(n: usize) -> Vec<Subject> {
 /// The loss without matrices of all pairs, both ways.
 fn streamed_loss(heads: usize, views: usize, d: usize) -> Vec<Subject> {
     let loss = ops::amcl_stream::AmclStream {
+        top_k: false,
+        warmup: false,
+        official_sum: false,
         adaptive_pos: true,
         adaptive_neg: true,
         include_positive: true,
@@ -208,6 +211,11 @@ fn streamed_loss(heads: usize, views: usize, d: usize) -> Vec<Subject> {
         TensorType::f32([heads, views]),
     );
     let note = format!("{heads}x{views}x{d}");
+    let unit = (3.0 / d as f32).sqrt();
+    let select = ops::top_k_stream::TopKStream {
+        kappa: 100,
+        include_positive: true,
+    };
     vec![
         subject(
             format!("amcl_stream {note}"),
@@ -217,8 +225,13 @@ fn streamed_loss(heads: usize, views: usize, d: usize) -> Vec<Subject> {
         subject(
             format!("amcl_stream_grad {note}"),
             ops::amcl_stream_grad::AmclStreamGrad { loss },
-            vec![z.clone(), z, row.clone(), row],
+            vec![z.clone(), z.clone(), row.clone(), row],
         ),
+        Subject {
+            // As long as unit rows: how often the kernel walks over all columns depends on it.
+            inputs: vec![Feed::range([heads, views, d], -unit, unit)],
+            ..subject(format!("top_k_stream kappa 100 {note}"), select, vec![z])
+        },
     ]
 }
 

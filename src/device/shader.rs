@@ -25,6 +25,7 @@ const LIBRARY: &[(&str, &str)] = &[
     library!("channel_tile"),
     library!("element"),
     library!("grid"),
+    library!("order"),
     library!("outer"),
     library!("pair_tile"),
     library!("place"),
@@ -35,6 +36,7 @@ const LIBRARY: &[(&str, &str)] = &[
     library!("temperature"),
     library!("tile"),
     library!("tile_coop"),
+    library!("weights"),
 ];
 
 /// Flags that enable an extension of the language.

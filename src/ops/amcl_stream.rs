@@ -1,4 +1,4 @@
-//! `amcl_stream`: the softmax form of the AMCL loss from embeddings, without matrices of all pairs. Twin: `reference/amcl_stream.rs`.
+//! `amcl_stream`: the AMCL loss from embeddings, without matrices of all pairs. Twin: `reference/amcl_stream.rs`.
 
 use super::amcl_loss::Cut;
 use super::amcl_stream_grad::AmclStreamGrad;
@@ -14,10 +14,17 @@ use crate::reference::temperature::Temperature;
 use crate::reference::top_k::{Candidates, Layout};
 use crate::{kernel, twin};
 
-/// Inputs: z [c,a,d] of unit rows in NT-Xent's arrangement; phi's features [c or 1,a,d] unless both roles are constant. Outputs: loss [c,a], norm [c,a].
+/// Inputs: z [c,a,d] of unit rows in NT-Xent's arrangement; phi's features [c or 1,a,d] unless both roles are constant; value, index [c,a] of
+/// [`super::top_k_stream::TopKStream`] if `top_k`. Outputs: loss [c,a], norm [c,a].
 /// What `amcl_loss` gives for the products of these, in memory that grows with a and not with its square.
 #[derive(Clone, Copy, Debug)]
 pub struct AmclStream {
+    /// The mean over selected candidates; else the log-sum-exp over all.
+    pub top_k: bool,
+    /// Use the log-sum-exp while the step says warm-up.
+    pub warmup: bool,
+    /// Regulariser of the selected: `sum(log tau + 1/tau)` instead of the mean of Omega.
+    pub official_sum: bool,
     /// The positive's temperature is adaptive.
     pub adaptive_pos: bool,
     /// The candidates' temperatures are adaptive.
@@ -36,16 +43,32 @@ pub struct AmclStream {
 
 /// Mirrors `shaders/lib/pair_tile.wgsl`.
 #[repr(C)]
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-struct Params {
+#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
+pub(super) struct Params {
     sizes: [u32; 4],
     offsets: [u32; 3],
     accumulate: u32,
-    flags: [u32; 4],
+    arrangement: u32,
+    include_positive: u32,
+    adaptive: [u32; 2],
     reals: [f32; 5],
     first: u32,
     tiles: u32,
-    r: u32,
+    kappa: u32,
+    warmup: u32,
+    official_sum: u32,
+    r: [u32; 2],
+}
+
+impl Params {
+    /// For a selection.
+    pub(super) fn selecting(kappa: usize, include_positive: bool) -> Self {
+        Self {
+            include_positive: include_positive.into(),
+            kappa: kappa as u32,
+            ..Self::default()
+        }
+    }
 }
 
 /// Groups of a dispatch, about: enough to fill a large GPU. Each walks over all columns, so that more at once might run for longer than a driver's watchdog allows.
@@ -57,10 +80,20 @@ impl AmclStream {
         self.adaptive_pos || self.adaptive_neg
     }
 
-    /// What is wrong with z and the features.
+    /// Inputs that have gradients: z and the features.
+    pub(super) fn operands(&self) -> usize {
+        1 + usize::from(self.adaptive())
+    }
+
+    /// Number of inputs: z, features, value, index.
+    pub(super) fn inputs(&self) -> usize {
+        self.operands() + 2 * usize::from(self.top_k)
+    }
+
+    /// What is wrong with the inputs.
     pub(super) fn check(&self, inputs: &[&TensorType]) -> std::result::Result<[usize; 3], String> {
-        if inputs.len() != 1 + usize::from(self.adaptive()) {
-            return Err("needs z, and features where a temperature adapts".into());
+        if inputs.len() != self.inputs() {
+            return Err("needs z, features where a temperature adapts, value and index where some candidates are selected".into());
         }
         let [c, a, d] = inputs[0].rank("z")?;
         check_layout(Layout::NtXent, a, a)?;
@@ -68,6 +101,11 @@ impl AmclStream {
             let [cf, fa, fd] = inputs[1].rank("features")?;
             if (cf != c && cf != 1) || (fa, fd) != (a, d) {
                 return Err("features need z's shape, or one head's".into());
+            }
+        }
+        for t in &inputs[self.operands()..] {
+            if t.dims() != [c, a] {
+                return Err(format!("value and index should be {:?}", [c, a]));
             }
         }
         Ok([c, a, d])
@@ -87,8 +125,8 @@ impl AmclStream {
             },
             n: dims[1],
             score_heads,
-            softmax: true,
-            official_sum: false,
+            softmax: !self.top_k || self.warmup && step.flags & StepScalars::WARMUP != 0,
+            official_sum: self.official_sum,
             adaptive_pos: self.adaptive_pos,
             adaptive_neg: self.adaptive_neg,
             temperature: Temperature {
@@ -101,8 +139,7 @@ impl AmclStream {
         }
     }
 
-    /// Records `kernel` over the heads of z of shape `dims`: in one dispatch, or one a head where heads share the features of `score_heads` = 1 or a tensor exceeds one
-    /// binding. A head and 64 of its anchors take `chunks` groups.
+    /// Records `kernel`, of this loss or its gradient; see [`record_heads`].
     pub(super) fn record_heads(
         &self,
         rec: &mut Recorder<'_>,
@@ -112,62 +149,27 @@ impl AmclStream {
         cuts: &[Cut<'_>],
         chunks: usize,
     ) -> Result<()> {
-        let (c, a, d) = (dims[0], dims[1], dims[2]);
-        let shared = self.adaptive() && score_heads != c;
-        let whole = !shared && c * a * d * 4 <= rec.limits().max_binding;
-        let (blocks, heads) = if whole { (1, c) } else { (c, 1) };
-        let kernel = kernel
-            .define("COLS", "16u")
-            .flag("ADAPTIVE", self.adaptive())
-            .flag("VEC4", d % 4 == 0);
         let flag = u32::from;
-        for block in 0..blocks {
-            let (mut off_z, mut off_f, mut off_row) = (0, 0, 0);
-            let views: Vec<View> = cuts
-                .iter()
-                .map(|cut| {
-                    let (view, at, len, slot) = match cut {
-                        Cut::Matrix(v) => (v, block, heads * a * d, &mut off_z),
-                        Cut::Score(v) if shared => (v, 0, a * d, &mut off_f),
-                        Cut::Score(v) => (v, block, heads * a * d, &mut off_f),
-                        Cut::Row(v) => (v, block, heads * a, &mut off_row),
-                    };
-                    let (view, off) = view.window(at * len..(at + 1) * len);
-                    *slot = off;
-                    view
-                })
-                .collect();
-            let bound: Vec<&View> = views.iter().collect();
-            let tiles = a.div_ceil(64);
-            let step = (GROUPS / (heads * chunks)).max(1);
-            for first in (0..tiles).step_by(step) {
-                let count = step.min(tiles - first);
-                let p = Params {
-                    sizes: [a, d, heads, chunks].map(|v| v as u32),
-                    offsets: [off_z, off_f, off_row],
-                    accumulate: flag(shared && block > 0),
-                    flags: [
-                        Layout::NtXent as u32,
-                        flag(self.include_positive),
-                        flag(self.adaptive_pos),
-                        flag(self.adaptive_neg),
-                    ],
-                    reals: [
-                        self.tau_const,
-                        self.beta,
-                        self.eta,
-                        self.iota,
-                        d as f64 / 2.0,
-                    ]
-                    .map(|v| v as f32),
-                    first: first as u32,
-                    tiles: count as u32,
-                    r: 0,
-                };
-                rec.dispatch(&kernel, &p, &bound, heads * count * chunks)?;
-            }
-        }
-        Ok(())
+        let p = Params {
+            include_positive: flag(self.include_positive),
+            adaptive: [flag(self.adaptive_pos), flag(self.adaptive_neg)],
+            reals: [
+                self.tau_const,
+                self.beta,
+                self.eta,
+                self.iota,
+                dims[2] as f64 / 2.0,
+            ]
+            .map(|v| v as f32),
+            warmup: flag(self.warmup),
+            official_sum: flag(self.official_sum),
+            ..Params::default()
+        };
+        let kernel = kernel
+            .flag("ADAPTIVE", self.adaptive())
+            .flag("TOP_K", self.top_k);
+        let shared = self.adaptive() && score_heads != dims[0];
+        record_heads(rec, kernel, dims, shared, cuts, chunks, p)
     }
 
     /// Operations of one product of all pairs with rows of d, for each of z and the features.
@@ -199,14 +201,17 @@ impl Op for AmclStream {
         let mut all = inputs;
         all.extend([dloss, norm]);
         let d = g.push(AmclStreamGrad { loss: *self }, &all)?;
-        Ok(d.into_iter().map(Some).collect())
+        let mut out: Vec<Option<TensorId>> = d.into_iter().map(Some).collect();
+        out.resize(self.inputs(), None);
+        Ok(out)
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         let z = &io.inputs[0];
+        let (operands, selection) = io.inputs.split_at(self.operands());
         let mut cuts = vec![Cut::Matrix(z)];
-        cuts.extend(io.inputs[1..].iter().map(Cut::Score));
-        cuts.extend(io.outputs.iter().map(Cut::Row));
-        let heads = io.inputs.get(1).map_or(1, |f| f.dims()[0]);
+        cuts.extend(operands[1..].iter().map(Cut::Score));
+        cuts.extend(io.outputs.iter().chain(selection).map(Cut::Row));
+        let heads = operands.get(1).map_or(1, |f| f.dims()[0]);
         self.record_heads(
             rec,
             kernel!("amcl_stream", "main"),
@@ -225,15 +230,68 @@ impl Op for AmclStream {
     }
 }
 
+/// Records `kernel`, with `p`'s switches, over the heads of z of shape `dims`: in one dispatch, or one a head where heads share the features (`shared`) or a tensor exceeds one
+/// binding. A head and 64 of its anchors take `chunks` groups.
+pub(super) fn record_heads(
+    rec: &mut Recorder<'_>,
+    kernel: Kernel,
+    dims: &[usize],
+    shared: bool,
+    cuts: &[Cut<'_>],
+    chunks: usize,
+    p: Params,
+) -> Result<()> {
+    let (c, a, d) = (dims[0], dims[1], dims[2]);
+    let whole = !shared && c * a * d * 4 <= rec.limits().max_binding;
+    let (blocks, heads) = if whole { (1, c) } else { (c, 1) };
+    let kernel = kernel.define("COLS", "16u").flag("VEC4", d % 4 == 0);
+    for block in 0..blocks {
+        let (mut off_z, mut off_f, mut off_row) = (0, 0, 0);
+        let views: Vec<View> = cuts
+            .iter()
+            .map(|cut| {
+                let (view, at, len, slot) = match cut {
+                    Cut::Matrix(v) => (v, block, heads * a * d, &mut off_z),
+                    Cut::Score(v) if shared => (v, 0, a * d, &mut off_f),
+                    Cut::Score(v) => (v, block, heads * a * d, &mut off_f),
+                    Cut::Row(v) => (v, block, heads * a, &mut off_row),
+                };
+                let (view, off) = view.window(at * len..(at + 1) * len);
+                *slot = off;
+                view
+            })
+            .collect();
+        let bound: Vec<&View> = views.iter().collect();
+        let tiles = a.div_ceil(64);
+        let step = (GROUPS / (heads * chunks)).max(1);
+        for first in (0..tiles).step_by(step) {
+            let count = step.min(tiles - first);
+            let p = Params {
+                sizes: [a, d, heads, chunks].map(|v| v as u32),
+                offsets: [off_z, off_f, off_row],
+                accumulate: u32::from(shared && block > 0),
+                arrangement: Layout::NtXent as u32,
+                first: first as u32,
+                tiles: count as u32,
+                ..p
+            };
+            rec.dispatch(&kernel, &p, &bound, heads * count * chunks)?;
+        }
+    }
+    Ok(())
+}
+
 impl AmclStream {
     /// The operands of the twins.
     pub(super) fn rows<'a, T: Scalar>(&self, io: &HostIo<'a, T>) -> (Form<T>, Rows<'a, T>) {
         let (types, adaptive) = (io.input_types, self.adaptive());
         let heads = if adaptive { types[1].dims()[0] } else { 1 };
+        let last = self.operands();
         let rows = Rows {
             z: io.input(0),
             features: adaptive.then(|| io.input(1)),
             d: types[0].dims()[2],
+            selection: self.top_k.then(|| (io.input(last), io.input_u32(last + 1))),
         };
         (self.form(types[0].dims(), heads, &io.step), rows)
     }

@@ -8,7 +8,7 @@ use crate::reference::Scalar;
 use crate::reference::amcl_stream_grad;
 use crate::{kernel, twin};
 
-/// Inputs: z and features as the loss had them, dloss [c,a], norm [c,a]. Outputs: dz as z, and a gradient as the features if there are any.
+/// Inputs: z, features, value and index as the loss had them, dloss [c,a], norm [c,a]. Outputs: dz as z, and a gradient as the features if there are any.
 #[derive(Clone, Copy, Debug)]
 pub struct AmclStreamGrad {
     /// The forward op.
@@ -20,23 +20,26 @@ impl Op for AmclStreamGrad {
         "amcl_stream_grad"
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
-        let operands = inputs.len().saturating_sub(2);
-        let [c, a, _] = self.loss.check(&inputs[..operands])?;
-        for t in &inputs[operands..] {
+        let forward = inputs.len().saturating_sub(2);
+        let [c, a, _] = self.loss.check(&inputs[..forward])?;
+        for t in &inputs[forward..] {
             if t.dims() != [c, a] {
                 return Err(format!("dloss and norm should be {:?}", [c, a]));
             }
         }
-        Ok(inputs[..operands].iter().map(|t| (*t).clone()).collect())
+        let operands = &inputs[..self.loss.operands()];
+        Ok(operands.iter().map(|t| (*t).clone()).collect())
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         let z = &io.inputs[0];
-        let (operands, rows) = io.inputs.split_at(io.inputs.len() - 2);
+        let (forward, rows) = io.inputs.split_at(io.inputs.len() - 2);
+        let (operands, selection) = forward.split_at(self.loss.operands());
         let mut cuts = vec![Cut::Matrix(z)];
         cuts.extend(operands[1..].iter().map(Cut::Score));
         cuts.extend(rows.iter().map(Cut::Row));
         cuts.push(Cut::Matrix(&io.outputs[0]));
         cuts.extend(io.outputs[1..].iter().map(Cut::Score));
+        cuts.extend(selection.iter().map(Cut::Row));
         let heads = operands.get(1).map_or(1, |f| f.dims()[0]);
         let chunks = z.dims()[2].div_ceil(64);
         let k = kernel!("amcl_stream_grad", "main");

@@ -75,6 +75,7 @@ pub mod sum_all;
 pub mod swap_axes;
 pub mod tiles;
 pub mod top_k;
+pub mod top_k_stream;
 pub mod unscale;
 
 use crate::graph::backward::Builders;

@@ -32,6 +32,14 @@ pub struct Form<T> {
 /// Selection of top-k rows: thresholds and their columns.
 pub type Selection<'a, T> = Option<(&'a [T], &'a [u32])>;
 
+/// That of one row.
+pub type Threshold<T> = Option<(T, u32)>;
+
+/// The threshold of row `row`.
+pub fn threshold<T: Copy>(selection: Selection<'_, T>, row: usize) -> Threshold<T> {
+    selection.map(|(value, index)| (value[row], index[row]))
+}
+
 impl<T: Scalar> Form<T> {
     /// Row of the scores that belongs to row `row` of the similarities.
     pub fn score_row(&self, row: usize) -> usize {
@@ -45,8 +53,16 @@ impl<T: Scalar> Form<T> {
             _ => self.tau_const,
         }
     }
-    /// The softmax form's loss and log-sum-exp of anchor i, from its row of similarities and of scores.
-    pub fn softmax_row(&self, i: usize, s: &[T], scores: Option<&[T]>) -> (T, T) {
+    /// Anchor i's loss and its log-sum-exp or 1/k, from its row of similarities and of scores and its threshold.
+    pub fn row(&self, i: usize, s: &[T], scores: Option<&[T]>, limit: Threshold<T>) -> (T, T) {
+        let (term, norm) = match self.softmax {
+            true => self.softmax_term(i, s, scores),
+            false => self.selected_term(i, s, scores, limit),
+        };
+        (self.positive_term(i, s, scores) + term, norm)
+    }
+    /// The log-sum-exp over the candidates, which is their term and the norm.
+    fn softmax_term(&self, i: usize, s: &[T], scores: Option<&[T]>) -> (T, T) {
         let (c, t) = (&self.candidates, &self.temperature);
         let logit = |j: usize| {
             let tau = self.tau(self.adaptive_neg, scores, j);
@@ -61,7 +77,29 @@ impl<T: Scalar> Form<T> {
         let logits = &memory[..count];
         let m = logits.iter().copied().fold(T::neg_infinity(), T::max);
         let norm = m + logits.iter().map(|v| (*v - m).exp()).sum::<T>().ln();
-        (self.positive_term(i, s, scores) + norm, norm)
+        (norm, norm)
+    }
+    /// The term of the selected candidates, and one over their number.
+    fn selected_term(
+        &self,
+        i: usize,
+        s: &[T],
+        scores: Option<&[T]>,
+        limit: Threshold<T>,
+    ) -> (T, T) {
+        let (mut term, mut reg, mut k) = (T::zero(), T::zero(), T::zero());
+        let candidates = (0..self.n).filter(|j| self.candidates.contains(i, *j));
+        for j in candidates.filter(|j| self.selected(limit, *j, s[*j])) {
+            let t = self.tau(self.adaptive_neg, scores, j);
+            term += s[j] / t;
+            reg += match self.official_sum {
+                true => t.ln() + T::one() / t,
+                false => self.temperature.omega(t),
+            };
+            k += T::one();
+        }
+        let reg = if self.official_sum { reg } else { reg / k };
+        (term / k - self.temperature.beta * reg, T::one() / k)
     }
     /// The positive's part of anchor i's loss.
     fn positive_term(&self, i: usize, s: &[T], scores: Option<&[T]>) -> T {
@@ -69,11 +107,26 @@ impl<T: Scalar> Form<T> {
         let tau = self.tau(self.adaptive_pos, scores, pos);
         self.temperature.beta * self.temperature.omega(tau) - s[pos] / tau
     }
-    /// Is column j selected in row `row`?
-    pub fn selected(&self, selection: Selection<'_, T>, row: usize, j: usize, s: T) -> bool {
-        selection.is_some_and(|(value, index)| {
-            s > value[row] || s == value[row] && j <= index[row] as usize
+    /// Is column j, of similarity s, selected? (`shaders/lib/weights.wgsl`)
+    fn selected(&self, limit: Threshold<T>, j: usize, s: T) -> bool {
+        limit.is_some_and(|(value, index)| {
+            let index = index as usize;
+            s > value || j == index || s == value && j < index
         })
+    }
+    /// Weight of a candidate's s/tau in its anchor's loss, and what of Omega's slope it takes there (`shaders/lib/weights.wgsl`).
+    pub fn weights(&self, j: usize, s: T, tau: T, norm: T, limit: Threshold<T>) -> (T, T) {
+        let t = &self.temperature;
+        if self.softmax {
+            let w = (s / tau - t.beta * t.omega(tau) - norm).exp();
+            (w, w * t.omega_slope(tau))
+        } else if !self.selected(limit, j, s) {
+            (T::zero(), T::zero())
+        } else if self.official_sum {
+            (norm, (T::one() - T::one() / tau) / tau)
+        } else {
+            (norm, norm * t.omega_slope(tau))
+        }
     }
 }
 
@@ -92,27 +145,7 @@ pub fn amcl_loss<T: Scalar>(
         .zip(s.par_chunks(n))
         .enumerate()
         .for_each(|(row, ((loss, norm), s))| {
-            let i = row % c.anchors;
             let scores = scores.map(|r| &r[f.score_row(row) * n..]);
-            if f.softmax {
-                (*loss, *norm) = f.softmax_row(i, s, scores);
-            } else {
-                let (mut term, mut reg, mut k) = (T::zero(), T::zero(), T::zero());
-                for j in
-                    (0..n).filter(|j| c.contains(i, *j) && f.selected(selection, row, *j, s[*j]))
-                {
-                    let t = f.tau(f.adaptive_neg, scores, j);
-                    term += s[j] / t;
-                    reg += if f.official_sum {
-                        t.ln() + T::one() / t
-                    } else {
-                        f.temperature.omega(t)
-                    };
-                    k += T::one();
-                }
-                *norm = T::one() / k;
-                *loss = f.positive_term(i, s, scores) + term / k
-                    - f.temperature.beta * if f.official_sum { reg } else { reg / k };
-            }
+            (*loss, *norm) = f.row(row % c.anchors, s, scores, threshold(selection, row));
         });
 }

@@ -1,7 +1,7 @@
 //! Twin of `shaders/amcl_loss_grad.wgsl`.
 
 use super::Scalar;
-use super::amcl_loss::{Form, Selection};
+use super::amcl_loss::{Form, Selection, threshold};
 use super::scratch;
 use rayon::prelude::*;
 
@@ -33,7 +33,7 @@ pub fn amcl_loss_grad<T: Scalar>(
         let i = row % c.anchors;
         let s = &x.s[row * n..(row + 1) * n];
         let scores = x.scores.map(|r| &r[f.score_row(row) * n..]);
-        let g = x.dloss[row];
+        let (g, norm, limit) = (x.dloss[row], x.norm[row], threshold(x.selection, row));
         for j in 0..n {
             let slope = scores.map_or(T::zero(), |r| f.temperature.slope(r[j]));
             let (mut d, mut dtau) = (T::zero(), T::zero());
@@ -47,23 +47,7 @@ pub fn amcl_loss_grad<T: Scalar>(
             }
             if c.contains(i, j) {
                 let t = f.tau(f.adaptive_neg, scores, j);
-                let (w, reg) = if f.softmax {
-                    let w = (s[j] / t - f.temperature.beta * f.temperature.omega(t) - x.norm[row])
-                        .exp();
-                    (w, w * f.temperature.omega_slope(t))
-                } else if f.selected(x.selection, row, j, s[j]) {
-                    let w = x.norm[row];
-                    (
-                        w,
-                        if f.official_sum {
-                            (T::one() - T::one() / t) / t
-                        } else {
-                            w * f.temperature.omega_slope(t)
-                        },
-                    )
-                } else {
-                    (T::zero(), T::zero())
-                };
+                let (w, reg) = f.weights(j, s[j], t, norm, limit);
                 d += g * w / t;
                 if f.adaptive_neg {
                     dtau -= g * (w * s[j] / (t * t) + f.temperature.beta * reg);

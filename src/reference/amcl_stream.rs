@@ -1,10 +1,11 @@
 //! Twin of `shaders/amcl_stream.wgsl`: rows of similarities and scores a few at a time.
 
 use super::Scalar;
-use super::amcl_loss::Form;
+use super::amcl_loss::{Form, Selection, threshold};
 use super::gemm::{Mat, product};
 use super::scratch::{self, split};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Rows that are made at a time.
 pub const STRIP: usize = 32;
@@ -18,6 +19,8 @@ pub struct Rows<'a, T> {
     pub features: Option<&'a [T]>,
     /// Their width.
     pub d: usize,
+    /// Thresholds of the anchors [heads*anchors].
+    pub selection: Selection<'a, T>,
 }
 
 impl<'a, T: Scalar> Rows<'a, T> {
@@ -25,18 +28,34 @@ impl<'a, T: Scalar> Rows<'a, T> {
     pub fn head(&self, f: &Form<T>, head: usize) -> Self {
         let size = f.n * self.d;
         let of = |x: &'a [T], head: usize| &x[head * size..(head + 1) * size];
+        let rows = head * f.n..(head + 1) * f.n;
         Self {
             z: of(self.z, head),
             features: self.features.map(|x| of(x, head.min(f.score_heads - 1))),
             d: self.d,
+            selection: self
+                .selection
+                .map(|(v, i)| (&v[rows.clone()], &i[rows.clone()])),
         }
     }
 }
 
-/// Products of some rows from `first` on with all rows of x [n,d], into `out` [rows,n].
-pub fn products<T: Scalar>(x: &[T], d: usize, first: usize, out: &mut [T]) {
+/// Elements that [`products`] needs of n rows.
+pub fn strip(n: usize) -> usize {
+    STRIP.min(n) * n
+}
+
+/// Products of up to STRIP rows of x [n,d] with all of them, [rows,n], in `memory` of [`strip`] elements. As many rows are multiplied every time, lest the order of the sums
+/// depend on their number: products of i with j and of j with i are equal to the last bit, and so are those that select and those that are selected.
+pub fn products<'a, T: Scalar>(
+    x: &[T],
+    d: usize,
+    rows: Range<usize>,
+    memory: &'a mut [T],
+) -> &'a mut [T] {
     let n = x.len() / d;
-    let rows = out.len() / n;
+    let made = STRIP.min(n);
+    let first = rows.start.min(n - made);
     let (lhs, rhs) = (
         Mat {
             data: &x[first * d..],
@@ -49,7 +68,8 @@ pub fn products<T: Scalar>(x: &[T], d: usize, first: usize, out: &mut [T]) {
             cs: d,
         },
     );
-    product(rows, n, d, T::one(), lhs, rhs, out, n, false);
+    product(made, n, d, T::one(), lhs, rhs, memory, n, false);
+    &mut memory[(rows.start - first) * n..(rows.end - first) * n]
 }
 
 /// `loss` and `norm` [heads*anchors].
@@ -59,20 +79,50 @@ pub fn amcl_stream<T: Scalar>(f: &Form<T>, x: &Rows<'_, T>, loss: &mut [T], norm
     heads.enumerate().for_each(|(head, (loss, norm))| {
         let x = x.head(f, head);
         let strips = loss.par_chunks_mut(STRIP).zip(norm.par_chunks_mut(STRIP));
-        strips.enumerate().for_each(|(strip, (loss, norm))| {
-            let (first, rows) = (strip * STRIP, loss.len());
-            let scored = x.features.map_or(0, |_| rows * n);
-            let mut memory = scratch::local(rows * n + scored);
-            let [s, r] = split(&mut memory, [rows * n, scored]);
-            products(x.z, x.d, first, s);
-            if let Some(p) = x.features {
-                products(p, x.d, first, r);
-            }
+        strips.enumerate().for_each(|(k, (loss, norm))| {
+            let (first, rows) = (k * STRIP, loss.len());
+            let scored = x.features.map_or(0, |_| strip(n));
+            let mut memory = scratch::local(strip(n) + scored);
+            let [s, r] = split(&mut memory, [strip(n), scored]);
+            let s = products(x.z, x.d, first..first + rows, s);
+            let r = x
+                .features
+                .map(|p| &*products(p, x.d, first..first + rows, r));
             for i in 0..rows {
                 let row = i * n..(i + 1) * n;
-                let scores = x.features.map(|_| &r[row.clone()]);
-                (loss[i], norm[i]) = f.softmax_row(first + i, &s[row], scores);
+                let scores = r.map(|r| &r[row.clone()]);
+                let limit = threshold(x.selection, first + i);
+                (loss[i], norm[i]) = f.row(first + i, &s[row], scores, limit);
             }
         });
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn symmetric<T: Scalar>() {
+        for (n, d) in [(4, 1), (10, 2), (34, 13), (70, 128), (130, 700)] {
+            let x: Vec<T> = (0..n * d)
+                .map(|i| T::of(f64::from(i as u32).sin()))
+                .collect();
+            let mut all = Vec::new();
+            let mut memory = vec![T::zero(); strip(n)];
+            for first in (0..n).step_by(STRIP) {
+                let rows = first..(first + STRIP).min(n);
+                all.extend_from_slice(products(&x, d, rows, &mut memory));
+            }
+            assert_eq!(all.len(), n * n);
+            for (i, j) in (0..n).flat_map(|i| (0..i).map(move |j| (i, j))) {
+                assert!(all[i * n + j] == all[j * n + i], "{n}x{d}: {i}, {j}");
+            }
+        }
+    }
+
+    #[test]
+    fn products_are_symmetric_to_the_last_bit() {
+        symmetric::<f32>();
+        symmetric::<f64>();
+    }
 }

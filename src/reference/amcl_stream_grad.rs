@@ -1,8 +1,8 @@
 //! Twin of `shaders/amcl_stream_grad.wgsl`.
 
 use super::Scalar;
-use super::amcl_loss::Form;
-use super::amcl_stream::{Rows, STRIP, products};
+use super::amcl_loss::{Form, threshold};
+use super::amcl_stream::{Rows, STRIP, products, strip};
 use super::gemm::{Mat, product};
 use super::scratch::{self, split};
 use rayon::prelude::*;
@@ -24,20 +24,21 @@ pub fn amcl_stream_grad<T: Scalar>(
         let of_head = head * n..(head + 1) * n;
         let (g, norm) = (&dloss[of_head.clone()], &norm[of_head]);
         // The weights of all pairs of a strip of rows, times all rows.
-        let strip = |first: usize, dz: &mut [T], df: Option<&mut [T]>| {
+        let of_rows = |first: usize, dz: &mut [T], df: Option<&mut [T]>| {
             let rows = dz.len() / d;
-            let scored = x.features.map_or(0, |_| rows * n);
-            let mut memory = scratch::local(rows * n + scored);
-            let [w, v] = split(&mut memory, [rows * n, scored]);
-            products(x.z, d, first, w);
-            if let Some(p) = x.features {
-                products(p, d, first, v);
-            }
+            let scored = x.features.map_or(0, |_| strip(n));
+            let mut memory = scratch::local(strip(n) + scored);
+            let [w, v] = split(&mut memory, [strip(n), scored]);
+            let w = products(x.z, d, first..first + rows, w);
+            let v = match x.features {
+                Some(p) => products(p, d, first..first + rows, v),
+                None => v,
+            };
             for i in 0..rows {
                 for j in 0..n {
                     let at = i * n + j;
                     let score = x.features.map(|_| v[at]);
-                    let (dw, dv) = pair(f, (first + i, j), w[at], score, g, norm);
+                    let (dw, dv) = pair(f, &x, (first + i, j), w[at], score, (g, norm));
                     w[at] = dw;
                     if scored > 0 {
                         v[at] = dv;
@@ -60,12 +61,12 @@ pub fn amcl_stream_grad<T: Scalar>(
                 dz.par_chunks_mut(STRIP * d)
                     .zip(df[at..at + n * d].par_chunks_mut(STRIP * d))
                     .enumerate()
-                    .for_each(|(k, (dz, df))| strip(k * STRIP, dz, Some(df)));
+                    .for_each(|(k, (dz, df))| of_rows(k * STRIP, dz, Some(df)));
             }
             None => dz
                 .par_chunks_mut(STRIP * d)
                 .enumerate()
-                .for_each(|(k, dz)| strip(k * STRIP, dz, None)),
+                .for_each(|(k, dz)| of_rows(k * STRIP, dz, None)),
         }
     }
 }
@@ -73,33 +74,36 @@ pub fn amcl_stream_grad<T: Scalar>(
 /// What the pair (i,j), as i's and as j's, sends to the similarity and to the score.
 fn pair<T: Scalar>(
     f: &Form<T>,
+    x: &Rows<'_, T>,
     (i, j): (usize, usize),
     s: T,
     score: Option<T>,
-    g: &[T],
-    norm: &[T],
+    (g, norm): (&[T], &[T]),
 ) -> (T, T) {
     let (c, t) = (&f.candidates, &f.temperature);
     let tau = |adaptive: bool| match score {
         Some(r) if adaptive => t.of(r),
         _ => f.tau_const,
     };
-    let inner = |tau: T| s / (tau * tau) + t.beta * t.omega_slope(tau);
     let (mut w, mut dtau) = (T::zero(), T::zero());
     if j == c.positive(i) {
         let tau = tau(f.adaptive_pos);
         w -= (g[i] + g[j]) / tau;
         if f.adaptive_pos {
-            dtau += (g[i] + g[j]) * inner(tau);
+            dtau += (g[i] + g[j]) * (s / (tau * tau) + t.beta * t.omega_slope(tau));
         }
     }
     if c.contains(i, j) {
         let tau = tau(f.adaptive_neg);
-        let logit = s / tau - t.beta * t.omega(tau);
-        let e = g[i] * (logit - norm[i]).exp() + g[j] * (logit - norm[j]).exp();
+        let of = |anchor: usize, column: usize| {
+            let limit = threshold(x.selection, anchor);
+            f.weights(column, s, tau, norm[anchor], limit)
+        };
+        let ((wi, ri), (wj, rj)) = (of(i, j), of(j, i));
+        let (e, reg) = (g[i] * wi + g[j] * wj, g[i] * ri + g[j] * rj);
         w += e / tau;
         if f.adaptive_neg {
-            dtau -= e * inner(tau);
+            dtau -= e * s / (tau * tau) + t.beta * reg;
         }
     }
     (w, score.map_or(T::zero(), |r| dtau * t.slope(r)))

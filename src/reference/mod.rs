@@ -85,6 +85,7 @@ pub mod sum_all;
 pub mod swap_axes;
 pub mod temperature;
 pub mod top_k;
+pub mod top_k_stream;
 pub mod unscale;
 mod winograd;
 

@@ -46,6 +46,19 @@ pub(super) fn before<T: Scalar>(s: &[T], i: u32, j: u32) -> std::cmp::Ordering {
     key(j).total_cmp(&key(i)).then(i.cmp(&j))
 }
 
+/// Column of the last of the `kappa` largest candidates of anchor i in its row of similarities; ties to the lower column.
+pub(super) fn last_selected<T: Scalar>(c: &Candidates, i: usize, kappa: usize, s: &[T]) -> u32 {
+    let mut memory = scratch::local::<u32>(s.len());
+    let mut count = 0;
+    for j in (0..s.len()).filter(|j| c.contains(i, *j)) {
+        memory[count] = j as u32;
+        count += 1;
+    }
+    let order = &mut memory[..count];
+    let k = kappa.min(count) - 1;
+    *order.select_nth_unstable_by(k, |i, j| before(s, *i, *j)).1
+}
+
 /// Threshold (value, index) of the `kappa` largest candidates of each row of s [rows,n]; ties to the lower column.
 pub fn top_k<T: Scalar>(
     c: &Candidates,
@@ -61,16 +74,7 @@ pub fn top_k<T: Scalar>(
         .zip(s.par_chunks(n))
         .enumerate()
         .for_each(|(row, ((value, index), s))| {
-            let mut memory = scratch::local::<u32>(n);
-            let mut count = 0;
-            for j in (0..n).filter(|j| c.contains(row % c.anchors, *j)) {
-                memory[count] = j as u32;
-                count += 1;
-            }
-            let order = &mut memory[..count];
-            let k = kappa.min(count) - 1;
-            let (_, last, _) = order.select_nth_unstable_by(k, |i, j| before(s, *i, *j));
-            *value = s[*last as usize];
-            *index = *last;
+            *index = last_selected(c, row % c.anchors, kappa, s);
+            *value = s[*index as usize];
         });
 }

@@ -181,7 +181,7 @@ fn loss_path(c: &Config) -> std::result::Result<bool, String> {
             let parts = if o.gradient_cache { 1 } else { o.micro_batches };
             (streamable, 2 * o.batch_size / parts)
         }
-        "barlow_twins" => (!c.amcl.enabled || c.amcl.switches.pairwise(), c.heads.out),
+        "barlow_twins" => (!c.amcl.enabled || c.amcl.switches.streamable(), c.heads.out),
         _ => return Ok(false),
     };
     c.loss.path.streams(streamable, &[c.heads.count, side])

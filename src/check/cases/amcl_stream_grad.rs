@@ -1,6 +1,6 @@
 //! Cases of `amcl_stream_grad`.
 
-use super::amcl_stream::{SHAPES, feeds, forms};
+use super::amcl_stream::{SHAPES, coarse, feeds, forms, steps};
 use crate::check::{Case, Feed, Mutation};
 use crate::graph::StepScalars;
 use crate::ops::amcl_stream_grad::AmclStreamGrad;
@@ -9,6 +9,9 @@ pub(super) fn cases() -> Vec<Case> {
     let mut v = Vec::new();
     let mut push = |note: &str, loss, dims: [usize; 3], shared, step| {
         let mut inputs = feeds(&loss, dims, shared);
+        if note.ends_with("ties") {
+            inputs[0] = coarse(dims);
+        }
         // A log-sum-exp of a plausible size.
         inputs.extend([Feed::uniform([dims[0], dims[1]]), Feed::range([dims[0], dims[1]], 4.0, 5.0)]);
         // exp of logits up to 20 with their rounding, and sums over pairs of products of width d.
@@ -20,17 +23,24 @@ pub(super) fn cases() -> Vec<Case> {
             push(&note, loss, dims, shared, StepScalars::default());
         }
     }
+    for (note, loss) in forms().into_iter().filter(|(_, op)| op.top_k).step_by(3) {
+        push(&format!("{note}, ties"), loss, [2, 70, 3], false, StepScalars::default());
+    }
     // More groups than one dispatch takes.
     let (note, loss) = forms().remove(0);
     push(&format!("{note}, in pieces"), loss, [256, 130, 8], false, StepScalars::default());
-    let (note, loss) = forms().remove(2);
-    push(&format!("{note}, scaled temperature"), loss, [1, 6, 4], false, StepScalars { tau_scale: 2.5, ..StepScalars::default() });
+    for (note, loss, step) in steps() {
+        push(&note, loss, [1, 6, 4], false, step);
+    }
     v
 }
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
-        Mutation { kernel: "amcl_stream_grad", find: "+ gj * exp(logit - nj)", replace: "+ gj * exp(logit - norm[row + i + ii])" },
+        Mutation { kernel: "amcl_stream_grad", find: "weights(pair, tn, nj, soft, by_j)", replace: "weights(pair, tn, norm[row + i + ii], soft, by_j)" },
+        Mutation { kernel: "amcl_stream_grad", find: "is_selected(pair, i + ii, value[row + j + jj]", replace: "is_selected(pair, j + jj, value[row + j + jj]" },
+        Mutation { kernel: "amcl_stream_grad", find: "v == value && j < index", replace: "v == value" },
+        Mutation { kernel: "amcl_stream_grad", find: "soft, by_j)", replace: "soft, by_i)" },
         Mutation { kernel: "amcl_stream_grad", find: "dw = -(gi + gj) / tp", replace: "dw = (gi + gj) / tp" },
         Mutation { kernel: "amcl_stream_grad", find: "dfeature[p.off_f + at] + rows_df", replace: "rows_df" },
         Mutation { kernel: "amcl_stream_grad", find: "/ 4u == k0 / TILE_K", replace: "/ 4u == (k0 / TILE_K + 1u) % 4u" },

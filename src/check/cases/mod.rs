@@ -93,6 +93,7 @@ tables! {
     sum_all,
     swap_axes,
     top_k,
+    top_k_stream,
     unscale,
 }
 

@@ -67,7 +67,7 @@ pub fn amcl_barlow_twins(
     if a.roles() == (false, false) {
         return barlow_twins(g, z1, z2, of);
     }
-    let stream = streams(g, z1, of, a.pairwise())?;
+    let stream = streams(g, z1, of, a.streamable())?;
     g.scope("loss", |g| {
         let op = BarlowLoss {
             adaptive_on: a.roles().0,

@@ -11,6 +11,7 @@ use crate::ops::prepend_column::PrependColumn;
 use crate::ops::row_dot::RowDot;
 use crate::ops::sample_views::SampleViews;
 use crate::ops::top_k::TopK;
+use crate::ops::top_k_stream::TopKStream;
 use crate::reference::top_k::Layout;
 
 /// A constant temperature and the log-sum-exp over all negatives, and the positive if `include_positive`.
@@ -118,7 +119,11 @@ const LOOKED_AT: usize = 128;
 /// The AMCL loss of unit rows z [c,2B,d'] without matrices of all pairs.
 fn streamed(g: &mut Graph, a: &Amcl, z: TensorId, scorer: Option<Scorer<'_>>) -> Result<Built> {
     let (adaptive_pos, adaptive_neg) = a.roles();
+    let selected = a.selected();
     let op = AmclStream {
+        top_k: selected.is_some(),
+        warmup: a.warmup_epochs > 0,
+        official_sum: a.neg_omega == NegOmega::OfficialSum,
         adaptive_pos,
         adaptive_neg,
         include_positive: a.include_positive,
@@ -127,16 +132,24 @@ fn streamed(g: &mut Graph, a: &Amcl, z: TensorId, scorer: Option<Scorer<'_>>) ->
         iota: a.range(),
         tau_const: a.tau_const,
     };
-    let mut inputs = vec![z];
+    let mut operands = vec![z];
     if let Some(mut scorer) = scorer.filter(|_| op.adaptive()) {
         let heads = scored_heads(g, a, z)?;
-        inputs.push(scorer.features(g, a, heads)?);
+        operands.push(scorer.features(g, a, heads)?);
+    }
+    let mut inputs = operands.clone();
+    if let Some(kappa) = selected {
+        let op = TopKStream {
+            kappa,
+            include_positive: a.include_positive,
+        };
+        inputs.extend(g.push(op, &[z])?);
     }
     let anchors = g.dims(z)[1];
     let each = g.push(op, &inputs)?[0];
     let loss = total(g, each, 1.0 / anchors as f64)?;
     let mut looked_at = Vec::new();
-    for x in inputs {
+    for x in operands {
         let rows = LOOKED_AT.min(anchors / 2);
         let sample = g.push1(SampleViews { rows }, &[x])?;
         looked_at.push(g.push1(by_rows(), &[sample, sample])?);
@@ -214,15 +227,10 @@ fn anchors_loss(
     d: usize,
 ) -> Result<TensorId> {
     let (adaptive_pos, adaptive_neg) = a.roles();
-    let top_k = a.negatives != Negatives::Softmax;
+    let selected = a.selected();
     let mut inputs = vec![s];
     inputs.extend(score);
-    if top_k {
-        let kappa = if a.negatives == Negatives::Max {
-            1
-        } else {
-            a.kappa
-        };
+    if let Some(kappa) = selected {
         let op = TopK {
             kappa,
             layout,
@@ -231,7 +239,7 @@ fn anchors_loss(
         inputs.extend(g.push(op, &[s])?);
     }
     let op = AmclLoss {
-        top_k,
+        top_k: selected.is_some(),
         warmup: a.warmup_epochs > 0,
         official_sum: a.neg_omega == NegOmega::OfficialSum,
         adaptive_pos,

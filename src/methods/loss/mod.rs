@@ -94,7 +94,7 @@ impl Path {
             Self::Matrix => Ok(false),
             Self::Auto => Ok(streamable && dims[0] * dims[1] * dims[1] * 4 > MATRIX_BYTES),
             Self::Stream if streamable => Ok(true),
-            Self::Stream => Err("loss.path = \"stream\" is for losses that need no matrix as a whole: amcl.parametrisation = \"dot\" and, in simclr, amcl.negatives = \"softmax\" and no loss.schedule = \"macl\"; use auto or matrix".into()),
+            Self::Stream => Err("loss.path = \"stream\" is for losses that need no matrix as a whole: amcl.parametrisation = \"dot\" and, in simclr, no loss.schedule = \"macl\"; use auto or matrix".into()),
         }
     }
 }
@@ -171,13 +171,17 @@ impl Amcl {
         }
     }
 
-    /// Whether the loss can do without matrices of all pairs: the selection of a few and the mean score cannot.
-    pub fn streamable(&self) -> bool {
-        self.negatives == Negatives::Softmax && self.pairwise()
+    /// How many candidates are selected, if not all count.
+    pub fn selected(&self) -> Option<usize> {
+        match self.negatives {
+            Negatives::Max => Some(1),
+            Negatives::TopK => Some(self.kappa),
+            Negatives::Softmax => None,
+        }
     }
 
-    /// Whether a pair's temperature needs no other pair: the centred parametrisation takes the mean score of all.
-    pub fn pairwise(&self) -> bool {
+    /// Whether the loss can do without matrices of all pairs, a pair's temperature needing no other pair: the centred parametrisation takes the mean score of all.
+    pub fn streamable(&self) -> bool {
         self.parametrisation == Parametrisation::Dot || self.roles() == (false, false)
     }
 

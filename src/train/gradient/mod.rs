@@ -134,8 +134,10 @@ fn views_of(
 
 /// Operations of a graph's matrix products and convolutions.
 fn flops(g: &Graph) -> f64 {
-    let products =
-        |op: &str| op.starts_with("conv2d") || op.starts_with("amcl_stream") || op == "gemm";
+    let products = |op: &str| {
+        let prefixes = ["conv2d", "amcl_stream", "top_k_stream", "gemm"];
+        prefixes.iter().any(|p| op.starts_with(p))
+    };
     g.costs()
         .filter(|(op, _)| products(op))
         .map(|(_, c)| c.flops)
