@@ -146,7 +146,7 @@ impl Executor for Counted {
 }
 
 /// What is trained: a name and settings on top of those of all.
-const CASES: [(&str, &[&str]); 13] = [
+const CASES: [(&str, &[&str]); 14] = [
     ("simclr", &["augment.gaussian_blur=[0.5, 0.1]"]),
     (
         "simclr amcl",
