@@ -88,6 +88,18 @@ pub struct Tensor {
     pub ty: TensorType,
     /// Where the value comes from.
     pub origin: Origin,
+    /// A node's result that is written into a state ([`Graph::write_into`]) and needs no memory of the plan's.
+    pub written_into: Option<StateId>,
+}
+
+impl Tensor {
+    /// The state in whose memory the value lies, if it lies in one.
+    pub fn state(&self) -> Option<StateId> {
+        match self.origin {
+            Origin::State(id) => Some(id),
+            _ => self.written_into,
+        }
+    }
 }
 
 /// A node's record.
@@ -146,7 +158,12 @@ impl Graph {
     }
 
     fn push_tensor(&mut self, name: String, ty: TensorType, origin: Origin) -> TensorId {
-        self.tensors.push(Tensor { name, ty, origin });
+        self.tensors.push(Tensor {
+            name,
+            ty,
+            origin,
+            written_into: None,
+        });
         TensorId(self.tensors.len() as u32 - 1)
     }
 
@@ -180,6 +197,27 @@ impl Graph {
         }
         let entry = states.entry(id);
         self.push_tensor(entry.name.clone(), entry.ty.clone(), Origin::State(id))
+    }
+
+    /// Has the node that makes `t` write it into the state `id`, which then holds it when the program has run; nothing is copied. False, and nothing is changed, where that cannot
+    /// be: `t` is no node's result, is read, or is another state's already; its type is not the state's; a tensor of this graph lies in that state; or the node reads the state's group
+    /// (a kernel may not read a buffer that it writes).
+    pub fn write_into(&mut self, t: TensorId, states: &States, id: StateId) -> bool {
+        let Origin::Node(node, _) = self.tensor(t).origin else {
+            return false;
+        };
+        let node = &self.nodes[node.0 as usize];
+        let touched = node.inputs.iter().chain(&node.updates);
+        let group = |t: &TensorId| self.tensor(*t).state().map(|s| s.group);
+        let free = self.tensor(t).written_into.is_none()
+            && *self.ty(t) == states.entry(id).ty
+            && self.tensors.iter().all(|t| t.state() != Some(id))
+            && self.nodes.iter().all(|n| !n.inputs.contains(&t))
+            && touched.map(group).all(|g| g != Some(id.group));
+        if free {
+            self.tensors[t.0 as usize].written_into = Some(id);
+        }
+        free
     }
 
     /// Appends a node that updates no state.

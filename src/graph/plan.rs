@@ -40,7 +40,7 @@ pub struct Plan {
     pub order: Vec<NodeId>,
     /// Memory. Tensors of one node never share a slot: a buffer cannot be read and written in one dispatch.
     pub slots: Vec<Slot>,
-    /// Place of every tensor that the graph itself holds (inputs and results of nodes).
+    /// Place of every tensor that the graph itself holds (inputs, and results of nodes that are not written into states).
     pub placement: HashMap<TensorId, Spot>,
     /// Places of each node's temporaries.
     pub workspace: HashMap<NodeId, Vec<(TensorType, Spot)>>,
@@ -234,7 +234,8 @@ impl Plan {
         let mut workspace: HashMap<NodeId, Vec<(TensorType, Spot)>> = HashMap::new();
         for (at, n) in order.iter().enumerate() {
             let node = graph.node(*n);
-            for o in &node.outputs {
+            let planned = |o: &&TensorId| graph.tensor(**o).state().is_none();
+            for o in node.outputs.iter().filter(planned) {
                 let by = touched.remove(o).unwrap_or_default();
                 let last = match fetch.contains(o) {
                     true => usize::MAX,
@@ -376,7 +377,7 @@ pub fn mebibytes(bytes: usize) -> String {
     format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)
 }
 
-/// Nodes that a fetched tensor or a state update depends on, in the order of the graph (which is topological: a node can
+/// Nodes that a fetched tensor or a state depends on, in the order of the graph (which is topological: a node can
 /// only use tensors that exist).
 fn live_nodes(graph: &Graph, fetch: &[TensorId]) -> Vec<NodeId> {
     let mut wanted = vec![false; graph.tensors.len()];
@@ -385,7 +386,8 @@ fn live_nodes(graph: &Graph, fetch: &[TensorId]) -> Vec<NodeId> {
     }
     let mut order = Vec::new();
     for (i, n) in graph.nodes.iter().enumerate().rev() {
-        if !n.updates.is_empty() || n.outputs.iter().any(|o| wanted[o.0 as usize]) {
+        let reaches = |o: &TensorId| wanted[o.0 as usize] || graph.tensor(*o).state().is_some();
+        if !n.updates.is_empty() || n.outputs.iter().any(reaches) {
             order.push(NodeId(i as u32));
             for t in &n.inputs {
                 wanted[t.0 as usize] = true;

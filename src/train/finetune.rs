@@ -2,7 +2,7 @@
 
 use super::config::Optim;
 use super::method::encoder;
-use super::optimizer::{self, Optimizer};
+use super::optimizer::{self, Optimizer, Share};
 use super::probe::{Fall, crops, crops_in_words, cross_entropy, sgd, training_in_words};
 use super::weights::Named;
 use super::{Config, Result, TrainError};
@@ -115,7 +115,7 @@ pub fn finetune(
     let mut own = config.clone();
     own.optim = s.optim();
     let (u, optimizer) = Optimizer::graph(&own.optim, &mut model)?;
-    optimizer::collect(&mut g, &model, &grads)?;
+    optimizer::collect(&mut g, &model, &grads, Share::Whole)?;
     let mut e = Graph::new();
     let seen = (side, batch, classes);
     let [eval_images, eval_table, eval_out] = logits(config, &mut e, &mut model, seen, false)?;

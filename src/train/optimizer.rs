@@ -56,13 +56,30 @@ pub fn kept_loss(model: &mut Model) -> StateId {
     model.extra(LOSS, "loss", TensorType::f32([1]), init)
 }
 
-/// Appends to a graph what adds the gradients of a model's parameters, in their order, to the group `grads`, which [`Optimizer::graph`] has made.
+/// How a program's gradients come to the optimiser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// They are the step's: written where the optimiser reads them.
+    Whole,
+    /// They are added to those of other runs in the step, scaled ([`Accumulate`]).
+    Part,
+}
+
+/// Brings the gradients of a model's parameters, in their order, into the group `grads`, which [`Optimizer::graph`] has made.
 ///
 /// # Errors
 /// Shapes that do not fit.
-pub fn collect(g: &mut Graph, model: &Model, grads: &[Option<TensorId>]) -> Result<()> {
+pub fn collect(
+    g: &mut Graph,
+    model: &Model,
+    grads: &[Option<TensorId>],
+    share: Share,
+) -> Result<()> {
     for (p, d) in model.params.iter().zip(grads) {
         if let (Some(d), Some(id)) = (d, model.states.counterpart(p.id, "grads")) {
+            if share == Share::Whole && g.write_into(*d, &model.states, id) {
+                continue;
+            }
             let acc = g.state(&model.states, id);
             g.push_updating(Accumulate, &[*d], &[acc])?;
         }

@@ -1,7 +1,7 @@
 //! The linear probe: softmax regression on frozen features, by SGD, on any executor. Weights start at zero, so that nothing but the order of samples is drawn.
 
 use super::config::Optim;
-use super::optimizer::{self, Optimizer};
+use super::optimizer::{self, Optimizer, Share};
 use super::{Config, Result, TrainError};
 use crate::data::augment::Policy;
 use crate::data::sampler;
@@ -269,7 +269,7 @@ impl Probe {
             .collect();
         let grads = ops::backward(&mut g, loss, &params)?;
         let (u, optimizer) = Optimizer::graph(&config.optim, &mut model)?;
-        optimizer::collect(&mut g, &model, &grads)?;
+        optimizer::collect(&mut g, &model, &grads, Share::Whole)?;
         exec.allocate_states(&model.states)?;
         let grad = exec.compile(&g, &[loss])?;
         let optimizer = optimizer.compile(&u, &config, &model, exec)?;

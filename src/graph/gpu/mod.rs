@@ -96,8 +96,8 @@ impl GpuExecutor {
         t: TensorId,
     ) -> Result<View> {
         let ty = graph.ty(t);
-        match graph.tensor(t).origin {
-            Origin::State(id) => {
+        match graph.tensor(t).state() {
+            Some(id) => {
                 let buffer = self.states.get(id.group as usize).ok_or_else(|| {
                     GraphError::Invalid(format!(
                         "state `{}` is not allocated",
@@ -111,7 +111,7 @@ impl GpuExecutor {
                     ty.dtype.bytes(),
                 ))
             }
-            _ => Ok(pooled(slots, plan.placement[&t], ty)),
+            None => Ok(pooled(slots, plan.placement[&t], ty)),
         }
     }
 

@@ -123,8 +123,8 @@ impl<T: ExecScalar> HostExecutor<T> {
 
     fn place(&self, graph: &Graph, plan: &Plan, slots: &[usize], t: TensorId) -> Result<Place> {
         let len = graph.ty(t).elements();
-        match graph.tensor(t).origin {
-            Origin::State(id) => {
+        match graph.tensor(t).state() {
+            Some(id) => {
                 let index = id.group as usize;
                 if index >= self.states.len() {
                     return Err(GraphError::Invalid(format!(
@@ -139,7 +139,7 @@ impl<T: ExecScalar> HostExecutor<T> {
                     len,
                 })
             }
-            _ => {
+            None => {
                 let spot = plan.placement[&t];
                 Ok(Place {
                     state: false,

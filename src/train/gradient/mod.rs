@@ -11,7 +11,8 @@ mod cached;
 
 pub(super) use cached::cached;
 
-use super::{Config, Result, optimizer};
+use super::optimizer::{self, Share};
+use super::{Config, Result};
 use crate::data::{Dataset, packed};
 use crate::device::recording::Timed;
 use crate::graph::exec::{NonFinite, Ticket};
@@ -76,6 +77,8 @@ pub struct Gradient {
     pub resident: bool,
     /// Operations of a batch's matrix products and convolutions, forward and backward; what caching does twice counts once.
     pub flops: f64,
+    /// Micro-batches.
+    parts: usize,
     views: Pass,
     cache: Option<Cache>,
     features: Vec<TensorId>,
@@ -246,6 +249,7 @@ impl Gradient {
             embedding,
             resident: resident.is_some(),
             flops,
+            parts,
             views,
             cache,
             features,
@@ -259,13 +263,17 @@ impl Gradient {
         first.into_iter().flatten().chain([&mut self.views.draft])
     }
 
-    /// Appends what adds the gradients to the optimiser's group of them, which must be declared.
+    /// Brings the gradients into the optimiser's group of them, which must be declared: where one run of one program makes them all, its nodes write them there.
     ///
     /// # Errors
     /// Shapes that do not fit.
     pub fn collect(&mut self, model: &Model) -> Result<()> {
+        let share = match (self.parts, &self.cache) {
+            (1, None) => Share::Whole,
+            _ => Share::Part,
+        };
         for d in self.drafts() {
-            optimizer::collect(&mut d.graph, model, &d.grads)?;
+            optimizer::collect(&mut d.graph, model, &d.grads, share)?;
         }
         Ok(())
     }
