@@ -1,5 +1,6 @@
 //! What a run looks like: the HTML report.
 
+mod document;
 mod facts;
 mod page;
 pub mod pairs;

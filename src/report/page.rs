@@ -1,14 +1,14 @@
 //! The report as one HTML page: no script, no request to anywhere.
 
+use super::document::document;
 use super::facts::{Facts, Picture, Seen, State};
 use super::pairs::similarity;
 use super::plot::{self, Line};
 use crate::graph::plan::mebibytes;
 use base64::Engine;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, PreEscaped, html};
 use serde_json::Value;
 
-pub(super) const STYLE: &str = include_str!("../../assets/report/style.css");
 /// Seconds after which the page of a run under way reloads itself.
 const RELOAD: u32 = 10;
 /// Most classes whose confusion is a table.
@@ -368,24 +368,13 @@ fn rest(f: &Facts) -> Markup {
 
 /// The page.
 pub fn html(f: &Facts) -> String {
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                @if f.state() == State::UnderWay { meta http-equiv="refresh" content=(RELOAD); }
-                title { (f.name) " - amcl-wgpu" }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                (head(f)) (curves(f)) (temperatures(f)) (similarity(f))
-                @match &f.seen { Some(s) => { (seen(s)) } None => { (unseen()) } }
-                (rest(f))
-            }
-        }
-    }
-    .into_string()
+    let body = html! {
+        (head(f)) (curves(f)) (temperatures(f)) (similarity(f))
+        @match &f.seen { Some(s) => { (seen(s)) } None => { (unseen()) } }
+        (rest(f))
+    };
+    let reload = (f.state() == State::UnderWay).then_some(RELOAD);
+    document(&format!("{} - amcl-wgpu", f.name), reload, &body)
 }
 
 #[cfg(test)]

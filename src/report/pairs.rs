@@ -1,9 +1,10 @@
 //! Similarity of positive and negative pairs as histograms: the paper's Figs. 1 and 3.
 
+use super::document::document;
 use super::facts::Facts;
-use super::page::{STYLE, band, figure};
+use super::page::{band, figure};
 use super::plot::{self, Histograms, Line};
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, PreEscaped, html};
 use serde_json::Value;
 
 /// Panels side by side, three where there is room.
@@ -209,33 +210,22 @@ fn evaluated(v: &Value) -> Markup {
 /// A page of the figures alone, from what `eval similarity` wrote of the run `name`.
 pub fn page(name: &str, v: &Value) -> String {
     let title = format!("{name}: similarity of pairs");
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (title) }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                h1 { (title) }
-                (evaluated(v))
-                @let rows: Vec<_> = v["similarity"].as_array().into_iter().flatten().flat_map(|set| {
-                    set["scores"].as_array().into_iter().flatten().map(move |s| (&set["families"], s))
-                }).collect();
-                h2 { "Numbers" }
-                div.scroll tabindex="0" { table {
-                    tr { @for t in ["augmentation", "score", "positive, mean", "negative, mean", "overlap, %"] { th { (t) } } }
-                    @for (set, s) in rows { tr {
-                        td { (set.as_str().unwrap_or_default()) } td { (s["of"].as_str().unwrap_or_default()) }
-                        @for (key, digits) in [("positive", 3), ("negative", 3), ("overlap", 1)] { td { (format!("{:.*}", digits, s[key].as_f64().unwrap_or(f64::NAN))) } }
-                    } }
-                } }
-            }
-        }
-    }
-    .into_string()
+    let body = html! {
+        h1 { (title) }
+        (evaluated(v))
+        @let rows: Vec<_> = v["similarity"].as_array().into_iter().flatten().flat_map(|set| {
+            set["scores"].as_array().into_iter().flatten().map(move |s| (&set["families"], s))
+        }).collect();
+        h2 { "Numbers" }
+        div.scroll tabindex="0" { table {
+            tr { @for t in ["augmentation", "score", "positive, mean", "negative, mean", "overlap, %"] { th { (t) } } }
+            @for (set, s) in rows { tr {
+                td { (set.as_str().unwrap_or_default()) } td { (s["of"].as_str().unwrap_or_default()) }
+                @for (key, digits) in [("positive", 3), ("negative", 3), ("overlap", 1)] { td { (format!("{:.*}", digits, s[key].as_f64().unwrap_or(f64::NAN))) } }
+            } }
+        } }
+    };
+    document(&title, None, &body)
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! The table and the plot of a sweep.
 
+use super::document::document;
 use super::plot::{self, Line};
-use maud::{DOCTYPE, PreEscaped, html};
+use maud::{PreEscaped, html};
 use std::fmt::Write as _;
 
 /// One case at one point of the grid, over its seeds.
@@ -152,42 +153,30 @@ impl Table {
 
     /// The page: plots and table.
     pub fn page(&self) -> String {
-        let style = include_str!("../../assets/report/style.css");
         let labels = self.by_labels();
-        html! {
-            (DOCTYPE)
-            html lang="en" {
-                head {
-                    meta charset="utf-8";
-                    meta name="viewport" content="width=device-width, initial-scale=1";
-                    title { (self.title) }
-                    style { (PreEscaped(style)) }
-                }
-                body {
-                    h1 { (self.title) }
-                    @for (c, name) in self.columns.iter().enumerate() {
-                        @if let Some((axis, lines)) = self.lines(c) {
-                            figure { h3 { (name) " over " (axis) ": mean and deviation over seeds" } (PreEscaped(plot::lines(name, &lines))) }
-                        }
-                    }
-                    @if !labels.is_empty() {
-                        figure { h3 { "accuracy over labels a class: mean and deviation over seeds" } (PreEscaped(plot::lines("accuracy, %", &labels))) }
-                    }
-                    div.scroll tabindex="0" { table {
-                        tr { th { "case" } @for k in self.keys() { th { (k) } } @for c in &self.columns { th { (c) } } th { "seeds" } }
-                        @for r in &self.rows {
-                            tr {
-                                td { (r.case) }
-                                @for p in &r.point { td { (p.1) } }
-                                @for c in 0..self.columns.len() { td { (r.result(c)) } }
-                                td { (r.runs.len()) }
-                            }
-                        }
-                    } }
+        let body = html! {
+            h1 { (self.title) }
+            @for (c, name) in self.columns.iter().enumerate() {
+                @if let Some((axis, lines)) = self.lines(c) {
+                    figure { h3 { (name) " over " (axis) ": mean and deviation over seeds" } (PreEscaped(plot::lines(name, &lines))) }
                 }
             }
-        }
-        .into_string()
+            @if !labels.is_empty() {
+                figure { h3 { "accuracy over labels a class: mean and deviation over seeds" } (PreEscaped(plot::lines("accuracy, %", &labels))) }
+            }
+            div.scroll tabindex="0" { table {
+                tr { th { "case" } @for k in self.keys() { th { (k) } } @for c in &self.columns { th { (c) } } th { "seeds" } }
+                @for r in &self.rows {
+                    tr {
+                        td { (r.case) }
+                        @for p in &r.point { td { (p.1) } }
+                        @for c in 0..self.columns.len() { td { (r.result(c)) } }
+                        td { (r.runs.len()) }
+                    }
+                }
+            } }
+        };
+        document(&self.title, None, &body)
     }
 }
 
