@@ -28,18 +28,10 @@ const STEP = 1u;
 @group(0) @binding(2) var<storage, read_write> y: array<S>;
 #endif
 
-#ifndef TILED
-fn mac(a: E, b: E) -> f32 {
-#ifdef VEC4
-    return dot(a, b);
-#else
-    return a * b;
-#endif
-}
-#endif
-
 #ifdef SHARED_K
-// `shared_k`, for drivers that run on CPUs, which read storage lane by lane, some 10 instructions a number: a thread computes 8 pixels x 16 channels, 24 reads for 128 products.
+#import outer
+#import lanes
+// `shared_k`, for drivers that run on CPUs: a thread computes 8 pixels x 16 channels, whose weights a group's threads share (lib/lanes.wgsl).
 // Grid: ceil(n*p*q / 512) * ceil(k / 16) groups, folded; p.total = number of groups.
 // 4 pixels, 64 apart: their images, and row and column under the first tap.
 struct Quad { image: vec4<u32>, top: vec4<i32>, left: vec4<i32> }
@@ -60,20 +52,32 @@ fn under(q: Quad, r: u32, s: u32) -> Under {
     let ih = q.top + vec4<i32>(i32(r));
     let iw = q.left + vec4<i32>(i32(s));
     let ok = (ih >= vec4<i32>(0)) & (ih < vec4<i32>(i32(p.h))) & (iw >= vec4<i32>(0)) & (iw < vec4<i32>(i32(p.w)));
-    let at = select(vec4<u32>(0u), ((q.image * p.h + vec4<u32>(ih)) * p.w + vec4<u32>(iw)) * (p.c / STEP), ok);
+    let at = select(vec4<u32>(0u), ((q.image * p.h + vec4<u32>(ih)) * p.w + vec4<u32>(iw)) * p.c, ok);
     return Under(at, select(vec4<f32>(0.0), vec4<f32>(1.0), ok));
 }
-// Four filters' weights at one place.
-struct Four { w0: E, w1: E, w2: E, w3: E }
-fn four(k0: u32, at: u32) -> Four {
-    let row = p.r * p.s * p.c / STEP;
-    let last = p.k - 1u;
-    return Four(wt[min(k0, last) * row + at], wt[min(k0 + 1u, last) * row + at], wt[min(k0 + 2u, last) * row + at], wt[min(k0 + 3u, last) * row + at]);
+// x from channel c on; zero beyond the last.
+fn load_x(at: u32, mask: f32, c: u32) -> vec4<f32> {
+#ifdef VEC4
+    return x[(at + c) / 4u] * mask;
+#else
+    let last = p.c - 1u;
+    let v = vec4<f32>(x[at + min(c, last)], x[at + min(c + 1u, last)], x[at + min(c + 2u, last)], x[at + min(c + 3u, last)]);
+    return select(vec4<f32>(0.0), v * mask, vec4<u32>(c, c + 1u, c + 2u, c + 3u) < vec4<u32>(p.c));
+#endif
 }
-fn mac4(x: E, w: Four) -> vec4<f32> { return vec4<f32>(mac(x, w.w0), mac(x, w.w1), mac(x, w.w2), mac(x, w.w3)); }
-// One pixel, 16 channels.
-fn dots(sum: mat4x4<f32>, x: E, a: Four, b: Four, c: Four, d: Four) -> mat4x4<f32> {
-    return sum + mat4x4<f32>(mac4(x, a), mac4(x, b), mac4(x, c), mac4(x, d));
+// Columns: channels c to c + 3 of four pixels.
+fn load_four(u: Under, c: u32) -> mat4x4<f32> {
+    return transpose(mat4x4<f32>(load_x(u.at.x, u.mask.x, c), load_x(u.at.y, u.mask.y, c), load_x(u.at.z, u.mask.z, c), load_x(u.at.w, u.mask.w, c)));
+}
+// Filter k + which, from channel c of the tap on; behind the last channel whatever lies there, since x is zero.
+fn piece(tap: u32, c: u32, k: u32, which: u32) -> Piece {
+    let at = min(k + which, p.k - 1u) * p.r * p.s * p.c + tap + c;
+#ifdef VEC4
+    return wt[at / 4u];
+#else
+    let last = p.k * p.r * p.s * p.c - 1u;
+    return Piece(wt[at], wt[min(at + 1u, last)], wt[min(at + 2u, last)], wt[min(at + 3u, last)]);
+#endif
 }
 fn put(m: u32, k0: u32, sum: mat4x4<f32>) {
     if m >= p.n * p.p * p.q { return; }
@@ -82,7 +86,7 @@ fn put(m: u32, k0: u32, sum: mat4x4<f32>) {
 }
 
 @compute @workgroup_size(64)
-fn shared_k(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn shared_k(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
     let g = group_index(wid, nwg);
     if g >= p.total { return; }
     let kgroups = (p.k + 15u) / 16u;
@@ -90,44 +94,31 @@ fn shared_k(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg:
     let m0 = (g / kgroups) * 512u + lid.x;
     let near = quad(m0);
     let far = quad(m0 + 256u);
-    let cs = p.c / STEP;
-    var s0: mat4x4<f32>;
-    var s1: mat4x4<f32>;
-    var s2: mat4x4<f32>;
-    var s3: mat4x4<f32>;
-    var s4: mat4x4<f32>;
-    var s5: mat4x4<f32>;
-    var s6: mat4x4<f32>;
-    var s7: mat4x4<f32>;
+    var sums: Sums8;
     for (var r = 0u; r < p.r; r = r + 1u) {
         for (var s = 0u; s < p.s; s = s + 1u) {
             let u = under(near, r, s);
             let v = under(far, r, s);
-            let tap = (r * p.s + s) * cs;
-            for (var c = 0u; c < cs; c = c + 1u) {
-                let wa = four(k0, tap + c);
-                let wb = four(k0 + 4u, tap + c);
-                let wc = four(k0 + 8u, tap + c);
-                let wd = four(k0 + 12u, tap + c);
-                s0 = dots(s0, x[u.at.x + c] * u.mask.x, wa, wb, wc, wd);
-                s1 = dots(s1, x[u.at.y + c] * u.mask.y, wa, wb, wc, wd);
-                s2 = dots(s2, x[u.at.z + c] * u.mask.z, wa, wb, wc, wd);
-                s3 = dots(s3, x[u.at.w + c] * u.mask.w, wa, wb, wc, wd);
-                s4 = dots(s4, x[v.at.x + c] * v.mask.x, wa, wb, wc, wd);
-                s5 = dots(s5, x[v.at.y + c] * v.mask.y, wa, wb, wc, wd);
-                s6 = dots(s6, x[v.at.z + c] * v.mask.z, wa, wb, wc, wd);
-                s7 = dots(s7, x[v.at.w + c] * v.mask.w, wa, wb, wc, wd);
+            let tap = (r * p.s + s) * p.c;
+            for (var c = 0u; c < p.c; c = c + 4u) {
+                let w = sixteen(lane, tap, c, k0);
+                let a = load_four(u, c);
+                let b = load_four(v, c);
+                scaled8x16(&sums, a[0], b[0], of_all(w, 0u));
+                scaled8x16(&sums, a[1], b[1], of_all(w, 1u));
+                scaled8x16(&sums, a[2], b[2], of_all(w, 2u));
+                scaled8x16(&sums, a[3], b[3], of_all(w, 3u));
             }
         }
     }
-    put(m0, k0, s0);
-    put(m0 + 64u, k0, s1);
-    put(m0 + 128u, k0, s2);
-    put(m0 + 192u, k0, s3);
-    put(m0 + 256u, k0, s4);
-    put(m0 + 320u, k0, s5);
-    put(m0 + 384u, k0, s6);
-    put(m0 + 448u, k0, s7);
+    put(m0, k0, sums.s0);
+    put(m0 + 64u, k0, sums.s1);
+    put(m0 + 128u, k0, sums.s2);
+    put(m0 + 192u, k0, sums.s3);
+    put(m0 + 256u, k0, sums.s4);
+    put(m0 + 320u, k0, sums.s5);
+    put(m0 + 384u, k0, sums.s6);
+    put(m0 + 448u, k0, sums.s7);
 }
 #else
 #ifdef TILED
@@ -291,6 +282,14 @@ fn tiled(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: ve
     tile_store(&sums, l, 0u, m0, n0);
 }
 #else
+fn mac(a: E, b: E) -> f32 {
+#ifdef VEC4
+    return dot(a, b);
+#else
+    return a * b;
+#endif
+}
+
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
     let t = group_index(wid, nwg) * 64u + lid.x;

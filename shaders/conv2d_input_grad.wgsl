@@ -3,7 +3,7 @@
 // A thread computes 4 pixels x 4 channels c (a group of threads shares pixels); VEC_W: c is a multiple of 4, so w is read as vec4 along c.
 // Grid: ceil(ceil(n*h*w/4) * ceil(c/4) / 64) groups, folded.
 // `shared_c` (SHARED_C; c and k multiples of 4), for drivers that run on CPUs: pixels are taken by phase, (h + pad) mod stride and (w + pad) mod stride, so that all
-// of a group see the same taps; a thread computes 8 pixels x 16 channels, since such drivers read storage lane by lane.
+// of a group see the same taps; a thread computes 8 pixels x 16 channels, whose weights a group's threads share (lib/lanes.wgsl).
 // Grid: stride^2 * ceil(n * ceil(h/stride) * ceil(w/stride) / 512) * ceil(c/16) groups, folded; p.total = number of groups, p.rows = those of a phase.
 // TILED, for GPUs: the same phases as tiles through workgroup memory (lib/tile.wgsl), rows pixels of the phase, columns c, sums over the taps of the phase and k. It takes the weights
 // as [c,r,s,k], where what is summed lies side by side as in dy: `turn` makes them, 16x16 of one tap a group. Grid of turn: r * s * ceil(k/16) * ceil(c/16) groups, p.total, folded.
@@ -72,6 +72,9 @@ fn weights(at: u32, c0: u32) -> Piece {
 
 #ifdef SHARED_C
 #import outer
+#import lanes
+// Sixteen channels of four k (`row` apart) at one tap, four a piece.
+fn piece(at: u32, row: u32, c0: u32, which: u32) -> Piece { return weights(at + which / 4u * row, c0 + which % 4u * 4u); }
 // 4 pixels of a phase, 64 apart: the element of dx where they lie, their images, h + pad and w + pad.
 struct Quad { at: vec4<u32>, image: vec4<u32>, h: vec4<i32>, w: vec4<i32> }
 fn quad(m0: u32, h0: u32, w0: u32, hs: u32, ws: u32) -> Quad {
@@ -98,10 +101,6 @@ fn under(q: Quad, r: u32, s: u32) -> Under {
     let at = select(vec4<u32>(0u), ((q.image * p.p + vec4<u32>(oh)) * p.q + vec4<u32>(ow)) * (p.k / 4u), ok);
     return Under(at, select(vec4<f32>(0.0), vec4<f32>(1.0), ok));
 }
-// Eight pixels, one k, whose weights of 16 channels start at `at`.
-fn steps(sums: ptr<function, Sums8>, near: vec4<f32>, far: vec4<f32>, at: u32, c0: u32) {
-    scaled8x16(sums, near, far, mat4x4<f32>(weights(at, c0), weights(at, c0 + 4u), weights(at, c0 + 8u), weights(at, c0 + 12u)));
-}
 fn put(m: u32, pixels: u32, at: u32, c0: u32, sum: mat4x4<f32>) {
     if m >= pixels { return; }
     var row = sum;
@@ -109,7 +108,7 @@ fn put(m: u32, pixels: u32, at: u32, c0: u32, sum: mat4x4<f32>) {
 }
 
 @compute @workgroup_size(64)
-fn shared_c(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn shared_c(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
     let g = group_index(wid, nwg);
     if g >= p.total { return; }
     let phase = g / p.rows;
@@ -136,10 +135,11 @@ fn shared_c(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg:
                 let b = transpose(mat4x4<f32>(dy[v.at.x + k] * v.mask.x, dy[v.at.y + k] * v.mask.y, dy[v.at.z + k] * v.mask.z, dy[v.at.w + k] * v.mask.w));
                 let row = p.r * p.s * p.c;
                 let at = (4u * k * p.r + r) * p.s * p.c + s * p.c;
-                steps(&sums, a[0], b[0], at, c0);
-                steps(&sums, a[1], b[1], at + row, c0);
-                steps(&sums, a[2], b[2], at + 2u * row, c0);
-                steps(&sums, a[3], b[3], at + 3u * row, c0);
+                let w = sixteen(lane, at, row, c0);
+                scaled8x16(&sums, a[0], b[0], first_four(w));
+                scaled8x16(&sums, a[1], b[1], second_four(w));
+                scaled8x16(&sums, a[2], b[2], third_four(w));
+                scaled8x16(&sums, a[3], b[3], fourth_four(w));
             }
         }
     }

@@ -2,7 +2,7 @@
 // Its gradient by w: dw[k,r,s,c] = sum_{n,p,q} dy[n,p,q,k] x[n, p*stride-pad+r, q*stride-pad+s, c].
 // Split-K: the n*p*q pixels are cut into p.splits runs of p.rows; `partial` writes part[first+split][k,r,s,c], `total` adds the parts in order.
 // A thread of `partial` computes 4 k x 4 c at one (r,s) of one split; VEC_K, VEC_C: that dimension is a multiple of 4 and is read as vec4.
-// `shared_k` (SHARED_K; c a multiple of 8), for drivers that run on CPUs, which read storage lane by lane: a thread computes 16 k at one position (r,s,8c).
+// `shared_k` (SHARED_K; c a multiple of 8), for drivers that run on CPUs: a thread computes 16 k at one position (r,s,8c); what a group's threads need of dy alike they share (lib/lanes.wgsl).
 // `tiled` (TILED), for GPUs: tiles through workgroup memory (lib/tile.wgsl), rows r*s*c, columns k, sums over the pixels of a split; HALF: x and dy lie in f16, the parts and dw in f32; VEC_PART: c is a multiple of 4; FOUR_IN_A_ROW: so are c, q and the pixels of a split.
 // Grid: tiled splits * ceil(r*s*c / TILE_M) * ceil(k / TILE_N), p.total = number of groups; shared_k splits * ceil(k/16) * ceil(r*s*c/8 / 64), p.total = number of groups; partial ceil(splits*r*s*ceil(k/4)*ceil(c/4) / 64), total ceil(k*r*s*c / 64), folded.
 #import grid
@@ -61,8 +61,39 @@ fn load_dy(at: u32, k0: u32) -> Piece {
 
 #ifdef SHARED_K
 #import outer
-// Four k of dy; k beyond the end may be any of the row's, their results are not stored.
-fn shared_dy(at: u32, k: u32) -> vec4<f32> { return load_dy(at, min(k, p.k - min(p.k, 4u))); }
+#import lanes
+// Sixteen k of dy at four pixels from m on (behind the split's last, that one), four a piece; k beyond the end may be any of the row's, their results are not stored.
+fn piece(m: u32, last: u32, k0: u32, which: u32) -> Piece {
+    return load_dy(min(m + which / 4u, last) * p.k, min(k0 + which % 4u * 4u, p.k - min(p.k, 4u)));
+}
+// A pixel of dy: its number, image, row and column.
+struct Walk { m: u32, n: u32, oh: u32, ow: u32 }
+// Adds a pixel's 16 k by 8 c to the sums (0 to 3: the first four c, 4 to 7: the others), and goes to the next. Where x does not lie under the tap, or the split has ended, zeros are
+// added: a branch that not all threads take would choose between two values of each of the 128 sums.
+fn step(sums: ptr<function, Sums8>, walk: ptr<function, Walk>, end: u32, r: u32, s: u32, c0: u32, d: mat4x4<f32>) {
+    let w = *walk;
+    let ih = i32(w.oh * p.stride + r) - i32(p.pad);
+    let iw = i32(w.ow * p.stride + s) - i32(p.pad);
+    let ok = w.m < end && ih >= 0 && ih < i32(p.h) && iw >= 0 && iw < i32(p.w);
+    let at = select(0u, ((w.n * p.h + u32(ih)) * p.w + u32(iw)) * p.c, ok);
+    let mask = select(0.0, 1.0, ok);
+    let left = load_x(at, c0) * mask;
+    let right = load_x(at, c0 + 4u) * mask;
+    (*sums).s0 = outer((*sums).s0, d[0], left);
+    (*sums).s1 = outer((*sums).s1, d[1], left);
+    (*sums).s2 = outer((*sums).s2, d[2], left);
+    (*sums).s3 = outer((*sums).s3, d[3], left);
+    (*sums).s4 = outer((*sums).s4, d[0], right);
+    (*sums).s5 = outer((*sums).s5, d[1], right);
+    (*sums).s6 = outer((*sums).s6, d[2], right);
+    (*sums).s7 = outer((*sums).s7, d[3], right);
+    let row_ends = w.ow + 1u == p.q;
+    let image_ends = row_ends && w.oh + 1u == p.p;
+    (*walk).m = w.m + 1u;
+    (*walk).ow = select(w.ow + 1u, 0u, row_ends);
+    (*walk).oh = select(w.oh + u32(row_ends), 0u, image_ends);
+    (*walk).n = w.n + u32(image_ends);
+}
 fn put(split: u32, k0: u32, at: u32, sum: mat4x4<f32>) {
     let size = p.r * p.s * p.c;
     var rows = sum;
@@ -73,72 +104,47 @@ fn put(split: u32, k0: u32, at: u32, sum: mat4x4<f32>) {
 }
 
 @compute @workgroup_size(64)
-fn shared_k(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn shared_k(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
     let g = group_index(wid, nwg);
     if g >= p.total { return; }
     let positions = p.r * p.s * p.c / 8u;
     let blocks = (positions + 63u) / 64u;
     let kgroups = (p.k + 15u) / 16u;
-    let position = (g % blocks) * 64u + lid.x;
-    if position >= positions { return; }
+    let mine = (g % blocks) * 64u + lid.x;
+    if !subgroupAny(mine < positions) { return; }
+    // Threads behind the last position compute it too, for the lanes that need what they read.
+    let position = min(mine, positions - 1u);
     let k0 = ((g / blocks) % kgroups) * 16u;
     let split = g / blocks / kgroups;
     let c0 = (position % (p.c / 8u)) * 8u;
     let rs = position / (p.c / 8u);
     let r = rs / p.s;
     let s = rs % p.s;
-    let end = min(p.n * p.p * p.q, (split + 1u) * p.rows);
-    var a0: mat4x4<f32>;
-    var a1: mat4x4<f32>;
-    var a2: mat4x4<f32>;
-    var a3: mat4x4<f32>;
-    var b0: mat4x4<f32>;
-    var b1: mat4x4<f32>;
-    var b2: mat4x4<f32>;
-    var b3: mat4x4<f32>;
     let start = split * p.rows;
-    var n = start / (p.p * p.q);
-    var oh = (start / p.q) % p.p;
-    var ow = start % p.q;
-    for (var m = start; m < end; m = m + 1u) {
-        let ih = i32(oh * p.stride + r) - i32(p.pad);
-        let iw = i32(ow * p.stride + s) - i32(p.pad);
-        if ih >= 0 && ih < i32(p.h) && iw >= 0 && iw < i32(p.w) {
-            let at = ((n * p.h + u32(ih)) * p.w + u32(iw)) * p.c;
-            let left = load_x(at, c0);
-            let right = load_x(at, c0 + 4u);
-            let d0 = shared_dy(m * p.k, k0);
-            let d1 = shared_dy(m * p.k, k0 + 4u);
-            let d2 = shared_dy(m * p.k, k0 + 8u);
-            let d3 = shared_dy(m * p.k, k0 + 12u);
-            a0 = outer(a0, d0, left);
-            b0 = outer(b0, d0, right);
-            a1 = outer(a1, d1, left);
-            b1 = outer(b1, d1, right);
-            a2 = outer(a2, d2, left);
-            b2 = outer(b2, d2, right);
-            a3 = outer(a3, d3, left);
-            b3 = outer(b3, d3, right);
-        }
-        ow = ow + 1u;
-        if ow == p.q {
-            ow = 0u;
-            oh = oh + 1u;
-            if oh == p.p {
-                oh = 0u;
-                n = n + 1u;
-            }
-        }
+    let end = min(p.n * p.p * p.q, start + p.rows);
+    var sums: Sums8;
+    var walk = Walk(start, start / (p.p * p.q), (start / p.q) % p.p, start % p.q);
+    for (var m = start; m < end; m = m + 4u) {
+        let d = sixteen(lane, m, end - 1u, k0);
+        let d0 = first_four(d);
+        let d1 = second_four(d);
+        let d2 = third_four(d);
+        let d3 = fourth_four(d);
+        step(&sums, &walk, end, r, s, c0, d0);
+        step(&sums, &walk, end, r, s, c0, d1);
+        step(&sums, &walk, end, r, s, c0, d2);
+        step(&sums, &walk, end, r, s, c0, d3);
     }
+    if mine >= positions { return; }
     let at = rs * p.c + c0;
-    put(split, k0, at, a0);
-    put(split, k0, at + 4u, b0);
-    put(split, k0 + 4u, at, a1);
-    put(split, k0 + 4u, at + 4u, b1);
-    put(split, k0 + 8u, at, a2);
-    put(split, k0 + 8u, at + 4u, b2);
-    put(split, k0 + 12u, at, a3);
-    put(split, k0 + 12u, at + 4u, b3);
+    put(split, k0, at, sums.s0);
+    put(split, k0, at + 4u, sums.s4);
+    put(split, k0 + 4u, at, sums.s1);
+    put(split, k0 + 4u, at + 4u, sums.s5);
+    put(split, k0 + 8u, at, sums.s2);
+    put(split, k0 + 8u, at + 4u, sums.s6);
+    put(split, k0 + 12u, at, sums.s3);
+    put(split, k0 + 12u, at + 4u, sums.s7);
 }
 #else
 #ifdef TILED

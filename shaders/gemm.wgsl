@@ -2,8 +2,8 @@
 // A [m,k] (TRANS_A: stored [k,m]), B [k,n] (TRANS_B: stored [n,k]), C [m,n], row-major; a batch stride of 0 broadcasts.
 // SUM_BATCH: C[i,j] sums over the batch too. BIAS adds bias; RELU clamps.
 // HALF: A and B lie in f16, with HALF_C so does C; sums and what is done to them are f32.
-// TALL, for drivers that run on CPUs: a group is 64 threads of 8x16 outputs one below the other, a 512x16 tile. Such drivers read storage lane by lane, some 10 instructions a
-// number: 24 numbers are read for 128 multiply-adds.
+// TALL, for drivers that run on CPUs: a group is 64 threads of 8x16 outputs one below the other, a 512x16 tile; what the threads need of B alike they share (lib/lanes.wgsl).
+// 10 numbers a lane are read for 128 multiply-adds (12 with subgroups of 4).
 // TILED, for GPUs: tiles through workgroup memory (lib/tile.wgsl), a group a tile; FULL_K: k is a multiple of TILE_K; VEC_C: n is a multiple of 4, so that C is stored as vec4.
 // Otherwise a thread computes 4x4 outputs in registers from global memory: 4 values of k a step. VEC_A / VEC_B: the contiguous dimension of that operand is a multiple
 // of 4, so it is loaded as vec4. A group is 8x8 threads, a 32x32 tile. Rows and columns beyond the edge are computed on clamped addresses and not stored.
@@ -274,6 +274,15 @@ fn put(batch: u32, i: u32, j: u32, sum: f32) {
 
 #ifdef TALL
 #import outer
+#import lanes
+// B from k and column j on: four of each row's sixteen numbers (TRANS_B: a column each).
+fn piece(base: u32, k: u32, j: u32, which: u32) -> Piece {
+#ifdef TRANS_B
+    return piece_b(base, k, j + which);
+#else
+    return piece_b(base, k + which / 4u, j + which % 4u * 4u);
+#endif
+}
 
 fn put_row(batch: u32, i: u32, j0: u32, sums: mat4x4<f32>) {
     var row = sums;
@@ -281,7 +290,7 @@ fn put_row(batch: u32, i: u32, j0: u32, sums: mat4x4<f32>) {
 }
 
 @compute @workgroup_size(64)
-fn tall(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn tall(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
     let g = group_index(wid, nwg);
     if g >= p.groups { return; }
     let batch = g / p.tiles;
@@ -298,14 +307,18 @@ fn tall(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
         for (var k0 = 0u; k0 < p.k; k0 = k0 + 4u) {
             let top = load_a(s * p.stride_a, i0, k0);
             let bottom = load_a(s * p.stride_a, i0 + 4u, k0);
-            let w0 = load_b(s * p.stride_b, k0, j0);
-            let w1 = load_b(s * p.stride_b, k0, j0 + 4u);
-            let w2 = load_b(s * p.stride_b, k0, j0 + 8u);
-            let w3 = load_b(s * p.stride_b, k0, j0 + 12u);
-            scaled8x16(&sums, top[0], bottom[0], mat4x4<f32>(w0[0], w1[0], w2[0], w3[0]));
-            scaled8x16(&sums, top[1], bottom[1], mat4x4<f32>(w0[1], w1[1], w2[1], w3[1]));
-            scaled8x16(&sums, top[2], bottom[2], mat4x4<f32>(w0[2], w1[2], w2[2], w3[2]));
-            scaled8x16(&sums, top[3], bottom[3], mat4x4<f32>(w0[3], w1[3], w2[3], w3[3]));
+            let w = sixteen(lane, s * p.stride_b, k0, j0);
+#ifdef TRANS_B
+            scaled8x16(&sums, top[0], bottom[0], of_all(w, 0u));
+            scaled8x16(&sums, top[1], bottom[1], of_all(w, 1u));
+            scaled8x16(&sums, top[2], bottom[2], of_all(w, 2u));
+            scaled8x16(&sums, top[3], bottom[3], of_all(w, 3u));
+#else
+            scaled8x16(&sums, top[0], bottom[0], first_four(w));
+            scaled8x16(&sums, top[1], bottom[1], second_four(w));
+            scaled8x16(&sums, top[2], bottom[2], third_four(w));
+            scaled8x16(&sums, top[3], bottom[3], fourth_four(w));
+#endif
         }
     }
     put_row(batch, i0, j0, sums.s0);

@@ -43,6 +43,36 @@ fn compiled() -> BTreeMap<String, String> {
     variants
 }
 
+/// Key and text of a variant without some of its defines, and with others.
+fn other(key: &str, without: &[&str], with: &[(&'static str, &str)]) -> (String, String) {
+    let mut words = key.split(' ');
+    let name = words.next().and_then(|w| w.split(':').next()).unwrap();
+    let mut defines: Vec<(&'static str, String)> = words
+        .map(|w| w.split_once('=').unwrap())
+        .filter(|(n, _)| !without.contains(n))
+        .map(|(n, v)| (&*n.to_string().leak(), v.to_string()))
+        .collect();
+    defines.extend(with.iter().map(|(n, v)| (*n, v.to_string())));
+    let file = format!("{}/shaders/{name}.wgsl", env!("CARGO_MANIFEST_DIR"));
+    let source = std::fs::read_to_string(file).unwrap();
+    let text = shader::preprocess(&source, &defines).unwrap();
+    (format!("{name} {defines:?}"), text)
+}
+
+/// The variants whose threads share what they read, for subgroups of the other size.
+fn by_other_subgroups(variants: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let shared = variants
+        .iter()
+        .filter(|(_, text)| text.contains("subgroupBroadcast"));
+    let other = |(key, _): (&String, _)| match key.contains(" LANES_8=") {
+        true => other(key, &["LANES_8"], &[]),
+        false => other(key, &[], &[("LANES_8", "")]),
+    };
+    let out: BTreeMap<String, String> = shared.map(other).collect();
+    assert!(out.len() > 4, "{}", out.len());
+    out
+}
+
 /// The tiled variants again, by each kind of cooperative matrix that suits their operands: no adapter that tests can count on has them.
 fn by_cooperative_matrices(variants: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut out = BTreeMap::new();
@@ -92,19 +122,7 @@ fn by_cooperative_matrices(variants: &BTreeMap<String, String>) -> BTreeMap<Stri
             ]],
         };
         for kind in kinds {
-            let mut words = key.split(' ');
-            let name = words.next().and_then(|w| w.split(':').next()).unwrap();
-            let by_registers = ["COLS", "WIDE_M", "WIDE_N"];
-            let mut defines: Vec<(&'static str, String)> = words
-                .map(|w| w.split_once('=').unwrap())
-                .filter(|(n, _)| !by_registers.contains(n))
-                .map(|(n, v)| (&*n.to_string().leak(), v.to_string()))
-                .collect();
-            defines.extend(kind.iter().map(|(n, v)| (*n, v.to_string())));
-            let file = format!("{}/shaders/{name}.wgsl", env!("CARGO_MANIFEST_DIR"));
-            let source = std::fs::read_to_string(file).unwrap();
-            let text = shader::preprocess(&source, &defines).unwrap();
-            out.insert(format!("{name} {defines:?}"), text);
+            out.extend([other(key, &["COLS", "WIDE_M", "WIDE_N"], kind)]);
         }
     }
     assert!(out.len() > 20, "{}", out.len());
@@ -137,22 +155,26 @@ fn every_variant_translates_to_all_backends() {
     }
     let registers = compiled();
     let cooperative = by_cooperative_matrices(&registers);
-    for (key, source) in registers.iter().chain(&cooperative) {
+    let lanes = by_other_subgroups(&registers);
+    for (key, source) in registers.iter().chain(&cooperative).chain(&lanes) {
         let half = source.contains("enable f16;");
         let matrices = source.contains("enable wgpu_cooperative_matrix;");
+        let subgroups = matrices || source.contains("subgroupBroadcast");
         let mut needs = Capabilities::empty();
         needs.set(Capabilities::SHADER_FLOAT16, half);
-        needs.set(
-            Capabilities::COOPERATIVE_MATRIX | Capabilities::SUBGROUP,
-            matrices,
-        );
+        needs.set(Capabilities::COOPERATIVE_MATRIX, matrices);
+        needs.set(Capabilities::SUBGROUP, subgroups);
         let module = naga::front::wgsl::parse_str(source)
             .unwrap_or_else(|e| panic!("{key}: {}", e.emit_to_string(source)));
         let info = Validator::new(ValidationFlags::all(), needs)
             .validate(&module)
             .unwrap_or_else(|e| panic!("{key}: {e:?}"));
         let version = spv::Options {
-            lang_version: if matrices { (1, 6) } else { (1, 1) },
+            lang_version: match (matrices, subgroups) {
+                (true, _) => (1, 6),
+                (_, true) => (1, 3),
+                _ => (1, 1),
+            },
             ..spv::Options::default()
         };
         let words = spv::write_vec(&module, &info, &version, None)
@@ -171,13 +193,16 @@ fn every_variant_translates_to_all_backends() {
             msl::write_string(&module, &info, &metal, &msl::PipelineOptions::default())
                 .unwrap_or_else(|e| panic!("{key} MSL: {e}"));
         }
-        // DirectX 12 has no cooperative matrices through wgpu, OpenGL neither these nor f16.
+        // DirectX 12 has no cooperative matrices through wgpu, OpenGL neither these nor subgroups nor f16.
         if !matrices {
             let mut text = String::new();
             let mut dx = hlsl::Options {
                 fake_missing_bindings: true,
                 ..Default::default()
             };
+            if subgroups {
+                dx.shader_model = hlsl::ShaderModel::V6_0;
+            }
             if half {
                 dx.shader_model = hlsl::ShaderModel::V6_2;
             }
@@ -190,7 +215,7 @@ fn every_variant_translates_to_all_backends() {
                 .write(&module, &info, None)
                 .unwrap_or_else(|e| panic!("{key} HLSL: {e}"));
         }
-        for entry in module.entry_points.iter().filter(|_| !half && !matrices) {
+        for entry in module.entry_points.iter().filter(|_| !half && !subgroups) {
             let mut text = String::new();
             let options = glsl::Options {
                 version: glsl::Version::Desktop(430),

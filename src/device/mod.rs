@@ -96,10 +96,22 @@ pub struct Limits {
     pub timestamps: bool,
     /// Cooperative matrices that kernels may use.
     pub cooperative: Vec<Cooperative>,
-    /// Threads of the largest subgroup.
-    pub subgroup_max: u32,
+    /// Threads of the smallest and of the largest subgroup.
+    pub subgroup: (u32, u32),
     /// A CPU driver (lavapipe, SwiftShader): kernels that suit CPUs are preferred.
     pub is_cpu: bool,
+}
+
+impl Limits {
+    /// On a CPU driver: how many threads (8 or 4) can read for one another what they need alike (`shaders/lib/lanes.wgsl`). 0 where they cannot, and on GPUs.
+    pub fn lanes(&self) -> u32 {
+        match self.subgroup.0 {
+            0..4 => 0,
+            _ if !self.is_cpu || !self.subgroups => 0,
+            4..8 => 4,
+            _ => 8,
+        }
+    }
 }
 
 /// How a device is opened.
@@ -264,7 +276,7 @@ impl Device {
             f16: features.contains(wgpu::Features::SHADER_F16),
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             cooperative,
-            subgroup_max: report.subgroup.1,
+            subgroup: report.subgroup,
             is_cpu: report.kind == "cpu" && !options.gpu_kernels,
         };
         let choices = Choices {

@@ -392,7 +392,7 @@ mod tests {
             f16: false,
             timestamps: false,
             cooperative: Vec::new(),
-            subgroup_max: 32,
+            subgroup: (32, 32),
             is_cpu: true,
         }
     }

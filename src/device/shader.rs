@@ -25,6 +25,7 @@ const LIBRARY: &[(&str, &str)] = &[
     library!("channel_tile"),
     library!("element"),
     library!("grid"),
+    library!("lanes"),
     library!("order"),
     library!("outer"),
     library!("pair_tile"),

@@ -193,6 +193,7 @@ impl Op for Conv2d {
             let half = x.is_half();
             // Halves have no kernels of their own for CPU drivers.
             let gpu = !rec.limits().is_cpu || half;
+            let lanes = rec.limits().lanes();
             if gpu && is_product(&d) {
                 let product = Gemm {
                     trans_b: true,
@@ -209,10 +210,10 @@ impl Op for Conv2d {
                     .of(kernel!("conv2d", "tiled"), (false, false), rec.limits())
                     .flag("HALF", half);
                 (k.flag("VEC_K", d.k % 4 == 0), groups, groups)
-            } else if pixels >= 320 {
+            } else if lanes > 0 && pixels >= 128 {
                 let groups = pixels.div_ceil(512) * d.k.div_ceil(16);
                 let k = kernel!("conv2d", "shared_k").flag("SHARED_K", true);
-                (k, groups, groups)
+                (k.flag("LANES_8", lanes == 8), groups, groups)
             } else {
                 let total = pixels.div_ceil(4) * d.k.div_ceil(4);
                 (kernel!("conv2d", "main"), total, total.div_ceil(64))

@@ -75,6 +75,7 @@ impl Op for Conv2dInputGrad {
             let bound = [&dy, w, &dx];
             let half = dy.is_half();
             let gpu = on_gpu(half, rec.limits());
+            let lanes = rec.limits().lanes();
             if gpu && is_product(&d) {
                 let pixels = d.n * d.pixels();
                 product_of(Gemm::default(), rec, bound, [pixels, d.c, d.k])?;
@@ -99,7 +100,7 @@ impl Op for Conv2dInputGrad {
                     .flag("VEC_W", d.k % 4 == 0)
                     .flag("IN_ORDER", d.k % 4 == 0 && d.stride == 1);
                 rec.dispatch(&kernel, &p, &[&dy, &io.workspace[0], &dx], phases * rows)?;
-            } else if vec4 && d.k % 4 == 0 && of_phase >= 320 {
+            } else if lanes > 0 && vec4 && d.k % 4 == 0 && of_phase >= 128 {
                 let rows = of_phase.div_ceil(512) * d.c.div_ceil(16);
                 let groups = d.stride * d.stride * rows;
                 let p = Params {
@@ -108,6 +109,7 @@ impl Op for Conv2dInputGrad {
                 };
                 let kernel = kernel!("conv2d_input_grad", "shared_c")
                     .flag("SHARED_C", true)
+                    .flag("LANES_8", lanes == 8)
                     .flag("VEC_K", true)
                     .flag("VEC_W", true);
                 rec.dispatch(&kernel, &p, &bound, groups)?;

@@ -102,6 +102,7 @@ impl Op for Conv2dWeightGrad {
             let (rows, count) = splits(&d, number, half, rec.limits());
             let (vec_c, vec_k) = (d.c % 4 == 0, d.k % 4 == 0);
             let positions = d.r * d.s * d.c / 8;
+            let lanes = rec.limits().lanes();
             let (kernel, total, groups) = if !rec.limits().is_cpu || half {
                 let name = key("conv2d_weight_grad", &d, half);
                 let tile = Tile::choose(rec, &name, half, [count, d.row(), d.k]);
@@ -115,10 +116,10 @@ impl Op for Conv2dWeightGrad {
                     .flag("HALF", half)
                     .flag("FOUR_IN_A_ROW", vec_c && d.q % 4 == 0 && rows % 4 == 0);
                 (k.flag("VEC_PART", vec_c), groups, groups)
-            } else if d.c.is_multiple_of(8) && positions >= 8 {
+            } else if lanes > 0 && d.c.is_multiple_of(8) && positions >= 8 {
                 let groups = count * d.k.div_ceil(16) * positions.div_ceil(64);
                 let k = kernel!("conv2d_weight_grad", "shared_k").flag("SHARED_K", true);
-                (k, groups, groups)
+                (k.flag("LANES_8", lanes == 8), groups, groups)
             } else {
                 let total = count * d.r * d.s * d.k.div_ceil(4) * d.c.div_ceil(4);
                 let k = kernel!("conv2d_weight_grad", "partial");

@@ -141,7 +141,8 @@ impl Gemm {
         // Halves have no kernel of their own for CPU drivers.
         let gpu = !rec.limits().is_cpu || half;
         // A tile of 512 rows wastes most of itself on fewer.
-        let tall = !gpu && d.m >= 320 && d.n >= 12;
+        let lanes = rec.limits().lanes();
+        let tall = !gpu && lanes > 0 && d.m >= 128 && d.n >= 12;
         let batch = if d.sum_batch { 1 } else { d.batch };
         let tile = gpu.then(|| Tile::choose(rec, &key(d, half), half, [batch, d.m, d.n]));
         let (tile_m, tile_n) = match &tile {
@@ -176,7 +177,9 @@ impl Gemm {
                 .flag("HALF_C", views[2].is_half())
                 .flag("FULL_K", d.k.is_multiple_of(t.depth(rec.limits())))
                 .flag("VEC_C", d.n.is_multiple_of(4)),
-            None if tall => kernel!("gemm", "tall").flag("TALL", true),
+            None if tall => kernel!("gemm", "tall")
+                .flag("TALL", true)
+                .flag("LANES_8", lanes == 8),
             None => kernel!("gemm", "main"),
         };
         let kernel = kernel

@@ -196,7 +196,7 @@ impl Tile {
                 .define("ABREAST", format!("{abreast}u"))
                 .define("DEPTH", format!("{}u", self.depth(limits)))
                 // 256 threads are at least so many subgroups; 8 blocks are theirs.
-                .define("BLOCKS", format!("{}u", (limits.subgroup_max / 32).max(1))),
+                .define("BLOCKS", format!("{}u", (limits.subgroup.1 / 32).max(1))),
         }
     }
 
@@ -241,7 +241,7 @@ mod tests {
             f16: true,
             timestamps: false,
             cooperative,
-            subgroup_max: 64,
+            subgroup: (32, 64),
             is_cpu: false,
         }
     }

@@ -4,7 +4,7 @@ use super::document::document;
 use super::facts::Facts;
 use super::page::{band, figure};
 use super::plot::{self, Histograms, Line};
-use maud::{Markup, PreEscaped, html};
+use maud::{Markup, html};
 use serde_json::Value;
 
 /// Panels side by side, three where there is room.

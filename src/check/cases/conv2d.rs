@@ -64,7 +64,10 @@ pub(super) fn cases() -> Vec<Case> {
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
-        Mutation { kernel: "conv2d", find: "s7 = dots(s7, x[v.at.w + c] * v.mask.w", replace: "s7 = dots(s7, x[v.at.z + c] * v.mask.w" },
+        Mutation { kernel: "conv2d", find: "load_x(u.at.w, u.mask.w, c)", replace: "load_x(u.at.z, u.mask.z, c)" },
+        Mutation { kernel: "conv2d", find: "vec4<u32>(c, c + 1u, c + 2u, c + 3u) < vec4<u32>(p.c)", replace: "vec4<bool>(true)" },
+        Mutation { kernel: "conv2d", find: "min(k + which, p.k - 1u)", replace: "min(k + which, p.k - 2u)" },
+        Mutation { kernel: "conv2d", find: "c[0][i], c[1][i], c[2][i], c[3][i]", replace: "c[0][i], c[1][i], c[3][i], c[2][i]" },
         Mutation { kernel: "conv2d", find: "mac(x3, b3)", replace: "mac(x3, b2)" },
         Mutation { kernel: "conv2d", find: "i32(p.pad)", replace: "0" },
         // The tiles of GPUs: the walk over the taps, values behind the last tap, a barrier.

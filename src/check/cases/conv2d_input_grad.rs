@@ -25,6 +25,8 @@ pub(super) fn mutations() -> Vec<Mutation> {
         Mutation { kernel: "conv2d_input_grad", find: "+ p.pad);", replace: "+ p.pad + 1u);" },
         // The tiles of GPUs: a phase's columns, its taps, where its pixels go.
         Mutation { kernel: "conv2d_input_grad", find: "count(w0, p.w)", replace: "count(h0, p.w)" },
+        Mutation { kernel: "conv2d_input_grad", find: "third_four(w)", replace: "second_four(w)" },
+        Mutation { kernel: "conv2d_input_grad", find: "at + which / 4u * row", replace: "at" },
         Mutation { kernel: "conv2d_input_grad", find: "square[fast * 17u + slow]", replace: "square[slow * 17u + fast]" },
         Mutation { kernel: "conv2d_input_grad", find: "(start + min(at, row - 4u)) / 4u", replace: "(start + min(at + 4u, row - 4u)) / 4u" },
         Mutation { kernel: "conv2d_input_grad", find: "f.s0 + t.middle * p.stride", replace: "f.s0 + t.middle" },

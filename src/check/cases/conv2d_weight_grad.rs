@@ -23,7 +23,10 @@ pub(super) fn cases() -> Vec<Case> {
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
-        Mutation { kernel: "conv2d_weight_grad", find: "b3 = outer(b3, d3, right)", replace: "b3 = outer(b3, d3, left)" },
+        Mutation { kernel: "conv2d_weight_grad", find: "outer((*sums).s7, d[3], right)", replace: "outer((*sums).s7, d[3], left)" },
+        Mutation { kernel: "conv2d_weight_grad", find: "w.m < end && ih", replace: "ih" },
+        Mutation { kernel: "conv2d_weight_grad", find: "w.n + u32(image_ends)", replace: "w.n" },
+        Mutation { kernel: "conv2d_weight_grad", find: "min(m + which / 4u, last)", replace: "m" },
         Mutation { kernel: "conv2d_weight_grad", find: "acc2 = fma(vec4<f32>(d.z)", replace: "acc2 = fma(vec4<f32>(d.y)" },
         Mutation { kernel: "conv2d_weight_grad", find: "n = n + 1u;", replace: "n = n;" },
         // The tiles of GPUs: the pixels of a block, the walk over the pixels, the order of the splits.

@@ -46,6 +46,13 @@ pub(super) fn cases() -> Vec<Case> {
         let case = Case::new(Gemm { trans_a, trans_b, ..base }, vec![Feed::uniform(a), Feed::uniform(b)]).note(&format!("several tiles {trans_a} {trans_b}")).depth(k);
         v.extend([case.clone(), case.in_f16(&[0, 1])]);
     }
+    // A batch of matrices tall enough for the kernel of CPU drivers, apart and summed.
+    for (trans_b, sum_batch) in [(false, false), (true, false), (false, true), (true, true)] {
+        let b = if trans_b { [2, 21, 10] } else { [2, 10, 21] };
+        let op = Gemm { trans_b, sum_batch, ..base };
+        let depth = if sum_batch { 20 } else { 10 };
+        v.push(Case::new(op, vec![Feed::uniform([2, 150, 10]), Feed::uniform(b)]).note(&format!("tall batch {trans_b} {sum_batch}")).depth(depth));
+    }
     v.push(Case::new(Gemm { trans_b: true, ..base }, vec![Feed::uniform([8_200, 2]), Feed::uniform([8_200, 2])]).note("more than 65535 groups").depth(2));
     v
 }
@@ -55,6 +62,10 @@ pub(super) fn mutations() -> Vec<Mutation> {
         Mutation { kernel: "gemm", find: "acc3 = fma(vec4<f32>(x[kk].w), w[kk], acc3);", replace: "acc3 = fma(vec4<f32>(x[kk].z), w[kk], acc3);" },
         Mutation { kernel: "gemm", find: "scaled16((*sums).s6, b.z, w)", replace: "scaled16((*sums).s6, b.y, w)" },
         Mutation { kernel: "gemm", find: "* p.stride_a, i0", replace: "* 0u, i0" },
+        Mutation { kernel: "gemm", find: "bottom[2], third_four(w)", replace: "bottom[2], second_four(w)" },
+        Mutation { kernel: "gemm", find: "bottom[3], of_all(w, 3u)", replace: "bottom[3], of_all(w, 2u)" },
+        Mutation { kernel: "gemm", find: "piece_b(base, k, j + which)", replace: "piece_b(base, k, j + (which ^ 1u))" },
+        Mutation { kernel: "gemm", find: "sixteen(lane, s * p.stride_b, k0, j0)", replace: "sixteen(lane, 0u, k0, j0)" },
         // The tiles of GPUs: an operand, a bank, the second block of rows and of columns, a barrier, values beyond the last k.
         Mutation { kernel: "gemm", find: "fma(vec4<f32>(a.w), b, sum[3])", replace: "fma(vec4<f32>(a.z), b, sum[3])" },
         Mutation { kernel: "gemm", find: "k4 * TILE_N + (n4 ^", replace: "k4 * TILE_N + (n4 |" },
