@@ -2,16 +2,17 @@
 // same one. So a lane reads two of the pieces (LANES_8: subgroups of 8 and more), or four (subgroups of 4 and more), and has the others from their lanes, an instruction a number.
 // The kernel declares `fn piece(x: u32, y: u32, z: u32, which: u32) -> Piece`: the which-th piece at a place that x, y and z tell. It calls `sixteen` and what follows where all lanes of
 // the subgroup are active: not behind a return or in a branch that some do not take.
+// The pieces of the first four lanes.
+fn lower(v: Piece) -> mat4x4<f32> {
+    return mat4x4<f32>(subgroupBroadcast(v, 0u), subgroupBroadcast(v, 1u), subgroupBroadcast(v, 2u), subgroupBroadcast(v, 3u));
+}
 #ifdef LANES_8
 struct Sixteen { a: Piece, b: Piece }
 fn sixteen(lane: u32, x: u32, y: u32, z: u32) -> Sixteen {
     let l = lane % 8u;
     return Sixteen(piece(x, y, z, l), piece(x, y, z, l + 8u));
 }
-// Of the first four lanes, and of the next.
-fn lower(v: Piece) -> mat4x4<f32> {
-    return mat4x4<f32>(subgroupBroadcast(v, 0u), subgroupBroadcast(v, 1u), subgroupBroadcast(v, 2u), subgroupBroadcast(v, 3u));
-}
+// The pieces of the next four lanes.
 fn upper(v: Piece) -> mat4x4<f32> {
     return mat4x4<f32>(subgroupBroadcast(v, 4u), subgroupBroadcast(v, 5u), subgroupBroadcast(v, 6u), subgroupBroadcast(v, 7u));
 }
@@ -25,9 +26,6 @@ struct Sixteen { a: Piece, b: Piece, c: Piece, d: Piece }
 fn sixteen(lane: u32, x: u32, y: u32, z: u32) -> Sixteen {
     let l = lane % 4u;
     return Sixteen(piece(x, y, z, l), piece(x, y, z, l + 4u), piece(x, y, z, l + 8u), piece(x, y, z, l + 12u));
-}
-fn lower(v: Piece) -> mat4x4<f32> {
-    return mat4x4<f32>(subgroupBroadcast(v, 0u), subgroupBroadcast(v, 1u), subgroupBroadcast(v, 2u), subgroupBroadcast(v, 3u));
 }
 fn first_four(s: Sixteen) -> mat4x4<f32> { return lower(s.a); }
 fn second_four(s: Sixteen) -> mat4x4<f32> { return lower(s.b); }
