@@ -68,7 +68,8 @@ pub fn measure(
         first.get_or_insert(opened.elapsed());
         warm += 1;
     }
-    let (begin, mut last) = (Instant::now(), Instant::now());
+    // From one step's end to the next one's: before the first, two were begun.
+    let (begin, mut last) = (Instant::now(), None::<Instant>);
     let (mut flights, mut seconds, mut host) = (VecDeque::new(), Vec::new(), Vec::new());
     while seconds.len() < effort.runs
         && (seconds.is_empty() || begin.elapsed().as_secs_f64() < effort.seconds)
@@ -80,8 +81,9 @@ pub fn measure(
             && let Some(p) = flights.pop_front()
         {
             session.finish(&p)?;
-            seconds.push(last.elapsed().as_secs_f64());
-            last = Instant::now();
+            let now = Instant::now();
+            seconds.extend(last.map(|l| (now - l).as_secs_f64()));
+            last = Some(now);
         }
     }
     let middle = |mut values: Vec<f64>| {
