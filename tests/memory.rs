@@ -189,6 +189,10 @@ fn a_tensor_is_written_into_a_state_only_where_nothing_else_needs_it_elsewhere()
     let (mut g, .., [dw, _, _]) = fresh();
     g.state(&states, grad(0));
     assert!(!g.write_into(dw, &states, grad(0)));
+    // One whose group the graph has as a whole.
+    let (mut g, .., [dw, _, _]) = fresh();
+    g.state(&states, states.whole("grads").unwrap());
+    assert!(!g.write_into(dw, &states, grad(0)));
     // A node that reads the group.
     let (mut g, .., [_, dgamma, _]) = fresh();
     let beside = g.state(&states, grad(2));

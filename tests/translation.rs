@@ -69,7 +69,9 @@ fn by_other_subgroups(variants: &BTreeMap<String, String>) -> BTreeMap<String, S
         false => other(key, &[], &[("LANES_8", "")]),
     };
     let out: BTreeMap<String, String> = shared.map(other).collect();
-    assert!(out.len() > 4, "{}", out.len());
+    // A hardware GPU has none of these kernels.
+    let expected = device(Options::default()).limits.is_cpu;
+    assert!(!expected || out.len() > 4, "{}", out.len());
     out
 }
 

@@ -200,7 +200,7 @@ impl Graph {
     }
 
     /// Has the node that makes `t` write it into the state `id`, which then holds it when the program has run; nothing is copied. False, and nothing is changed, where that cannot
-    /// be: `t` is no node's result, is read, or is another state's already; its type is not the state's; a tensor of this graph lies in that state; or the node reads the state's group
+    /// be: `t` is no node's result, is read, or is another state's already; its type is not the state's; a tensor of this graph lies in that state or is its whole group; or the node reads the state's group
     /// (a kernel may not read a buffer that it writes).
     pub fn write_into(&mut self, t: TensorId, states: &States, id: StateId) -> bool {
         let Origin::Node(node, _) = self.tensor(t).origin else {
@@ -211,7 +211,10 @@ impl Graph {
         let group = |t: &TensorId| self.tensor(*t).state().map(|s| s.group);
         let free = self.tensor(t).written_into.is_none()
             && *self.ty(t) == states.entry(id).ty
-            && self.tensors.iter().all(|t| t.state() != Some(id))
+            && self
+                .tensors
+                .iter()
+                .all(|t| !t.state().is_some_and(|s| s.overlaps(id)))
             && self.nodes.iter().all(|n| !n.inputs.contains(&t))
             && touched.map(group).all(|g| g != Some(id.group));
         if free {

@@ -19,6 +19,14 @@ pub struct StateId {
 
 const WHOLE: u32 = u32::MAX;
 
+impl StateId {
+    /// Do both lie in the same memory: one entry, or a group and one of its entries?
+    pub(crate) fn overlaps(self, o: Self) -> bool {
+        let whole = self.entry == WHOLE || o.entry == WHOLE;
+        self.group == o.group && (whole || self.entry == o.entry)
+    }
+}
+
 /// One named state.
 #[derive(Clone, Debug)]
 pub struct StateEntry {
