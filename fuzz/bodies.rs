@@ -1,12 +1,12 @@
 //! What each fuzz target does with any bytes; `tests/corpus.rs` does the same with the kept ones.
 #![allow(dead_code, missing_docs, reason = "each target uses one of these")]
 
+use amcl_wgpu::config::Config;
 use amcl_wgpu::data::{Request, cifar, idx, stl10};
 use amcl_wgpu::graph::{States, TensorType};
 use amcl_wgpu::methods::loss_file::LossFile;
-use amcl_wgpu::train::checkpoint::read_latest;
-use amcl_wgpu::train::config::Config;
-use amcl_wgpu::train::weights;
+use amcl_wgpu::run::checkpoint::read_latest;
+use amcl_wgpu::run::weights;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 

@@ -6,6 +6,7 @@
 
 mod common;
 
+use amcl_wgpu::config::{Config, method};
 use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::graph::{Executor, Graph, HostData, StepScalars, TensorId, TensorType};
 use amcl_wgpu::methods::byol::Byol;
@@ -13,7 +14,6 @@ use amcl_wgpu::methods::loss::{Adaptive, Amcl, Parametrisation, Scorer, contrast
 use amcl_wgpu::nn::heads::{self, Last, Mlp};
 use amcl_wgpu::nn::{Init, MOMENTUM_BRANCH, Model};
 use amcl_wgpu::ops;
-use amcl_wgpu::train::{Config, method};
 use common::plain::{Temperatures, heads as split, mean_cosine, mlp, rows};
 use common::{B, Run, net, normal, relative, view};
 use std::collections::BTreeMap;

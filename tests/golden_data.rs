@@ -1,6 +1,7 @@
 //! Augmentations against torchvision's, and kNN against PyTorch's (tests/golden/data, made by tests/golden/make_golden.py).
 
 use amcl_wgpu::device::{Choice, Device, Options};
+use amcl_wgpu::downstream::probe::{Fall, Labelled, Protocol, probe};
 use amcl_wgpu::eval::knn;
 use amcl_wgpu::graph::gpu::GpuExecutor;
 use amcl_wgpu::graph::host::HostExecutor;
@@ -9,7 +10,6 @@ use amcl_wgpu::ops::augment::{Augment, words};
 use amcl_wgpu::reference::augment::{
     Adjust, FACTORS, FLIP, GRAY, ORDER, RADIUS, ROW, SIGMA, SOLARISE, TOP, order_code,
 };
-use amcl_wgpu::train::probe::{Fall, Labelled, Protocol, probe};
 use safetensors::SafeTensors;
 use serde_json::Value;
 

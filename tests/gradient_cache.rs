@@ -1,5 +1,7 @@
 //! Gradient caching: micro-batches have the loss and the gradient of the whole batch.
 
+use amcl_wgpu::config::Config;
+use amcl_wgpu::config::method;
 use amcl_wgpu::data::{Dataset, shapes};
 use amcl_wgpu::device::{Choice, Device, Options};
 use amcl_wgpu::graph::gpu::GpuExecutor;
@@ -7,9 +9,7 @@ use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::graph::{Executor, HostData, StepScalars, TensorType};
 use amcl_wgpu::nn::{Model, Norm};
 use amcl_wgpu::ops::augment::words;
-use amcl_wgpu::train::config::Config;
 use amcl_wgpu::train::gradient::Gradient;
-use amcl_wgpu::train::method;
 
 const BATCH: usize = 8;
 const PARTS: usize = 2;

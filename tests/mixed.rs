@@ -1,12 +1,12 @@
 //! Mixed precision: gradients in halves, dynamic loss scaling, what a run keeps of it.
 
 use amcl_wgpu::check::self_test;
+use amcl_wgpu::config::Config;
 use amcl_wgpu::data::shapes;
 use amcl_wgpu::device::{Choice, Device, Options};
 use amcl_wgpu::graph::gpu::GpuExecutor;
 use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::graph::{Executor, HostData, StepScalars};
-use amcl_wgpu::train::config::Config;
 use amcl_wgpu::train::session::Session;
 use assert_cmd::Command;
 use std::path::Path;

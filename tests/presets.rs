@@ -1,11 +1,11 @@
 //! Every preset builds its full graph, and trains: one epoch on `shapes` with a narrow network and a small batch, all else as the preset has it.
 
+use amcl_wgpu::config::Config;
+use amcl_wgpu::config::method::declare;
+use amcl_wgpu::config::presets::PRESETS;
 use amcl_wgpu::data::shapes;
 use amcl_wgpu::graph::StepScalars;
 use amcl_wgpu::graph::host::HostExecutor;
-use amcl_wgpu::train::config::Config;
-use amcl_wgpu::train::method::declare;
-use amcl_wgpu::train::presets::PRESETS;
 use amcl_wgpu::train::session::Session;
 use assert_cmd::Command;
 use serde_json::Value;

@@ -1,5 +1,6 @@
 //! The streamed loss: the same numbers as with matrices of all pairs, and memory that grows with the batch.
 
+use amcl_wgpu::config::{Config, method};
 use amcl_wgpu::device::{Choice, Device, Options};
 use amcl_wgpu::graph::gpu::GpuExecutor;
 use amcl_wgpu::graph::host::HostExecutor;
@@ -15,7 +16,6 @@ use amcl_wgpu::ops;
 use amcl_wgpu::ops::gemm::Gemm;
 use amcl_wgpu::ops::swap_axes::SwapAxes;
 use amcl_wgpu::reference::philox::{Purpose, Stream};
-use amcl_wgpu::train::{Config, method};
 use std::sync::Arc;
 
 /// The loss of z, with a linear phi of weights w; the tensors [loss, dz, dw].

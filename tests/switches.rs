@@ -3,10 +3,10 @@
 
 mod common;
 
+use amcl_wgpu::config::presets::PRESETS;
+use amcl_wgpu::config::{Config, method};
 use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::methods::loss_file::{LossFile, LossFileError};
-use amcl_wgpu::train::presets::PRESETS;
-use amcl_wgpu::train::{Config, method};
 use common::plain::{Row, Temperatures, heads, info_nce, mean_cosine, mlp, rows};
 use common::{B, Run, relative, view};
 use safetensors::SafeTensors;

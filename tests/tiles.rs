@@ -6,6 +6,7 @@ use amcl_wgpu::graph::{Executor, Graph, HostData, StepScalars, TensorId, TensorT
 use amcl_wgpu::ops::conv2d::Conv2d;
 use amcl_wgpu::ops::gemm::Gemm;
 use amcl_wgpu::ops::tiles::TILES;
+use amcl_wgpu::run::folder;
 use amcl_wgpu::train::tune;
 use std::sync::Arc;
 
@@ -75,13 +76,13 @@ fn a_run_folder_fixes_the_tiles() {
     let listed = [("gemm NN 1x72x70x4".to_string(), 4)].into();
     let kept = Choices { all: None, listed };
     let text = tune::record(&kept);
-    std::fs::write(dir.path().join(tune::FILE), &text).unwrap();
+    std::fs::write(dir.path().join(folder::TILES), &text).unwrap();
     assert_eq!(read(), kept);
     // The same numbers, of another list of tiles or of none that is known.
     let other = text.replace("\"tiles\": \"", "\"tiles\": \"0");
     assert_ne!(other, text);
     for text in [other, serde_json::to_string(&kept).unwrap()] {
-        std::fs::write(dir.path().join(tune::FILE), text).unwrap();
+        std::fs::write(dir.path().join(folder::TILES), text).unwrap();
         assert_eq!(read(), Choices::default());
     }
     assert!(

@@ -1,9 +1,9 @@
 //! `amcl-wgpu data`.
 
 use super::console::{Console, Voice};
+use amcl_wgpu::config::Config;
 use amcl_wgpu::data::download::{SETS, Unpack, fetch};
 use amcl_wgpu::data::{Dataset, Split};
-use amcl_wgpu::train::config::Config;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 

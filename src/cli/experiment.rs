@@ -1,7 +1,7 @@
 //! What a file of experiments says (`amcl-wgpu sweep`): cases, settings and seeds, the trainings that they make, and the columns of their table.
 
 use super::eval::{probes, source};
-use amcl_wgpu::train::config::Config;
+use amcl_wgpu::config::Config;
 use anyhow::Context;
 use serde::Deserialize;
 use std::collections::BTreeMap;

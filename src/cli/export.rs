@@ -2,7 +2,7 @@
 
 use super::console::Voice;
 use amcl_wgpu::export;
-use amcl_wgpu::train::weights;
+use amcl_wgpu::run::weights;
 use serde_json::json;
 use std::path::PathBuf;
 

@@ -1,12 +1,12 @@
 //! `amcl-wgpu loss`: any loss and its gradients on given embeddings.
 
 use super::console::Voice;
+use amcl_wgpu::config::Precision;
 use amcl_wgpu::device::Choice;
 use amcl_wgpu::graph::Executor;
 use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::methods::loss_file::{Evaluated, LossFile};
-use amcl_wgpu::train::checkpoint::write_atomically;
-use amcl_wgpu::train::config::Precision;
+use amcl_wgpu::run::checkpoint::write_atomically;
 use amcl_wgpu::train::session::open_executor;
 use anyhow::Context;
 use safetensors::tensor::{Dtype, TensorView};

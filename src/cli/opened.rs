@@ -1,12 +1,12 @@
 //! A run's encoder and data, as the verbs that look at a finished run need them.
 
 use super::console::Console;
+use amcl_wgpu::config::Precision;
 use amcl_wgpu::data::Split;
 use amcl_wgpu::device::Choice;
-use amcl_wgpu::train::config::Precision;
-use amcl_wgpu::train::encoder::{Encoder, Feature};
+use amcl_wgpu::downstream::encoder::{Encoder, Feature};
+use amcl_wgpu::run::weights;
 use amcl_wgpu::train::session::open_executor;
-use amcl_wgpu::train::weights;
 use std::path::PathBuf;
 
 /// Which run, on which data, where.

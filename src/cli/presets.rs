@@ -1,8 +1,8 @@
 //! `amcl-wgpu presets`.
 
 use super::console::Voice;
-use amcl_wgpu::train::config::Config;
-use amcl_wgpu::train::presets::PRESETS;
+use amcl_wgpu::config::Config;
+use amcl_wgpu::config::presets::PRESETS;
 use serde_json::json;
 
 /// Lists the built-in configurations, or prints one.

@@ -1,11 +1,11 @@
 //! `amcl-wgpu preview`.
 
 use super::console::Voice;
+use amcl_wgpu::config::Config;
+use amcl_wgpu::config::Precision;
 use amcl_wgpu::device::Choice;
-use amcl_wgpu::train::checkpoint::write_atomically;
-use amcl_wgpu::train::config::Config;
-use amcl_wgpu::train::config::Precision;
-use amcl_wgpu::train::preview::sheet;
+use amcl_wgpu::eval::sheet::sheet;
+use amcl_wgpu::run::checkpoint::write_atomically;
 use amcl_wgpu::train::session::open_executor;
 use anyhow::Context;
 use serde_json::json;
@@ -69,7 +69,8 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
         console.warn(&format!("data: {w}"));
     }
     let mut exec = open_executor(&args.device, &[], Precision::F32, |l| console.say(&l))?;
-    let s = sheet(&config, &split.train, args.count, args.epoch, exec.as_mut())?;
+    let of = (config.model.image_size, config.run.seed, args.epoch);
+    let s = sheet(&config.augment, of, &split.train, args.count, exec.as_mut())?;
     write_atomically(&args.out, &s.png()?)?;
     let lines: Vec<String> = s
         .rows

@@ -1,11 +1,11 @@
 //! `amcl-wgpu train`.
 
 use super::console::{Console, Voice};
+use amcl_wgpu::config::Config;
 use amcl_wgpu::device::Choice;
+use amcl_wgpu::downstream::encoder::Encoder;
 use amcl_wgpu::report;
 use amcl_wgpu::train::TrainError;
-use amcl_wgpu::train::config::Config;
-use amcl_wgpu::train::encoder::Encoder;
 use amcl_wgpu::train::trainer::{Request, train};
 use anyhow::Context;
 use serde_json::json;

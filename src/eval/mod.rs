@@ -1,5 +1,7 @@
 //! Evaluation of frozen features.
 
+pub mod features;
 pub mod knn;
 pub mod pca;
+pub mod sheet;
 pub mod spread;

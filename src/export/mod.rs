@@ -3,12 +3,13 @@
 mod onnx;
 pub mod table;
 
+use crate::config::method::encoder;
 use crate::nn::import::Weights;
 use crate::nn::resnet::{Block, ResNet, Stem};
-use crate::train::checkpoint::write_atomically;
-use crate::train::method::encoder;
-use crate::train::weights::{Named, Trained};
-use crate::train::{Result, TrainError, io};
+use crate::run::checkpoint::write_atomically;
+use crate::run::weights::{Named, Trained};
+use crate::run::{RunError, io};
+use crate::train::{Result, TrainError};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -121,5 +122,5 @@ pub fn write(run: &Trained, out: &Path) -> Result<Vec<PathBuf>> {
 fn tensor<'a>(weights: &'a Named, name: &str) -> Result<&'a Weights> {
     weights
         .get(name)
-        .ok_or_else(|| TrainError::Checkpoint(format!("the checkpoint lacks `{name}`")))
+        .ok_or_else(|| RunError::Checkpoint(format!("the checkpoint lacks `{name}`")).into())
 }

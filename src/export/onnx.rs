@@ -3,8 +3,8 @@
 
 use super::tensor;
 use crate::nn::resnet::{Block, ResNet, Stem};
+use crate::run::weights::Named;
 use crate::train::Result;
-use crate::train::weights::Named;
 use prost::Message;
 
 const FLOAT: i32 = 1;

@@ -1,6 +1,6 @@
 //! Features of images as a file: .npy, .safetensors, .csv or .parquet, with file names and labels.
 
-use crate::train::checkpoint::write_atomically;
+use crate::run::checkpoint::write_atomically;
 use crate::train::{Result, TrainError};
 use npyz::WriterBuilder;
 use parquet::data_type::{ByteArray, ByteArrayType, FloatType};

@@ -1,12 +1,13 @@
 //! What a report shows, read from a run's files and, where there is an encoder, from its features.
 
 use crate::data::{Dataset, Split};
+use crate::downstream::encoder::Encoder;
 use crate::eval::knn::{self, Bank, Distance, Vote};
 use crate::eval::pca;
+use crate::eval::sheet::{self, png};
 use crate::graph::host::HostExecutor;
-use crate::train::encoder::Encoder;
-use crate::train::preview::{self, png};
-use crate::train::{Config, Result, io};
+use crate::run::io;
+use crate::train::{Config, Result};
 use image::RgbImage;
 use serde_json::Value;
 use std::path::Path;
@@ -139,11 +140,11 @@ impl Facts {
     /// Device loss.
     pub fn look(&mut self, encoder: &mut Encoder, split: &Split) -> Result<()> {
         let few = |d: &Dataset, most: usize| d.select(&spaced(d.len(), most));
-        let sheet = preview::sheet(
-            &self.config,
+        let sheet = sheet::sheet(
+            &self.config.augment,
+            (self.config.model.image_size, self.config.run.seed, 0),
             &few(&split.train, VIEWS),
             VIEWS,
-            0,
             &mut HostExecutor::<f32>::new(),
         )?;
         let mut seen = Seen {
@@ -266,7 +267,7 @@ fn picture(data: &Dataset, i: usize) -> Result<Vec<u8>> {
         data.height as u32,
         data.image(i).to_vec(),
     );
-    image.map_or(Ok(Vec::new()), |image| png(&image))
+    image.map_or(Ok(Vec::new()), |image| Ok(png(&image)?))
 }
 
 /// Sums a Perfetto trace by op.

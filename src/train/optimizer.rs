@@ -1,7 +1,7 @@
 //! The optimiser as a graph of its own: gradients in, parameters updated, with clipping and a guard against non-finite gradients.
 
-use super::config::Optim;
 use super::{Config, Result, TrainError};
+use crate::config::Optim;
 use crate::graph::{Executor, Graph, HostData, ProgramId, StateId, TensorId, TensorType};
 use crate::nn::{Init, Model};
 use crate::ops::accumulate::Accumulate;

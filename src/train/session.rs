@@ -1,14 +1,14 @@
 //! A model with its programs on an executor: gradient step, update, features. Training and evaluation both start here.
 
-use super::config::Precision;
-use super::features::Features;
 use super::gradient::Gradient;
 use super::optimizer::Optimizer;
-use super::{Config, Result, TrainError, method};
+use super::{Config, Result, TrainError};
 use crate::check::self_test;
+use crate::config::{Precision, method};
 use crate::data::{Dataset, Split, packed};
 use crate::device::recording::Timed;
 use crate::device::{Choice, DeviceError, Options};
+use crate::eval::features::Features;
 use crate::eval::knn::{self, Bank, Distance, Knn, Vote};
 use crate::graph::exec::Ticket;
 use crate::graph::gpu::GpuExecutor;
@@ -424,7 +424,7 @@ impl Session {
         data: &Dataset,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<f32>> {
-        self.features.of(self.exec.as_mut(), data, progress)
+        Ok(self.features.of(self.exec.as_mut(), data, progress)?)
     }
 
     /// Length of a feature.

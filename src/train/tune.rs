@@ -3,23 +3,22 @@
 //! The choice fixes the order of sums, so it belongs to what a run's bits depend on: it is kept in the run's folder, and a resumed run takes it from there. Between runs it is
 //! kept in the user's cache folder, for one adapter, driver and set of shaders.
 
-use super::config::Precision;
 use super::gradient::Gradient;
-use super::{Config, Result, checkpoint, method};
+use super::{Config, Result};
+use crate::config::{Precision, method};
 use crate::device::{Choice, Choices, Device, Options};
 use crate::graph::gpu::GpuExecutor;
 use crate::graph::{DType, Executor, Graph, GraphError, Node, StepScalars, TensorId};
 use crate::nn::Model;
 use crate::ops::tiles::TILES;
+use crate::run::checkpoint;
+use crate::run::folder::TILES as FILE;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
-
-/// The file in a run's folder.
-pub const FILE: &str = "tiles.json";
 
 /// Timed runs of a variant in a round; the fastest of all counts.
 const RUNS: usize = 2;

@@ -4,10 +4,10 @@ use super::super::console::Console;
 use super::super::opened::On;
 use super::source::Source;
 use super::{draw, labelled};
-use amcl_wgpu::train::config::Precision;
-use amcl_wgpu::train::finetune::{Setting, finetune};
+use amcl_wgpu::config::Precision;
+use amcl_wgpu::downstream::finetune::{Setting, finetune};
+use amcl_wgpu::run::weights;
 use amcl_wgpu::train::session::open_executor;
-use amcl_wgpu::train::weights;
 use serde_json::json;
 
 /// Runs the protocol.

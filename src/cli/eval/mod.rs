@@ -8,10 +8,10 @@ pub mod source;
 use super::console::Voice;
 use super::opened::On;
 use amcl_wgpu::data::Split;
+use amcl_wgpu::downstream::encoder::Feature;
+use amcl_wgpu::downstream::finetune::Setting;
 use amcl_wgpu::eval::knn::{self, Bank, Distance, Vote};
 use amcl_wgpu::reference::philox::{Purpose, Stream};
-use amcl_wgpu::train::encoder::Feature;
-use amcl_wgpu::train::finetune::Setting;
 use serde_json::json;
 use source::Source;
 

@@ -4,10 +4,10 @@ use super::super::console::Console;
 use super::super::opened::On;
 use super::source::Source;
 use super::{draw, labelled};
+use amcl_wgpu::config::Precision;
 use amcl_wgpu::data::{Dataset, Split};
-use amcl_wgpu::train::config::Precision;
-use amcl_wgpu::train::encoder::Encoder;
-use amcl_wgpu::train::probe::{Labelled, PROTOCOLS, Protocol, probe};
+use amcl_wgpu::downstream::encoder::Encoder;
+use amcl_wgpu::downstream::probe::{Labelled, PROTOCOLS, Protocol, probe};
 use amcl_wgpu::train::session::open_executor;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -151,7 +151,7 @@ impl Seen {
         seed: u64,
         on: &On,
         console: &Console,
-    ) -> anyhow::Result<amcl_wgpu::train::probe::Found> {
+    ) -> anyhow::Result<amcl_wgpu::downstream::probe::Found> {
         let bank: &Dataset = self.split.bank();
         let (mut x, mut y) = (Vec::new(), Vec::new());
         let train = match ids {

@@ -3,12 +3,12 @@
 use super::super::console::Console;
 use super::super::opened::On;
 use super::source::Source;
+use amcl_wgpu::config::Precision;
+use amcl_wgpu::downstream::similarity::{FIRST, Similarity, WIDTH, similarity};
 use amcl_wgpu::report::pairs;
-use amcl_wgpu::train::checkpoint::write_atomically;
-use amcl_wgpu::train::config::Precision;
+use amcl_wgpu::run::checkpoint::write_atomically;
+use amcl_wgpu::run::weights;
 use amcl_wgpu::train::session::open_executor;
-use amcl_wgpu::train::similarity::{FIRST, Similarity, WIDTH, similarity};
-use amcl_wgpu::train::weights;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 

@@ -2,8 +2,8 @@
 
 use super::super::experiment::plain;
 use super::super::opened::On;
-use amcl_wgpu::train::checkpoint::write_atomically;
-use amcl_wgpu::train::config::Config;
+use amcl_wgpu::config::Config;
+use amcl_wgpu::run::checkpoint::write_atomically;
 use anyhow::Context;
 use serde_json::Value;
 use std::path::{Path, PathBuf};

@@ -2,8 +2,8 @@
 
 use super::{Draft, Pass, backward, fetched, scaled};
 use crate::graph::{Graph, StateId, TensorId, TensorType};
+use crate::methods::Halves;
 use crate::methods::loss::Built;
-use crate::methods::{Halves, Method};
 use crate::nn::{Model, Norm};
 use crate::ops::add::Add;
 use crate::ops::enqueue::Enqueue;
@@ -12,21 +12,10 @@ use crate::ops::mul::Mul;
 use crate::ops::reshape::Reshape;
 use crate::ops::sum_all::SumAll;
 use crate::ops::swap_axes::SwapAxes;
-use crate::train::{Config, Result};
+use crate::train::Result;
 
 /// Group of the kept embeddings and their gradients.
 const CACHE: &str = "cache";
-
-/// The halves of a method's loss where the configuration caches gradients.
-pub(in crate::train) fn cached<'a>(
-    config: &Config,
-    method: &'a dyn Method,
-) -> Option<&'a dyn Halves> {
-    let o = &config.optim;
-    (o.micro_batches > 1 && o.gradient_cache)
-        .then(|| method.halves())
-        .flatten()
-}
 
 /// Places of a batch's embeddings and of their gradients, one after the other as the micro-batches come.
 struct Kept {

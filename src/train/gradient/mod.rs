@@ -9,10 +9,9 @@
 
 mod cached;
 
-pub(super) use cached::cached;
-
 use super::optimizer::{self, Share};
 use super::{Config, Result};
+use crate::config::method::{self, cached};
 use crate::data::{Dataset, packed};
 use crate::device::recording::Timed;
 use crate::graph::exec::{NonFinite, Ticket};
@@ -117,7 +116,7 @@ fn views_of(
         std: config.augment.std,
     };
     let mut tables = Vec::new();
-    let views = super::method::views(method, batch, |rows| {
+    let views = method::views(method, batch, |rows| {
         let table = g.input("view table", TensorType::f32([rows, ROW]));
         tables.push(table);
         g.scope("views", |g| g.push1(augment, &[images, table]))

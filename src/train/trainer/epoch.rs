@@ -3,8 +3,8 @@
 use super::Run;
 use crate::eval::spread::spread;
 use crate::methods::loss::Pairs;
+use crate::run::checkpoint::Position;
 use crate::train::Result;
-use crate::train::checkpoint::Position;
 use crate::train::health::{self, Batch, Health};
 use crate::train::schedule::learning_rate;
 use crate::train::session::PairValues;

@@ -2,17 +2,19 @@
 
 mod epoch;
 
-use super::checkpoint::{self, Position};
-use super::environment::{self, Prelude};
-use super::run_folder::{self, RunFolder};
 use super::schedule::{learning_rate, momentum, tau_scale};
 use super::session::{Pending, Session, open_executor};
-use super::{Config, Result, TrainError, preview, profile, tune, weights};
+use super::{Config, Result, TrainError, profile, tune};
 use crate::data::{Split, sampler};
 use crate::device::{Choice, Choices};
+use crate::eval::sheet;
 use crate::graph::StepScalars;
 use crate::graph::host::HostExecutor;
 use crate::nn::import::import;
+use crate::run::checkpoint::{self, Position};
+use crate::run::environment::{self, Prelude};
+use crate::run::folder::{self, RunFolder};
+use crate::run::weights;
 use serde_json::json;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -106,7 +108,7 @@ struct Run<'a> {
 pub fn train(r: Request<'_>) -> Result<Outcome> {
     let begin = Instant::now();
     if !r.resume {
-        run_folder::claim(&r.out, r.overwrite)?;
+        folder::claim(&r.out, r.overwrite)?;
     }
     let c = &r.config;
     let reader = &r.decoding;
@@ -159,8 +161,8 @@ pub fn train(r: Request<'_>) -> Result<Outcome> {
     );
     let mut folder = RunFolder::open(&r.out)?;
     // A run that replaces another must not leave the other's choice.
-    if !choices.listed.is_empty() || r.out.join(tune::FILE).exists() {
-        folder.write(tune::FILE, &tune::record(&choices))?;
+    if !choices.listed.is_empty() || r.out.join(folder::TILES).exists() {
+        folder.write(folder::TILES, &tune::record(&choices))?;
     }
     for l in &lines {
         folder.log(l)?;
@@ -213,7 +215,7 @@ fn start_from(path: &Path, s: &mut Session, lines: &mut Vec<String>) -> Result<(
 impl Run<'_> {
     fn tell(&mut self, line: &str) -> Result<()> {
         (self.request.tell)(line);
-        self.folder.log(line)
+        Ok(self.folder.log(line)?)
     }
 
     fn labelled(&self) -> bool {
@@ -238,11 +240,12 @@ impl Run<'_> {
         if !self.request.resume {
             self.save(at)?;
         }
-        let views = preview::sheet(
-            &self.request.config,
+        let c = &self.request.config;
+        let views = sheet::sheet(
+            &c.augment,
+            (c.model.image_size, c.run.seed, 0),
             &self.split.train,
             VIEWS,
-            0,
             // On the host: a picture, which the memory plan of the run's device knows nothing of.
             &mut HostExecutor::<f32>::new(),
         )?;
@@ -339,7 +342,7 @@ impl Run<'_> {
             self.tell("no labels or no test images: kNN accuracy is not measured")?;
             return Ok(None);
         }
-        let known = run_folder::previous_untrained(&self.request.out);
+        let known = folder::previous_untrained(&self.request.out);
         let v = match known {
             Some(v) if self.request.resume => v,
             _ => {

@@ -1,8 +1,8 @@
 //! The files of a run: configuration, metrics (JSON lines), TensorBoard events, log, checkpoints.
 
 use super::checkpoint::{Position, WRITING, remove_half_written, write_atomically};
-use super::events::Events;
-use super::{Result, TrainError, io};
+use super::tensorboard::Events;
+use super::{Result, RunError, io};
 use serde_json::Value;
 use std::fs::File;
 use std::io::Write;
@@ -25,7 +25,7 @@ fn lock(path: &Path) -> Result<File> {
     let f = append(&file)?;
     match f.try_lock() {
         Ok(()) => Ok(f),
-        Err(std::fs::TryLockError::WouldBlock) => Err(TrainError::Config(format!(
+        Err(std::fs::TryLockError::WouldBlock) => Err(RunError::Config(format!(
             "another process is training into {}; choose another --out, or wait for its end",
             path.display()
         ))),
@@ -36,6 +36,9 @@ fn lock(path: &Path) -> Result<File> {
 
 /// Name of the file that is locked.
 const LOCK: &str = ".lock";
+
+/// The tiles that the run's kernels took on a GPU.
+pub const TILES: &str = "tiles.json";
 
 /// What a run writes, besides event files: all that `--overwrite` removes.
 const OURS: &[&str] = &[
@@ -48,7 +51,7 @@ const OURS: &[&str] = &[
     "report.html",
     "trace.json",
     "checkpoints",
-    super::tune::FILE,
+    TILES,
     LOCK,
 ];
 
@@ -74,7 +77,7 @@ pub fn claim(path: &Path, overwrite: bool) -> Result<()> {
         return Ok(());
     }
     if !overwrite {
-        return Err(TrainError::Config(format!(
+        return Err(RunError::Config(format!(
             "{p} already holds something; choose another --out, continue that run with --resume {p}, or replace it with --overwrite"
         )));
     }
@@ -85,7 +88,7 @@ pub fn claim(path: &Path, overwrite: bool) -> Result<()> {
             .into_owned()
     };
     if let Some(f) = found.iter().find(|f| !ours(&name(f))) {
-        return Err(TrainError::Config(format!(
+        return Err(RunError::Config(format!(
             "{p} already holds something that no run writes, `{}`: move it away or choose another --out",
             name(f)
         )));

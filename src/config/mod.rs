@@ -1,9 +1,15 @@
 //! The configuration: TOML sections, presets, overrides; unknown keys are rejected with the nearest known one.
 
-use super::presets::{self, PRESETS};
-use super::{Result, TrainError};
+pub mod method;
+pub mod presets;
+
+mod error;
+
+pub use error::{ConfigError, Result};
+
 use crate::data::augment::Policy;
 use crate::methods::loss::{Amcl, Path};
+use presets::PRESETS;
 use serde::{Deserialize, Serialize};
 
 macro_rules! section {
@@ -270,7 +276,7 @@ impl Config {
     /// # Errors
     /// Syntax, unknown keys (with the nearest known one), wrong types.
     pub fn parse(text: &str, overrides: &[String]) -> Result<Self> {
-        let fail = |e: &dyn std::fmt::Display| TrainError::Config(format!("configuration: {e}"));
+        let fail = |e: &dyn std::fmt::Display| ConfigError(format!("configuration: {e}"));
         let mut table: toml::Table = text.parse().map_err(|e| fail(&e))?;
         for o in overrides {
             let (key, value) = o
@@ -336,7 +342,7 @@ impl Config {
             .map(|p| p.1)
             .ok_or_else(|| {
                 let all: Vec<&str> = PRESETS.iter().map(|p| p.0).collect();
-                TrainError::Config(format!(
+                ConfigError(format!(
                     "no preset `{name}`; did you mean {}? There are: {}",
                     nearest(name, all.iter().copied()),
                     all.join(", ")
@@ -345,8 +351,8 @@ impl Config {
     }
 
     fn check(&self) -> Result<()> {
-        let wrong = |m: String| Err(TrainError::Config(m));
-        self.augment.validate().map_err(TrainError::Config)?;
+        let wrong = |m: String| Err(ConfigError(m));
+        self.augment.validate().map_err(ConfigError)?;
         let o = &self.optim;
         if o.micro_batches == 0
             || !o.batch_size.is_multiple_of(o.micro_batches)
@@ -370,11 +376,11 @@ impl Config {
                 self.method.name
             ));
         }
-        super::method::check(self)?;
+        method::check(self)?;
         self.amcl
             .switches
             .validate()
-            .map_err(|e| TrainError::Config(format!("[amcl]: {e}")))?;
+            .map_err(|e| ConfigError(format!("[amcl]: {e}")))?;
         if !(self.loss.temperature.is_finite() && self.loss.temperature > 0.0) {
             return wrong(format!(
                 "loss.temperature is {}, not positive",
@@ -418,7 +424,7 @@ impl Config {
     /// The method and its loss, for people.
     pub fn method_title(&self) -> String {
         let heads = self.heads.count;
-        let name = super::method::title(&self.method.name);
+        let name = method::title(&self.method.name);
         match (self.amcl.enabled, self.loss.schedule.as_str()) {
             (true, _) => format!("{name} + AMCL, {heads} heads"),
             (false, "macl") => format!("{name} with MACL"),
@@ -431,7 +437,7 @@ impl Config {
     /// # Errors
     /// Values that TOML cannot hold.
     pub fn to_toml(&self) -> Result<String> {
-        toml::to_string_pretty(self).map_err(|e| TrainError::Config(e.to_string()))
+        toml::to_string_pretty(self).map_err(|e| ConfigError(e.to_string()))
     }
 }
 

@@ -1,18 +1,19 @@
 //! A trained encoder alone: backbone features of images, with the test transform and running statistics. No heads, no training step, so little memory.
 
-use super::config::Precision;
-use super::features::Features;
-use super::method::{encoder, method};
-use super::session::open_executor;
-use super::weights::{self, Named};
-use super::{Config, Result, TrainError};
+use crate::config::Precision;
+use crate::config::method::{encoder, method};
 use crate::data::Dataset;
 use crate::device::Choice;
+use crate::eval::features::Features;
 use crate::eval::knn::{Bank, Knn, Vote};
 use crate::graph::Executor;
 use crate::nn::Model;
 use crate::nn::heads::Last;
 use crate::nn::import::{Report, import};
+use crate::run::RunError;
+use crate::run::weights::{self, Named};
+use crate::train::session::open_executor;
+use crate::train::{Config, Result, TrainError};
 use std::path::Path;
 
 /// Images at once.
@@ -134,9 +135,10 @@ impl Encoder {
             .first()
             .or(report.mismatched.first().map(|m| &m.0))
         {
-            return Err(TrainError::Checkpoint(format!(
+            return Err(RunError::Checkpoint(format!(
                 "the checkpoint has no fitting `{name}` for this encoder"
-            )));
+            ))
+            .into());
         }
         Ok(Self {
             exec,
@@ -154,7 +156,7 @@ impl Encoder {
         let policy = super::probe::crops(&self.config.augment);
         let drawn = (&policy, seed, epoch);
         let exec = self.exec.as_mut();
-        self.features.of_views(exec, data, drawn, &mut |_, _| ())
+        Ok(self.features.of_views(exec, data, drawn, &mut |_, _| ())?)
     }
 
     /// Length of a feature.
@@ -176,7 +178,7 @@ impl Encoder {
         data: &Dataset,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<f32>> {
-        self.features.of(self.exec.as_mut(), data, progress)
+        Ok(self.features.of(self.exec.as_mut(), data, progress)?)
     }
 
     /// Classes of `queries` [q,dim], the likeliest first ([q,classes]), by their nearest neighbours among the features of `bank`.

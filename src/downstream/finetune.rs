@@ -1,11 +1,8 @@
 //! Fine-tuning: encoder and a new linear classifier trained together on labelled images, all or a share of them.
 
-use super::config::Optim;
-use super::method::encoder;
-use super::optimizer::{self, Optimizer, Share};
 use super::probe::{Fall, crops, crops_in_words, cross_entropy, sgd, training_in_words};
-use super::weights::Named;
-use super::{Config, Result, TrainError};
+use crate::config::Optim;
+use crate::config::method::encoder;
 use crate::data::augment::Policy;
 use crate::data::{Dataset, packed, sampler};
 use crate::graph::{Executor, Graph, HostData, StepScalars, TensorId, TensorType};
@@ -15,6 +12,10 @@ use crate::ops;
 use crate::ops::augment::{Augment, words};
 use crate::ops::gemm::Gemm;
 use crate::reference::augment::ROW;
+use crate::run::RunError;
+use crate::run::weights::Named;
+use crate::train::optimizer::{self, Optimizer, Share};
+use crate::train::{Config, Result, TrainError};
 
 /// How the learning rate falls.
 const FALL: Fall = Fall::Cosine;
@@ -126,9 +127,10 @@ pub fn finetune(
     model.initialise(exec, s.seed)?;
     let report = import(&model, exec, weights)?;
     if let Some(name) = report.missing.iter().find(|n| !n.starts_with("fc.")) {
-        return Err(TrainError::Checkpoint(format!(
+        return Err(RunError::Checkpoint(format!(
             "the checkpoint has no fitting `{name}` for this encoder"
-        )));
+        ))
+        .into());
     }
 
     let policy = crops(&config.augment);

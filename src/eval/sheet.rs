@@ -1,9 +1,8 @@
 //! The sheet of augmented views: each row an image as it is, and its two views as the encoder gets them (before normalisation).
 
-use super::{Config, Result, TrainError};
 use crate::data::augment::Policy;
 use crate::data::{Dataset, packed};
-use crate::graph::{Executor, Graph, HostData, StepScalars, TensorType};
+use crate::graph::{Executor, Graph, GraphError, HostData, Result, StepScalars, TensorType};
 use crate::ops::augment::{Augment, words};
 use crate::reference::augment::{FACTORS, FLIP, GRAY, ORDER, RADIUS, ROW, SIGMA, SOLARISE, TOP};
 use image::{Rgb, RgbImage, imageops};
@@ -38,7 +37,7 @@ pub fn png(image: &RgbImage) -> Result<Vec<u8>> {
     let mut out = std::io::Cursor::new(Vec::new());
     image
         .write_to(&mut out, image::ImageFormat::Png)
-        .map_err(|e| TrainError::Config(format!("a picture could not be encoded: {e}")))?;
+        .map_err(|e| GraphError::Invalid(format!("a picture could not be encoded: {e}")))?;
     Ok(out.into_inner())
 }
 
@@ -80,31 +79,27 @@ fn describe(row: &[f32], side: (usize, usize)) -> String {
     parts.join(", ")
 }
 
-/// Runs the augmentation of a configuration on the first `count` images, as in epoch `epoch`.
+/// Runs an augmentation on the first `count` images: views of side `size`, as a run of this seed draws them in `epoch`.
 ///
 /// # Errors
 /// Device loss.
 pub fn sheet(
-    config: &Config,
+    policy: &Policy,
+    (size, seed, epoch): (usize, u64, u32),
     data: &Dataset,
     count: usize,
-    epoch: u32,
     exec: &mut dyn Executor,
 ) -> Result<Sheet> {
     let n = count.min(data.len());
-    let (side, size) = ((data.height, data.width), config.model.image_size);
+    let side = (data.height, data.width);
     let ids: Vec<u32> = (0..n as u32).collect();
     let mut table = Policy::plain(side, n);
-    table.extend(
-        config
-            .augment
-            .two_views(side, &ids, size, config.run.seed, epoch),
-    );
+    table.extend(policy.two_views(side, &ids, size, seed, epoch));
     let op = Augment {
         height: side.0,
         width: side.1,
         size,
-        blur: config.augment.blurs(),
+        blur: policy.blurs(),
         mean: [0.0; 3],
         std: [1.0; 3],
     };
@@ -160,10 +155,10 @@ mod tests {
     #[test]
     fn what_is_said_is_what_is_shown() {
         let split = shapes::generate(0, 40, 10);
-        let mut config = Config::default();
-        config.augment.families = "e".into();
+        let mut policy = Policy::default();
+        policy.families = "e".into();
         let exec = &mut HostExecutor::<f32>::new();
-        let s = sheet(&config, &split.train, 12, 0, exec).unwrap();
+        let s = sheet(&policy, (32, 0, 0), &split.train, 12, exec).unwrap();
         assert_eq!(s.rows.len(), 12);
         let cell = 96;
         let at = |column: u32, row: usize, x: u32| {
@@ -183,8 +178,8 @@ mod tests {
             }
         }
         assert!(mirrored > 3 && same > 3);
-        config.augment.families = "abcde".into();
-        let s = sheet(&config, &split.train, 40, 0, exec).unwrap();
+        policy.families = "abcde".into();
+        let s = sheet(&policy, (32, 0, 0), &split.train, 40, exec).unwrap();
         let all: String = s.rows.concat().join("; ");
         for word in ["crop", "mirrored", "brightness", "hue", "gray", "blur"] {
             assert!(all.contains(word), "{word}: {all}");

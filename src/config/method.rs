@@ -1,8 +1,7 @@
 //! From a configuration to the method that it names, and to the model's states.
 
-use super::{Config, Result, TrainError};
+use super::{Config, ConfigError, Result};
 use crate::graph::{Graph, TensorId, TensorType};
-use crate::methods::Method;
 use crate::methods::barlow_twins::BarlowTwins;
 use crate::methods::byol::Byol;
 use crate::methods::loss::macl::Macl;
@@ -11,6 +10,7 @@ use crate::methods::moco::Moco;
 use crate::methods::simclr::SimClr;
 use crate::methods::simsiam::SimSiam;
 use crate::methods::vicreg::VicReg;
+use crate::methods::{Halves, Method};
 use crate::nn::Model;
 use crate::nn::heads::{Last, Mlp};
 use crate::nn::resnet::{self, ResNet, Stem};
@@ -25,14 +25,14 @@ pub fn encoder(config: &Config) -> Result<ResNet> {
         "cifar" => Stem::Small(c.stem_stride),
         "imagenet" => Stem::ImageNet,
         other => {
-            return Err(TrainError::Config(format!(
+            return Err(ConfigError(format!(
                 "no stem `{other}`; there are cifar, imagenet"
             )));
         }
     };
     let mut encoder =
         ResNet::named(&c.encoder, c.width * c.width_multiplier, stem).ok_or_else(|| {
-            TrainError::Config(format!(
+            ConfigError(format!(
                 "no encoder `{}`; there are {}",
                 c.encoder,
                 resnet::NAMES.join(", ")
@@ -62,7 +62,7 @@ pub fn title(name: &str) -> &str {
 /// # Errors
 /// Says which setting is not, and what would do.
 pub fn check(c: &Config) -> Result<()> {
-    let wrong = |m: String| Err(TrainError::Config(m));
+    let wrong = |m: String| Err(ConfigError(m));
     let (m, a) = (&c.method, &c.amcl);
     if !NAMES.iter().any(|n| n.0 == m.name) {
         let all: Vec<&str> = NAMES.iter().map(|n| n.0).collect();
@@ -119,8 +119,8 @@ pub fn check(c: &Config) -> Result<()> {
             m.name
         ));
     }
-    loss_path(c).map_err(TrainError::Config)?;
-    scheduled(c).map_err(TrainError::Config)?;
+    loss_path(c).map_err(ConfigError)?;
+    scheduled(c).map_err(ConfigError)?;
     let unit = 0.0..=1.0;
     if !unit.contains(&m.momentum) || m.final_momentum > 1.0 {
         return wrong("method.momentum is from 0 to 1".into());
@@ -295,6 +295,19 @@ pub fn views<E>(
     Ok(vec![view(2 * batch)?])
 }
 
+/// The halves of a method's loss where the configuration caches gradients.
+pub fn cached<'a>(config: &Config, method: &'a dyn Method) -> Option<&'a dyn Halves> {
+    let o = &config.optim;
+    (o.micro_batches > 1 && o.gradient_cache)
+        .then(|| method.halves())
+        .flatten()
+}
+
+/// The shapes of a configuration's network do not fit each other.
+fn shapes(e: crate::graph::GraphError) -> ConfigError {
+    ConfigError(e.to_string())
+}
+
 /// The states of a configuration's model (parameters, statistics), in the order in which training declares them; nothing is allocated.
 ///
 /// # Errors
@@ -305,19 +318,19 @@ pub fn declare(config: &Config) -> Result<Model> {
     let size = config.model.image_size;
     let method = method(config)?;
     let inputs = views(method.as_ref(), batch, |rows| {
-        Ok::<_, TrainError>(g.input("views", TensorType::f32([rows, size, size, 3])))
+        Ok::<_, ConfigError>(g.input("views", TensorType::f32([rows, size, size, 3])))
     })?;
-    match super::gradient::cached(config, method.as_ref()) {
-        None => drop(method.loss(&mut g, &mut model, &inputs)?),
+    match cached(config, method.as_ref()) {
+        None => drop(method.loss(&mut g, &mut model, &inputs).map_err(shapes)?),
         Some(h) => {
             let parts = config.optim.micro_batches;
             let mut all = Vec::new();
-            for t in h.embed(&mut g, &mut model, &inputs)?.z {
+            for t in h.embed(&mut g, &mut model, &inputs).map_err(shapes)?.z {
                 let mut dims = g.dims(t).to_vec();
                 dims[1] *= parts;
                 all.push(g.input("embeddings", TensorType::f32(dims.as_slice())));
             }
-            h.loss_of(&mut g, &mut model, &all)?;
+            h.loss_of(&mut g, &mut model, &all).map_err(shapes)?;
         }
     }
     Ok(model)

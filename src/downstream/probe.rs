@@ -1,8 +1,6 @@
 //! The linear probe: softmax regression on frozen features, by SGD, on any executor. Weights start at zero, so that nothing but the order of samples is drawn.
 
-use super::config::Optim;
-use super::optimizer::{self, Optimizer, Share};
-use super::{Config, Result, TrainError};
+use crate::config::Optim;
 use crate::data::augment::Policy;
 use crate::data::sampler;
 use crate::graph::{
@@ -16,6 +14,8 @@ use crate::ops::log_sum_exp::LogSumExp;
 use crate::ops::row_dot::RowDot;
 use crate::ops::scale::Scale;
 use crate::ops::sum_all::SumAll;
+use crate::train::optimizer::{self, Optimizer, Share};
+use crate::train::{Config, Result, TrainError};
 
 /// How the learning rate falls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,6 @@
 //! How alike positive and negative pairs of test images are, to the backbone and to each head: the AMCL paper's Figs. 1 and 3.
 
-use super::method::method;
-use super::weights::Trained;
-use super::{Config, Result, TrainError};
+use crate::config::method::method;
 use crate::data::augment::Policy;
 use crate::data::{Dataset, packed};
 use crate::eval::knn::cosines;
@@ -16,6 +14,8 @@ use crate::ops::l2_normalize::L2Normalize;
 use crate::ops::reshape::Reshape;
 use crate::reference::augment::ROW;
 use crate::reference::philox::{Purpose, Stream};
+use crate::run::weights::Trained;
+use crate::train::{Config, Result, TrainError};
 use serde::Serialize;
 
 /// Where the first bin begins. Bins are Fig. 3's, of 0.06 with an edge at -0.2, but go on to both sides, so that tails are not taken for overlap: over all cosines, and for scaled scores up to

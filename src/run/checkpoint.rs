@@ -1,7 +1,7 @@
 //! Checkpoints: all states and the position, in one safetensors file, written to a temporary name, synced and renamed. A damaged one is noticed by
 //! its checksum, and the one before it is used.
 
-use super::{Result, TrainError, io};
+use super::{Result, RunError, io};
 use crate::graph::state::StateGroup;
 use crate::graph::{DType, Executor, HostData, States};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -42,7 +42,7 @@ fn hex(bytes: &[u8]) -> String {
 pub fn weights_hash(exec: &mut dyn Executor, states: &States) -> Result<String> {
     let id = states
         .whole("params")
-        .ok_or_else(|| TrainError::Checkpoint("a model without parameters".into()))?;
+        .ok_or_else(|| RunError::Checkpoint("a model without parameters".into()))?;
     Ok(hex(&Sha256::digest(group_bytes(
         &exec.read_state(states, id)?,
     ))))
@@ -80,7 +80,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let f = builder.tempfile_in(dir).map_err(io(dir))?;
     std::io::Write::write_all(&mut f.as_file(), bytes).map_err(io(path))?;
     f.as_file().sync_all().map_err(io(path))?;
-    f.persist(path).map_err(|e| TrainError::Io {
+    f.persist(path).map_err(|e| RunError::Io {
         path: path.into(),
         source: e.error,
     })?;
@@ -123,7 +123,7 @@ pub fn save(
             TensorView::new(dtype, vec![*len], bytes).map(|v| (name.clone(), v))
         })
         .collect::<std::result::Result<_, _>>()
-        .map_err(|e| TrainError::Checkpoint(e.to_string()))?;
+        .map_err(|e| RunError::Checkpoint(e.to_string()))?;
     let meta = HashMap::from([
         ("epoch".to_string(), at.epoch.to_string()),
         ("batch".to_string(), at.batch.to_string()),
@@ -132,7 +132,7 @@ pub fn save(
         ("sha256".to_string(), hex(&digest.finalize())),
     ]);
     let bytes = safetensors::serialize(views, Some(meta))
-        .map_err(|e| TrainError::Checkpoint(e.to_string()))?;
+        .map_err(|e| RunError::Checkpoint(e.to_string()))?;
     std::fs::create_dir_all(dir).map_err(io(dir))?;
     let path = dir.join(format!("step-{:08}.safetensors", at.step));
     write_atomically(&path, &bytes)?;
@@ -185,7 +185,7 @@ pub fn read_latest(
             )),
         }
     }
-    Err(TrainError::Checkpoint(format!(
+    Err(RunError::Checkpoint(format!(
         "{}: no usable checkpoint",
         dir.display()
     )))
@@ -218,8 +218,7 @@ fn by_name(states: &States) -> Vec<&StateGroup> {
 }
 
 fn parse(bytes: &[u8], states: &States, only: &[&str]) -> Result<(Groups, Position)> {
-    let bad =
-        |e: &dyn std::fmt::Display| TrainError::Checkpoint(format!("damaged checkpoint: {e}"));
+    let bad = |e: &dyn std::fmt::Display| RunError::Checkpoint(format!("damaged checkpoint: {e}"));
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| bad(&e))?;
     let meta = header.metadata().clone().unwrap_or_default();
     let number = |k: &str| {
@@ -249,7 +248,7 @@ fn parse(bytes: &[u8], states: &States, only: &[&str]) -> Result<(Groups, Positi
             .tensor(&g.name)
             .map_err(|e| bad(&format!("{}: {e}", g.name)))?;
         if t.shape() != [g.len] {
-            return Err(TrainError::Checkpoint(format!(
+            return Err(RunError::Checkpoint(format!(
                 "it belongs to another model: {} holds {:?}, expected {}",
                 g.name,
                 t.shape(),

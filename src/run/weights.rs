@@ -1,8 +1,9 @@
 //! Named weights: of a run's newest checkpoint, or of a safetensors file from elsewhere.
 
 use super::checkpoint::{self, Position};
-use super::method::declare;
-use super::{Config, Result, TrainError, io};
+use super::{Result, RunError, io};
+use crate::config::Config;
+use crate::config::method::declare;
 use crate::nn::import::{self, Weights};
 use safetensors::{Dtype, SafeTensors};
 use std::collections::BTreeMap;
@@ -32,7 +33,7 @@ pub struct Trained {
 pub fn of_run(run: &Path, warn: impl FnMut(String)) -> Result<Trained> {
     let path = run.join("config.toml");
     let text = std::fs::read_to_string(&path).map_err(|e| {
-        TrainError::Config(format!(
+        RunError::Config(format!(
             "{} is no run folder: {}: {e}",
             run.display(),
             path.display()
@@ -76,7 +77,7 @@ const PREFIXES: [&str; 8] = [
 pub fn of_file(path: &Path) -> Result<Named> {
     let size = std::fs::metadata(path).map_err(io(path))?.len();
     let bad = |e: &dyn std::fmt::Display| {
-        TrainError::Config(format!(
+        RunError::Config(format!(
             "{}: {e}; expected a safetensors file (of torchvision, timm or `amcl-wgpu export`)",
             path.display()
         ))

@@ -1,10 +1,11 @@
 //! Backbone features of whole data sets: test transform, running statistics.
 
-use super::{Result, TrainError};
 use crate::data::augment::Policy;
 use crate::data::{Dataset, packed};
 use crate::graph::exec::Ticket;
-use crate::graph::{Executor, Graph, HostData, ProgramId, StepScalars, TensorId, TensorType};
+use crate::graph::{
+    Executor, Graph, GraphError, HostData, ProgramId, Result, StepScalars, TensorId, TensorType,
+};
 use crate::methods;
 use crate::nn::Model;
 use crate::nn::heads::Mlp;
@@ -155,7 +156,7 @@ impl Features {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<f32>> {
         if (data.height, data.width) != self.side {
-            return Err(TrainError::Config(format!(
+            return Err(GraphError::Invalid(format!(
                 "images of {}x{} where the encoder was set up for {}x{}",
                 data.height, data.width, self.side.0, self.side.1
             )));
