@@ -40,10 +40,10 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
         var k = correlations(base, i0, j0, l);
 #ifdef ADAPTIVE
         var r = scores(from_head, i0, j0, l);
-        var v: mat4x4<f32>;
+        var v = mat4x4<f32>();
 #endif
         // Columns jj: the pairs of 4 channels i with j + jj.
-        var w: mat4x4<f32>;
+        var w = mat4x4<f32>();
         let j = j0 + (l % COLS) * 4u;
         for (var jj = 0u; jj < 4u; jj = jj + 1u) {
             for (var ii = 0u; ii < 4u; ii = ii + 1u) {

@@ -54,8 +54,8 @@ fn partial(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: 
         var s2 = E(0.0);
         var i = w.at;
         var k = 0u;
+        var v: array<X, FLIGHT>;
         for (; k + FLIGHT <= w.count; k = k + FLIGHT) {
-            var v: array<X, FLIGHT>;
             for (var u = 0u; u < FLIGHT; u = u + 1u) { v[u] = x[i + u * w.step]; }
             var t1 = E(0.0);
             var t2 = E(0.0);
@@ -138,7 +138,7 @@ fn residual_at(i: u32) -> X {
 #ifdef RESIDUAL
     return residual[i];
 #else
-    return X();
+    return X(0.0);
 #endif
 }
 @compute @workgroup_size(256)
@@ -148,11 +148,11 @@ fn apply(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: ve
     var i = first_element(t);
     let c = i % p.c;
     let f = Factors(mean[c], gamma[c] * inverseSqrt(variance[c] + E(p.eps)), beta[c]);
+    var v: array<X, FLIGHT>;
+    var plus: array<X, FLIGHT>;
     for (var turn = 0u; turn < p.rounds; turn = turn + 1u) {
         if i + (FLIGHT - 1u) * p.span < p.size {
             // All reads before the first write.
-            var v: array<X, FLIGHT>;
-            var plus: array<X, FLIGHT>;
             for (var u = 0u; u < FLIGHT; u = u + 1u) {
                 v[u] = x[i + u * p.span];
                 plus[u] = residual_at(i + u * p.span);

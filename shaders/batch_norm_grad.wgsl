@@ -53,9 +53,9 @@ fn partial(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: 
 #endif
         var i = w.at;
         var k = 0u;
+        var v: array<X, FLIGHT>;
+        var d: array<X, FLIGHT>;
         for (; k + FLIGHT <= w.count; k = k + FLIGHT) {
-            var v: array<X, FLIGHT>;
-            var d: array<X, FLIGHT>;
             for (var u = 0u; u < FLIGHT; u = u + 1u) {
                 let at = i + u * w.step;
                 v[u] = x[at];
@@ -74,11 +74,11 @@ fn partial(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: 
             i = i + FLIGHT * w.step;
         }
         for (; k < w.count; k = k + 1u) {
-            let v = x[i];
-            let d = upstream(i, v, f);
-            s = s + E(d);
-            sx = fma(E(d), E(v) - f.mean, sx);
-            keep(i, d);
+            let value = x[i];
+            let g = upstream(i, value, f);
+            s = s + E(g);
+            sx = fma(E(g), E(value) - f.mean, sx);
+            keep(i, g);
             i = i + w.step;
         }
         // Centred above, scaled once here.
@@ -169,15 +169,15 @@ fn apply(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: ve
     if t >= p.total { return; }
     var i = first_element(t);
     let c = i % p.c;
-    var f = Factors(factors[c], factors[p.c + c], factors[2u * p.c + c], factors[3u * p.c + c], E());
+    var f = Factors(factors[c], factors[p.c + c], factors[2u * p.c + c], factors[3u * p.c + c], E(0.0));
 #ifdef RELU
     f.beta = beta[c];
 #endif
+    var v: array<X, FLIGHT>;
+    var g: array<X, FLIGHT>;
     for (var turn = 0u; turn < p.rounds; turn = turn + 1u) {
         if i + (FLIGHT - 1u) * p.span < p.size {
             // All reads before the first write.
-            var v: array<X, FLIGHT>;
-            var g: array<X, FLIGHT>;
             for (var u = 0u; u < FLIGHT; u = u + 1u) {
                 v[u] = x[i + u * p.span];
                 g[u] = upstream(i + u * p.span, v[u], f);
@@ -199,9 +199,9 @@ fn upstream(i: u32, v: X, f: Factors) -> X {
     let g = dy[i];
 #ifdef RELU
 #ifdef RESIDUAL
-    return select(X(), g, E(y[i]) > E(0.0));
+    return select(X(0.0), g, E(y[i]) > E(0.0));
 #else
-    return select(X(), g, affine(v, f.mean, f.scale, f.beta) > E(0.0));
+    return select(X(0.0), g, affine(v, f.mean, f.scale, f.beta) > E(0.0));
 #endif
 #else
     return g;

@@ -14,8 +14,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
     var sum = E(0.0);
     var i = w.at;
     var k = 0u;
+    var v: array<X, FLIGHT>;
     for (; k + FLIGHT <= w.count; k = k + FLIGHT) {
-        var v: array<X, FLIGHT>;
         for (var u = 0u; u < FLIGHT; u = u + 1u) { v[u] = x[i + u * w.step]; }
         var t = E(0.0);
         for (var u = 0u; u < FLIGHT; u = u + 1u) { t = t + E(v[u]); }

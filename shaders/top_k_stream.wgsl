@@ -86,7 +86,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
         workgroupBarrier();
         if workgroupUniformLoad(&open) <= FEW { break; }
         // Part 16 (l % 4) + 4 q + c of row l / 4.
-        var counts: array<vec4<u32>, 4>;
+        var counts = array<vec4<u32>, 4>();
         for (var j0 = 0u; j0 < p.a; j0 = j0 + 64u) {
             var s = similarities(base, i0, j0, l);
             let j = j0 + (l % COLS) * 4u;

@@ -3,8 +3,9 @@
 //! The adapter is `AMCL_TEST_DEVICE` (a name, as `--device` takes it) or lavapipe. A missing adapter FAILS these tests, with a message that
 //! says what to install: nothing is skipped.
 
-use amcl_wgpu::check::{self, Harness, gradient, harness};
+use amcl_wgpu::check::{self, Case, Harness, gradient, harness};
 use amcl_wgpu::device::{Choice, Device, Options};
+use amcl_wgpu::ops::tiles::TILES;
 
 fn choice() -> Choice {
     let name = std::env::var("AMCL_TEST_DEVICE").unwrap_or_else(|_| "llvmpipe".into());
@@ -18,9 +19,12 @@ fn device(options: Options) -> std::sync::Arc<Device> {
 }
 
 fn run_table(harness: &Harness) {
+    run_cases(harness, &check::table());
+}
+
+fn run_cases(harness: &Harness, cases: &[Case]) {
     let mut faults = Vec::new();
-    let cases = check::table();
-    for c in &cases {
+    for c in cases {
         let o = harness.run(c);
         if !o.passed() {
             faults.push(format!("{}: {}", o.title, o.fault));
@@ -37,12 +41,34 @@ fn run_table(harness: &Harness) {
 
 #[test]
 fn kernels_equal_their_twins_with_bounds_checks() {
-    // With the kernels for GPUs on a CPU driver too: the other test runs those for CPU drivers.
-    run_table(&Harness::Gpu(device(Options {
-        checked: true,
-        gpu_kernels: true,
-        ..Options::default()
-    })));
+    for gpu_kernels in [false, true] {
+        run_table(&Harness::Gpu(device(Options {
+            checked: true,
+            gpu_kernels,
+            ..Options::default()
+        })));
+    }
+}
+
+/// The table runs one tile a shape: the one that `ops::tiles` chooses. Training may time and choose any other. Tiles by
+/// cooperative matrices are left out: `amcl-wgpu check` runs them on adapters that have them.
+#[test]
+fn every_tile_gives_the_twins_results() {
+    let mut cases = check::table();
+    cases.retain(Case::is_tiled);
+    assert!(!cases.is_empty());
+    for tile in (0..TILES.len()).filter(|t| !TILES[*t].is_cooperative()) {
+        println!("tile {tile}");
+        run_cases(
+            &Harness::Gpu(device(Options {
+                checked: true,
+                gpu_kernels: true,
+                variant: Some(tile),
+                ..Options::default()
+            })),
+            &cases,
+        );
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@
 struct Threshold { key: u32, last: u32 }
 var<workgroup> lane: array<u32, 64>;
 
-fn selected(t: Threshold, key: u32, j: u32) -> bool { return key > t.key || key == t.key && j <= t.last; }
+fn selected(t: Threshold, key: u32, j: u32) -> bool { return key > t.key || (key == t.key && j <= t.last); }
 
 fn total(l: u32, v: u32) -> u32 {
     workgroupBarrier();

@@ -78,6 +78,21 @@ impl Harness {
         }
     }
 
+    /// Compiles a case's kernels and runs nothing. On the CPU there is nothing to compile.
+    ///
+    /// # Errors
+    /// What the device or the graph refuses.
+    pub fn compile(&self, case: &Case) -> Result<(), GraphError> {
+        let Self::Gpu(device) = self else {
+            return Ok(());
+        };
+        let (g, states, _, outputs) = build(case)?;
+        let mut gpu = GpuExecutor::new(device.clone());
+        gpu.allocate_states(&states)?;
+        gpu.compile(&g, &outputs)?;
+        Ok(())
+    }
+
     fn try_run(&self, case: &Case) -> Result<Outcome, GraphError> {
         let want = results(&mut HostExecutor::<f64>::new().poisoned(), case)?.0;
         let mut fault = String::new();

@@ -216,6 +216,10 @@ impl Case {
         let mut all = types.into_iter().chain(&outputs);
         all.any(|t| t.dtype == DType::F16) && !self.op.name().starts_with("cast_")
     }
+    /// Its op's kernels for GPUs have several tiles ([`crate::ops::tiles`]).
+    pub fn is_tiled(&self) -> bool {
+        self.op.name() == "gemm" || self.op.name().starts_with("conv2d")
+    }
     /// `gemm [3,4] [4,5] transposed`: name, shapes, note.
     pub fn title(&self) -> String {
         let shapes: Vec<String> = self

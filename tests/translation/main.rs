@@ -1,4 +1,7 @@
-//! Every shader variant that the case table compiles, and those by cooperative matrices, through naga to all backends' languages.
+//! Every shader variant that the case table compiles, and those by cooperative matrices, through naga to all backends'
+//! languages; and rules of their text that other compilers need.
+
+mod rules;
 
 use amcl_wgpu::check::{self, Harness};
 use amcl_wgpu::device::{Choice, Device, Options, shader};
@@ -16,7 +19,8 @@ fn device(options: Options) -> std::sync::Arc<Device> {
         .unwrap_or_else(|e| panic!("this test needs a Vulkan adapter: {e}"))
 }
 
-/// Key and text of every variant: the kernels for CPU drivers, those for GPUs, and each of their tiles forced in turn on some of the products and convolutions.
+/// Key and text of every variant: the kernels for CPU drivers, those for GPUs, and each of their tiles forced in turn on
+/// all products and convolutions. Nothing is run: tests/kernels.rs does that.
 fn compiled() -> BTreeMap<String, String> {
     let mut variants = BTreeMap::new();
     let tiles = (0..TILES.len()).filter(|t| !TILES[*t].is_cooperative());
@@ -29,13 +33,11 @@ fn compiled() -> BTreeMap<String, String> {
             ..Options::default()
         });
         let harness = Harness::Gpu(device.clone());
-        let tiled = |c: &check::Case| c.op.name() == "gemm" || c.op.name().starts_with("conv2d");
-        for (i, c) in check::table().iter().enumerate() {
-            if variant.is_some_and(|t| !tiled(c) || (i + t) % 3 != 0) {
-                continue;
+        for c in check::table() {
+            if variant.is_none() || c.is_tiled() {
+                let compiled = harness.compile(&c);
+                compiled.unwrap_or_else(|e| panic!("{} (tile {variant:?}): {e}", c.title()));
             }
-            let o = harness.run(c);
-            assert!(o.passed(), "{} (tile {variant:?}): {}", o.title, o.fault);
         }
         variants.extend(device.shader_variants());
     }
@@ -75,7 +77,8 @@ fn by_other_subgroups(variants: &BTreeMap<String, String>) -> BTreeMap<String, S
     out
 }
 
-/// The tiled variants again, by each kind of cooperative matrix that suits their operands: no adapter that tests can count on has them.
+/// The tiled variants again, by each kind of cooperative matrix that suits their operands: no adapter that tests can count
+/// on has them.
 fn by_cooperative_matrices(variants: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut out = BTreeMap::new();
     for key in variants.keys().filter(|k| k.contains(" TILED=")) {
@@ -146,6 +149,51 @@ fn spirv_val(key: &str, words: &[u32]) {
     );
 }
 
+fn hlsl(
+    module: &naga::Module,
+    info: &naga::valid::ModuleInfo,
+    half: bool,
+    subgroups: bool,
+) -> Result<String, hlsl::Error> {
+    let mut dx = hlsl::Options {
+        fake_missing_bindings: true,
+        ..Default::default()
+    };
+    if subgroups {
+        dx.shader_model = hlsl::ShaderModel::V6_0;
+    }
+    if half {
+        dx.shader_model = hlsl::ShaderModel::V6_2;
+    }
+    dx.special_constants_binding = Some(hlsl::BindTarget {
+        space: 7,
+        register: 0,
+        ..Default::default()
+    });
+    let mut text = String::new();
+    hlsl::Writer::new(&mut text, &dx, &hlsl::PipelineOptions::default())
+        .write(module, info, None)?;
+    Ok(text)
+}
+
+#[test]
+fn zeros_of_two_aliases_collide_in_hlsl() {
+    let translated = |zeros: &str| {
+        let source = format!(
+            "alias X = f32; alias E = f32; @group(0) @binding(0) var<storage, read_write> y: array<f32>;
+            @compute @workgroup_size(1) fn main() {{ y[0] = select({zeros}, y[1] > 0.0); }}"
+        );
+        let module = naga::front::wgsl::parse_str(&source).unwrap();
+        let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+            .validate(&module)
+            .unwrap();
+        hlsl(&module, &info, false, false).unwrap()
+    };
+    let found = rules::defined_twice(&translated("X(), E()"));
+    assert_eq!(found, ["defined twice: ZeroValuefloat()"]);
+    assert!(rules::defined_twice(&translated("X(0.0), E(0.0)")).is_empty());
+}
+
 #[test]
 fn every_variant_translates_to_all_backends() {
     let validator = std::process::Command::new("spirv-val")
@@ -159,6 +207,10 @@ fn every_variant_translates_to_all_backends() {
     let cooperative = by_cooperative_matrices(&registers);
     let lanes = by_other_subgroups(&registers);
     for (key, source) in registers.iter().chain(&cooperative).chain(&lanes) {
+        for rule in rules::WGSL {
+            let faults = rule(source);
+            assert!(faults.is_empty(), "{key}: {}", faults.join("\n"));
+        }
         let half = source.contains("enable f16;");
         let matrices = source.contains("enable wgpu_cooperative_matrix;");
         let subgroups = matrices || source.contains("subgroupBroadcast");
@@ -197,25 +249,10 @@ fn every_variant_translates_to_all_backends() {
         }
         // DirectX 12 has no cooperative matrices through wgpu, OpenGL neither these nor subgroups nor f16.
         if !matrices {
-            let mut text = String::new();
-            let mut dx = hlsl::Options {
-                fake_missing_bindings: true,
-                ..Default::default()
-            };
-            if subgroups {
-                dx.shader_model = hlsl::ShaderModel::V6_0;
-            }
-            if half {
-                dx.shader_model = hlsl::ShaderModel::V6_2;
-            }
-            dx.special_constants_binding = Some(hlsl::BindTarget {
-                space: 7,
-                register: 0,
-                ..Default::default()
-            });
-            hlsl::Writer::new(&mut text, &dx, &hlsl::PipelineOptions::default())
-                .write(&module, &info, None)
-                .unwrap_or_else(|e| panic!("{key} HLSL: {e}"));
+            let text =
+                hlsl(&module, &info, half, subgroups).unwrap_or_else(|e| panic!("{key} HLSL: {e}"));
+            let faults = rules::defined_twice(&text);
+            assert!(faults.is_empty(), "{key} HLSL: {}", faults.join("\n"));
         }
         for entry in module.entry_points.iter().filter(|_| !half && !subgroups) {
             let mut text = String::new();
