@@ -1,7 +1,7 @@
 //! Gradient rules against central differences through the f64 twin.
 //!
-//! The op stands mid-graph: loss = sum over outputs of sum(coefficient * output), with random coefficients, so that a rule that drops
-//! its upstream gradient is caught.
+//! The op stands mid-graph: loss = sum over outputs of sum(coefficient * output), with random coefficients, so that a
+//! rule that drops its upstream gradient is caught.
 
 use super::{Case, Feed};
 use crate::graph::host::HostExecutor;
@@ -13,8 +13,9 @@ const PROBES: usize = 24;
 
 /// The worst relative error of a case's gradients, or what is wrong.
 ///
-/// The bound: central differences with step h have an error of order h^2 (third derivative) + eps/h; with h = 1e-4 in f64 both are under 1e-7 for
-/// functions of order one, so 1e-5 relative to the largest gradient holds with room, and a wrong factor or a dropped term does not pass.
+/// The bound: central differences with step h have an error of order h^2 (third derivative) + eps/h; with h = 1e-4 in
+/// f64 both are under 1e-7 for functions of order one, so 1e-5 relative to the largest gradient holds with room, and a
+/// wrong factor or a dropped term does not pass.
 ///
 /// # Errors
 /// A message with the case, input and element that differ most.

@@ -7,8 +7,8 @@ use crate::graph::host::HostExecutor;
 use crate::graph::{DType, Executor, Graph, GraphError, HostData, ProgramId, States, TensorId};
 use std::sync::Arc;
 
-/// Factor k of the error bounds. An element's error in a sum of K rounded terms is a random walk of about eps*sqrt(K) times the
-/// terms' size; 8 covers the walk's tail over the elements of a case and a final division or square root.
+/// Factor k of the error bounds. An element's error in a sum of K rounded terms is a random walk of about eps*sqrt(K)
+/// times the terms' size; 8 covers the walk's tail over the elements of a case and a final division or square root.
 const WALK: f64 = 8.0;
 
 /// What a case showed.
@@ -165,12 +165,13 @@ fn results(exec: &mut dyn Executor, case: &Case) -> Result<(Vec<HostData>, Progr
     Ok((out, program))
 }
 
-/// Errors against the bounds. Integers must be equal; infinities must agree; a NaN where the twin has none is an unwritten or
-/// broken element.
+/// Errors against the bounds. Integers must be equal; infinities must agree; a NaN where the twin has none is an
+/// unwritten or broken element.
 fn judge(case: &Case, got: &[HostData], want: &[HostData]) -> Outcome {
     let eps = f64::from(f32::EPSILON);
     let unit = WALK * eps * (case.depth.max(1) as f64).sqrt() * case.condition;
-    // A result in f16 is rounded by 2^-11 at most, and may come out one unit (2^-10) beside the twin's where the two stood on either side of a tie.
+    // A result in f16 is rounded by 2^-11 at most, and may come out one unit (2^-10) beside the twin's where the two
+    // stood on either side of a tie.
     let types = case.inputs.iter().chain(&case.updates).map(|f| &f.ty);
     let outputs = case
         .op
@@ -236,7 +237,8 @@ fn judge(case: &Case, got: &[HostData], want: &[HostData]) -> Outcome {
 /// Runs a negative control: the mutated shader must give a wrong result in at least one of the cases.
 ///
 /// # Errors
-/// A message when the fault went unnoticed, when the text to replace is not in the shader, or when what comes out does not run.
+/// A message when the fault went unnoticed, when the text to replace is not in the shader, or when what comes out does
+/// not run.
 pub fn negative_control(
     choice: &Choice,
     mutation: &Mutation,
@@ -269,7 +271,8 @@ pub fn negative_control(
     }
     for c in cases {
         for device in &devices {
-            // A shader that does not compile, or whose bindings no longer fit, proves nothing about the table: only a wrong result counts.
+            // A shader that does not compile, or whose bindings no longer fit, proves nothing about the table: only a
+            // wrong result counts.
             let o = Harness::Gpu(device.clone()).try_run(c).map_err(|e| {
                 format!(
                     "{}: replacing `{}` by `{}` makes a shader that does not run: {e}",

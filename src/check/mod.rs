@@ -1,7 +1,8 @@
 //! Every kernel against its twin: one case table for the tests, `amcl-wgpu check` and `bench`.
 //!
-//! A [`Case`] names an op, its inputs and what its result's error may be. [`Harness::run`] compares the device with the f64 twin; [`gradient`] compares
-//! the op's gradient rule with central differences through the f64 twin, the op standing mid-graph.
+//! A [`Case`] names an op, its inputs and what its result's error may be. [`Harness::run`] compares the device with the
+//! f64 twin; [`gradient`] compares the op's gradient rule with central differences through the f64 twin, the op
+//! standing mid-graph.
 
 pub mod cases;
 pub mod gradient;

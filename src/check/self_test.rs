@@ -1,4 +1,5 @@
-//! The products by cooperative matrices, tried on a device before they are used: drivers differ in what they make of them (wgpu declares the feature experimental).
+//! The products by cooperative matrices, tried on a device before they are used: drivers differ in what they make of
+//! them (wgpu declares the feature experimental).
 
 use super::{Case, Feed, Harness};
 use crate::device::{Choice, Choices, Device, DeviceError, Options};
@@ -9,7 +10,8 @@ use crate::ops::gemm::Gemm;
 use crate::ops::tiles::TILES;
 use std::sync::Arc;
 
-/// A few products and convolutions over several tiles, with edges that are no multiple of a fragment; one of whole sixteens, summed over a batch.
+/// A few products and convolutions over several tiles, with edges that are no multiple of a fragment; one of whole
+/// sixteens, summed over a batch.
 fn cases(half: bool) -> Vec<Case> {
     let (m, n, k) = (260, 196, 84);
     let mut v: Vec<Case> = [(false, true), (true, false)]
@@ -53,7 +55,8 @@ fn cases(half: bool) -> Vec<Case> {
     }
 }
 
-/// Runs the cases with every kind of cooperative matrix that suits operands in f16 (`half`) or f32; what went wrong, if anything did.
+/// Runs the cases with every kind of cooperative matrix that suits operands in f16 (`half`) or f32; what went wrong, if
+/// anything did.
 pub fn cooperative(device: &Arc<Device>, half: bool) -> Option<String> {
     let before = device.choices();
     let harness = Harness::Gpu(device.clone());
@@ -75,7 +78,8 @@ pub fn cooperative(device: &Arc<Device>, half: bool) -> Option<String> {
     fault
 }
 
-/// Opens the chosen device for work on f32, with `half` on f16 too. Where its cooperative matrices fail the test it is opened again without them, and `tell` says so.
+/// Opens the chosen device for work on f32, with `half` on f16 too. Where its cooperative matrices fail the test it is
+/// opened again without them, and `tell` says so.
 ///
 /// # Errors
 /// As [`Device::open`].

@@ -23,19 +23,39 @@ pub(super) fn forms() -> Vec<(String, AmclLoss)> {
     };
     let mut v = Vec::new();
     for (top_k, official_sum) in [(false, false), (true, false), (true, true)] {
-        for (adaptive_pos, adaptive_neg) in [(true, true), (true, false), (false, true), (false, false)] {
+        for (adaptive_pos, adaptive_neg) in
+            [(true, true), (true, false), (false, true), (false, false)]
+        {
             for include_positive in [false, true] {
-                let op = AmclLoss { top_k, official_sum, adaptive_pos, adaptive_neg, include_positive, ..base };
-                v.push((format!("topk {top_k} official {official_sum} adaptive {adaptive_pos}/{adaptive_neg} positive {include_positive}"), op));
+                let op = AmclLoss {
+                    top_k,
+                    official_sum,
+                    adaptive_pos,
+                    adaptive_neg,
+                    include_positive,
+                    ..base
+                };
+                let name = format!(
+                    "topk {top_k} official {official_sum} adaptive {adaptive_pos}/{adaptive_neg} \
+                     positive {include_positive}"
+                );
+                v.push((name, op));
             }
         }
     }
-    v.push(("warm-up off".into(), AmclLoss { top_k: true, warmup: true, ..base }));
+    v.push((
+        "warm-up off".into(),
+        AmclLoss {
+            top_k: true,
+            warmup: true,
+            ..base
+        },
+    ));
     v
 }
 
-/// Similarities, scores, and a selection that any row can meet: the five largest of uniform values are unknown here, so the threshold is one that leaves
-/// some columns in and some out (the loss does not care where it came from).
+/// Similarities, scores, and a selection that any row can meet: the five largest of uniform values are unknown here, so
+/// the threshold is one that leaves some columns in and some out (the loss does not care where it came from).
 pub(super) fn feeds(op: &AmclLoss, c: usize, n: usize) -> Vec<Feed> {
     let mut v = vec![Feed::uniform([c, n, n])];
     if op.adaptive() {
@@ -43,7 +63,12 @@ pub(super) fn feeds(op: &AmclLoss, c: usize, n: usize) -> Vec<Feed> {
     }
     if op.top_k {
         // Below -1: every candidate is selected; the tables of top_k and the golden files cover selections.
-        v.push(Feed::values([c, n], (0..c * n).map(|i| if n > 10 && i % 2 == 0 { 0.25 } else { -1.5 }).collect()));
+        v.push(Feed::values(
+            [c, n],
+            (0..c * n)
+                .map(|i| if n > 10 && i % 2 == 0 { 0.25 } else { -1.5 })
+                .collect(),
+        ));
         v.push(Feed::index([c, n], n as u32));
     }
     v
@@ -55,30 +80,57 @@ pub(super) fn cases() -> Vec<Case> {
         for (c, n) in [(1, 4), (3, 10), (2, 34), (1, 130)] {
             let inputs = feeds(&op, c, n);
             // Terms s/tau - beta Omega of size up to 10 meet in differences of size 1.
-            let case = Case::new(op, inputs).note(&note).depth(n).condition(16.0).loss_outputs(1);
+            let case = Case::new(op, inputs)
+                .note(&note)
+                .depth(n)
+                .condition(16.0)
+                .loss_outputs(1);
             let grads: &[usize] = if op.adaptive() { &[0, 1] } else { &[0] };
             v.push(if n <= 10 { case.grads(grads) } else { case });
         }
     }
     // A temperature schedule: roles that do not adapt have a factor on their temperature.
-    for (note, op) in forms().into_iter().filter(|(_, op)| !(op.adaptive_pos && op.adaptive_neg)).step_by(3) {
-        let step = StepScalars { tau_scale: 2.5, ..StepScalars::default() };
+    for (note, op) in forms()
+        .into_iter()
+        .filter(|(_, op)| !(op.adaptive_pos && op.adaptive_neg))
+        .step_by(3)
+    {
+        let step = StepScalars {
+            tau_scale: 2.5,
+            ..StepScalars::default()
+        };
         let grads: &[usize] = if op.adaptive() { &[0, 1] } else { &[0] };
         let case = Case::new(op, feeds(&op, 1, 6)).note(&format!("{note}, scaled temperature"));
-        v.push(case.depth(6).condition(16.0).loss_outputs(1).step(step).grads(grads));
+        v.push(
+            case.depth(6)
+                .condition(16.0)
+                .loss_outputs(1)
+                .step(step)
+                .grads(grads),
+        );
     }
     // Anchors with a queue: column 0 is the positive.
     for (note, op) in forms() {
-        let op = AmclLoss { layout: Layout::Pairs, ..op };
+        let op = AmclLoss {
+            layout: Layout::Pairs,
+            ..op
+        };
         for (c, b, n) in [(1, 1, 2), (3, 5, 9), (2, 4, 70)] {
             let mut inputs = vec![Feed::uniform([c, b, n])];
             if op.adaptive() {
                 inputs.push(Feed::range([if c == 3 { 1 } else { c }, b, n], -2.0, 2.0));
             }
             if op.top_k {
-                inputs.extend([Feed::values([c, b], vec![-1.5; c * b]), Feed::index([c, b], n as u32)]);
+                inputs.extend([
+                    Feed::values([c, b], vec![-1.5; c * b]),
+                    Feed::index([c, b], n as u32),
+                ]);
             }
-            let case = Case::new(op, inputs).note(&format!("pairs {note}")).depth(n).condition(16.0).loss_outputs(1);
+            let case = Case::new(op, inputs)
+                .note(&format!("pairs {note}"))
+                .depth(n)
+                .condition(16.0)
+                .loss_outputs(1);
             let grads: &[usize] = if op.adaptive() { &[0, 1] } else { &[0] };
             v.push(if n <= 10 { case.grads(grads) } else { case });
         }
@@ -88,8 +140,20 @@ pub(super) fn cases() -> Vec<Case> {
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
-        Mutation { kernel: "amcl_loss", find: "p.beta * omega(t) - s[base + j] / t", replace: "p.beta * omega(t) + s[base + j] / t" },
-        Mutation { kernel: "amcl_loss", find: "p.tau_const * step.tau_scale", replace: "p.tau_const" },
-        Mutation { kernel: "amcl_loss", find: "x.y * exp(x.x - m)", replace: "x.y" },
+        Mutation {
+            kernel: "amcl_loss",
+            find: "p.beta * omega(t) - s[base + j] / t",
+            replace: "p.beta * omega(t) + s[base + j] / t",
+        },
+        Mutation {
+            kernel: "amcl_loss",
+            find: "p.tau_const * step.tau_scale",
+            replace: "p.tau_const",
+        },
+        Mutation {
+            kernel: "amcl_loss",
+            find: "x.y * exp(x.x - m)",
+            replace: "x.y",
+        },
     ]
 }

@@ -8,11 +8,33 @@ use crate::ops::amcl_stream::AmclStream;
 pub(super) fn forms() -> Vec<(String, AmclStream)> {
     let mut v = Vec::new();
     for (top_k, official_sum) in [(false, false), (true, false), (true, true)] {
-        for (adaptive_pos, adaptive_neg) in [(true, true), (true, false), (false, true), (false, false)] {
+        for (adaptive_pos, adaptive_neg) in
+            [(true, true), (true, false), (false, true), (false, false)]
+        {
             for include_positive in [true, false] {
-                let op = AmclStream { top_k, warmup: false, official_sum, adaptive_pos, adaptive_neg, include_positive, beta: 0.1, eta: 0.05, iota: 1.95, tau_const: 0.3 };
-                let form = if top_k { format!("top-k official {official_sum} ") } else { String::new() };
-                v.push((format!("{form}adaptive {adaptive_pos}/{adaptive_neg} positive {include_positive}"), op));
+                let op = AmclStream {
+                    top_k,
+                    warmup: false,
+                    official_sum,
+                    adaptive_pos,
+                    adaptive_neg,
+                    include_positive,
+                    beta: 0.1,
+                    eta: 0.05,
+                    iota: 1.95,
+                    tau_const: 0.3,
+                };
+                let form = if top_k {
+                    format!("top-k official {official_sum} ")
+                } else {
+                    String::new()
+                };
+                v.push((
+                    format!(
+                        "{form}adaptive {adaptive_pos}/{adaptive_neg} positive {include_positive}"
+                    ),
+                    op,
+                ));
             }
         }
     }
@@ -24,12 +46,23 @@ pub(super) fn feeds(op: &AmclStream, [c, a, d]: [usize; 3], shared: bool) -> Vec
     let unit = (3.0 / d as f32).sqrt();
     let mut v = vec![Feed::range([c, a, d], -unit, unit)];
     if op.adaptive() {
-        v.push(Feed::range([if shared { 1 } else { c }, a, d], -1.5 * unit, 1.5 * unit));
+        v.push(Feed::range(
+            [if shared { 1 } else { c }, a, d],
+            -1.5 * unit,
+            1.5 * unit,
+        ));
     }
     if op.top_k {
-        // Any threshold will do, of this op or another: below all products, or among them, and any column. (Products of rows of width 1 reach 3; small ones have their gradient
-        // differenced, which a threshold among them would disturb.)
-        let value = |i: usize| if a > 10 && !i.is_multiple_of(3) { 0.25 } else { -4.0 };
+        // Any threshold will do, of this op or another: below all products, or among them, and any column. (Products of
+        // rows of width 1 reach 3; small ones have their gradient differenced, which a threshold among them would
+        // disturb.)
+        let value = |i: usize| {
+            if a > 10 && !i.is_multiple_of(3) {
+                0.25
+            } else {
+                -4.0
+            }
+        };
         v.push(Feed::values([c, a], (0..c * a).map(value).collect()));
         v.push(Feed::index([c, a], a as u32));
     }
@@ -38,7 +71,12 @@ pub(super) fn feeds(op: &AmclStream, [c, a, d]: [usize; 3], shared: bool) -> Vec
 
 /// Multiples of 1/4: their products are exact, and many of them equal to each other and to a threshold of 1/4.
 pub(super) fn coarse([c, a, d]: [usize; 3]) -> Feed {
-    Feed::values([c, a, d], (0..c * a * d).map(|i| ((i * i + i / 3) % 7) as f32 / 4.0 - 0.75).collect())
+    Feed::values(
+        [c, a, d],
+        (0..c * a * d)
+            .map(|i| ((i * i + i / 3) % 7) as f32 / 4.0 - 0.75)
+            .collect(),
+    )
 }
 
 /// Heads, anchors, width; whether heads share the features. Tiles are 64 rows, 64 columns, 16 of the width.
@@ -56,52 +94,122 @@ pub(super) fn cases() -> Vec<Case> {
     let mut v = Vec::new();
     for (note, op) in forms() {
         for (dims, shared) in SHAPES {
-            // Terms s/tau - beta Omega of size up to 20 meet in differences of size 1, and s has the rounding of a product of d.
-            let case = Case::new(op, feeds(&op, dims, shared)).note(&note).depth(dims[1].max(dims[2])).condition(32.0).loss_outputs(1);
+            // Terms s/tau - beta Omega of size up to 20 meet in differences of size 1, and s has the rounding of a
+            // product of d.
+            let case = Case::new(op, feeds(&op, dims, shared))
+                .note(&note)
+                .depth(dims[1].max(dims[2]))
+                .condition(32.0)
+                .loss_outputs(1);
             let grads: &[usize] = if op.adaptive() { &[0, 1] } else { &[0] };
-            v.push(if dims[1] <= 10 { case.grads(grads) } else { case });
+            v.push(if dims[1] <= 10 {
+                case.grads(grads)
+            } else {
+                case
+            });
         }
     }
     for (note, op) in forms().into_iter().filter(|(_, op)| op.top_k).step_by(3) {
         let mut inputs = feeds(&op, [2, 70, 3], false);
         inputs[0] = coarse([2, 70, 3]);
-        v.push(Case::new(op, inputs).note(&format!("{note}, ties")).depth(70).condition(32.0));
+        v.push(
+            Case::new(op, inputs)
+                .note(&format!("{note}, ties"))
+                .depth(70)
+                .condition(32.0),
+        );
     }
     // More groups than one dispatch takes.
     let (note, op) = forms().remove(0);
     let dims = [256, 130, 8];
-    v.push(Case::new(op, feeds(&op, dims, false)).note(&format!("{note}, in pieces")).depth(130).condition(32.0));
+    v.push(
+        Case::new(op, feeds(&op, dims, false))
+            .note(&format!("{note}, in pieces"))
+            .depth(130)
+            .condition(32.0),
+    );
     for (note, op, step) in steps() {
         let case = Case::new(op, feeds(&op, [1, 6, 4], false)).note(&note);
-        v.push(case.depth(6).condition(32.0).loss_outputs(1).step(step).grads(&[0, 1]));
+        v.push(
+            case.depth(6)
+                .condition(32.0)
+                .loss_outputs(1)
+                .step(step)
+                .grads(&[0, 1]),
+        );
     }
     v
 }
 
 /// What a step changes: the temperature of a role that does not adapt, and the form while it is warm-up.
 pub(super) fn steps() -> Vec<(String, AmclStream, StepScalars)> {
-    let scaled = StepScalars { tau_scale: 2.5, ..StepScalars::default() };
-    let warm = StepScalars { flags: StepScalars::WARMUP, ..StepScalars::default() };
+    let scaled = StepScalars {
+        tau_scale: 2.5,
+        ..StepScalars::default()
+    };
+    let warm = StepScalars {
+        flags: StepScalars::WARMUP,
+        ..StepScalars::default()
+    };
     let [(plain, op), (selected, top_k)] = [2, 10].map(|i| forms().remove(i));
-    let warmup = AmclStream { warmup: true, ..top_k };
+    let warmup = AmclStream {
+        warmup: true,
+        ..top_k
+    };
     vec![
         (format!("{plain}, scaled temperature"), op, scaled),
         (format!("{selected}, scaled temperature"), top_k, scaled),
         (format!("{selected}, warm-up on"), warmup, warm),
-        (format!("{selected}, warm-up off"), warmup, StepScalars::default()),
+        (
+            format!("{selected}, warm-up off"),
+            warmup,
+            StepScalars::default(),
+        ),
         (format!("{selected}, no warm-up"), top_k, warm),
     ]
 }
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
-        Mutation { kernel: "amcl_stream", find: "sum[ii] * exp(most[ii] - m)", replace: "sum[ii]" },
-        Mutation { kernel: "amcl_stream", find: "(p.first + g % tiles)", replace: "(g % tiles)" },
-        Mutation { kernel: "amcl_stream", find: "- s / tau + candidates", replace: "+ s / tau + candidates" },
-        Mutation { kernel: "amcl_stream", find: "p.tau_const * step.tau_scale", replace: "p.tau_const / step.tau_scale" },
-        Mutation { kernel: "amcl_stream", find: "reg[ii] + selected_omega(tau)", replace: "reg[ii] + omega(tau)" },
-        Mutation { kernel: "amcl_stream", find: "(p.warmup & step.flags & STEP_WARMUP) == 1u", replace: "(step.flags & STEP_WARMUP) == 1u" },
-        Mutation { kernel: "amcl_stream", find: "v == value && j < index", replace: "v == value" },
-        Mutation { kernel: "amcl_stream", find: "j0 < p.a; j0 = j0 + 64u", replace: "j0 < p.a; j0 = j0 + 128u" },
+        Mutation {
+            kernel: "amcl_stream",
+            find: "sum[ii] * exp(most[ii] - m)",
+            replace: "sum[ii]",
+        },
+        Mutation {
+            kernel: "amcl_stream",
+            find: "(p.first + g % tiles)",
+            replace: "(g % tiles)",
+        },
+        Mutation {
+            kernel: "amcl_stream",
+            find: "- s / tau + candidates",
+            replace: "+ s / tau + candidates",
+        },
+        Mutation {
+            kernel: "amcl_stream",
+            find: "p.tau_const * step.tau_scale",
+            replace: "p.tau_const / step.tau_scale",
+        },
+        Mutation {
+            kernel: "amcl_stream",
+            find: "reg[ii] + selected_omega(tau)",
+            replace: "reg[ii] + omega(tau)",
+        },
+        Mutation {
+            kernel: "amcl_stream",
+            find: "(p.warmup & step.flags & STEP_WARMUP) == 1u",
+            replace: "(step.flags & STEP_WARMUP) == 1u",
+        },
+        Mutation {
+            kernel: "amcl_stream",
+            find: "v == value && j < index",
+            replace: "v == value",
+        },
+        Mutation {
+            kernel: "amcl_stream",
+            find: "j0 < p.a; j0 = j0 + 64u",
+            replace: "j0 < p.a; j0 = j0 + 128u",
+        },
     ]
 }

@@ -13,9 +13,15 @@ pub(super) fn cases() -> Vec<Case> {
             inputs[0] = coarse(dims);
         }
         // A log-sum-exp of a plausible size.
-        inputs.extend([Feed::uniform([dims[0], dims[1]]), Feed::range([dims[0], dims[1]], 4.0, 5.0)]);
+        inputs.extend([
+            Feed::uniform([dims[0], dims[1]]),
+            Feed::range([dims[0], dims[1]], 4.0, 5.0),
+        ]);
         // exp of logits up to 20 with their rounding, and sums over pairs of products of width d.
-        let case = Case::new(AmclStreamGrad { loss }, inputs).note(note).depth(dims[1].max(dims[2])).condition(64.0);
+        let case = Case::new(AmclStreamGrad { loss }, inputs)
+            .note(note)
+            .depth(dims[1].max(dims[2]))
+            .condition(64.0);
         v.push(case.step(step));
     };
     for (note, loss) in forms() {
@@ -24,11 +30,23 @@ pub(super) fn cases() -> Vec<Case> {
         }
     }
     for (note, loss) in forms().into_iter().filter(|(_, op)| op.top_k).step_by(3) {
-        push(&format!("{note}, ties"), loss, [2, 70, 3], false, StepScalars::default());
+        push(
+            &format!("{note}, ties"),
+            loss,
+            [2, 70, 3],
+            false,
+            StepScalars::default(),
+        );
     }
     // More groups than one dispatch takes.
     let (note, loss) = forms().remove(0);
-    push(&format!("{note}, in pieces"), loss, [256, 130, 8], false, StepScalars::default());
+    push(
+        &format!("{note}, in pieces"),
+        loss,
+        [256, 130, 8],
+        false,
+        StepScalars::default(),
+    );
     for (note, loss, step) in steps() {
         push(&note, loss, [1, 6, 4], false, step);
     }
@@ -37,12 +55,40 @@ pub(super) fn cases() -> Vec<Case> {
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
-        Mutation { kernel: "amcl_stream_grad", find: "weights(pair, tn, nj, soft, by_j)", replace: "weights(pair, tn, norm[row + i + ii], soft, by_j)" },
-        Mutation { kernel: "amcl_stream_grad", find: "is_selected(pair, i + ii, value[row + j + jj]", replace: "is_selected(pair, j + jj, value[row + j + jj]" },
-        Mutation { kernel: "amcl_stream_grad", find: "v == value && j < index", replace: "v == value" },
-        Mutation { kernel: "amcl_stream_grad", find: "soft, by_j)", replace: "soft, by_i)" },
-        Mutation { kernel: "amcl_stream_grad", find: "dw = -(gi + gj) / tp", replace: "dw = (gi + gj) / tp" },
-        Mutation { kernel: "amcl_stream_grad", find: "dfeature[p.off_f + at] + rows_df", replace: "rows_df" },
-        Mutation { kernel: "amcl_stream_grad", find: "/ 4u == k0 / TILE_K", replace: "/ 4u == (k0 / TILE_K + 1u) % 4u" },
+        Mutation {
+            kernel: "amcl_stream_grad",
+            find: "weights(pair, tn, nj, soft, by_j)",
+            replace: "weights(pair, tn, norm[row + i + ii], soft, by_j)",
+        },
+        Mutation {
+            kernel: "amcl_stream_grad",
+            find: "is_selected(pair, i + ii, value[row + j + jj]",
+            replace: "is_selected(pair, j + jj, value[row + j + jj]",
+        },
+        Mutation {
+            kernel: "amcl_stream_grad",
+            find: "v == value && j < index",
+            replace: "v == value",
+        },
+        Mutation {
+            kernel: "amcl_stream_grad",
+            find: "soft, by_j)",
+            replace: "soft, by_i)",
+        },
+        Mutation {
+            kernel: "amcl_stream_grad",
+            find: "dw = -(gi + gj) / tp",
+            replace: "dw = (gi + gj) / tp",
+        },
+        Mutation {
+            kernel: "amcl_stream_grad",
+            find: "dfeature[p.off_f + at] + rows_df",
+            replace: "rows_df",
+        },
+        Mutation {
+            kernel: "amcl_stream_grad",
+            find: "/ 4u == k0 / TILE_K",
+            replace: "/ 4u == (k0 / TILE_K + 1u) % 4u",
+        },
     ]
 }

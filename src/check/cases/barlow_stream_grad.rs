@@ -12,7 +12,12 @@ pub(super) fn cases() -> Vec<Case> {
         let op = BarlowStreamGrad { forward, by_column };
         let side = if by_column { "second" } else { "first" };
         // As the loss's, and one more 1/tau.
-        v.push(Case::new(op, inputs).note(&format!("{note}, {side} view")).depth(depth(dims)).condition(64.0));
+        v.push(
+            Case::new(op, inputs)
+                .note(&format!("{note}, {side} view"))
+                .depth(depth(dims))
+                .condition(64.0),
+        );
     };
     for (note, forward) in forms() {
         for (dims, shared) in SHAPES {
@@ -22,18 +27,52 @@ pub(super) fn cases() -> Vec<Case> {
     }
     // More groups than one dispatch takes.
     let (note, forward) = forms().remove(1);
-    push(&format!("{note}, in pieces"), forward, true, [256, 8, 130, 8], false);
+    push(
+        &format!("{note}, in pieces"),
+        forward,
+        true,
+        [256, 8, 130, 8],
+        false,
+    );
     v
 }
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
-        Mutation { kernel: "barlow_stream_grad", find: "select(i + ii, j + jj, p.by_column == 1u)", replace: "select(i + ii, i + ii, p.by_column == 1u)" },
-        Mutation { kernel: "barlow_stream_grad", find: "-2.0 * on / tau", replace: "2.0 * on / tau" },
-        Mutation { kernel: "barlow_stream_grad", find: "select(0.0, dfx[at], p.accumulate == 1u)", replace: "select(0.0, dfx[at], p.accumulate == 2u)" },
-        Mutation { kernel: "barlow_stream_grad", find: "/ 4u == k0 / TILE_K", replace: "/ 4u == (k0 / TILE_K + 1u) % 4u" },
-        Mutation { kernel: "barlow_stream_grad", find: "(g % p.chunks) * PARTS * 64u", replace: "(g % p.chunks) * PARTS * 128u" },
-        Mutation { kernel: "barlow_stream_grad", find: "n0 + part * 64u + (lb / 4u) * 4u", replace: "n0 + (lb / 4u) * 4u" },
-        Mutation { kernel: "barlow_stream_grad", find: "temperature_slope(r[ii][jj]), adaptive)", replace: "temperature_slope(r[ii][jj]), true)" },
+        Mutation {
+            kernel: "barlow_stream_grad",
+            find: "select(i + ii, j + jj, p.by_column == 1u)",
+            replace: "select(i + ii, i + ii, p.by_column == 1u)",
+        },
+        Mutation {
+            kernel: "barlow_stream_grad",
+            find: "-2.0 * on / tau",
+            replace: "2.0 * on / tau",
+        },
+        Mutation {
+            kernel: "barlow_stream_grad",
+            find: "select(0.0, dfx[at], p.accumulate == 1u)",
+            replace: "select(0.0, dfx[at], p.accumulate == 2u)",
+        },
+        Mutation {
+            kernel: "barlow_stream_grad",
+            find: "/ 4u == k0 / TILE_K",
+            replace: "/ 4u == (k0 / TILE_K + 1u) % 4u",
+        },
+        Mutation {
+            kernel: "barlow_stream_grad",
+            find: "(g % p.chunks) * PARTS * 64u",
+            replace: "(g % p.chunks) * PARTS * 128u",
+        },
+        Mutation {
+            kernel: "barlow_stream_grad",
+            find: "n0 + part * 64u + (lb / 4u) * 4u",
+            replace: "n0 + (lb / 4u) * 4u",
+        },
+        Mutation {
+            kernel: "barlow_stream_grad",
+            find: "temperature_slope(r[ii][jj]), adaptive)",
+            replace: "temperature_slope(r[ii][jj]), true)",
+        },
     ]
 }

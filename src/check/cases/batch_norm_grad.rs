@@ -7,7 +7,11 @@ use crate::ops::batch_norm_grad::BatchNormGrad;
 /// dy, x, gamma, mean, variance, and behind a ReLU y, where a residual went into it, or beta.
 fn inputs(shape: [usize; 4], relu: bool, residual: bool) -> Vec<Feed> {
     let (x, c) = (|| Feed::uniform(shape), shape[3]);
-    let vectors = [Feed::range([c], 0.5, 1.5), Feed::uniform([c]), Feed::range([c], 0.2, 2.0)];
+    let vectors = [
+        Feed::range([c], 0.5, 1.5),
+        Feed::uniform([c]),
+        Feed::range([c], 0.2, 2.0),
+    ];
     let mut v = vec![x(), x()];
     v.extend(vectors);
     v.extend(relu.then(|| if residual { x() } else { Feed::uniform([c]) }));
@@ -16,37 +20,91 @@ fn inputs(shape: [usize; 4], relu: bool, residual: bool) -> Vec<Feed> {
 
 pub(super) fn cases() -> Vec<Case> {
     let mut v = Vec::new();
-    for (n, h, w, c) in [(2, 3, 3, 4), (8, 4, 4, 16), (3, 5, 7, 13), (16, 8, 8, 64), (65, 2, 2, 5)] {
+    for (n, h, w, c) in [
+        (2, 3, 3, 4),
+        (8, 4, 4, 16),
+        (3, 5, 7, 13),
+        (16, 8, 8, 64),
+        (65, 2, 2, 5),
+    ] {
         for (relu, residual) in [(false, false), (true, false), (true, true)] {
             let inputs = inputs([n, h, w, c], relu, residual);
-            let op = BatchNormGrad { eps: 1e-5, relu, residual };
+            let op = BatchNormGrad {
+                eps: 1e-5,
+                relu,
+                residual,
+            };
             // The sums of signed terms are smaller than their terms: sqrt(M) of cancellation at worst.
-            v.push(Case::new(op, inputs).note(&format!("relu {relu} residual {residual}")).depth(n * h * w).condition(4.0));
+            v.push(
+                Case::new(op, inputs)
+                    .note(&format!("relu {relu} residual {residual}"))
+                    .depth(n * h * w)
+                    .condition(4.0),
+            );
         }
     }
-    // As for the forward pass: many runs, one channel, several blocks of columns, eight elements a thread. In the f32 twin 256 rows are added in order, then those sums.
-    let many = [(250, 5, 5, 64), (185, 1, 41, 1), (15, 4, 4, 260), (9, 1, 7, 259), (5, 1, 3, 1028), (1650, 8, 8, 5), (40, 4, 4, 20)];
+    // As for the forward pass: many runs, one channel, several blocks of columns, eight elements a thread. In the f32
+    // twin 256 rows are added in order, then those sums.
+    let many = [
+        (250, 5, 5, 64),
+        (185, 1, 41, 1),
+        (15, 4, 4, 260),
+        (9, 1, 7, 259),
+        (5, 1, 3, 1028),
+        (1650, 8, 8, 5),
+        (40, 4, 4, 20),
+    ];
     for (i, (n, h, w, c)) in many.into_iter().enumerate() {
         let (relu, residual) = (i % 2 == 0, i % 3 != 1);
         let inputs = inputs([n, h, w, c], relu, residual);
-        let op = BatchNormGrad { eps: 1e-5, relu, residual };
+        let op = BatchNormGrad {
+            eps: 1e-5,
+            relu,
+            residual,
+        };
         // Sums of M signed terms are sqrt(M) of them: what is lost is relative to these.
-        v.push(Case::new(op, inputs).note(&format!("many relu {relu} residual {residual}")).depth(256 + n * h * w / 256).condition(4.0));
+        v.push(
+            Case::new(op, inputs)
+                .note(&format!("many relu {relu} residual {residual}"))
+                .depth(256 + n * h * w / 256)
+                .condition(4.0),
+        );
     }
-    let (behind, plain): (Vec<Case>, Vec<Case>) = v.into_iter().partition(|c| c.inputs.get(5).is_some_and(|y| y.ty.shape.rank() > 1));
-    with_halves(behind, &[0, 1, 5]).into_iter().chain(with_halves(plain, &[0, 1])).collect()
+    let (behind, plain): (Vec<Case>, Vec<Case>) = v
+        .into_iter()
+        .partition(|c| c.inputs.get(5).is_some_and(|y| y.ty.shape.rank() > 1));
+    with_halves(behind, &[0, 1, 5])
+        .into_iter()
+        .chain(with_halves(plain, &[0, 1]))
+        .collect()
 }
 
 pub(super) fn mutations() -> Vec<Mutation> {
-    let m = |find, replace| Mutation { kernel: "batch_norm_grad", find, replace };
+    let m = |find, replace| Mutation {
+        kernel: "batch_norm_grad",
+        find,
+        replace,
+    };
     vec![
         m("(E(g) - f.shift - ", "(E(g) - "),
         m("for (; k < w.count; k", "for (; k + 1u < w.count; k"),
         m("if w.lane + h < n {", "if w.lane + h + 1u < n {"),
-        m("lane[l] = lane[l] + lane[l + h];", "lane[l] = lane[l] + lane[l + h].yx;"),
-        m("keep(i + u * w.step, d[u]);", "keep(i + u * w.step, d[u / 2u * 2u]);"),
-        m("i = i + FLIGHT * p.span;", "i = i + (FLIGHT - 1u) * p.span;"),
-        m("affine(v, f.mean, f.scale, f.beta) > E(0.0)", "affine(v, f.mean, f.scale, E(0.0)) > E(0.0)"),
+        m(
+            "lane[l] = lane[l] + lane[l + h];",
+            "lane[l] = lane[l] + lane[l + h].yx;",
+        ),
+        m(
+            "keep(i + u * w.step, d[u]);",
+            "keep(i + u * w.step, d[u / 2u * 2u]);",
+        ),
+        m(
+            "i = i + FLIGHT * p.span;",
+            "i = i + (FLIGHT - 1u) * p.span;",
+        ),
+        m(
+            "affine(v, f.mean, f.scale, f.beta) > E(0.0)",
+            "affine(v, f.mean, f.scale, E(0.0)) > E(0.0)",
+        ),
     ]
 }
 
@@ -54,7 +112,8 @@ pub(super) fn mutations() -> Vec<Mutation> {
 mod tests {
     use crate::graph::DType;
 
-    /// Where the mask is made of x it must not hang on the last bit: no value lies within what f32 leaves open (3 roundings of numbers up to 4, and an inverse root of 2 ulp: 2e-6).
+    /// Where the mask is made of x it must not hang on the last bit: no value lies within what f32 leaves open (3
+    /// roundings of numbers up to 4, and an inverse root of 2 ulp: 2e-6).
     #[test]
     fn no_case_lies_at_the_kink() {
         let (mut least, mut seen) = (f64::INFINITY, 0);
@@ -62,12 +121,21 @@ mod tests {
             if case.inputs.get(5).is_none_or(|f| f.ty.shape.rank() > 1) {
                 continue;
             }
-            let v: Vec<Vec<f64>> = case.inputs.iter().enumerate().map(|(i, f)| f.make(case.seed(i)).to_f64()).collect();
+            let v: Vec<Vec<f64>> = case
+                .inputs
+                .iter()
+                .enumerate()
+                .map(|(i, f)| f.make(case.seed(i)).to_f64())
+                .collect();
             let half = case.inputs[1].ty.dtype == DType::F16;
             let c = v[2].len();
             for (i, x) in v[1].iter().enumerate() {
                 let j = i % c;
-                let x = if half { f64::from(half::f16::from_f64(*x)) } else { *x };
+                let x = if half {
+                    f64::from(half::f16::from_f64(*x))
+                } else {
+                    *x
+                };
                 let y = v[2][j] * (x - v[3][j]) / (v[4][j] + 1e-5).sqrt() + v[5][j];
                 least = y.abs().min(least);
                 seen += 1;

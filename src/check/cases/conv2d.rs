@@ -44,7 +44,8 @@ pub(super) const SHAPES: &[Geometry] = &[
     (3, 9, 11, 12, 4, 3, 1, 1),
     (1, 20, 20, 32, 36, 3, 1, 1),
     (9, 13, 13, 8, 4, 3, 3, 2),
-    // Enough tiles for the f32 twin's way with 3x3 filters (reference/winograd.rs), over several tasks and with odd sides.
+    // Enough tiles for the f32 twin's way with 3x3 filters (reference/winograd.rs), over several tasks and with odd
+    // sides.
     (6, 9, 7, 40, 56, 3, 1, 1),
     (2, 33, 30, 32, 64, 3, 1, 0),
 ];
@@ -53,10 +54,13 @@ pub(super) fn cases() -> Vec<Case> {
     let v = SHAPES
         .iter()
         .map(|&(n, h, w, c, k, r, stride, padding)| {
-            Case::new(Conv2d { stride, padding }, vec![Feed::uniform([n, h, w, c]), Feed::uniform([k, r, r, c])])
-                .note(&format!("stride {stride} padding {padding}"))
-                .depth(r * r * c)
-                .grads(&[0, 1])
+            Case::new(
+                Conv2d { stride, padding },
+                vec![Feed::uniform([n, h, w, c]), Feed::uniform([k, r, r, c])],
+            )
+            .note(&format!("stride {stride} padding {padding}"))
+            .depth(r * r * c)
+            .grads(&[0, 1])
         })
         .collect();
     with_halves(v, &[0, 1])
@@ -64,17 +68,61 @@ pub(super) fn cases() -> Vec<Case> {
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
-        Mutation { kernel: "conv2d", find: "load_x(u.at.w, u.mask.w, c)", replace: "load_x(u.at.z, u.mask.z, c)" },
-        Mutation { kernel: "conv2d", find: "vec4<u32>(c, c + 1u, c + 2u, c + 3u) < vec4<u32>(p.c)", replace: "vec4<bool>(true)" },
-        Mutation { kernel: "conv2d", find: "min(k + which, p.k - 1u)", replace: "min(k + which, p.k - 2u)" },
-        Mutation { kernel: "conv2d", find: "c[0][i], c[1][i], c[2][i], c[3][i]", replace: "c[0][i], c[1][i], c[3][i], c[2][i]" },
-        Mutation { kernel: "conv2d", find: "mac(x3, b3)", replace: "mac(x3, b2)" },
-        Mutation { kernel: "conv2d", find: "i32(p.pad)", replace: "0" },
+        Mutation {
+            kernel: "conv2d",
+            find: "load_x(u.at.w, u.mask.w, c)",
+            replace: "load_x(u.at.z, u.mask.z, c)",
+        },
+        Mutation {
+            kernel: "conv2d",
+            find: "vec4<u32>(c, c + 1u, c + 2u, c + 3u) < vec4<u32>(p.c)",
+            replace: "vec4<bool>(true)",
+        },
+        Mutation {
+            kernel: "conv2d",
+            find: "min(k + which, p.k - 1u)",
+            replace: "min(k + which, p.k - 2u)",
+        },
+        Mutation {
+            kernel: "conv2d",
+            find: "c[0][i], c[1][i], c[2][i], c[3][i]",
+            replace: "c[0][i], c[1][i], c[3][i], c[2][i]",
+        },
+        Mutation {
+            kernel: "conv2d",
+            find: "mac(x3, b3)",
+            replace: "mac(x3, b2)",
+        },
+        Mutation {
+            kernel: "conv2d",
+            find: "i32(p.pad)",
+            replace: "0",
+        },
         // The tiles of GPUs: the walk over the taps, values behind the last tap, a barrier.
-        Mutation { kernel: "conv2d", find: "advance(walk.tap, TILE_K, p.c, p.s)", replace: "advance(walk.tap, 8u, p.c, p.s)" },
-        Mutation { kernel: "conv2d", find: "Under(walk.x.at + TILE_K / 4u,", replace: "Under(walk.x.at," },
-        Mutation { kernel: "conv2d", find: "(f32(x) + 0.5)", replace: "(f32(x) - 0.5)" },
-        Mutation { kernel: "conv2d", find: "vec4<bool>(t.outer < p.r)", replace: "vec4<bool>(true)" },
-        Mutation { kernel: "conv2d", find: "keep_b(lb, *next_b); }\n        workgroupBarrier();", replace: "keep_b(lb, *next_b); }" },
+        Mutation {
+            kernel: "conv2d",
+            find: "advance(walk.tap, TILE_K, p.c, p.s)",
+            replace: "advance(walk.tap, 8u, p.c, p.s)",
+        },
+        Mutation {
+            kernel: "conv2d",
+            find: "Under(walk.x.at + TILE_K / 4u,",
+            replace: "Under(walk.x.at,",
+        },
+        Mutation {
+            kernel: "conv2d",
+            find: "(f32(x) + 0.5)",
+            replace: "(f32(x) - 0.5)",
+        },
+        Mutation {
+            kernel: "conv2d",
+            find: "vec4<bool>(t.outer < p.r)",
+            replace: "vec4<bool>(true)",
+        },
+        Mutation {
+            kernel: "conv2d",
+            find: "keep_b(lb, *next_b); }\n        workgroupBarrier();",
+            replace: "keep_b(lb, *next_b); }",
+        },
     ]
 }

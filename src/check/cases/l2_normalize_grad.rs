@@ -6,12 +6,20 @@ use crate::ops::l2_normalize_grad::L2NormalizeGrad;
 pub(super) fn cases() -> Vec<Case> {
     [(1, 2), (3, 5), (7, 64), (9, 128), (33, 200)]
         .into_iter()
-        .map(|(n, d)| Case::new(L2NormalizeGrad { eps: 1e-12 }, vec![Feed::normal([n, d]), Feed::normal([n, d])]).depth(d))
+        .map(|(n, d)| {
+            Case::new(
+                L2NormalizeGrad { eps: 1e-12 },
+                vec![Feed::normal([n, d]), Feed::normal([n, d])],
+            )
+            .depth(d)
+        })
         .collect()
 }
 
 pub(super) fn mutations() -> Vec<Mutation> {
-    vec![
-        Mutation { kernel: "l2_normalize_grad", find: "- x[at + i] * along", replace: "" },
-    ]
+    vec![Mutation {
+        kernel: "l2_normalize_grad",
+        find: "- x[at + i] * along",
+        replace: "",
+    }]
 }

@@ -4,14 +4,33 @@ use crate::check::{Case, Feed, Mutation};
 use crate::ops::log_sum_exp::LogSumExp;
 
 pub(super) fn cases() -> Vec<Case> {
-    let mut v: Vec<Case> = [(1, 1), (3, 7), (5, 64), (33, 130), (200, 3)].map(|(n, d)| Case::new(LogSumExp, vec![Feed::range([n, d], -4.0, 4.0)]).depth(d).condition(8.0).grads(&[0])).into();
-    v.push(Case::new(LogSumExp, vec![Feed::range([3, 40], 900.0, 1000.0)]).note("large").depth(40));
+    let mut v: Vec<Case> = [(1, 1), (3, 7), (5, 64), (33, 130), (200, 3)]
+        .map(|(n, d)| {
+            Case::new(LogSumExp, vec![Feed::range([n, d], -4.0, 4.0)])
+                .depth(d)
+                .condition(8.0)
+                .grads(&[0])
+        })
+        .into();
+    v.push(
+        Case::new(LogSumExp, vec![Feed::range([3, 40], 900.0, 1000.0)])
+            .note("large")
+            .depth(40),
+    );
     v
 }
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
-        Mutation { kernel: "log_sum_exp", find: "m + log(s)", replace: "log(s)" },
-        Mutation { kernel: "log_sum_exp", find: "x[at + i] - m)", replace: "x[at + i])" },
+        Mutation {
+            kernel: "log_sum_exp",
+            find: "m + log(s)",
+            replace: "log(s)",
+        },
+        Mutation {
+            kernel: "log_sum_exp",
+            find: "x[at + i] - m)",
+            replace: "x[at + i])",
+        },
     ]
 }

@@ -21,8 +21,16 @@ pub(super) fn cases() -> Vec<Case> {
     .map(|(note, norm2, loss, scale, good, halt)| {
         let value = |v| Feed::values([1], vec![v]);
         Case::new(LossScale { interval: 10 }, vec![value(norm2), value(loss)])
-            .updates(vec![value(scale), value(good), value(5.0), Feed::words([1], vec![halt])])
-            .step(StepScalars { step: 6, ..StepScalars::default() })
+            .updates(vec![
+                value(scale),
+                value(good),
+                value(5.0),
+                Feed::words([1], vec![halt]),
+            ])
+            .step(StepScalars {
+                step: 6,
+                ..StepScalars::default()
+            })
             .note(note)
     })
     .collect()
@@ -30,9 +38,25 @@ pub(super) fn cases() -> Vec<Case> {
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
-        Mutation { kernel: "loss_scale", find: "scale[0] * 0.5", replace: "scale[0]" },
-        Mutation { kernel: "loss_scale", find: "halt[0] == step.step", replace: "halt[0] != step.step" },
-        Mutation { kernel: "loss_scale", find: "&& finite(loss[0])", replace: "&& loss[0] != 1234.5" },
-        Mutation { kernel: "loss_scale", find: "row >= p.interval", replace: "row > p.interval" },
+        Mutation {
+            kernel: "loss_scale",
+            find: "scale[0] * 0.5",
+            replace: "scale[0]",
+        },
+        Mutation {
+            kernel: "loss_scale",
+            find: "halt[0] == step.step",
+            replace: "halt[0] != step.step",
+        },
+        Mutation {
+            kernel: "loss_scale",
+            find: "&& finite(loss[0])",
+            replace: "&& loss[0] != 1234.5",
+        },
+        Mutation {
+            kernel: "loss_scale",
+            find: "row >= p.interval",
+            replace: "row > p.interval",
+        },
     ]
 }

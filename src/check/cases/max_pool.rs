@@ -18,10 +18,21 @@ pub(super) fn cases() -> Vec<Case> {
     ] {
         // Distinct values, further apart than the central differences' step; negative, so that zero padding would show.
         let total = n * h * w * c;
-        let values = (0..total).map(|i| -1.0 - ((i * 7919) % total) as f32 * 4e-3).collect();
+        let values = (0..total)
+            .map(|i| -1.0 - ((i * 7919) % total) as f32 * 4e-3)
+            .collect();
         let differences = total <= 2000 && total % 7919 != 0;
-        let case = Case::new(MaxPool { kernel, stride, padding }, vec![Feed::values([n, h, w, c], values)])
-            .note(&format!("kernel {kernel} stride {stride} padding {padding}"));
+        let case = Case::new(
+            MaxPool {
+                kernel,
+                stride,
+                padding,
+            },
+            vec![Feed::values([n, h, w, c], values)],
+        )
+        .note(&format!(
+            "kernel {kernel} stride {stride} padding {padding}"
+        ));
         v.push(if differences { case.grads(&[0]) } else { case });
     }
     with_halves(v, &[0])
@@ -29,7 +40,15 @@ pub(super) fn cases() -> Vec<Case> {
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
-        Mutation { kernel: "max_pool", find: "v > best", replace: "v < best" },
-        Mutation { kernel: "max_pool", find: "min(i * p.stride + p.kernel - p.padding, p.h)", replace: "min(i * p.stride + p.kernel - p.padding - 1u, p.h)" },
+        Mutation {
+            kernel: "max_pool",
+            find: "v > best",
+            replace: "v < best",
+        },
+        Mutation {
+            kernel: "max_pool",
+            find: "min(i * p.stride + p.kernel - p.padding, p.h)",
+            replace: "min(i * p.stride + p.kernel - p.padding - 1u, p.h)",
+        },
     ]
 }

@@ -21,7 +21,8 @@ pub(super) fn cases() -> Vec<Case> {
         let (oh, ow) = (out(h), out(w));
         // A place of each window in turn.
         let place = |i: usize, o: usize, side: usize| {
-            let window = (o * stride).saturating_sub(padding)..(o * stride + kernel - padding).min(side);
+            let window =
+                (o * stride).saturating_sub(padding)..(o * stride + kernel - padding).min(side);
             window.start + i % window.len()
         };
         let argmax = (0..n * oh * ow * c)
@@ -30,16 +31,36 @@ pub(super) fn cases() -> Vec<Case> {
                 (place(i * 5 / 3, row, h) * w + place(i * 3, column, w)) as u32
             })
             .collect();
-        let inputs = vec![Feed::uniform([n, oh, ow, c]), Feed::words([n, oh, ow, c], argmax)];
-        let op = MaxPoolGrad { pool: MaxPool { kernel, stride, padding }, input: [n, h, w, c].into() };
-        v.push(Case::new(op, inputs).depth(kernel * kernel).note(&format!("kernel {kernel} stride {stride} padding {padding}")));
+        let inputs = vec![
+            Feed::uniform([n, oh, ow, c]),
+            Feed::words([n, oh, ow, c], argmax),
+        ];
+        let op = MaxPoolGrad {
+            pool: MaxPool {
+                kernel,
+                stride,
+                padding,
+            },
+            input: [n, h, w, c].into(),
+        };
+        v.push(Case::new(op, inputs).depth(kernel * kernel).note(&format!(
+            "kernel {kernel} stride {stride} padding {padding}"
+        )));
     }
     with_halves(v, &[0])
 }
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
-        Mutation { kernel: "max_pool_grad", find: "s = s + f32(dy[o])", replace: "s = f32(dy[o])" },
-        Mutation { kernel: "max_pool_grad", find: "/ p.stride + 1u, p.oh", replace: "/ p.stride, p.oh" },
+        Mutation {
+            kernel: "max_pool_grad",
+            find: "s = s + f32(dy[o])",
+            replace: "s = f32(dy[o])",
+        },
+        Mutation {
+            kernel: "max_pool_grad",
+            find: "/ p.stride + 1u, p.oh",
+            replace: "/ p.stride, p.oh",
+        },
     ]
 }

@@ -1,100 +1,172 @@
 //! The case table: one file an op.
 
+mod accumulate;
+mod adamw;
+mod add;
+mod amcl_loss;
+mod amcl_loss_grad;
+mod amcl_pair_loss;
+mod amcl_pair_loss_grad;
+mod amcl_stream;
+mod amcl_stream_grad;
+mod augment;
+mod barlow_loss;
+mod barlow_loss_grad;
+mod barlow_stream;
+mod barlow_stream_grad;
+mod batch_norm;
+mod batch_norm_grad;
+mod batch_norm_running;
+mod broadcast_scalar;
+mod cast_f16;
+mod cast_f32;
+mod centre_scores;
+mod centre_scores_grad;
+mod class_votes;
+mod column_sum;
+mod constant;
+mod conv2d;
+mod conv2d_input_grad;
+mod conv2d_weight_grad;
+mod deviation_hinge;
+mod deviation_hinge_grad;
+mod ema;
+mod enqueue;
+mod exp;
+mod first_rows;
+mod first_rows_grad;
+mod fma_probe;
+mod gather_rows;
+mod gemm;
+mod global_avg_pool;
+mod global_avg_pool_grad;
+mod l2_normalize;
+mod l2_normalize_grad;
+mod lars_trust;
+mod log_sum_exp;
+mod loss_scale;
+mod max_pool;
+mod max_pool_grad;
+mod micro_part;
+mod mul;
+mod nearest;
+mod positives;
+mod prepend_column;
+mod prepend_column_grad;
+mod reciprocal;
+mod relu;
+mod relu_grad;
+mod reshape;
+mod row_dot;
+mod row_scale;
+mod sample_views;
+mod scale;
+mod sgd;
+mod softmax;
+mod softmax_grad;
+mod squared_distance;
+mod standardize_columns;
+mod standardize_columns_grad;
+mod stop_gradient;
+mod sum_all;
+mod swap_axes;
+mod top_k;
+mod top_k_stream;
+mod unscale;
+
 use super::{Case, Mutation};
 
-macro_rules! tables {
-    ($($name:ident),* $(,)?) => {
-        $(mod $name;)*
-        /// Cases of all ops.
-        pub(super) fn all() -> Vec<Case> {
-            let mut v = Vec::new();
-            $(v.extend($name::cases());)*
-            v
-        }
-        /// Negative controls of all kernels.
-        pub(super) fn all_mutations() -> Vec<Mutation> {
-            let mut v = Vec::new();
-            $(v.extend($name::mutations());)*
-            v
-        }
-    };
+/// What an op's file gives: its cases and its negative controls.
+type Table = (fn() -> Vec<Case>, fn() -> Vec<Mutation>);
+
+/// One line an op, alphabetical.
+const TABLES: &[Table] = &[
+    (accumulate::cases, accumulate::mutations),
+    (adamw::cases, adamw::mutations),
+    (add::cases, add::mutations),
+    (amcl_loss::cases, amcl_loss::mutations),
+    (amcl_loss_grad::cases, amcl_loss_grad::mutations),
+    (amcl_pair_loss::cases, amcl_pair_loss::mutations),
+    (amcl_pair_loss_grad::cases, amcl_pair_loss_grad::mutations),
+    (amcl_stream::cases, amcl_stream::mutations),
+    (amcl_stream_grad::cases, amcl_stream_grad::mutations),
+    (augment::cases, augment::mutations),
+    (barlow_loss::cases, barlow_loss::mutations),
+    (barlow_loss_grad::cases, barlow_loss_grad::mutations),
+    (barlow_stream::cases, barlow_stream::mutations),
+    (barlow_stream_grad::cases, barlow_stream_grad::mutations),
+    (batch_norm::cases, batch_norm::mutations),
+    (batch_norm_grad::cases, batch_norm_grad::mutations),
+    (batch_norm_running::cases, batch_norm_running::mutations),
+    (broadcast_scalar::cases, broadcast_scalar::mutations),
+    (cast_f16::cases, cast_f16::mutations),
+    (cast_f32::cases, cast_f32::mutations),
+    (centre_scores::cases, centre_scores::mutations),
+    (centre_scores_grad::cases, centre_scores_grad::mutations),
+    (class_votes::cases, class_votes::mutations),
+    (column_sum::cases, column_sum::mutations),
+    (constant::cases, constant::mutations),
+    (conv2d::cases, conv2d::mutations),
+    (conv2d_input_grad::cases, conv2d_input_grad::mutations),
+    (conv2d_weight_grad::cases, conv2d_weight_grad::mutations),
+    (deviation_hinge::cases, deviation_hinge::mutations),
+    (deviation_hinge_grad::cases, deviation_hinge_grad::mutations),
+    (ema::cases, ema::mutations),
+    (enqueue::cases, enqueue::mutations),
+    (exp::cases, exp::mutations),
+    (first_rows::cases, first_rows::mutations),
+    (first_rows_grad::cases, first_rows_grad::mutations),
+    (fma_probe::cases, fma_probe::mutations),
+    (gather_rows::cases, gather_rows::mutations),
+    (gemm::cases, gemm::mutations),
+    (global_avg_pool::cases, global_avg_pool::mutations),
+    (global_avg_pool_grad::cases, global_avg_pool_grad::mutations),
+    (l2_normalize::cases, l2_normalize::mutations),
+    (l2_normalize_grad::cases, l2_normalize_grad::mutations),
+    (lars_trust::cases, lars_trust::mutations),
+    (log_sum_exp::cases, log_sum_exp::mutations),
+    (loss_scale::cases, loss_scale::mutations),
+    (max_pool::cases, max_pool::mutations),
+    (max_pool_grad::cases, max_pool_grad::mutations),
+    (micro_part::cases, micro_part::mutations),
+    (mul::cases, mul::mutations),
+    (nearest::cases, nearest::mutations),
+    (positives::cases, positives::mutations),
+    (prepend_column::cases, prepend_column::mutations),
+    (prepend_column_grad::cases, prepend_column_grad::mutations),
+    (reciprocal::cases, reciprocal::mutations),
+    (relu::cases, relu::mutations),
+    (relu_grad::cases, relu_grad::mutations),
+    (reshape::cases, reshape::mutations),
+    (row_dot::cases, row_dot::mutations),
+    (row_scale::cases, row_scale::mutations),
+    (sample_views::cases, sample_views::mutations),
+    (scale::cases, scale::mutations),
+    (sgd::cases, sgd::mutations),
+    (softmax::cases, softmax::mutations),
+    (softmax_grad::cases, softmax_grad::mutations),
+    (squared_distance::cases, squared_distance::mutations),
+    (standardize_columns::cases, standardize_columns::mutations),
+    (
+        standardize_columns_grad::cases,
+        standardize_columns_grad::mutations,
+    ),
+    (stop_gradient::cases, stop_gradient::mutations),
+    (sum_all::cases, sum_all::mutations),
+    (swap_axes::cases, swap_axes::mutations),
+    (top_k::cases, top_k::mutations),
+    (top_k_stream::cases, top_k_stream::mutations),
+    (unscale::cases, unscale::mutations),
+];
+
+/// Cases of all ops.
+pub(super) fn all() -> Vec<Case> {
+    TABLES.iter().flat_map(|(cases, _)| cases()).collect()
 }
 
-// Alphabetical, one line an op.
-tables! {
-    accumulate,
-    adamw,
-    add,
-    amcl_loss,
-    amcl_loss_grad,
-    amcl_pair_loss,
-    amcl_pair_loss_grad,
-    amcl_stream,
-    amcl_stream_grad,
-    augment,
-    barlow_loss,
-    barlow_loss_grad,
-    barlow_stream,
-    barlow_stream_grad,
-    batch_norm,
-    batch_norm_grad,
-    batch_norm_running,
-    broadcast_scalar,
-    cast_f16,
-    cast_f32,
-    centre_scores,
-    centre_scores_grad,
-    class_votes,
-    column_sum,
-    constant,
-    conv2d,
-    conv2d_input_grad,
-    conv2d_weight_grad,
-    deviation_hinge,
-    deviation_hinge_grad,
-    ema,
-    enqueue,
-    exp,
-    first_rows,
-    first_rows_grad,
-    fma_probe,
-    gather_rows,
-    gemm,
-    global_avg_pool,
-    global_avg_pool_grad,
-    l2_normalize,
-    l2_normalize_grad,
-    lars_trust,
-    log_sum_exp,
-    loss_scale,
-    max_pool,
-    max_pool_grad,
-    micro_part,
-    mul,
-    nearest,
-    positives,
-    prepend_column,
-    prepend_column_grad,
-    reciprocal,
-    relu,
-    relu_grad,
-    reshape,
-    row_dot,
-    row_scale,
-    sample_views,
-    scale,
-    sgd,
-    softmax,
-    softmax_grad,
-    squared_distance,
-    standardize_columns,
-    standardize_columns_grad,
-    stop_gradient,
-    sum_all,
-    swap_axes,
-    top_k,
-    top_k_stream,
-    unscale,
+/// Negative controls of all kernels.
+pub(super) fn all_mutations() -> Vec<Mutation> {
+    TABLES.iter().flat_map(|(_, controls)| controls()).collect()
 }
 
 /// Negative controls of the kernels that use cooperative matrices.

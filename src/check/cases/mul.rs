@@ -8,13 +8,22 @@ pub(super) fn cases() -> Vec<Case> {
         .into_iter()
         .map(|n| Case::new(Mul, vec![Feed::uniform([n]), Feed::uniform([n])]).grads(&[0, 1]))
         .collect();
-    v.push(Case::new(Mul, vec![Feed::uniform([4, 7, 5, 12]), Feed::uniform([4, 7, 5, 12])]).note("rank 4").grads(&[0, 1]));
-    
+    v.push(
+        Case::new(
+            Mul,
+            vec![Feed::uniform([4, 7, 5, 12]), Feed::uniform([4, 7, 5, 12])],
+        )
+        .note("rank 4")
+        .grads(&[0, 1]),
+    );
+
     v
 }
 
 pub(super) fn mutations() -> Vec<Mutation> {
-    vec![
-        Mutation { kernel: "mul", find: "a[i] * b[i]", replace: "a[i] + b[i]" },
-    ]
+    vec![Mutation {
+        kernel: "mul",
+        find: "a[i] * b[i]",
+        replace: "a[i] + b[i]",
+    }]
 }

@@ -7,11 +7,15 @@ use crate::reference::top_k::Layout;
 pub(super) fn cases() -> Vec<Case> {
     let mut v = Vec::new();
     for (c, n) in [(1, 4), (2, 6), (3, 130)] {
-        let op = Positives { layout: Layout::NtXent };
+        let op = Positives {
+            layout: Layout::NtXent,
+        };
         v.push(Case::new(op, vec![Feed::uniform([c, n, n])]).note("both views"));
     }
     for (c, a, n) in [(1, 1, 2), (2, 5, 18), (1, 70, 33)] {
-        let op = Positives { layout: Layout::Pairs };
+        let op = Positives {
+            layout: Layout::Pairs,
+        };
         v.push(Case::new(op, vec![Feed::uniform([c, a, n])]).note("pairs"));
     }
     v
@@ -19,7 +23,15 @@ pub(super) fn cases() -> Vec<Case> {
 
 pub(super) fn mutations() -> Vec<Mutation> {
     vec![
-        Mutation { kernel: "positives", find: "(p.first + row) % p.a", replace: "(p.first + row + 1u) % p.a" },
-        Mutation { kernel: "positives", find: "s[p.off_s + row * p.n", replace: "s[p.off_s + row" },
+        Mutation {
+            kernel: "positives",
+            find: "(p.first + row) % p.a",
+            replace: "(p.first + row + 1u) % p.a",
+        },
+        Mutation {
+            kernel: "positives",
+            find: "s[p.off_s + row * p.n",
+            replace: "s[p.off_s + row",
+        },
     ]
 }

@@ -10,7 +10,9 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 pub(super) fn mutations() -> Vec<Mutation> {
-    vec![
-        Mutation { kernel: "prepend_column_grad", find: "row * p.n + j - 1u", replace: "row * p.n" },
-    ]
+    vec![Mutation {
+        kernel: "prepend_column_grad",
+        find: "row * p.n + j - 1u",
+        replace: "row * p.n",
+    }]
 }

@@ -8,12 +8,18 @@ pub(super) fn cases() -> Vec<Case> {
         .into_iter()
         .map(|n| Case::new(Relu, vec![Feed::uniform([n])]).grads(&[0]))
         .collect();
-    v.push(Case::new(Relu, vec![Feed::uniform([4, 7, 5, 12])]).note("rank 4").grads(&[0]));
+    v.push(
+        Case::new(Relu, vec![Feed::uniform([4, 7, 5, 12])])
+            .note("rank 4")
+            .grads(&[0]),
+    );
     v
 }
 
 pub(super) fn mutations() -> Vec<Mutation> {
-    vec![
-        Mutation { kernel: "relu", find: "E(0.0)", replace: "E(0.1)" },
-    ]
+    vec![Mutation {
+        kernel: "relu",
+        find: "E(0.0)",
+        replace: "E(0.1)",
+    }]
 }
