@@ -1,0 +1,245 @@
+//! The case table on software Vulkan and on the CPU executor; its gradients; its negative controls. Each case is a test
+//! of its own name under each harness, so that `cargo test --test kernels gemm` runs what concerns `gemm`.
+//!
+//! The adapter is `AMCL_TEST_DEVICE` (a name, as `--device` takes it) or lavapipe. A missing adapter FAILS these tests,
+//! with a message that says what to install: nothing is skipped. `AMCL_TEST_SHARE=N` runs every N-th case and control
+//! of each op, its first ones among them.
+
+mod exceptions;
+
+use amcl_wgpu::check::{self, Case, Harness, Mutation, Outcome, gradient, harness};
+use amcl_wgpu::device::{Choice, Device, Options};
+use amcl_wgpu::ops::tiles::TILES;
+use libtest_mimic::{Arguments, Failed, FormatSetting, Trial};
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+
+/// Bindings of 64 KiB instead of 128 MiB or more: most tensors of the larger cases exceed them.
+const SMALL_BINDING: usize = 1 << 16;
+
+fn main() -> ExitCode {
+    let mut args = Arguments::from_args();
+    if args.format.is_none() && args.filter.is_none() && !args.list {
+        // A line a test would be thousands of lines.
+        args.format = Some(FormatSetting::Terse);
+    }
+    libtest_mimic::run(&args, trials()).exit_code()
+}
+
+fn trials() -> Vec<Trial> {
+    let name = std::env::var("AMCL_TEST_DEVICE").unwrap_or_else(|_| "llvmpipe".into());
+    let choice: Choice = name
+        .parse()
+        .expect("AMCL_TEST_DEVICE is a device as --device takes it");
+    let share = std::env::var("AMCL_TEST_SHARE").map_or(1, |n| {
+        n.parse()
+            .ok()
+            .filter(|n| *n > 0)
+            .expect("AMCL_TEST_SHARE is a number from 1")
+    });
+    let whole: Arc<[Case]> = check::table().into();
+    let cases = every(share, whole.to_vec(), |c| c.op.name());
+    let mutations = every(share, check::mutations(), |m| m.kernel);
+
+    let mut all = Vec::new();
+    for (mode, options) in modes() {
+        let forced = options.variant.is_some();
+        let device = Opened::new(&choice, options);
+        // A forced tile concerns the tiled kernels alone.
+        let own = cases.iter().filter(|c| !forced || c.is_tiled());
+        all.extend(own.map(|c| {
+            let (device, c) = (device.clone(), c.clone());
+            let title = format!("{name}/{mode}/{}", c.title());
+            Trial::test(title, move || equals_its_twin(&device.harness()?, &c))
+        }));
+    }
+    for (mode, gpu_kernels) in [("small-bindings", false), ("small-bindings-gpu", true)] {
+        let options = Options {
+            max_binding: Some(SMALL_BINDING),
+            gpu_kernels,
+            ..Options::default()
+        };
+        let device = Opened::new(&choice, options);
+        all.extend(cases.iter().map(|c| {
+            let (device, c) = (device.clone(), c.clone());
+            let title = format!("{name}/{mode}/{}", c.title());
+            Trial::test(title, move || is_split(device.harness()?.run(&c)))
+        }));
+    }
+    all.extend(cases.iter().map(|c| {
+        let c = c.clone();
+        let title = format!("cpu/{}", c.title());
+        Trial::test(title, move || equals_its_twin(&Harness::Cpu, &c))
+    }));
+    let differentiable = cases.iter().filter(|c| !c.differentiable.is_empty());
+    all.extend(differentiable.map(|c| {
+        let c = c.clone();
+        let title = format!("gradient/{}", c.title());
+        Trial::test(title, move || {
+            gradient::check(&c).map(|_| ()).map_err(Failed::from)
+        })
+    }));
+    all.extend(mutations.into_iter().map(|m| {
+        let (whole, choice) = (whole.clone(), choice.clone());
+        Trial::test(control_title(&name, &m), move || {
+            is_noticed(&choice, &whole, &m)
+        })
+    }));
+    let table = whole.clone();
+    all.push(Trial::test("refusals are judged", move || {
+        refusals_are_judged(&table)
+    }));
+    let proves_nothing = move || controls_that_prove_nothing_are_refused(&choice, &whole);
+    all.push(Trial::test(
+        "controls that prove nothing are refused",
+        proves_nothing,
+    ));
+    all
+}
+
+/// How a device runs the table. A CPU driver has kernels of its own: they and those for GPUs run bounds-checked.
+/// `as-in-training` are the kernels that the driver gets. The table runs one tile a shape, the one that `ops::tiles`
+/// chooses, but training may time and choose any other: each is forced in turn. Tiles by cooperative matrices are left
+/// out: `amcl-wgpu check` runs them on adapters that have them.
+fn modes() -> Vec<(String, Options)> {
+    let checked = |gpu_kernels| Options {
+        checked: true,
+        gpu_kernels,
+        ..Options::default()
+    };
+    let mut all = vec![
+        ("bounds-checked".to_string(), checked(false)),
+        ("bounds-checked-gpu".to_string(), checked(true)),
+        ("as-in-training".to_string(), Options::default()),
+    ];
+    let tiles = (0..TILES.len()).filter(|t| !TILES[*t].is_cooperative());
+    all.extend(tiles.map(|tile| {
+        let forced = Options {
+            variant: Some(tile),
+            ..checked(true)
+        };
+        (format!("tile-{tile}"), forced)
+    }));
+    all
+}
+
+/// Every `share`-th of the items with one key, from the first one on.
+fn every<T>(share: usize, items: Vec<T>, key: impl Fn(&T) -> &'static str) -> Vec<T> {
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    let chosen = items.into_iter().filter(|item| {
+        let count = seen.entry(key(item)).or_default();
+        *count += 1;
+        (*count - 1).is_multiple_of(share)
+    });
+    chosen.collect()
+}
+
+/// A device that is opened when the first test needs it, and shared by all tests of its kind.
+struct Opened {
+    choice: Choice,
+    options: Options,
+    device: OnceLock<Result<Arc<Device>, String>>,
+}
+
+impl Opened {
+    fn new(choice: &Choice, options: Options) -> Arc<Self> {
+        Arc::new(Self {
+            choice: choice.clone(),
+            options,
+            device: OnceLock::new(),
+        })
+    }
+
+    fn harness(&self) -> Result<Harness, Failed> {
+        let open = || {
+            Device::open(&self.choice, self.options.clone())
+                .map_err(|e| format!("these tests need a Vulkan adapter: {e}"))
+        };
+        let device = self.device.get_or_init(open).clone();
+        Ok(Harness::Gpu(device.map_err(Failed::from)?))
+    }
+}
+
+fn equals_its_twin(harness: &Harness, case: &Case) -> Result<(), Failed> {
+    let outcome = harness.run(case);
+    if outcome.passed() {
+        return Ok(());
+    }
+    Err(outcome.fault.into())
+}
+
+/// With small bindings a case passes, or says that its op cannot split a tensor: the latter where
+/// [`exceptions::BOUND_WHOLE`] lists it, and there always.
+fn is_split(outcome: Outcome) -> Result<(), Failed> {
+    let refused = outcome.fault.contains("cannot split");
+    match exceptions::bound_whole(&outcome.title) {
+        Some(_) if refused => Ok(()),
+        Some(why) if outcome.passed() => {
+            Err(format!("passes, but is listed as one that refuses: {why}").into())
+        }
+        None if outcome.passed() => Ok(()),
+        _ => Err(outcome.fault.into()),
+    }
+}
+
+/// The control of [`is_split`]: a case that refuses and is not listed, one that is listed and passes, a wrong result.
+fn refusals_are_judged(table: &[Case]) -> Result<(), Failed> {
+    let listed = exceptions::BOUND_WHOLE[0].1[0];
+    let refusal = "this op cannot split it";
+    for (title, fault, passes) in [
+        (listed, refusal, true),
+        (listed, "", false),
+        (listed, "wrong", false),
+        ("mul", "", true),
+        ("mul", refusal, false),
+        ("mul", "wrong", false),
+    ] {
+        let outcome = Outcome {
+            title: title.into(),
+            fault: fault.into(),
+            ..Harness::Cpu.run(&table[0])
+        };
+        if is_split(outcome).is_ok() != passes {
+            return Err(format!("{title}, `{fault}`: judged wrongly").into());
+        }
+    }
+    Ok(())
+}
+
+fn control_title(device: &str, m: &Mutation) -> String {
+    let one_line = |s: &str| s.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (find, replace) = (one_line(m.find), one_line(m.replace));
+    format!("{device}/control/{}: `{find}` -> `{replace}`", m.kernel)
+}
+
+/// A deliberately broken shader must fail a case of its op.
+fn is_noticed(choice: &Choice, table: &[Case], m: &Mutation) -> Result<(), Failed> {
+    let own = table.iter().filter(|c| c.op.name().starts_with(m.kernel));
+    let own: Vec<Case> = own.cloned().collect();
+    harness::negative_control(choice, m, &own)?;
+    Ok(())
+}
+
+/// A control whose shader no longer takes its inputs fails for a reason that says nothing of the table; one that
+/// changes nothing is unnoticed.
+fn controls_that_prove_nothing_are_refused(choice: &Choice, table: &[Case]) -> Result<(), Failed> {
+    let own = table.iter().filter(|c| c.op.name() == "mul");
+    let own: Vec<Case> = own.cloned().collect();
+    for (replace, words) in [
+        ("a[i]", "does not run"),
+        ("a[i] * ", "does not run"),
+        ("b[i] * a[i]", "went unnoticed"),
+    ] {
+        let m = Mutation {
+            kernel: "mul",
+            find: "a[i] * b[i]",
+            replace,
+        };
+        match harness::negative_control(choice, &m, &own) {
+            Err(e) if e.contains(words) => {}
+            other => return Err(format!("`{replace}`: {other:?}").into()),
+        }
+    }
+    Ok(())
+}
