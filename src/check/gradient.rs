@@ -3,13 +3,81 @@
 //! The op stands mid-graph: loss = sum over outputs of sum(coefficient * output), with random coefficients, so that a
 //! rule that drops its upstream gradient is caught.
 
-use super::{Case, Feed};
+use super::{Case, Feed, Fill, harness};
 use crate::graph::host::HostExecutor;
 use crate::graph::{DType, Executor, Graph, GraphError, HostData, States, TensorId};
 use crate::ops;
 
 /// Largest number of elements of an input that are differenced (spread evenly over it).
 const PROBES: usize = 24;
+
+/// A case's op mid-graph: what is fed, and the loss.
+struct Probe {
+    graph: Graph,
+    states: States,
+    inputs: Vec<TensorId>,
+    feeds: Vec<(TensorId, HostData)>,
+    loss: TensorId,
+}
+
+impl Probe {
+    /// `None`: the op has no float output that a loss could be made of.
+    fn new(case: &Case) -> Result<Option<Self>, GraphError> {
+        let (mut graph, states, inputs, outputs) = harness::build(case)?;
+        let fed = inputs.iter().zip(&case.inputs).enumerate();
+        let mut feeds: Vec<(TensorId, HostData)> =
+            fed.map(|(i, (t, f))| (*t, f.make(case.seed(i)))).collect();
+        let mut loss = None;
+        for (i, o) in outputs.iter().enumerate().take(case.loss_outputs) {
+            if graph.ty(*o).dtype != DType::F32 {
+                continue;
+            }
+            let feed = Feed {
+                ty: graph.ty(*o).clone(),
+                fill: Fill::Uniform(0.5, 1.5),
+            };
+            let coef = graph.input(&format!("coefficient {i}"), feed.ty.clone());
+            feeds.push((coef, feed.make(case.seed(100 + i))));
+            let product = graph.push1(ops::mul::Mul, &[*o, coef])?;
+            let part = graph.push1(ops::sum_all::SumAll, &[product])?;
+            loss = Some(match loss {
+                None => part,
+                Some(l) => graph.push1(ops::add::Add, &[l, part])?,
+            });
+        }
+        Ok(loss.map(|loss| Self {
+            graph,
+            states,
+            inputs,
+            feeds,
+            loss,
+        }))
+    }
+}
+
+/// The inputs to which the op's rule gives a gradient, found by asking the rule: none where the op has no rule.
+///
+/// # Errors
+/// What is wrong with the case's graph.
+pub fn differentiable(case: &Case) -> Result<Vec<usize>, String> {
+    let fail = |e: GraphError| format!("{}: {e}", case.title());
+    let Some(mut probe) = Probe::new(case).map_err(fail)? else {
+        return Ok(Vec::new());
+    };
+    let inputs = probe.inputs.iter().zip(&case.inputs).enumerate();
+    let (at, wrt): (Vec<usize>, Vec<TensorId>) = inputs
+        .filter(|(_, (_, f))| f.ty.dtype == DType::F32)
+        .map(|(i, (t, _))| (i, *t))
+        .unzip();
+    match ops::backward(&mut probe.graph, probe.loss, &wrt) {
+        Ok(grads) => {
+            let given = at.into_iter().zip(grads);
+            Ok(given.filter_map(|(i, g)| g.map(|_| i)).collect())
+        }
+        Err(GraphError::NoGradient { .. }) => Ok(Vec::new()),
+        Err(e) => Err(fail(e)),
+    }
+}
 
 /// The worst relative error of a case's gradients, or what is wrong.
 ///
@@ -22,55 +90,19 @@ const PROBES: usize = 24;
 pub fn check(case: &Case) -> Result<f64, String> {
     let title = case.title();
     let fail = |e: GraphError| format!("{title}: {e}");
+    let probe = Probe::new(case).map_err(fail)?;
+    let Some(probe) = probe else {
+        return Err(format!("{title}: no float output to differentiate"));
+    };
+    let Probe {
+        graph: mut g,
+        states,
+        inputs,
+        feeds,
+        loss,
+    } = probe;
     let mut worst = 0f64;
     let mut exec = HostExecutor::<f64>::new().poisoned();
-    let mut g = Graph::new();
-    let mut states = States::new();
-    let inputs: Vec<TensorId> = case
-        .inputs
-        .iter()
-        .enumerate()
-        .map(|(i, f)| g.input(&format!("input {i}"), f.ty.clone()))
-        .collect();
-    let updates: Vec<TensorId> = case
-        .updates
-        .iter()
-        .enumerate()
-        .map(|(i, f)| {
-            let id = states.add(&format!("update {i}"), "update", f.ty.clone());
-            g.state(&states, id)
-        })
-        .collect();
-    let outputs = g
-        .push_arc(case.op.clone(), &inputs, &updates)
-        .map_err(fail)?;
-    let mut feeds: Vec<(TensorId, HostData)> = inputs
-        .iter()
-        .zip(&case.inputs)
-        .enumerate()
-        .map(|(i, (t, f))| (*t, f.make(case.seed(i))))
-        .collect();
-    let mut loss = None;
-    for (i, o) in outputs.iter().enumerate().take(case.loss_outputs) {
-        if g.ty(*o).dtype != DType::F32 {
-            continue;
-        }
-        let feed = Feed {
-            ty: g.ty(*o).clone(),
-            fill: super::Fill::Uniform(0.5, 1.5),
-        };
-        let coef = g.input(&format!("coefficient {i}"), feed.ty.clone());
-        feeds.push((coef, feed.make(case.seed(100 + i))));
-        let part = g
-            .push1(ops::mul::Mul, &[*o, coef])
-            .and_then(|p| g.push1(ops::sum_all::SumAll, &[p]))
-            .map_err(fail)?;
-        loss = Some(match loss {
-            None => part,
-            Some(l) => g.push1(ops::add::Add, &[l, part]).map_err(fail)?,
-        });
-    }
-    let loss = loss.ok_or_else(|| format!("{title}: no float output to differentiate"))?;
     let wrt: Vec<TensorId> = case.differentiable.iter().map(|i| inputs[*i]).collect();
     let grads = ops::backward(&mut g, loss, &wrt).map_err(fail)?;
     let mut fetch = vec![loss];

@@ -117,7 +117,9 @@ impl Harness {
 }
 
 /// Builds the case's graph: its inputs, the op; every output and updated state is a result.
-fn build(case: &Case) -> Result<(Graph, States, Vec<TensorId>, Vec<TensorId>), GraphError> {
+pub(super) fn build(
+    case: &Case,
+) -> Result<(Graph, States, Vec<TensorId>, Vec<TensorId>), GraphError> {
     let mut g = Graph::new();
     let mut states = States::new();
     let inputs: Vec<TensorId> = case

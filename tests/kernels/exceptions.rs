@@ -1,4 +1,6 @@
 //! What the table's rules do not ask of some ops, with the reason. An exception that is no longer needed fails.
+//!
+//! There is one list: every kernel has a broken shader, and every gradient rule a case that is differenced.
 
 /// Cases that refuse bindings of 64 KiB, which other ops split their tensors for: the reason, and the cases' titles.
 pub const BOUND_WHOLE: &[(&str, &[&str])] = &[

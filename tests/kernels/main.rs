@@ -5,6 +5,7 @@
 //! with a message that says what to install: nothing is skipped. `AMCL_TEST_SHARE=N` runs every N-th case and control
 //! of each op, its first ones among them.
 
+mod coverage;
 mod exceptions;
 
 use amcl_wgpu::check::{self, Case, Harness, Mutation, Outcome, gradient, harness};
@@ -42,7 +43,7 @@ fn trials() -> Vec<Trial> {
     let cases = every(share, whole.to_vec(), |c| c.op.name());
     let mutations = every(share, check::mutations(), |m| m.kernel);
 
-    let mut all = Vec::new();
+    let mut all = coverage::trials(&whole);
     for (mode, options) in modes() {
         let forced = options.variant.is_some();
         let device = Opened::new(&choice, options);
