@@ -17,21 +17,28 @@ fn subject(name: String, op: impl Op + 'static, inputs: Vec<TensorType>) -> Subj
     }
 }
 
-/// The same on halves: the inputs that activations and weights are.
-fn halved(s: Subject) -> Subject {
-    let matrices = |f: &Feed| f.ty.shape.rank() > 1;
-    let inputs = s.inputs.into_iter().map(|f| match matrices(&f) {
+/// The same on halves, where mixed precision uses it so: activations and weights are halves, vectors and what the loss
+/// compares stay f32.
+fn halved(s: &Subject) -> Option<Subject> {
+    let matrix = |f: &Feed| f.ty.dtype == DType::F32 && f.ty.shape.rank() > 1;
+    if !s.op.takes_f16() || s.name.contains("similarity") || !s.inputs.iter().any(matrix) {
+        return None;
+    }
+    let inputs = s.inputs.iter().cloned().map(|f| match matrix(&f) {
         true => Feed {
             ty: TensorType::f16(f.ty.shape),
             ..f
         },
         false => f,
     });
-    Subject {
+    let inputs: Vec<Feed> = inputs.collect();
+    let types = inputs.iter().chain(&s.updates).map(|f| &f.ty);
+    s.op.infer(&types.collect::<Vec<_>>()).ok()?;
+    Some(Subject {
         name: format!("{} f16", s.name),
-        inputs: inputs.collect(),
-        ..s
-    }
+        inputs,
+        ..s.clone()
+    })
 }
 
 /// A convolution's three passes. n images of h x h x c, k filters of r x r.
@@ -291,17 +298,8 @@ fn others(listed: &[Subject], half: bool) -> Vec<Subject> {
 pub fn subjects(large: bool, half: bool) -> Vec<Subject> {
     let mut v = in_f32(large);
     v.extend(others(&v, half));
-    let tiled = |s: &&Subject| {
-        let op = s.op.name();
-        let similarity = s.name.contains("similarity");
-        !similarity
-            && (op == "gemm"
-                || ["conv2d", "batch_norm", "add"]
-                    .iter()
-                    .any(|p| op.starts_with(p)))
-    };
     let halves: Vec<Subject> = match half {
-        true => v.iter().filter(tiled).cloned().map(halved).collect(),
+        true => v.iter().filter_map(halved).collect(),
         false => Vec::new(),
     };
     v.into_iter().chain(halves).collect()

@@ -219,7 +219,7 @@ impl Case {
     }
     /// Its op's kernels for GPUs have several tiles ([`crate::ops::tiles`]).
     pub fn is_tiled(&self) -> bool {
-        self.op.name() == "gemm" || self.op.name().starts_with("conv2d")
+        self.op.class().is_tiled()
     }
     /// `gemm [3,4] [4,5] transposed`: name, shapes, note.
     pub fn title(&self) -> String {

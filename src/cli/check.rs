@@ -86,10 +86,10 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
         )?),
         false => None,
     };
-    let product = |c: &check::Case| c.op.name() == "gemm" || c.op.name().starts_with("conv2d");
+    let tiled = |c: &check::Case| c.op.class().is_tiled();
     let by_registers = without
         .iter()
-        .flat_map(|h| cases.iter().filter(|c| product(c)).map(move |c| (h, c)));
+        .flat_map(|h| cases.iter().filter(|c| tiled(c)).map(move |c| (h, c)));
     let by_default = cases.iter().map(|c| (&harness, c));
     let all: Vec<_> = by_default.chain(by_registers).collect();
     for (harness, c) in &all {

@@ -6,6 +6,7 @@
 
 pub mod again;
 pub mod backward;
+pub mod class;
 pub mod exec;
 pub mod gpu;
 pub mod host;
@@ -15,6 +16,7 @@ pub mod state;
 pub mod step;
 pub mod tensor;
 
+pub use class::Class;
 pub use exec::{Executor, HostData, ProgramId};
 pub use op::{Bindings, Cost, HostIo, Op};
 pub use state::{StateId, States};
@@ -172,8 +174,8 @@ impl Graph {
         self.push_tensor(name.to_string(), ty, Origin::Input)
     }
 
-    /// Name and cost of every node.
-    pub fn costs(&self) -> impl Iterator<Item = (&'static str, Cost)> {
+    /// Class and cost of every node.
+    pub fn costs(&self) -> impl Iterator<Item = (Class, Cost)> {
         self.nodes.iter().map(|n| {
             let types = |ids: &[TensorId]| -> Vec<&TensorType> {
                 ids.iter().map(|t| &self.tensors[t.0 as usize].ty).collect()
@@ -182,8 +184,14 @@ impl Graph {
                 .into_iter()
                 .chain(types(&n.updates))
                 .collect();
-            (n.op.name(), n.op.cost(&inputs, &types(&n.outputs)))
+            (n.op.class(), n.op.cost(&inputs, &types(&n.outputs)))
         })
+    }
+
+    /// Operations of one run that count as the model's ([`Class::is_matrix_work`]).
+    pub fn model_flops(&self) -> f64 {
+        let counted = self.costs().filter(|(class, _)| class.is_matrix_work());
+        counted.map(|(_, cost)| cost.flops).sum()
     }
 
     /// A state entry as a tensor of this graph (the same tensor when asked twice).

@@ -1,5 +1,6 @@
 //! The contract of an op, and what it is handed to run.
 
+use super::class::Class;
 use super::step::StepScalars;
 use super::tensor::TensorType;
 use super::{Graph, GraphError, Node, NodeId, Result, TensorId};
@@ -13,6 +14,9 @@ use std::sync::Arc;
 pub trait Op: Debug + Send + Sync {
     /// The op's name: equal to its file's, or that with a suffix for a fused variant.
     fn name(&self) -> &'static str;
+
+    /// What kind of work it does. It has no default: an op that nobody classed would count as no work at all.
+    fn class(&self) -> Class;
 
     /// Output types from input types (`inputs` first, then `updates`), or what is wrong with them.
     ///
@@ -66,7 +70,8 @@ pub trait Op: Debug + Send + Sync {
     /// The twin in f64 (use [`crate::twin!`]).
     fn reference_f64(&self, io: &mut HostIo<'_, f64>);
 
-    /// Floating-point operations and least bytes moved, for `bench`.
+    /// Floating-point operations and least bytes moved: for `bench`, and for the operations of a training step where
+    /// the op's class is matrix work ([`Class::is_matrix_work`]), which has to give its own.
     fn cost(&self, inputs: &[&TensorType], outputs: &[&TensorType]) -> Cost {
         let bytes = inputs.iter().chain(outputs).map(|t| t.bytes() as f64).sum();
         Cost {

@@ -2,7 +2,7 @@
 
 use super::elementwise;
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, HostIo, Op, Result, TensorType};
+use crate::graph::{Bindings, Class, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, accumulate};
 use crate::{kernel, twin};
 
@@ -13,6 +13,9 @@ pub struct Accumulate;
 impl Op for Accumulate {
     fn name(&self) -> &'static str {
         "accumulate"
+    }
+    fn class(&self) -> Class {
+        Class::Optimiser
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         elementwise::same(inputs).map(|_| Vec::new())

@@ -2,7 +2,7 @@
 
 use crate::device::recording::{Recorder, View};
 use crate::graph::state::ALIGN;
-use crate::graph::{Bindings, Cost, HostIo, Op, Result, TensorType};
+use crate::graph::{Bindings, Class, Cost, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, adamw};
 use crate::{kernel, twin};
 
@@ -78,6 +78,9 @@ impl AdamW {
 impl Op for AdamW {
     fn name(&self) -> &'static str {
         "adamw"
+    }
+    fn class(&self) -> Class {
+        Class::Optimiser
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [grad, norm2, segment, table, w, m, v, halt] = inputs else {

@@ -2,7 +2,7 @@
 
 use super::elementwise;
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, add};
 use crate::{kernel, twin};
 
@@ -13,6 +13,9 @@ pub struct Add;
 impl Op for Add {
     fn name(&self) -> &'static str {
         "add"
+    }
+    fn class(&self) -> Class {
+        Class::Elementwise
     }
     fn takes_f16(&self) -> bool {
         true

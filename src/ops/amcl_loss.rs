@@ -4,7 +4,7 @@ use super::amcl_loss_grad::AmclLossGrad;
 use super::top_k::{check_layout, runs};
 use crate::device::recording::{Kernel, Recorder, View};
 use crate::graph::{
-    Bindings, Graph, HostIo, NodeId, Op, Result, StepScalars, TensorId, TensorType,
+    Bindings, Class, Graph, HostIo, NodeId, Op, Result, StepScalars, TensorId, TensorType,
 };
 use crate::reference::Scalar;
 use crate::reference::amcl_loss::{self, Form};
@@ -198,6 +198,9 @@ impl AmclLoss {
 impl Op for AmclLoss {
     fn name(&self) -> &'static str {
         "amcl_loss"
+    }
+    fn class(&self) -> Class {
+        Class::Loss
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         if inputs.len() != self.inputs() {

@@ -2,7 +2,7 @@
 
 use super::amcl_loss::{AmclLoss, Cut};
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, HostIo, Op, Result, TensorType};
+use crate::graph::{Bindings, Class, HostIo, Op, Result, TensorType};
 use crate::reference::Scalar;
 use crate::reference::amcl_loss_grad::{self, Saved};
 use crate::{kernel, twin};
@@ -17,6 +17,9 @@ pub struct AmclLossGrad {
 impl Op for AmclLossGrad {
     fn name(&self) -> &'static str {
         "amcl_loss_grad"
+    }
+    fn class(&self) -> Class {
+        Class::Loss
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let mut out = vec![inputs[1].clone()];

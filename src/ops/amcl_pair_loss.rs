@@ -3,7 +3,7 @@
 use super::amcl_pair_loss_grad::AmclPairLossGrad;
 use super::elementwise;
 use crate::device::recording::{Kernel, Recorder, View};
-use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::temperature::Temperature;
 use crate::reference::{Scalar, amcl_pair_loss};
 use crate::{kernel, twin};
@@ -34,6 +34,9 @@ pub struct AmclPairLoss {
 impl Op for AmclPairLoss {
     fn name(&self) -> &'static str {
         "amcl_pair_loss"
+    }
+    fn class(&self) -> Class {
+        Class::Loss
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         match inputs {

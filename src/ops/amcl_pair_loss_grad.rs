@@ -3,7 +3,7 @@
 use super::amcl_pair_loss::AmclPairLoss;
 use super::elementwise;
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, HostIo, Op, Result, TensorType};
+use crate::graph::{Bindings, Class, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, amcl_pair_loss_grad};
 use crate::{kernel, twin};
 
@@ -17,6 +17,9 @@ pub struct AmclPairLossGrad {
 impl Op for AmclPairLossGrad {
     fn name(&self) -> &'static str {
         "amcl_pair_loss_grad"
+    }
+    fn class(&self) -> Class {
+        Class::Loss
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let same = elementwise::same(inputs)?;

@@ -5,7 +5,7 @@ use super::amcl_stream_grad::AmclStreamGrad;
 use super::top_k::check_layout;
 use crate::device::recording::{Kernel, Recorder, View};
 use crate::graph::{
-    Bindings, Cost, Graph, HostIo, NodeId, Op, Result, StepScalars, TensorId, TensorType,
+    Bindings, Class, Cost, Graph, HostIo, NodeId, Op, Result, StepScalars, TensorId, TensorType,
 };
 use crate::reference::Scalar;
 use crate::reference::amcl_loss::Form;
@@ -183,6 +183,9 @@ impl AmclStream {
 impl Op for AmclStream {
     fn name(&self) -> &'static str {
         "amcl_stream"
+    }
+    fn class(&self) -> Class {
+        Class::FusedProduct
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [c, a, _] = self.check(inputs)?;

@@ -3,7 +3,7 @@
 use super::amcl_loss::Cut;
 use super::amcl_stream::AmclStream;
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, Cost, HostIo, Op, Result, TensorType};
+use crate::graph::{Bindings, Class, Cost, HostIo, Op, Result, TensorType};
 use crate::reference::Scalar;
 use crate::reference::amcl_stream_grad;
 use crate::{kernel, twin};
@@ -18,6 +18,9 @@ pub struct AmclStreamGrad {
 impl Op for AmclStreamGrad {
     fn name(&self) -> &'static str {
         "amcl_stream_grad"
+    }
+    fn class(&self) -> Class {
+        Class::FusedProduct
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let forward = inputs.len().saturating_sub(2);

@@ -2,7 +2,7 @@
 
 use crate::device::Limits;
 use crate::device::recording::{Recorder, View, row_chunks};
-use crate::graph::{Bindings, HostIo, Op, Result, TensorType};
+use crate::graph::{Bindings, Class, HostIo, Op, Result, TensorType};
 use crate::reference::Scalar;
 use crate::reference::augment::{self, ROW, Shape};
 use crate::{kernel, twin};
@@ -78,6 +78,9 @@ impl Augment {
 impl Op for Augment {
     fn name(&self) -> &'static str {
         "augment"
+    }
+    fn class(&self) -> Class {
+        Class::Augmentation
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [b, w] = inputs[0].rank("images")?;

@@ -2,7 +2,7 @@
 
 use super::barlow_loss_grad::BarlowLossGrad;
 use crate::device::recording::{Recorder, View};
-use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::Scalar;
 use crate::reference::barlow_loss::{self, Form};
 use crate::reference::temperature::Temperature;
@@ -41,6 +41,9 @@ pub struct BarlowLoss {
 impl Op for BarlowLoss {
     fn name(&self) -> &'static str {
         "barlow_loss"
+    }
+    fn class(&self) -> Class {
+        Class::Loss
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [c, d, e] = inputs[0].rank("k")?;

@@ -2,7 +2,7 @@
 
 use super::barlow_loss::BarlowLoss;
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, HostIo, Op, Result, TensorType};
+use crate::graph::{Bindings, Class, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, barlow_loss_grad};
 use crate::{kernel, twin};
 
@@ -16,6 +16,9 @@ pub struct BarlowLossGrad {
 impl Op for BarlowLossGrad {
     fn name(&self) -> &'static str {
         "barlow_loss_grad"
+    }
+    fn class(&self) -> Class {
+        Class::Loss
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [c, d, _] = inputs[1].rank("k")?;

@@ -3,7 +3,9 @@
 use super::barlow_loss::BarlowLoss;
 use super::barlow_stream_grad::BarlowStreamGrad;
 use crate::device::recording::{Kernel, Recorder, View};
-use crate::graph::{Bindings, Cost, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{
+    Bindings, Class, Cost, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType,
+};
 use crate::reference::Scalar;
 use crate::reference::barlow_stream::{self, Channels};
 use crate::{kernel, twin};
@@ -173,6 +175,9 @@ impl BarlowStream {
 impl Op for BarlowStream {
     fn name(&self) -> &'static str {
         "barlow_stream"
+    }
+    fn class(&self) -> Class {
+        Class::FusedProduct
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         Ok(vec![TensorType::f32(self.check(inputs)?)])

@@ -2,7 +2,7 @@
 
 use super::barlow_stream::{BarlowStream, Cut, Sizes};
 use crate::device::recording::{Recorder, View};
-use crate::graph::{Bindings, Cost, HostIo, Op, Result, TensorType};
+use crate::graph::{Bindings, Class, Cost, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, barlow_stream_grad};
 use crate::{kernel, twin};
 
@@ -22,6 +22,9 @@ const PARTS: usize = 4;
 impl Op for BarlowStreamGrad {
     fn name(&self) -> &'static str {
         "barlow_stream_grad"
+    }
+    fn class(&self) -> Class {
+        Class::FusedProduct
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let operands = &inputs[..inputs.len().min(self.forward.operands())];

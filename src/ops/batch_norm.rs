@@ -6,7 +6,7 @@ use super::channels::{self, Params, Sums, matrix, runs};
 use crate::device::Limits;
 use crate::device::recording::{Recorder, View, row_chunks};
 use crate::graph::{
-    Bindings, DType, Graph, HostIo, Node, NodeId, Op, Result, TensorId, TensorType,
+    Bindings, Class, DType, Graph, HostIo, Node, NodeId, Op, Result, TensorId, TensorType,
 };
 use crate::reference::{Scalar, batch_norm};
 use crate::{kernel, twin};
@@ -103,6 +103,9 @@ impl Op for BatchNorm {
             (false, true) => "batch_norm_add",
             (true, true) => "batch_norm_add_relu",
         }
+    }
+    fn class(&self) -> Class {
+        Class::Normalisation
     }
     fn takes_f16(&self) -> bool {
         true
@@ -210,6 +213,9 @@ impl BatchNorm {
 impl Op for BatchNormInference {
     fn name(&self) -> &'static str {
         "batch_norm_inference"
+    }
+    fn class(&self) -> Class {
+        Class::Normalisation
     }
     fn takes_f16(&self) -> bool {
         true

@@ -3,7 +3,7 @@
 use super::channels::{self, Params, Sums, matrix, runs};
 use crate::device::Limits;
 use crate::device::recording::{Recorder, row_chunks};
-use crate::graph::{Bindings, HostIo, Op, Result, TensorType};
+use crate::graph::{Bindings, Class, HostIo, Op, Result, TensorType};
 use crate::reference::Scalar;
 use crate::reference::batch_norm_grad::{self as reference, Mask};
 use crate::{kernel, twin};
@@ -22,6 +22,9 @@ pub struct BatchNormGrad {
 impl Op for BatchNormGrad {
     fn name(&self) -> &'static str {
         "batch_norm_grad"
+    }
+    fn class(&self) -> Class {
+        Class::Normalisation
     }
     fn takes_f16(&self) -> bool {
         true

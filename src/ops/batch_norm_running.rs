@@ -1,7 +1,7 @@
 //! `batch_norm_running`: the running statistics of batch normalisation. Twin: `reference/batch_norm_running.rs`.
 
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, HostIo, Op, Result, TensorType};
+use crate::graph::{Bindings, Class, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, batch_norm_running};
 use crate::{kernel, twin};
 
@@ -38,6 +38,9 @@ impl BatchNormRunning {
 impl Op for BatchNormRunning {
     fn name(&self) -> &'static str {
         "batch_norm_running"
+    }
+    fn class(&self) -> Class {
+        Class::Normalisation
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         if inputs.len() != 4 || inputs.iter().any(|t| *t != inputs[0]) {

@@ -2,7 +2,9 @@
 
 use super::elementwise;
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, Shape, TensorId, TensorType};
+use crate::graph::{
+    Bindings, Class, Graph, HostIo, NodeId, Op, Result, Shape, TensorId, TensorType,
+};
 use crate::reference::{Scalar, broadcast_scalar};
 use crate::{kernel, twin};
 
@@ -16,6 +18,9 @@ pub struct BroadcastScalar {
 impl Op for BroadcastScalar {
     fn name(&self) -> &'static str {
         "broadcast_scalar"
+    }
+    fn class(&self) -> Class {
+        Class::Layout
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         if inputs.len() != 1 || inputs[0].elements() != 1 {

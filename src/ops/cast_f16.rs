@@ -3,7 +3,9 @@
 use super::cast_f32::CastF32;
 use crate::device::DeviceError;
 use crate::device::recording::{Kernel, Recorder, View};
-use crate::graph::{Bindings, DType, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{
+    Bindings, Class, DType, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType,
+};
 use crate::reference::{Scalar, cast_f16};
 use crate::{kernel, twin};
 
@@ -42,6 +44,9 @@ pub(super) fn record(
 impl Op for CastF16 {
     fn name(&self) -> &'static str {
         "cast_f16"
+    }
+    fn class(&self) -> Class {
+        Class::Layout
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         match inputs {

@@ -2,7 +2,9 @@
 
 use super::cast_f16::{self, CastF16};
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, DType, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{
+    Bindings, Class, DType, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType,
+};
 use crate::reference::{Scalar, cast_f32};
 use crate::{kernel, twin};
 
@@ -13,6 +15,9 @@ pub struct CastF32;
 impl Op for CastF32 {
     fn name(&self) -> &'static str {
         "cast_f32"
+    }
+    fn class(&self) -> Class {
+        Class::Layout
     }
     fn takes_f16(&self) -> bool {
         true

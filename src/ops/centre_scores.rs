@@ -3,7 +3,7 @@
 use super::centre_scores_grad::CentreScoresGrad;
 use crate::device::Limits;
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::Scalar;
 use crate::reference::centre_scores::{self, Shape};
 use crate::{kernel, twin};
@@ -57,6 +57,9 @@ impl CentreScores {
 impl Op for CentreScores {
     fn name(&self) -> &'static str {
         "centre_scores"
+    }
+    fn class(&self) -> Class {
+        Class::Loss
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [c, a, n] = inputs[0].rank("x")?;

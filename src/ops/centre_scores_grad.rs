@@ -3,7 +3,7 @@
 use super::centre_scores::CentreScores;
 use crate::device::Limits;
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, HostIo, Op, Result, TensorType};
+use crate::graph::{Bindings, Class, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, centre_scores_grad};
 use crate::{kernel, twin};
 
@@ -27,6 +27,9 @@ impl CentreScoresGrad {
 impl Op for CentreScoresGrad {
     fn name(&self) -> &'static str {
         "centre_scores_grad"
+    }
+    fn class(&self) -> Class {
+        Class::Loss
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [c, _, _] = inputs[0].rank("dr")?;

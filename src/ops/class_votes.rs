@@ -1,7 +1,7 @@
 //! `class_votes`: neighbours' votes for classes. Twin: `reference/class_votes.rs`.
 
 use crate::device::recording::{Recorder, row_chunks};
-use crate::graph::{Bindings, HostIo, Op, Result, TensorType};
+use crate::graph::{Bindings, Class, HostIo, Op, Result, TensorType};
 use crate::reference::Scalar;
 use crate::reference::class_votes::{self, Weight};
 use crate::{kernel, twin};
@@ -27,6 +27,9 @@ struct Params {
 impl Op for ClassVotes {
     fn name(&self) -> &'static str {
         "class_votes"
+    }
+    fn class(&self) -> Class {
+        Class::Search
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [rows, k] = inputs[0].rank("value")?;

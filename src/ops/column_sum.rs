@@ -2,7 +2,7 @@
 
 use crate::device::Limits;
 use crate::device::recording::{Recorder, View};
-use crate::graph::{Bindings, HostIo, Op, Result, TensorType};
+use crate::graph::{Bindings, Class, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, column_sum};
 use crate::{kernel, twin};
 
@@ -35,6 +35,9 @@ const ROWS: usize = 64;
 impl Op for ColumnSum {
     fn name(&self) -> &'static str {
         "column_sum"
+    }
+    fn class(&self) -> Class {
+        Class::Reduction
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [b, _, n] = dims(inputs[0].dims())?;

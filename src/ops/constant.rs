@@ -3,7 +3,7 @@
 use super::elementwise;
 use crate::device::recording::Recorder;
 use crate::graph::Shape;
-use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, constant};
 use crate::{kernel, twin};
 
@@ -19,6 +19,9 @@ pub struct Constant {
 impl Op for Constant {
     fn name(&self) -> &'static str {
         "constant"
+    }
+    fn class(&self) -> Class {
+        Class::Layout
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let _ = inputs;

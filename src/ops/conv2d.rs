@@ -6,7 +6,7 @@ use super::gemm::Gemm;
 use super::tiles::Tile;
 use crate::device::recording::{Recorder, View, row_chunks};
 use crate::graph::{
-    Bindings, Cost, Graph, GraphError, HostIo, NodeId, Op, Result, TensorId, TensorType,
+    Bindings, Class, Cost, Graph, GraphError, HostIo, NodeId, Op, Result, TensorId, TensorType,
 };
 use crate::reference::Scalar;
 use crate::reference::conv2d::{self, ConvDims};
@@ -139,6 +139,9 @@ pub(super) fn conv_cost(d: &ConvDims, inputs: &[&TensorType], outputs: &[&Tensor
 impl Op for Conv2d {
     fn name(&self) -> &'static str {
         "conv2d"
+    }
+    fn class(&self) -> Class {
+        Class::Convolution
     }
     fn takes_f16(&self) -> bool {
         true

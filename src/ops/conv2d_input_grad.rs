@@ -5,7 +5,9 @@ use super::gemm::Gemm;
 use super::tiles::Tile;
 use crate::device::Limits;
 use crate::device::recording::{Recorder, row_chunks};
-use crate::graph::{Bindings, Cost, DType, GraphError, HostIo, Op, Result, Shape, TensorType};
+use crate::graph::{
+    Bindings, Class, Cost, DType, GraphError, HostIo, Op, Result, Shape, TensorType,
+};
 use crate::reference::{Scalar, conv2d_input_grad};
 use crate::{kernel, twin};
 
@@ -28,6 +30,9 @@ fn on_gpu(half: bool, limits: &Limits) -> bool {
 impl Op for Conv2dInputGrad {
     fn name(&self) -> &'static str {
         "conv2d_input_grad"
+    }
+    fn class(&self) -> Class {
+        Class::Convolution
     }
     fn takes_f16(&self) -> bool {
         true

@@ -4,7 +4,7 @@ use super::conv2d::{Params, conv_cost, conv_dims, key};
 use super::tiles::{AT_A_TIME, Tile};
 use crate::device::Limits;
 use crate::device::recording::{Recorder, row_chunks, row_chunks_of};
-use crate::graph::{Bindings, Cost, GraphError, HostIo, Op, Result, Shape, TensorType};
+use crate::graph::{Bindings, Class, Cost, GraphError, HostIo, Op, Result, Shape, TensorType};
 use crate::reference::conv2d::ConvDims;
 use crate::reference::{Scalar, conv2d_weight_grad};
 use crate::{kernel, twin};
@@ -51,6 +51,9 @@ fn splits(d: &ConvDims, pieces: usize, half: bool, limits: &Limits) -> (usize, u
 impl Op for Conv2dWeightGrad {
     fn name(&self) -> &'static str {
         "conv2d_weight_grad"
+    }
+    fn class(&self) -> Class {
+        Class::Convolution
     }
     fn takes_f16(&self) -> bool {
         true

@@ -3,7 +3,7 @@
 use super::deviation_hinge_grad::DeviationHingeGrad;
 use super::elementwise;
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, deviation_hinge};
 use crate::{kernel, twin};
 
@@ -17,6 +17,9 @@ pub struct DeviationHinge {
 impl Op for DeviationHinge {
     fn name(&self) -> &'static str {
         "deviation_hinge"
+    }
+    fn class(&self) -> Class {
+        Class::Elementwise
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         elementwise::same(inputs)

@@ -2,7 +2,7 @@
 
 use super::elementwise;
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, HostIo, Op, Result, TensorType};
+use crate::graph::{Bindings, Class, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, deviation_hinge_grad};
 use crate::{kernel, twin};
 
@@ -16,6 +16,9 @@ pub struct DeviationHingeGrad {
 impl Op for DeviationHingeGrad {
     fn name(&self) -> &'static str {
         "deviation_hinge_grad"
+    }
+    fn class(&self) -> Class {
+        Class::Elementwise
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         elementwise::same(inputs)

@@ -1,7 +1,7 @@
 //! `enqueue`: new keys take the place of the oldest in each head's queue (MoCo). Twin: `reference/enqueue.rs`.
 
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, HostIo, Op, Result, TensorType};
+use crate::graph::{Bindings, Class, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, enqueue};
 use crate::{kernel, twin};
 
@@ -36,6 +36,9 @@ struct Params {
 impl Op for Enqueue {
     fn name(&self) -> &'static str {
         "enqueue"
+    }
+    fn class(&self) -> Class {
+        Class::Optimiser
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let (&[c, b, d], &[qc, k, qd]) = (inputs[0].dims(), inputs[1].dims()) else {

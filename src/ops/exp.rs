@@ -4,7 +4,7 @@ use super::elementwise;
 use super::mul::Mul;
 use super::scale::Scale;
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, exp};
 use crate::{kernel, twin};
 
@@ -18,6 +18,9 @@ pub struct Exp {
 impl Op for Exp {
     fn name(&self) -> &'static str {
         "exp"
+    }
+    fn class(&self) -> Class {
+        Class::Elementwise
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         elementwise::same(inputs)

@@ -2,7 +2,9 @@
 
 use super::elementwise;
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, Shape, TensorId, TensorType};
+use crate::graph::{
+    Bindings, Class, Graph, HostIo, NodeId, Op, Result, Shape, TensorId, TensorType,
+};
 use crate::reference::{Scalar, first_rows};
 use crate::{kernel, twin};
 
@@ -16,6 +18,9 @@ pub struct FirstRows {
 impl Op for FirstRows {
     fn name(&self) -> &'static str {
         "first_rows"
+    }
+    fn class(&self) -> Class {
+        Class::Layout
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let mut d = inputs[0].dims().to_vec();

@@ -1,7 +1,7 @@
 //! `first_rows_grad`: the gradient of taking the first rows. Twin: `reference/first_rows_grad.rs`.
 
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, HostIo, Op, Result, Shape, TensorType};
+use crate::graph::{Bindings, Class, HostIo, Op, Result, Shape, TensorType};
 use crate::reference::{Scalar, first_rows_grad};
 use crate::{kernel, twin};
 
@@ -23,6 +23,9 @@ struct Params {
 impl Op for FirstRowsGrad {
     fn name(&self) -> &'static str {
         "first_rows_grad"
+    }
+    fn class(&self) -> Class {
+        Class::Layout
     }
     fn infer(&self, _inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         Ok(vec![TensorType::f32(self.input.clone())])

@@ -1,7 +1,7 @@
 //! `fma_probe`: measures the adapter's arithmetic, for the roofline of `bench`. Twin: `reference/fma_probe.rs`.
 
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, Cost, HostIo, Op, Result, TensorType};
+use crate::graph::{Bindings, Class, Cost, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, fma_probe};
 use crate::{kernel, twin};
 
@@ -37,6 +37,9 @@ impl FmaProbe {
 impl Op for FmaProbe {
     fn name(&self) -> &'static str {
         "fma_probe"
+    }
+    fn class(&self) -> Class {
+        Class::Probe
     }
     fn infer(&self, _inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         Ok(vec![TensorType::f32([self.groups * 64])])

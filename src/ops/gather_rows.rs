@@ -2,7 +2,7 @@
 
 use crate::device::recording::{Recorder, row_chunks};
 use crate::graph::op::HostMut;
-use crate::graph::{Bindings, HostIo, Op, Result, TensorType};
+use crate::graph::{Bindings, Class, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, gather_rows};
 use crate::{kernel, twin};
 
@@ -32,6 +32,9 @@ impl GatherRows {
 impl Op for GatherRows {
     fn name(&self) -> &'static str {
         "gather_rows"
+    }
+    fn class(&self) -> Class {
+        Class::Layout
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [_, w] = inputs[0].rank("table")?;

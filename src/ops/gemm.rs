@@ -7,7 +7,7 @@ use super::reshape::Reshape;
 use super::tiles::Tile;
 use crate::device::recording::{Recorder, View, row_chunks};
 use crate::graph::{
-    Bindings, Cost, DType, Graph, HostIo, NodeId, Op, Result, Shape, TensorId, TensorType,
+    Bindings, Class, Cost, DType, Graph, HostIo, NodeId, Op, Result, Shape, TensorId, TensorType,
 };
 use crate::reference::{Scalar, gemm};
 use crate::{kernel, twin};
@@ -200,6 +200,9 @@ impl Gemm {
 impl Op for Gemm {
     fn name(&self) -> &'static str {
         "gemm"
+    }
+    fn class(&self) -> Class {
+        Class::Product
     }
     fn takes_f16(&self) -> bool {
         true

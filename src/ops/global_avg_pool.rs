@@ -2,7 +2,7 @@
 
 use super::channels::{Params, Sums};
 use crate::device::recording::{Recorder, row_chunks};
-use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, global_avg_pool};
 use crate::{kernel, twin};
 
@@ -13,6 +13,9 @@ pub struct GlobalAvgPool;
 impl Op for GlobalAvgPool {
     fn name(&self) -> &'static str {
         "global_avg_pool"
+    }
+    fn class(&self) -> Class {
+        Class::Pooling
     }
     fn takes_f16(&self) -> bool {
         true

@@ -1,7 +1,7 @@
 //! `global_avg_pool_grad`: the gradient of the mean over all pixels. Twin: `reference/global_avg_pool_grad.rs`.
 
 use crate::device::recording::{Recorder, row_chunks};
-use crate::graph::{Bindings, HostIo, Op, Result, TensorType};
+use crate::graph::{Bindings, Class, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, global_avg_pool_grad};
 use crate::{kernel, twin};
 
@@ -24,6 +24,9 @@ struct Params {
 impl Op for GlobalAvgPoolGrad {
     fn name(&self) -> &'static str {
         "global_avg_pool_grad"
+    }
+    fn class(&self) -> Class {
+        Class::Pooling
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let (&[n, _, _, c], [a, b]) = (self.input.dims(), inputs[0].rank::<2>("dy")?) else {

@@ -3,7 +3,7 @@
 use super::l2_normalize_grad::L2NormalizeGrad;
 use super::rows;
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, l2_normalize};
 use crate::{kernel, twin};
 
@@ -17,6 +17,9 @@ pub struct L2Normalize {
 impl Op for L2Normalize {
     fn name(&self) -> &'static str {
         "l2_normalize"
+    }
+    fn class(&self) -> Class {
+        Class::Normalisation
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         Ok(vec![rows::alike(inputs, 1)?])

@@ -2,7 +2,7 @@
 
 use super::rows;
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, HostIo, Op, Result, TensorType};
+use crate::graph::{Bindings, Class, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, l2_normalize_grad};
 use crate::{kernel, twin};
 
@@ -16,6 +16,9 @@ pub struct L2NormalizeGrad {
 impl Op for L2NormalizeGrad {
     fn name(&self) -> &'static str {
         "l2_normalize_grad"
+    }
+    fn class(&self) -> Class {
+        Class::Normalisation
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         Ok(vec![rows::alike(inputs, 2)?])

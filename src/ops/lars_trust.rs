@@ -3,7 +3,7 @@
 use crate::device::Limits;
 use crate::device::recording::Recorder;
 use crate::graph::state::ALIGN;
-use crate::graph::{Bindings, HostIo, Op, Result, TensorType};
+use crate::graph::{Bindings, Class, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, lars_trust};
 use crate::{kernel, twin};
 
@@ -29,6 +29,9 @@ struct Params {
 impl Op for LarsTrust {
     fn name(&self) -> &'static str {
         "lars_trust"
+    }
+    fn class(&self) -> Class {
+        Class::Optimiser
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [grad, w, segment, table] = inputs else {

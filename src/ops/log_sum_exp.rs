@@ -4,7 +4,7 @@ use super::row_scale::RowScale;
 use super::rows;
 use super::softmax::Softmax;
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, log_sum_exp};
 use crate::{kernel, twin};
 
@@ -15,6 +15,9 @@ pub struct LogSumExp;
 impl Op for LogSumExp {
     fn name(&self) -> &'static str {
         "log_sum_exp"
+    }
+    fn class(&self) -> Class {
+        Class::Reduction
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         Ok(vec![rows::per_row(&rows::alike(inputs, 1)?)])

@@ -1,7 +1,7 @@
 //! `loss_scale`: dynamic loss scaling for gradients in 16 bits. Twin: `reference/loss_scale.rs`.
 
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, HostIo, Op, Result, TensorType};
+use crate::graph::{Bindings, Class, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, loss_scale};
 use crate::{kernel, twin};
 
@@ -22,6 +22,9 @@ struct Params {
 impl Op for LossScale {
     fn name(&self) -> &'static str {
         "loss_scale"
+    }
+    fn class(&self) -> Class {
+        Class::Optimiser
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         if inputs.len() != 6 || inputs.iter().any(|t| t.elements() != 1) {

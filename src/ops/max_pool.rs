@@ -2,7 +2,7 @@
 
 use super::max_pool_grad::MaxPoolGrad;
 use crate::device::recording::{Kernel, Recorder, View, row_chunks};
-use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::Scalar;
 use crate::reference::max_pool::{self, Window};
 use crate::{kernel, twin};
@@ -88,6 +88,9 @@ pub(super) fn record(
 impl Op for MaxPool {
     fn name(&self) -> &'static str {
         "max_pool"
+    }
+    fn class(&self) -> Class {
+        Class::Pooling
     }
     fn takes_f16(&self) -> bool {
         true

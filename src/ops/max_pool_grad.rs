@@ -2,7 +2,7 @@
 
 use super::max_pool::{self, MaxPool};
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, DType, GraphError, HostIo, Op, Result, Shape, TensorType};
+use crate::graph::{Bindings, Class, DType, GraphError, HostIo, Op, Result, Shape, TensorType};
 use crate::reference::{Scalar, max_pool_grad};
 use crate::{kernel, twin};
 
@@ -18,6 +18,9 @@ pub struct MaxPoolGrad {
 impl Op for MaxPoolGrad {
     fn name(&self) -> &'static str {
         "max_pool_grad"
+    }
+    fn class(&self) -> Class {
+        Class::Pooling
     }
     fn takes_f16(&self) -> bool {
         true

@@ -1,7 +1,7 @@
 //! `micro_part`: a micro-batch's share of what a batch holds (gradient caching). Twin: `reference/micro_part.rs`.
 
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, HostIo, Op, Result, Shape, TensorType};
+use crate::graph::{Bindings, Class, HostIo, Op, Result, Shape, TensorType};
 use crate::reference::{Scalar, micro_part};
 use crate::{kernel, twin};
 
@@ -28,6 +28,9 @@ struct Params {
 impl Op for MicroPart {
     fn name(&self) -> &'static str {
         "micro_part"
+    }
+    fn class(&self) -> Class {
+        Class::Layout
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [x] = inputs else {

@@ -1,7 +1,7 @@
 //! `nearest`: the largest values of each row with their columns. Twin: `reference/nearest.rs`.
 
 use crate::device::recording::{Recorder, row_chunks};
-use crate::graph::{Bindings, HostIo, Op, Result, TensorType};
+use crate::graph::{Bindings, Class, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, nearest};
 use crate::{kernel, twin};
 
@@ -24,6 +24,9 @@ struct Params {
 impl Op for Nearest {
     fn name(&self) -> &'static str {
         "nearest"
+    }
+    fn class(&self) -> Class {
+        Class::Search
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [rows, n] = inputs[0].rank("s")?;

@@ -2,7 +2,7 @@
 
 use super::top_k::{check_layout, runs};
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::Scalar;
 use crate::reference::positives;
 use crate::reference::top_k::{Candidates, Layout};
@@ -31,6 +31,9 @@ struct Params {
 impl Op for Positives {
     fn name(&self) -> &'static str {
         "positives"
+    }
+    fn class(&self) -> Class {
+        Class::Layout
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [c, a, n] = inputs[0].rank("s")?;

@@ -3,7 +3,7 @@
 use super::prepend_column_grad::PrependColumnGrad;
 use super::rows;
 use crate::device::recording::{Kernel, Recorder, View, row_chunks};
-use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, prepend_column};
 use crate::{kernel, twin};
 
@@ -40,6 +40,9 @@ pub struct PrependColumn;
 impl Op for PrependColumn {
     fn name(&self) -> &'static str {
         "prepend_column"
+    }
+    fn class(&self) -> Class {
+        Class::Layout
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let rest = inputs.last().ok_or("needs two inputs")?;

@@ -3,7 +3,7 @@
 use super::prepend_column::record;
 use super::rows;
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, HostIo, Op, Result, TensorType};
+use crate::graph::{Bindings, Class, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, prepend_column_grad};
 use crate::{kernel, twin};
 
@@ -14,6 +14,9 @@ pub struct PrependColumnGrad;
 impl Op for PrependColumnGrad {
     fn name(&self) -> &'static str {
         "prepend_column_grad"
+    }
+    fn class(&self) -> Class {
+        Class::Layout
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let mut d = inputs[0].dims().to_vec();

@@ -2,7 +2,7 @@
 
 use super::elementwise;
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, relu};
 use crate::{kernel, twin};
 
@@ -13,6 +13,9 @@ pub struct Relu;
 impl Op for Relu {
     fn name(&self) -> &'static str {
         "relu"
+    }
+    fn class(&self) -> Class {
+        Class::Elementwise
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         elementwise::same(inputs)

@@ -2,7 +2,7 @@
 
 use super::elementwise;
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, HostIo, Op, Result, TensorType};
+use crate::graph::{Bindings, Class, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, relu_grad};
 use crate::{kernel, twin};
 
@@ -13,6 +13,9 @@ pub struct ReluGrad;
 impl Op for ReluGrad {
     fn name(&self) -> &'static str {
         "relu_grad"
+    }
+    fn class(&self) -> Class {
+        Class::Elementwise
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         elementwise::same(inputs)

@@ -3,7 +3,7 @@
 use super::elementwise;
 use crate::device::recording::Recorder;
 use crate::graph::Shape;
-use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, reshape};
 use crate::{kernel, twin};
 
@@ -17,6 +17,9 @@ pub struct Reshape {
 impl Op for Reshape {
     fn name(&self) -> &'static str {
         "reshape"
+    }
+    fn class(&self) -> Class {
+        Class::Layout
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [x] = inputs else {

@@ -3,7 +3,7 @@
 use super::row_scale::RowScale;
 use super::rows;
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, row_dot};
 use crate::{kernel, twin};
 
@@ -14,6 +14,9 @@ pub struct RowDot;
 impl Op for RowDot {
     fn name(&self) -> &'static str {
         "row_dot"
+    }
+    fn class(&self) -> Class {
+        Class::Reduction
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         Ok(vec![rows::per_row(&rows::alike(inputs, 2)?)])

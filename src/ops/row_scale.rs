@@ -3,7 +3,7 @@
 use super::row_dot::RowDot;
 use super::rows;
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, row_scale};
 use crate::{kernel, twin};
 
@@ -14,6 +14,9 @@ pub struct RowScale;
 impl Op for RowScale {
     fn name(&self) -> &'static str {
         "row_scale"
+    }
+    fn class(&self) -> Class {
+        Class::Elementwise
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         match inputs {

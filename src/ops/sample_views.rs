@@ -1,7 +1,7 @@
 //! `sample_views`: the first rows of both views, to look at where not all pairs are kept. Twin: `reference/sample_views.rs`.
 
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, sample_views};
 use crate::{kernel, twin};
 
@@ -31,6 +31,9 @@ impl SampleViews {
 impl Op for SampleViews {
     fn name(&self) -> &'static str {
         "sample_views"
+    }
+    fn class(&self) -> Class {
+        Class::Layout
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [c, n, d] = inputs[0].rank("x")?;

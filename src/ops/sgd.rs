@@ -2,7 +2,7 @@
 
 use crate::device::recording::Recorder;
 use crate::graph::state::ALIGN;
-use crate::graph::{Bindings, Cost, HostIo, Op, Result, TensorType};
+use crate::graph::{Bindings, Class, Cost, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, sgd};
 use crate::{kernel, twin};
 
@@ -32,6 +32,9 @@ struct Params {
 impl Op for Sgd {
     fn name(&self) -> &'static str {
         "sgd"
+    }
+    fn class(&self) -> Class {
+        Class::Optimiser
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [grad, norm2, segment, table, w, v, halt] = inputs else {

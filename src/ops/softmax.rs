@@ -3,7 +3,7 @@
 use super::rows;
 use super::softmax_grad::SoftmaxGrad;
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, softmax};
 use crate::{kernel, twin};
 
@@ -14,6 +14,9 @@ pub struct Softmax;
 impl Op for Softmax {
     fn name(&self) -> &'static str {
         "softmax"
+    }
+    fn class(&self) -> Class {
+        Class::Reduction
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         Ok(vec![rows::alike(inputs, 1)?])

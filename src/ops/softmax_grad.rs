@@ -2,7 +2,7 @@
 
 use super::rows;
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, HostIo, Op, Result, TensorType};
+use crate::graph::{Bindings, Class, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, softmax_grad};
 use crate::{kernel, twin};
 
@@ -13,6 +13,9 @@ pub struct SoftmaxGrad;
 impl Op for SoftmaxGrad {
     fn name(&self) -> &'static str {
         "softmax_grad"
+    }
+    fn class(&self) -> Class {
+        Class::Reduction
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         Ok(vec![rows::alike(inputs, 2)?])

@@ -1,7 +1,7 @@
 //! `squared_distance`: of rows to chosen rows of a table. Twin: `reference/squared_distance.rs`.
 
 use crate::device::recording::{Recorder, row_chunks};
-use crate::graph::{Bindings, HostIo, Op, Result, TensorType};
+use crate::graph::{Bindings, Class, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, squared_distance};
 use crate::{kernel, twin};
 
@@ -21,6 +21,9 @@ struct Params {
 impl Op for SquaredDistance {
     fn name(&self) -> &'static str {
         "squared_distance"
+    }
+    fn class(&self) -> Class {
+        Class::Search
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let ([rows, d], [_, width]) = (inputs[0].rank("q")?, inputs[1].rank("b")?);

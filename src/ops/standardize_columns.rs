@@ -2,7 +2,7 @@
 
 use super::standardize_columns_grad::StandardizeColumnsGrad;
 use crate::device::recording::{Recorder, View};
-use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, standardize_columns};
 use crate::{kernel, twin};
 
@@ -38,6 +38,9 @@ pub struct StandardizeColumns;
 impl Op for StandardizeColumns {
     fn name(&self) -> &'static str {
         "standardize_columns"
+    }
+    fn class(&self) -> Class {
+        Class::Normalisation
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [c, n, d] = inputs[0].rank("x")?;

@@ -2,7 +2,7 @@
 
 use super::standardize_columns::{groups, params};
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, HostIo, Op, Result, TensorType};
+use crate::graph::{Bindings, Class, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, standardize_columns_grad};
 use crate::{kernel, twin};
 
@@ -13,6 +13,9 @@ pub struct StandardizeColumnsGrad;
 impl Op for StandardizeColumnsGrad {
     fn name(&self) -> &'static str {
         "standardize_columns_grad"
+    }
+    fn class(&self) -> Class {
+        Class::Normalisation
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [c, _, d] = inputs[0].rank("dy")?;

@@ -2,7 +2,7 @@
 
 use super::elementwise;
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, stop_gradient};
 use crate::{kernel, twin};
 
@@ -13,6 +13,9 @@ pub struct StopGradient;
 impl Op for StopGradient {
     fn name(&self) -> &'static str {
         "stop_gradient"
+    }
+    fn class(&self) -> Class {
+        Class::Layout
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         match inputs {

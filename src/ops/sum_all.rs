@@ -2,7 +2,7 @@
 
 use crate::device::Limits;
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, sum_all};
 use crate::{kernel, twin};
 
@@ -73,6 +73,9 @@ impl Op for SumAll {
     fn name(&self) -> &'static str {
         "sum_all"
     }
+    fn class(&self) -> Class {
+        Class::Reduction
+    }
     fn infer(&self, _inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         Ok(vec![TensorType::f32([1])])
     }
@@ -110,6 +113,9 @@ impl SumAll {
 impl Op for SumSquares {
     fn name(&self) -> &'static str {
         "sum_all_squares"
+    }
+    fn class(&self) -> Class {
+        Class::Reduction
     }
     fn infer(&self, _inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         Ok(vec![TensorType::f32([1])])

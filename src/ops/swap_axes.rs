@@ -1,7 +1,9 @@
 //! `swap_axes`: exchanges two neighbouring axes (groups of a batch become channels, and back). Twin: `reference/swap_axes.rs`.
 
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, Shape, TensorId, TensorType};
+use crate::graph::{
+    Bindings, Class, Graph, HostIo, NodeId, Op, Result, Shape, TensorId, TensorType,
+};
 use crate::reference::{Scalar, swap_axes};
 use crate::{kernel, twin};
 
@@ -30,6 +32,9 @@ struct Params {
 impl Op for SwapAxes {
     fn name(&self) -> &'static str {
         "swap_axes"
+    }
+    fn class(&self) -> Class {
+        Class::Layout
     }
     fn takes_f16(&self) -> bool {
         true

@@ -2,7 +2,7 @@
 
 use crate::device::Limits;
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::Scalar;
 use crate::reference::top_k::{self, Candidates, Layout};
 use crate::{kernel, twin};
@@ -63,6 +63,9 @@ pub(super) fn runs(rows: usize, n: usize, limits: &Limits) -> Vec<Range<usize>> 
 impl Op for TopK {
     fn name(&self) -> &'static str {
         "top_k"
+    }
+    fn class(&self) -> Class {
+        Class::Search
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [c, a, n] = inputs[0].rank("s")?;

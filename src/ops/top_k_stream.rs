@@ -4,7 +4,9 @@ use super::amcl_loss::Cut;
 use super::amcl_stream::{Params, record_heads};
 use super::top_k::check_layout;
 use crate::device::recording::Recorder;
-use crate::graph::{Bindings, Cost, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{
+    Bindings, Class, Cost, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType,
+};
 use crate::reference::Scalar;
 use crate::reference::top_k::{Candidates, Layout};
 use crate::reference::top_k_stream;
@@ -23,6 +25,9 @@ pub struct TopKStream {
 impl Op for TopKStream {
     fn name(&self) -> &'static str {
         "top_k_stream"
+    }
+    fn class(&self) -> Class {
+        Class::FusedProduct
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [c, a, _] = inputs[0].rank("z")?;

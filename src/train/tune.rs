@@ -50,7 +50,7 @@ pub fn tiles(
     cache: Option<&Path>,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Choices> {
-    let tiled = |n: &&Node| n.op.name() == "gemm" || n.op.name().starts_with("conv2d");
+    let tiled = |n: &&Node| n.op.class().is_tiled();
     let mut nodes = BTreeMap::new();
     for g in graphs {
         let of_graph = g.nodes.iter().filter(tiled);

@@ -134,18 +134,6 @@ fn views_of(
     Ok((pass, views))
 }
 
-/// Operations of a graph's matrix products and convolutions.
-fn flops(g: &Graph) -> f64 {
-    let products = |op: &str| {
-        let prefixes = ["conv2d", "amcl_stream", "top_k_stream", "gemm"];
-        prefixes.iter().any(|p| op.starts_with(p))
-    };
-    g.costs()
-        .filter(|(op, _)| products(op))
-        .map(|(_, c)| c.flops)
-        .sum()
-}
-
 /// The loss to differentiate: with mixed precision, times the loss scale.
 fn scaled(g: &mut Graph, model: &mut Model, loss: TensorId) -> Result<TensorId> {
     if !model.half {
@@ -240,8 +228,8 @@ impl Gradient {
             [_, rows] => [rows, 1],
             _ => [1, 1],
         };
-        let once = cache.as_ref().map_or(0.0, |c| flops(&c.draft.graph));
-        let flops = flops(&views.draft.graph) * parts as f64 + once;
+        let once = cache.as_ref().map_or(0.0, |c| c.draft.graph.model_flops());
+        let flops = views.draft.graph.model_flops() * parts as f64 + once;
         Ok(Self {
             built,
             head,
