@@ -1,14 +1,17 @@
 //! What a run gives away: the encoder under torchvision's names, as ONNX, and its features of any images.
 
-mod onnx;
+pub mod onnx;
 pub mod table;
 
 use crate::config::method::encoder;
-use crate::nn::import::Weights;
+use crate::graph::onnx::BATCH;
+use crate::graph::{Graph, TensorType};
+use crate::methods;
+use crate::nn::Model;
 use crate::nn::resnet::{Block, ResNet, Stem};
 use crate::run::checkpoint::write_atomically;
+use crate::run::io;
 use crate::run::weights::{Named, Trained};
-use crate::run::{RunError, io};
 use crate::train::{Result, TrainError};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
@@ -88,6 +91,15 @@ fn safetensors_bytes(weights: &Named, steps: usize) -> Result<Vec<u8>> {
     safetensors::serialize(views, Some(meta)).map_err(fail)
 }
 
+/// The network of evaluation, images [n,3,s,s] normalised as in training -> features [n,d], as an ONNX model.
+fn as_onnx(net: &ResNet, weights: &Named, size: usize) -> Result<Vec<u8>> {
+    let (mut g, mut m) = (Graph::new(), Model::default());
+    let images = g.input("images", TensorType::f32([BATCH, size, size, 3]));
+    let features = methods::features(net, &mut g, &mut m, images)?;
+    onnx::model(&g, (images, "images"), (features, "features"), weights)
+        .map_err(|e| TrainError::Config(e.to_string()))
+}
+
 /// Writes `model.safetensors`, `config.json`, `encoder.onnx` and `load_encoder.py` into a folder; returns the files.
 ///
 /// # Errors
@@ -105,7 +117,7 @@ pub fn write(run: &Trained, out: &Path) -> Result<Vec<PathBuf>> {
         ("config.json", text(&config(run, &net))),
         (
             "encoder.onnx",
-            onnx::model(&net, &weights, run.config.model.image_size)?,
+            as_onnx(&net, &weights, run.config.model.image_size)?,
         ),
         ("load_encoder.py", LOADER.as_bytes().to_vec()),
     ];
@@ -116,11 +128,4 @@ pub fn write(run: &Trained, out: &Path) -> Result<Vec<PathBuf>> {
         paths.push(path);
     }
     Ok(paths)
-}
-
-/// A tensor of the encoder.
-fn tensor<'a>(weights: &'a Named, name: &str) -> Result<&'a Weights> {
-    weights
-        .get(name)
-        .ok_or_else(|| RunError::Checkpoint(format!("the checkpoint lacks `{name}`")).into())
 }

@@ -3,7 +3,7 @@
 /// The kind of an op's work.
 ///
 /// A caller asks a question about the class ([`Class::is_matrix_work`], [`Class::is_tiled`], [`Class::is_exact`]) and
-/// names no op. The questions match every class, so that a new class does not compile until each of them has its answer.
+/// names no op. Each question matches every class, so a new class does not compile until each has its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Class {
     /// A matrix product, alone or in batches.

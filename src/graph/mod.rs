@@ -10,6 +10,7 @@ pub mod class;
 pub mod exec;
 pub mod gpu;
 pub mod host;
+pub mod onnx;
 pub mod op;
 pub mod plan;
 pub mod state;

@@ -1,6 +1,7 @@
 //! The contract of an op, and what it is handed to run.
 
 use super::class::Class;
+use super::onnx::OnnxForm;
 use super::step::StepScalars;
 use super::tensor::TensorType;
 use super::{Graph, GraphError, Node, NodeId, Result, TensorId};
@@ -55,6 +56,12 @@ pub trait Op: Debug + Send + Sync {
 
     /// The op and the inputs that make the node's first output anew, to the bit, where the backward pass should do that instead of keeping it ([`super::again`]).
     fn again(&self, _node: &Node) -> Option<(Arc<dyn Op>, Vec<TensorId>)> {
+        None
+    }
+
+    /// The op in ONNX, from its inputs' types; `None`: it has no form there (the default), so a network that has it when
+    /// it is evaluated cannot be exported.
+    fn onnx(&self, _inputs: &[&TensorType]) -> Option<OnnxForm> {
         None
     }
 

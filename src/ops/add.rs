@@ -2,6 +2,7 @@
 
 use super::elementwise;
 use crate::device::recording::Recorder;
+use crate::graph::onnx::OnnxForm;
 use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, add};
 use crate::{kernel, twin};
@@ -34,6 +35,9 @@ impl Op for Add {
         };
         let _ = (node, &g);
         Ok(vec![Some(dy), Some(dy)])
+    }
+    fn onnx(&self, _inputs: &[&TensorType]) -> Option<OnnxForm> {
+        Some(OnnxForm::elementwise("Add", 2))
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         Ok(elementwise::record(

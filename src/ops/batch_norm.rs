@@ -5,6 +5,7 @@ use super::batch_norm_grad::BatchNormGrad;
 use super::channels::{self, Params, Sums, matrix, runs};
 use crate::device::Limits;
 use crate::device::recording::{Recorder, View, row_chunks};
+use crate::graph::onnx::{Attribute, Axes, OnnxForm, Operand};
 use crate::graph::{
     Bindings, Class, DType, Graph, HostIo, Node, NodeId, Op, Result, TensorId, TensorType,
 };
@@ -223,6 +224,20 @@ impl Op for BatchNormInference {
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         check(inputs, 4, self.residual)?;
         Ok(vec![inputs[0].clone()])
+    }
+    fn onnx(&self, _inputs: &[&TensorType]) -> Option<OnnxForm> {
+        let mut form = OnnxForm::new(Axes::ChannelsFirst);
+        let mut operands = vec![Operand::Input(0, Axes::ChannelsFirst)];
+        operands.extend((1..5).map(|i| Operand::Input(i, Axes::Graph)));
+        let eps = vec![("epsilon", Attribute::Float(self.eps))];
+        let mut y = form.push_with("BatchNormalization", operands, eps);
+        if self.residual {
+            y = form.push("Add", vec![y, Operand::Input(5, Axes::ChannelsFirst)]);
+        }
+        if self.relu {
+            form.push("Relu", vec![y]);
+        }
+        Some(form)
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         let i = &io.inputs;

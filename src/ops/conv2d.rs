@@ -5,6 +5,7 @@ use super::conv2d_weight_grad::Conv2dWeightGrad;
 use super::gemm::Gemm;
 use super::tiles::Tile;
 use crate::device::recording::{Recorder, View, row_chunks};
+use crate::graph::onnx::{Attribute, Axes, OnnxForm, Operand};
 use crate::graph::{
     Bindings, Class, Cost, Graph, GraphError, HostIo, NodeId, Op, Result, TensorId, TensorType,
 };
@@ -184,6 +185,20 @@ impl Op for Conv2d {
             &[x, dy],
         )?;
         Ok(vec![Some(dx), Some(dw)])
+    }
+    fn onnx(&self, inputs: &[&TensorType]) -> Option<OnnxForm> {
+        let [_, r, s, _] = inputs[1].dims()[..] else {
+            return None;
+        };
+        let mut form = OnnxForm::new(Axes::ChannelsFirst);
+        let operands = [0, 1].map(|i| Operand::Input(i, Axes::ChannelsFirst));
+        let window = vec![
+            ("kernel_shape", Attribute::sizes(&[r, s])),
+            ("strides", Attribute::sizes(&[self.stride; 2])),
+            ("pads", Attribute::sizes(&[self.padding; 4])),
+        ];
+        form.push_with("Conv", operands.to_vec(), window);
+        Some(form)
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         let (x, w, y) = (&io.inputs[0], &io.inputs[1], &io.outputs[0]);

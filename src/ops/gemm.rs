@@ -6,6 +6,7 @@ use super::relu_grad::ReluGrad;
 use super::reshape::Reshape;
 use super::tiles::Tile;
 use crate::device::recording::{Recorder, View, row_chunks};
+use crate::graph::onnx::{Attribute, Axes, OnnxForm, Operand};
 use crate::graph::{
     Bindings, Class, Cost, DType, Graph, HostIo, NodeId, Op, Result, Shape, TensorId, TensorType,
 };
@@ -343,6 +344,21 @@ impl Op for Gemm {
         }
         Ok(out)
     }
+    fn onnx(&self, inputs: &[&TensorType]) -> Option<OnnxForm> {
+        let ranks = [inputs[0], inputs[1]].map(|t| t.shape.rank());
+        if self.sum_batch || !ranks.iter().all(|r| (2..=3).contains(r)) {
+            return None;
+        }
+        let mut form = OnnxForm::new(Axes::Graph);
+        let y = match ranks {
+            [2, 2] => self.onnx_gemm(&mut form),
+            _ => self.onnx_matmul(&mut form, inputs),
+        };
+        if self.relu {
+            form.push("Relu", vec![y]);
+        }
+        Some(form)
+    }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         let (a, b, c, bias) = (
             &io.inputs[0],
@@ -393,6 +409,50 @@ impl Op for Gemm {
 }
 
 impl Gemm {
+    /// Matrices: ONNX's `Gemm` has their transposes, the factor and a bias.
+    fn onnx_gemm(&self, form: &mut OnnxForm) -> Operand {
+        let count = 2 + usize::from(self.bias);
+        let operands = (0..count).map(|i| Operand::Input(i, Axes::Graph));
+        let attributes = vec![
+            ("alpha", Attribute::Float(self.alpha)),
+            ("transA", Attribute::Int(self.trans_a.into())),
+            ("transB", Attribute::Int(self.trans_b.into())),
+        ];
+        form.push_with("Gemm", operands.collect(), attributes)
+    }
+
+    /// Batches of matrices: `MatMul` broadcasts as ours does, and has nothing else.
+    fn onnx_matmul(&self, form: &mut OnnxForm, inputs: &[&TensorType]) -> Operand {
+        let operands = [self.trans_a, self.trans_b].into_iter().enumerate();
+        let operands = operands.map(|(i, trans)| {
+            let x = Operand::Input(i, Axes::Graph);
+            let order: &[usize] = match inputs[i].shape.rank() {
+                2 => &[1, 0],
+                _ => &[0, 2, 1],
+            };
+            match trans {
+                true => {
+                    let order = vec![("perm", Attribute::sizes(order))];
+                    form.push_with("Transpose", vec![x], order)
+                }
+                false => x,
+            }
+        });
+        let operands = operands.collect();
+        let mut y = form.push("MatMul", operands);
+        if self.alpha != 1.0 {
+            y = form.push("Mul", vec![y, Operand::Scalar(self.alpha)]);
+        }
+        if self.bias {
+            let mut bias = Operand::Input(2, Axes::Graph);
+            if let [batch, n] = *inputs[2].dims() {
+                bias = form.push("Reshape", vec![bias, Operand::Shape(vec![batch, 1, n])]);
+            }
+            y = form.push("Add", vec![y, bias]);
+        }
+        y
+    }
+
     fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
         let t = io.input_types;
         let Ok(d) = self.dims(t[0].dims(), t[1].dims(), self.bias.then(|| t[2].dims())) else {

@@ -2,6 +2,7 @@
 
 use super::channels::{Params, Sums};
 use crate::device::recording::{Recorder, row_chunks};
+use crate::graph::onnx::{Attribute, Axes, OnnxForm, Operand};
 use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, global_avg_pool};
 use crate::{kernel, twin};
@@ -38,6 +39,13 @@ impl Op for GlobalAvgPool {
             super::global_avg_pool_grad::GlobalAvgPoolGrad { input },
             &[dy],
         )?)])
+    }
+    fn onnx(&self, _inputs: &[&TensorType]) -> Option<OnnxForm> {
+        let mut form = OnnxForm::new(Axes::Graph);
+        let x = Operand::Input(0, Axes::ChannelsFirst);
+        let mean = form.push("GlobalAveragePool", vec![x]);
+        form.push_with("Flatten", vec![mean], vec![("axis", Attribute::Int(1))]);
+        Some(form)
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         let (x, y) = (&io.inputs[0], &io.outputs[0]);

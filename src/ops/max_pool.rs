@@ -2,6 +2,7 @@
 
 use super::max_pool_grad::MaxPoolGrad;
 use crate::device::recording::{Kernel, Recorder, View, row_chunks};
+use crate::graph::onnx::{Attribute, Axes, OnnxForm, Operand};
 use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::Scalar;
 use crate::reference::max_pool::{self, Window};
@@ -116,6 +117,17 @@ impl Op for MaxPool {
         let (input, argmax) = (g.ty(n.inputs[0]).shape.clone(), n.outputs[1]);
         let dx = g.push1(MaxPoolGrad { pool: *self, input }, &[dy, argmax])?;
         Ok(vec![Some(dx)])
+    }
+    fn onnx(&self, _inputs: &[&TensorType]) -> Option<OnnxForm> {
+        let mut form = OnnxForm::new(Axes::ChannelsFirst);
+        let x = Operand::Input(0, Axes::ChannelsFirst);
+        let window = vec![
+            ("kernel_shape", Attribute::sizes(&[self.kernel; 2])),
+            ("strides", Attribute::sizes(&[self.stride; 2])),
+            ("pads", Attribute::sizes(&[self.padding; 4])),
+        ];
+        form.push_with("MaxPool", vec![x], window);
+        Some(form)
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         let p = self

@@ -2,6 +2,7 @@
 
 use super::elementwise;
 use crate::device::recording::Recorder;
+use crate::graph::onnx::OnnxForm;
 use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, mul};
 use crate::{kernel, twin};
@@ -34,6 +35,9 @@ impl Op for Mul {
             Some(g.push1(Self, &[dy, b])?),
             Some(g.push1(Self, &[dy, a])?),
         ])
+    }
+    fn onnx(&self, _inputs: &[&TensorType]) -> Option<OnnxForm> {
+        Some(OnnxForm::elementwise("Mul", 2))
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         Ok(elementwise::record(

@@ -2,6 +2,7 @@
 
 use super::elementwise;
 use crate::device::recording::Recorder;
+use crate::graph::onnx::OnnxForm;
 use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, relu};
 use crate::{kernel, twin};
@@ -31,6 +32,9 @@ impl Op for Relu {
         };
         let y = g.node(node).outputs[0];
         Ok(vec![Some(g.push1(super::relu_grad::ReluGrad, &[dy, y])?)])
+    }
+    fn onnx(&self, _inputs: &[&TensorType]) -> Option<OnnxForm> {
+        Some(OnnxForm::elementwise("Relu", 1))
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         Ok(elementwise::record(

@@ -3,6 +3,7 @@
 use super::elementwise;
 use crate::device::recording::Recorder;
 use crate::graph::Shape;
+use crate::graph::onnx::{Axes, OnnxForm, Operand};
 use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, reshape};
 use crate::{kernel, twin};
@@ -48,6 +49,12 @@ impl Op for Reshape {
         };
         let shape = g.ty(g.node(node).inputs[0]).shape.clone();
         Ok(vec![Some(g.push1(Self { shape }, &[dy])?)])
+    }
+    fn onnx(&self, _inputs: &[&TensorType]) -> Option<OnnxForm> {
+        let mut form = OnnxForm::new(Axes::Graph);
+        let shape = Operand::Shape(self.shape.dims().to_vec());
+        form.push("Reshape", vec![Operand::Input(0, Axes::Graph), shape]);
+        Some(form)
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         Ok(elementwise::record(

@@ -2,6 +2,7 @@
 
 use super::elementwise;
 use crate::device::recording::Recorder;
+use crate::graph::onnx::{Axes, OnnxForm, Operand};
 use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, scale};
 use crate::{kernel, twin};
@@ -34,6 +35,12 @@ impl Op for Scale {
         };
         let _ = node;
         Ok(vec![Some(g.push1(*self, &[dy])?)])
+    }
+    fn onnx(&self, _inputs: &[&TensorType]) -> Option<OnnxForm> {
+        let mut form = OnnxForm::new(Axes::Kept);
+        let factor = Operand::Scalar(self.factor as f32);
+        form.push("Mul", vec![Operand::Input(0, Axes::Kept), factor]);
+        Some(form)
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         Ok(elementwise::record(

@@ -1,6 +1,7 @@
 //! `swap_axes`: exchanges two neighbouring axes (groups of a batch become channels, and back). Twin: `reference/swap_axes.rs`.
 
 use crate::device::recording::Recorder;
+use crate::graph::onnx::{Attribute, Axes, OnnxForm, Operand};
 use crate::graph::{
     Bindings, Class, Graph, HostIo, NodeId, Op, Result, Shape, TensorId, TensorType,
 };
@@ -67,6 +68,16 @@ impl Op for SwapAxes {
         let [p, a, b, c] = self.axes;
         let axes = [p, b, a, c];
         Ok(vec![Some(g.push1(Self { axes, out }, &[dy])?)])
+    }
+    fn onnx(&self, _inputs: &[&TensorType]) -> Option<OnnxForm> {
+        let mut form = OnnxForm::new(Axes::Graph);
+        let axes = Operand::Shape(self.axes.to_vec());
+        let x = form.push("Reshape", vec![Operand::Input(0, Axes::Graph), axes]);
+        let order = vec![("perm", Attribute::sizes(&[0, 2, 1, 3]))];
+        let y = form.push_with("Transpose", vec![x], order);
+        let shape = Operand::Shape(self.out.dims().to_vec());
+        form.push("Reshape", vec![y, shape]);
+        Some(form)
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         let [_, a, b, c] = self.axes;

@@ -1,6 +1,6 @@
 """Reads what the program writes with the tools that users have: numpy, safetensors, onnxruntime, pyarrow, TensorBoard's reader, and Chromium for the report.
 
-usage: check.py PROGRAM WORKDIR CHROMIUM
+usage: check.py PROGRAM WORKDIR FORMS CHROMIUM
 """
 
 import glob
@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors.numpy import load_file, safe_open
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-program, work, chromium = sys.argv[1:4]
+program, work, forms, chromium = sys.argv[1:5]
 shutil.rmtree(work, ignore_errors=True)
 os.makedirs(work)
 rng = np.random.default_rng(0)
@@ -74,6 +74,16 @@ print(f"onnxruntime: features equal to {error:.1e} of the largest")
 assert np.abs(session.run(None, {"images": x[::-1].copy()})[0] - features).max() > 1e-3 * np.abs(features).max(), "the comparison notices nothing"
 weights = load_file(f"{work}/exported/model.safetensors")
 assert weights["conv1.weight"].shape == (8, 3, 3, 3) and weights["bn1.num_batches_tracked"] == 9
+
+# Every op's form: what the f64 twins make of three images, to the rounding of some ten sums of up to 80 products in float32 (10 * 80**0.5 * 2**-24 = 5e-6).
+x = np.fromfile(f"{forms}/images.f32", np.float32).reshape(3, 3, 9, 9)
+wanted = np.fromfile(f"{forms}/features.f32", np.float32).reshape(3, 13)
+session = onnxruntime.InferenceSession(f"{forms}/forms.onnx")
+for n in (1, 3):
+    error = np.abs(session.run(None, {"images": x[:n]})[0] - wanted[:n]).max() / np.abs(wanted).max()
+    assert error < 5e-6, error
+assert np.abs(session.run(None, {"images": x[::-1].copy()})[0] - wanted).max() > 1e-3 * np.abs(wanted).max(), "the comparison notices nothing"
+print(f"onnxruntime: every op's form makes what its twin makes, to {error:.1e}")
 
 # TensorBoard lists scalars, histograms and images.
 events = EventAccumulator(run, size_guidance={"images": 0, "histograms": 0, "scalars": 0})
