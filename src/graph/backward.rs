@@ -73,7 +73,7 @@ pub fn backward<A: Op + 'static, O: Op + 'static>(
         g.scope = scope;
         dx?;
     }
-    g.make_again(count)?;
+    g.rematerialise(count)?;
     Ok(wrt.iter().map(|t| grads[t.0 as usize]).collect())
 }
 

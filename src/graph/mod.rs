@@ -4,7 +4,6 @@
 //! lifetimes, pooled memory, exact peak before anything is allocated), and replayed ([`exec`]) by WGSL
 //! dispatches or by the CPU twins.
 
-pub mod again;
 pub mod backward;
 pub mod class;
 pub mod exec;
@@ -13,6 +12,7 @@ pub mod host;
 pub mod onnx;
 pub mod op;
 pub mod plan;
+pub mod rematerialise;
 pub mod state;
 pub mod step;
 pub mod tensor;

@@ -54,8 +54,14 @@ pub trait Op: Debug + Send + Sync {
         })
     }
 
-    /// The op and the inputs that make the node's first output anew, to the bit, where the backward pass should do that instead of keeping it ([`super::again`]).
-    fn again(&self, _node: &Node) -> Option<(Arc<dyn Op>, Vec<TensorId>)> {
+    /// The recipe by which the backward pass computes the node's first output a second time instead of keeping it: an op
+    /// and its inputs, which give that output to the bit. The first input must be one that the node's own gradient reads,
+    /// so that it is kept anyway. `None` (the default): the output is kept.
+    ///
+    /// A batch norm with a ReLU answers with its inference form on the batch's own statistics, which is one pass over
+    /// memory. A convolution answers `None`: it would be as dear again as the forward pass. See
+    /// [`super::rematerialise`].
+    fn rematerialise(&self, _node: &Node) -> Option<(Arc<dyn Op>, Vec<TensorId>)> {
         None
     }
 

@@ -149,8 +149,11 @@ impl Op for BatchNorm {
         let d = g.push(op, &of)?;
         Ok(d.into_iter().map(Some).collect())
     }
-    /// What a ReLU ends is as large as x, which is kept for the gradient anyway, and one pass over memory from it. (Not with a residual: it would have to be kept instead.)
-    fn again(&self, node: &Node) -> Option<(Arc<dyn Op>, Vec<TensorId>)> {
+    /// With a ReLU, y would be kept for the next layer's gradient alone: this op's own finds from x and beta what the ReLU
+    /// let through. Recomputing y costs one read and one write of its size, and the gradient's two passes do not read y,
+    /// so it is as fast as keeping y and needs half the memory. Not with a residual: the recipe would read it, and it
+    /// would have to be kept in y's place. Not without a ReLU: such a norm ends a shortcut, and no gradient reads y.
+    fn rematerialise(&self, node: &Node) -> Option<(Arc<dyn Op>, Vec<TensorId>)> {
         let (eps, relu, residual) = (self.eps, self.relu, self.residual);
         let op = BatchNormInference {
             eps,

@@ -1,27 +1,40 @@
-//! Results made anew in the backward pass instead of kept for it (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016; here only what one pass over memory makes).
+//! Rematerialisation: a tensor that the backward pass reads is computed a second time, just before it is read, instead of
+//! being kept from the forward pass (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016). It trades one
+//! pass over memory for the tensor's bytes.
+//!
+//! An op opts in by [`Op::rematerialise`], which gives the recipe: another op, and inputs that are kept anyway. Of ours, a
+//! batch norm with a ReLU does. For `y, mean, var = batch_norm_relu(x, gamma, beta)` the recipe is
+//! `batch_norm_inference(x, gamma, beta, mean, var)`: x is kept for the batch norm's own gradient, the vectors are small,
+//! and the result is y to the bit. Without it a layer keeps both x and y.
+//!
+//! Nothing deeper is recomputed: a recipe's inputs are themselves kept, so the added work is one pass for each tensor.
+//!
+//! [`Op::rematerialise`]: super::Op::rematerialise
 
 use super::{Graph, NodeId, Origin, Result, TensorId};
 use std::collections::{HashMap, HashSet};
 
 impl Graph {
-    /// Lets the nodes from number `from` on, which differentiation appended, read anew what [`super::Op::again`] offers to make: each such tensor once, just before its first reader, and
-    /// only if what it is made of is kept anyway, because one of these nodes reads it. What making anew reads is itself never made anew. (Tensors keep their names, and in them the
-    /// numbers that their nodes had.)
+    /// Rewrites the nodes from number `from` on, which differentiation appended: where they read a tensor that has a
+    /// recipe ([`super::Op::rematerialise`]), they read a copy that a new node makes. Each tensor is recomputed once, just
+    /// before its first reader, and only if the recipe's first input is kept anyway, because one of these nodes reads it.
+    ///
+    /// The new nodes move those behind them up. Tensors keep their names, and in them their nodes' old numbers.
     ///
     /// # Errors
     /// As [`Graph::push`].
-    pub(super) fn make_again(&mut self, from: usize) -> Result<()> {
-        let mut made: HashMap<TensorId, TensorId> = HashMap::new();
+    pub(super) fn rematerialise(&mut self, from: usize) -> Result<()> {
+        let mut copies: HashMap<TensorId, TensorId> = HashMap::new();
         let appended = self.nodes.split_off(from);
         let kept: HashSet<TensorId> = appended.iter().flat_map(|n| n.inputs.clone()).collect();
         for mut node in appended {
             for t in &mut node.inputs {
-                if !made.contains_key(t)
-                    && let Some(again) = self.push_again(*t, from, &kept)?
+                if !copies.contains_key(t)
+                    && let Some(copy) = self.push_recipe(*t, from, &kept)?
                 {
-                    made.insert(*t, again);
+                    copies.insert(*t, copy);
                 }
-                *t = *made.get(t).unwrap_or(t);
+                *t = *copies.get(t).unwrap_or(t);
             }
             let id = NodeId(self.nodes.len() as u32);
             for (i, o) in node.outputs.iter().enumerate() {
@@ -32,24 +45,27 @@ impl Graph {
         Ok(())
     }
 
-    /// Appends the node that makes `t` anew, if `t` is the first result of a node before number `from` that can be, of tensors of which the first is `kept`.
-    fn push_again(
+    /// Appends the node that recomputes `t`, if `t` is the first output of a node before number `from` that has a recipe,
+    /// and the recipe's first input is `kept`.
+    fn push_recipe(
         &mut self,
         t: TensorId,
         from: usize,
         kept: &HashSet<TensorId>,
     ) -> Result<Option<TensorId>> {
-        let Some(Origin::Node(n, 0)) = self.tensors.get(t.0 as usize).map(|t| t.origin) else {
+        let Origin::Node(id, 0) = self.tensor(t).origin else {
             return Ok(None);
         };
+        // Nodes that differentiation appended have no recipe, and their ids are not settled yet.
         let Some(node) = self
             .nodes
-            .get(n.0 as usize)
-            .filter(|_| (n.0 as usize) < from)
+            .get(id.0 as usize)
+            .filter(|_| (id.0 as usize) < from)
         else {
             return Ok(None);
         };
-        let Some((op, inputs)) = node.op.again(node).filter(|(_, of)| kept.contains(&of[0])) else {
+        let recipe = node.op.rematerialise(node);
+        let Some((op, inputs)) = recipe.filter(|(_, inputs)| kept.contains(&inputs[0])) else {
             return Ok(None);
         };
         let scope = std::mem::replace(&mut self.scope, vec![node.label.clone()]);
@@ -98,15 +114,15 @@ mod tests {
     }
 
     #[test]
-    fn results_behind_a_relu_are_made_anew_once_and_not_kept() {
-        let again = |g: &Graph| -> Vec<String> {
+    fn results_behind_a_relu_are_recomputed_once_and_not_kept() {
+        let recomputed = |g: &Graph| -> Vec<String> {
             let made = g.nodes().iter();
             let made = made.filter(|n| n.op.name() == "batch_norm_inference");
             made.map(|n| n.label.clone()).collect()
         };
         let (g, norms, results) = network(4, true);
         // The last one's is only summed: no gradient reads it. Each has its layer's name, the last layer's first.
-        assert_eq!(again(&g), ["2", "1", "0"]);
+        assert_eq!(recomputed(&g), ["2", "1", "0"]);
         let backward = g.nodes().iter().position(|n| n.op.name() == "constant");
         let backward = &g.nodes()[backward.unwrap()..];
         for y in &norms[..3] {
@@ -128,9 +144,9 @@ mod tests {
         let layer = (peak(12) - peak(4)) / 8;
         assert!(layer < image + image / 4, "{layer} bytes, an image {image}");
         assert_eq!(results.len(), 2);
-        // Nothing is made anew that no ReLU ended: it is the next convolution's input, read as it was.
+        // Without a ReLU there is no recipe: the next convolution's gradient reads the tensor as the forward pass left it.
         let (plain, norms, _) = network(4, false);
-        assert!(again(&plain).is_empty());
+        assert!(recomputed(&plain).is_empty());
         let readers = |y| {
             plain
                 .nodes()

@@ -1,4 +1,4 @@
-//! What the backward pass makes anew is what the forward pass had, to the bit.
+//! What the backward pass recomputes is what the forward pass had, to the bit.
 
 use amcl_wgpu::device::{Choice, Device, Options};
 use amcl_wgpu::graph::gpu::GpuExecutor;
@@ -8,7 +8,7 @@ use amcl_wgpu::ops::batch_norm::BatchNorm;
 use amcl_wgpu::ops::{cast_f16::CastF16, cast_f32::CastF32};
 use amcl_wgpu::reference::philox::{Purpose, Stream};
 
-/// y of a batch norm with ReLU over [16,9,8,c], and y made anew.
+/// y of a batch norm with ReLU over [16,9,8,c], and y recomputed.
 fn both(exec: &mut dyn Executor, c: usize, half: bool) -> [Vec<f64>; 2] {
     let mut g = Graph::new();
     let x = g.input("x", TensorType::f32([16, 9, 8, c]));
@@ -24,9 +24,9 @@ fn both(exec: &mut dyn Executor, c: usize, half: bool) -> [Vec<f64>; 2] {
     };
     let y = g.push1(norm, &[of, gamma, beta]).unwrap();
     let node = g.node(g.producer(y).unwrap());
-    let (op, inputs) = node.op.again(node).unwrap();
-    let again = g.push_arc(op, &inputs, &[]).unwrap()[0];
-    let results = [y, again].map(|t| match half {
+    let (op, inputs) = node.op.rematerialise(node).unwrap();
+    let copy = g.push_arc(op, &inputs, &[]).unwrap()[0];
+    let results = [y, copy].map(|t| match half {
         true => g.push1(CastF32, &[t]).unwrap(),
         false => t,
     });
@@ -41,7 +41,7 @@ fn both(exec: &mut dyn Executor, c: usize, half: bool) -> [Vec<f64>; 2] {
 }
 
 #[test]
-fn a_result_made_anew_has_the_same_bits() {
+fn a_recomputed_result_has_the_same_bits() {
     let name = std::env::var("AMCL_TEST_DEVICE").unwrap_or_else(|_| "llvmpipe".into());
     let choice: Choice = name.parse().unwrap();
     let open = |limits| {
@@ -61,8 +61,8 @@ fn a_result_made_anew_has_the_same_bits() {
                 executors.push(Box::new(GpuExecutor::new(d.clone())));
             }
             for exec in &mut executors {
-                let [y, again] = both(exec.as_mut(), c, half);
-                assert_eq!(y, again, "{} {c} {half}", exec.name());
+                let [y, copy] = both(exec.as_mut(), c, half);
+                assert_eq!(y, copy, "{} {c} {half}", exec.name());
                 let positive = y.iter().filter(|v| **v > 0.0).count();
                 let share = positive as f64 / y.len() as f64;
                 assert!((0.2..0.8).contains(&share), "{share}");
@@ -72,7 +72,7 @@ fn a_result_made_anew_has_the_same_bits() {
 }
 
 #[test]
-fn other_norms_are_not_made_anew() {
+fn other_norms_are_kept() {
     for (relu, residual) in [(false, false), (true, true), (false, true)] {
         let mut g = Graph::new();
         let x = g.input("x", TensorType::f32([2, 3, 3, 4]));
@@ -86,6 +86,9 @@ fn other_norms_are_not_made_anew() {
         inputs.extend(residual.then_some(x));
         let y = g.push1(norm, &inputs).unwrap();
         let node = g.node(g.producer(y).unwrap());
-        assert!(node.op.again(node).is_none(), "relu {relu}, {residual}");
+        assert!(
+            node.op.rematerialise(node).is_none(),
+            "relu {relu}, {residual}"
+        );
     }
 }
