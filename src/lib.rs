@@ -1,7 +1,7 @@
 //! Self-supervised pre-training of image encoders on any GPU.
 //!
 //! Floors, top first; each imports only those below it:
-//! `report`, `downstream`, `export`, `bench`, `train`, `run`, `config`, `methods`, `eval`, `nn`, `data`, `check`, `ops`, `graph`, `device`, `reference`.
+//! `report`, `experiment`, `downstream`, `export`, `bench`, `train`, `run`, `config`, `methods`, `eval`, `nn`, `data`, `check`, `ops`, `graph`, `device`, `reference`.
 //! `docs/ARCHITECTURE.md` is the one-page tour.
 
 pub mod bench;
@@ -11,6 +11,7 @@ pub mod data;
 pub mod device;
 pub mod downstream;
 pub mod eval;
+pub mod experiment;
 pub mod export;
 pub mod graph;
 pub mod methods;

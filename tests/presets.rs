@@ -10,9 +10,23 @@ use amcl_wgpu::train::session::Session;
 use assert_cmd::Command;
 use serde_json::Value;
 
+/// Whoever adds a file to the folder has added the preset. `quickstart` stands first.
+#[test]
+fn the_presets_are_the_files_of_their_folder() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/presets");
+    let mut files: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .map(|p| p.file_stem().unwrap().to_str().unwrap().to_string())
+        .collect();
+    files.sort_by_key(|f| (f != "quickstart", f.clone()));
+    let names: Vec<&str> = PRESETS.iter().map(|p| p.0).collect();
+    assert_eq!(names, files);
+}
+
 #[test]
 fn every_preset_builds_its_full_model() {
-    for (name, text) in PRESETS {
+    for (name, text) in PRESETS.iter() {
         let config = Config::parse(text, &[]).unwrap();
         let model = declare(&config).unwrap_or_else(|e| panic!("{name}: {e}"));
         let (_, count) = model.sizes();
@@ -24,7 +38,7 @@ fn every_preset_builds_its_full_model() {
 #[test]
 fn every_preset_trains() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, text) in PRESETS {
+    for (name, text) in PRESETS.iter() {
         let config = Config::parse(text, &[]).unwrap();
         let out = folder.path().join(name);
         let mut command = Command::cargo_bin("amcl-wgpu").unwrap();

@@ -429,7 +429,7 @@ fn presets_and_experiments_are_as_they_are_written() {
         let set: Vec<String> = set.iter().map(|(k, v)| format!("{k}={v}")).collect();
         Config::parse(text, &set).unwrap()
     };
-    for (name, text) in PRESETS {
+    for (name, text) in PRESETS.iter() {
         assert_eq!(parsed(text, &[]), literal(text, &[]), "{name}");
     }
     let list = |t: Option<&toml::Value>| -> Vec<(String, toml::Value)> {

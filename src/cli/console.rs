@@ -1,5 +1,6 @@
 //! What people and programs see: lines, progress bars that become lines when piped, JSON results.
 
+use amcl_wgpu::downstream::Notice;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use serde_json::Value;
 use std::io::IsTerminal;
@@ -109,6 +110,20 @@ impl Console {
             *last = Instant::now();
             errln!("{done}/{all} {what}");
         }
+    }
+
+    /// Shows what the library says of a long piece of work.
+    pub fn notice(&self, n: Notice<'_>) {
+        match n {
+            Notice::Line(line) => self.say(line),
+            Notice::Warning(line) => self.warn(line),
+            Notice::Progress { done, all, what } => self.progress(done, all, what),
+        }
+    }
+
+    /// [`Console::notice`] as the library's functions take it.
+    pub fn teller(&self) -> impl Fn(Notice<'_>) + Sync + '_ {
+        |n| self.notice(n)
     }
 
     /// The end: bars go, the result is printed as text, or as JSON where that was asked for.

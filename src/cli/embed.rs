@@ -1,7 +1,7 @@
 //! `amcl-wgpu embed`.
 
 use super::console::Voice;
-use super::opened::On;
+use super::source::SourceArgs;
 use amcl_wgpu::data::Dataset;
 use amcl_wgpu::export::table::{ENDINGS, Table};
 use serde_json::json;
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]
-    on: On,
+    on: SourceArgs,
     /// Which images: train, test or all.
     #[arg(long, default_value = "all", value_parser = ["train", "test", "all"])]
     split: String,

@@ -1,7 +1,7 @@
 //! `amcl-wgpu report`.
 
 use super::console::Voice;
-use super::opened::On;
+use super::source::SourceArgs;
 use amcl_wgpu::report;
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use serde_json::json;
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]
-    on: On,
+    on: SourceArgs,
     /// Only what the run's files tell: no data is opened, nothing is computed.
     #[arg(long)]
     curves: bool,

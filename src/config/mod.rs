@@ -482,7 +482,7 @@ mod tests {
 
     #[test]
     fn presets_parse_and_resolve_to_themselves() {
-        for (name, text) in PRESETS {
+        for (name, text) in PRESETS.iter() {
             let c = Config::parse(text, &[]).unwrap_or_else(|e| panic!("{name}: {e}"));
             assert_eq!(
                 Config::parse(&c.to_toml().unwrap(), &[]).unwrap(),

@@ -1,47 +1,30 @@
 //! The built-in configurations, `assets/presets/`, and what a method needs where a configuration does not say.
 
 use super::Config;
+use include_dir::{Dir, include_dir};
+use std::sync::LazyLock;
 
-macro_rules! preset {
-    ($name:literal) => {
-        (
-            $name,
-            include_str!(concat!("../../assets/presets/", $name, ".toml")),
-        )
-    };
+/// Texts that come with the program, by name.
+pub type Assets = LazyLock<Vec<(&'static str, &'static str)>>;
+
+/// The files of a folder, name without ending and text, in the order of their names.
+pub(crate) fn texts(folder: &'static Dir<'static>) -> Vec<(&'static str, &'static str)> {
+    let mut all: Vec<_> = folder
+        .files()
+        .filter_map(|f| Some((f.path().file_stem()?.to_str()?, f.contents_utf8()?)))
+        .collect();
+    all.sort_unstable();
+    all
 }
 
-/// Presets: name and text.
-pub const PRESETS: &[(&str, &str)] = &[
-    preset!("quickstart"),
-    preset!("barlow-amcl-cifar10"),
-    preset!("barlow-amcl-cifar100"),
-    preset!("barlow-amcl-stl10"),
-    preset!("barlow-cifar10"),
-    preset!("barlow-cifar100"),
-    preset!("barlow-stl10"),
-    preset!("byol-cifar10"),
-    preset!("moco-amcl-cifar10"),
-    preset!("moco-amcl-cifar100"),
-    preset!("moco-amcl-stl10"),
-    preset!("moco-cifar10"),
-    preset!("moco-cifar100"),
-    preset!("moco-stl10"),
-    preset!("simclr-amcl-cifar10"),
-    preset!("simclr-amcl-cifar100"),
-    preset!("simclr-amcl-stl10"),
-    preset!("simclr-cifar10"),
-    preset!("simclr-cifar100"),
-    preset!("simclr-stl10"),
-    preset!("simsiam-amcl-cifar10"),
-    preset!("simsiam-amcl-cifar100"),
-    preset!("simsiam-amcl-stl10"),
-    preset!("simsiam-cifar10"),
-    preset!("simsiam-cifar100"),
-    preset!("simsiam-stl10"),
-    preset!("vicreg-cifar10"),
-    preset!("paper-literal"),
-];
+/// Presets, name and text: the files of `assets/presets`. `quickstart` is the first, the others follow by name.
+pub static PRESETS: Assets = Assets::new(|| {
+    static FOLDER: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/assets/presets");
+    let mut all = texts(&FOLDER);
+    // A stable sort keeps the others as they are.
+    all.sort_by_key(|p| p.0 != "quickstart");
+    all
+});
 
 /// Groups of batch norm that stand for the eight GPUs of MoCo's recipe.
 const MOCO_GROUPS: usize = 8;

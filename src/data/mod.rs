@@ -12,6 +12,8 @@ pub mod shapes;
 mod split;
 pub mod stl10;
 
+pub use split::draw_per_class;
+
 use std::path::{Path, PathBuf};
 
 /// Why data could not be opened.

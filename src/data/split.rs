@@ -6,6 +6,33 @@ use crate::reference::philox::{Purpose, Stream};
 /// One image in so many is held out.
 const ONE_IN: usize = 10;
 
+/// The samples of a class in an order drawn from `seed`. `purpose` keeps the draws of different purposes apart.
+fn shuffled(labels: &[u32], class: u32, seed: u64, purpose: u32) -> Vec<usize> {
+    let mut ids: Vec<usize> = (0..labels.len()).filter(|i| labels[*i] == class).collect();
+    let mut stream = Stream::new(seed, purpose, class, Purpose::Split);
+    for i in (1..ids.len()).rev() {
+        ids.swap(i, stream.below(i + 1));
+    }
+    ids
+}
+
+/// Draws samples of every class from `seed`. `count` gets the size of a class and says how many to take; all are taken where it says more.
+/// Samples of one class stand together, classes in their order.
+pub fn draw_per_class(
+    labels: &[u32],
+    classes: usize,
+    count: impl Fn(usize) -> usize,
+    seed: u64,
+) -> Vec<usize> {
+    let mut out = Vec::new();
+    for class in 0..classes as u32 {
+        let ids = shuffled(labels, class, seed, 1);
+        let count = count(ids.len());
+        out.extend(ids.into_iter().take(count));
+    }
+    out
+}
+
 /// The set as it is when it has test images or no labels; else with a tenth of every class, drawn from the seed, moved from the training to the test images.
 pub(super) fn complete(mut s: Split, seed: u64) -> Split {
     if s.classes.is_empty() || s.labelled.is_some() {
@@ -19,13 +46,7 @@ pub(super) fn complete(mut s: Split, seed: u64) -> Split {
     }
     let mut held = vec![false; s.train.len()];
     for class in 0..s.classes.len() as u32 {
-        let mut ids: Vec<usize> = (0..held.len())
-            .filter(|i| s.train.labels[*i] == class)
-            .collect();
-        let mut stream = Stream::new(seed, 0, class, Purpose::Split);
-        for i in (1..ids.len()).rev() {
-            ids.swap(i, stream.below(i + 1));
-        }
+        let ids = shuffled(&s.train.labels, class, seed, 0);
         // Of two images one can be held out; of one, none.
         let count = (ids.len() + ONE_IN / 2) / ONE_IN;
         let count = if ids.len() >= 2 { count.max(1) } else { 0 };
@@ -73,5 +94,20 @@ mod tests {
         assert_eq!(ids(&complete(set(200), 3).test), ids(&s.test));
         assert_ne!(ids(&complete(set(200), 4).test), ids(&s.test));
         assert!(s.description.contains("seed 3"));
+    }
+
+    #[test]
+    fn a_draw_takes_of_every_class_what_is_asked_or_all() {
+        let labels: Vec<u32> = (0..40).map(|i| u32::from(i % 4 == 0)).collect();
+        let ids = draw_per_class(&labels, 2, |_| 15, 3);
+        let of = |class: u32| ids.iter().filter(|i| labels[**i] == class).count();
+        assert_eq!((of(0), of(1)), (15, 10));
+        let mut once = ids.clone();
+        once.sort_unstable();
+        once.dedup();
+        assert_eq!(once.len(), ids.len());
+        assert_eq!(draw_per_class(&labels, 2, |_| 15, 3), ids);
+        assert_ne!(draw_per_class(&labels, 2, |_| 15, 4), ids, "another seed");
+        assert_eq!(draw_per_class(&labels, 2, |n| n / 2, 3).len(), 20);
     }
 }

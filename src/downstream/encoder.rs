@@ -1,5 +1,7 @@
 //! A trained encoder alone: backbone features of images, with the test transform and running statistics. No heads, no training step, so little memory.
 
+use super::{DownstreamError, Result};
+use crate::config::Config;
 use crate::config::Precision;
 use crate::config::method::{encoder, method};
 use crate::data::Dataset;
@@ -13,7 +15,6 @@ use crate::nn::import::{Report, import};
 use crate::run::RunError;
 use crate::run::weights::{self, Named};
 use crate::train::session::open_executor;
-use crate::train::{Config, Result, TrainError};
 use std::path::Path;
 
 /// Images at once.
@@ -114,13 +115,13 @@ impl Encoder {
             let method = method(config)?;
             let head = *method.head();
             if head.norm || head.last != Last::Plain {
-                return Err(TrainError::Config(format!(
+                return Err(DownstreamError::Request(format!(
                     "the heads of this {} run have batch norm over the training batch, so a single image has no head features: use --feature backbone",
                     config.method.name
                 )));
             }
             if number == 0 || number > head.heads {
-                return Err(TrainError::Config(format!(
+                return Err(DownstreamError::Request(format!(
                     "no head {number}: this run has heads 1 to {}",
                     head.heads
                 )));

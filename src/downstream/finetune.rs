@@ -1,6 +1,8 @@
 //! Fine-tuning: encoder and a new linear classifier trained together on labelled images, all or a share of them.
 
 use super::probe::{Fall, crops, crops_in_words, cross_entropy, sgd, training_in_words};
+use super::{DownstreamError, Result};
+use crate::config::Config;
 use crate::config::Optim;
 use crate::config::method::encoder;
 use crate::data::augment::Policy;
@@ -15,7 +17,6 @@ use crate::reference::augment::ROW;
 use crate::run::RunError;
 use crate::run::weights::Named;
 use crate::train::optimizer::{self, Optimizer, Share};
-use crate::train::{Config, Result, TrainError};
 
 /// How the learning rate falls.
 const FALL: Fall = Fall::Cosine;
@@ -98,7 +99,7 @@ pub fn finetune(
 ) -> Result<f64> {
     let batch = s.batch_size.min(ids.len());
     if batch < 2 || classes < 2 || s.epochs == 0 {
-        return Err(TrainError::Config(
+        return Err(DownstreamError::Request(
             "fine-tuning needs at least two labelled images, two classes and an epoch".into(),
         ));
     }
@@ -168,7 +169,7 @@ pub fn finetune(
     }
     let last = exec.fetch(step_program, loss)?.to_f64()[0];
     if !last.is_finite() {
-        return Err(TrainError::NonFinite(format!(
+        return Err(DownstreamError::NonFinite(format!(
             "the loss of fine-tuning is {last}: lower its learning rate (--lr)"
         )));
     }

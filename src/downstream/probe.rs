@@ -1,5 +1,7 @@
 //! The linear probe: softmax regression on frozen features, by SGD, on any executor. Weights start at zero, so that nothing but the order of samples is drawn.
 
+use super::{DownstreamError, Result};
+use crate::config::Config;
 use crate::config::Optim;
 use crate::data::augment::Policy;
 use crate::data::sampler;
@@ -15,7 +17,6 @@ use crate::ops::row_dot::RowDot;
 use crate::ops::scale::Scale;
 use crate::ops::sum_all::SumAll;
 use crate::train::optimizer::{self, Optimizer, Share};
-use crate::train::{Config, Result, TrainError};
 
 /// How the learning rate falls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -343,7 +344,7 @@ pub fn probe(
 ) -> Result<Found> {
     let n = train.labels.len();
     if n == 0 || classes < 2 || p.epochs == 0 || p.batch_size == 0 {
-        return Err(TrainError::Config(
+        return Err(DownstreamError::Request(
             "a probe needs labelled samples of at least two classes, epochs and a batch".into(),
         ));
     }
@@ -376,7 +377,7 @@ pub fn probe(
     let b = exec.read_state(states, probe.bias)?.to_f32();
     let loss = exec.fetch(probe.grad, probe.loss)?.to_f64()[0];
     if !loss.is_finite() {
-        return Err(TrainError::NonFinite(format!(
+        return Err(DownstreamError::NonFinite(format!(
             "the probe's loss is {loss}: lower its learning rate (--lr)"
         )));
     }

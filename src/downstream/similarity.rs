@@ -1,5 +1,7 @@
 //! How alike positive and negative pairs of test images are, to the backbone and to each head: the AMCL paper's Figs. 1 and 3.
 
+use super::{DownstreamError, Result};
+use crate::config::Config;
 use crate::config::method::method;
 use crate::data::augment::Policy;
 use crate::data::{Dataset, packed};
@@ -15,7 +17,6 @@ use crate::ops::reshape::Reshape;
 use crate::reference::augment::ROW;
 use crate::reference::philox::{Purpose, Stream};
 use crate::run::weights::Trained;
-use crate::train::{Config, Result, TrainError};
 use serde::Serialize;
 
 /// Where the first bin begins. Bins are Fig. 3's, of 0.06 with an edge at -0.2, but go on to both sides, so that tails are not taken for overlap: over all cosines, and for scaled scores up to
@@ -154,7 +155,7 @@ impl Temperatures {
         let (amcl, gain) = (run.config.amcl.switches, run.weights.get("phi.gain"));
         let gain = gain.and_then(|g| g.values.first()).copied();
         if gain.is_none() && amcl.parametrisation == Parametrisation::Centred {
-            return Err(TrainError::Config(
+            return Err(DownstreamError::Request(
                 "the checkpoint has no phi.gain, which centred temperatures need".into(),
             ));
         }
@@ -274,7 +275,7 @@ pub fn similarity(
     exec: &mut dyn Executor,
 ) -> Result<Similarity> {
     if data.len() < 2 || count < 2 {
-        return Err(TrainError::Config(format!(
+        return Err(DownstreamError::Request(format!(
             "negative pairs need at least two images: {} test images, {count} pairs wanted",
             data.len()
         )));
@@ -316,7 +317,9 @@ pub fn similarity(
     let missing = import(&model, exec, &run.weights)?.missing;
     if !missing.is_empty() {
         let all = missing.join(", ");
-        return Err(TrainError::Config(format!("the checkpoint lacks {all}")));
+        return Err(DownstreamError::Request(format!(
+            "the checkpoint lacks {all}"
+        )));
     }
     let rows = policy.two_views(side, &ids, size, seed, 0);
     exec.upload(program, images, &HostData::U32(packed::pack(data, &ids)))?;

@@ -1,13 +1,14 @@
 //! What a report shows, read from a run's files and, where there is an encoder, from its features.
 
+use crate::config::Config;
 use crate::data::{Dataset, Split};
+use crate::downstream::Result;
 use crate::downstream::encoder::Encoder;
 use crate::eval::knn::{self, Bank, Distance, Vote};
 use crate::eval::pca;
 use crate::eval::sheet::{self, png};
 use crate::graph::host::HostExecutor;
 use crate::run::io;
-use crate::train::{Config, Result};
 use image::RgbImage;
 use serde_json::Value;
 use std::path::Path;

@@ -10,9 +10,9 @@ pub mod sweep;
 pub use facts::Facts;
 
 use crate::data::Split;
+use crate::downstream::Result;
 use crate::downstream::encoder::Encoder;
 use crate::run::checkpoint::write_atomically;
-use crate::train::Result;
 use std::path::{Path, PathBuf};
 
 /// Writes `report.html` of a run from its files: curves, temperatures, similarities, alarms, configuration. While the run is under way the page reloads itself.

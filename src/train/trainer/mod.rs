@@ -50,7 +50,7 @@ pub struct Request<'a> {
     /// Told every line for people.
     pub tell: &'a mut dyn FnMut(&str),
     /// Told the progress of decoding: images done, images in all.
-    pub decoding: Box<dyn Fn(usize, usize) + Sync>,
+    pub decoding: Box<dyn Fn(usize, usize) + Sync + 'a>,
     /// Told the progress of the run (steps done, steps in all) or of an evaluation, with a short text.
     pub progress: &'a mut dyn FnMut(usize, usize, &str),
     /// Called after every epoch, when its records are written.

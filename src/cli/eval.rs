@@ -1,0 +1,300 @@
+//! `amcl-wgpu eval`: the arguments of each protocol, and its result in words.
+
+use super::console::Voice;
+use super::source::SourceArgs;
+use amcl_wgpu::downstream::encoder::Feature;
+use amcl_wgpu::downstream::finetune::Setting;
+use amcl_wgpu::downstream::protocols::{
+    self, FewLabelResult, FinetuneResult, KnnResult, KnnSettings, LinearResult, PairsResult,
+    ProbeSettings,
+};
+use amcl_wgpu::eval::knn::Distance;
+use amcl_wgpu::report::pairs;
+use amcl_wgpu::run::checkpoint::write_atomically;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Evaluates a run's encoder; results are printed and written beside the run, as eval-PROTOCOL.json; of other data than the run's (--data), as
+/// eval-PROTOCOL-DATA.json.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(subcommand)]
+    protocol: Protocol,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Protocol {
+    /// k nearest neighbours on frozen features.
+    Knn {
+        #[command(flatten)]
+        on: SourceArgs,
+        /// Neighbours; default: the run's.
+        #[arg(long)]
+        k: Option<usize>,
+        /// Temperature of cosine votes; default: the run's.
+        #[arg(long)]
+        t: Option<f32>,
+        /// cosine (votes weigh exp(sim/t)) or euclidean (1/distance).
+        #[arg(long, default_value = "cosine", value_parser = distance)]
+        distance: Distance,
+        /// backbone, or head:N, the embeddings of projection head N (from 1; heads without batch norm).
+        #[arg(long, default_value = "backbone")]
+        feature: Feature,
+    },
+    /// A linear classifier on frozen features; with --data, transfer to other data.
+    Linear {
+        #[command(flatten)]
+        on: SourceArgs,
+        #[command(flatten)]
+        probe: ProbeArgs,
+    },
+    /// Linear classifiers on few labels a class: several draws, mean and deviation.
+    FewLabel {
+        #[command(flatten)]
+        on: SourceArgs,
+        #[command(flatten)]
+        probe: ProbeArgs,
+        /// Labels of each class.
+        #[arg(long, value_delimiter = ',', default_value = "10,20,50,100,200,500")]
+        labels: Vec<usize>,
+        /// Draws of each.
+        #[arg(long, default_value_t = 3)]
+        draws: usize,
+    },
+    /// Encoder and classifier trained together on a share of the labels.
+    Finetune {
+        #[command(flatten)]
+        on: SourceArgs,
+        /// Shares of each class's labels.
+        #[arg(long, value_delimiter = ',', default_value = "0.01,0.1,1")]
+        fractions: Vec<f64>,
+        /// Epochs.
+        #[arg(long, default_value_t = 30)]
+        epochs: usize,
+        /// Learning rate.
+        #[arg(long, default_value_t = 0.05)]
+        lr: f32,
+        /// Images a step.
+        #[arg(long, default_value_t = 128)]
+        batch_size: usize,
+        /// Weight decay.
+        #[arg(long, default_value_t = 0.0)]
+        weight_decay: f32,
+        /// Seed of draws, order and crops.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+    /// How alike positive and negative pairs of test images are, to the backbone and each head.
+    Similarity {
+        #[command(flatten)]
+        on: SourceArgs,
+        /// Pairs of each kind.
+        #[arg(long, default_value_t = 500)]
+        pairs: usize,
+        /// Augmentation families, one result each (the paper's Fig. 1: a,abc,abcde); default: the run's.
+        #[arg(long, value_delimiter = ',')]
+        families: Vec<String>,
+        /// Seed of the pairs.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+}
+
+/// A linear probe's protocol, and what is to differ from it.
+#[derive(clap::Args, Debug)]
+struct ProbeArgs {
+    /// lightly, solo, moco or amcl.
+    #[arg(long, default_value = "lightly")]
+    protocol: String,
+    /// Epochs.
+    #[arg(long)]
+    epochs: Option<usize>,
+    /// Learning rate.
+    #[arg(long)]
+    lr: Option<f32>,
+    /// Samples a step.
+    #[arg(long)]
+    batch_size: Option<usize>,
+    /// Momentum.
+    #[arg(long)]
+    momentum: Option<f32>,
+    /// Weight decay.
+    #[arg(long)]
+    weight_decay: Option<f32>,
+    /// Train on features of images cropped and mirrored anew every epoch, as the code bases do; else they are computed once, which is much faster.
+    #[arg(long)]
+    augment: bool,
+    /// Seed of the order of samples and of the draws.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+impl ProbeArgs {
+    fn settings(&self) -> ProbeSettings {
+        ProbeSettings {
+            protocol: self.protocol.clone(),
+            epochs: self.epochs,
+            lr: self.lr,
+            batch_size: self.batch_size,
+            momentum: self.momentum,
+            weight_decay: self.weight_decay,
+            augment: self.augment,
+            seed: self.seed,
+        }
+    }
+}
+
+fn distance(text: &str) -> Result<Distance, String> {
+    match text {
+        "cosine" => Ok(Distance::Cosine),
+        "euclidean" => Ok(Distance::Euclidean),
+        _ => Err(format!("`{text}` is neither cosine nor euclidean")),
+    }
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// No such run, no usable checkpoint, data without labels, other data of another size.
+pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
+    let console = voice.console();
+    let tell = console.teller();
+    let (text, record) = match &args.protocol {
+        Protocol::Knn {
+            on,
+            k,
+            t,
+            distance,
+            feature,
+        } => {
+            let settings = KnnSettings {
+                k: *k,
+                t: *t,
+                distance: *distance,
+                feature: *feature,
+            };
+            let r = protocols::knn(&on.source(), &settings, &tell)?;
+            (of_knn(&r), r.record)
+        }
+        Protocol::Linear { on, probe } => {
+            let r = protocols::linear(&on.source(), &probe.settings(), &tell)?;
+            (of_linear(&r), r.record)
+        }
+        Protocol::FewLabel {
+            on,
+            probe,
+            labels,
+            draws,
+        } => {
+            let (source, settings) = (on.source(), probe.settings());
+            let r = protocols::few_label(&source, &settings, labels, *draws, &tell)?;
+            (of_few_label(&r, *draws), r.record)
+        }
+        Protocol::Finetune {
+            on,
+            fractions,
+            epochs,
+            lr,
+            batch_size,
+            weight_decay,
+            seed,
+        } => {
+            let s = Setting {
+                epochs: *epochs,
+                batch_size: *batch_size,
+                lr: *lr,
+                weight_decay: *weight_decay,
+                seed: *seed,
+            };
+            let r = protocols::finetune_shares(&on.source(), fractions, &s, &tell)?;
+            (of_finetuning(&r), r.record)
+        }
+        Protocol::Similarity {
+            on,
+            pairs,
+            families,
+            seed,
+        } => {
+            let mut r = protocols::similarity(&on.source(), *pairs, families, *seed, &tell)?;
+            let page = draw(&on.run, &r.file, &r.record)?.display().to_string();
+            let text = format!("{}\ndrawn in {page}", of_pairs(&r));
+            r.record["figure"] = page.into();
+            (text, r.record)
+        }
+    };
+    console.result(&text, &record);
+    Ok(())
+}
+
+fn of_knn(r: &KnnResult) -> String {
+    format!(
+        "kNN top-1 {:.2} %, top-5 {:.2} %: {}, after epoch {}",
+        r.top1, r.top5, r.protocol, r.epoch
+    )
+}
+
+fn of_linear(r: &LinearResult) -> String {
+    let f = &r.found;
+    format!(
+        "linear top-1 {:.2} %, top-5 {:.2} % (training {:.2} %): {}, encoder after epoch {}",
+        f.top1, f.top5, f.train_top1, r.protocol, r.epoch
+    )
+}
+
+fn of_few_label(r: &FewLabelResult, draws: usize) -> String {
+    let mut text = String::new();
+    for row in &r.rows {
+        text += &format!(
+            "{:5} labels a class: {:.2} +- {:.2} %\n",
+            row.labels, row.mean, row.deviation
+        );
+    }
+    text + &format!(
+        "{draws} draws each; {}, encoder after epoch {}",
+        r.protocol, r.epoch
+    )
+}
+
+fn of_finetuning(r: &FinetuneResult) -> String {
+    let mut text = String::new();
+    for row in &r.rows {
+        text += &format!(
+            "{:5.1} % of the labels ({} images): top-1 {:.2} %\n",
+            100.0 * row.fraction,
+            row.images,
+            row.top1
+        );
+    }
+    text + &format!("{}, encoder after epoch {}", r.protocol, r.epoch)
+}
+
+fn of_pairs(r: &PairsResult) -> String {
+    let mut lines = Vec::new();
+    for (letters, found) in &r.sets {
+        lines.push(format!("augmentation {letters}"));
+        lines.extend(found.scores.iter().map(|s| {
+            format!(
+                "  {:34} positive {:6.3}  negative {:6.3}  overlap {:5.1} %",
+                s.of, s.positive, s.negative, s.overlap
+            )
+        }));
+    }
+    lines.push(r.protocol.clone());
+    for (what, key) in [
+        ("", "short"),
+        ("merged: ", "merged"),
+        ("temperature-scaled: ", "scaled"),
+    ] {
+        lines.extend(r.record[key].as_str().map(|t| format!("{what}{t}")));
+    }
+    lines.join("\n")
+}
+
+/// Draws a result of the run beside the file that holds it, under that file's name.
+fn draw(run: &Path, file: &Path, result: &Value) -> anyhow::Result<PathBuf> {
+    let whole = std::fs::canonicalize(run)?;
+    let name = whole.file_name().unwrap_or_default().to_string_lossy();
+    let page = file.with_extension("html");
+    write_atomically(&page, pairs::page(&name, result).as_bytes())?;
+    Ok(page)
+}

@@ -1,0 +1,43 @@
+//! Which run, on which data and device: the arguments of the verbs that look at a finished run.
+
+use super::console::Console;
+use amcl_wgpu::data::Split;
+use amcl_wgpu::device::Choice;
+use amcl_wgpu::downstream::Source;
+use amcl_wgpu::downstream::encoder::{Encoder, Feature};
+use std::path::PathBuf;
+
+/// Which run, on which data, where.
+#[derive(clap::Args, Debug)]
+pub struct SourceArgs {
+    /// Run folder.
+    pub run: PathBuf,
+    /// Other data than the run's.
+    #[arg(long)]
+    data: Option<String>,
+    /// auto, cpu, gpu, gpu:N or part of an adapter's name.
+    #[arg(long, default_value = "auto")]
+    device: Choice,
+}
+
+impl SourceArgs {
+    /// The same as the library takes it.
+    pub fn source(&self) -> Source {
+        Source {
+            run: self.run.clone(),
+            data: self.data.clone(),
+            device: self.device.clone(),
+        }
+    }
+
+    /// Opens the data (the run's own, or `--data`) and the run's encoder for it.
+    ///
+    /// # Errors
+    /// No such run or data, no usable checkpoint, no such device.
+    pub fn open(&self, console: &Console) -> anyhow::Result<(Encoder, Split)> {
+        let (source, tell) = (self.source(), console.teller());
+        let (trained, split) = source.read(&tell)?;
+        let encoder = source.encoder(&trained, &split, Feature::Backbone, &tell)?;
+        Ok((encoder, split))
+    }
+}

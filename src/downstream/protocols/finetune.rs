@@ -1,0 +1,92 @@
+//! Fine-tuning on shares of the labels.
+
+use crate::config::Precision;
+use crate::data::draw_per_class;
+use crate::downstream::finetune::{Setting, finetune};
+use crate::downstream::record::Provenance;
+use crate::downstream::{DownstreamError, Result, Source, Tell, progress};
+use crate::train::session::open_executor;
+use serde_json::{Value, json};
+
+/// Accuracy after fine-tuning on a share of the labels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LabelShare {
+    /// LabelShare of each class's labels, above 0 and up to 1.
+    pub fraction: f64,
+    /// Labelled images.
+    pub images: usize,
+    /// Accuracy on the test images, percent.
+    pub top1: f64,
+}
+
+/// What [`finetune_shares`] found.
+#[derive(Clone, Debug)]
+pub struct FinetuneResult {
+    /// A row a share.
+    pub rows: Vec<LabelShare>,
+    /// The protocol in words.
+    pub protocol: String,
+    /// The epoch after which the encoder was saved.
+    pub epoch: usize,
+    /// The record, as it was written.
+    pub record: Value,
+}
+
+/// Fine-tunes the run's encoder on shares of each class's labels, each time from the run's weights.
+///
+/// # Errors
+/// No such run, data without labels, settings without sense, a loss that is not finite; the device.
+pub fn finetune_shares(
+    source: &Source,
+    fractions: &[f64],
+    s: &Setting,
+    tell: Tell<'_>,
+) -> Result<FinetuneResult> {
+    let sound = s.lr.is_finite()
+        && s.lr > 0.0
+        && s.weight_decay.is_finite()
+        && fractions.iter().all(|f| *f > 0.0 && *f <= 1.0);
+    if !sound {
+        return Err(DownstreamError::Request(
+            "--lr must be positive, --weight-decay finite, --fractions from 0 to 1".into(),
+        ));
+    }
+    let (trained, split) = source.read_labelled(tell)?;
+    let (bank, classes) = (split.bank(), split.classes.len());
+    let mut rows = Vec::new();
+    for fraction in fractions {
+        let share = |of: usize| (of as f64 * fraction).round().max(1.0) as usize;
+        let ids = draw_per_class(&bank.labels, classes, share, s.seed);
+        let mut exec = open_executor(&source.device, &[], Precision::F32, |_| ())?;
+        let top1 = finetune(
+            &trained.config,
+            &trained.weights,
+            s,
+            (bank, &ids),
+            &split.test,
+            classes,
+            exec.as_mut(),
+            &|done, all| progress(tell, done, all, "epochs of fine-tuning"),
+        )?;
+        rows.push(LabelShare {
+            fraction: *fraction,
+            images: ids.len(),
+            top1,
+        });
+    }
+    let of = |r: &LabelShare| json!({"fraction": r.fraction, "images": r.images, "top1": r.top1});
+    let value = json!({"finetune": rows.iter().map(of).collect::<Vec<_>>()});
+    let (epoch, protocol) = (trained.at.epoch, s.describe());
+    let from = Provenance {
+        source,
+        data: &split.description,
+        seed: s.seed,
+        epoch,
+    };
+    Ok(FinetuneResult {
+        rows,
+        epoch,
+        record: from.write("finetune", &protocol, value)?,
+        protocol,
+    })
+}

@@ -1,0 +1,74 @@
+//! A run's encoder and the data that it is evaluated on.
+
+use super::encoder::{Encoder, Feature};
+use super::{DownstreamError, Notice, Result, Tell, progress};
+use crate::config::Precision;
+use crate::data::Split;
+use crate::device::Choice;
+use crate::run::weights::{self, Trained};
+use crate::train::session::open_executor;
+use std::path::PathBuf;
+
+/// Which run's encoder, on which data, on which device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The run's folder.
+    pub run: PathBuf,
+    /// The data. None: those that the run was trained on.
+    pub data: Option<String>,
+    /// The device.
+    pub device: Choice,
+}
+
+impl Source {
+    /// Reads the run's newest weights and opens the data. The configuration that comes back names the data that were opened.
+    ///
+    /// # Errors
+    /// No such run or data, no usable checkpoint.
+    pub fn read(&self, tell: Tell<'_>) -> Result<(Trained, Split)> {
+        let mut trained = weights::of_run(&self.run, |w| tell(Notice::Warning(&w)))?;
+        if let Some(data) = &self.data {
+            trained.config.data.path = data.clone();
+        }
+        let decoding = |done, all| progress(tell, done, all, "decoding images");
+        let split = trained.config.open_data(&decoding)?;
+        tell(Notice::Line(&format!("data: {}", split.description)));
+        for w in &split.warnings {
+            tell(Notice::Warning(&format!("data: {w}")));
+        }
+        Ok((trained, split))
+    }
+
+    /// As [`Source::read`], for a protocol that needs labels and test images.
+    ///
+    /// # Errors
+    /// As [`Source::read`]; data without labels or without test images.
+    pub fn read_labelled(&self, tell: Tell<'_>) -> Result<(Trained, Split)> {
+        let (trained, split) = self.read(tell)?;
+        if split.classes.is_empty() || split.test.is_empty() {
+            return Err(DownstreamError::Request(
+                "this protocol needs labels and test images: a folder a class, or a labelled data set".into(),
+            ));
+        }
+        Ok((trained, split))
+    }
+
+    /// The run's encoder, ready for images of the data's size on the device.
+    ///
+    /// # Errors
+    /// No such device; a head that is not there.
+    pub fn encoder(
+        &self,
+        trained: &Trained,
+        split: &Split,
+        feature: Feature,
+        tell: Tell<'_>,
+    ) -> Result<Encoder> {
+        let exec = open_executor(&self.device, &[], Precision::F32, |l| {
+            tell(Notice::Line(&l));
+        })?;
+        let side = (split.train.height, split.train.width);
+        let (config, epoch) = (&trained.config, trained.at.epoch);
+        Encoder::of(config, &trained.weights, epoch, exec, side, feature)
+    }
+}

@@ -1,0 +1,186 @@
+//! What an experiment file says.
+
+use super::{ExperimentError, Result};
+use crate::config::Config;
+use crate::config::presets::{Assets, texts};
+use crate::downstream::protocols::ProbeSettings;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// A case: a method, or a variant of one.
+#[derive(Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Case {
+    pub name: String,
+    /// A `*` in it stands for the data set in the name of the experiment's preset: `cifar10` of `simclr-cifar10`.
+    pub preset: Option<String>,
+    pub set: BTreeMap<String, toml::Value>,
+    /// Whole factors on what the settings come to: three times the hidden width, whatever the preset's is.
+    pub times: BTreeMap<String, i64>,
+    /// Settings of the grid that have no effect on this case. It is trained once for all their values, and its result stands at each of them.
+    pub without: Vec<String>,
+}
+
+impl Case {
+    /// The name of the case's preset, where the experiment's is `of_all`.
+    pub fn preset(&self, of_all: &str) -> String {
+        let data = of_all.rsplit('-').next().unwrap_or_default();
+        match &self.preset {
+            Some(name) => name.replace('*', data),
+            None => of_all.to_string(),
+        }
+    }
+
+    /// Whether another preset of the experiment changes the case's.
+    fn depends_on_preset(&self) -> bool {
+        self.preset.as_ref().is_none_or(|p| p.contains('*'))
+    }
+}
+
+/// An experiment file (TOML; `assets/experiments` holds examples).
+#[derive(Deserialize, Clone, Debug, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Experiment {
+    /// For people: what it shows, where the published numbers are.
+    pub title: String,
+    /// Preset of the cases that name none.
+    pub(super) preset: String,
+    /// Settings of every training.
+    pub(super) set: BTreeMap<String, toml::Value>,
+    /// Settings that make the experiment small. They take the place of `set`'s and of the grid's, unless a preset is chosen.
+    small: BTreeMap<String, toml::Value>,
+    /// Values of settings. All combinations are trained.
+    pub(super) grid: BTreeMap<String, Vec<toml::Value>>,
+    /// Seeds of every combination.
+    pub seeds: Vec<u64>,
+    /// What is measured of every training. The columns of the table follow from it.
+    pub eval: Vec<Measure>,
+    /// The linear probe's settings.
+    pub linear: ProbeSettings,
+    /// Labels a class of [`Measure::FewLabel`].
+    pub labels: Vec<usize>,
+    /// Draws of each number of labels.
+    pub draws: usize,
+    /// Cases.
+    pub(super) case: Vec<Case>,
+}
+
+impl Default for Experiment {
+    fn default() -> Self {
+        Self {
+            title: String::new(),
+            preset: String::new(),
+            set: BTreeMap::new(),
+            small: BTreeMap::new(),
+            grid: BTreeMap::new(),
+            seeds: vec![0],
+            eval: vec![Measure::Knn],
+            linear: ProbeSettings::default(),
+            labels: vec![10, 20, 50, 100, 200, 500],
+            draws: 3,
+            case: Vec::new(),
+        }
+    }
+}
+
+/// What is measured of a training.
+#[derive(Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Measure {
+    /// kNN accuracy at the end of training.
+    Knn,
+    /// The linear probe.
+    Linear,
+    /// Linear probes on few labels.
+    FewLabel,
+}
+
+/// The experiments that come with the program, name and text: the files of `assets/experiments`, by name.
+pub static EXPERIMENTS: Assets = Assets::new(|| {
+    static FOLDER: include_dir::Dir<'_> =
+        include_dir::include_dir!("$CARGO_MANIFEST_DIR/assets/experiments");
+    texts(&FOLDER)
+});
+
+impl Experiment {
+    /// Reads an experiment: a file, or one that comes with the program by its name.
+    ///
+    /// # Errors
+    /// A file that cannot be read; what is wrong with it.
+    pub fn open(file: &str) -> Result<Self> {
+        let wrong = |why: String| ExperimentError::File(format!("{file}: {why}"));
+        let text = match EXPERIMENTS.iter().find(|e| e.0 == file) {
+            Some((_, text)) => text.to_string(),
+            None => std::fs::read_to_string(file).map_err(|e| {
+                let names: Vec<&str> = EXPERIMENTS.iter().map(|e| e.0).collect();
+                ExperimentError::File(format!(
+                    "cannot read {file}: {e}; the experiments that come with the program are {}",
+                    names.join(", ")
+                ))
+            })?,
+        };
+        Self::parse(&text).map_err(|e| wrong(e.to_string()))
+    }
+
+    /// Reads an experiment's text.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self> {
+        let wrong = |why: &str| Err(ExperimentError::File(why.into()));
+        let e: Experiment =
+            toml::from_str(text).map_err(|e| ExperimentError::File(e.to_string()))?;
+        if e.case.is_empty() {
+            return wrong("no [[case]]");
+        }
+        if e.seeds.is_empty() || e.eval.is_empty() || e.labels.is_empty() || e.draws == 0 {
+            return wrong("seeds, eval, labels and draws must not be empty");
+        }
+        e.linear.resolve()?;
+        for case in &e.case {
+            if let Some(key) = case.without.iter().find(|k| !e.grid.contains_key(*k)) {
+                return Err(ExperimentError::File(format!(
+                    "case `{}`: `without` names {key}, which is not in the grid",
+                    case.name
+                )));
+            }
+        }
+        Ok(e)
+    }
+
+    /// The experiment in its small form where it has one; with a `preset`, at full size on that preset.
+    ///
+    /// # Errors
+    /// An unknown preset, or one that no case depends on.
+    pub fn on(mut self, preset: Option<&str>) -> Result<Self> {
+        if let Some(name) = preset {
+            Config::preset(name)?;
+            if !self.case.iter().any(Case::depends_on_preset) {
+                return Err(ExperimentError::File(format!(
+                    "--preset {name} would change nothing: every case of the experiment names its own"
+                )));
+            }
+            self.preset = name.to_string();
+            self.title = format!("{} ({name})", self.title);
+            self.small.clear();
+        }
+        self.grid.retain(|key, _| !self.small.contains_key(key));
+        self.set.append(&mut self.small);
+        Ok(self)
+    }
+
+    /// Titles of the table's columns.
+    pub fn columns(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        for m in &self.eval {
+            match m {
+                Measure::Knn => out.push("kNN top-1, %".into()),
+                Measure::Linear => out.push("linear top-1, %".into()),
+                Measure::FewLabel => {
+                    out.extend(self.labels.iter().map(|l| format!("{l} labels a class, %")));
+                }
+            }
+        }
+        out
+    }
+}

@@ -1,0 +1,215 @@
+//! Doing an experiment: its trainings one after the other, measured and tabled.
+
+use super::file::{Experiment, Measure};
+use super::table::Table;
+use super::trial::{Trial, trials};
+use super::{ExperimentError, Result};
+use crate::device::Choice;
+use crate::downstream::{Notice, Source, protocols};
+use crate::run::checkpoint::{present, write_atomically};
+use crate::run::io;
+use crate::train::TrainError;
+use crate::train::trainer::{Request, train};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// An experiment's trainings in a folder.
+#[derive(Clone, Debug)]
+pub struct Sweep {
+    /// The experiment.
+    pub experiment: Experiment,
+    /// Its trainings, in the order in which they are done.
+    pub trials: Vec<Trial>,
+    /// The folder: a run folder for each training, and `table.md`.
+    pub out: PathBuf,
+    /// The device of all trainings and measurements.
+    pub device: Choice,
+}
+
+/// What a sweep says while it goes on.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A training, or what is missing of its measurements, begins.
+    Trial {
+        /// Which one, from 1.
+        number: usize,
+        /// Trainings in all.
+        all: usize,
+        /// Its folder.
+        folder: &'a Path,
+    },
+    /// A training's loss was not finite. The others are done.
+    Diverged {
+        /// Its folder.
+        folder: &'a Path,
+        /// Where and why.
+        error: &'a TrainError,
+    },
+    /// The table was brought up to date.
+    Tabled(&'a Table),
+    /// What the training or measurement under way says.
+    Notice(Notice<'a>),
+}
+
+/// Who is told of an [`Event`].
+type Tell<'a> = &'a (dyn Fn(Event<'_>) + Sync);
+
+/// How a sweep ended.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// The table.
+    pub table: Table,
+    /// Folders of the trainings whose loss was not finite.
+    pub diverged: Vec<PathBuf>,
+    /// False where it was stopped before its end.
+    pub complete: bool,
+}
+
+/// How a training ended.
+enum End {
+    Complete,
+    Stopped,
+    Diverged,
+}
+
+impl Sweep {
+    /// Plans an experiment. `over` are settings (`section.key=value`) of every training, which override the file.
+    ///
+    /// # Errors
+    /// An unknown preset or setting, with the case's name.
+    pub fn new(
+        experiment: Experiment,
+        over: &[String],
+        out: &Path,
+        device: Choice,
+    ) -> Result<Self> {
+        Ok(Self {
+            trials: trials(&experiment, over, out)?,
+            experiment,
+            out: out.to_path_buf(),
+            device,
+        })
+    }
+
+    /// The table of what was measured so far.
+    pub fn table(&self) -> Table {
+        Table::of(&self.experiment, &self.trials)
+    }
+
+    /// Does what is missing. Trainings that went to their end are not done again; one that was interrupted goes on. `stop` ends the sweep as soon as the training
+    /// under way has saved.
+    ///
+    /// # Errors
+    /// A folder that holds a run of another configuration (then nothing is done); any failure of a training or measurement but a loss that is not finite.
+    pub fn run(&self, stop: &AtomicBool, tell: Tell<'_>) -> Result<Finished> {
+        for t in &self.trials {
+            t.begun()?;
+        }
+        std::fs::create_dir_all(&self.out).map_err(io(&self.out))?;
+        let stopped = || stop.load(Ordering::Relaxed);
+        let mut diverged = Vec::new();
+        for (i, trial) in self.trials.iter().enumerate() {
+            if trial.results(&self.experiment).is_none() {
+                tell(Event::Trial {
+                    number: i + 1,
+                    all: self.trials.len(),
+                    folder: &trial.folder,
+                });
+                let end = match trial.ended() {
+                    true => End::Complete,
+                    false => self.train(trial, stop, tell)?,
+                };
+                match end {
+                    End::Complete if !stopped() => self.measure(trial, tell)?,
+                    End::Diverged => diverged.push(trial.folder.clone()),
+                    End::Complete | End::Stopped => {}
+                }
+            }
+            let table = self.table();
+            write_atomically(&self.out.join("table.md"), table.markdown().as_bytes())?;
+            tell(Event::Tabled(&table));
+            if stopped() {
+                break;
+            }
+        }
+        Ok(Finished {
+            table: self.table(),
+            diverged,
+            complete: !stopped(),
+        })
+    }
+
+    /// Trains, or goes on where the training was interrupted.
+    fn train(&self, trial: &Trial, stop: &AtomicBool, tell: Tell<'_>) -> Result<End> {
+        let resume = trial.begun()? && present(&trial.folder.join("checkpoints"));
+        let name = trial.folder.display().to_string();
+        let progress = |done, all, what: &str| {
+            tell(Event::Notice(Notice::Progress { done, all, what }));
+        };
+        let outcome = train(Request {
+            config: trial.config.clone(),
+            device: self.device.clone(),
+            out: trial.folder.clone(),
+            resume,
+            // A run that was killed before its first checkpoint left files that are of no use.
+            overwrite: !resume,
+            profile: false,
+            autotune: true,
+            twins: Vec::new(),
+            stop,
+            init: None,
+            decoding: Box::new(|done, all| progress(done, all, "decoding images")),
+            tell: &mut |_| (),
+            progress: &mut |done, all, text| progress(done, all, &format!("{name}: {text}")),
+            epoch_end: &mut || (),
+        });
+        match outcome {
+            Ok(outcome) if outcome.finished => Ok(End::Complete),
+            Ok(_) => Ok(End::Stopped),
+            Err(error @ TrainError::NonFinite(_)) => {
+                tell(Event::Diverged {
+                    folder: &trial.folder,
+                    error: &error,
+                });
+                Ok(End::Diverged)
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Measures what is missing of a training that went to its end.
+    fn measure(&self, trial: &Trial, tell: Tell<'_>) -> Result<()> {
+        let e = &self.experiment;
+        let folder = trial.folder.display();
+        let source = Source {
+            run: trial.folder.clone(),
+            data: None,
+            device: self.device.clone(),
+        };
+        let notice: crate::downstream::Tell<'_> = &|n| tell(Event::Notice(n));
+        for m in &e.eval {
+            if trial.measured(e, *m).is_some() {
+                continue;
+            }
+            match m {
+                Measure::Knn => {
+                    return Err(ExperimentError::File(format!(
+                        "{folder} has no kNN accuracy: its data has no labels or no test images"
+                    )));
+                }
+                Measure::Linear => drop(protocols::linear(&source, &e.linear, notice)?),
+                Measure::FewLabel => {
+                    drop(protocols::few_label(
+                        &source, &e.linear, &e.labels, e.draws, notice,
+                    )?);
+                }
+            }
+            if trial.measured(e, *m).is_none() {
+                return Err(ExperimentError::File(format!(
+                    "{folder}: the data there are not those that the run was trained on, which {folder}/log.txt names"
+                )));
+            }
+        }
+        Ok(())
+    }
+}

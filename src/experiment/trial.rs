@@ -1,0 +1,183 @@
+//! The trainings of an experiment, and what their folders say of what was measured.
+
+use super::file::{Case, Experiment, Measure};
+use super::{ExperimentError, Result};
+use crate::config::{Config, ConfigError};
+use crate::downstream::protocols::{FEW_LABEL, LINEAR};
+use crate::downstream::record::{file_name, read, read_own};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// One training of a sweep.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// The case's name.
+    pub case: String,
+    /// The points of the table at which its result stands. A point is the grid's settings and their values, as text.
+    pub points: Vec<Vec<(String, String)>>,
+    /// The run's folder.
+    pub folder: PathBuf,
+    /// Its configuration.
+    pub config: Config,
+}
+
+/// A combination of the grid's values.
+type Point = Vec<(String, toml::Value)>;
+
+/// All combinations of the grid's values.
+fn points(grid: &BTreeMap<String, Vec<toml::Value>>) -> Vec<Point> {
+    let mut out = vec![Vec::new()];
+    for (key, values) in grid {
+        out = out
+            .iter()
+            .flat_map(|p| {
+                values.iter().map(move |v| {
+                    let mut p = p.clone();
+                    p.push((key.clone(), v.clone()));
+                    p
+                })
+            })
+            .collect();
+    }
+    out
+}
+
+/// A setting `n` times as large as the configuration has it, as an override.
+fn times(config: &Config, key: &str, n: i64) -> std::result::Result<String, ConfigError> {
+    let all = toml::Table::try_from(config).map_err(|e| ConfigError(e.to_string()))?;
+    let value = key
+        .split_once('.')
+        .and_then(|(section, field)| all.get(section)?.get(field)?.as_integer());
+    match value.and_then(|v| v.checked_mul(n)) {
+        Some(product) => Ok(format!("{key}={product}")),
+        None => Err(ConfigError(format!(
+            "`times`: {key} is not a setting that counts, or the product is too large"
+        ))),
+    }
+}
+
+/// A case's configuration at a point. `over_all` are overrides that come last but for the case's factors.
+fn configuration(
+    e: &Experiment,
+    case: &Case,
+    point: &[(String, toml::Value)],
+    seed: u64,
+    over_all: &[String],
+) -> std::result::Result<Config, ConfigError> {
+    let text = Config::preset(&case.preset(&e.preset))?;
+    let pairs = e
+        .set
+        .iter()
+        .chain(point.iter().map(|(k, v)| (k, v)))
+        .chain(&case.set);
+    let mut over: Vec<String> = pairs.map(|(k, v)| format!("{k}={v}")).collect();
+    over.push(format!("run.seed={seed}"));
+    over.extend(over_all.iter().cloned());
+    let config = Config::parse(text, &over)?;
+    if case.times.is_empty() {
+        return Ok(config);
+    }
+    for (key, n) in &case.times {
+        over.push(times(&config, key, *n)?);
+    }
+    Config::parse(text, &over)
+}
+
+/// All trainings of an experiment, each with a folder in `out`. `over` are settings (`section.key=value`) of every training, which override the file.
+pub(super) fn trials(e: &Experiment, over: &[String], out: &Path) -> Result<Vec<Trial>> {
+    let mut all = Vec::new();
+    for case in &e.case {
+        let mut grid = e.grid.clone();
+        grid.retain(|key, _| !case.without.contains(key));
+        for point in points(&grid) {
+            // The result stands at all values of the settings that have no effect on the case.
+            let agrees = |p: &Point| point.iter().all(|kv| p.contains(kv));
+            let text = |p: Point| -> Vec<(String, String)> {
+                p.into_iter().map(|(k, v)| (k, v.to_string())).collect()
+            };
+            let at: Vec<Vec<(String, String)>> = points(&e.grid)
+                .into_iter()
+                .filter(agrees)
+                .map(text)
+                .collect();
+            let values = point
+                .iter()
+                .map(|(k, v)| format!("{}={v}", k.rsplit('.').next().unwrap_or(k)));
+            let parts: Vec<String> = std::iter::once(case.name.clone()).chain(values).collect();
+            for seed in &e.seeds {
+                let config = configuration(e, case, &point, *seed, over).map_err(|source| {
+                    ExperimentError::Case {
+                        case: case.name.clone(),
+                        source,
+                    }
+                })?;
+                let name = format!("{}-{seed}", parts.join("-"));
+                all.push(Trial {
+                    case: case.name.clone(),
+                    points: at.clone(),
+                    folder: out.join(file_name(&name)),
+                    config,
+                });
+            }
+        }
+    }
+    Ok(all)
+}
+
+impl Trial {
+    /// Whether the folder holds a run's configuration already.
+    ///
+    /// # Errors
+    /// It holds another configuration than this training's.
+    pub(super) fn begun(&self) -> Result<bool> {
+        let Ok(text) = std::fs::read_to_string(self.folder.join("config.toml")) else {
+            return Ok(false);
+        };
+        if Config::parse(&text, &[])? != self.config {
+            return Err(ExperimentError::File(format!(
+                "{} holds a run of another configuration; choose another --out",
+                self.folder.display()
+            )));
+        }
+        Ok(true)
+    }
+
+    /// Whether the training went to its end.
+    pub(super) fn ended(&self) -> bool {
+        self.folder.join("summary.json").exists()
+    }
+
+    /// What the folder's files say of a measure. None where it was not measured after the run's end, or only by another protocol or seed or on other data.
+    pub fn measured(&self, e: &Experiment, m: Measure) -> Option<Vec<f64>> {
+        let own = |name: &str| {
+            let protocol = e.linear.resolve().ok()?.describe();
+            let (seed, epochs) = (e.linear.seed, self.config.run.epochs);
+            read_own(&self.folder, name, &protocol, seed, epochs)
+        };
+        match m {
+            Measure::Knn => {
+                let summary = read(&self.folder.join("summary.json"))?;
+                Some(vec![summary["knn_top1"].as_f64()?])
+            }
+            Measure::Linear => Some(vec![own(LINEAR)?["linear_top1"].as_f64()?]),
+            Measure::FewLabel => {
+                let v = own(FEW_LABEL)?;
+                let rows = v["few_label"].as_array()?;
+                let of = |l: &usize| {
+                    let row = rows.iter().find(|r| r["labels"] == *l)?;
+                    (row["draws"].as_array()?.len() == e.draws).then(|| row["top1"].as_f64())?
+                };
+                e.labels.iter().map(of).collect()
+            }
+        }
+    }
+
+    /// The values of all columns of the table. None before all are there.
+    pub fn results(&self, e: &Experiment) -> Option<Vec<f64>> {
+        let mut out = Vec::new();
+        for m in &e.eval {
+            out.extend(self.measured(e, *m)?);
+        }
+        Some(out)
+    }
+}
