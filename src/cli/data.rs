@@ -2,7 +2,8 @@
 
 use super::console::{Console, Voice};
 use amcl_wgpu::config::Config;
-use amcl_wgpu::data::download::{SETS, Unpack, fetch};
+use amcl_wgpu::data::download::fetch;
+use amcl_wgpu::data::sets::{SETS, Unpack};
 use amcl_wgpu::data::{Dataset, Split};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};

@@ -2,12 +2,14 @@
 
 pub mod augment;
 pub mod cifar;
+#[cfg(feature = "download")]
 pub mod download;
 pub mod folder;
 pub mod idx;
 pub mod list;
 pub mod packed;
 pub mod sampler;
+pub mod sets;
 pub mod shapes;
 mod split;
 pub mod stl10;
@@ -149,7 +151,7 @@ pub fn open(r: &Request<'_>) -> Result<Split, DataError> {
         source,
     };
     if !path.exists() && std::fs::symlink_metadata(path).is_err() {
-        let known = download::SETS.iter().find(|s| path.ends_with(s.folder));
+        let known = sets::SETS.iter().find(|s| path.ends_with(s.folder));
         let advice = known.map_or(String::new(), |s| {
             format!(", or fetch it: amcl-wgpu data download {}", s.name)
         });

@@ -1,5 +1,7 @@
 //! What a run gives away: the encoder under torchvision's names, as ONNX, and its features of any images.
 
+#[cfg(feature = "tables")]
+mod columnar;
 pub mod onnx;
 pub mod table;
 
