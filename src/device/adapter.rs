@@ -186,57 +186,62 @@ pub fn list_adapters() -> Vec<AdapterReport> {
     adapters().into_iter().map(|(_, r)| r).collect()
 }
 
-/// The adapter for `choice`.
-pub(super) fn choose(choice: &Choice) -> Result<(wgpu::Adapter, AdapterReport), DeviceError> {
-    let list = adapters();
-    let names = list
+/// The adapters of a list, for an error's text.
+fn described(list: &[(wgpu::Adapter, AdapterReport)]) -> String {
+    let names: Vec<String> = list
         .iter()
         .map(|(_, r)| format!("gpu:{} {} ({}, {})", r.index, r.name, r.kind, r.backend))
-        .collect::<Vec<_>>()
-        .join("; ");
-    let seen = if names.is_empty() {
-        "no Vulkan, Metal or DX12 adapter was found; install a GPU driver, or Mesa's software Vulkan \
-         (Debian/Ubuntu: mesa-vulkan-drivers), or use --device cpu"
-            .to_string()
-    } else {
-        format!("found: {names}")
-    };
-    let hardware = |r: &AdapterReport| r.kind != "cpu" && r.usable;
-    let found = match choice {
+        .collect();
+    if names.is_empty() {
+        return "no Vulkan, Metal or DX12 adapter was found; install a GPU driver, or Mesa's software Vulkan \
+                (Debian/Ubuntu: mesa-vulkan-drivers), or use --device cpu"
+            .into();
+    }
+    format!("found: {}", names.join("; "))
+}
+
+/// Position in the list of the adapter for `choice`.
+fn find(list: &[(wgpu::Adapter, AdapterReport)], choice: &Choice) -> Option<usize> {
+    let reports = || list.iter().map(|a| &a.1);
+    match choice {
         Choice::Auto | Choice::Gpu => {
             // Discrete before integrated before the rest, in the driver's order within a kind.
-            let rank = |r: &AdapterReport| {
-                ["discrete", "integrated", "virtual", "other"]
-                    .iter()
-                    .position(|k| *k == r.kind)
-            };
-            list.into_iter()
-                .filter(|(_, r)| hardware(r))
-                .min_by_key(|(_, r)| rank(r))
+            let kinds = ["discrete", "integrated", "virtual", "other"];
+            let rank = |r: &AdapterReport| kinds.iter().position(|k| *k == r.kind);
+            let hardware = |r: &AdapterReport| r.kind != "cpu" && r.usable;
+            let usable = reports().enumerate().filter(|(_, r)| hardware(r));
+            usable.min_by_key(|(_, r)| rank(r)).map(|(i, _)| i)
         }
         Choice::Cpu => None,
-        Choice::Index(n) => list.into_iter().find(|(_, r)| r.index == *n),
+        Choice::Index(n) => reports().position(|r| r.index == *n),
         Choice::Name(text) => {
             let text = text.to_lowercase();
             // `lavapipe` is the Vulkan driver whose device calls itself llvmpipe.
-            let text = if text == "lavapipe" {
-                "llvmpipe".to_string()
-            } else {
-                text
+            let text = match text.as_str() {
+                "lavapipe" => "llvmpipe",
+                other => other,
             };
-            list.into_iter().find(|(_, r)| {
-                r.name.to_lowercase().contains(&text) || r.driver.to_lowercase().contains(&text)
+            reports().position(|r| {
+                r.name.to_lowercase().contains(text) || r.driver.to_lowercase().contains(text)
             })
         }
+    }
+}
+
+/// The adapter for `choice`.
+pub(super) fn choose(choice: &Choice) -> Result<(wgpu::Adapter, AdapterReport), DeviceError> {
+    let mut list = adapters();
+    let Some(i) = find(&list, choice) else {
+        let what = match choice {
+            Choice::Auto | Choice::Gpu => "no hardware GPU".to_string(),
+            Choice::Cpu => "the CPU executor has no adapter".to_string(),
+            Choice::Index(n) => format!("no adapter gpu:{n}"),
+            Choice::Name(t) => format!("no adapter whose name contains `{t}`"),
+        };
+        let text = format!("{what}; {}", described(&list));
+        return Err(DeviceError::NoAdapter(text));
     };
-    let what = match choice {
-        Choice::Auto | Choice::Gpu => "no hardware GPU".to_string(),
-        Choice::Cpu => "the CPU executor has no adapter".to_string(),
-        Choice::Index(n) => format!("no adapter gpu:{n}"),
-        Choice::Name(t) => format!("no adapter whose name contains `{t}`"),
-    };
-    let (adapter, report) =
-        found.ok_or_else(|| DeviceError::NoAdapter(format!("{what}; {seen}")))?;
+    let (adapter, report) = list.swap_remove(i);
     if !report.usable {
         return Err(DeviceError::NoAdapter(format!(
             "the adapter `{}` offers less than WebGPU's default limits (8 storage buffers, 16 KiB workgroup memory, 256 invocations)",

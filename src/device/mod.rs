@@ -3,6 +3,7 @@
 //! Knows nothing of graphs or ops; only of kernels, buffers and dispatches.
 
 pub mod adapter;
+mod open;
 pub mod recording;
 pub mod shader;
 pub mod timing;
@@ -184,121 +185,6 @@ impl std::fmt::Debug for Device {
 }
 
 impl Device {
-    /// Opens the chosen adapter with all the limits it offers.
-    ///
-    /// # Errors
-    /// [`DeviceError::NoAdapter`] or [`DeviceError::Open`], saying what to install or choose.
-    pub fn open(choice: &Choice, options: Options) -> Result<Arc<Self>, DeviceError> {
-        let (adapter, report) = adapter::choose(choice)?;
-        let all = adapter.features();
-        let mut features = wgpu::Features::empty();
-        for f in [
-            wgpu::Features::TIMESTAMP_QUERY,
-            wgpu::Features::SUBGROUP,
-            wgpu::Features::SHADER_F16,
-            wgpu::Features::PIPELINE_CACHE,
-            wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX,
-        ] {
-            if all.contains(f) {
-                features |= f;
-            }
-        }
-        let unwanted = std::env::var_os("AMCL_NO_COOPERATIVE").is_some_and(|v| !v.is_empty());
-        let cooperative = match options.no_cooperative || unwanted {
-            true => Vec::new(),
-            false => adapter::cooperative(&adapter, &features),
-        };
-        let mut experimental = wgpu::ExperimentalFeatures::disabled();
-        if cooperative.is_empty() {
-            features.remove(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
-        } else {
-            // SAFETY: the feature is experimental because wgpu's validation of it is incomplete; only the kernels of `tile_coop.wgsl` use it, whose accesses
-            // all lie within their workgroup arrays, and whose results are compared with the twin's before they are used (`check::self_test`).
-            experimental = unsafe { wgpu::ExperimentalFeatures::enabled() };
-        }
-        let limits = adapter.limits();
-        let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
-            label: Some("amcl-wgpu"),
-            required_features: features,
-            required_limits: limits.clone(),
-            experimental_features: experimental,
-            // Tensors are pooled by the plan; large suballocation blocks would only waste memory.
-            memory_hints: wgpu::MemoryHints::MemoryUsage,
-            trace: wgpu::Trace::Off,
-        }))
-        .map_err(|e| DeviceError::Open {
-            adapter: report.name.clone(),
-            reason: e.to_string(),
-        })?;
-
-        let health = Arc::new(Mutex::new(Health::default()));
-        let h = health.clone();
-        device.set_device_lost_callback(move |reason, message| {
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                lock(&h).lost = Some(format!("{reason:?}: {message}"));
-            }
-        });
-        let h = health.clone();
-        device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| {
-            let mut h = lock(&h);
-            h.out_of_memory |= matches!(e, wgpu::Error::OutOfMemory { .. });
-            h.error.get_or_insert_with(|| e.to_string());
-        }));
-
-        let cache = options
-            .pipeline_cache
-            .as_ref()
-            .filter(|_| features.contains(wgpu::Features::PIPELINE_CACHE))
-            .and_then(|dir| {
-                let key = wgpu::util::pipeline_cache_key(&adapter.get_info())?;
-                let path = dir.join(key);
-                let data = std::fs::read(&path).ok();
-                // SAFETY: the data was written by this program under the driver's own key; with `fallback` the driver
-                // ignores data that it does not recognise.
-                let cache = unsafe {
-                    device.create_pipeline_cache(&wgpu::PipelineCacheDescriptor {
-                        label: Some("pipelines"),
-                        data: data.as_deref(),
-                        fallback: true,
-                    })
-                };
-                Some((cache, path))
-            });
-        let max_binding =
-            usize::try_from(limits.max_storage_buffer_binding_size).unwrap_or(usize::MAX);
-        let limits = Limits {
-            // A multiple of the strictest alignment, so that splits can use all of it.
-            max_binding: options.max_binding.unwrap_or(max_binding).min(max_binding) / 256 * 256,
-            max_buffer: limits.max_buffer_size,
-            max_groups: limits.max_compute_workgroups_per_dimension,
-            workgroup_memory: limits.max_compute_workgroup_storage_size,
-            subgroups: features.contains(wgpu::Features::SUBGROUP),
-            f16: features.contains(wgpu::Features::SHADER_F16),
-            timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
-            cooperative,
-            subgroup: report.subgroup,
-            is_cpu: report.kind == "cpu" && !options.gpu_kernels,
-        };
-        let choices = Choices {
-            all: options.variant,
-            ..Choices::default()
-        };
-        Ok(Arc::new(Self {
-            device,
-            queue,
-            limits,
-            report,
-            options,
-            choices: Mutex::new(choices),
-            asked: Mutex::default(),
-            pipelines: Mutex::new(HashMap::new()),
-            cache,
-            allocated: AtomicU64::new(0),
-            mutated: AtomicBool::new(false),
-            health,
-        }))
-    }
-
     /// Makes a storage buffer and counts it. The counter only grows: buffers live as long as the plans that own them.
     ///
     /// # Errors
