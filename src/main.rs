@@ -23,7 +23,7 @@ macro_rules! errln {
 mod cli;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use cli::console::Voice;
+use cli::console::OutputOptions;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -34,7 +34,7 @@ struct Cli {
     #[command(subcommand)]
     verb: Verb,
     #[command(flatten)]
-    voice: Voice,
+    output: OutputOptions,
 }
 
 #[derive(Subcommand)]
@@ -84,21 +84,21 @@ fn main() -> ExitCode {
         )
         .with_writer(std::io::stderr)
         .init();
-    let Cli { verb, voice } = Cli::parse();
+    let Cli { verb, output } = Cli::parse();
     let result = match verb {
-        Verb::Train(a) => cli::train::run(&a, voice),
-        Verb::Sweep(a) => cli::sweep::run(&a, voice),
-        Verb::Eval(a) => cli::eval::run(&a, voice).map(|()| true),
-        Verb::Embed(a) => cli::embed::run(&a, voice).map(|()| true),
-        Verb::Export(a) => cli::export::run(&a, voice).map(|()| true),
-        Verb::Report(a) => cli::report::run(&a, voice).map(|()| true),
-        Verb::Preview(a) => cli::preview::run(&a, voice).map(|()| true),
-        Verb::Data(a) => cli::data::run(&a, voice).map(|()| true),
-        Verb::Presets(a) => cli::presets::run(&a, voice).map(|()| true),
-        Verb::Loss(a) => cli::loss::run(&a, voice),
-        Verb::Check(a) => cli::check::run(&a, voice),
-        Verb::Bench(a) => cli::bench::run(&a, voice).map(|()| true),
-        Verb::Devices(a) => cli::devices::run(&a, voice).map(|()| true),
+        Verb::Train(a) => cli::train::run(&a, output),
+        Verb::Sweep(a) => cli::sweep::run(&a, output),
+        Verb::Eval(a) => cli::eval::run(&a, output).map(|()| true),
+        Verb::Embed(a) => cli::embed::run(&a, output).map(|()| true),
+        Verb::Export(a) => cli::export::run(&a, output).map(|()| true),
+        Verb::Report(a) => cli::report::run(&a, output).map(|()| true),
+        Verb::Preview(a) => cli::preview::run(&a, output).map(|()| true),
+        Verb::Data(a) => cli::data::run(&a, output).map(|()| true),
+        Verb::Presets(a) => cli::presets::run(&a, output).map(|()| true),
+        Verb::Loss(a) => cli::loss::run(&a, output),
+        Verb::Check(a) => cli::check::run(&a, output),
+        Verb::Bench(a) => cli::bench::run(&a, output).map(|()| true),
+        Verb::Devices(a) => cli::devices::run(&a, output).map(|()| true),
         Verb::Completions { shell } => {
             let mut out = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "amcl-wgpu", &mut out);

@@ -1,16 +1,19 @@
 //! `amcl-wgpu bench`: speed of every kernel family and of the training step.
 
-use super::console::Voice;
-use amcl_wgpu::bench::{self, Ceilings, Effort, Row, loss, shapes, step};
+use super::console::OutputOptions;
+use amcl_wgpu::bench::loss::{self, LossSubject};
+use amcl_wgpu::bench::step::{self, StepRow};
+use amcl_wgpu::bench::{self, Ceilings, Effort, Row, Subject, shapes};
 use amcl_wgpu::check::self_test;
-use amcl_wgpu::device::{Choice, Options};
+use amcl_wgpu::device::{Choice, Device, Options};
 use amcl_wgpu::graph::gpu::GpuExecutor;
 use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::graph::{Executor, GraphError};
 use amcl_wgpu::train::{Config, tune};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Times every kernel family and the training step against this device's own ceilings
 #[derive(clap::Args, Debug)]
@@ -48,7 +51,7 @@ struct Report {
     device: String,
     ceilings: Ceilings,
     rows: Vec<Row>,
-    steps: Vec<step::StepRow>,
+    steps: Vec<StepRow>,
 }
 
 /// Settings of the training steps that are timed, name and overrides of the defaults: every method plain and with AMCL; `large`: a ResNet-50 at 224 px too, with a quarter of the batch;
@@ -119,122 +122,98 @@ fn steps(
     Ok(all)
 }
 
-/// Runs the verb.
-///
-/// # Errors
-/// No such device, a comparison that cannot be read, files.
-pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
-    let say = |line: String| {
-        if !voice.json && !voice.quiet {
-            outln!("{line}");
-        }
-    };
-    let old: Option<Report> = match &args.compare {
-        None => None,
-        Some(p) => {
-            let text = std::fs::read_to_string(p)
-                .with_context(|| format!("cannot read {}", p.display()))?;
-            Some(
-                serde_json::from_str(&text)
-                    .with_context(|| format!("{} was not written by bench --out", p.display()))?,
-            )
-        }
-    };
-    let device = match &args.device {
-        Choice::Cpu => None,
-        choice => match self_test::open(choice, Options::default(), true, &mut |l| errln!("{l}")) {
-            Err(e) if *choice == Choice::Auto => {
-                errln!("{e}\nmeasuring the CPU executor instead");
-                None
-            }
-            other => Some(other?),
-        },
-    };
-    let fresh = || -> Result<Box<dyn Executor>, GraphError> {
-        Ok(match &device {
-            None => Box::new(HostExecutor::<f32>::new()),
-            Some(d) => Box::new(GpuExecutor::new(d.clone())),
+/// What is to be measured.
+struct Plan {
+    subjects: Vec<Subject>,
+    losses: Vec<LossSubject>,
+    steps: Vec<(String, Config)>,
+}
+
+impl Plan {
+    fn new(args: &Args, device: Option<&Device>) -> anyhow::Result<Self> {
+        let large = large(args, device);
+        // On a CPU driver halves are only slower.
+        let half = device.is_some_and(|d| d.limits.f16 && !d.limits.is_cpu);
+        let wanted =
+            |n: &str| args.filter.is_empty() || args.filter.iter().any(|f| n.contains(f.as_str()));
+        let batch = args.batch_size.unwrap_or(if large { 256 } else { 8 });
+        let mut subjects = shapes::subjects(large, half);
+        subjects.retain(|s| wanted(&s.name));
+        let mut losses = loss::subjects(large);
+        losses.retain(|l| wanted(&l.name()));
+        Ok(Self {
+            subjects,
+            losses,
+            steps: steps(batch, (large, half), wanted)?,
         })
-    };
-    let large = match args.shapes.as_deref() {
-        Some(s) => s == "large",
-        None => device.as_ref().is_some_and(|d| d.report.kind != "cpu"),
-    };
-    let name = fresh()?.name();
-    say(format!("device: {name}"));
-    let effort = Effort {
-        warm: 2,
-        warm_seconds: if device.is_some() { 0.15 } else { 0.0 },
-        runs: 100,
-        seconds: args.seconds,
-    };
-    let ceilings = bench::ceilings(&fresh, large, effort)?;
-    say(format!(
-        "ceilings measured: {:.1} GFLOP/s (fused multiply-add or product), {:.1} GB/s copy\n",
-        ceilings.gflops, ceilings.gbytes
-    ));
-    say(format!(
-        "{:52} {:>10} {:>17} {:>9} {:>8} {:>6} {:>6}",
-        "kernel", "median ms", "10%..90%", "GFLOP/s", "GB/s", "share", "ratio"
-    ));
-    let wanted =
-        |n: &str| args.filter.is_empty() || args.filter.iter().any(|f| n.contains(f.as_str()));
-    let ratio =
-        |old: Option<f64>, new: f64| old.map_or(String::new(), |o| format!("{:.2}", new / o));
-    // On a CPU driver halves are only slower.
-    let half = device
-        .as_ref()
-        .is_some_and(|d| d.limits.f16 && !d.limits.is_cpu);
-    let all = shapes::subjects(large, half);
-    let subjects: Vec<&bench::Subject> = all.iter().filter(|s| wanted(&s.name)).collect();
-    let losses = loss::subjects(large)
-        .into_iter()
-        .filter(|l| wanted(&l.name()));
-    let losses: Vec<loss::LossSubject> = losses.collect();
-    let batch = args.batch_size.unwrap_or(if large { 256 } else { 8 });
-    let steps = steps(batch, (large, half), wanted)?;
-    if let Some(d) = device.as_ref().filter(|_| !args.no_autotune) {
+    }
+
+    /// Times the tiles of all products and convolutions in the plan, and has the device take the fastest.
+    fn tune(&self, device: &Device, choice: &Choice, print: &Printer) -> anyhow::Result<()> {
         let mut told = false;
         let mut progress = |_, all| {
             if !std::mem::replace(&mut told, true) {
-                say(format!(
+                print.line(&format!(
                     "timing the tiles of up to {all} products and convolutions"
                 ));
             }
         };
+        let subjects: Vec<&Subject> = self.subjects.iter().collect();
         let graph = bench::graph(&subjects)?;
-        let mut choices = tune::of_graphs(d, &args.device, &[&graph], &mut progress)?;
-        for l in &losses {
+        let mut choices = tune::of_graphs(device, choice, &[&graph], &mut progress)?;
+        for l in &self.losses {
             // Matrices of all pairs may be too large for this adapter: their row will say so.
             let graph = l.graph()?.0;
-            if let Ok(more) = tune::of_graphs(d, &args.device, &[&graph], &mut progress) {
+            if let Ok(more) = tune::of_graphs(device, choice, &[&graph], &mut progress) {
                 choices.listed.extend(more.listed);
             }
         }
-        for (_, config) in &steps {
-            let more = tune::of_run(d, &args.device, config, &mut progress)?;
+        for (_, config) in &self.steps {
+            let more = tune::of_run(device, choice, config, &mut progress)?;
             choices.listed.extend(more.listed);
         }
-        d.choose(choices);
+        device.choose(choices);
+        Ok(())
     }
-    let mut rows = Vec::new();
-    let of_op = |s: &bench::Subject| bench::measure(fresh()?, s, effort, ceilings);
-    let of_loss = |l: &loss::LossSubject| l.measure(fresh()?, effort, ceilings);
-    let ops = subjects.iter().map(|s| (s.name.clone(), of_op(s)));
-    let measured = ops.chain(losses.iter().map(|l| (l.name(), of_loss(l))));
-    for (name, r) in measured {
-        let r = match r {
-            Ok(r) => r,
-            Err(e) => {
-                say(format!("{name:52} {e}"));
-                continue;
-            }
-        };
-        let before = old
-            .as_ref()
-            .and_then(|o| o.rows.iter().find(|b| b.name == r.name))
-            .map(|b| b.seconds);
-        say(format!(
+}
+
+/// Whether the shapes are those for hardware GPUs.
+fn large(args: &Args, device: Option<&Device>) -> bool {
+    match args.shapes.as_deref() {
+        Some(s) => s == "large",
+        None => device.is_some_and(|d| d.report.kind != "cpu"),
+    }
+}
+
+/// The table for people, row by row.
+struct Printer {
+    output: OutputOptions,
+    /// The report that `--compare` names.
+    before: Option<Report>,
+}
+
+impl Printer {
+    fn line(&self, line: &str) {
+        if !self.output.json && !self.output.quiet {
+            outln!("{line}");
+        }
+    }
+
+    fn head(&self, c: &Ceilings) {
+        self.line(&format!(
+            "ceilings measured: {:.1} GFLOP/s (fused multiply-add or product), {:.1} GB/s copy\n",
+            c.gflops, c.gbytes
+        ));
+        self.line(&format!(
+            "{:52} {:>10} {:>17} {:>9} {:>8} {:>6} {:>6}",
+            "kernel", "median ms", "10%..90%", "GFLOP/s", "GB/s", "share", "ratio"
+        ));
+    }
+
+    fn row(&self, r: &Row) {
+        let rows = self.before.iter().flat_map(|b| &b.rows);
+        let before = rows.filter(|b| b.name == r.name).map(|b| b.seconds).next();
+        self.line(&format!(
             "{:52} {:10.3} {:8.3}..{:<7.3} {:9.1} {:8.1} {:5.0}% {:>6}",
             r.name,
             1e3 * r.seconds,
@@ -245,21 +224,17 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
             100.0 * r.share,
             ratio(before, r.seconds)
         ));
-        rows.push(r);
     }
-    let mut timed = Vec::new();
-    for (name, config) in &steps {
-        let longer = Effort {
-            seconds: args.seconds * 5.0,
-            ..effort
-        };
-        let s = step::measure(name, config, fresh()?, longer, ceilings)?;
-        let before = old
-            .as_ref()
-            .and_then(|o| o.steps.iter().find(|b| b.name == s.name))
-            .map(|b| b.seconds);
-        say(format!(
-            "{:52} {:10.1} ms {:8.1} views/s {:9.1} GFLOP/s {:5.1}% of the f32 ceiling, {:.0} MiB planned, {:.0} allocated, first step after {:.1} s{} {}",
+
+    fn step(&self, s: &StepRow) {
+        let steps = self.before.iter().flat_map(|b| &b.steps);
+        let before = steps.filter(|b| b.name == s.name).map(|b| b.seconds).next();
+        let host = s
+            .host_ms
+            .map_or(String::new(), |ms| format!(", {ms:.1} ms of it the host's"));
+        self.line(&format!(
+            "{:52} {:10.1} ms {:8.1} views/s {:9.1} GFLOP/s {:5.1}% of the f32 ceiling, {:.0} MiB planned, {:.0} allocated, \
+             first step after {:.1} s{host} {}",
             s.name,
             1e3 * s.seconds,
             s.views_per_s,
@@ -268,8 +243,6 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
             s.planned_bytes as f64 / 1048576.0,
             s.allocated_bytes as f64 / 1048576.0,
             s.first_step_seconds,
-            s.host_ms
-                .map_or(String::new(), |ms| format!(", {ms:.1} ms of it the host's")),
             ratio(before, s.seconds)
         ));
         let all: f64 = s.ops.iter().map(|o| o.seconds).sum();
@@ -277,23 +250,112 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
         let shares = largest.map(|o| format!("{} {:.0} %", o.op, 100.0 * o.seconds / all));
         let shares: Vec<String> = shares.collect();
         if !shares.is_empty() {
-            say(format!("    of its kernels: {}", shares.join(", ")));
+            self.line(&format!("    of its kernels: {}", shares.join(", ")));
         }
-        timed.push(s);
     }
-    let report = Report {
-        version: env!("CARGO_PKG_VERSION").into(),
-        device: name,
-        ceilings,
-        rows,
-        steps: timed,
+}
+
+/// The ratio of a time to that of before, in words.
+fn ratio(before: Option<f64>, now: f64) -> String {
+    before.map_or(String::new(), |b| format!("{:.2}", now / b))
+}
+
+/// Reads the report that `--compare` names.
+fn read(path: &Path) -> anyhow::Result<Report> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text)
+        .with_context(|| format!("{} was not written by bench --out", path.display()))
+}
+
+/// Opens the device; none where the CPU executor is measured.
+fn open(choice: &Choice) -> anyhow::Result<Option<Arc<Device>>> {
+    if *choice == Choice::Cpu {
+        return Ok(None);
+    }
+    match self_test::open(choice, Options::default(), true, &mut |l| errln!("{l}")) {
+        Err(e) if *choice == Choice::Auto => {
+            errln!("{e}\nmeasuring the CPU executor instead");
+            Ok(None)
+        }
+        other => Ok(Some(other?)),
+    }
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// No such device, a comparison that cannot be read, files.
+pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
+    let print = Printer {
+        output,
+        before: args.compare.as_deref().map(read).transpose()?,
     };
+    let device = open(&args.device)?;
+    let device = device.as_ref();
+    let report = measure(args, device, &print)?;
     let text = serde_json::to_string_pretty(&report)?;
-    if voice.json {
+    if output.json {
         outln!("{text}");
     }
     if let Some(p) = &args.out {
         std::fs::write(p, text + "\n").with_context(|| format!("cannot write {}", p.display()))?;
     }
     Ok(())
+}
+
+/// Measures ceilings, kernels, losses and steps, and prints each as soon as it is there.
+fn measure(args: &Args, device: Option<&Arc<Device>>, print: &Printer) -> anyhow::Result<Report> {
+    let fresh = || -> Result<Box<dyn Executor>, GraphError> {
+        Ok(match device {
+            None => Box::new(HostExecutor::<f32>::new()),
+            Some(d) => Box::new(GpuExecutor::new(d.clone())),
+        })
+    };
+    let name = fresh()?.name();
+    print.line(&format!("device: {name}"));
+    let effort = Effort {
+        warm: 2,
+        warm_seconds: if device.is_some() { 0.15 } else { 0.0 },
+        runs: 100,
+        seconds: args.seconds,
+    };
+    let device = device.map(AsRef::as_ref);
+    let ceilings = bench::ceilings(&fresh, large(args, device), effort)?;
+    print.head(&ceilings);
+    let plan = Plan::new(args, device)?;
+    if let Some(d) = device.filter(|_| !args.no_autotune) {
+        plan.tune(d, &args.device, print)?;
+    }
+    let of_op = |s: &Subject| bench::measure(fresh()?, s, effort, ceilings);
+    let of_loss = |l: &LossSubject| l.measure(fresh()?, effort, ceilings);
+    let ops = plan.subjects.iter().map(|s| (s.name.clone(), of_op(s)));
+    let losses = plan.losses.iter().map(|l| (l.name(), of_loss(l)));
+    let mut rows = Vec::new();
+    for (name, measured) in ops.chain(losses) {
+        match measured {
+            Ok(row) => {
+                print.row(&row);
+                rows.push(row);
+            }
+            Err(e) => print.line(&format!("{name:52} {e}")),
+        }
+    }
+    let longer = Effort {
+        seconds: args.seconds * 5.0,
+        ..effort
+    };
+    let mut steps = Vec::new();
+    for (name, config) in &plan.steps {
+        let row = step::measure(name, config, fresh()?, longer, ceilings)?;
+        print.step(&row);
+        steps.push(row);
+    }
+    Ok(Report {
+        version: env!("CARGO_PKG_VERSION").into(),
+        device: name,
+        ceilings,
+        rows,
+        steps,
+    })
 }

@@ -1,8 +1,9 @@
 //! `amcl-wgpu check`: every kernel against its twin, on this machine.
 
-use super::console::Voice;
-use amcl_wgpu::check::{self, Harness, gradient, harness};
+use super::console::OutputOptions;
+use amcl_wgpu::check::{self, Case, Harness, gradient, harness};
 use amcl_wgpu::device::{Choice, Options};
+use serde_json::json;
 use std::collections::BTreeMap;
 
 /// Proves every kernel on this machine against the f64 CPU reference.
@@ -34,65 +35,114 @@ pub struct Args {
     verbose: bool,
 }
 
+impl Args {
+    fn options(&self) -> Options {
+        Options {
+            checked: self.checked,
+            gpu_kernels: self.gpu_kernels,
+            max_binding: self.max_binding,
+            ..Options::default()
+        }
+    }
+
+    fn wanted(&self, title: &str) -> bool {
+        let filter = self.filter.as_ref();
+        filter.is_none_or(|f| title.contains(f.as_str()))
+    }
+}
+
 /// Runs the verb; true when everything passed.
 ///
 /// # Errors
-/// No such device.
-pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
-    let options = || Options {
-        checked: args.checked,
-        gpu_kernels: args.gpu_kernels,
-        max_binding: args.max_binding,
-        ..Options::default()
-    };
-    let harness = match Harness::open(&args.device, options()) {
+/// No such device; a filter that leaves no case.
+pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
+    let harness = open(args)?;
+    if !output.json && !output.quiet {
+        outln!("checking on {}", name(&harness));
+    }
+    let (cases, cannot): (Vec<_>, Vec<_>) = check::table()
+        .into_iter()
+        .filter(|c| args.wanted(&c.title()))
+        .partition(|c| harness.can(c));
+    let mut tally = Tally::default();
+    for c in &cases {
+        tally.case(&harness, c, args, output);
+    }
+    // Training may choose either where products can go through cooperative matrices, so those by registers are checked as well.
+    if has_cooperative(&harness) {
+        let options = Options {
+            no_cooperative: true,
+            ..args.options()
+        };
+        let harness = Harness::open(&args.device, options)?;
+        for c in cases.iter().filter(|c| c.is_tiled()) {
+            tally.case(&harness, c, args, output);
+        }
+    }
+    if args.negative {
+        tally.controls(&harness, args, output);
+    }
+    if !output.json {
+        tally.print(cannot.len());
+    }
+    if cases.is_empty() && cannot.is_empty() {
+        anyhow::bail!(
+            "no case matches the filter `{}`",
+            args.filter.as_deref().unwrap_or("")
+        );
+    }
+    Ok(tally.failed == 0 && tally.unnoticed == 0)
+}
+
+/// Opens the device. `auto` without a hardware GPU checks the CPU executor.
+fn open(args: &Args) -> anyhow::Result<Harness> {
+    match Harness::open(&args.device, args.options()) {
         Err(e) if args.device == Choice::Auto => {
             errln!("{e}\nchecking the CPU executor's f32 twins against f64 instead");
-            Harness::open(&Choice::Cpu, options())?
+            Ok(Harness::open(&Choice::Cpu, args.options())?)
         }
-        other => other?,
-    };
-    let on = match &harness {
+        other => Ok(other?),
+    }
+}
+
+fn name(harness: &Harness) -> String {
+    match harness {
         Harness::Gpu(d) => format!(
             "{} ({}, {})",
             d.report.name, d.report.backend, d.report.driver
         ),
         Harness::Cpu => "CPU executor (f32)".to_string(),
-    };
-    if !voice.json && !voice.quiet {
-        outln!("checking on {on}");
     }
-    let wanted = |title: &str| {
-        args.filter
-            .as_ref()
-            .is_none_or(|f| title.contains(f.as_str()))
-    };
-    let (cases, cannot): (Vec<_>, Vec<_>) = check::table()
-        .into_iter()
-        .filter(|c| wanted(&c.title()))
-        .partition(|c| harness.can(c));
-    // Per op: cases, failures, worst error in units of its bound.
-    let mut matrix: BTreeMap<&'static str, (usize, usize, f64)> = BTreeMap::new();
-    let mut failed = 0;
-    // Where products go through cooperative matrices, those by registers are checked as well: training may choose either.
-    let matrices = matches!(&harness, Harness::Gpu(d) if !d.limits.cooperative.is_empty());
-    let without = match matrices {
-        true => Some(Harness::open(
-            &args.device,
-            Options {
-                no_cooperative: true,
-                ..options()
-            },
-        )?),
-        false => None,
-    };
-    let tiled = |c: &check::Case| c.op.class().is_tiled();
-    let by_registers = without
-        .iter()
-        .flat_map(|h| cases.iter().filter(|c| tiled(c)).map(move |c| (h, c)));
-    let by_default = cases.iter().map(|c| (&harness, c));
-    let all: Vec<_> = by_default.chain(by_registers).collect();
-    for (harness, c) in &all {
+}
+
+fn has_cooperative(harness: &Harness) -> bool {
+    matches!(harness, Harness::Gpu(d) if !d.limits.cooperative.is_empty())
+}
+
+/// The cases of an op.
+#[derive(Clone, Copy, Default)]
+struct OfOp {
+    cases: usize,
+    failed: usize,
+    /// The worst error in units of its bound.
+    worst: f64,
+}
+
+/// What was found so far.
+#[derive(Default)]
+struct Tally {
+    by_op: BTreeMap<&'static str, OfOp>,
+    cases: usize,
+    failed: usize,
+    /// Negative controls that were run.
+    controls: usize,
+    /// Those of them that no case noticed.
+    unnoticed: usize,
+}
+
+impl Tally {
+    /// Runs a case, and its gradient rule where that was asked for.
+    fn case(&mut self, harness: &Harness, c: &Case, args: &Args, output: OutputOptions) {
         let mut o = harness.run(c);
         if args.gradients
             && !c.differentiable.is_empty()
@@ -100,15 +150,15 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
         {
             o.fault = e;
         }
-        let row = matrix.entry(c.op.name()).or_default();
-        row.0 += 1;
-        row.2 = row.2.max(o.max_error / o.max_bound);
-        if !o.passed() {
-            row.1 += 1;
-            failed += 1;
-        }
-        if voice.json {
-            let line = serde_json::json!({
+        let failed = usize::from(!o.passed());
+        let row = self.by_op.entry(c.op.name()).or_default();
+        row.cases += 1;
+        row.failed += failed;
+        row.worst = row.worst.max(o.max_error / o.max_bound);
+        self.cases += 1;
+        self.failed += failed;
+        if output.json {
+            let line = json!({
                 "case": o.title, "passed": o.passed(), "nmse": o.nmse, "nmse_bound": o.nmse_bound,
                 "max_error": o.max_error, "max_bound": o.max_bound, "fault": o.fault,
             });
@@ -124,38 +174,41 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
             );
         }
     }
-    let (mut controls, mut unnoticed) = (0, 0);
-    if args.negative
-        && let Harness::Gpu(device) = &harness
-    {
+
+    /// Runs the negative controls of the device's kernels. A control is tried on all cases of its op where the filter leaves any of them.
+    fn controls(&mut self, harness: &Harness, args: &Args, output: OutputOptions) {
+        if matches!(harness, Harness::Cpu) {
+            return;
+        }
         let mut broken = check::mutations();
-        if !device.limits.cooperative.is_empty() {
+        if has_cooperative(harness) {
             broken.extend(check::cooperative_mutations());
         }
         for m in broken {
-            let own: Vec<_> = check::table()
+            let own: Vec<Case> = check::table()
                 .into_iter()
                 .filter(|c| c.op.name().starts_with(m.kernel) && harness.can(c))
                 .collect();
-            // A control is tried on all cases of its op, where the filter leaves any of them.
-            if !own.iter().any(|c| wanted(&c.title())) {
+            if !own.iter().any(|c| args.wanted(&c.title())) {
                 continue;
             }
-            controls += 1;
+            self.controls += 1;
             match harness::negative_control(&args.device, &m, &own) {
                 Ok(by) => {
-                    if args.verbose && !voice.json {
+                    if args.verbose && !output.json {
                         outln!("ok    negative control {}: caught by {by}", m.kernel);
                     }
                 }
                 Err(e) => {
-                    unnoticed += 1;
+                    self.unnoticed += 1;
                     errln!("FAIL  negative control {e}");
                 }
             }
         }
     }
-    if !voice.json {
+
+    /// Prints the table by op and the sums; `cannot` cases were not run for want of f16.
+    fn print(&self, cannot: usize) {
         outln!(
             "\n{:28} {:>6} {:>8} {:>22}",
             "op",
@@ -163,31 +216,28 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
             "failed",
             "worst error / bound"
         );
-        for (op, (n, bad, worst)) in &matrix {
-            outln!("{op:28} {n:>6} {bad:>8} {worst:>22.3}");
+        for (op, row) in &self.by_op {
+            outln!(
+                "{op:28} {:>6} {:>8} {:>22.3}",
+                row.cases,
+                row.failed,
+                row.worst
+            );
         }
         outln!(
-            "\n{} passed, {failed} failed",
-            all.len().saturating_sub(failed)
+            "\n{} passed, {} failed",
+            self.cases - self.failed,
+            self.failed
         );
-        if controls > 0 {
+        if self.controls > 0 {
             outln!(
-                "{} negative controls caught, {unnoticed} not",
-                controls - unnoticed
+                "{} negative controls caught, {} not",
+                self.controls - self.unnoticed,
+                self.unnoticed
             );
         }
-        if !cannot.is_empty() {
-            outln!(
-                "{} cases in f16 not run: the adapter's shaders have no f16",
-                cannot.len()
-            );
+        if cannot > 0 {
+            outln!("{cannot} cases in f16 not run: the adapter's shaders have no f16");
         }
     }
-    if cases.is_empty() && cannot.is_empty() {
-        anyhow::bail!(
-            "no case matches the filter `{}`",
-            args.filter.as_deref().unwrap_or("")
-        );
-    }
-    Ok(failed == 0 && unnoticed == 0)
 }

@@ -12,7 +12,7 @@ const BETWEEN_LINES: Duration = Duration::from_secs(10);
 
 /// How a verb speaks.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
-pub struct Voice {
+pub struct OutputOptions {
     /// Print results and errors only.
     #[arg(long, short, global = true)]
     pub quiet: bool,
@@ -25,7 +25,7 @@ pub struct Voice {
 pub struct Console {
     bar: ProgressBar,
     terminal: bool,
-    voice: Voice,
+    output: OutputOptions,
     last: Mutex<Instant>,
     pace: Mutex<Pace>,
 }
@@ -55,7 +55,7 @@ impl Pace {
     }
 }
 
-impl Voice {
+impl OutputOptions {
     /// Opens the console.
     pub fn console(self) -> Console {
         let terminal = std::io::stderr().is_terminal() && !self.quiet;
@@ -70,7 +70,7 @@ impl Voice {
         Console {
             bar,
             terminal,
-            voice: self,
+            output: self,
             last: Mutex::new(Instant::now()),
             pace: Mutex::new(Pace::new(0, 0)),
         }
@@ -80,7 +80,7 @@ impl Voice {
 impl Console {
     /// A line for people.
     pub fn say(&self, line: &str) {
-        if !self.voice.quiet && !self.voice.json {
+        if !self.output.quiet && !self.output.json {
             self.bar.suspend(|| outln!("{line}"));
         }
     }
@@ -103,7 +103,7 @@ impl Console {
             self.bar.set_length(all as u64);
             self.bar.set_position(done as u64);
             self.bar.set_message(format!("{what}{eta}"));
-        } else if !self.voice.quiet
+        } else if !self.output.quiet
             && let Ok(mut last) = self.last.lock()
             && last.elapsed() >= BETWEEN_LINES
         {
@@ -129,7 +129,7 @@ impl Console {
     /// The end: bars go, the result is printed as text, or as JSON where that was asked for.
     pub fn result(&self, text: &str, json: &Value) {
         self.bar.finish_and_clear();
-        if self.voice.json {
+        if self.output.json {
             outln!("{json}");
         } else {
             outln!("{text}");

@@ -1,6 +1,6 @@
 //! `amcl-wgpu data`.
 
-use super::console::{Console, Voice};
+use super::console::{Console, OutputOptions};
 use amcl_wgpu::config::Config;
 use amcl_wgpu::data::download::fetch;
 use amcl_wgpu::data::sets::{SETS, Unpack};
@@ -161,8 +161,8 @@ fn download(
 ///
 /// # Errors
 /// Data that cannot be read; the network.
-pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
-    let console = voice.console();
+pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
+    let console = output.console();
     match &args.what {
         What::Inspect { data, size, set } => {
             let mut c = Config::parse("", set)?;

@@ -1,6 +1,6 @@
 //! `amcl-wgpu devices`: adapters, drivers, limits, what `auto` uses and why.
 
-use super::console::Voice;
+use super::console::OutputOptions;
 use amcl_wgpu::device::list_adapters;
 use amcl_wgpu::graph::plan::mebibytes;
 
@@ -12,9 +12,9 @@ pub struct Args {}
 ///
 /// # Errors
 /// Output that cannot be written.
-pub fn run(_: &Args, voice: Voice) -> anyhow::Result<()> {
+pub fn run(_: &Args, output: OutputOptions) -> anyhow::Result<()> {
     let list = list_adapters();
-    if voice.json {
+    if output.json {
         outln!("{}", serde_json::to_string_pretty(&list)?);
         return Ok(());
     }

@@ -1,6 +1,6 @@
 //! `amcl-wgpu embed`.
 
-use super::console::Voice;
+use super::console::OutputOptions;
 use super::source::SourceArgs;
 use amcl_wgpu::data::Dataset;
 use amcl_wgpu::export::table::{ENDINGS, Table};
@@ -24,7 +24,7 @@ pub struct Args {
 ///
 /// # Errors
 /// No such run or data, an unknown ending, a file that cannot be written.
-pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
+pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
     let ending = args
         .out
         .extension()
@@ -35,7 +35,7 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
         args.out.display(),
         ENDINGS.join(", .")
     );
-    let console = voice.console();
+    let console = output.console();
     let (mut encoder, split) = args.on.open(&console)?;
     let mut table = Table {
         dim: encoder.dim(),

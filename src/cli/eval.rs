@@ -1,6 +1,6 @@
 //! `amcl-wgpu eval`: the arguments of each protocol, and its result in words.
 
-use super::console::Voice;
+use super::console::OutputOptions;
 use super::source::SourceArgs;
 use amcl_wgpu::downstream::encoder::Feature;
 use amcl_wgpu::downstream::finetune::Setting;
@@ -156,8 +156,8 @@ fn distance(text: &str) -> Result<Distance, String> {
 ///
 /// # Errors
 /// No such run, no usable checkpoint, data without labels, other data of another size.
-pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
-    let console = voice.console();
+pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
+    let console = output.console();
     let tell = console.teller();
     let (text, record) = match &args.protocol {
         Protocol::Knn {

@@ -1,6 +1,6 @@
 //! `amcl-wgpu export`.
 
-use super::console::Voice;
+use super::console::OutputOptions;
 use amcl_wgpu::export;
 use amcl_wgpu::run::weights;
 use serde_json::json;
@@ -20,8 +20,8 @@ pub struct Args {
 ///
 /// # Errors
 /// No such run, no usable checkpoint, a folder that cannot be written.
-pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
-    let console = voice.console();
+pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
+    let console = output.console();
     let found = weights::of_run(&args.run, |w| console.warn(&w))?;
     let files: Vec<String> = export::write(&found, &args.out)?
         .iter()

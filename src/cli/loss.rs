@@ -1,6 +1,6 @@
 //! `amcl-wgpu loss`: any loss and its gradients on given embeddings.
 
-use super::console::Voice;
+use super::console::OutputOptions;
 use amcl_wgpu::config::Precision;
 use amcl_wgpu::device::Choice;
 use amcl_wgpu::graph::Executor;
@@ -63,7 +63,7 @@ fn write(path: &std::path::Path, e: &Evaluated) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// Files that are none, losses that are not built.
-pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
+pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
     anyhow::ensure!(
         args.out.is_none() || args.inputs.len() == 1,
         "--out takes one input file"
@@ -82,14 +82,14 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
         };
         let e = file.evaluate(exec.as_mut()).with_context(what)?;
         let mut compared = Vec::new();
-        if !voice.json {
+        if !output.json {
             outln!("{}: {} loss {:.9e}", path.display(), file.kind, e.loss);
         }
         if args.verify {
             for (name, error, bound) in file.compare(&e).with_context(what)? {
                 let ok = error <= bound;
                 good &= ok;
-                if !(voice.json || voice.quiet && ok) {
+                if !(output.json || output.quiet && ok) {
                     outln!(
                         "  {} {name}: relative error {error:.2e} (bound {bound:.1e})",
                         if ok { "ok  " } else { "FAIL" }
@@ -100,7 +100,7 @@ pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
                 );
             }
         }
-        if voice.json {
+        if output.json {
             let line = json!({"file": path.display().to_string(), "kind": file.kind, "loss": e.loss, "compared": compared});
             outln!("{line}");
         }

@@ -1,6 +1,6 @@
 //! `amcl-wgpu presets`.
 
-use super::console::Voice;
+use super::console::OutputOptions;
 use amcl_wgpu::config::Config;
 use amcl_wgpu::config::presets::PRESETS;
 use serde_json::json;
@@ -16,8 +16,8 @@ pub struct Args {
 ///
 /// # Errors
 /// No such preset.
-pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
-    let console = voice.console();
+pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
+    let console = output.console();
     if let Some(name) = &args.name {
         let text = Config::preset(name)?;
         console.result(text.trim_end(), &json!({"name": name, "toml": text}));

@@ -1,6 +1,6 @@
 //! `amcl-wgpu preview`.
 
-use super::console::Voice;
+use super::console::OutputOptions;
 use amcl_wgpu::config::Config;
 use amcl_wgpu::config::Precision;
 use amcl_wgpu::device::Choice;
@@ -44,8 +44,8 @@ pub struct Args {
 ///
 /// # Errors
 /// Configuration, data, device, a file that cannot be written.
-pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
-    let console = voice.console();
+pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
+    let console = output.console();
     let text = match &args.config {
         Some(p) => {
             std::fs::read_to_string(p).with_context(|| format!("cannot read {}", p.display()))?

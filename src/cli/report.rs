@@ -1,6 +1,6 @@
 //! `amcl-wgpu report`.
 
-use super::console::Voice;
+use super::console::OutputOptions;
 use super::source::SourceArgs;
 use amcl_wgpu::report;
 use serde_json::json;
@@ -19,8 +19,8 @@ pub struct Args {
 ///
 /// # Errors
 /// No such run; data that is no longer there (then `--curves` still works).
-pub fn run(args: &Args, voice: Voice) -> anyhow::Result<()> {
-    let console = voice.console();
+pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
+    let console = output.console();
     let path = if args.curves {
         report::write(&args.on.run, None)?
     } else {

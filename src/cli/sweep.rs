@@ -1,6 +1,6 @@
 //! `amcl-wgpu sweep`.
 
-use super::console::{Console, Voice};
+use super::console::{Console, OutputOptions};
 use amcl_wgpu::config::Config;
 use amcl_wgpu::device::Choice;
 use amcl_wgpu::experiment::{Event, Experiment, Finished, Row, Sweep, Table};
@@ -40,8 +40,8 @@ pub struct Args {
 ///
 /// # Errors
 /// The experiment file; a run that fails.
-pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
-    let console = voice.console();
+pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
+    let console = output.console();
     let sweep = plan(args)?;
     if args.list {
         list(&sweep, &console);

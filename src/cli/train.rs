@@ -1,6 +1,6 @@
 //! `amcl-wgpu train`.
 
-use super::console::{Console, Voice};
+use super::console::{Console, OutputOptions};
 use amcl_wgpu::config::Config;
 use amcl_wgpu::device::Choice;
 use amcl_wgpu::downstream::encoder::Encoder;
@@ -90,6 +90,7 @@ pub fn catch_signals() -> anyhow::Result<()> {
     })?)
 }
 
+/// `runs/NAME-SEED`, numbered where it is taken.
 fn free_folder(name: &str, seed: u64) -> PathBuf {
     let base = PathBuf::from("runs");
     (0u32..)
@@ -104,64 +105,57 @@ fn free_folder(name: &str, seed: u64) -> PathBuf {
         .unwrap_or(base)
 }
 
+impl Args {
+    /// The run's configuration and its folder.
+    fn plan(&self) -> anyhow::Result<(Config, PathBuf)> {
+        if let Some(folder) = &self.resume {
+            let text = std::fs::read_to_string(folder.join("config.toml"))
+                .with_context(|| format!("{} is no run folder", folder.display()))?;
+            return Ok((Config::parse(&text, &[])?, folder.clone()));
+        }
+        let preset = self.preset.as_deref().unwrap_or("quickstart");
+        let (name, text) = match &self.config {
+            Some(p) => {
+                let text = std::fs::read_to_string(p)
+                    .with_context(|| format!("cannot read {}", p.display()))?;
+                let stem = p.file_stem().map(|s| s.to_string_lossy().into_owned());
+                (stem.unwrap_or_else(|| preset.into()), text)
+            }
+            None => (preset.to_string(), Config::preset(preset)?.to_string()),
+        };
+        let config = Config::parse(&text, &self.overrides())?;
+        let out = self.out.clone();
+        let out = out.unwrap_or_else(|| free_folder(&name, config.run.seed));
+        Ok((config, out))
+    }
+
+    /// The settings that the flags stand for, then those of `--set`, which win.
+    fn overrides(&self) -> Vec<String> {
+        let quoted = |v: &Option<String>| v.clone().map(|v| toml::Value::String(v).to_string());
+        let flags = [
+            ("data.path", quoted(&self.data)),
+            ("method.name", quoted(&self.method)),
+            ("amcl.enabled", self.amcl.then(|| "true".into())),
+            ("run.epochs", self.epochs.map(|v| v.to_string())),
+            ("optim.batch_size", self.batch_size.map(|v| v.to_string())),
+            ("run.seed", self.seed.map(|v| v.to_string())),
+            ("optim.precision", quoted(&self.precision)),
+        ];
+        let given = |(key, v): (&str, Option<String>)| Some(format!("{key}={}", v?));
+        let mut over: Vec<String> = flags.into_iter().filter_map(given).collect();
+        over.extend(self.set.iter().cloned());
+        over
+    }
+}
+
 /// Runs the verb; false when interrupted.
 ///
 /// # Errors
 /// Anything that keeps the run from its end.
-pub fn run(args: &Args, voice: Voice) -> anyhow::Result<bool> {
-    let (config, out) = match &args.resume {
-        Some(dir) => {
-            let path = dir.join("config.toml");
-            let text = std::fs::read_to_string(&path)
-                .with_context(|| format!("{} is no run folder", dir.display()))?;
-            (Config::parse(&text, &[])?, dir.clone())
-        }
-        None => {
-            let name = args.preset.as_deref().unwrap_or("quickstart");
-            let text = match &args.config {
-                Some(p) => std::fs::read_to_string(p)
-                    .with_context(|| format!("cannot read {}", p.display()))?,
-                None => Config::preset(name)?.to_string(),
-            };
-            let mut over: Vec<String> = Vec::new();
-            let mut add =
-                |key: &str, v: Option<String>| over.extend(v.map(|v| format!("{key}={v}")));
-            add(
-                "data.path",
-                args.data
-                    .as_ref()
-                    .map(|d| toml::Value::String(d.clone()).to_string()),
-            );
-            add(
-                "method.name",
-                args.method
-                    .as_ref()
-                    .map(|m| toml::Value::String(m.clone()).to_string()),
-            );
-            add("amcl.enabled", args.amcl.then(|| "true".into()));
-            add("run.epochs", args.epochs.map(|v| v.to_string()));
-            add("optim.batch_size", args.batch_size.map(|v| v.to_string()));
-            add("run.seed", args.seed.map(|v| v.to_string()));
-            add(
-                "optim.precision",
-                args.precision.as_ref().map(|v| format!("{v:?}")),
-            );
-            over.extend(args.set.iter().cloned());
-            let c = Config::parse(&text, &over)?;
-            let stem = args
-                .config
-                .as_ref()
-                .and_then(|p| p.file_stem())
-                .map(|s| s.to_string_lossy().into_owned());
-            let out = args
-                .out
-                .clone()
-                .unwrap_or_else(|| free_folder(stem.as_deref().unwrap_or(name), c.run.seed));
-            (c, out)
-        }
-    };
+pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
+    let (config, out) = args.plan()?;
     catch_signals()?;
-    let console = std::sync::Arc::new(voice.console());
+    let console = std::sync::Arc::new(output.console());
     let reader = console.clone();
     let resume = args.resume.is_some();
     // A page that cannot be written does not stop a run.
