@@ -3,8 +3,10 @@
 
 use amcl_wgpu::config::Config;
 use amcl_wgpu::data::{Request, cifar, idx, stl10};
+use amcl_wgpu::graph::state::Group;
 use amcl_wgpu::graph::{States, TensorType};
 use amcl_wgpu::methods::loss_file::LossFile;
+use amcl_wgpu::nn::model::PARAMS;
 use amcl_wgpu::run::checkpoint::read_latest;
 use amcl_wgpu::run::weights;
 use std::path::PathBuf;
@@ -107,9 +109,10 @@ pub fn config(data: &[u8]) {
 
 /// A checkpoint of a small model.
 pub fn checkpoint(data: &[u8]) {
+    const CONTROL: Group = Group::saved("control");
     let mut states = States::new();
-    states.add("params", "w", TensorType::f32([70]));
-    states.add("control", "halt", TensorType::u32([1]));
+    states.add(PARAMS, "w", TensorType::f32([70]));
+    states.add(CONTROL, "halt", TensorType::u32([1]));
     std::fs::write(folder().join("step-00000001.safetensors"), data).unwrap();
     if let Ok((groups, _)) = read_latest(folder(), &states, &[], |_| ()) {
         assert_eq!(groups.len(), 2);

@@ -24,4 +24,5 @@ pub mod reference;
 #[cfg(feature = "report")]
 pub mod report;
 pub mod run;
+pub mod settings;
 pub mod train;

@@ -5,6 +5,8 @@
 //! all, the test asks for fewer than one allocation in two steps (a twin that allocates does so every time it runs) and for none of 4 KiB or more. What the host does between
 //! runs (draws the views, sends them, reads the loss) is bounded apart, in number.
 
+mod common;
+
 use amcl_wgpu::data::shapes;
 use amcl_wgpu::device::recording::Timed;
 use amcl_wgpu::graph::exec::{NonFinite, Ticket};
@@ -256,7 +258,7 @@ const HOST: usize = 40;
 fn no_allocation_in_the_runs_of_a_step() {
     let data = shapes::generate(1, 64, 10).train;
     for (name, set) in CASES {
-        let set: Vec<String> = BASE.iter().chain(set).map(ToString::to_string).collect();
+        let set = common::settings_of(&[&BASE[..], set].concat());
         let config = Config::parse("", &set).unwrap();
         let exec = Box::new(Counted(HostExecutor::new()));
         let mut session = Session::new(&config, exec, &data).unwrap();

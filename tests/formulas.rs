@@ -11,8 +11,10 @@ use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::graph::{Executor, Graph, HostData, StepScalars, TensorId, TensorType};
 use amcl_wgpu::methods::byol::Byol;
 use amcl_wgpu::methods::loss::{Adaptive, Amcl, Parametrisation, Scorer, contrastive, simsiam};
-use amcl_wgpu::nn::heads::{self, Last, Mlp};
-use amcl_wgpu::nn::{Init, MOMENTUM_BRANCH, Model};
+use amcl_wgpu::nn::heads::Phi;
+use amcl_wgpu::nn::heads::{Last, Mlp};
+use amcl_wgpu::nn::model::{MOMENTUM_COPY, PARAMS};
+use amcl_wgpu::nn::{Mode, Model, Net};
 use amcl_wgpu::ops;
 use common::plain::{Temperatures, heads as split, mean_cosine, mlp, rows};
 use common::{B, Run, net, normal, relative, view};
@@ -34,7 +36,7 @@ struct Numbers {
 
 impl Numbers {
     fn temperatures<'a>(&'a self, a: &'a Amcl) -> Temperatures<'a> {
-        let layer = |name: &str| &self.params[&format!("loss.phi.{name}")][..];
+        let layer = |name: &str| &self.params[&format!("phi.{name}")][..];
         Temperatures {
             a,
             phi: ["0.weight", "0.bias", "2.weight", "2.bias"].map(layer),
@@ -47,7 +49,7 @@ impl Numbers {
 struct Loss<'a> {
     dims: &'a [[usize; 3]],
     differentiated: usize,
-    build: &'a dyn Fn(&mut Graph, &mut Model, &[TensorId]) -> TensorId,
+    build: &'a dyn Fn(&mut Net<'_>, &[TensorId]) -> TensorId,
 }
 
 /// A loss's numbers, value and gradient: by input, then by parameter.
@@ -66,7 +68,7 @@ impl Loss<'_> {
             .iter()
             .map(|d| g.input("x", TensorType::f32(*d)))
             .collect();
-        let loss = (self.build)(&mut g, &mut m, &inputs);
+        let loss = (self.build)(&mut Net::new(&mut g, &mut m, Mode::Train), &inputs);
         let mut params: Vec<_> = m.params.iter().map(|p| (p.name.clone(), p.id)).collect();
         // As the map has them.
         params.sort();
@@ -191,7 +193,7 @@ fn controls(a: &Amcl) -> [Amcl; 2] {
     ]
 }
 
-/// A configuration's method with these embeddings: what `[amcl]` and `[method]` say goes through `train::method`.
+/// A configuration's method with these embeddings: what `[amcl]` and `[method]` say goes through `config::method`.
 fn of_config(a: &Amcl, set: &[&str]) -> Box<dyn amcl_wgpu::methods::Method> {
     let mut c =
         Config::parse("", &set.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
@@ -206,7 +208,7 @@ fn simclr_with_amcl() {
         let loss = Loss {
             dims: &[[C, N, D]],
             differentiated: 1,
-            build: &|g, m, x| method.halves().unwrap().loss_of(g, m, x).unwrap().loss,
+            build: &|net, x| method.split().unwrap().loss(net, x).unwrap().loss,
         };
         let formula =
             |a: Amcl| move |at: &Numbers| at.temperatures(&a).nt_xent(&split(&at.inputs[0], N, D));
@@ -219,19 +221,18 @@ fn simclr_with_amcl() {
 
 /// The scorer of a loss that is built from embeddings alone.
 fn scored(
-    g: &mut Graph,
-    m: &mut Model,
+    net: &mut Net<'_>,
     a: &Amcl,
     loss: impl FnOnce(&mut Graph, Scorer<'_>) -> TensorId,
 ) -> TensorId {
     let centred = a.parametrisation == Parametrisation::Centred;
-    let gain = centred.then(|| m.param(g, "phi.gain", &[1], Init::Constant(1.0)));
-    let mut phi = |g: &mut Graph, z| heads::phi(g, m, z, a.phi_hidden, a.phi_lr);
+    let values = Phi::new(net, D, a.phi_hidden, centred).values(net);
+    let mut phi = |g: &mut Graph, z| values.call(g, z);
     let scorer = Scorer {
         phi: &mut phi,
-        gain,
+        gain: values.gain,
     };
-    loss(g, scorer)
+    loss(net, scorer)
 }
 
 /// Keys and queue are constants; phi has gradients through them.
@@ -241,8 +242,8 @@ fn moco_with_amcl() {
         let loss = Loss {
             dims: &[[C, N, D], [C, N, D], [C, K, D]],
             differentiated: 1,
-            build: &|g, m, x| {
-                scored(g, m, &a, |g, s| {
+            build: &|net, x| {
+                scored(net, &a, |g, s| {
                     contrastive::amcl_moco(g, x[0], x[1], x[2], &a, s)
                         .unwrap()
                         .loss
@@ -270,8 +271,8 @@ fn simsiam_with_amcl() {
         let loss = Loss {
             dims: &[[C, N, D]; 4],
             differentiated: 2,
-            build: &|g, m, x| {
-                scored(g, m, &a, |g, s| {
+            build: &|net, x| {
+                scored(net, &a, |g, s| {
                     simsiam::amcl_simsiam(g, (x[0], x[2]), (x[1], x[3]), &a, s)
                         .unwrap()
                         .loss
@@ -315,7 +316,7 @@ fn barlow_twins_with_amcl() {
         let loss = Loss {
             dims: &[[C, N, D]; 2],
             differentiated: 2,
-            build: &|g, m, x| method.halves().unwrap().loss_of(g, m, x).unwrap().loss,
+            build: &|net, x| method.split().unwrap().loss(net, x).unwrap().loss,
         };
         let formula = |a: Amcl, constant: [f64; 2], unit: bool| {
             move |at: &Numbers| {
@@ -364,7 +365,7 @@ fn barlow_twins_of_constant_temperatures() {
     let got = Loss {
         dims: &[[C, N, D]; 2],
         differentiated: 2,
-        build: &|g, m, x| method.halves().unwrap().loss_of(g, m, x).unwrap().loss,
+        build: &|net, x| method.split().unwrap().loss(net, x).unwrap().loss,
     }
     .evaluate();
     assert!(got.at.params.is_empty());
@@ -405,18 +406,19 @@ fn byol() {
         encoder: net(),
         projector: head(8),
         predictor: head(5),
+        momentum: [0.99, -1.0],
     };
     let mut run = Run::new(&method, B);
-    run.shake(MOMENTUM_BRANCH, 9);
+    run.shake(MOMENTUM_COPY, 9);
     let views = [view(B, 5, 0), view(B, 5, 1)];
     let all: Vec<usize> = (0..B).collect();
-    let (keys, width) = (run.named(MOMENTUM_BRANCH), 8);
+    let (keys, width) = (run.named(MOMENTUM_COPY), 8);
     let targets = [0, 1].map(|i| {
         let f = run.features(&views[i], &all, true);
         mlp(&keys, "head", (0, 1), "plain", &rows(&f, width))
     });
     let loss = |run: &mut Run, of: [usize; 2]| {
-        let p = run.named("params");
+        let p = run.named(PARAMS);
         let predictions = [0, 1].map(|i| {
             let f = run.features(&views[i], &all, false);
             let z = mlp(&p, "head", (0, 1), "plain", &rows(&f, width));

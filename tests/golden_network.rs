@@ -4,18 +4,22 @@
 use amcl_wgpu::device::{Choice, Device, Options};
 use amcl_wgpu::graph::gpu::GpuExecutor;
 use amcl_wgpu::graph::host::HostExecutor;
+use amcl_wgpu::graph::state::Group;
 use amcl_wgpu::graph::{Executor, Graph, HostData, StepScalars, TensorId, TensorType};
 use amcl_wgpu::methods::loss::contrastive::nt_xent;
 use amcl_wgpu::methods::loss::{Path, Plain};
 use amcl_wgpu::nn::Model;
+use amcl_wgpu::nn::backbones::resnet::{Block, ResNet, Stem};
 use amcl_wgpu::nn::heads::Mlp;
 use amcl_wgpu::nn::import::{Weights, export, import};
-use amcl_wgpu::nn::resnet::{Block, ResNet, Stem};
+use amcl_wgpu::nn::model::PARAMS;
+use amcl_wgpu::nn::{Backbone, Mode, Net, Part};
 use amcl_wgpu::ops;
 use amcl_wgpu::ops::accumulate::Accumulate;
 use amcl_wgpu::ops::sgd::Sgd;
 use amcl_wgpu::ops::sum_all::SumSquares;
 use amcl_wgpu::reference::philox::{Purpose, Stream};
+use amcl_wgpu::train::optimizer::{GRADS, MOMENTUM};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -151,6 +155,9 @@ impl Weight {
     }
 }
 
+/// The optimiser's latch.
+const CONTROL: Group = Group::saved("control");
+
 /// Five steps; with `starts`, each from weights and momentum given.
 fn run(exec: &mut dyn Executor, weight: Weight, starts: Option<&[[Vec<f32>; 2]]>) -> Run {
     let (init, io) = (read("init"), read("io"));
@@ -166,10 +173,10 @@ fn run(exec: &mut dyn Executor, weight: Weight, starts: Option<&[[Vec<f32>; 2]]>
     let mut model = Model::default();
     let mut g = Graph::new();
     let x = g.input("x", TensorType::f32([n, side, side, 3]));
-    let f = net.build(&mut g, &mut model, x, true).unwrap();
-    let z = Mlp::plain(1, 32, 16)
-        .build(&mut g, &mut model, "head", f)
-        .unwrap();
+    let mut c = Net::new(&mut g, &mut model, Mode::Train);
+    let f = net.layers(&mut c).call(&mut c, x).unwrap().pooled;
+    let heads = Mlp::plain(1, 32, 16).layers(&mut c, Part::Projector, net.width());
+    let z = heads.call(&mut c, f).unwrap();
     let built = nt_xent(&mut g, z, &Plain::constant(0.5), true, Path::Auto).unwrap();
     let params: Vec<TensorId> = model
         .params
@@ -177,13 +184,13 @@ fn run(exec: &mut dyn Executor, weight: Weight, starts: Option<&[[Vec<f32>; 2]]>
         .map(|p| g.state(&model.states, p.id))
         .collect();
     let grads = ops::backward(&mut g, built.loss, &params).unwrap();
-    let whole = model.states.mirror("params", "grads");
-    let momentum = model.states.mirror("params", "momentum");
-    let halt = model.states.add("control", "halt", TensorType::u32([1]));
+    let whole = model.states.mirror(PARAMS, GRADS);
+    let momentum = model.states.mirror(PARAMS, MOMENTUM);
+    let halt = model.states.add(CONTROL, "halt", TensorType::u32([1]));
     for (p, d) in model.params.iter().zip(&grads) {
         let acc = g.state(
             &model.states,
-            model.states.counterpart(p.id, "grads").unwrap(),
+            model.states.counterpart(p.id, GRADS).unwrap(),
         );
         g.push_updating(Accumulate, &[d.unwrap()], &[acc]).unwrap();
     }
@@ -194,8 +201,8 @@ fn run(exec: &mut dyn Executor, weight: Weight, starts: Option<&[[Vec<f32>; 2]]>
     let norm2 = u.push1(SumSquares, &[flat]).unwrap();
     let segments = u.input("segments", TensorType::u32([len / 64]));
     let table = u.input("table", TensorType::f32([1, 4]));
-    let updates = [model.states.whole("params").unwrap(), momentum, halt]
-        .map(|id| u.state(&model.states, id));
+    let updates =
+        [model.states.whole(PARAMS).unwrap(), momentum, halt].map(|id| u.state(&model.states, id));
     let sgd = Sgd {
         momentum: 0.9,
         nesterov: false,
@@ -205,10 +212,11 @@ fn run(exec: &mut dyn Executor, weight: Weight, starts: Option<&[[Vec<f32>; 2]]>
         .unwrap();
     let mut e = Graph::new();
     let xe = e.input("x", TensorType::f32([n, side, side, 3]));
-    let fe = net.build(&mut e, &mut model, xe, false).unwrap();
+    let mut c = Net::new(&mut e, &mut model, Mode::Eval);
+    let fe = net.layers(&mut c).call(&mut c, xe).unwrap().pooled;
 
     exec.allocate_states(&model.states).unwrap();
-    let held = ["params", "momentum"].map(|name| model.states.whole(name).unwrap());
+    let held = [PARAMS, MOMENTUM].map(|name| model.states.whole(name).unwrap());
     let train = exec.compile(&g, &[f, z, built.loss]).unwrap();
     let update = exec.compile(&u, &[norm2]).unwrap();
     let eval = exec.compile(&e, &[fe]).unwrap();
@@ -278,7 +286,7 @@ fn run(exec: &mut dyn Executor, weight: Weight, starts: Option<&[[Vec<f32>; 2]]>
             out.feature = exec.fetch(train, f).unwrap().to_f64();
             out.z = exec.fetch(train, z).unwrap().to_f64();
             for p in &model.params {
-                let id = model.states.counterpart(p.id, "grads").unwrap();
+                let id = model.states.counterpart(p.id, GRADS).unwrap();
                 out.grads.insert(
                     p.name.clone(),
                     exec.read_state(&model.states, id).unwrap().to_f64(),

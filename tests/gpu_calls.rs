@@ -116,8 +116,8 @@ fn accuracy_runs_have_equal_budgets_and_differ_in_what_they_compare() {
             "{name}"
         );
         assert_eq!(
-            (c.model.encoder.as_str(), c.model.stem.as_str()),
-            ("resnet18", "cifar")
+            (c.model.encoder.as_str(), c.model.settings["stem"].as_str()),
+            ("resnet18", Some("cifar"))
         );
         for after in ["linear", "similarity"] {
             assert!(

@@ -6,11 +6,13 @@ use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::graph::{
     Executor, Graph, HostData, StateId, States, StepScalars, TensorId, TensorType,
 };
+use amcl_wgpu::nn::model::PARAMS;
 use amcl_wgpu::ops::accumulate::Accumulate;
 use amcl_wgpu::ops::add::Add;
 use amcl_wgpu::ops::batch_norm::BatchNorm;
 use amcl_wgpu::ops::scale::Scale;
 use amcl_wgpu::ops::{self, conv2d::Conv2d, relu::Relu, sum_all::SumAll};
+use amcl_wgpu::train::optimizer::GRADS;
 use std::sync::Arc;
 
 /// Layers that halve their images, and the gradient by the first weights.
@@ -88,8 +90,8 @@ fn tensors_and_programs_share_buffers_without_touching_each_other() {
 fn parameters() -> (States, [StateId; 3]) {
     let mut states = States::new();
     let shapes: [(&str, &[usize]); 3] = [("w", &[8, 3, 3, 8]), ("gamma", &[8]), ("beta", &[8])];
-    let ids = shapes.map(|(name, shape)| states.add("params", name, TensorType::f32(shape)));
-    states.mirror("params", "grads");
+    let ids = shapes.map(|(name, shape)| states.add(PARAMS, name, TensorType::f32(shape)));
+    states.mirror(PARAMS, GRADS);
     (states, ids)
 }
 
@@ -120,7 +122,7 @@ fn left_by(exec: &mut dyn Executor, copied: bool) -> (Vec<Vec<f64>>, usize) {
     let (states, params) = parameters();
     let (mut g, x, loss, grads) = normed(&states, params);
     for (d, p) in grads.iter().zip(params) {
-        let id = states.counterpart(p, "grads").unwrap();
+        let id = states.counterpart(p, GRADS).unwrap();
         if copied {
             let acc = g.state(&states, id);
             g.push_updating(Accumulate, &[*d], &[acc]).unwrap();
@@ -135,7 +137,7 @@ fn left_by(exec: &mut dyn Executor, copied: bool) -> (Vec<Vec<f64>>, usize) {
         exec.write_state(&states, id, &values(i, n)).unwrap();
     }
     let program = exec.compile(&g, &[loss]).unwrap();
-    let all = states.whole("grads").unwrap();
+    let all = states.whole(GRADS).unwrap();
     let run = |round: usize| {
         exec.upload(program, x, &values(10 + round, 2 * 8 * 8 * 8))
             .unwrap();
@@ -171,7 +173,7 @@ fn gradients_written_into_states_are_those_that_were_copied() {
 #[test]
 fn a_tensor_is_written_into_a_state_only_where_nothing_else_needs_it_elsewhere() {
     let (states, params) = parameters();
-    let grad = |i: usize| states.counterpart(params[i], "grads").unwrap();
+    let grad = |i: usize| states.counterpart(params[i], GRADS).unwrap();
     let fresh = || normed(&states, params);
     let (mut g, x, _, [dw, dgamma, dbeta]) = fresh();
     // No node's result; another type; then once, and not a second time, nor another tensor in its place.
@@ -191,7 +193,7 @@ fn a_tensor_is_written_into_a_state_only_where_nothing_else_needs_it_elsewhere()
     assert!(!g.write_into(dw, &states, grad(0)));
     // One whose group the graph has as a whole.
     let (mut g, .., [dw, _, _]) = fresh();
-    g.state(&states, states.whole("grads").unwrap());
+    g.state(&states, states.whole(GRADS).unwrap());
     assert!(!g.write_into(dw, &states, grad(0)));
     // A node that reads the group.
     let (mut g, .., [_, dgamma, _]) = fresh();

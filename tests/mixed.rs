@@ -7,6 +7,8 @@ use amcl_wgpu::device::{Choice, Device, Options};
 use amcl_wgpu::graph::gpu::GpuExecutor;
 use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::graph::{Executor, HostData, StepScalars};
+use amcl_wgpu::nn::model::PARAMS;
+use amcl_wgpu::train::optimizer::{GRADS, MOMENTUM, SCALING};
 use amcl_wgpu::train::session::Session;
 use assert_cmd::Command;
 use std::path::Path;
@@ -40,12 +42,12 @@ fn gradient(c: &Config, exec: Box<dyn Executor>, rounded: bool) -> (f64, Vec<f64
     let data = shapes::generate(3, BATCH, 4).train;
     let ids: Vec<u32> = (0..BATCH as u32).collect();
     let mut s = Session::new(c, exec, &data).unwrap();
-    if let Some(id) = s.model.states.find("loss_scaling", "scale") {
+    if let Some(id) = s.model.states.find(SCALING, "scale") {
         let value = HostData::F32(vec![1024.0]);
         s.exec.write_state(&s.model.states, id, &value).unwrap();
     }
     if rounded {
-        let params = s.model.states.whole("params").unwrap();
+        let params = s.model.states.whole(PARAMS).unwrap();
         let exact = s.exec.read_state(&s.model.states, params).unwrap();
         let values = exact.to_f32().into_iter();
         let halves = HostData::F32(values.map(|v| half::f16::from_f32(v).to_f32()).collect());
@@ -56,7 +58,7 @@ fn gradient(c: &Config, exec: Box<dyn Executor>, rounded: bool) -> (f64, Vec<f64
     let step = s.start(&data, &ids, &StepScalars::default()).unwrap();
     let done = s.finish(&step).unwrap();
     assert!(!done.failed && !done.skipped());
-    let grads = s.model.states.whole("grads").unwrap();
+    let grads = s.model.states.whole(GRADS).unwrap();
     let values = s.exec.read_state(&s.model.states, grads).unwrap().to_f64();
     (f64::from(done.loss), values)
 }
@@ -126,10 +128,10 @@ fn overflow_lowers_the_scale() {
     for exec in [Box::new(HostExecutor::<f32>::new()), gpu()] {
         let exec: Box<dyn Executor> = exec;
         let mut s = Session::new(&c, exec, &data).unwrap();
-        let find = |s: &Session, name: &str| s.model.states.find("loss_scaling", name).unwrap();
+        let find = |s: &Session, name: &str| s.model.states.find(SCALING, name).unwrap();
         let [scale, skipped] = ["scale", "skipped"].map(|n| find(&s, n));
-        let params = s.model.states.whole("params").unwrap();
-        let momentum = s.model.states.whole("momentum").unwrap();
+        let params = s.model.states.whole(PARAMS).unwrap();
+        let momentum = s.model.states.whole(MOMENTUM).unwrap();
         let read = |s: &mut Session, id| s.exec.read_state(&s.model.states, id).unwrap();
         assert_eq!(read(&mut s, scale).to_f32(), [65536.0]);
         let huge = 2f32.powi(36);

@@ -5,14 +5,15 @@ mod common;
 
 use amcl_wgpu::data::shapes;
 use amcl_wgpu::graph::host::HostExecutor;
+use amcl_wgpu::graph::state::Group;
 use amcl_wgpu::graph::{Executor, Graph, HostData, Result, StepScalars, TensorId, TensorType};
-use amcl_wgpu::methods::Method;
 use amcl_wgpu::methods::byol::Byol;
-use amcl_wgpu::methods::loss::{Amcl, Built, Plain, Scorer, contrastive, simsiam};
+use amcl_wgpu::methods::loss::{Amcl, LossOutput, Plain, Scorer, contrastive, simsiam};
 use amcl_wgpu::methods::moco::Moco;
-use amcl_wgpu::nn::heads::{self, Last, Mlp};
-use amcl_wgpu::nn::resnet::ResNet;
-use amcl_wgpu::nn::{MOMENTUM_BRANCH, Model, Norm};
+use amcl_wgpu::methods::{Batch, Method};
+use amcl_wgpu::nn::heads::{Last, Mlp, Phi};
+use amcl_wgpu::nn::model::{MOMENTUM_COPY, PARAMS, STATISTICS};
+use amcl_wgpu::nn::{Backbone, Mode, Model, Net, Norm, Part};
 use amcl_wgpu::ops;
 use amcl_wgpu::ops::add::Add;
 use amcl_wgpu::ops::l2_normalize::L2Normalize;
@@ -27,9 +28,10 @@ const QUEUE: usize = 20;
 fn moco(amcl: bool) -> Moco {
     Moco {
         encoder: net(),
-        head: Mlp::plain(if amcl { 2 } else { 1 }, 8, 6),
+        projector: Mlp::plain(if amcl { 2 } else { 1 }, 8, 6),
         amcl: amcl.then(Amcl::default),
         temperature: Plain::constant(0.1),
+        momentum: [0.99, -1.0],
         queue: QUEUE,
         symmetric: true,
         splits: 2,
@@ -51,6 +53,7 @@ fn byol() -> Byol {
         encoder: net(),
         projector: mlp(8),
         predictor: mlp(5),
+        momentum: [0.99, -1.0],
     }
 }
 
@@ -58,35 +61,34 @@ fn byol() -> Byol {
 struct Unbranched(Byol);
 
 impl Method for Unbranched {
-    fn encoder(&self) -> &ResNet {
+    fn encoder(&self) -> &dyn Backbone {
         self.0.encoder()
     }
 
-    fn head(&self) -> &Mlp {
-        self.0.head()
-    }
-
-    fn loss(&self, g: &mut Graph, m: &mut Model, views: &[TensorId]) -> Result<Built> {
+    fn build(&self, net: &mut Net<'_>, batch: &Batch) -> Result<LossOutput> {
+        let encoder = self.encoder().layers(net);
+        let heads = self.0.projector.layers(net, Part::Projector, 8);
+        let predictor = self.0.predictor.layers(net, Part::Predictor, 6);
         let (mut sides, mut features) = (Vec::new(), Vec::new());
-        for v in views {
-            let f = self.0.encoder.build(g, m, *v, true)?;
-            let z = self.0.projector.build(g, m, "head", f)?;
-            let p = self.0.predictor.build(g, m, "predictor", z)?;
-            sides.push((p, g.push1(StopGradient, &[z])?));
+        for v in &batch.views {
+            let f = encoder.call(net, *v)?.pooled;
+            let z = heads.call(net, f)?;
+            let p = predictor.call(net, z)?;
+            sides.push((p, net.push1(StopGradient, &[z])?));
             features.push(f);
         }
-        m.branch();
-        let built = simsiam::simsiam(g, sides[0], sides[1])?;
-        Ok(Built {
+        net.model.make_momentum_copy();
+        let out = simsiam::simsiam(net, sides[0], sides[1])?;
+        Ok(LossOutput {
             features,
             embedding: Some(sides[0].1),
-            ..built
+            ..out
         })
     }
 }
 
 /// What changes when a group of states does: loss, queries' features, keys.
-fn moved(method: &dyn Method, group: &str) -> [bool; 3] {
+fn moved(method: &dyn Method, group: Group) -> [bool; 3] {
     let mut run = Run::new(method, B);
     let views = [view(B, 5, 0), view(B, 5, 1)];
     let before = run.on([&views[0], &views[1]]);
@@ -110,7 +112,7 @@ fn keys_come_from_the_momentum_branch_and_queries_do_not() {
     ];
     for (name, method) in &methods {
         let [by_keys, by_params] =
-            [MOMENTUM_BRANCH, "params"].map(|group| moved(method.as_ref(), group));
+            [MOMENTUM_COPY, PARAMS].map(|group| moved(method.as_ref(), group));
         assert_eq!(by_keys, [true, false, true], "{name}: loss, queries, keys");
         assert_eq!(
             by_params,
@@ -120,8 +122,8 @@ fn keys_come_from_the_momentum_branch_and_queries_do_not() {
     }
     // The control: a branch that does not switch.
     let control = Unbranched(byol());
-    assert_eq!(moved(&control, MOMENTUM_BRANCH), [false; 3]);
-    assert_eq!(moved(&control, "params"), [true; 3]);
+    assert_eq!(moved(&control, MOMENTUM_COPY), [false; 3]);
+    assert_eq!(moved(&control, PARAMS), [true; 3]);
 }
 
 /// Where the keys of [`given_keys`] come from.
@@ -142,35 +144,44 @@ fn given_keys(
 ) -> (Vec<Vec<f64>>, Vec<f64>) {
     let (mut g, mut m) = (Graph::new(), Model::default());
     let x = [(); 2].map(|()| g.input("view", TensorType::f32([B, SIDE, SIDE, 3])));
-    let (c, d) = (method.head.heads, method.head.out);
+    let (c, d) = (method.projector.heads, method.projector.out);
     let queue = g.input("queue", TensorType::f32([c, QUEUE, d]));
-    m.norm.groups = method.splits;
+    let norm = Norm {
+        groups: method.splits,
+        ..Norm::default()
+    };
     let (mut losses, mut given) = (Vec::new(), Vec::new());
-    let embed = |g: &mut Graph, m: &mut Model, view| {
-        let f = method.encoder.build(g, m, view, true).unwrap();
-        method.head.build(g, m, "head", f).unwrap()
+    let mut net = Net::new(&mut g, &mut m, Mode::Train);
+    let encoder = method.encoder.layers(&mut net);
+    let heads = method.projector.layers(&mut net, Part::Projector, 8);
+    let embed = |net: &mut Net<'_>, view| {
+        net.with_norm(norm, |net| {
+            let f = encoder.call(net, view).unwrap().pooled;
+            heads.call(net, f).unwrap()
+        })
     };
     for (query, key) in [(0, 1), (1, 0)] {
-        let q = embed(&mut g, &mut m, x[query]);
+        let q = embed(&mut net, x[query]);
         let k = match keys {
             Keys::Given(_) => {
-                given.push(g.input("k", TensorType::f32([c, B, d])));
+                given.push(net.input("k", TensorType::f32([c, B, d])));
                 given[given.len() - 1]
             }
             Keys::Trained => {
-                let z = embed(&mut g, &mut m, x[key]);
-                g.push1(L2Normalize { eps: 1e-12 }, &[z]).unwrap()
+                let z = embed(&mut net, x[key]);
+                net.push1(L2Normalize { eps: 1e-12 }, &[z]).unwrap()
             }
         };
         let built = match &method.amcl {
-            None => contrastive::moco(&mut g, q, k, queue, &method.temperature),
+            None => contrastive::moco(&mut net, q, k, queue, &method.temperature),
             Some(a) => {
-                let mut phi = |g: &mut Graph, z| heads::phi(g, &mut m, z, a.phi_hidden, a.phi_lr);
+                let values = Phi::new(&mut net, d, a.phi_hidden, false).values(&mut net);
+                let mut phi = |g: &mut Graph, z| values.call(g, z);
                 let scorer = Scorer {
                     phi: &mut phi,
                     gain: None,
                 };
-                contrastive::amcl_moco(&mut g, q, k, queue, a, scorer)
+                contrastive::amcl_moco(&mut net, q, k, queue, a, scorer)
             }
         };
         losses.push(built.unwrap().loss);
@@ -184,7 +195,7 @@ fn given_keys(
     let mut exec = HostExecutor::<f64>::new();
     exec.allocate_states(&m.states).unwrap();
     let program = exec.compile(&g, &grads).unwrap();
-    let values = run.named("params");
+    let values = run.named(PARAMS);
     for p in &m.params {
         let data = HostData::F64(values[&p.name].clone());
         exec.write_state(&m.states, p.id, &data).unwrap();
@@ -212,7 +223,7 @@ fn keys_are_constants_to_the_gradient() {
     for amcl in [false, true] {
         let method = moco(amcl);
         let mut run = Run::new(&method, B);
-        run.shake(MOMENTUM_BRANCH, 9);
+        run.shake(MOMENTUM_COPY, 9);
         let views = [view(B, 5, 0), view(B, 5, 1)];
         let views = [&views[0][..], &views[1]];
         let seen = run.on(views);
@@ -238,11 +249,11 @@ fn a_keys_gradient_is_zero() {
     ];
     for method in &methods {
         let mut b = common::build(method.as_ref());
-        let ids: Vec<_> = b.m.states.entries(MOMENTUM_BRANCH);
+        let ids: Vec<_> = b.m.states.entries(MOMENTUM_COPY);
         let ids: Vec<_> = ids.iter().map(|(id, _)| *id).collect();
         assert!(ids.len() == b.m.params.len());
         let keys: Vec<TensorId> = ids.iter().map(|id| b.g.state(&b.m.states, *id)).collect();
-        let grads = ops::backward(&mut b.g, b.built.loss, &keys).unwrap();
+        let grads = ops::backward(&mut b.g, b.out.loss, &keys).unwrap();
         assert!(grads.iter().all(Option::is_none));
         // The control: what is trained has one.
         assert!(b.grads.iter().all(Option::is_some));
@@ -254,23 +265,24 @@ fn a_keys_gradient_is_zero() {
 fn the_branch_follows_the_optimiser_by_its_decay() {
     let split = shapes::generate(1, 32, 20);
     let ids: Vec<u32> = (0..16).collect();
-    for method in ["moco", "byol"] {
+    for (method, own) in [
+        ("moco", "method.queue=24"),
+        ("byol", "method.predictor_hidden=8"),
+    ] {
         let set = [
             "heads.hidden=8",
             "heads.out=16",
             "model.width=4",
             "model.image_size=16",
-            "method.predictor_hidden=8",
-            "method.queue=24",
             "optim.batch_size=16",
         ];
         let mut set: Vec<String> = set.map(String::from).to_vec();
-        set.push(format!("method.name={method}"));
+        set.extend([format!("method.name={method}"), own.to_string()]);
         let config = Config::parse("", &set).unwrap();
         let exec = Box::new(HostExecutor::<f32>::new());
         let mut s = Session::new(&config, exec, &split.train).unwrap();
         let read = |s: &mut Session| {
-            ["params", MOMENTUM_BRANCH].map(|name| {
+            [PARAMS, MOMENTUM_COPY].map(|name| {
                 let id = s.model.states.whole(name).unwrap();
                 common::read(s.exec.as_mut(), &s.model, id)
             })
@@ -296,12 +308,12 @@ fn the_branch_follows_the_optimiser_by_its_decay() {
             }
             before = after;
         }
-        // After a decay of 0 it is level with the parameters, as `level_branch` makes it.
+        // After a decay of 0 it is level with the parameters, as `level_momentum_copy` makes it.
         assert_eq!(before[0], before[1]);
-        let id = s.model.states.whole(MOMENTUM_BRANCH).unwrap();
+        let id = s.model.states.whole(MOMENTUM_COPY).unwrap();
         let zeros = HostData::F32(vec![0.0; before[0].len()]);
         s.exec.write_state(&s.model.states, id, &zeros).unwrap();
-        s.model.level_branch(s.exec.as_mut()).unwrap();
+        s.model.level_momentum_copy(s.exec.as_mut()).unwrap();
         assert_eq!(read(&mut s)[1], before[0]);
     }
 }
@@ -356,10 +368,10 @@ fn each_group_has_its_own_statistics_and_every_result_its_place() {
             ..moco(false)
         };
         let mut run = Run::new(&method, WIDE);
-        run.shake(MOMENTUM_BRANCH, 9);
+        run.shake(MOMENTUM_COPY, 9);
         let views = [view(WIDE, 6, 0), view(WIDE, 6, 1)];
         let seen = run.on([&views[0], &views[1]]);
-        let [params, keys] = ["params", MOMENTUM_BRANCH].map(|group| run.named(group));
+        let [params, keys] = [PARAMS, MOMENTUM_COPY].map(|group| run.named(group));
         let size = WIDE / splits;
         let group = |k: usize, interleaved: bool| -> Vec<usize> {
             let at = |i| {
@@ -417,10 +429,10 @@ fn head_of(p: &std::collections::BTreeMap<String, Vec<f64>>, f: &[f64]) -> Vec<f
 }
 
 /// Running statistics after a step, of a method's graph or of one that `build` makes.
-fn statistics(build: impl FnOnce(&mut Graph, &mut Model, [TensorId; 2]) -> TensorId) -> Vec<f64> {
+fn statistics(build: impl FnOnce(&mut Net<'_>, [TensorId; 2]) -> TensorId) -> Vec<f64> {
     let (mut g, mut m) = (Graph::new(), Model::default());
     let x = [(); 2].map(|()| g.input("view", TensorType::f32([B, SIDE, SIDE, 3])));
-    let result = build(&mut g, &mut m, x);
+    let result = build(&mut Net::new(&mut g, &mut m, Mode::Train), x);
     let mut exec = HostExecutor::<f64>::new();
     exec.allocate_states(&m.states).unwrap();
     let program = exec.compile(&g, &[result]).unwrap();
@@ -431,7 +443,7 @@ fn statistics(build: impl FnOnce(&mut Graph, &mut Model, [TensorId; 2]) -> Tenso
         let _ = exec.upload(program, t, &data);
     }
     exec.run(program, &StepScalars::default()).unwrap();
-    let id = m.states.whole("bn_stats").unwrap();
+    let id = m.states.whole(STATISTICS).unwrap();
     common::read(&mut exec, &m, id)
 }
 
@@ -441,13 +453,17 @@ fn running_statistics_are_the_queries_alone() {
         symmetric: false,
         ..moco(false)
     };
-    let got = statistics(|g, m, x| method.loss(g, m, &x).unwrap().loss);
+    let got = statistics(|net, x| {
+        let batch = Batch::of_views(B, x.to_vec());
+        method.build(net, &batch).unwrap().loss
+    });
     let queries = |norms: &[Norm]| {
-        statistics(|g, m, x| {
+        statistics(|net, x| {
+            let encoder = method.encoder.layers(net);
             let mut last = x[0];
             for (norm, view) in norms.iter().zip(x) {
-                m.norm = *norm;
-                last = method.encoder.build(g, m, view, true).unwrap();
+                let f = net.with_norm(*norm, |net| encoder.call(net, view));
+                last = f.unwrap().pooled;
             }
             last
         })
@@ -466,14 +482,20 @@ fn running_statistics_are_the_queries_alone() {
 
     // BYOL: both views, by the online network alone.
     let method = byol();
-    let got = statistics(|g, m, x| method.loss(g, m, &x).unwrap().loss);
+    let got = statistics(|net, x| {
+        let batch = Batch::of_views(B, x.to_vec());
+        method.build(net, &batch).unwrap().loss
+    });
     let online = |times: usize| {
-        statistics(|g, m, x| {
+        statistics(|net, x| {
+            let encoder = method.encoder.layers(net);
+            let heads = method.projector.layers(net, Part::Projector, 8);
+            let predictor = method.predictor.layers(net, Part::Predictor, 6);
             let mut last = x[0];
             for view in (0..times).flat_map(|_| x) {
-                let f = method.encoder.build(g, m, view, true).unwrap();
-                let z = method.projector.build(g, m, "head", f).unwrap();
-                last = method.predictor.build(g, m, "predictor", z).unwrap();
+                let f = encoder.call(net, view).unwrap().pooled;
+                let z = heads.call(net, f).unwrap();
+                last = predictor.call(net, z).unwrap();
             }
             last
         })

@@ -8,6 +8,7 @@ use amcl_wgpu::graph::{
     Executor, Graph, HostData, Result, StateId, States, StepScalars, TensorId, TensorType,
 };
 use amcl_wgpu::nn::import::Weights;
+use amcl_wgpu::nn::model::PARAMS;
 use amcl_wgpu::ops::add::Add;
 use amcl_wgpu::ops::batch_norm::BatchNormInference;
 use amcl_wgpu::ops::conv2d::Conv2d;
@@ -33,7 +34,7 @@ struct Net {
 
 impl Net {
     fn weight(&mut self, name: &str, shape: &[usize]) -> TensorId {
-        let id = self.states.add("params", name, TensorType::f32(shape));
+        let id = self.states.add(PARAMS, name, TensorType::f32(shape));
         self.g.state(&self.states, id)
     }
 
@@ -188,7 +189,7 @@ fn in_file(dims: &[usize], values: Vec<f32>) -> Weights {
 }
 
 fn weights(states: &States) -> Vec<(StateId, String, Vec<usize>, Vec<f32>)> {
-    let entries = states.entries("params").into_iter().enumerate();
+    let entries = states.entries(PARAMS).into_iter().enumerate();
     entries
         .map(|(i, (id, e))| {
             let values = values(&e.name, i, e.ty.elements());

@@ -1,13 +1,17 @@
 //! Every preset builds its full graph, and trains: one epoch on `shapes` with a narrow network and a small batch, all else as the preset has it.
 
+mod common;
+
 use amcl_wgpu::config::Config;
 use amcl_wgpu::config::method::declare;
 use amcl_wgpu::config::presets::PRESETS;
 use amcl_wgpu::data::shapes;
 use amcl_wgpu::graph::StepScalars;
 use amcl_wgpu::graph::host::HostExecutor;
+use amcl_wgpu::methods::METHODS;
 use amcl_wgpu::train::session::Session;
 use assert_cmd::Command;
+use common::settings_of;
 use serde_json::Value;
 
 /// Whoever adds a file to the folder has added the preset. `quickstart` stands first.
@@ -30,7 +34,7 @@ fn every_preset_builds_its_full_model() {
         let config = Config::parse(text, &[]).unwrap();
         let model = declare(&config).unwrap_or_else(|e| panic!("{name}: {e}"));
         let (_, count) = model.sizes();
-        let narrow = config.model.width < 64;
+        let narrow = config.model.settings["width"].as_integer() < Some(64);
         assert_eq!(count > 11_168_832, !narrow, "{name}: {count}");
     }
 }
@@ -47,7 +51,7 @@ fn every_preset_trains() {
         ]);
         command.args(["--data", "shapes", "--batch-size", "16", "--json", "--out"]);
         command.arg(&out);
-        for set in [
+        let small = [
             "data.shapes_train=32",
             "data.shapes_test=20",
             "model.width=4",
@@ -55,8 +59,11 @@ fn every_preset_trains() {
             "schedule.warmup_epochs=0",
             "method.predictor_hidden=16",
             "method.queue=40",
-        ] {
-            command.args(["--set", set]);
+        ];
+        let named = format!("method.name={}", config.method.name);
+        let all = [&small[..], &[&named]].concat();
+        for set in settings_of(&all) {
+            command.args(["--set", &set]);
         }
         for (key, value) in [("hidden", config.heads.hidden), ("out", config.heads.out)] {
             command.args(["--set", &format!("heads.{key}={}", value.min(32))]);
@@ -75,7 +82,7 @@ fn every_preset_trains() {
 fn every_ablation_takes_a_step_or_says_why_not() {
     let split = shapes::generate(1, 32, 20);
     let ids: Vec<u32> = (0..16).collect();
-    for method in ["simclr", "moco", "simsiam", "barlow_twins"] {
+    for method in METHODS.iter().filter(|m| m.amcl).map(|m| m.name) {
         for heads in [1, 3] {
             for adaptive in [
                 "none",
@@ -101,7 +108,7 @@ fn every_ablation_takes_a_step_or_says_why_not() {
                         "optim.batch_size=16".into(),
                     ];
                     let name = format!("{method} {heads} {adaptive} {parametrisation}");
-                    let config = match Config::parse("", &set) {
+                    let config = match Config::parse("", &settings_of(&set)) {
                         Ok(c) => c,
                         Err(e) => {
                             assert_eq!((method, adaptive), ("simsiam", "negative_only"), "{name}");
@@ -265,7 +272,7 @@ fn a_preset_leaves_what_a_case_changes() {
     for (name, runs) in [("methods", 24), ("augmentations", 120)] {
         let all = of(&[name, "--preset", "simclr-cifar100"]);
         assert_eq!(all.len(), runs, "{name}");
-        for method in ["simclr", "moco", "simsiam", "barlow_twins"] {
+        for method in METHODS.iter().filter(|m| m.amcl).map(|m| m.name) {
             for amcl in [true, false] {
                 let is = |r: &&(String, Value)| {
                     r.1["method"]["name"] == method && r.1["amcl"]["enabled"] == amcl

@@ -308,7 +308,8 @@ fn barlow([c, b, d]: [usize; 3], a: Option<&Amcl>, of: &Redundancy) -> Barlow {
     let grads = ops::backward(&mut g, built.loss, &[z1, z2, w]).unwrap();
     let loss = std::iter::once(built.loss);
     let results = loss.chain(grads.into_iter().flatten()).collect();
-    let looked_at = std::iter::once(built.similarity).chain(built.score);
+    let looked_at = built.pairs.into_iter();
+    let looked_at = looked_at.flat_map(|p| std::iter::once(p.similarity).chain(p.score));
     Barlow {
         inputs: [z1, z2, w],
         results,
@@ -453,19 +454,19 @@ fn the_configuration_knows_which_losses_stream() {
     };
     let (dot, centred) = (Parametrisation::Dot, Parametrisation::Centred);
     let barlow = config("barlow_twins", dot, Adaptive::Full);
-    method::check(&barlow).unwrap();
+    method::method(&barlow).unwrap();
     assert!(method::streams(&barlow));
     let mut small = barlow;
     (small.loss.path, small.heads.count) = (Path::Auto, 3);
     assert!(method::streams(&small));
     small.heads.out = 512;
     assert!(!method::streams(&small));
-    method::check(&config("barlow_twins", centred, Adaptive::None)).unwrap();
+    method::method(&config("barlow_twins", centred, Adaptive::None)).unwrap();
     for c in [
         config("barlow_twins", centred, Adaptive::Full),
         config("moco", dot, Adaptive::Full),
     ] {
-        let e = method::check(&c).unwrap_err().to_string();
+        let e = method::method(&c).err().unwrap().to_string();
         assert!(e.contains("loss.path"), "{e}");
     }
 }

@@ -7,8 +7,11 @@ use amcl_wgpu::config::presets::PRESETS;
 use amcl_wgpu::config::{Config, method};
 use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::methods::loss_file::{LossFile, LossFileError};
+use amcl_wgpu::nn::backbones::family;
+use amcl_wgpu::nn::heads::Last;
+use amcl_wgpu::nn::model::PARAMS;
 use common::plain::{Row, Temperatures, heads, info_nce, mean_cosine, mlp, rows};
-use common::{B, Run, relative, view};
+use common::{B, Run, relative, settings_of, view};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use std::collections::HashMap;
@@ -25,14 +28,15 @@ fn config(set: &[&str]) -> Config {
         "amcl.phi_hidden=7",
         "optim.batch_size=4",
     ];
-    let set: Vec<String> = small.iter().chain(set).map(ToString::to_string).collect();
-    Config::parse("", &set).unwrap()
+    Config::parse("", &settings_of(&[&small[..], set].concat())).unwrap()
 }
 
 fn run(set: &[&str]) -> Run {
-    let mut run = Run::new(method::method(&config(set)).unwrap().as_ref(), B);
+    let config = config(set);
+    let method = method::method(&config).unwrap();
+    let mut run = Run::of(method.as_ref(), config.backbone().unwrap(), B);
     // Scales of batch norm that are not 1, so that it matters whether there are any.
-    run.shake("params", 8);
+    run.shake(PARAMS, 9);
     run
 }
 
@@ -79,7 +83,7 @@ fn one_direction_is_info_nce_of_the_first_views_queries() {
     let mut run = run(&set);
     let views = [view(B, 5, 0), view(B, 5, 1)];
     let seen = run.on([&views[0], &views[1]]);
-    let (all, p) = ([0, 1, 2, 3], run.named("params"));
+    let (all, p) = ([0, 1, 2, 3], run.named(PARAMS));
     let queue = rows(&run.queue.as_ref().unwrap().1.clone(), 6);
     let keys = rows(&seen.keys[0], 6);
     let mut of = |view: &[f64], tau: f64| {
@@ -129,7 +133,7 @@ fn simsiams_heads_and_targets_are_as_set() {
         let mut run = run(&set);
         let views = [view(B, 5, 0), view(B, 5, 1)];
         let seen = run.on([&views[0], &views[1]]);
-        let p = run.named("params");
+        let p = run.named(PARAMS);
         let targets = if shared { 1 } else { 2 };
         assert_eq!(p["head.0.weight"].len(), targets * 8 * 16, "{name}");
         let kinds = ["head.3.bias", "head.4.weight"].map(|n| p.contains_key(n));
@@ -148,7 +152,7 @@ fn simsiams_heads_and_targets_are_as_set() {
                 let t = Temperatures {
                     a: &a,
                     phi: ["0.weight", "0.bias", "2.weight", "2.bias"]
-                        .map(|n| &p[&format!("loss.phi.{n}")][..]),
+                        .map(|n| &p[&format!("phi.{n}")][..]),
                     gain: 1.0,
                 };
                 return t.simsiam(p1, z2) + t.simsiam(p2, z1);
@@ -357,7 +361,8 @@ fn a_method_named_alone_has_its_recipes_safeguards() {
     };
     let quick = Config::preset("quickstart").unwrap();
     let moco = |set: &[&str]| on(quick, &[&["method.name=moco"], set].concat());
-    assert_eq!(moco(&[]).unwrap().method.bn_splits, 8);
+    let splits_of = |c: &Config| c.method.settings["bn_splits"].as_integer();
+    assert_eq!(splits_of(&moco(&[]).unwrap()), Some(8));
     for (set, splits) in [
         (&["optim.batch_size=12"][..], 6),
         (&["optim.batch_size=64", "optim.micro_batches=16"], 2),
@@ -365,7 +370,7 @@ fn a_method_named_alone_has_its_recipes_safeguards() {
         (&["method.bn_splits=1"], 1),
         (&["method.bn_splits=1", "optim.batch_size=13"], 1),
     ] {
-        assert_eq!(moco(set).unwrap().method.bn_splits, splits, "{set:?}");
+        assert_eq!(splits_of(&moco(set).unwrap()), Some(splits), "{set:?}");
     }
     let e = moco(&["optim.batch_size=13"]).unwrap_err().to_string();
     assert!(e.contains("method.bn_splits") && e.contains("leak"), "{e}");
@@ -375,14 +380,14 @@ fn a_method_named_alone_has_its_recipes_safeguards() {
         (c.heads.last, a.phi_hidden, a.beta)
     };
     let simsiam = |set: &[&str]| of(on(quick, &[&["method.name=simsiam"], set].concat()).unwrap());
-    assert_eq!(simsiam(&[]), ("norm".into(), 128, 1e-4));
-    assert_eq!(simsiam(&["heads.out=2048"]), ("norm".into(), 2048, 1e-4));
+    assert_eq!(simsiam(&[]), (Last::Norm, 128, 1e-4));
+    assert_eq!(simsiam(&["heads.out=2048"]), (Last::Norm, 2048, 1e-4));
     let set = ["heads.last=plain", "amcl.beta=0.1", "amcl.phi_hidden=16"];
-    assert_eq!(simsiam(&set), ("plain".into(), 16, 0.1));
+    assert_eq!(simsiam(&set), (Last::Plain, 16, 0.1));
     let barlow =
         |set: &[&str]| of(on(quick, &[&["method.name=barlow_twins"], set].concat()).unwrap());
-    assert_eq!(barlow(&[]), ("plain".into(), 128, 1e-6));
-    assert_eq!(barlow(&["amcl.beta=0.2"]), ("plain".into(), 128, 0.2));
+    assert_eq!(barlow(&[]), (Last::Plain, 128, 1e-6));
+    assert_eq!(barlow(&["amcl.beta=0.2"]), (Last::Plain, 128, 0.2));
     // Nothing of this where it reaches nothing, nor for other methods.
     for name in ["simclr", "simsiam", "barlow_twins", "moco"] {
         let c = on(
@@ -408,6 +413,17 @@ fn a_method_named_alone_has_its_recipes_safeguards() {
     }
 }
 
+/// Keys of the method of an experiment's case: the one that it names, or its preset's.
+fn own_keys(preset: &str, case: &toml::Value) -> Vec<String> {
+    let named = case.get("set").and_then(|s| s.get("method.name")?.as_str());
+    let name = named.map(String::from).unwrap_or_else(|| {
+        let table: toml::Table = preset.parse().unwrap();
+        let name = table.get("method").and_then(|m| m.get("name")?.as_str());
+        name.unwrap_or("simclr").to_string()
+    });
+    (amcl_wgpu::methods::spec(&name).unwrap().keys)()
+}
+
 /// Presets and the experiments that come with the program say all of it themselves: they are what TOML on top of the defaults makes of them, as when their results were made.
 #[test]
 fn presets_and_experiments_are_as_they_are_written() {
@@ -423,11 +439,16 @@ fn presets_and_experiments_are_as_they_are_written() {
                 .unwrap()
                 .insert(key.into(), value.clone());
         }
-        table.try_into().unwrap()
+        let mut c: Config = table.try_into().unwrap();
+        // What no file names of the encoder's and the method's settings has its default; no safeguard is applied.
+        let family = family(&c.model.encoder).unwrap();
+        c.model.settings = (family.complete)(&c.model.settings).unwrap();
+        c.method.settings = (c.spec().unwrap().complete)(&c.method.settings).unwrap();
+        c
     };
     let parsed = |text: &str, set: &[(String, toml::Value)]| {
         let set: Vec<String> = set.iter().map(|(k, v)| format!("{k}={v}")).collect();
-        Config::parse(text, &set).unwrap()
+        Config::parse(text, &set).unwrap_or_else(|e| panic!("{set:?}: {e}"))
     };
     for (name, text) in PRESETS.iter() {
         assert_eq!(parsed(text, &[]), literal(text, &[]), "{name}");
@@ -469,7 +490,15 @@ fn presets_and_experiments_are_as_they_are_written() {
             {
                 let mut set = list(file.get("set"));
                 set.extend(list(file.get("small")));
-                set.extend(point.clone());
+                // What is set for all cases may be of one method alone.
+                let all: Vec<&(String, toml::Value)> = set.iter().chain(point).collect();
+                let keys = own_keys(text, case);
+                let own = |(key, _): &&&(String, toml::Value)| match key.strip_prefix("method.") {
+                    Some(key) => key == "name" || keys.iter().any(|k| k == key),
+                    None => true,
+                };
+                let mut set: Vec<(String, toml::Value)> =
+                    all.iter().filter(own).map(|p| (*p).clone()).collect();
                 set.extend(list(case.get("set")));
                 assert_eq!(parsed(text, &set), literal(text, &set), "{path:?} {case}");
                 count += 1;

@@ -8,6 +8,7 @@ pub mod shapes;
 pub mod step;
 
 use crate::check::{Feed, Fill};
+use crate::graph::state::Group;
 use crate::graph::{
     Cost, DType, Executor, Graph, GraphError, Op, StateId, States, StepScalars, TensorId,
     TensorType,
@@ -19,6 +20,9 @@ use crate::ops::scale::Scale;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Instant;
+
+/// States that subjects update: a group each, since their types differ.
+const UPDATES: Group = Group::transient("update");
 
 /// One op at one shape.
 #[derive(Clone)]
@@ -50,11 +54,12 @@ impl Subject {
             .map(|(i, f)| g.input(&format!("input {i}"), f.ty.clone()))
             .collect();
         // A group each: their types differ.
+        let at = states.groups().len() as u32;
         let updates: Vec<StateId> = self
             .updates
             .iter()
             .enumerate()
-            .map(|(i, f)| states.add(&format!("{} {i}", self.name), "update", f.ty.clone()))
+            .map(|(i, f)| states.add(UPDATES.numbered(at + i as u32), "update", f.ty.clone()))
             .collect();
         let updated: Vec<TensorId> = updates.iter().map(|id| g.state(states, *id)).collect();
         let outputs = g.push_arc(self.op.clone(), &inputs, &updated)?;

@@ -134,7 +134,7 @@ pub(super) fn build(
         .enumerate()
         .map(|(i, f)| {
             // A group each: the group's padding then stands behind the tensor.
-            let id = states.add(&format!("update {i}"), &format!("update {i}"), f.ty.clone());
+            let id = states.add(super::UPDATES.numbered(i as u32), "update", f.ty.clone());
             g.state(&states, id)
         })
         .collect();
@@ -151,7 +151,7 @@ fn results(exec: &mut dyn Executor, case: &Case) -> Result<(Vec<HostData>, Progr
         exec.upload(program, *t, &f.make(case.seed(i)))?;
     }
     let ids: Vec<_> = (0..case.updates.len())
-        .filter_map(|i| states.find(&format!("update {i}"), &format!("update {i}")))
+        .filter_map(|i| states.find(super::UPDATES.numbered(i as u32), "update"))
         .collect();
     for (i, (id, f)) in ids.iter().zip(&case.updates).enumerate() {
         exec.write_state(&states, *id, &f.make(case.seed(case.inputs.len() + i)))?;

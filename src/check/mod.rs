@@ -11,8 +11,12 @@ pub mod self_test;
 
 pub use harness::{Harness, Outcome};
 
+use crate::graph::state::Group;
 use crate::graph::{DType, HostData, Op, StepScalars, TensorType};
 use std::sync::Arc;
+
+/// States that a case updates: a group each, so that the group's padding stands behind the tensor.
+const UPDATES: Group = Group::transient("update");
 
 /// How an input is filled. Deterministic in the case's name and the input's position.
 #[derive(Clone, Debug)]

@@ -9,6 +9,7 @@ use amcl_wgpu::device::{Choice, Device, Options};
 use amcl_wgpu::graph::gpu::GpuExecutor;
 use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::graph::{Executor, GraphError};
+use amcl_wgpu::methods::METHODS;
 use amcl_wgpu::train::{Config, tune};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
@@ -68,17 +69,6 @@ fn steps(
         "heads.out=128".into(),
         format!("optim.batch_size={batch}"),
     ];
-    let amcl: &[&str] = &["amcl.enabled=true", "heads.count=3"];
-    // What the methods ask of the batch: groups of at least two, a queue that holds it.
-    let splits = (1..=8usize)
-        .rev()
-        .find(|n| batch.is_multiple_of(*n) && batch / n >= 2);
-    let splits = format!("method.bn_splits={}", splits.unwrap_or(1));
-    let queue = format!("method.queue={}", batch.max(4096));
-    let moco: &[&str] = &["method.name=moco", &splits, &queue];
-    let deep: &[&str] = &["heads.layers=3", "heads.out=512"];
-    let simsiam: &[&str] = &["method.name=simsiam", "heads.out=512", "heads.last=norm"];
-    let barlow = [&["method.name=barlow_twins"], deep].concat();
     let quarter = (batch / 4).max(2);
     let quarter_batch = format!("optim.batch_size={quarter}");
     let resnet50 = [
@@ -87,20 +77,23 @@ fn steps(
         "model.image_size=224",
         &quarter_batch,
     ];
-    let mut methods: Vec<(&str, Vec<&str>)> = vec![
-        ("simclr", vec![]),
-        ("simclr+amcl C=3", amcl.to_vec()),
-        ("moco", moco.to_vec()),
-        ("moco+amcl C=3", [moco, amcl].concat()),
-        ("simsiam", simsiam.to_vec()),
-        ("simsiam+amcl C=3", [simsiam, amcl].concat()),
-        ("barlow_twins", barlow.to_vec()),
-        ("barlow_twins+amcl C=3", [&barlow, amcl].concat()),
-        ("byol", vec!["method.name=byol"]),
-        ("vicreg", [&["method.name=vicreg"], deep].concat()),
-    ];
+    let mut methods: Vec<(String, Vec<String>)> = Vec::new();
+    for m in METHODS {
+        let mut own = vec![format!("method.name={}", m.name)];
+        own.extend(m.recipe.iter().map(ToString::to_string));
+        // A queue holds at least the batch.
+        if (m.keys)().iter().any(|k| k == "queue") {
+            own.push(format!("method.queue={}", batch.max(4096)));
+        }
+        methods.push((m.name.into(), own.clone()));
+        if m.amcl {
+            own.extend(["amcl.enabled=true".into(), "heads.count=3".into()]);
+            methods.push((format!("{}+amcl C=3", m.name), own));
+        }
+    }
     if large {
-        methods.push(("resnet50 simclr 224 px", resnet50.to_vec()));
+        let over = resnet50.iter().map(ToString::to_string).collect();
+        methods.push(("resnet50 simclr 224 px".into(), over));
     }
     let mut all = Vec::new();
     for precision in ["f32", "mixed"].into_iter().take(1 + usize::from(half)) {
@@ -113,7 +106,7 @@ fn steps(
             if !wanted(&title) {
                 continue;
             }
-            let mut over: Vec<String> = over.iter().map(ToString::to_string).collect();
+            let mut over = over.clone();
             over.push(format!("optim.precision={precision:?}"));
             let config = Config::parse("", &[&base[..], &over].concat())?;
             all.push((title, config));

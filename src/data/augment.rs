@@ -187,14 +187,27 @@ impl Policy {
     /// The table of both views of the samples `ids`, each an image of h x w seen at `size`: [2B, 16], rows 0..B the first view.
     pub fn two_views(
         &self,
-        (h, w): (usize, usize),
+        side: (usize, usize),
         ids: &[u32],
         size: usize,
         seed: u64,
         epoch: u32,
     ) -> Vec<f32> {
+        self.views(2, side, ids, size, (seed, epoch))
+    }
+
+    /// The table of the first `count` (1 or 2) views of the samples `ids`, each an image of h x w seen at `size`: [count B, 16], view by view.
+    pub fn views(
+        &self,
+        count: usize,
+        (h, w): (usize, usize),
+        ids: &[u32],
+        size: usize,
+        (seed, epoch): (u64, u32),
+    ) -> Vec<f32> {
         [Purpose::View0, Purpose::View1]
             .into_iter()
+            .take(count)
             .enumerate()
             .flat_map(|(view, purpose)| ids.iter().map(move |id| (view, purpose, *id)))
             .flat_map(|(view, purpose, id)| {

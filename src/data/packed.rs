@@ -4,6 +4,18 @@ use super::Dataset;
 use crate::ops::augment::words;
 use rayon::prelude::*;
 
+/// Images that are fetched by their ids, when a step is sent. A set need not be in memory.
+pub trait Images {
+    /// The images `ids`, [ids, words]: bytes, little-endian, padded with zeros to whole words.
+    fn packed(&self, ids: &[u32]) -> Vec<u32>;
+}
+
+impl Images for Dataset {
+    fn packed(&self, ids: &[u32]) -> Vec<u32> {
+        pack(self, ids)
+    }
+}
+
 /// The images `ids` of a data set, [ids, words]: bytes, little-endian, padded with zeros to whole words.
 pub fn pack(data: &Dataset, ids: &[u32]) -> Vec<u32> {
     let words = words(data.height, data.width);

@@ -3,7 +3,7 @@
 use super::{DownstreamError, Result};
 use crate::config::Config;
 use crate::config::Precision;
-use crate::config::method::{encoder, method};
+use crate::config::method::method;
 use crate::data::Dataset;
 use crate::device::Choice;
 use crate::eval::features::Features;
@@ -11,9 +11,9 @@ use crate::eval::knn::{Bank, Knn, Vote};
 use crate::graph::Executor;
 use crate::nn::Model;
 use crate::nn::heads::Last;
-use crate::nn::import::{Report, import};
+use crate::nn::import::{Named, Report, import};
 use crate::run::RunError;
-use crate::run::weights::{self, Named};
+use crate::run::weights;
 use crate::train::session::open_executor;
 use std::path::Path;
 
@@ -104,7 +104,7 @@ impl Encoder {
     ) -> Result<Self> {
         let mut model = Model::default();
         let (mut g, mut features) = Features::graph(
-            &encoder(config)?,
+            config.backbone()?.as_ref(),
             &mut model,
             &config.augment,
             side,
@@ -113,7 +113,12 @@ impl Encoder {
         )?;
         if let Feature::Head(number) = feature {
             let method = method(config)?;
-            let head = *method.head();
+            let Some(head) = method.diagnostics().map(|d| *d.projector()) else {
+                return Err(DownstreamError::Request(format!(
+                    "{} has no projection heads: use --feature backbone",
+                    config.method.name
+                )));
+            };
             if head.norm || head.last != Last::Plain {
                 return Err(DownstreamError::Request(format!(
                     "the heads of this {} run have batch norm over the training batch, so a single image has no head features: use --feature backbone",

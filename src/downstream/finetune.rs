@@ -4,18 +4,16 @@ use super::probe::{Fall, crops, crops_in_words, cross_entropy, sgd, training_in_
 use super::{DownstreamError, Result};
 use crate::config::Config;
 use crate::config::Optim;
-use crate::config::method::encoder;
 use crate::data::augment::Policy;
 use crate::data::{Dataset, packed, sampler};
 use crate::graph::{Executor, Graph, HostData, StepScalars, TensorId, TensorType};
-use crate::nn::import::import;
-use crate::nn::{Init, Model};
+use crate::nn::import::{Named, import};
+use crate::nn::{Init, Layout, Mode, Model, Net, Part};
 use crate::ops;
 use crate::ops::augment::{Augment, words};
 use crate::ops::gemm::Gemm;
 use crate::reference::augment::ROW;
 use crate::run::RunError;
-use crate::run::weights::Named;
 use crate::train::optimizer::{self, Optimizer, Share};
 
 /// How the learning rate falls.
@@ -57,7 +55,7 @@ fn logits(
     g: &mut Graph,
     m: &mut Model,
     (side, rows, classes): ((usize, usize), usize, usize),
-    train: bool,
+    mode: Mode,
 ) -> Result<[TensorId; 3]> {
     let images = g.input("images", TensorType::u32([rows, words(side.0, side.1)]));
     let table = g.input("views", TensorType::f32([rows, ROW]));
@@ -70,10 +68,15 @@ fn logits(
         std: config.augment.std,
     };
     let x = g.push1(op, &[images, table])?;
-    let f = encoder(config)?.build(g, m, x, train)?;
-    let d = g.dims(f)[1];
-    let w = m.param(g, "fc.weight", &[classes, d], Init::Constant(0.0));
-    let b = m.param(g, "fc.bias", &[classes], Init::Constant(0.0));
+    let encoder = config.backbone()?;
+    let mut net = Net::new(g, m, mode);
+    let f = encoder.layers(&mut net).call(&mut net, x)?.pooled;
+    let zero = Init::Constant(0.0);
+    let [w, b] = net.part(Part::Classifier, |net| {
+        let w = net.param("weight", &[classes, encoder.width()], zero, Layout::Plain);
+        let b = net.param("bias", &[classes], zero, Layout::Plain);
+        [net.value(w), net.value(b)]
+    });
     let op = Gemm {
         trans_b: true,
         bias: true,
@@ -105,7 +108,13 @@ pub fn finetune(
     }
     let side = (train.height, train.width);
     let (mut g, mut model) = (Graph::new(), Model::default());
-    let [images, table, out] = logits(config, &mut g, &mut model, (side, batch, classes), true)?;
+    let [images, table, out] = logits(
+        config,
+        &mut g,
+        &mut model,
+        (side, batch, classes),
+        Mode::Train,
+    )?;
     let y = g.input("one-hot labels", TensorType::f32([batch, classes]));
     let loss = cross_entropy(&mut g, out, y)?;
     let params: Vec<TensorId> = model
@@ -120,14 +129,16 @@ pub fn finetune(
     optimizer::collect(&mut g, &model, &grads, Share::Whole)?;
     let mut e = Graph::new();
     let seen = (side, batch, classes);
-    let [eval_images, eval_table, eval_out] = logits(config, &mut e, &mut model, seen, false)?;
+    let [eval_images, eval_table, eval_out] = logits(config, &mut e, &mut model, seen, Mode::Eval)?;
     exec.allocate_states(&model.states)?;
     let step_program = exec.compile(&g, &[loss])?;
     let optimizer = optimizer.compile(&u, &own, &model, exec)?;
     let eval_program = exec.compile(&e, &[eval_out])?;
     model.initialise(exec, s.seed)?;
     let report = import(&model, exec, weights)?;
-    if let Some(name) = report.missing.iter().find(|n| !n.starts_with("fc.")) {
+    let own = model.variables().filter(|v| v.part == Part::Classifier);
+    let classifier: Vec<&String> = own.map(|v| &v.name).collect();
+    if let Some(name) = report.missing.iter().find(|n| !classifier.contains(n)) {
         return Err(RunError::Checkpoint(format!(
             "the checkpoint has no fitting `{name}` for this encoder"
         ))
@@ -206,11 +217,11 @@ mod tests {
     fn learns_from_labels() {
         let split = shapes::generate(3, 320, 200);
         let mut config = Config::default();
-        config.model.width = 8;
-        config.model.stem_stride = 2;
+        config.model.settings.insert("width".into(), 8.into());
+        config.model.settings.insert("stem_stride".into(), 2.into());
         let mut model = Model::default();
         let mut g = Graph::new();
-        logits(&config, &mut g, &mut model, ((32, 32), 2, 10), false).unwrap();
+        logits(&config, &mut g, &mut model, ((32, 32), 2, 10), Mode::Eval).unwrap();
         let mut exec = HostExecutor::<f32>::new();
         exec.allocate_states(&model.states).unwrap();
         model.initialise(&mut exec, 1).unwrap();

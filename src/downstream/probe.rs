@@ -8,7 +8,7 @@ use crate::data::sampler;
 use crate::graph::{
     Executor, Graph, HostData, ProgramId, StateId, StepScalars, TensorId, TensorType,
 };
-use crate::nn::{Init, Model};
+use crate::nn::{Init, Layout, Mode, Model, Net, Part};
 use crate::ops;
 use crate::ops::add::Add;
 use crate::ops::gemm::Gemm;
@@ -254,8 +254,13 @@ impl Probe {
         let (mut g, mut model) = (Graph::new(), Model::default());
         let x = g.input("features", TensorType::f32([batch, d]));
         let y = g.input("one-hot labels", TensorType::f32([batch, classes]));
-        let w = model.param(&mut g, "weight", &[classes, d], Init::Constant(0.0));
-        let b = model.param(&mut g, "bias", &[classes], Init::Constant(0.0));
+        let mut net = Net::new(&mut g, &mut model, Mode::Train);
+        let zero = Init::Constant(0.0);
+        let [w, b] = net.part(Part::Classifier, |net| {
+            let w = net.param("weight", &[classes, d], zero, Layout::Plain);
+            let b = net.param("bias", &[classes], zero, Layout::Plain);
+            [net.value(w), net.value(b)]
+        });
         let op = Gemm {
             trans_b: true,
             bias: true,

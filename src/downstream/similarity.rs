@@ -1,16 +1,16 @@
 //! How alike positive and negative pairs of test images are, to the backbone and to each head: the AMCL paper's Figs. 1 and 3.
 
 use super::{DownstreamError, Result};
-use crate::config::Config;
 use crate::config::method::method;
 use crate::data::augment::Policy;
 use crate::data::{Dataset, packed};
 use crate::eval::knn::cosines;
 use crate::graph::{Executor, Graph, HostData, StepScalars, TensorId, TensorType};
-use crate::methods::Method;
 use crate::methods::loss::{Adaptive, Amcl, Parametrisation};
+use crate::methods::{Diagnostics, Temperatures};
+use crate::nn::heads::Phi;
 use crate::nn::import::import;
-use crate::nn::{Model, heads};
+use crate::nn::{Mode, Model, Net, Part};
 use crate::ops::augment::{Augment, words};
 use crate::ops::l2_normalize::L2Normalize;
 use crate::ops::reshape::Reshape;
@@ -124,25 +124,8 @@ fn mean(of: &[Values]) -> Values {
     })
 }
 
-/// Why the pairs of images have no temperatures of their own in such a run; none where they have.
-fn one_temperature(c: &Config) -> Option<&'static str> {
-    if !c.amcl.enabled {
-        Some(
-            "none, this run is without AMCL: one temperature for all pairs changes no order among them",
-        )
-    } else if c.amcl.switches.roles() == (false, false) {
-        Some(
-            "none, amcl.adaptive is \"none\": one temperature for all pairs changes no order among them",
-        )
-    } else if c.method.name == "barlow_twins" {
-        Some("none, temperatures of Barlow Twins are of pairs of channels, not of pairs of images")
-    } else {
-        None
-    }
-}
-
 /// How temperatures come from phi, as in the run's loss.
-struct Temperatures {
+struct PairTemperatures {
     amcl: Amcl,
     /// Learned gain of the centred parametrisation.
     gain: f32,
@@ -150,9 +133,9 @@ struct Temperatures {
     positives_only: bool,
 }
 
-impl Temperatures {
-    fn of(run: &Trained) -> Result<Self> {
-        let (amcl, gain) = (run.config.amcl.switches, run.weights.get("phi.gain"));
+impl PairTemperatures {
+    fn of(run: &Trained, amcl: Amcl, pairs: Temperatures) -> Result<Self> {
+        let gain = run.weights.get("phi.gain");
         let gain = gain.and_then(|g| g.values.first()).copied();
         if gain.is_none() && amcl.parametrisation == Parametrisation::Centred {
             return Err(DownstreamError::Request(
@@ -162,7 +145,7 @@ impl Temperatures {
         Ok(Self {
             amcl,
             gain: gain.unwrap_or(1.0),
-            positives_only: run.config.method.name == "simsiam",
+            positives_only: pairs == Temperatures::PositivePairs,
         })
     }
 
@@ -229,34 +212,45 @@ fn mean_cosine(x: &[f32], y: &[f32], d: usize) -> f32 {
     ((all - diagonal) / (n * (n - 1.0))) as f32
 }
 
-/// Embeddings z [c,n,d'] -> anchors as the loss compares them with z, [heads,n,d'], and phi of both where pairs have temperatures.
+/// Embeddings z [c,n,d'] -> anchors as the loss compares them with z, [heads,n,d'], and phi of both where pairs have temperatures of their own (`amcl`).
 fn compared(
-    method: &dyn Method,
-    c: &Config,
-    g: &mut Graph,
-    m: &mut Model,
+    of: &dyn Diagnostics,
+    amcl: Option<Amcl>,
+    net: &mut Net<'_>,
     z: TensorId,
 ) -> crate::graph::Result<(TensorId, Option<[TensorId; 2]>)> {
-    let mut input = z;
-    if c.method.name == "simsiam" && c.method.predictor && g.dims(z)[0] == 1 {
-        // All predictors take the one target, as rows without a head.
-        let shape = [g.dims(z)[1], g.dims(z)[2]].into();
-        input = g.push1(Reshape { shape }, &[z])?;
-    }
-    let anchors = match method.anchors(g, m, input)? {
-        same if same == input => z,
-        other => other,
+    let &[own, n, d] = net.dims(z) else {
+        return Ok((z, None));
     };
-    if one_temperature(c).is_some() {
+    let mut anchors = z;
+    if let Some(predictor) = of.predictor() {
+        let layers = predictor.layers(net, Part::Predictor, d);
+        let input = match own {
+            // All predictors take the one target, as rows without a head.
+            1 => net.push1(
+                Reshape {
+                    shape: [n, d].into(),
+                },
+                &[z],
+            )?,
+            _ => z,
+        };
+        anchors = layers.call(net, input)?;
+    }
+    let Some(a) = amcl else {
         return Ok((anchors, None));
-    }
-    let a = &c.amcl.switches;
-    let mut phi = |x: TensorId| {
-        let unit = g.push1(L2Normalize { eps: 1e-12 }, &[x])?;
-        g.scope("loss", |g| heads::phi(g, m, unit, a.phi_hidden, a.phi_lr))
     };
-    let of_z = phi(z)?;
-    let of_anchors = if anchors == z { of_z } else { phi(anchors)? };
+    let phi = Phi::new(net, d, a.phi_hidden, false).values(net);
+    let mut of_rows = |x: TensorId| {
+        let unit = net.push1(L2Normalize { eps: 1e-12 }, &[x])?;
+        phi.call(net, unit)
+    };
+    let of_z = of_rows(z)?;
+    let of_anchors = if anchors == z {
+        of_z
+    } else {
+        of_rows(anchors)?
+    };
     Ok((anchors, Some([of_anchors, of_z])))
 }
 
@@ -303,9 +297,21 @@ pub fn similarity(
     };
     let x = g.push1(op, &[images, table])?;
     let method = method(c)?;
-    let f = method.encoder().build(&mut g, &mut model, x, false)?;
-    let z = method.head().build(&mut g, &mut model, "head", f)?;
-    let (anchors, phi) = compared(method.as_ref(), c, &mut g, &mut model, z)?;
+    let Some(of) = method.diagnostics() else {
+        return Err(DownstreamError::Request(format!(
+            "{} compares no pairs of images",
+            c.method.name
+        )));
+    };
+    let temperatures = of.temperatures();
+    let encoder = method.encoder();
+    let mut net = Net::new(&mut g, &mut model, Mode::Eval);
+    let f = encoder.layers(&mut net).call(&mut net, x)?.pooled;
+    let heads = of
+        .projector()
+        .layers(&mut net, Part::Projector, encoder.width());
+    let z = heads.call(&mut net, f)?;
+    let (anchors, phi) = compared(of, temperatures.ok().map(|t| t.0), &mut net, z)?;
     let (d, out) = (g.dims(f)[1], g.dims(z)[2]);
     let mut fetch = vec![f, z, anchors];
     fetch.extend(phi.into_iter().flatten());
@@ -342,59 +348,57 @@ pub fn similarity(
         "backbone",
         &pairs.cosines(&values[0], &values[0], d),
     )];
-    let mut add = |kind: &str, x: &[f32], phi: Option<[&[f32]; 2]>, t: Option<&Temperatures>| {
-        let z = &values[1];
-        let (mut plain, mut scaled) = (Vec::new(), Vec::new());
-        for h in 0..x.len() / (2 * n * out) {
-            let name = format!("{kind} {}", h + 1);
-            let s = pairs.cosines(&head(x, h), &head(z, h), out);
-            found.push(scores(&name, &s));
-            if let (Some([p, q]), Some(t)) = (phi, t) {
-                // As the loss has them: perhaps from the first head's features.
-                let of = if t.amcl.adaptive == Adaptive::FirstHead {
-                    0
-                } else {
-                    h
-                };
-                let tau = t.taus(&pairs, &head(p, of), &head(q, of), out);
-                let mean = tau.iter().flatten().sum::<f32>() / (2 * n) as f32;
-                let by = |k: usize| {
-                    s[k].iter()
-                        .zip(&tau[k])
-                        .map(|(s, tau)| s * mean / tau)
-                        .collect()
-                };
-                scaled.push([by(0), by(1)]);
-                found.push(scores(&format!("{name}, temperature-scaled"), &scaled[h]));
+    let mut add =
+        |kind: &str, x: &[f32], phi: Option<[&[f32]; 2]>, t: Option<&PairTemperatures>| {
+            let z = &values[1];
+            let (mut plain, mut scaled) = (Vec::new(), Vec::new());
+            for h in 0..x.len() / (2 * n * out) {
+                let name = format!("{kind} {}", h + 1);
+                let s = pairs.cosines(&head(x, h), &head(z, h), out);
+                found.push(scores(&name, &s));
+                if let (Some([p, q]), Some(t)) = (phi, t) {
+                    // As the loss has them: perhaps from the first head's features.
+                    let of = if t.amcl.adaptive == Adaptive::FirstHead {
+                        0
+                    } else {
+                        h
+                    };
+                    let tau = t.taus(&pairs, &head(p, of), &head(q, of), out);
+                    let mean = tau.iter().flatten().sum::<f32>() / (2 * n) as f32;
+                    let by = |k: usize| {
+                        s[k].iter()
+                            .zip(&tau[k])
+                            .map(|(s, tau)| s * mean / tau)
+                            .collect()
+                    };
+                    scaled.push([by(0), by(1)]);
+                    found.push(scores(&format!("{name}, temperature-scaled"), &scaled[h]));
+                }
+                plain.push(s);
             }
-            plain.push(s);
-        }
-        if plain.len() > 1 {
-            found.push(scores(&format!("{kind}s, mean"), &mean(&plain)));
-        }
-        if scaled.len() > 1 {
-            found.push(scores(
-                &format!("{kind}s, temperature-scaled mean"),
-                &mean(&scaled),
-            ));
-        }
-    };
-    let temperatures = match &phi {
-        Some(_) => Some(Temperatures::of(run)?),
-        None => None,
+            if plain.len() > 1 {
+                found.push(scores(&format!("{kind}s, mean"), &mean(&plain)));
+            }
+            if scaled.len() > 1 {
+                found.push(scores(
+                    &format!("{kind}s, temperature-scaled mean"),
+                    &mean(&scaled),
+                ));
+            }
+        };
+    let (taus, why) = match temperatures {
+        Ok((amcl, pairs)) => (Some(PairTemperatures::of(run, amcl, pairs)?), ""),
+        Err(why) => (None, why),
     };
     let of_pairs = values.get(3..5).map(|v| [&v[0][..], &v[1][..]]);
-    let mut scaled = match &temperatures {
-        Some(t) => t.describe(),
-        None => one_temperature(c).unwrap_or_default().into(),
-    };
+    let mut scaled = taus.as_ref().map_or(why.into(), PairTemperatures::describe);
     if anchors == z {
-        add("head", &values[1], of_pairs, temperatures.as_ref());
+        add("head", &values[1], of_pairs, taus.as_ref());
     } else {
         // The loss compares predictions with projections: those have the temperatures.
         add("head", &values[1], None, None);
-        add("predictor", &values[2], of_pairs, temperatures.as_ref());
-        if temperatures.is_some() {
+        add("predictor", &values[2], of_pairs, taus.as_ref());
+        if taus.is_some() {
             scaled += "; s the cosine of a prediction and a projection, which the loss compares";
         }
     }
@@ -434,8 +438,8 @@ mod tests {
     }
 
     /// Two views of two images; phi is what was given.
-    fn temperatures(parametrisation: Parametrisation, adaptive: Adaptive) -> Temperatures {
-        Temperatures {
+    fn temperatures(parametrisation: Parametrisation, adaptive: Adaptive) -> PairTemperatures {
+        PairTemperatures {
             amcl: Amcl {
                 parametrisation,
                 adaptive,

@@ -6,10 +6,8 @@ use crate::graph::exec::Ticket;
 use crate::graph::{
     Executor, Graph, GraphError, HostData, ProgramId, Result, StepScalars, TensorId, TensorType,
 };
-use crate::methods;
-use crate::nn::Model;
 use crate::nn::heads::Mlp;
-use crate::nn::resnet::ResNet;
+use crate::nn::{Backbone, Mode, Model, Net, Part};
 use crate::ops::augment::{Augment, words};
 use std::collections::VecDeque;
 
@@ -38,7 +36,7 @@ impl Features {
     /// # Errors
     /// Shapes that do not fit.
     pub fn graph(
-        encoder: &ResNet,
+        encoder: &dyn Backbone,
         model: &mut Model,
         policy: &Policy,
         side: (usize, usize),
@@ -60,7 +58,8 @@ impl Features {
             std: policy.std,
         };
         let x = g.push1(op, &[images, table])?;
-        let output = methods::features(encoder, &mut g, model, x)?;
+        let mut net = Net::new(&mut g, model, Mode::Eval);
+        let output = encoder.layers(&mut net).call(&mut net, x)?.pooled;
         let dim = g.dims(output)[1];
         let first = 0;
         let features = Self {
@@ -88,7 +87,9 @@ impl Features {
         head: &Mlp,
         index: usize,
     ) -> Result<Self> {
-        let output = head.build(g, model, "head", self.output)?;
+        let mut net = Net::new(g, model, Mode::Eval);
+        let layers = head.layers(&mut net, Part::Projector, self.dim);
+        let output = layers.call(&mut net, self.output)?;
         let dim = g.dims(output)[2];
         Ok(Self {
             output,

@@ -155,8 +155,10 @@ mod tests {
     #[test]
     fn what_is_said_is_what_is_shown() {
         let split = shapes::generate(0, 40, 10);
-        let mut policy = Policy::default();
-        policy.families = "e".into();
+        let mut policy = Policy {
+            families: "e".into(),
+            ..Policy::default()
+        };
         let exec = &mut HostExecutor::<f32>::new();
         let s = sheet(&policy, (32, 0, 0), &split.train, 12, exec).unwrap();
         assert_eq!(s.rows.len(), 12);

@@ -5,6 +5,7 @@ use super::{ExperimentError, Result};
 use crate::config::{Config, ConfigError};
 use crate::downstream::protocols::{FEW_LABEL, LINEAR};
 use crate::downstream::record::{file_name, read, read_own};
+use crate::methods;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -65,9 +66,16 @@ fn configuration(
     over_all: &[String],
 ) -> std::result::Result<Config, ConfigError> {
     let text = Config::preset(&case.preset(&e.preset))?;
+    let own = method_keys(text, e, case);
+    // What the experiment sets for all its cases may be of one method alone.
+    let has = |key: &str| match key.strip_prefix("method.") {
+        Some(key) => key == "name" || own.iter().any(|k| k == key),
+        None => true,
+    };
     let pairs = e
         .set
         .iter()
+        .filter(|(key, _)| has(key))
         .chain(point.iter().map(|(k, v)| (k, v)))
         .chain(&case.set);
     let mut over: Vec<String> = pairs.map(|(k, v)| format!("{k}={v}")).collect();
@@ -81,6 +89,20 @@ fn configuration(
         over.push(times(&config, key, *n)?);
     }
     Config::parse(text, &over)
+}
+
+/// The keys of `[method]` that a case's method has: of the method that the case names, the experiment, or the preset.
+fn method_keys(text: &str, e: &Experiment, case: &Case) -> Vec<String> {
+    let of =
+        |set: &BTreeMap<String, toml::Value>| Some(set.get("method.name")?.as_str()?.to_string());
+    let of_preset = || {
+        let table: toml::Table = text.parse().ok()?;
+        Some(table.get("method")?.get("name")?.as_str()?.to_string())
+    };
+    let name = of(&case.set).or_else(|| of(&e.set)).or_else(of_preset);
+    let spec = methods::spec(name.as_deref().unwrap_or("simclr"));
+    // A name that there is not is refused with the rest of the configuration.
+    spec.map_or_else(|_| Vec::new(), |s| (s.keys)())
 }
 
 /// All trainings of an experiment, each with a folder in `out`. `over` are settings (`section.key=value`) of every training, which override the file.

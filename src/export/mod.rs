@@ -5,15 +5,13 @@ mod columnar;
 pub mod onnx;
 pub mod table;
 
-use crate::config::method::encoder;
 use crate::graph::onnx::BATCH;
 use crate::graph::{Graph, TensorType};
-use crate::methods;
-use crate::nn::Model;
-use crate::nn::resnet::{Block, ResNet, Stem};
+use crate::nn::import::{Named, of_encoder};
+use crate::nn::{Backbone, Mode, Model, Net};
 use crate::run::checkpoint::write_atomically;
 use crate::run::io;
-use crate::run::weights::{Named, Trained};
+use crate::run::weights::Trained;
 use crate::train::{Result, TrainError};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
@@ -23,49 +21,22 @@ use std::path::{Path, PathBuf};
 /// The loader that is written beside the weights.
 const LOADER: &str = include_str!("../../assets/export/load_encoder.py");
 
-/// The encoder's tensors only: no projection heads, no temperature network.
-fn encoder_only(weights: &Named) -> Named {
-    let part = |name: &str| {
-        ["conv1.", "bn1.", "layer"]
-            .iter()
-            .any(|p| name.starts_with(p))
-    };
-    weights
-        .iter()
-        .filter(|(n, _)| part(n))
-        .map(|(n, w)| (n.clone(), w.clone()))
-        .collect()
-}
-
-/// timm's name of the network, where it has one of these sizes.
-fn timm_name(net: &ResNet) -> Option<&'static str> {
-    match (net.block, &net.blocks[..], net.width) {
-        (Block::Basic, [2, 2, 2, 2], 64) => Some("resnet18"),
-        (Block::Basic, [3, 4, 6, 3], 64) => Some("resnet34"),
-        (Block::Bottleneck, [3, 4, 6, 3], 64) => Some("resnet50"),
-        _ => None,
-    }
-}
-
 /// `config.json`: what timm's `local-dir:` reads, and, under `amcl_wgpu`, the network in full, which the loader reads.
-fn config(run: &Trained, net: &ResNet) -> Value {
-    let (c, size) = (&run.config, run.config.model.image_size);
-    let (stem, stem_stride) = match net.stem {
-        Stem::Small(stride) => ("cifar", stride),
-        Stem::ImageNet => ("imagenet", 2),
-    };
+fn config(run: &Trained, net: &dyn Backbone) -> Value {
+    let (c, size, card) = (&run.config, run.config.model.image_size, net.card());
+    let mut network = card.network;
+    network["version"] = env!("CARGO_PKG_VERSION").into();
+    network["epoch"] = run.at.epoch.into();
+    network["data"] = c.data.path.clone().into();
     json!({
-        "architecture": timm_name(net).unwrap_or("custom"),
+        "architecture": card.architecture.unwrap_or("custom"),
         "num_classes": 0,
-        "num_features": net.features(),
+        "num_features": net.width(),
         "pretrained_cfg": {
             "input_size": [3, size, size], "interpolation": "bilinear", "crop_pct": 1.0, "mean": c.augment.mean, "std": c.augment.std,
-            "num_classes": 0, "first_conv": "conv1", "classifier": "fc",
+            "num_classes": 0, "first_conv": card.first_conv, "classifier": card.classifier,
         },
-        "amcl_wgpu": {
-            "version": env!("CARGO_PKG_VERSION"), "block": if net.block == Block::Basic { "basic" } else { "bottleneck" }, "blocks": net.blocks,
-            "width": net.width, "stem": stem, "stem_stride": stem_stride, "epoch": run.at.epoch, "data": c.data.path,
-        },
+        "amcl_wgpu": network,
     })
 }
 
@@ -93,22 +64,20 @@ fn safetensors_bytes(weights: &Named, steps: usize) -> Result<Vec<u8>> {
     safetensors::serialize(views, Some(meta)).map_err(fail)
 }
 
-/// The network of evaluation, images [n,3,s,s] normalised as in training -> features [n,d], as an ONNX model.
-fn as_onnx(net: &ResNet, weights: &Named, size: usize) -> Result<Vec<u8>> {
-    let (mut g, mut m) = (Graph::new(), Model::default());
-    let images = g.input("images", TensorType::f32([BATCH, size, size, 3]));
-    let features = methods::features(net, &mut g, &mut m, images)?;
-    onnx::model(&g, (images, "images"), (features, "features"), weights)
-        .map_err(|e| TrainError::Config(e.to_string()))
-}
-
 /// Writes `model.safetensors`, `config.json`, `encoder.onnx` and `load_encoder.py` into a folder; returns the files.
 ///
 /// # Errors
 /// A folder that cannot be written.
 pub fn write(run: &Trained, out: &Path) -> Result<Vec<PathBuf>> {
-    let net = encoder(&run.config)?;
-    let weights = encoder_only(&run.weights);
+    let (net, size) = (run.config.backbone()?, run.config.model.image_size);
+    // The network of evaluation: images [n,s,s,3], normalised as in training -> features [n,d].
+    let (mut g, mut model) = (Graph::new(), Model::default());
+    let images = g.input("images", TensorType::f32([BATCH, size, size, 3]));
+    let mut c = Net::new(&mut g, &mut model, Mode::Eval);
+    let features = net.layers(&mut c).call(&mut c, images)?.pooled;
+    let weights = of_encoder(&model, &run.weights);
+    let onnx = onnx::model(&g, (images, "images"), (features, "features"), &weights)
+        .map_err(|e| TrainError::Config(e.to_string()))?;
     std::fs::create_dir_all(out).map_err(io(out))?;
     let text = |v: &Value| format!("{v:#}\n").into_bytes();
     let files = [
@@ -116,11 +85,8 @@ pub fn write(run: &Trained, out: &Path) -> Result<Vec<PathBuf>> {
             "model.safetensors",
             safetensors_bytes(&weights, run.at.step)?,
         ),
-        ("config.json", text(&config(run, &net))),
-        (
-            "encoder.onnx",
-            as_onnx(&net, &weights, run.config.model.image_size)?,
-        ),
+        ("config.json", text(&config(run, net.as_ref()))),
+        ("encoder.onnx", onnx),
         ("load_encoder.py", LOADER.as_bytes().to_vec()),
     ];
     let mut paths = Vec::new();

@@ -151,6 +151,16 @@ impl Graph {
         out
     }
 
+    /// Enters a scope, for a caller that holds more than the graph; [`Graph::leave`] leaves it.
+    pub(crate) fn enter(&mut self, name: &str) {
+        self.scope.push(name.to_string());
+    }
+
+    /// Leaves the scope that was entered last.
+    pub(crate) fn leave(&mut self) {
+        self.scope.pop();
+    }
+
     /// The current scope joined with `leaf` (`layer1.0` + `conv1` -> `layer1.0.conv1`).
     pub fn path(&self, leaf: &str) -> String {
         let mut parts: Vec<&str> = self.scope.iter().map(String::as_str).collect();

@@ -346,10 +346,10 @@ pub fn states_fit(states: &super::States, free: Option<u64>) -> Result<()> {
     let Some(max) = free.filter(|f| states.bytes() as u64 > *f) else {
         return Ok(());
     };
-    let mut groups: Vec<(usize, &str)> = states
+    let mut groups: Vec<(usize, String)> = states
         .groups()
         .iter()
-        .map(|g| (g.len * g.dtype.bytes(), g.name.as_str()))
+        .map(|g| (g.len * g.dtype.bytes(), g.group.name()))
         .collect();
     groups.sort_unstable_by(|a, b| b.cmp(a));
     let mut out = String::new();

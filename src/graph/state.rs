@@ -9,6 +9,55 @@ use super::tensor::{DType, TensorType};
 /// Alignment of entries within a group, in elements.
 pub const ALIGN: usize = 64;
 
+/// Names a group of states. Whoever owns a group declares it as a constant, so that a misspelt group does not compile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Group {
+    name: &'static str,
+    number: Option<u32>,
+    saved: bool,
+}
+
+impl Group {
+    /// A group that is part of a checkpoint, under this name.
+    pub const fn saved(name: &'static str) -> Self {
+        Self {
+            name,
+            number: None,
+            saved: true,
+        }
+    }
+
+    /// A group that no checkpoint holds: what a run can make anew, such as training images on the device.
+    pub const fn transient(name: &'static str) -> Self {
+        Self {
+            name,
+            number: None,
+            saved: false,
+        }
+    }
+
+    /// The group of this name and number: for states of which each needs a group of its own.
+    pub const fn numbered(self, number: u32) -> Self {
+        Self {
+            number: Some(number),
+            ..self
+        }
+    }
+
+    /// Is it part of a checkpoint?
+    pub const fn is_saved(self) -> bool {
+        self.saved
+    }
+
+    /// The name in a checkpoint, in messages and in memory reports.
+    pub fn name(self) -> String {
+        match self.number {
+            None => self.name.into(),
+            Some(n) => format!("{} {n}", self.name),
+        }
+    }
+}
+
 /// A state entry, or a whole group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StateId {
@@ -41,16 +90,25 @@ pub struct StateEntry {
 /// One flat buffer of states.
 #[derive(Clone, Debug)]
 pub struct StateGroup {
-    /// Name (`params`, `grads`, `momentum`, `bn_stats`).
-    pub name: String,
+    /// Which group it is.
+    pub group: Group,
     /// Element type of every entry.
     pub dtype: DType,
     /// Elements, padding included.
     pub len: usize,
     /// Entries in order.
     pub entries: Vec<StateEntry>,
-    /// Part of a checkpoint (training data on the device is not).
-    pub saved: bool,
+}
+
+impl StateGroup {
+    fn empty(group: Group, dtype: DType) -> Self {
+        Self {
+            group,
+            dtype,
+            len: 0,
+            entries: Vec::new(),
+        }
+    }
 }
 
 /// The registry of all states of a run. Executors allocate it; graphs refer to it.
@@ -65,31 +123,23 @@ impl States {
         Self::default()
     }
 
-    /// The group called `name`, made when absent. Returns its index.
-    pub fn group(&mut self, name: &str, dtype: DType) -> usize {
-        if let Some(i) = self.groups.iter().position(|g| g.name == name) {
-            return i;
-        }
-        self.groups.push(StateGroup {
-            name: name.to_string(),
-            dtype,
-            len: 0,
-            entries: Vec::new(),
-            saved: true,
-        });
-        self.groups.len() - 1
+    fn position(&self, group: Group) -> Option<usize> {
+        self.groups.iter().position(|g| g.group == group)
     }
 
-    /// Adds an entry to the group called `group` (made when absent, with the entry's element type).
+    /// Adds an entry to a group (made when absent, with the entry's element type).
     ///
     /// # Panics
     /// When the group holds another element type (a programming error).
-    pub fn add(&mut self, group: &str, name: &str, ty: TensorType) -> StateId {
-        let g = self.group(group, ty.dtype);
-        let grp = &mut self.groups[g];
+    pub fn add(&mut self, group: Group, name: &str, ty: TensorType) -> StateId {
+        let at = self.position(group).unwrap_or_else(|| {
+            self.groups.push(StateGroup::empty(group, ty.dtype));
+            self.groups.len() - 1
+        });
+        let grp = &mut self.groups[at];
         assert_eq!(
             grp.dtype, ty.dtype,
-            "state group {group} holds {:?}",
+            "state group {group:?} holds {:?}",
             grp.dtype
         );
         let offset = grp.len;
@@ -100,38 +150,23 @@ impl States {
             offset,
         });
         StateId {
-            group: g as u32,
+            group: at as u32,
             entry: grp.entries.len() as u32 - 1,
         }
     }
 
-    /// Leaves a group out of checkpoints.
-    pub fn transient(&mut self, group: &str) {
-        for g in self.groups.iter_mut().filter(|g| g.name == group) {
-            g.saved = false;
+    /// Makes the group `copy` with the entries of `of` (same shapes, same offsets): gradients, moments, a momentum encoder's parameters. Returns the whole
+    /// group's id.
+    pub fn mirror(&mut self, of: Group, copy: Group) -> StateId {
+        let mut made = match self.position(of) {
+            Some(at) => self.groups[at].clone(),
+            None => StateGroup::empty(of, DType::F32),
+        };
+        made.group = copy;
+        for e in &mut made.entries {
+            e.name = format!("{}.{}", copy.name(), e.name);
         }
-    }
-
-    /// A group with the same entries (shapes, offsets) as `of`, under another name: gradients, moments, EMA copies.
-    /// Returns the whole group's id.
-    pub fn mirror(&mut self, of: &str, name: &str) -> StateId {
-        let mut copy = self
-            .groups
-            .iter()
-            .find(|g| g.name == of)
-            .cloned()
-            .unwrap_or_else(|| StateGroup {
-                name: of.to_string(),
-                dtype: DType::F32,
-                len: 0,
-                entries: Vec::new(),
-                saved: true,
-            });
-        copy.name = name.to_string();
-        for e in &mut copy.entries {
-            e.name = format!("{name}.{}", e.name);
-        }
-        self.groups.push(copy);
+        self.groups.push(made);
         StateId {
             group: self.groups.len() as u32 - 1,
             entry: WHOLE,
@@ -139,8 +174,8 @@ impl States {
     }
 
     /// The flat group as one tensor of shape `[len]`.
-    pub fn whole(&self, group: &str) -> Option<StateId> {
-        let g = self.groups.iter().position(|g| g.name == group)?;
+    pub fn whole(&self, group: Group) -> Option<StateId> {
+        let g = self.position(group)?;
         Some(StateId {
             group: g as u32,
             entry: WHOLE,
@@ -148,8 +183,8 @@ impl States {
     }
 
     /// The entry of the same position in another group (a parameter's gradient).
-    pub fn counterpart(&self, id: StateId, group: &str) -> Option<StateId> {
-        let g = self.groups.iter().position(|g| g.name == group)?;
+    pub fn counterpart(&self, id: StateId, group: Group) -> Option<StateId> {
+        let g = self.position(group)?;
         Some(StateId {
             group: g as u32,
             entry: id.entry,
@@ -165,7 +200,7 @@ impl States {
                 dtype: g.dtype,
             };
             return StateEntry {
-                name: g.name.clone(),
+                name: g.group.name(),
                 ty,
                 offset: 0,
             };
@@ -174,8 +209,8 @@ impl States {
     }
 
     /// Finds an entry by group and full name.
-    pub fn find(&self, group: &str, name: &str) -> Option<StateId> {
-        let g = self.groups.iter().position(|g| g.name == group)?;
+    pub fn find(&self, group: Group, name: &str) -> Option<StateId> {
+        let g = self.position(group)?;
         let e = self.groups[g].entries.iter().position(|e| e.name == name)?;
         Some(StateId {
             group: g as u32,
@@ -189,23 +224,21 @@ impl States {
     }
 
     /// All entries of a group with their ids.
-    pub fn entries(&self, group: &str) -> Vec<(StateId, &StateEntry)> {
-        self.groups
-            .iter()
-            .enumerate()
-            .filter(|(_, g)| g.name == group)
-            .flat_map(|(gi, g)| {
-                g.entries.iter().enumerate().map(move |(i, e)| {
-                    (
-                        StateId {
-                            group: gi as u32,
-                            entry: i as u32,
-                        },
-                        e,
-                    )
-                })
-            })
-            .collect()
+    pub fn entries(&self, group: Group) -> Vec<(StateId, &StateEntry)> {
+        let Some(at) = self.position(group) else {
+            return Vec::new();
+        };
+        let id = |entry: usize| StateId {
+            group: at as u32,
+            entry: entry as u32,
+        };
+        let entries = self.groups[at].entries.iter().enumerate();
+        entries.map(|(e, entry)| (id(e), entry)).collect()
+    }
+
+    /// The group of a state.
+    pub fn group_of(&self, id: StateId) -> Group {
+        self.groups[id.group as usize].group
     }
 
     /// Bytes of all groups.

@@ -1,20 +1,39 @@
 //! Barlow Twins (Zbontar et al., ICML 2021), plain and with AMCL's Eq. (2.3): temperatures of channel pairs, from the channels' values over the batch.
 
 use super::loss::barlow_twins::Redundancy;
-use super::loss::{Amcl, Built, Path, barlow_twins};
-use super::{Embedded, Halves, Method, embed_apart, joined, with_scorer};
+use super::loss::{Amcl, LossOutput, Path, Scorer, barlow_twins};
+use super::recipe::{PairMatrix, no_check};
+use super::{
+    Batch, Diagnostics, Embedded, Embedder, Given, Method, Recipe, Spec, SplitLoss, Temperatures,
+    embed_and_loss, pair_temperatures, with_scorer,
+};
 use crate::graph::{Graph, Result, TensorId};
-use crate::nn::Model;
 use crate::nn::heads::Mlp;
-use crate::nn::resnet::ResNet;
+use crate::nn::{Backbone, Net};
 use crate::ops::l2_normalize::L2Normalize;
 use crate::ops::swap_axes::SwapAxes;
+use crate::settings::{self, above, at_least};
+use std::sync::Arc;
+
+crate::section! {
+    /// Settings of `[method]`.
+    Settings {
+        /// Weight of the off-diagonal.
+        lambda: f64 = 5e-3 => at_least(0.0),
+        /// Temperature of Eq. (2.3)'s diagonal where it does not adapt (with AMCL); 1: as in the plain loss.
+        tau_diagonal: f64 = 1.0 => above(0.0),
+        /// The same off the diagonal.
+        tau_off_diagonal: f64 = 1.0 => above(0.0),
+        /// Channel vectors at unit length before phi (with AMCL).
+        unit_channels: bool = true,
+    }
+}
 
 /// What the training graph is built from.
 #[derive(Clone, Debug)]
 pub struct BarlowTwins {
     /// Encoder.
-    pub encoder: ResNet,
+    pub encoder: Arc<dyn Backbone>,
     /// Projectors, one a head.
     pub projector: Mlp,
     /// Weight of the off-diagonal.
@@ -29,53 +48,95 @@ pub struct BarlowTwins {
     pub path: Path,
 }
 
+/// The method for configurations.
+pub static SPEC: Spec = Spec {
+    name: "barlow_twins",
+    title: "Barlow Twins",
+    help: "a channel agrees over two views, and does not repeat another channel; no negatives",
+    recipe: &["heads.layers=3", "heads.out=512"],
+    amcl: true,
+    couples_batch: true,
+    has_temperature: false,
+    complete: |given| settings::complete::<Settings>("method", given),
+    keys: settings::keys::<Settings>,
+    safeguards,
+    check: no_check,
+    pairs: |r| {
+        Some(PairMatrix {
+            side: r.heads.out,
+            streamable: r.amcl().is_none_or(|a| a.streamable()),
+        })
+    },
+    build: |r: &Recipe, encoder| {
+        let s: Settings = r.own()?;
+        Ok(Box::new(BarlowTwins {
+            encoder,
+            projector: r.projector(true),
+            lambda: s.lambda,
+            constant: [s.tau_diagonal, s.tau_off_diagonal],
+            amcl: r.amcl(),
+            unit_channels: s.unit_channels,
+            path: r.loss.path,
+        }))
+    },
+};
+
+/// With AMCL, beta is 1e-6, for Omega is summed over all pairs of channels.
+fn safeguards(r: &mut Recipe, given: Given<'_>) {
+    if r.adapts() && !given("amcl", "beta") {
+        r.amcl.switches.beta = 1e-6;
+    }
+}
+
 impl Method for BarlowTwins {
-    fn encoder(&self) -> &ResNet {
-        &self.encoder
+    fn encoder(&self) -> &dyn Backbone {
+        self.encoder.as_ref()
     }
 
-    fn head(&self) -> &Mlp {
-        &self.projector
+    fn build(&self, net: &mut Net<'_>, batch: &Batch) -> Result<LossOutput> {
+        embed_and_loss(self, net, batch)
     }
 
-    fn loss(&self, g: &mut Graph, m: &mut Model, views: &[TensorId]) -> Result<Built> {
-        joined(self, g, m, views)
+    fn split(&self) -> Option<&dyn SplitLoss> {
+        Some(self)
     }
 
-    fn halves(&self) -> Option<&dyn Halves> {
+    fn diagnostics(&self) -> Option<&dyn Diagnostics> {
         Some(self)
     }
 }
 
-impl Halves for BarlowTwins {
-    fn embed(&self, g: &mut Graph, m: &mut Model, views: &[TensorId]) -> Result<Embedded> {
-        embed_apart(&self.encoder, &self.projector, g, m, views)
+impl SplitLoss for BarlowTwins {
+    fn embed(&self, net: &mut Net<'_>, views: &[TensorId]) -> Result<Embedded> {
+        Embedder::new(net, self.encoder(), &self.projector).each(net, views)
     }
 
-    fn loss_of(&self, g: &mut Graph, m: &mut Model, z: &[TensorId]) -> Result<Built> {
-        match &self.amcl {
-            Some(a) => with_scorer(g, m, a, |g, mut s| {
-                let inner = &mut s.phi;
-                let mut channels = |g: &mut Graph, z: TensorId| {
-                    let dims = g.dims(z).to_vec();
-                    let swap = SwapAxes {
-                        axes: [dims[0], dims[1], dims[2], 1],
-                        out: [dims[0], dims[2], dims[1]].into(),
-                    };
-                    let mut x = g.push1(swap, &[z])?;
-                    if self.unit_channels {
-                        x = g.push1(L2Normalize { eps: 1e-12 }, &[x])?;
-                    }
-                    inner(g, x)
+    fn loss(&self, net: &mut Net<'_>, z: &[TensorId]) -> Result<LossOutput> {
+        let Some(a) = &self.amcl else {
+            return barlow_twins::barlow_twins(net, z[0], z[1], &self.redundancy());
+        };
+        // Channel vectors are as long as the batch.
+        let rows = net.dims(z[0])[1];
+        with_scorer(net, a, rows, |g, s| {
+            let inner = s.phi;
+            let mut channels = |g: &mut Graph, z: TensorId| {
+                let dims = g.dims(z).to_vec();
+                let swap = SwapAxes {
+                    axes: [dims[0], dims[1], dims[2], 1],
+                    out: [dims[0], dims[2], dims[1]].into(),
                 };
-                let by_channel = super::loss::Scorer {
-                    phi: &mut channels,
-                    gain: s.gain,
-                };
-                barlow_twins::amcl_barlow_twins(g, z[0], z[1], &self.redundancy(), a, by_channel)
-            }),
-            None => barlow_twins::barlow_twins(g, z[0], z[1], &self.redundancy()),
-        }
+                let mut x = g.push1(swap, &[z])?;
+                if self.unit_channels {
+                    x = g.push1(L2Normalize { eps: 1e-12 }, &[x])?;
+                }
+                inner(g, x)
+            };
+            let by_channel = Scorer {
+                phi: &mut channels,
+                gain: s.gain,
+            };
+            barlow_twins::amcl_barlow_twins(g, z[0], z[1], &self.redundancy(), a, by_channel)
+        })
     }
 }
 
@@ -86,5 +147,17 @@ impl BarlowTwins {
             constant: self.amcl.map_or([1.0; 2], |_| self.constant),
             path: self.path,
         }
+    }
+}
+
+impl Diagnostics for BarlowTwins {
+    fn projector(&self) -> &Mlp {
+        &self.projector
+    }
+
+    fn temperatures(&self) -> std::result::Result<(Amcl, Temperatures), &'static str> {
+        pair_temperatures(self.amcl.as_ref(), Temperatures::AllPairs).and(Err(
+            "none, temperatures of Barlow Twins are of pairs of channels, not of pairs of images",
+        ))
     }
 }

@@ -1,85 +1,130 @@
 //! BYOL (Grill et al., NeurIPS 2020), plain: the online network predicts the projections of a momentum network. Loss: 2 - 2 cos, both directions.
 
-use super::loss::{Built, simsiam};
-use super::{Method, follow, on_branch};
-use crate::graph::{Graph, Result, TensorId, TensorType};
+use super::loss::{Amcl, LossOutput, simsiam};
+use super::recipe::{no_check, no_pairs, no_safeguards};
+use super::{
+    Batch, Diagnostics, Embedder, Method, Recipe, Spec, Temperatures, follow, pair_temperatures,
+};
+use crate::graph::{Result, TensorId};
 use crate::nn::heads::Mlp;
-use crate::nn::resnet::ResNet;
-use crate::nn::{Model, Norm};
+use crate::nn::{Backbone, Net, Part};
 use crate::ops::add::Add;
 use crate::ops::constant::Constant;
 use crate::ops::scale::Scale;
 use crate::ops::stop_gradient::StopGradient;
+use crate::settings::{self, at_least, between};
+use std::sync::Arc;
+
+crate::section! {
+    /// Settings of `[method]`.
+    Settings {
+        /// Decay of the momentum encoder.
+        momentum: f32 = 0.99 => between(0.0, 1.0),
+        /// Its value at the end, approached along a cosine (the paper: 1); negative: constant.
+        final_momentum: f32 = -1.0 => between(-1.0, 1.0),
+        /// Hidden width of the predictor.
+        predictor_hidden: usize = 512 => at_least(1.0),
+    }
+}
 
 /// What the training graph is built from.
 #[derive(Clone, Debug)]
 pub struct Byol {
     /// Encoder.
-    pub encoder: ResNet,
+    pub encoder: Arc<dyn Backbone>,
     /// Projector, in the momentum branch too.
     pub projector: Mlp,
     /// Predictor.
     pub predictor: Mlp,
+    /// Decay of the momentum encoder at the start and the end ([`Method::momentum`]).
+    pub momentum: [f32; 2],
 }
 
-impl Byol {
-    fn project(&self, g: &mut Graph, m: &mut Model, view: TensorId) -> Result<[TensorId; 2]> {
-        let f = self.encoder.build(g, m, view, true)?;
-        Ok([f, self.projector.build(g, m, "head", f)?])
-    }
-}
+/// The method for configurations.
+pub static SPEC: Spec = Spec {
+    name: "byol",
+    title: "BYOL",
+    help: "a predictor finds, from one view, what a momentum network makes of the other; no negatives",
+    recipe: &[],
+    amcl: false,
+    couples_batch: false,
+    has_temperature: false,
+    complete: |given| settings::complete::<Settings>("method", given),
+    keys: settings::keys::<Settings>,
+    safeguards: no_safeguards,
+    check: no_check,
+    pairs: no_pairs,
+    build: |r: &Recipe, encoder| {
+        let s: Settings = r.own()?;
+        Ok(Box::new(Byol {
+            encoder,
+            projector: r.projector(true),
+            predictor: r.predictor(s.predictor_hidden),
+            momentum: [s.momentum, s.final_momentum],
+        }))
+    },
+};
 
 impl Method for Byol {
-    fn encoder(&self) -> &ResNet {
-        &self.encoder
+    fn encoder(&self) -> &dyn Backbone {
+        self.encoder.as_ref()
     }
 
-    fn head(&self) -> &Mlp {
-        &self.projector
-    }
-
-    fn loss(&self, g: &mut Graph, m: &mut Model, views: &[TensorId]) -> Result<Built> {
-        // Every parameter must be declared before the momentum branch copies them.
-        let mut scratch = Graph::new();
-        let x = scratch.input("view", TensorType::f32(g.dims(views[0])));
-        let [_, z] = self.project(&mut scratch, m, x)?;
-        self.predictor.build(&mut scratch, m, "predictor", z)?;
-        m.branch();
-
+    fn build(&self, net: &mut Net<'_>, batch: &Batch) -> Result<LossOutput> {
+        let embedder = Embedder::new(net, self.encoder(), &self.projector);
+        let predictor = self
+            .predictor
+            .layers(net, Part::Predictor, self.projector.out);
+        net.model.make_momentum_copy();
         let (mut online, mut features) = (Vec::new(), Vec::new());
-        for view in views {
-            let [f, z] = self.project(g, m, *view)?;
+        for view in &batch.views {
+            let [f, z] = embedder.call(net, *view)?;
             features.push(f);
-            online.push(self.predictor.build(g, m, "predictor", z)?);
+            online.push(predictor.call(net, z)?);
         }
-        let of_targets = Norm {
-            track: false,
-            ..Norm::default()
-        };
-        let mut target = |g: &mut Graph, view: TensorId| {
-            let [_, z] = on_branch(m, of_targets, |m| self.project(g, m, view))?;
+        let target = |net: &mut Net<'_>, view: TensorId| {
+            let [_, z] = net.momentum(|net| net.untracked(|net| embedder.call(net, view)))?;
             // Targets are constants, whatever is asked for a gradient.
-            g.push1(StopGradient, &[z])
+            net.push1(StopGradient, &[z])
         };
-        let (z1, z2) = (target(g, views[0])?, target(g, views[1])?);
-        let built = simsiam::simsiam(g, (online[0], z1), (online[1], z2))?;
+        let z1 = target(net, batch.views[0])?;
+        let z2 = target(net, batch.views[1])?;
+        let out = simsiam::simsiam(net, (online[0], z1), (online[1], z2))?;
         // -1/2 cos a direction becomes 2 - 2 cos.
         let four = Constant {
             shape: [1].into(),
             value: 4.0,
         };
-        let scaled = g.push1(Scale { factor: 4.0 }, &[built.loss])?;
-        let four = g.push1(four, &[])?;
-        let loss = g.push1(Add, &[scaled, four])?;
-        Ok(Built {
+        let scaled = net.push1(Scale { factor: 4.0 }, &[out.loss])?;
+        let four = net.push1(four, &[])?;
+        let loss = net.push1(Add, &[scaled, four])?;
+        Ok(LossOutput {
             loss,
             features,
             embedding: Some(z1),
-            ..built
+            ..out
         })
     }
 
-    fn after_step(&self, g: &mut Graph, m: &Model) -> Result<()> {
-        follow(g, m)
+    fn momentum(&self) -> Option<[f32; 2]> {
+        Some(self.momentum)
+    }
+
+    fn after_step(&self, net: &mut Net<'_>) -> Result<()> {
+        follow(net)
+    }
+
+    fn diagnostics(&self) -> Option<&dyn Diagnostics> {
+        Some(self)
+    }
+}
+
+impl Diagnostics for Byol {
+    fn projector(&self) -> &Mlp {
+        &self.projector
+    }
+
+    fn temperatures(&self) -> std::result::Result<(Amcl, Temperatures), &'static str> {
+        pair_temperatures(None, Temperatures::PositivePairs)
     }
 }

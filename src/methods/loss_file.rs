@@ -21,7 +21,7 @@ use super::loss::barlow_twins::{Redundancy, amcl_barlow_twins, barlow_twins};
 use super::loss::contrastive::{amcl, amcl_moco, moco, nt_xent};
 use super::loss::macl::Macl;
 use super::loss::simsiam::{amcl_simsiam, simsiam};
-use super::loss::{Adaptive, Amcl, Built, NegOmega, Negatives, Path, Plain, Scorer};
+use super::loss::{Adaptive, Amcl, LossOutput, NegOmega, Negatives, Path, Plain, Scorer};
 use crate::graph::{Executor, Graph, GraphError, HostData, StepScalars, TensorId, TensorType};
 use crate::ops;
 use crate::ops::gemm::Gemm;
@@ -361,7 +361,7 @@ impl Inputs<'_> {
         Ok(out)
     }
 
-    fn build(&mut self) -> Result<Built, LossFileError> {
+    fn build(&mut self) -> Result<LossOutput, LossFileError> {
         let file = self.file;
         let lambda = || match file.setting("lambda", 5e-3)? {
             v if f64::is_finite(v) => Ok(v),

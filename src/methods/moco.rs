@@ -1,31 +1,63 @@
 //! MoCo (He et al., CVPR 2020; head of v2), plain and with AMCL's Eq. (2.1): queries against keys of a momentum encoder and a queue of earlier keys per head.
 //!
-//! On one GPU batch norm tells queries from keys by whom they were normalised with. Against that: split batch norm (groups of the batch with statistics of their
-//! own) and, with `shuffle`, other groups for keys than for queries.
+//! Batch norm leaks which samples share batch statistics, and so which key belongs to which query (MoCo, section 3.3). Against that: split batch norm (groups of the batch with
+//! statistics of their own) and, with `shuffle`, other groups for keys than for queries.
 
-use super::loss::{Amcl, Built, Plain, contrastive};
-use super::{Method, follow, on_branch, with_scorer};
-use crate::graph::{Graph, Result, TensorId, TensorType};
-use crate::nn::heads::{self, Mlp};
-use crate::nn::resnet::ResNet;
-use crate::nn::{Init, Model, Norm};
+use super::loss::{Amcl, LossOutput, Plain, contrastive};
+use super::recipe::no_pairs;
+use super::{
+    Batch, Diagnostics, Embedder, Given, Method, Recipe, Spec, Temperatures, follow,
+    pair_temperatures, phi_of, with_scorer,
+};
+use crate::graph::state::Group;
+use crate::graph::{Result, TensorType};
+use crate::nn::heads::Mlp;
+use crate::nn::{Backbone, Init, Net, Norm};
 use crate::ops::add::Add;
 use crate::ops::enqueue::Enqueue;
 use crate::ops::l2_normalize::L2Normalize;
 use crate::ops::scale::Scale;
 use crate::ops::stop_gradient::StopGradient;
+use crate::settings::{self, at_least, between};
+use std::sync::Arc;
+
+/// Group and name of the queue's state.
+pub const QUEUE: Group = Group::saved("queue");
+
+/// Groups of batch norm that stand for the eight GPUs of MoCo's recipe.
+const GROUPS: usize = 8;
+
+crate::section! {
+    /// Settings of `[method]`.
+    Settings {
+        /// Decay of the momentum encoder.
+        momentum: f32 = 0.99 => between(0.0, 1.0),
+        /// Its value at the end, approached along a cosine; negative: constant.
+        final_momentum: f32 = -1.0 => between(-1.0, 1.0),
+        /// Keys in the queue of a head.
+        queue: usize = 4096 => at_least(1.0),
+        /// Both views serve as queries; else only the first.
+        symmetric: bool = true,
+        /// Groups of the batch with batch statistics of their own. 8 stand for eight GPUs, and are what it takes where nothing is set, or as many as the batch can be cut into.
+        bn_splits: usize = 1 => at_least(1.0),
+        /// Keys are grouped otherwise than queries.
+        shuffle: bool = true,
+    }
+}
 
 /// What the training graph is built from.
 #[derive(Clone, Debug)]
 pub struct Moco {
     /// Encoder.
-    pub encoder: ResNet,
+    pub encoder: Arc<dyn Backbone>,
     /// Projection heads (one when plain), in the momentum branch too.
-    pub head: Mlp,
+    pub projector: Mlp,
     /// The AMCL loss; `None`: InfoNCE at `temperature`.
     pub amcl: Option<Amcl>,
     /// Temperature of plain InfoNCE.
     pub temperature: Plain,
+    /// Decay of the momentum encoder at the start and the end ([`Method::momentum`]).
+    pub momentum: [f32; 2],
     /// K, keys in a head's queue.
     pub queue: usize,
     /// Both views serve as queries (lightly; MoCo's demo calls it symmetric), the mean of the two losses counts; else only the first.
@@ -38,52 +70,91 @@ pub struct Moco {
     pub micro_batches: usize,
 }
 
-impl Moco {
-    /// View [B,s,s,3] -> features [B,d] and embeddings [c,B,d'].
-    fn embed(&self, g: &mut Graph, m: &mut Model, view: TensorId) -> Result<[TensorId; 2]> {
-        let f = self.encoder.build(g, m, view, true)?;
-        Ok([f, self.head.build(g, m, "head", f)?])
-    }
+/// The method for configurations.
+pub static SPEC: Spec = Spec {
+    name: "moco",
+    title: "MoCo",
+    help: "a view is like the key that a momentum encoder makes of the other, and unlike a queue of earlier keys",
+    recipe: &[],
+    amcl: true,
+    couples_batch: false,
+    has_temperature: true,
+    complete: |given| settings::complete::<Settings>("method", given),
+    keys: settings::keys::<Settings>,
+    safeguards,
+    check,
+    pairs: no_pairs,
+    build: |r: &Recipe, encoder| {
+        let s: Settings = r.own()?;
+        Ok(Box::new(Moco {
+            encoder,
+            projector: r.projector(false),
+            amcl: r.amcl(),
+            temperature: r.temperature(),
+            momentum: [s.momentum, s.final_momentum],
+            queue: s.queue,
+            symmetric: s.symmetric,
+            splits: s.bn_splits,
+            shuffle: s.shuffle,
+            micro_batches: r.batch.parts,
+        }))
+    },
+};
 
-    /// Declares every parameter, so that the momentum branch can copy them all.
-    fn declare(&self, m: &mut Model, view: &[usize]) -> Result<()> {
-        let mut g = Graph::new();
-        let x = g.input("view", TensorType::f32(view));
-        let [_, z] = self.embed(&mut g, m, x)?;
-        if let Some(a) = self.amcl.filter(|a| a.roles() != (false, false)) {
-            with_scorer(&mut g, m, &a, |_, _| Ok(()))?;
-            // Under the loss's name, as the loss itself declares it.
-            g.scope("loss", |g| heads::phi(g, m, z, a.phi_hidden, a.phi_lr))?;
-        }
-        m.branch();
-        Ok(())
+/// `method.bn_splits` is 8, or the most groups of at least two images that the (micro-)batch can be cut into: with one group, batch norm tells queries from their keys.
+fn safeguards(r: &mut Recipe, given: Given<'_>) {
+    if !given("method", "bn_splits") {
+        let batch = r.batch.part();
+        let fits = |n: &usize| batch.is_multiple_of(*n) && batch / n >= 2;
+        // Where no number fits, the check says so.
+        let groups = (2..=GROUPS).rev().find(fits).unwrap_or(GROUPS);
+        r.settings
+            .insert("bn_splits".into(), (groups as i64).into());
     }
 }
 
+fn check(r: &Recipe) -> std::result::Result<(), String> {
+    let (s, batch): (Settings, usize) = (r.own()?, r.batch.part());
+    if s.queue < batch {
+        return Err(format!(
+            "method.queue {} is smaller than a (micro-)batch of {batch}",
+            s.queue
+        ));
+    }
+    if s.bn_splits == 0 || !batch.is_multiple_of(s.bn_splits) || batch / s.bn_splits < 2 {
+        return Err(format!(
+            "a (micro-)batch of {batch} cannot be cut into method.bn_splits = {} groups of at least 2: set it, or optim.batch_size (1 group leaves the leak of batch norm open)",
+            s.bn_splits
+        ));
+    }
+    Ok(())
+}
+
 impl Method for Moco {
-    fn encoder(&self) -> &ResNet {
-        &self.encoder
+    fn encoder(&self) -> &dyn Backbone {
+        self.encoder.as_ref()
     }
 
-    fn head(&self) -> &Mlp {
-        &self.head
-    }
-
-    fn loss(&self, g: &mut Graph, m: &mut Model, views: &[TensorId]) -> Result<Built> {
-        self.declare(m, g.dims(views[0]))?;
-        let norm = Norm {
+    fn build(&self, net: &mut Net<'_>, batch: &Batch) -> Result<LossOutput> {
+        let embedder = Embedder::new(net, self.encoder(), &self.projector);
+        // Every parameter is declared before the momentum copy is made of them all.
+        if let Some(a) = self.amcl.filter(|a| a.roles() != (false, false)) {
+            phi_of(net, &a, self.projector.out);
+        }
+        net.model.make_momentum_copy();
+        let of_queries = Norm {
             groups: self.splits,
             ..Norm::default()
         };
         let of_keys = Norm {
             interleaved: self.shuffle,
             track: false,
-            ..norm
+            ..of_queries
         };
-        let queue = TensorType::f32([self.head.heads, self.queue, self.head.out]);
+        let queue = TensorType::f32([self.projector.heads, self.queue, self.projector.out]);
         // Directions of normal vectors are uniform; the loss takes them at unit length.
-        let queue = m.extra("queue", "queue", queue, Init::Normal(1.0));
-        let queue = g.state(&m.states, queue);
+        let queue = net.model.state(QUEUE, "queue", queue, Init::Normal(1.0));
+        let queue = net.state(queue);
         let (mut parts, mut keys, mut features) = (Vec::new(), Vec::new(), Vec::new());
         let pairs: &[(usize, usize)] = if self.symmetric {
             &[(0, 1), (1, 0)]
@@ -91,55 +162,74 @@ impl Method for Moco {
             &[(0, 1)]
         };
         for (query, key) in pairs {
-            m.norm = norm;
-            let [f, q] = self.embed(g, m, views[*query])?;
-            m.norm = Norm::default();
-            let [_, z] = on_branch(m, of_keys, |m| self.embed(g, m, views[*key]))?;
-            let k = g.push1(L2Normalize { eps: 1e-12 }, &[z])?;
+            let [f, q] =
+                net.with_norm(of_queries, |net| embedder.call(net, batch.views[*query]))?;
+            let [_, z] = net.momentum(|net| {
+                net.with_norm(of_keys, |net| embedder.call(net, batch.views[*key]))
+            })?;
+            let k = net.push1(L2Normalize { eps: 1e-12 }, &[z])?;
             // Keys are constants, whatever is asked for a gradient.
-            let k = g.push1(StopGradient, &[k])?;
+            let k = net.push1(StopGradient, &[k])?;
             features.push(f);
             keys.push(k);
             parts.push(match &self.amcl {
-                None => contrastive::moco(g, q, k, queue, &self.temperature)?,
-                Some(a) => {
-                    with_scorer(g, m, a, |g, s| contrastive::amcl_moco(g, q, k, queue, a, s))?
-                }
+                None => contrastive::moco(net, q, k, queue, &self.temperature)?,
+                Some(a) => with_scorer(net, a, self.projector.out, |g, s| {
+                    contrastive::amcl_moco(g, q, k, queue, a, s)
+                })?,
             });
         }
         if features.len() == 1 {
             features.clear();
         }
-        let mut built = parts.remove(0);
+        let mut out = parts.remove(0);
         if let Some(other) = parts.pop() {
-            let sum = g.push1(Add, &[built.loss, other.loss])?;
-            built.loss = g.push1(Scale { factor: 0.5 }, &[sum])?;
+            let sum = net.push1(Add, &[out.loss, other.loss])?;
+            out.loss = net.push1(Scale { factor: 0.5 }, &[sum])?;
         }
-        Ok(Built {
+        Ok(LossOutput {
             features,
             keys,
-            ..built
+            ..out
         })
     }
 
+    fn momentum(&self) -> Option<[f32; 2]> {
+        Some(self.momentum)
+    }
+
     /// The queue is read by loss and gradient before the new keys enter.
-    fn after_gradient(&self, g: &mut Graph, m: &mut Model, built: &Built) -> Result<()> {
-        let Some(queue) = m.states.find("queue", "queue") else {
+    fn after_gradient(&self, net: &mut Net<'_>, out: &LossOutput) -> Result<()> {
+        let Some(queue) = net.model.states.find(QUEUE, "queue") else {
             return Ok(());
         };
-        let queue = g.state(&m.states, queue);
-        for (index, k) in built.keys.iter().enumerate() {
+        let queue = net.state(queue);
+        for (index, k) in out.keys.iter().enumerate() {
             let op = Enqueue {
                 micro_batches: self.micro_batches,
-                each: built.keys.len(),
+                each: out.keys.len(),
                 index,
             };
-            g.push_updating(op, &[*k], &[queue])?;
+            net.push_updating(op, &[*k], &[queue])?;
         }
         Ok(())
     }
 
-    fn after_step(&self, g: &mut Graph, m: &Model) -> Result<()> {
-        follow(g, m)
+    fn after_step(&self, net: &mut Net<'_>) -> Result<()> {
+        follow(net)
+    }
+
+    fn diagnostics(&self) -> Option<&dyn Diagnostics> {
+        Some(self)
+    }
+}
+
+impl Diagnostics for Moco {
+    fn projector(&self) -> &Mlp {
+        &self.projector
+    }
+
+    fn temperatures(&self) -> std::result::Result<(Amcl, Temperatures), &'static str> {
+        pair_temperatures(self.amcl.as_ref(), Temperatures::AllPairs)
     }
 }

@@ -1,62 +1,89 @@
-//! Methods: encoder, heads and loss put together as one graph.
+//! Methods: encoder, heads and loss put together as one graph. A method is a file: its settings, safeguards, checks, what it draws, its graph, what stays after training. [`METHODS`]
+//! lists them; `docs/ADDING_A_METHOD.md` says how to write another.
 
 pub mod barlow_twins;
 pub mod byol;
+pub mod draws;
 pub mod loss;
 pub mod loss_file;
 pub mod moco;
+pub mod recipe;
 pub mod simclr;
 pub mod simsiam;
 pub mod vicreg;
 
+pub use draws::{Batch, Draws, Numbers, Views, World};
+pub use recipe::{Given, Recipe, Spec};
+
 use crate::graph::{Graph, Result, TensorId};
-use crate::nn::heads::{self, Mlp};
-use crate::nn::resnet::ResNet;
-use crate::nn::{Init, Model, Norm};
+use crate::nn::backbones::{Backbone, Network};
+use crate::nn::heads::{Mlp, MlpLayers, Phi};
+use crate::nn::model::{MOMENTUM_COPY, PARAMS};
+use crate::nn::{Net, Part};
 use crate::ops::ema::Ema;
-use loss::{Amcl, Built, Parametrisation, Scorer};
+use loss::{Amcl, LossOutput, Parametrisation, Scorer};
 
-/// A self-supervised method: what a training step computes. One file a method; `docs/ADDING_A_METHOD.md` says how to write another.
+/// All methods, in the order in which they are listed for people.
+pub static METHODS: [&Spec; 6] = [
+    &simclr::SPEC,
+    &moco::SPEC,
+    &simsiam::SPEC,
+    &barlow_twins::SPEC,
+    &byol::SPEC,
+    &vicreg::SPEC,
+];
+
+/// The method of this name.
+///
+/// # Errors
+/// There is none; lists the names.
+pub fn spec(name: &str) -> std::result::Result<&'static Spec, String> {
+    METHODS
+        .iter()
+        .find(|m| m.name == name)
+        .copied()
+        .ok_or_else(|| {
+            let all: Vec<&str> = METHODS.iter().map(|m| m.name).collect();
+            format!(
+                "method.name: no method `{name}`; there are {}",
+                all.join(", ")
+            )
+        })
+}
+
+/// A self-supervised method with its settings: what a training step computes.
 pub trait Method {
-    /// The encoder, which is what remains after training.
-    fn encoder(&self) -> &ResNet;
+    /// The encoder, which is what stays after training.
+    fn encoder(&self) -> &dyn Backbone;
 
-    /// The projection heads, for looking at what they do; they are dropped after training.
-    fn head(&self) -> &Mlp;
-
-    /// The two views come as tensors of their own, each with batch statistics of its own (`false`: as one).
-    fn apart(&self) -> bool {
-        true
+    /// What is drawn for every image of a step.
+    fn draws(&self) -> Draws {
+        Draws::views(Views::Two)
     }
 
-    /// Views -> loss: two tensors [B,s,s,3], or, together, one [2B,s,s,3] whose rows 0..B are the first view of each image. Parameters are declared in `m` at first
-    /// sight.
+    /// Appends one step: from what was drawn for a batch to the loss. Parameters are declared at first sight, always in the same order.
     ///
     /// # Errors
     /// Shapes that do not fit.
-    fn loss(&self, g: &mut Graph, m: &mut Model, views: &[TensorId]) -> Result<Built>;
+    fn build(&self, net: &mut Net<'_>, batch: &Batch) -> Result<LossOutput>;
 
-    /// The loss in two halves, for methods whose loss couples the images of a batch: their batches can be embedded in micro-batches and still have the loss of the whole
-    /// (gradient caching; Gao et al., 2021). The loss of the others is a mean over images, which micro-batches leave as it is.
-    fn halves(&self) -> Option<&dyn Halves> {
+    /// The embed/loss split, for methods whose loss couples the images of a batch: their batches can be embedded in micro-batches and still have the loss of the whole (gradient
+    /// caching; Gao et al., 2021). The loss of other methods is a mean over images, which micro-batches leave as it is.
+    fn split(&self) -> Option<&dyn SplitLoss> {
         None
     }
 
-    /// What stands for an image as the anchor of a pair, from its embeddings z [c,n,d']: these themselves, or a predictor's output. For looking, as [`embeddings`].
-    ///
-    /// # Errors
-    /// Shapes that do not fit.
-    fn anchors(&self, g: &mut Graph, m: &mut Model, z: TensorId) -> Result<TensorId> {
-        let _ = (g, m);
-        Ok(z)
+    /// Decay of the momentum encoder at the start and at the end of a run, where there is one. A negative end: constant.
+    fn momentum(&self) -> Option<[f32; 2]> {
+        None
     }
 
     /// Appended to the graph behind the gradient: what must see the state as the loss saw it (queues).
     ///
     /// # Errors
     /// Shapes that do not fit.
-    fn after_gradient(&self, g: &mut Graph, m: &mut Model, built: &Built) -> Result<()> {
-        let _ = (g, m, built);
+    fn after_gradient(&self, net: &mut Net<'_>, out: &LossOutput) -> Result<()> {
+        let _ = (net, out);
         Ok(())
     }
 
@@ -64,115 +91,185 @@ pub trait Method {
     ///
     /// # Errors
     /// Shapes that do not fit.
-    fn after_step(&self, g: &mut Graph, m: &Model) -> Result<()> {
-        let _ = (g, m);
+    fn after_step(&self, net: &mut Net<'_>) -> Result<()> {
+        let _ = net;
         Ok(())
+    }
+
+    /// What can be looked at of the method's heads, where it has any whose similarities mean something.
+    fn diagnostics(&self) -> Option<&dyn Diagnostics> {
+        None
     }
 }
 
-/// What [`Halves::embed`] makes of views.
+/// The embed/loss split of a step: [`Method::build`] is one behind the other.
+pub trait SplitLoss {
+    /// Views -> embeddings, by encoder and heads. Nothing but batch norm couples the rows.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    fn embed(&self, net: &mut Net<'_>, views: &[TensorId]) -> Result<Embedded>;
+
+    /// Embeddings -> loss; what it leaves out of [`LossOutput`] are the features.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    fn loss(&self, net: &mut Net<'_>, z: &[TensorId]) -> Result<LossOutput>;
+}
+
+/// What [`SplitLoss::embed`] makes of views.
 #[derive(Clone, Debug)]
 pub struct Embedded {
-    /// Backbone features, as [`Built::features`].
+    /// Backbone features, as [`LossOutput::features`].
     pub features: Vec<TensorId>,
     /// Embeddings [c,n,d'], as many as there were tensors of views, with their rows.
     pub z: Vec<TensorId>,
 }
 
-/// A method's loss in two halves: [`Method::loss`] is one behind the other.
-pub trait Halves {
-    /// Views -> embeddings, by encoder and heads. Nothing but batch norm couples the rows.
-    ///
-    /// # Errors
-    /// Shapes that do not fit.
-    fn embed(&self, g: &mut Graph, m: &mut Model, views: &[TensorId]) -> Result<Embedded>;
+/// What a trained run's heads can be looked at with: similarities of pairs of images, and the temperatures that the loss would give them.
+pub trait Diagnostics {
+    /// The projection heads. They are dropped after training.
+    fn projector(&self) -> &Mlp;
 
-    /// Embeddings -> loss; what it leaves out of [`Built`] are the features.
+    /// Predictors, where the loss compares predictions with projections.
+    fn predictor(&self) -> Option<&Mlp> {
+        None
+    }
+
+    /// Which pairs of images the loss gives temperatures to; or why none has one of its own, in words.
     ///
     /// # Errors
-    /// Shapes that do not fit.
-    fn loss_of(&self, g: &mut Graph, m: &mut Model, z: &[TensorId]) -> Result<Built>;
+    /// The words.
+    fn temperatures(&self) -> std::result::Result<(Amcl, Temperatures), &'static str>;
 }
 
-/// The two halves of a loss, one behind the other.
+/// Pairs of images that have temperatures of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Temperatures {
+    /// Positive and negative pairs.
+    AllPairs,
+    /// Positive pairs only: the loss has no others.
+    PositivePairs,
+}
+
+/// Why pairs have no temperatures of their own where AMCL is off, or constant.
+fn pair_temperatures(
+    amcl: Option<&Amcl>,
+    pairs: Temperatures,
+) -> std::result::Result<(Amcl, Temperatures), &'static str> {
+    match amcl {
+        None => Err(
+            "none, this run is without AMCL: one temperature for all pairs changes no order among them",
+        ),
+        Some(a) if a.roles() == (false, false) => Err(
+            "none, amcl.adaptive is \"none\": one temperature for all pairs changes no order among them",
+        ),
+        Some(a) => Ok((*a, pairs)),
+    }
+}
+
+/// Both parts of a split loss, one behind the other.
 ///
 /// # Errors
 /// Shapes that do not fit.
-fn joined(h: &dyn Halves, g: &mut Graph, m: &mut Model, views: &[TensorId]) -> Result<Built> {
-    let e = h.embed(g, m, views)?;
-    Ok(Built {
+fn embed_and_loss(of: &dyn SplitLoss, net: &mut Net<'_>, batch: &Batch) -> Result<LossOutput> {
+    let e = of.embed(net, &batch.views)?;
+    Ok(LossOutput {
         features: e.features,
-        ..h.loss_of(g, m, &e.z)?
+        ..of.loss(net, &e.z)?
     })
 }
 
-/// Each view by itself through encoder and heads.
-fn embed_apart(
-    encoder: &ResNet,
-    projector: &Mlp,
-    g: &mut Graph,
-    m: &mut Model,
-    views: &[TensorId],
-) -> Result<Embedded> {
-    let (mut features, mut z) = (Vec::new(), Vec::new());
-    for view in views {
-        let f = encoder.build(g, m, *view, true)?;
-        features.push(f);
-        z.push(projector.build(g, m, "head", f)?);
+/// Encoder and projection heads, with their parameters.
+struct Embedder {
+    encoder: Box<dyn Network>,
+    heads: MlpLayers,
+}
+
+impl Embedder {
+    fn new(net: &mut Net<'_>, encoder: &dyn Backbone, heads: &Mlp) -> Self {
+        let layers = net.part(Part::Encoder, |net| encoder.layers(net));
+        Self {
+            encoder: layers,
+            heads: heads.layers(net, Part::Projector, encoder.width()),
+        }
     }
-    Ok(Embedded { features, z })
+
+    /// View [n,s,s,3] -> pooled features [n,d] and embeddings [c,n,d'].
+    fn call(&self, net: &mut Net<'_>, view: TensorId) -> Result<[TensorId; 2]> {
+        let f = self.encoder.call(net, view)?.pooled;
+        Ok([f, self.heads.call(net, f)?])
+    }
+
+    /// Each of the views by itself.
+    fn each(&self, net: &mut Net<'_>, views: &[TensorId]) -> Result<Embedded> {
+        let (mut features, mut z) = (Vec::new(), Vec::new());
+        for view in views {
+            let [f, e] = self.call(net, *view)?;
+            features.push(f);
+            z.push(e);
+        }
+        Ok(Embedded { features, z })
+    }
 }
 
-/// Images [B,s,s,3] -> backbone features [B,d] with running statistics: what evaluation and downstream tasks use.
-///
-/// # Errors
-/// Shapes that do not fit.
-pub fn features(
-    encoder: &ResNet,
-    g: &mut Graph,
-    m: &mut Model,
-    images: TensorId,
-) -> Result<TensorId> {
-    encoder.build(g, m, images, false)
+/// The temperature network of an AMCL loss over rows of length `d`, with a gain where its parametrisation has one.
+fn phi_of(net: &mut Net<'_>, a: &Amcl, d: usize) -> Phi {
+    let gain = a.roles() != (false, false) && a.parametrisation == Parametrisation::Centred;
+    net.lr_multiplier(a.phi_lr, |net| Phi::new(net, d, a.phi_hidden, gain))
 }
 
-/// Builds `part` with the scorer of the AMCL loss: phi and, where the parametrisation has one, its gain.
+/// Builds `part` on the graph with the scorer of an AMCL loss over rows of length `d`. Where nothing adapts, there is no temperature network.
 fn with_scorer<R>(
-    g: &mut Graph,
-    m: &mut Model,
+    net: &mut Net<'_>,
     a: &Amcl,
+    d: usize,
     part: impl FnOnce(&mut Graph, Scorer<'_>) -> Result<R>,
 ) -> Result<R> {
-    let adapts = a.roles() != (false, false);
-    let gain = (adapts && a.parametrisation == Parametrisation::Centred)
-        .then(|| m.param_with(g, "phi.gain", &[1], Init::Constant(1.0), a.phi_lr));
-    let mut phi = |g: &mut Graph, z: TensorId| heads::phi(g, m, z, a.phi_hidden, a.phi_lr);
+    if a.roles() == (false, false) {
+        let mut unused = |_: &mut Graph, z: TensorId| Ok(z);
+        let scorer = Scorer {
+            phi: &mut unused,
+            gain: None,
+        };
+        return part(net.graph, scorer);
+    }
+    let values = phi_of(net, a, d).values(net);
+    let mut phi = |g: &mut Graph, z: TensorId| values.call(g, z);
     let scorer = Scorer {
         phi: &mut phi,
-        gain,
+        gain: values.gain,
     };
-    part(g, scorer)
+    part(net.graph, scorer)
 }
 
-/// Builds `part` on the momentum branch with batch norm of this kind; both are put back afterwards.
-fn on_branch<R>(
-    m: &mut Model,
-    norm: Norm,
-    part: impl FnOnce(&mut Model) -> Result<R>,
-) -> Result<R> {
-    let before = (m.norm, m.momentum_branch);
-    (m.norm, m.momentum_branch) = (norm, true);
-    let out = part(m);
-    (m.norm, m.momentum_branch) = before;
-    out
-}
-
-/// The momentum branch follows the parameters: key = m key + (1 - m) query, m = step.ema.
-fn follow(g: &mut Graph, m: &Model) -> Result<()> {
-    let ids = ["params", crate::nn::MOMENTUM_BRANCH].map(|name| m.states.whole(name));
+/// The momentum copy follows the parameters: copy = m copy + (1 - m) parameters, m = step.ema.
+fn follow(net: &mut Net<'_>) -> Result<()> {
+    let ids = [PARAMS, MOMENTUM_COPY].map(|group| net.model.states.whole(group));
     if let [Some(from), Some(to)] = ids {
-        let (x, target) = (g.state(&m.states, from), g.state(&m.states, to));
-        g.push_updating(Ema, &[x], &[target])?;
+        let (x, target) = (net.state(from), net.state(to));
+        net.push_updating(Ema, &[x], &[target])?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_a_wrong_one_lists_them() {
+        for (i, m) in METHODS.iter().enumerate() {
+            assert!(
+                METHODS[..i]
+                    .iter()
+                    .all(|o| o.name != m.name && o.title != m.title),
+                "{}",
+                m.name
+            );
+            assert!(std::ptr::eq(spec(m.name).unwrap(), *m));
+        }
+        let e = spec("simclrr").err().unwrap();
+        assert!(e.contains("`simclrr`") && e.contains("simclr, moco"), "{e}");
+    }
 }

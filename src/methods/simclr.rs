@@ -1,19 +1,29 @@
 //! SimCLR (Chen et al., ICML 2020), plain and with AMCL.
 
-use super::loss::{Amcl, Built, Path, Plain, contrastive};
-use super::{Embedded, Halves, Method, embed_apart, joined, with_scorer};
-use crate::graph::{Graph, Result, TensorId};
-use crate::nn::Model;
+use super::loss::{Amcl, LossOutput, Path, Plain, contrastive};
+use super::recipe::{PairMatrix, no_check, no_safeguards};
+use super::{
+    Batch, Diagnostics, Draws, Embedded, Embedder, Method, Recipe, Spec, SplitLoss, Temperatures,
+    Views, embed_and_loss, pair_temperatures, with_scorer,
+};
+use crate::graph::{Result, TensorId};
 use crate::nn::heads::Mlp;
-use crate::nn::resnet::ResNet;
+use crate::nn::{Backbone, Net};
+use crate::settings;
+use std::sync::Arc;
+
+crate::section! {
+    /// Settings of `[method]`: none.
+    Settings {}
+}
 
 /// What the training graph is built from.
 #[derive(Clone, Debug)]
 pub struct SimClr {
     /// Encoder.
-    pub encoder: ResNet,
+    pub encoder: Arc<dyn Backbone>,
     /// Projection heads (one when plain).
-    pub head: Mlp,
+    pub projector: Mlp,
     /// The AMCL loss; `None`: NT-Xent at `temperature`.
     pub amcl: Option<Amcl>,
     /// Temperature of plain NT-Xent.
@@ -22,37 +32,87 @@ pub struct SimClr {
     pub path: Path,
 }
 
+/// The method for configurations.
+pub static SPEC: Spec = Spec {
+    name: "simclr",
+    title: "SimCLR",
+    help: "two views of an image are alike, all other images of the batch are not",
+    recipe: &[],
+    amcl: true,
+    couples_batch: true,
+    has_temperature: true,
+    complete: |given| settings::complete::<Settings>("method", given),
+    keys: settings::keys::<Settings>,
+    safeguards: no_safeguards,
+    check: no_check,
+    pairs: |r| {
+        // With cached gradients the loss sees the whole batch.
+        let parts = if r.batch.cached { 1 } else { r.batch.parts };
+        Some(PairMatrix {
+            side: 2 * r.batch.images / parts.max(1),
+            streamable: r
+                .amcl()
+                .map_or(r.temperature().streamable(), |a| a.streamable()),
+        })
+    },
+    build: |r: &Recipe, encoder| {
+        Ok(Box::new(SimClr {
+            encoder,
+            projector: r.projector(false),
+            amcl: r.amcl(),
+            temperature: r.temperature(),
+            path: r.loss.path,
+        }))
+    },
+};
+
 impl Method for SimClr {
-    fn encoder(&self) -> &ResNet {
-        &self.encoder
+    fn encoder(&self) -> &dyn Backbone {
+        self.encoder.as_ref()
     }
 
-    fn head(&self) -> &Mlp {
-        &self.head
+    /// Both views are normalised together, as the authors' code has it.
+    fn draws(&self) -> Draws {
+        Draws::views(Views::TwoStacked)
     }
 
-    fn apart(&self) -> bool {
-        false
+    fn build(&self, net: &mut Net<'_>, batch: &Batch) -> Result<LossOutput> {
+        embed_and_loss(self, net, batch)
     }
 
-    fn loss(&self, g: &mut Graph, m: &mut Model, views: &[TensorId]) -> Result<Built> {
-        joined(self, g, m, views)
+    fn split(&self) -> Option<&dyn SplitLoss> {
+        Some(self)
     }
 
-    fn halves(&self) -> Option<&dyn Halves> {
+    fn diagnostics(&self) -> Option<&dyn Diagnostics> {
         Some(self)
     }
 }
 
-impl Halves for SimClr {
-    fn embed(&self, g: &mut Graph, m: &mut Model, views: &[TensorId]) -> Result<Embedded> {
-        embed_apart(&self.encoder, &self.head, g, m, views)
+impl SplitLoss for SimClr {
+    fn embed(&self, net: &mut Net<'_>, views: &[TensorId]) -> Result<Embedded> {
+        Embedder::new(net, self.encoder(), &self.projector).each(net, views)
     }
 
-    fn loss_of(&self, g: &mut Graph, m: &mut Model, z: &[TensorId]) -> Result<Built> {
+    fn loss(&self, net: &mut Net<'_>, z: &[TensorId]) -> Result<LossOutput> {
         match &self.amcl {
-            None => contrastive::nt_xent(g, z[0], &self.temperature, true, self.path),
-            Some(a) => with_scorer(g, m, a, |g, s| contrastive::amcl(g, z[0], a, s, self.path)),
+            None => contrastive::nt_xent(net, z[0], &self.temperature, true, self.path),
+            Some(a) => {
+                let d = net.dims(z[0])[2];
+                with_scorer(net, a, d, |g, s| {
+                    contrastive::amcl(g, z[0], a, s, self.path)
+                })
+            }
         }
+    }
+}
+
+impl Diagnostics for SimClr {
+    fn projector(&self) -> &Mlp {
+        &self.projector
+    }
+
+    fn temperatures(&self) -> std::result::Result<(Amcl, Temperatures), &'static str> {
+        pair_temperatures(self.amcl.as_ref(), Temperatures::AllPairs)
     }
 }

@@ -1,19 +1,36 @@
 //! SimSiam (Chen & He, CVPR 2021), plain and with AMCL's Eq. (2.2): no negatives; a predictor and a stop-gradient keep it from collapsing.
 
-use super::loss::{Amcl, Built, simsiam};
-use super::{Method, with_scorer};
-use crate::graph::{Graph, Result, TensorId};
-use crate::nn::heads::Mlp;
-use crate::nn::resnet::ResNet;
-use crate::nn::{Model, repeat};
+use super::loss::{Adaptive, Amcl, LossOutput, simsiam};
+use super::recipe::no_pairs;
+use super::{
+    Batch, Diagnostics, Embedder, Given, Method, Recipe, Spec, Temperatures, pair_temperatures,
+    with_scorer,
+};
+use crate::graph::{Result, TensorId};
+use crate::nn::heads::{Last, Mlp, MlpLayers};
+use crate::nn::{Backbone, Net, Part, repeat};
 use crate::ops::reshape::Reshape;
 use crate::ops::stop_gradient::StopGradient;
+use crate::settings::{self, at_least};
+use std::sync::Arc;
+
+crate::section! {
+    /// Settings of `[method]`.
+    Settings {
+        /// One projector for all heads.
+        shared_target: bool = false,
+        /// Without it, the method collapses: a demonstration.
+        predictor: bool = true,
+        /// Hidden width of the predictor.
+        predictor_hidden: usize = 512 => at_least(1.0),
+    }
+}
 
 /// What the training graph is built from.
 #[derive(Clone, Debug)]
 pub struct SimSiam {
     /// Encoder.
-    pub encoder: ResNet,
+    pub encoder: Arc<dyn Backbone>,
     /// Projectors, one a head, or one for all heads: Table 2 of the AMCL paper prints the target h without a head index.
     pub projector: Mlp,
     /// Predictors, one a head; `None`: the projections themselves predict, which collapses (the paper's ablation; a demonstration).
@@ -22,59 +39,135 @@ pub struct SimSiam {
     pub amcl: Option<Amcl>,
 }
 
-impl SimSiam {
+/// The method for configurations.
+pub static SPEC: Spec = Spec {
+    name: "simsiam",
+    title: "SimSiam",
+    help: "a predictor finds one view's projection from the other's; no negatives, no momentum encoder",
+    recipe: &["heads.out=512"],
+    amcl: true,
+    couples_batch: false,
+    has_temperature: false,
+    complete: |given| settings::complete::<Settings>("method", given),
+    keys: settings::keys::<Settings>,
+    safeguards,
+    check,
+    pairs: no_pairs,
+    build: |r: &Recipe, encoder| {
+        let s: Settings = r.own()?;
+        let heads = if s.shared_target { 1 } else { r.heads.count };
+        Ok(Box::new(SimSiam {
+            encoder,
+            projector: Mlp {
+                heads,
+                ..r.projector(true)
+            },
+            predictor: s.predictor.then(|| r.predictor(s.predictor_hidden)),
+            amcl: r.amcl(),
+        }))
+    },
+};
+
+/// The projector ends with batch norm. With AMCL, phi is as wide as d' (at least the usual width): temperatures start at 2 / (1 + exp(1/9 + d'/(3 width))), which a narrow phi
+/// brings to the floor; and beta is 1e-4.
+fn safeguards(r: &mut Recipe, given: Given<'_>) {
+    if !given("heads", "last") {
+        r.heads.last = Last::Norm;
+    }
+    let (adapts, a) = (r.adapts(), &mut r.amcl.switches);
+    if adapts && !given("amcl", "phi_hidden") {
+        a.phi_hidden = a.phi_hidden.max(r.heads.out);
+    }
+    if adapts && !given("amcl", "beta") {
+        a.beta = 1e-4;
+    }
+}
+
+fn check(r: &Recipe) -> std::result::Result<(), String> {
+    match r.amcl() {
+        Some(a) if a.adaptive == Adaptive::NegativeOnly => Err(
+            "simsiam has no negatives whose temperature could adapt: amcl.adaptive is full (positive_only is the same here), first_head or none".into(),
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// The layers of a step.
+struct Branch {
+    embedder: Embedder,
+    predictor: Option<(Mlp, MlpLayers)>,
+}
+
+impl Branch {
     /// View -> features, predictions [c,B,d'] and targets [c,B,d'] without gradient.
-    fn branch(&self, g: &mut Graph, m: &mut Model, view: TensorId) -> Result<[TensorId; 3]> {
-        let f = self.encoder.build(g, m, view, true)?;
-        let z = self.projector.build(g, m, "head", f)?;
-        let mut target = g.push1(StopGradient, &[z])?;
-        let Some(predictor) = &self.predictor else {
+    fn call(&self, net: &mut Net<'_>, view: TensorId) -> Result<[TensorId; 3]> {
+        let [f, z] = self.embedder.call(net, view)?;
+        let mut target = net.push1(StopGradient, &[z])?;
+        let Some((shape, predictor)) = &self.predictor else {
             return Ok([f, z, target]);
         };
-        let &[own, b, d] = g.dims(z) else {
+        let &[own, b, d] = net.dims(z) else {
             return Ok([f, z, target]);
         };
         let mut input = z;
-        if own < predictor.heads {
-            let shape = [b, d].into();
-            input = g.push1(Reshape { shape }, &[z])?;
-            let copies = repeat(g, target, predictor.heads)?;
-            let shape = [predictor.heads, b, d].into();
-            target = g.push1(Reshape { shape }, &[copies])?;
+        if own < shape.heads {
+            input = net.push1(
+                Reshape {
+                    shape: [b, d].into(),
+                },
+                &[z],
+            )?;
+            let copies = repeat(net, target, shape.heads)?;
+            let shape = [shape.heads, b, d].into();
+            target = net.push1(Reshape { shape }, &[copies])?;
         }
-        Ok([f, predictor.build(g, m, "predictor", input)?, target])
+        Ok([f, predictor.call(net, input)?, target])
     }
 }
 
 impl Method for SimSiam {
-    fn encoder(&self) -> &ResNet {
-        &self.encoder
+    fn encoder(&self) -> &dyn Backbone {
+        self.encoder.as_ref()
     }
 
-    fn head(&self) -> &Mlp {
-        &self.projector
-    }
-
-    fn anchors(&self, g: &mut Graph, m: &mut Model, z: TensorId) -> Result<TensorId> {
-        match &self.predictor {
-            Some(predictor) => predictor.build(g, m, "predictor", z),
-            None => Ok(z),
-        }
-    }
-
-    fn loss(&self, g: &mut Graph, m: &mut Model, views: &[TensorId]) -> Result<Built> {
-        let [f1, p1, z1] = self.branch(g, m, views[0])?;
-        let [f2, p2, z2] = self.branch(g, m, views[1])?;
-        let built = match &self.amcl {
-            None => simsiam::simsiam(g, (p1, z1), (p2, z2))?,
-            Some(a) => with_scorer(g, m, a, |g, s| {
+    fn build(&self, net: &mut Net<'_>, batch: &Batch) -> Result<LossOutput> {
+        let d = self.projector.out;
+        let branch = Branch {
+            embedder: Embedder::new(net, self.encoder(), &self.projector),
+            predictor: self
+                .predictor
+                .map(|p| (p, p.layers(net, Part::Predictor, d))),
+        };
+        let [f1, p1, z1] = branch.call(net, batch.views[0])?;
+        let [f2, p2, z2] = branch.call(net, batch.views[1])?;
+        let out = match &self.amcl {
+            None => simsiam::simsiam(net, (p1, z1), (p2, z2))?,
+            Some(a) => with_scorer(net, a, d, |g, s| {
                 simsiam::amcl_simsiam(g, (p1, z1), (p2, z2), a, s)
             })?,
         };
-        Ok(Built {
+        Ok(LossOutput {
             features: vec![f1, f2],
             embedding: Some(z1),
-            ..built
+            ..out
         })
+    }
+
+    fn diagnostics(&self) -> Option<&dyn Diagnostics> {
+        Some(self)
+    }
+}
+
+impl Diagnostics for SimSiam {
+    fn projector(&self) -> &Mlp {
+        &self.projector
+    }
+
+    fn predictor(&self) -> Option<&Mlp> {
+        self.predictor.as_ref()
+    }
+
+    fn temperatures(&self) -> std::result::Result<(Amcl, Temperatures), &'static str> {
+        pair_temperatures(self.amcl.as_ref(), Temperatures::PositivePairs)
     }
 }

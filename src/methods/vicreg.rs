@@ -1,11 +1,14 @@
 //! VICReg (Bardes et al., ICLR 2022), plain: views alike (invariance), channels that vary (variance) and do not repeat each other (covariance).
 
-use super::loss::{Built, Pairs};
-use super::{Embedded, Halves, Method, embed_apart, joined};
+use super::loss::{Amcl, LossOutput, Pairs};
+use super::recipe::{no_check, no_pairs, no_safeguards};
+use super::{
+    Batch, Diagnostics, Embedded, Embedder, Method, Recipe, Spec, SplitLoss, Temperatures,
+    embed_and_loss, pair_temperatures,
+};
 use crate::graph::{Graph, Result, TensorId};
-use crate::nn::Model;
 use crate::nn::heads::Mlp;
-use crate::nn::resnet::ResNet;
+use crate::nn::{Backbone, Net};
 use crate::ops::add::Add;
 use crate::ops::constant::Constant;
 use crate::ops::deviation_hinge::DeviationHinge;
@@ -16,17 +19,51 @@ use crate::ops::reshape::Reshape;
 use crate::ops::row_dot::RowDot;
 use crate::ops::scale::Scale;
 use crate::ops::sum_all::SumAll;
+use crate::settings::{self, at_least};
+use std::sync::Arc;
+
+crate::section! {
+    /// Settings of `[method]`.
+    Settings {
+        /// Weights of invariance, variance and covariance.
+        weights: [f64; 3] = [25.0, 25.0, 1.0] => at_least(0.0),
+    }
+}
 
 /// What the training graph is built from.
 #[derive(Clone, Debug)]
 pub struct VicReg {
     /// Encoder.
-    pub encoder: ResNet,
+    pub encoder: Arc<dyn Backbone>,
     /// Projector (one head).
     pub projector: Mlp,
     /// Weights of invariance, variance and covariance (25, 25, 1 in the paper).
     pub weights: [f64; 3],
 }
+
+/// The method for configurations.
+pub static SPEC: Spec = Spec {
+    name: "vicreg",
+    title: "VICReg",
+    help: "views agree, channels vary and do not repeat each other; no negatives",
+    recipe: &["heads.layers=3", "heads.out=512"],
+    amcl: false,
+    couples_batch: true,
+    has_temperature: false,
+    complete: |given| settings::complete::<Settings>("method", given),
+    keys: settings::keys::<Settings>,
+    safeguards: no_safeguards,
+    check: no_check,
+    pairs: no_pairs,
+    build: |r: &Recipe, encoder| {
+        let s: Settings = r.own()?;
+        Ok(Box::new(VicReg {
+            encoder,
+            projector: r.projector(true),
+            weights: s.weights,
+        }))
+    },
+};
 
 /// Added to variances.
 const EPS: f32 = 1e-4;
@@ -99,45 +136,51 @@ pub fn vicreg(g: &mut Graph, z1: TensorId, z2: TensorId, w: [f64; 3]) -> Result<
 }
 
 impl Method for VicReg {
-    fn encoder(&self) -> &ResNet {
-        &self.encoder
+    fn encoder(&self) -> &dyn Backbone {
+        self.encoder.as_ref()
     }
 
-    fn head(&self) -> &Mlp {
-        &self.projector
+    fn build(&self, net: &mut Net<'_>, batch: &Batch) -> Result<LossOutput> {
+        embed_and_loss(self, net, batch)
     }
 
-    fn loss(&self, g: &mut Graph, m: &mut Model, views: &[TensorId]) -> Result<Built> {
-        joined(self, g, m, views)
+    fn split(&self) -> Option<&dyn SplitLoss> {
+        Some(self)
     }
 
-    fn halves(&self) -> Option<&dyn Halves> {
+    fn diagnostics(&self) -> Option<&dyn Diagnostics> {
         Some(self)
     }
 }
 
-impl Halves for VicReg {
-    fn embed(&self, g: &mut Graph, m: &mut Model, views: &[TensorId]) -> Result<Embedded> {
-        embed_apart(&self.encoder, &self.projector, g, m, views)
+impl SplitLoss for VicReg {
+    fn embed(&self, net: &mut Net<'_>, views: &[TensorId]) -> Result<Embedded> {
+        Embedder::new(net, self.encoder(), &self.projector).each(net, views)
     }
 
-    fn loss_of(&self, g: &mut Graph, _: &mut Model, heads: &[TensorId]) -> Result<Built> {
+    fn loss(&self, net: &mut Net<'_>, heads: &[TensorId]) -> Result<LossOutput> {
         let (mut z, mut unit) = (Vec::new(), Vec::new());
         for t in heads {
-            unit.push(g.push1(L2Normalize { eps: 1e-12 }, &[*t])?);
-            let shape = [g.dims(*t)[1], g.dims(*t)[2]].into();
-            z.push(g.push1(Reshape { shape }, &[*t])?);
+            unit.push(net.push1(L2Normalize { eps: 1e-12 }, &[*t])?);
+            let shape = [net.dims(*t)[1], net.dims(*t)[2]].into();
+            z.push(net.push1(Reshape { shape }, &[*t])?);
         }
-        let loss = vicreg(g, z[0], z[1], self.weights)?;
-        Ok(Built {
-            loss,
-            similarity: g.push1(RowDot, &[unit[0], unit[1]])?,
-            score: None,
-            pairs: Pairs::All,
-            features: Vec::new(),
+        let loss = vicreg(net, z[0], z[1], self.weights)?;
+        let similarity = net.push1(RowDot, &[unit[0], unit[1]])?;
+        Ok(LossOutput {
             embedding: Some(unit[0]),
-            keys: Vec::new(),
+            ..LossOutput::of_pairs(loss, similarity, None, Pairs::All)
         })
+    }
+}
+
+impl Diagnostics for VicReg {
+    fn projector(&self) -> &Mlp {
+        &self.projector
+    }
+
+    fn temperatures(&self) -> std::result::Result<(Amcl, Temperatures), &'static str> {
+        pair_temperatures(None, Temperatures::PositivePairs)
     }
 }
 

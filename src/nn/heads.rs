@@ -1,15 +1,19 @@
-//! Projection heads and predictors: C independent MLPs run as one batched matrix product, and the shared temperature MLP phi.
+//! Projection heads and predictors: C independent MLPs run as one batched matrix product; and the shared temperature network phi.
 
-use super::{Init, Model, halved};
+use super::layers::{BatchNorm, Linear};
+use super::model::{Init, Layout, Part};
+use super::net::{Net, Var};
 use crate::graph::{Graph, Result, TensorId};
-use crate::ops::constant::Constant;
 use crate::ops::gemm::Gemm;
 use crate::ops::swap_axes::SwapAxes;
+use serde::{Deserialize, Serialize};
 
 /// What follows the last linear layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Last {
     /// Nothing (the layer has a bias).
+    #[default]
     Plain,
     /// Batch norm with scale and shift.
     Norm,
@@ -17,7 +21,7 @@ pub enum Last {
     BareNorm,
 }
 
-/// C multilayer perceptrons.
+/// The shape of C multilayer perceptrons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mlp {
     /// C.
@@ -47,133 +51,145 @@ impl Mlp {
         }
     }
 
-    /// x [n,d], shared by all heads, or [heads,n,d] -> [heads,n,out]. Layers are numbered as PyTorch's `nn.Sequential` would.
-    ///
-    /// # Errors
-    /// Shapes that do not fit.
-    pub fn build(&self, g: &mut Graph, m: &mut Model, name: &str, x: TensorId) -> Result<TensorId> {
-        g.scope(name, |g| {
-            let (mut x, mut number) = (x, 0);
-            for layer in 0..self.layers {
-                let end = layer + 1 == self.layers;
-                let width = if end { self.out } else { self.hidden };
-                let d = g.dims(x).last().copied().unwrap_or(1);
-                let bare = Linear {
-                    bias: if end {
-                        self.last == Last::Plain
-                    } else {
-                        !self.norm
-                    },
-                    relu: !end && !self.norm,
-                    lr: 1.0,
-                    half: m.half,
+    /// Declares the layers of a part for inputs of length `d`. They are numbered as PyTorch's `nn.Sequential` would number them.
+    pub fn layers(&self, net: &mut Net<'_>, part: Part, d: usize) -> MlpLayers {
+        net.part(part, |net| {
+            let (mut width, mut number) = (d, 0);
+            let mut layers = Vec::new();
+            for at in 0..self.layers {
+                let end = at + 1 == self.layers;
+                let out = if end { self.out } else { self.hidden };
+                let (shape, name) = ([self.heads, out, width], number.to_string());
+                let normed = if end {
+                    self.last != Last::Plain
+                } else {
+                    self.norm
                 };
-                x = bare.build(g, m, &number.to_string(), x, &[self.heads, width, d])?;
+                let linear = match normed {
+                    true => Linear::of_heads_without_bias(net, &name, shape),
+                    false => Linear::of_heads(net, &name, shape),
+                };
                 number += 1;
-                if !end && self.norm || end && self.last != Last::Plain {
-                    let affine = !end || self.last == Last::Norm;
-                    x = head_norm(g, m, &number.to_string(), x, !end, affine)?;
+                let norm = normed.then(|| {
+                    let name = number.to_string();
                     number += 1;
-                }
+                    let c = self.heads * out;
+                    match end && self.last == Last::BareNorm {
+                        true => BatchNorm::bare(net, &name, c),
+                        false => BatchNorm::new(net, &name, c),
+                    }
+                });
                 number += usize::from(!end);
+                layers.push((linear, norm));
+                width = out;
             }
-            Ok(x)
+            MlpLayers { layers }
         })
     }
 }
 
-/// Batch norm of x [heads,n,d], each head and feature by itself.
-fn head_norm(
-    g: &mut Graph,
-    m: &mut Model,
-    name: &str,
-    x: TensorId,
-    relu: bool,
-    affine: bool,
-) -> Result<TensorId> {
-    let &[heads, n, d] = g.dims(x) else {
-        return Ok(x);
+/// C multilayer perceptrons with their parameters.
+#[derive(Clone, Debug)]
+pub struct MlpLayers {
+    layers: Vec<(Linear, Option<BatchNorm>)>,
+}
+
+impl MlpLayers {
+    /// x [n,d], shared by all heads, or [heads,n,d] -> [heads,n,out].
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn call(&self, net: &mut Net<'_>, mut x: TensorId) -> Result<TensorId> {
+        for (at, (linear, norm)) in self.layers.iter().enumerate() {
+            let hidden = at + 1 < self.layers.len();
+            x = match norm {
+                None if hidden => linear.call_relu(net, x)?,
+                None => linear.call(net, x)?,
+                Some(norm) => {
+                    let y = linear.call(net, x)?;
+                    by_heads(net, norm, y, hidden)?
+                }
+            };
+        }
+        Ok(x)
+    }
+}
+
+/// Batch norm of x [heads,n,d], each head and feature by itself; `relu`: with a ReLU behind it.
+fn by_heads(net: &mut Net<'_>, norm: &BatchNorm, x: TensorId, relu: bool) -> Result<TensorId> {
+    let &[heads, n, d] = net.dims(x) else {
+        return norm.call_on_batch(net, x, relu);
     };
     // Heads become channels; one head already is.
     let swap = |axes: [usize; 4], out: &[usize]| SwapAxes {
         axes,
         out: out.into(),
     };
-    let flat = g.push1(swap([1, heads, n, d], &[n, heads * d]), &[x])?;
-    let y = if affine {
-        m.batch_norm(g, name, flat, relu, None, true, 1.0)?
-    } else {
-        let constant = |g: &mut Graph, value| {
-            let shape = [heads * d].into();
-            g.push1(Constant { shape, value }, &[])
-        };
-        let vectors = [constant(g, 1.0)?, constant(g, 0.0)?];
-        m.bare_batch_norm(g, name, flat, relu, vectors)?
-    };
-    g.push1(swap([1, n, heads, d], &[heads, n, d]), &[y])
+    let flat = net.push1(swap([1, heads, n, d], &[n, heads * d]), &[x])?;
+    let y = norm.call_on_batch(net, flat, relu)?;
+    net.push1(swap([1, n, heads, d], &[heads, n, d]), &[y])
 }
 
-/// phi of Eq. (3): z [c,n,d] -> [c,n,d], Linear(d,hidden)-ReLU-Linear(hidden,d), one MLP for all heads.
-///
-/// # Errors
-/// Shapes that do not fit.
-pub fn phi(
-    g: &mut Graph,
-    m: &mut Model,
-    z: TensorId,
-    hidden: usize,
-    lr_multiplier: f32,
-) -> Result<TensorId> {
-    let d = g.dims(z)[2];
-    let layer = |relu| Linear {
-        bias: true,
-        relu,
-        lr: lr_multiplier,
-        // Part of the loss, which is f32 always.
-        half: false,
-    };
-    g.scope("phi", |g| {
-        let x = layer(true).build(g, m, "0", z, &[hidden, d])?;
-        layer(false).build(g, m, "2", x, &[d, hidden])
-    })
+/// The temperature network of Eq. (3), one for all heads: Linear(d,hidden)-ReLU-Linear(hidden,d) on rows of length d; with a gain where scores are centred.
+#[derive(Clone, Debug)]
+pub struct Phi {
+    first: Linear,
+    second: Linear,
+    gain: Option<Var>,
 }
 
-/// A linear layer.
-struct Linear {
-    bias: bool,
-    relu: bool,
-    lr: f32,
-    half: bool,
-}
-
-impl Linear {
-    /// x W^T (+ b) with `torch.nn.Linear`'s initialisation; `shape` is that of the weights: [(heads,) out, in].
-    fn build(
-        &self,
-        g: &mut Graph,
-        m: &mut Model,
-        name: &str,
-        x: TensorId,
-        shape: &[usize],
-    ) -> Result<TensorId> {
-        let init = Init::Uniform(1.0 / (shape[shape.len() - 1] as f32).sqrt());
-        g.scope(name, |g| {
-            let w = m.param_with(g, "weight", shape, init, self.lr);
-            let mut inputs = match self.half {
-                true => vec![halved(g, x)?, halved(g, w)?],
-                false => vec![x, w],
-            };
-            if self.bias {
-                let shape = &shape[..shape.len() - 1];
-                inputs.push(m.param_with(g, "bias", shape, init, self.lr));
+impl Phi {
+    /// Declares the network; `with_gain`: the learned gain [1] too, which starts as 1.
+    pub fn new(net: &mut Net<'_>, d: usize, hidden: usize, with_gain: bool) -> Self {
+        net.part(Part::Temperature, |net| {
+            let gain =
+                with_gain.then(|| net.param("gain", &[1], Init::Constant(1.0), Layout::Plain));
+            Self {
+                first: Linear::new(net, "0", [hidden, d]),
+                second: Linear::new(net, "2", [d, hidden]),
+                gain,
             }
-            let op = Gemm {
-                trans_b: true,
-                bias: self.bias,
-                relu: self.relu,
-                ..Gemm::default()
-            };
-            g.push1(op, &inputs)
+        })
+    }
+
+    /// The network's tensors in this graph.
+    pub fn values(&self, net: &mut Net<'_>) -> PhiValues {
+        PhiValues {
+            first: self.first.values(net),
+            second: self.second.values(net),
+            gain: self.gain.map(|v| net.value(v)),
+        }
+    }
+}
+
+/// The temperature network as tensors of one graph: losses are built on a graph alone. It computes in f32, as all of a loss.
+#[derive(Clone, Copy, Debug)]
+pub struct PhiValues {
+    first: (TensorId, Option<TensorId>),
+    second: (TensorId, Option<TensorId>),
+    /// The gain [1].
+    pub gain: Option<TensorId>,
+}
+
+impl PhiValues {
+    /// z [c,n,d] -> [c,n,d].
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn call(&self, g: &mut Graph, z: TensorId) -> Result<TensorId> {
+        g.scope("phi", |g| {
+            let mut x = z;
+            for (name, relu, (w, b)) in [("0", true, self.first), ("2", false, self.second)] {
+                let op = Gemm {
+                    trans_b: true,
+                    bias: b.is_some(),
+                    relu,
+                    ..Gemm::default()
+                };
+                let inputs: Vec<TensorId> = [x, w].into_iter().chain(b).collect();
+                x = g.scope(name, |g| g.push1(op, &inputs))?;
+            }
+            Ok(x)
         })
     }
 }

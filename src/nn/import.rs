@@ -1,7 +1,9 @@
-//! Weights from and to PyTorch's names and layouts (`state_dict` in safetensors): convolutions OIHW there, KRSC here.
+//! Weights from and to files: names and layouts are those that each variable declares (PyTorch's `state_dict`, in safetensors).
 
-use super::Model;
-use crate::graph::{Executor, HostData, Result, StateId};
+use super::model::{PARAMS, STATISTICS};
+use super::{Model, Part};
+use crate::graph::state::Group;
+use crate::graph::{Executor, HostData, Result};
 use std::collections::BTreeMap;
 
 /// A named tensor as a file holds it.
@@ -48,65 +50,71 @@ impl Report {
     }
 }
 
-/// Every parameter and buffer of the model by its name.
-fn entries(model: &Model) -> Vec<(String, StateId, Vec<usize>)> {
-    ["params", "bn_stats"]
-        .iter()
-        .flat_map(|group| model.states.entries(group))
-        .map(|(id, e)| (e.name.clone(), id, e.ty.dims().to_vec()))
-        .collect()
-}
+/// Tensors by name, in PyTorch's layouts.
+pub type Named = BTreeMap<String, Weights>;
 
-/// PyTorch's shape of one of ours: [k,r,s,c] is [k,c,r,s]; a single head [1,out,in] is [out,in].
-fn torch_shape(ours: &[usize]) -> Vec<usize> {
-    match *ours {
-        [k, r, s, c] => vec![k, c, r, s],
-        [1, out, inner] => vec![out, inner],
-        _ => ours.to_vec(),
-    }
-}
-
-/// Reorders [k,a,b] blocks to [k,b,a].
-fn swap(values: &[f32], a: usize, b: usize) -> Vec<f32> {
-    let mut out = Vec::with_capacity(values.len());
-    for block in values.chunks(a * b) {
-        for j in 0..b {
-            out.extend((0..a).map(|i| block[i * b + j]));
+/// The file with the encoder's tensors under the model's names. Code bases put prefixes such as `module.encoder_q.` before them: the prefix is the one under which the file
+/// has most of the encoder's names.
+///
+/// # Errors
+/// Two networks in the file, both as complete: names their prefixes.
+pub fn without_prefix(model: &Model, file: Named) -> std::result::Result<Named, String> {
+    let mut found: BTreeMap<&str, usize> = BTreeMap::new();
+    for v in model.variables().filter(|v| v.part == Part::Encoder) {
+        let of_name = |n: &'_ String| n.ends_with(&v.file_name);
+        for name in file.keys().filter(|n| of_name(n)) {
+            let prefix = &name[..name.len() - v.file_name.len()];
+            if prefix.is_empty() || prefix.ends_with('.') {
+                *found.entry(prefix).or_default() += 1;
+            }
         }
     }
-    out
+    let most = found.values().copied().max().unwrap_or(0);
+    let best: Vec<&str> = found
+        .iter()
+        .filter(|f| *f.1 == most)
+        .map(|f| *f.0)
+        .collect();
+    let prefix = match best[..] {
+        [] => String::new(),
+        [one] => one.to_string(),
+        _ => {
+            let quoted: Vec<String> = best.iter().map(|p| format!("`{p}`")).collect();
+            return Err(format!(
+                "the file holds more than one such network: their names begin with {}; keep one of them in the file",
+                quoted.join(" and ")
+            ));
+        }
+    };
+    let short = |(name, w): (String, Weights)| match name.strip_prefix(&prefix) {
+        Some(rest) if !rest.is_empty() => (rest.to_string(), w),
+        _ => (name, w),
+    };
+    Ok(file.into_iter().map(short).collect())
 }
 
-/// Sets every tensor of the model that the file has under the same name and of the right shape.
+/// Sets every variable of the model that the file has under the same name and with the right shape.
 ///
 /// # Errors
 /// States that are not allocated; device loss.
-pub fn import(
-    model: &Model,
-    exec: &mut dyn Executor,
-    file: &BTreeMap<String, Weights>,
-) -> Result<Report> {
+pub fn import(model: &Model, exec: &mut dyn Executor, file: &Named) -> Result<Report> {
     let mut report = Report::default();
-    for (name, id, ours) in entries(model) {
+    for v in model.variables() {
+        let (name, dims) = (v.name.clone(), model.dims(v));
         let Some(w) = file.get(&name) else {
             report.missing.push(name);
             continue;
         };
-        let vector = ours.len() == 2 && ours[0] == 1 && w.shape == ours[1..];
-        if w.shape != torch_shape(&ours) && !vector {
-            report
-                .mismatched
-                .push((name, w.shape.clone(), torch_shape(&ours)));
+        let expected = v.layout.file_shape(&dims);
+        if w.shape != expected {
+            report.mismatched.push((name, w.shape.clone(), expected));
             continue;
         }
-        let values = match *ours {
-            [_, r, s, c] => swap(&w.values, c, r * s),
-            _ => w.values.clone(),
-        };
-        exec.write_state(&model.states, id, &HostData::F32(values))?;
+        let values = v.layout.from_file(&dims, w.values.clone());
+        exec.write_state(&model.states, v.id, &HostData::F32(values))?;
         report.loaded.push(name);
     }
-    model.level_branch(exec)?;
+    model.level_momentum_copy(exec)?;
     // PyTorch counts batches; nothing here needs it.
     let known = |n: &String| report.loaded.contains(n) || n.ends_with("num_batches_tracked");
     report.unused = file
@@ -117,23 +125,23 @@ pub fn import(
     Ok(report)
 }
 
-/// All tensors of the model under PyTorch's names and layouts, from the values of its state groups: `read` gets a group's name and the elements.
+/// All variables of the model under their names, in the files' layouts; `read` gets a group of states and a range of its elements.
 pub fn named(
     model: &Model,
-    mut read: impl FnMut(&str, std::ops::Range<usize>) -> Vec<f32>,
-) -> BTreeMap<String, Weights> {
-    let mut out = BTreeMap::new();
-    for group in ["params", "bn_stats"] {
-        for (_, e) in model.states.entries(group) {
-            let values = read(group, e.offset..e.offset + e.ty.elements());
-            let ours = e.ty.dims();
-            let values = match *ours {
-                [_, r, s, c] => swap(&values, r * s, c),
-                _ => values,
-            };
-            let shape = torch_shape(ours);
-            out.insert(e.name.clone(), Weights { shape, values });
-        }
+    mut read: impl FnMut(Group, std::ops::Range<usize>) -> Vec<f32>,
+) -> Named {
+    let mut out = Named::new();
+    for v in model.variables() {
+        let (e, dims) = (model.states.entry(v.id), model.dims(v));
+        let values = read(
+            model.states.group_of(v.id),
+            e.offset..e.offset + e.ty.elements(),
+        );
+        let weights = Weights {
+            shape: v.layout.file_shape(&dims),
+            values: v.layout.to_file(&dims, values),
+        };
+        out.insert(v.name.clone(), weights);
     }
     out
 }
@@ -142,17 +150,80 @@ pub fn named(
 ///
 /// # Errors
 /// Device loss.
-pub fn export(model: &Model, exec: &mut dyn Executor) -> Result<BTreeMap<String, Weights>> {
-    let mut whole = BTreeMap::new();
-    for group in ["params", "bn_stats"] {
+pub fn export(model: &Model, exec: &mut dyn Executor) -> Result<Named> {
+    let mut whole = Vec::new();
+    for group in [PARAMS, STATISTICS] {
         if let Some(id) = model.states.whole(group) {
-            whole.insert(group, exec.read_state(&model.states, id)?.to_f32());
+            whole.push((group, exec.read_state(&model.states, id)?.to_f32()));
         }
     }
     Ok(named(model, |group, range| {
-        whole
-            .get(group)
-            .map(|v| v[range].to_vec())
-            .unwrap_or_default()
+        let values = whole.iter().find(|w| w.0 == group);
+        values.map(|w| w.1[range].to_vec()).unwrap_or_default()
     }))
+}
+
+/// The part of a run's weights that belongs to the encoder, under the names of its files.
+pub fn of_encoder(model: &Model, weights: &Named) -> Named {
+    let own = model.variables().filter(|v| v.part == Part::Encoder);
+    own.filter_map(|v| Some((v.file_name.clone(), weights.get(&v.name)?.clone())))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Graph;
+    use crate::nn::backbones::resnet::{ResNet, Stem};
+    use crate::nn::{Backbone, Mode, Net};
+
+    fn tiny() -> Model {
+        let (mut g, mut m) = (Graph::new(), Model::default());
+        let net = ResNet::named("tiny", 4, Stem::Small(1)).unwrap();
+        net.layers(&mut Net::new(&mut g, &mut m, Mode::Eval));
+        m
+    }
+
+    fn file(model: &Model, prefixes: &[&str]) -> Named {
+        let values = named(model, |_, range| vec![0.5; range.len()]);
+        let each = |p: &&str| {
+            let p = p.to_string();
+            values
+                .iter()
+                .map(move |(n, w)| (format!("{p}{n}"), w.clone()))
+                .collect::<Vec<_>>()
+        };
+        prefixes.iter().flat_map(each).collect()
+    }
+
+    #[test]
+    fn the_prefix_is_where_most_of_the_names_are() {
+        let m = tiny();
+        for prefix in [
+            "",
+            "module.encoder_q.",
+            "any.words.",
+            "state_dict.backbone.",
+        ] {
+            let mut f = file(&m, &[prefix]);
+            f.extend(file(&m, &["other."]).into_iter().take(3));
+            let found = without_prefix(&m, f).unwrap();
+            let missing = m
+                .variables()
+                .filter(|v| !found.contains_key(&v.name))
+                .count();
+            assert_eq!(missing, 0, "{prefix}");
+        }
+        let e = without_prefix(&m, file(&m, &["encoder_q.", "encoder_k."])).unwrap_err();
+        assert!(e.contains("`encoder_k.` and `encoder_q.`"), "{e}");
+        // A file of something else stays as it is, for the report to name what it holds.
+        let other = Named::from([(
+            "fc.weight".to_string(),
+            Weights {
+                shape: vec![1],
+                values: vec![1.0],
+            },
+        )]);
+        assert_eq!(without_prefix(&m, other.clone()).unwrap(), other);
+    }
 }

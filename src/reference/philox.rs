@@ -59,6 +59,14 @@ impl Stream {
         }
     }
 
+    /// The stream of a method's own draws for a sample: `number` tells its draws apart. No [`Purpose`] shares its numbers.
+    pub fn of_method(seed: u64, epoch: u32, sample: u32, number: u32) -> Self {
+        const FIRST: u32 = 1 << 16;
+        let mut out = Self::new(seed, epoch, sample, Purpose::Shuffle);
+        out.counter[3] = FIRST + number;
+        out
+    }
+
     /// The next word.
     pub fn word(&mut self) -> u32 {
         if self.at == 4 {

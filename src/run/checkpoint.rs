@@ -2,8 +2,9 @@
 //! its checksum, and the one before it is used.
 
 use super::{Result, RunError, io};
-use crate::graph::state::StateGroup;
+use crate::graph::state::{Group, StateGroup};
 use crate::graph::{DType, Executor, HostData, States};
+use crate::nn::model::PARAMS;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -41,7 +42,7 @@ fn hex(bytes: &[u8]) -> String {
 /// Device loss.
 pub fn weights_hash(exec: &mut dyn Executor, states: &States) -> Result<String> {
     let id = states
-        .whole("params")
+        .whole(PARAMS)
         .ok_or_else(|| RunError::Checkpoint("a model without parameters".into()))?;
     Ok(hex(&Sha256::digest(group_bytes(
         &exec.read_state(states, id)?,
@@ -105,12 +106,12 @@ pub fn save(
     let mut groups = Vec::new();
     let mut digest = Sha256::new();
     for g in by_name(states) {
-        let Some(id) = states.whole(&g.name) else {
+        let Some(id) = states.whole(g.group) else {
             continue;
         };
         let bytes = group_bytes(&exec.read_state(states, id)?);
         digest.update(&bytes);
-        groups.push((g.name.clone(), g.dtype, g.len, bytes));
+        groups.push((g.group.name(), g.dtype, g.len, bytes));
     }
     let views: Vec<(String, TensorView<'_>)> = groups
         .iter()
@@ -162,8 +163,8 @@ pub fn present(dir: &Path) -> bool {
     list(dir).is_ok_and(|v| !v.is_empty())
 }
 
-/// Values of groups by their names.
-pub type Groups = Vec<(String, HostData)>;
+/// Values of groups.
+pub type Groups = Vec<(Group, HostData)>;
 
 /// Reads the newest undamaged checkpoint: of all saved groups, those that `only` names (all when empty); `warn` is told of damaged ones.
 ///
@@ -172,7 +173,7 @@ pub type Groups = Vec<(String, HostData)>;
 pub fn read_latest(
     dir: &Path,
     states: &States,
-    only: &[&str],
+    only: &[Group],
     mut warn: impl FnMut(String),
 ) -> Result<(Groups, Position)> {
     for path in list(dir)?.iter().rev() {
@@ -202,8 +203,8 @@ pub fn load_latest(
     warn: impl FnMut(String),
 ) -> Result<Position> {
     let (groups, at) = read_latest(dir, states, &[], warn)?;
-    for (name, data) in groups {
-        if let Some(id) = states.whole(&name) {
+    for (group, data) in groups {
+        if let Some(id) = states.whole(group) {
             exec.write_state(states, id, &data)?;
         }
     }
@@ -212,12 +213,16 @@ pub fn load_latest(
 
 /// The groups that a checkpoint holds, in the order of their names.
 fn by_name(states: &States) -> Vec<&StateGroup> {
-    let mut groups: Vec<&StateGroup> = states.groups().iter().filter(|g| g.saved).collect();
-    groups.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut groups: Vec<&StateGroup> = states
+        .groups()
+        .iter()
+        .filter(|g| g.group.is_saved())
+        .collect();
+    groups.sort_by_key(|g| g.group.name());
     groups
 }
 
-fn parse(bytes: &[u8], states: &States, only: &[&str]) -> Result<(Groups, Position)> {
+fn parse(bytes: &[u8], states: &States, only: &[Group]) -> Result<(Groups, Position)> {
     let bad = |e: &dyn std::fmt::Display| RunError::Checkpoint(format!("damaged checkpoint: {e}"));
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| bad(&e))?;
     let meta = header.metadata().clone().unwrap_or_default();
@@ -242,26 +247,24 @@ fn parse(bytes: &[u8], states: &States, only: &[&str]) -> Result<(Groups, Positi
         return Err(bad(&"its checksum does not match"));
     }
     let mut out = Vec::new();
-    let wanted = |g: &&StateGroup| only.is_empty() || only.contains(&g.name.as_str());
+    let wanted = |g: &&StateGroup| only.is_empty() || only.contains(&g.group);
     for g in by_name(states).into_iter().filter(wanted) {
-        let t = st
-            .tensor(&g.name)
-            .map_err(|e| bad(&format!("{}: {e}", g.name)))?;
+        let name = g.group.name();
+        let t = st.tensor(&name).map_err(|e| bad(&format!("{name}: {e}")))?;
         if t.shape() != [g.len] {
             return Err(RunError::Checkpoint(format!(
-                "it belongs to another model: {} holds {:?}, expected {}",
-                g.name,
+                "it belongs to another model: {name} holds {:?}, expected {}",
                 t.shape(),
                 g.len
             )));
         }
         out.push((
-            g.name.clone(),
+            g.group,
             match g.dtype {
                 DType::F32 => HostData::F32(bytemuck::pod_collect_to_vec(t.data())),
                 DType::U32 => HostData::U32(bytemuck::pod_collect_to_vec(t.data())),
                 // What outlives a step is f32: parameters, moments, statistics.
-                DType::F16 => return Err(bad(&format!("{}: a state of 16 bits", g.name))),
+                DType::F16 => return Err(bad(&format!("{name}: a state of 16 bits"))),
             },
         ));
     }
@@ -278,7 +281,7 @@ mod tests {
     fn a_damaged_checkpoint_falls_back_to_the_one_before() {
         let dir = tempfile::tempdir().unwrap();
         let mut states = States::new();
-        let id = states.add("params", "w", TensorType::f32([70]));
+        let id = states.add(PARAMS, "w", TensorType::f32([70]));
         let mut exec = HostExecutor::<f32>::new();
         exec.allocate_states(&states).unwrap();
         let mut paths = Vec::new();

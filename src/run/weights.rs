@@ -4,13 +4,10 @@ use super::checkpoint::{self, Position};
 use super::{Result, RunError, io};
 use crate::config::Config;
 use crate::config::method::declare;
-use crate::nn::import::{self, Weights};
+use crate::nn::import::{self, Named, Weights};
+use crate::nn::model::{PARAMS, STATISTICS};
 use safetensors::{Dtype, SafeTensors};
-use std::collections::BTreeMap;
 use std::path::Path;
-
-/// Tensors by PyTorch's names, in PyTorch's layouts.
-pub type Named = BTreeMap<String, Weights>;
 
 /// Largest weight file that is read.
 const LARGEST: u64 = 8 << 30;
@@ -41,13 +38,12 @@ pub fn of_run(run: &Path, warn: impl FnMut(String)) -> Result<Trained> {
     })?;
     let config = Config::parse(&text, &[])?;
     let model = declare(&config)?;
-    let groups = ["params", "bn_stats"];
-    let (values, at) =
-        checkpoint::read_latest(&run.join("checkpoints"), &model.states, &groups, warn)?;
+    let groups = [PARAMS, STATISTICS];
+    let dir = run.join("checkpoints");
+    let (values, at) = checkpoint::read_latest(&dir, &model.states, &groups, warn)?;
     let weights = import::named(&model, |group, range| {
-        values
-            .iter()
-            .find(|(name, _)| name == group)
+        let found = values.iter().find(|(g, _)| *g == group);
+        found
             .map(|(_, v)| v.to_f32()[range].to_vec())
             .unwrap_or_default()
     });
@@ -58,19 +54,7 @@ pub fn of_run(run: &Path, warn: impl FnMut(String)) -> Result<Trained> {
     })
 }
 
-/// Prefixes that code bases put before torchvision's names.
-const PREFIXES: [&str; 8] = [
-    "module.",
-    "state_dict.",
-    "model.",
-    "backbone.",
-    "encoder_q.",
-    "encoder.",
-    "base_encoder.",
-    "resnet.",
-];
-
-/// Reads a safetensors file: f32, f16, bf16 and f64 tensors; prefixes such as `module.` or `backbone.` are taken off.
+/// Reads a safetensors file: f32, f16, bf16 and f64 tensors. Names are the file's: [`crate::nn::import::without_prefix`] finds the encoder among them.
 ///
 /// # Errors
 /// No such file, no safetensors, a header that does not fit the file.
@@ -119,12 +103,8 @@ pub fn parse(bytes: &[u8]) -> std::result::Result<Named, String> {
                 .collect(),
             _ => continue,
         };
-        let mut short = name;
-        while let Some(rest) = PREFIXES.iter().find_map(|p| short.strip_prefix(p)) {
-            short = rest;
-        }
         out.insert(
-            short.to_string(),
+            name.to_string(),
             Weights {
                 shape: t.shape().to_vec(),
                 values,

@@ -67,17 +67,17 @@ impl Batch<'_> {
             .collect()
     }
 
-    /// Positive and negative pairs of all heads together; `strangers` as in [`Batch::histograms`].
-    pub fn pooled(&self, strangers: Option<&[Vec<f32>]>) -> (Vec<f32>, Vec<f32>) {
+    /// Positive and negative pairs of all heads together; `negatives` as in [`Batch::histograms`].
+    pub fn pooled(&self, negatives: Option<&[Vec<f32>]>) -> (Vec<f32>, Vec<f32>) {
         let (pos, neg): (Vec<_>, Vec<_>) = self.split().into_iter().unzip();
         (
             pos.concat(),
-            strangers.map_or_else(|| neg.concat(), <[_]>::concat),
+            negatives.map_or_else(|| neg.concat(), <[_]>::concat),
         )
     }
 
-    /// Histograms of each head's positive and negative pairs; `strangers` are similarities of different images where the batch has no negative pairs.
-    pub fn histograms(&self, strangers: Option<&[Vec<f32>]>) -> Vec<Histograms> {
+    /// Histograms of each head's positive and negative pairs; `negatives` are similarities of different images where the batch has no negative pairs.
+    pub fn histograms(&self, negatives: Option<&[Vec<f32>]>) -> Vec<Histograms> {
         let shares = |v: &[f32]| {
             let mut bins = vec![0.0; BINS];
             for x in v.iter().filter(|x| x.is_finite()) {
@@ -91,7 +91,7 @@ impl Batch<'_> {
             .enumerate()
             .map(|(head, (pos, neg))| Histograms {
                 pos: shares(pos),
-                neg: shares(strangers.and_then(|s| s.get(head)).unwrap_or(neg)),
+                neg: shares(negatives.and_then(|s| s.get(head)).unwrap_or(neg)),
             })
             .collect()
     }
@@ -118,14 +118,23 @@ pub fn feature_alarm(std: f64) -> Option<String> {
 }
 
 impl Health {
+    /// Of a loss that compares no pairs.
+    pub fn without_pairs() -> Self {
+        Self {
+            sim_pos: [f32::NAN; 3],
+            sim_neg: [f32::NAN; 3],
+            ..Self::default()
+        }
+    }
+
     /// From similarities, those of different images where the batch has no negative pairs, and, when temperatures adapt, scores.
     pub fn of(
         similarity: Batch<'_>,
-        strangers: Option<&[Vec<f32>]>,
+        negatives: Option<&[Vec<f32>]>,
         score: Option<&[f32]>,
         a: &Amcl,
     ) -> Self {
-        let (pos, neg) = similarity.pooled(strangers);
+        let (pos, neg) = similarity.pooled(negatives);
         let mut out = Self {
             sim_pos: quantiles(pos),
             sim_neg: quantiles(neg),

@@ -2,7 +2,9 @@
 
 use super::{Config, Result, TrainError};
 use crate::config::Optim;
+use crate::graph::state::Group;
 use crate::graph::{Executor, Graph, HostData, ProgramId, StateId, TensorId, TensorType};
+use crate::nn::model::PARAMS;
 use crate::nn::{Init, Model};
 use crate::ops::accumulate::Accumulate;
 use crate::ops::adamw::AdamW;
@@ -29,20 +31,28 @@ pub struct Optimizer {
 }
 
 /// Group of what dynamic loss scaling keeps.
-const SCALING: &str = "loss_scaling";
+pub const SCALING: Group = Group::saved("loss_scaling");
 
 /// Group of the loss that it looks at: of its own, since a kernel that writes a buffer may not read it under another name.
-const LOSS: &str = "scaled_loss";
+const LOSS: Group = Group::saved("scaled_loss");
+/// Group of the gradients.
+pub const GRADS: Group = Group::saved("grads");
+/// Group of the momentum of SGD and LARS.
+pub const MOMENTUM: Group = Group::saved("momentum");
+/// Groups of AdamW's moments.
+pub const MOMENTS: [Group; 2] = [Group::saved("moment1"), Group::saved("moment2")];
+/// Group of the latch that stops the optimiser.
+const CONTROL: Group = Group::saved("control");
 
 /// The loss scale starts at 2^16 and doubles after 2,000 good steps, as PyTorch's `GradScaler`.
 const FIRST_SCALE: f32 = 65536.0;
 const INTERVAL: u32 = 2000;
 
-/// The loss scale of mixed precision, declared at first sight: behind all other states of a model, which are drawn by their position and so do not depend on the precision.
+/// The loss scale of mixed precision, declared at first sight.
 pub fn scale(model: &mut Model) -> StateId {
     let mut declare = |name, value| {
         let init = Init::Constant(value);
-        model.extra(SCALING, name, TensorType::f32([1]), init)
+        model.state(SCALING, name, TensorType::f32([1]), init)
     };
     let scale = declare("scale", FIRST_SCALE);
     declare("good", 0.0);
@@ -53,7 +63,7 @@ pub fn scale(model: &mut Model) -> StateId {
 /// Where mixed precision keeps a step's loss on the device, declared at first sight as the [`scale`].
 pub fn kept_loss(model: &mut Model) -> StateId {
     let init = Init::Constant(0.0);
-    model.extra(LOSS, "loss", TensorType::f32([1]), init)
+    model.state(LOSS, "loss", TensorType::f32([1]), init)
 }
 
 /// How a program's gradients come to the optimiser.
@@ -76,7 +86,7 @@ pub fn collect(
     share: Share,
 ) -> Result<()> {
     for (p, d) in model.params.iter().zip(grads) {
-        if let (Some(d), Some(id)) = (d, model.states.counterpart(p.id, "grads")) {
+        if let (Some(d), Some(id)) = (d, model.states.counterpart(p.id, GRADS)) {
             if share == Share::Whole && g.write_into(*d, &model.states, id) {
                 continue;
             }
@@ -94,11 +104,11 @@ impl Optimizer {
     /// A name that is none of [`NAMES`]; shapes.
     pub fn graph(o: &Optim, model: &mut Model) -> Result<(Graph, Self)> {
         let (len, _) = model.sizes();
-        let grads = model.states.mirror("params", "grads");
-        let halt = model.states.add("control", "halt", TensorType::u32([1]));
+        let grads = model.states.mirror(PARAMS, GRADS);
+        let halt = model.states.add(CONTROL, "halt", TensorType::u32([1]));
         let params = model
             .states
-            .whole("params")
+            .whole(PARAMS)
             .ok_or_else(|| TrainError::Config("a model without parameters".into()))?;
         let mut g = Graph::new();
         let grad = g.state(&model.states, grads);
@@ -114,7 +124,7 @@ impl Optimizer {
         let mut inputs = [grad, norm2, segments, table];
         match o.name.as_str() {
             "sgd" | "lars" => {
-                let momentum = model.states.mirror("params", "momentum");
+                let momentum = model.states.mirror(PARAMS, MOMENTUM);
                 let updates = [params, momentum, halt].map(|id| g.state(&model.states, id));
                 if o.name == "lars" {
                     let eta = o.trust;
@@ -128,8 +138,7 @@ impl Optimizer {
                 g.push_updating(op, &inputs, &updates)?;
             }
             "adamw" => {
-                let first = model.states.mirror("params", "moment1");
-                let second = model.states.mirror("params", "moment2");
+                let [first, second] = MOMENTS.map(|group| model.states.mirror(PARAMS, group));
                 let updates = [params, first, second, halt].map(|id| g.state(&model.states, id));
                 let op = AdamW {
                     beta1: o.betas[0],

@@ -1,6 +1,6 @@
 //! What changes from epoch to epoch: learning rate, temperature, decay of the momentum encoder.
 
-use super::Config;
+use crate::config::{Config, Schedule};
 
 /// Learning rate of an epoch: linear warm-up, then cosine to zero (per epoch, as the recipe has it).
 pub fn learning_rate(c: &Config, epoch: usize) -> f32 {
@@ -15,7 +15,7 @@ pub fn learning_rate(c: &Config, epoch: usize) -> f32 {
 /// Factor on the constant temperature after so many epochs: that which makes it (high - low) (1 + cos(2 pi t / T)) / 2 + low.
 pub fn tau_scale(c: &Config, epochs: f64) -> f32 {
     let l = &c.loss;
-    if l.schedule != "cosine" {
+    if l.schedule != Schedule::Cosine {
         return 1.0;
     }
     let period = match l.period {
@@ -30,9 +30,10 @@ pub fn tau_scale(c: &Config, epochs: f64) -> f32 {
     (((l.high - l.low) * wave + l.low) / base) as f32
 }
 
-/// Decay of the momentum encoder at a step: constant, or along a cosine to its last value (Grill et al. 2020, with 1 as the last).
-pub fn momentum(c: &Config, step: usize, steps: usize) -> f32 {
-    let (first, last) = (f64::from(c.method.momentum), c.method.final_momentum);
+/// Decay of a momentum encoder at a step, from its values at the start and at the end: constant where the last is negative, else along a cosine (Grill et al. 2020, with 1 as the
+/// last).
+pub fn momentum([first, last]: [f32; 2], step: usize, steps: usize) -> f32 {
+    let first = f64::from(first);
     if last < 0.0 {
         return first as f32;
     }
@@ -48,15 +49,16 @@ mod tests {
     #[test]
     fn schedules_of_temperature_and_momentum() {
         let mut c = Config::default();
-        assert_eq!((tau_scale(&c, 3.0), momentum(&c, 5, 10)), (1.0, 0.99));
-        c.loss.schedule = "cosine".into();
+        let constant = momentum([0.99, -1.0], 5, 10);
+        assert_eq!((tau_scale(&c, 3.0), constant), (1.0, 0.99));
+        c.loss.schedule = Schedule::Cosine;
         (c.loss.temperature, c.run.epochs) = (0.2, 20);
         for (epoch, tau) in [(0.0, 1.0), (10.0, 0.1), (5.0, 0.55), (20.0, 1.0)] {
             let got = 0.2 * tau_scale(&c, epoch);
             assert!((got - tau).abs() < 1e-6, "{epoch}: {got}");
         }
-        c.method.final_momentum = 1.0;
-        assert_eq!((momentum(&c, 0, 10), momentum(&c, 10, 10)), (0.99, 1.0));
-        assert!((momentum(&c, 5, 10) - 0.995).abs() < 1e-6);
+        let rising = |step| momentum([0.99, 1.0], step, 10);
+        assert_eq!((rising(0), rising(10)), (0.99, 1.0));
+        assert!((rising(5) - 0.995).abs() < 1e-6);
     }
 }

@@ -13,9 +13,14 @@ use crate::eval::knn::{self, Bank, Distance, Knn, Vote};
 use crate::graph::exec::Ticket;
 use crate::graph::gpu::GpuExecutor;
 use crate::graph::host::HostExecutor;
+use crate::graph::state::Group;
 use crate::graph::{Executor, GraphError, HostData, ProgramId, StateId, StepScalars, TensorType};
-use crate::nn::Model;
+use crate::methods::loss::Pairs;
+use crate::nn::{Mode, Model, Net};
 use crate::ops::augment::words;
+
+/// Group of the training images on the device.
+pub const IMAGES: Group = Group::transient("data");
 
 /// Most images that a feature batch holds.
 const FEATURE_BATCH: usize = 250;
@@ -95,6 +100,8 @@ pub struct PairValues {
     pub score: Option<Vec<f32>>,
     /// Rows and columns of a head.
     pub head: [usize; 2],
+    /// Which are positive.
+    pub which: Pairs,
 }
 
 /// A compiled model.
@@ -109,6 +116,8 @@ pub struct Session {
     optimizer: Optimizer,
     features: Features,
     knn: Option<Knn>,
+    /// Decay of the momentum encoder at the start and at the end of the run, where there is one.
+    pub momentum: Option<[f32; 2]>,
 }
 
 impl Session {
@@ -120,29 +129,25 @@ impl Session {
     pub fn new(config: &Config, mut exec: Box<dyn Executor>, data: &Dataset) -> Result<Self> {
         let (c, o) = (&config.model, &config.optim);
         let method = method::method(config)?;
+        let momentum = method.momentum();
         let side = (data.height, data.width);
         let image_words = words(side.0, side.1);
         let mut model = Model::default();
-        model.half = o.precision == Precision::Mixed;
-        if model.half {
+        if o.precision == Precision::Mixed {
             halves_run(exec.as_ref())?;
         }
         let resident =
             (data.len() * image_words * 4 <= config.data.resident_mib << 20).then(|| {
                 let ty = TensorType::u32([data.len(), image_words]);
-                let id = model.states.add("data", "images", ty);
-                model.states.transient("data");
-                id
+                model.states.add(IMAGES, "images", ty)
             });
 
         let batch = o.batch_size / o.micro_batches;
         let mut gradient = Gradient::new(config, method.as_ref(), &mut model, side, resident)?;
         let (mut u, optimizer) = Optimizer::graph(o, &mut model)?;
-        method.after_step(&mut u, &model)?;
+        method.after_step(&mut Net::new(&mut u, &mut model, Mode::Train))?;
         gradient.collect(&model)?;
 
-        // Evaluation is in f32.
-        model.half = false;
         // Not more images at once than training has, so that evaluation never needs more memory.
         let feature_batch = FEATURE_BATCH.min(2 * batch);
         let (f, features) = Features::graph(
@@ -172,6 +177,7 @@ impl Session {
             optimizer,
             features,
             knn: None,
+            momentum,
         })
     }
 
@@ -295,31 +301,35 @@ impl Session {
         })
     }
 
-    /// Similarities and scores of the last (micro-)batch.
+    /// Similarities and scores of the last (micro-)batch, where the loss compares pairs.
     ///
     /// # Errors
     /// Device loss.
-    pub fn pairs(&mut self) -> Result<PairValues> {
-        let (program, built) = (self.gradient.loss_program(), &self.gradient.built);
-        let s = self.exec.fetch(program, built.similarity)?.to_f32();
-        let r = built
+    pub fn pairs(&mut self) -> Result<Option<PairValues>> {
+        let Some(pairs) = self.gradient.out.pairs else {
+            return Ok(None);
+        };
+        let program = self.gradient.loss_program();
+        let s = self.exec.fetch(program, pairs.similarity)?.to_f32();
+        let r = pairs
             .score
             .map(|t| self.exec.fetch(program, t))
             .transpose()?
             .map(|d| d.to_f32());
-        Ok(PairValues {
+        Ok(Some(PairValues {
             similarity: s,
             score: r,
             head: self.gradient.head,
-        })
+            which: pairs.which,
+        }))
     }
 
-    /// Cosine similarities of the embeddings of different images, head by head, where the loss itself sees none.
+    /// Similarities of negative pairs: cosines of the embeddings of different images, head by head, where the loss itself sees none.
     ///
     /// # Errors
     /// Device loss.
-    pub fn strangers(&mut self) -> Result<Option<Vec<Vec<f32>>>> {
-        let Some(t) = self.gradient.built.embedding else {
+    pub fn negatives(&mut self) -> Result<Option<Vec<Vec<f32>>>> {
+        let Some(t) = self.gradient.out.embedding else {
             return Ok(None);
         };
         let program = self.gradient.loss_program();
@@ -394,8 +404,8 @@ impl Session {
             .states
             .groups()
             .iter()
-            .filter(|g| g.saved)
-            .filter_map(|g| self.model.states.whole(&g.name))
+            .filter(|g| g.group.is_saved())
+            .filter_map(|g| self.model.states.whole(g.group))
             .collect();
         let mut kept = Vec::new();
         for id in &groups {

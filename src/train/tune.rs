@@ -5,7 +5,7 @@
 
 use super::gradient::Gradient;
 use super::{Config, Result};
-use crate::config::{Precision, method};
+use crate::config::method;
 use crate::device::{Choice, Choices, Device, Options};
 use crate::graph::gpu::GpuExecutor;
 use crate::graph::{DType, Executor, Graph, GraphError, Node, StepScalars, TensorId};
@@ -263,7 +263,6 @@ pub fn of_run(
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Choices> {
     let (size, mut model) = (config.model.image_size, Model::default());
-    model.half = config.optim.precision == Precision::Mixed;
     let method = method::method(config)?;
     let mut gradient = Gradient::new(config, method.as_ref(), &mut model, (size, size), None)?;
     of_graphs(on, choice, &gradient.graphs(), progress)

@@ -5,15 +5,19 @@
 pub mod plain;
 
 use amcl_wgpu::graph::host::HostExecutor;
+use amcl_wgpu::graph::state::Group;
 use amcl_wgpu::graph::{
     Executor, Graph, HostData, ProgramId, StateId, StepScalars, TensorId, TensorType,
 };
-use amcl_wgpu::methods::Method;
-use amcl_wgpu::nn::Model;
-use amcl_wgpu::nn::resnet::{Block, ResNet, Stem};
+use amcl_wgpu::methods::loss::LossOutput;
+use amcl_wgpu::methods::moco::QUEUE;
+use amcl_wgpu::methods::{Batch, Method, spec};
+use amcl_wgpu::nn::backbones::resnet::{Block, ResNet, Stem};
+use amcl_wgpu::nn::{Backbone, Mode, Model, Net};
 use amcl_wgpu::ops;
 use amcl_wgpu::reference::philox::{Purpose, Stream};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Images of a batch.
 pub const B: usize = 4;
@@ -21,14 +25,14 @@ pub const B: usize = 4;
 pub const SIDE: usize = 8;
 
 /// Two stages of one block, 4 and 8 channels.
-pub fn net() -> ResNet {
-    ResNet {
+pub fn net() -> Arc<dyn Backbone> {
+    Arc::new(ResNet {
         block: Block::Basic,
         blocks: vec![1, 1],
         width: 4,
         stem: Stem::Small(1),
         zero_init_residual: false,
-    }
+    })
 }
 
 /// Standard normal numbers.
@@ -46,31 +50,34 @@ pub fn read(exec: &mut dyn Executor, m: &Model, id: StateId) -> Vec<f64> {
 }
 
 /// Loss and gradient graph with two views as inputs, and gradients of all parameters.
-pub struct Built {
+pub struct Step {
     pub g: Graph,
     pub m: Model,
     pub views: [TensorId; 2],
-    pub built: amcl_wgpu::methods::loss::Built,
+    pub out: LossOutput,
     pub grads: Vec<Option<TensorId>>,
 }
 
-pub fn build(method: &dyn Method) -> Built {
+pub fn build(method: &dyn Method) -> Step {
     build_of(method, B)
 }
 
 /// As [`build`], for batches of `b`.
-pub fn build_of(method: &dyn Method, b: usize) -> Built {
+pub fn build_of(method: &dyn Method, b: usize) -> Step {
     let (mut g, mut m) = (Graph::new(), Model::default());
     let views = [(); 2].map(|()| g.input("view", TensorType::f32([b, SIDE, SIDE, 3])));
-    let built = method.loss(&mut g, &mut m, &views).unwrap();
-    let params: Vec<TensorId> = m.params.iter().map(|p| g.state(&m.states, p.id)).collect();
-    let grads = ops::backward(&mut g, built.loss, &params).unwrap();
-    method.after_gradient(&mut g, &mut m, &built).unwrap();
-    Built {
+    let batch = Batch::of_views(b, views.to_vec());
+    let mut net = Net::new(&mut g, &mut m, Mode::Train);
+    let out = method.build(&mut net, &batch).unwrap();
+    let ids: Vec<StateId> = net.model.params.iter().map(|p| p.id).collect();
+    let params: Vec<TensorId> = ids.into_iter().map(|id| net.state(id)).collect();
+    let grads = ops::backward(&mut net, out.loss, &params).unwrap();
+    method.after_gradient(&mut net, &out).unwrap();
+    Step {
         g,
         m,
         views,
-        built,
+        out,
         grads,
     }
 }
@@ -80,7 +87,7 @@ pub fn view(b: usize, seed: u64, i: usize) -> Vec<f64> {
     normal(b * SIDE * SIDE * 3, seed * 2 + i as u64)
 }
 
-pub fn send(exec: &mut dyn Executor, b: &Built, program: ProgramId, seed: u64) {
+pub fn send(exec: &mut dyn Executor, b: &Step, program: ProgramId, seed: u64) {
     for (i, v) in b.views.iter().enumerate() {
         let x = view(b.g.dims(*v)[0], seed, i);
         exec.upload(program, *v, &HostData::F64(x)).unwrap();
@@ -89,8 +96,8 @@ pub fn send(exec: &mut dyn Executor, b: &Built, program: ProgramId, seed: u64) {
 
 /// A method's graph on the f64 executor, with what its runs give.
 pub struct Run {
-    encoder: ResNet,
-    pub b: Built,
+    encoder: Arc<dyn Backbone>,
+    pub b: Step,
     pub exec: HostExecutor<f64>,
     pub program: ProgramId,
     /// The queue as it was at first, which every run begins with.
@@ -110,20 +117,25 @@ pub struct Seen {
 }
 
 impl Run {
+    /// Of a method whose encoder is [`net`].
     pub fn new(method: &dyn Method, b: usize) -> Self {
+        Self::of(method, net(), b)
+    }
+
+    pub fn of(method: &dyn Method, encoder: Arc<dyn Backbone>, b: usize) -> Self {
         let b = build_of(method, b);
         let mut exec = HostExecutor::<f64>::new();
         exec.allocate_states(&b.m.states).unwrap();
-        let mut fetch = vec![b.built.loss];
-        fetch.extend(b.built.features.iter().chain(&b.built.keys));
-        fetch.extend(b.built.embedding);
+        let mut fetch = vec![b.out.loss];
+        fetch.extend(b.out.features.iter().chain(&b.out.keys));
+        fetch.extend(b.out.embedding);
         fetch.extend(b.grads.iter().flatten());
         let program = exec.compile(&b.g, &fetch).unwrap();
         b.m.initialise(&mut exec, 3).unwrap();
-        let queue = b.m.states.find("queue", "queue");
+        let queue = b.m.states.find(QUEUE, "queue");
         let queue = queue.map(|id| (id, read(&mut exec, &b.m, id)));
         Self {
-            encoder: method.encoder().clone(),
+            encoder,
             b,
             exec,
             program,
@@ -132,7 +144,7 @@ impl Run {
     }
 
     /// The states of a group, each moved by a third of itself or so.
-    pub fn shake(&mut self, group: &str, seed: u64) {
+    pub fn shake(&mut self, group: Group, seed: u64) {
         let id = self.b.m.states.whole(group).unwrap();
         let values = read(&mut self.exec, &self.b.m, id);
         let by = normal(values.len(), seed);
@@ -140,12 +152,12 @@ impl Run {
         self.write(group, moved.collect());
     }
 
-    pub fn whole(&mut self, group: &str) -> Vec<f64> {
+    pub fn whole(&mut self, group: Group) -> Vec<f64> {
         let id = self.b.m.states.whole(group).unwrap();
         read(&mut self.exec, &self.b.m, id)
     }
 
-    pub fn write(&mut self, group: &str, values: Vec<f64>) {
+    pub fn write(&mut self, group: Group, values: Vec<f64>) {
         let id = self.b.m.states.whole(group).unwrap();
         let (exec, states) = (&mut self.exec, &self.b.m.states);
         exec.write_state(states, id, &HostData::F64(values))
@@ -153,12 +165,14 @@ impl Run {
     }
 
     /// A group's tensors by their parameters' names.
-    pub fn named(&mut self, group: &str) -> BTreeMap<String, Vec<f64>> {
+    pub fn named(&mut self, group: Group) -> BTreeMap<String, Vec<f64>> {
         let ids = self.b.m.states.entries(group);
         let ids: Vec<_> = ids.iter().map(|(id, e)| (*id, e.name.clone())).collect();
         let of = |(id, name): (StateId, String)| {
             let values = read(&mut self.exec, &self.b.m, id);
-            let name = name.trim_start_matches(&format!("{group}.")).to_string();
+            let name = name
+                .trim_start_matches(&format!("{}.", group.name()))
+                .to_string();
             (name, values)
         };
         ids.into_iter().map(of).collect()
@@ -179,7 +193,7 @@ impl Run {
             .unwrap();
         let (exec, program) = (&mut self.exec, self.program);
         let mut of = |t: &TensorId| exec.fetch(program, *t).unwrap().to_f64();
-        let b = &self.b.built;
+        let b = &self.b.out;
         Seen {
             loss: of(&b.loss)[0],
             features: b.features.iter().map(&mut of).collect(),
@@ -191,10 +205,14 @@ impl Run {
     /// Backbone features of `images` of a batch, which alone give batch norm its statistics; of the momentum branch if so asked.
     pub fn features(&mut self, view: &[f64], images: &[usize], branch: bool) -> Vec<f64> {
         let (mut g, mut m) = (Graph::new(), self.b.m.clone());
-        m.norm.track = false;
-        m.momentum_branch = branch;
         let x = g.input("view", TensorType::f32([images.len(), SIDE, SIDE, 3]));
-        let f = self.encoder.build(&mut g, &mut m, x, true).unwrap();
+        let mut net = Net::new(&mut g, &mut m, Mode::Train);
+        let layers = self.encoder.layers(&mut net);
+        let f = net.untracked(|net| match branch {
+            true => net.momentum(|net| layers.call(net, x)),
+            false => layers.call(net, x),
+        });
+        let f = f.unwrap().pooled;
         let program = self.exec.compile(&g, &[f]).unwrap();
         let each: Vec<&[f64]> = view.chunks(SIDE * SIDE * 3).collect();
         let part: Vec<f64> = images.iter().flat_map(|i| each[*i].to_vec()).collect();
@@ -202,6 +220,21 @@ impl Run {
         self.exec.run(program, &StepScalars::default()).unwrap();
         self.exec.fetch(program, f).unwrap().to_f64()
     }
+}
+
+/// Settings without those of `method.*` that the method they name does not have: one list can serve all methods.
+pub fn settings_of<S: AsRef<str>>(set: &[S]) -> Vec<String> {
+    let all: Vec<&str> = set.iter().map(AsRef::as_ref).collect();
+    let named = all
+        .iter()
+        .rev()
+        .find_map(|s| s.strip_prefix("method.name="));
+    let keys = (spec(named.unwrap_or("simclr")).unwrap().keys)();
+    let has = |s: &&&str| match s.strip_prefix("method.").and_then(|s| s.split_once('=')) {
+        Some((key, _)) => key == "name" || keys.iter().any(|k| k == key),
+        None => true,
+    };
+    all.iter().filter(has).map(ToString::to_string).collect()
 }
 
 /// The L2 norm of a difference over that of `want`.

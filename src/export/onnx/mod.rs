@@ -7,7 +7,7 @@ mod tests;
 
 use crate::graph::onnx::{Axes, BATCH, OnnxNode, Operand};
 use crate::graph::{DType, Graph, Node, Origin, TensorId, TensorType};
-use crate::run::weights::Named;
+use crate::nn::import::Named;
 use prost::Message;
 use std::collections::{HashMap, HashSet};
 

@@ -18,7 +18,7 @@ fn network(n: usize) -> (Graph, TensorId, TensorId, Named) {
         };
         let values = vec![0.5; dims.iter().product()];
         weights.insert(name.into(), Weights { shape, values });
-        let id = states.add("params", name, TensorType::f32(dims));
+        let id = states.add(crate::nn::model::PARAMS, name, TensorType::f32(dims));
         g.state(&states, id)
     };
     let images = g.input("images", TensorType::f32([n, 8, 8, 3]));

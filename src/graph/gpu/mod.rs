@@ -328,16 +328,17 @@ impl Executor for GpuExecutor {
                 if b.size() != bytes {
                     return Err(GraphError::Invalid(format!(
                         "state group `{}` grew after it was allocated",
-                        g.name
+                        g.group.name()
                     )));
                 }
                 continue;
             }
             // wgpu clears new buffers to zero.
-            self.states.push(
-                self.device
-                    .buffer(&g.name, bytes, wgpu::BufferUsages::STORAGE)?,
-            );
+            self.states.push(self.device.buffer(
+                &g.group.name(),
+                bytes,
+                wgpu::BufferUsages::STORAGE,
+            )?);
         }
         self.registry = states.clone();
         Ok(())

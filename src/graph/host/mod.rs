@@ -231,7 +231,7 @@ impl<T: ExecScalar> Executor for HostExecutor<T> {
                 if self.state_len[i] != g.len {
                     return Err(GraphError::Invalid(format!(
                         "state group `{}` grew after it was allocated",
-                        g.name
+                        g.group.name()
                     )));
                 }
                 continue;

@@ -1,6 +1,6 @@
 //! Redundancy reduction: Barlow Twins (Eq. 1.3) and AMCL's Eq. (2.3).
 
-use super::{Amcl, Built, Pairs, Path, Scorer, by_rows, for_all_heads, scored_heads, total};
+use super::{Amcl, LossOutput, Pairs, Path, Scorer, by_rows, for_all_heads, scored_heads, total};
 use crate::graph::{Graph, GraphError, Result, TensorId};
 use crate::ops::barlow_loss::BarlowLoss;
 use crate::ops::barlow_stream::BarlowStream;
@@ -27,7 +27,12 @@ pub struct Redundancy {
 ///
 /// # Errors
 /// Shapes that do not fit.
-pub fn barlow_twins(g: &mut Graph, z1: TensorId, z2: TensorId, of: &Redundancy) -> Result<Built> {
+pub fn barlow_twins(
+    g: &mut Graph,
+    z1: TensorId,
+    z2: TensorId,
+    of: &Redundancy,
+) -> Result<LossOutput> {
     let stream = streams(g, z1, of, true)?;
     g.scope("loss", |g| {
         let op = BarlowLoss {
@@ -63,7 +68,7 @@ pub fn amcl_barlow_twins(
     of: &Redundancy,
     a: &Amcl,
     mut scorer: Scorer<'_>,
-) -> Result<Built> {
+) -> Result<LossOutput> {
     if a.roles() == (false, false) {
         return barlow_twins(g, z1, z2, of);
     }
@@ -111,7 +116,7 @@ fn streamed(
     loss: BarlowLoss,
     columns: [TensorId; 2],
     features: Option<[TensorId; 2]>,
-) -> Result<Built> {
+) -> Result<LossOutput> {
     let mut inputs = columns.to_vec();
     inputs.extend(features.iter().flatten());
     let each = g.push1(BarlowStream { loss }, &inputs)?;
@@ -156,16 +161,13 @@ fn built(
     each: TensorId,
     similarity: TensorId,
     score: Option<TensorId>,
-) -> Result<Built> {
-    Ok(Built {
-        loss: total(g, each, 1.0)?,
+) -> Result<LossOutput> {
+    Ok(LossOutput::of_pairs(
+        total(g, each, 1.0)?,
         similarity,
         score,
-        pairs: Pairs::Diagonal,
-        features: Vec::new(),
-        embedding: None,
-        keys: Vec::new(),
-    })
+        Pairs::Diagonal,
+    ))
 }
 
 /// Both views with columns of deviation 1.

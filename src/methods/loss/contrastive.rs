@@ -1,8 +1,8 @@
 //! Losses with negatives: NT-Xent and InfoNCE, and AMCL's Eqs. (2.1) and (2.4), within the batch (SimCLR) or with a queue (MoCo).
 
 use super::{
-    Adaptive, Amcl, Built, NegOmega, Negatives, Pairs, Path, Plain, Scorer, by_rows, scored_heads,
-    total, unit,
+    Adaptive, Amcl, LossOutput, NegOmega, Negatives, Pairs, Path, Plain, Scorer, by_rows,
+    scored_heads, total, unit,
 };
 use crate::graph::{Graph, GraphError, Result, TensorId};
 use crate::ops::amcl_loss::AmclLoss;
@@ -36,7 +36,7 @@ pub fn nt_xent(
     t: &Plain,
     include_positive: bool,
     path: Path,
-) -> Result<Built> {
+) -> Result<LossOutput> {
     let stream = path
         .streams(t.streamable(), g.dims(z))
         .map_err(GraphError::Invalid)?;
@@ -54,7 +54,13 @@ pub fn nt_xent(
 ///
 /// # Errors
 /// Shapes that do not fit.
-pub fn moco(g: &mut Graph, q: TensorId, k: TensorId, queue: TensorId, t: &Plain) -> Result<Built> {
+pub fn moco(
+    g: &mut Graph,
+    q: TensorId,
+    k: TensorId,
+    queue: TensorId,
+    t: &Plain,
+) -> Result<LossOutput> {
     g.scope("loss", |g| {
         let x = [unit(g, q)?, unit(g, k)?, unit(g, queue)?];
         let s = against_queue(g, x)?;
@@ -69,7 +75,7 @@ fn plain_loss(
     include_positive: bool,
     layout: Layout,
     s: TensorId,
-) -> Result<Built> {
+) -> Result<LossOutput> {
     let a = plain(t.tau, include_positive);
     let Some(macl) = &t.macl else {
         return finish(g, &a, layout, s, None, 1);
@@ -90,7 +96,7 @@ pub fn amcl(
     a: &Amcl,
     mut scorer: Scorer<'_>,
     path: Path,
-) -> Result<Built> {
+) -> Result<LossOutput> {
     let stream = path
         .streams(a.streamable(), g.dims(z))
         .map_err(GraphError::Invalid)?;
@@ -117,7 +123,12 @@ pub fn amcl(
 const LOOKED_AT: usize = 128;
 
 /// The AMCL loss of unit rows z [c,2B,d'] without matrices of all pairs.
-fn streamed(g: &mut Graph, a: &Amcl, z: TensorId, scorer: Option<Scorer<'_>>) -> Result<Built> {
+fn streamed(
+    g: &mut Graph,
+    a: &Amcl,
+    z: TensorId,
+    scorer: Option<Scorer<'_>>,
+) -> Result<LossOutput> {
     let (adaptive_pos, adaptive_neg) = a.roles();
     let selected = a.selected();
     let op = AmclStream {
@@ -154,15 +165,12 @@ fn streamed(g: &mut Graph, a: &Amcl, z: TensorId, scorer: Option<Scorer<'_>>) ->
         let sample = g.push1(SampleViews { rows }, &[x])?;
         looked_at.push(g.push1(by_rows(), &[sample, sample])?);
     }
-    Ok(Built {
+    Ok(LossOutput::of_pairs(
         loss,
-        similarity: looked_at[0],
-        score: looked_at.get(1).copied(),
-        pairs: Pairs::Views,
-        features: Vec::new(),
-        embedding: None,
-        keys: Vec::new(),
-    })
+        looked_at[0],
+        looked_at.get(1).copied(),
+        Pairs::Views,
+    ))
 }
 
 /// The AMCL loss of queries q and keys k [c,B,d'] with queues [c,K,d'] (all un-normalised). Keys and queue are constants to the similarities, but phi gets gradients
@@ -177,7 +185,7 @@ pub fn amcl_moco(
     queue: TensorId,
     a: &Amcl,
     mut scorer: Scorer<'_>,
-) -> Result<Built> {
+) -> Result<LossOutput> {
     g.scope("loss", |g| {
         let x = [unit(g, q)?, unit(g, k)?, unit(g, queue)?];
         let s = against_queue(g, x)?;
@@ -212,7 +220,7 @@ fn finish(
     s: TensorId,
     score: Option<TensorId>,
     d: usize,
-) -> Result<Built> {
+) -> Result<LossOutput> {
     let each = anchors_loss(g, a, layout, s, score, d)?;
     built(g, layout, s, score, each)
 }
@@ -262,20 +270,12 @@ fn built(
     s: TensorId,
     score: Option<TensorId>,
     each: TensorId,
-) -> Result<Built> {
+) -> Result<LossOutput> {
     let anchors = g.dims(s)[1];
     let loss = total(g, each, 1.0 / anchors as f64)?;
-    Ok(Built {
-        loss,
-        similarity: s,
-        score,
-        pairs: if layout == Layout::NtXent {
-            Pairs::Views
-        } else {
-            Pairs::FirstColumn
-        },
-        features: Vec::new(),
-        embedding: None,
-        keys: Vec::new(),
-    })
+    let which = match layout {
+        Layout::NtXent => Pairs::Views,
+        Layout::Pairs | Layout::All => Pairs::FirstColumn,
+    };
+    Ok(LossOutput::of_pairs(loss, s, score, which))
 }

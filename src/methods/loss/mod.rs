@@ -244,21 +244,59 @@ impl Plain {
 
 /// Results of a loss graph.
 #[derive(Clone, Debug)]
-pub struct Built {
+pub struct LossOutput {
     /// The loss [1]: mean over anchors, sum over heads.
     pub loss: TensorId,
-    /// Similarities; [c,n,n] in NT-Xent layout, [c,d,d] of channels (of the first images, channels alone where the loss is streamed), [c,b,1+k] with a queue (column 0 the positive), [c,b] without negatives.
-    pub similarity: TensorId,
-    /// Scores of the same shape (or one head's), of which the temperatures are made.
-    pub score: Option<TensorId>,
-    /// Which entries of these are positive pairs.
-    pub pairs: Pairs,
+    /// The pairs that it compares, where it compares pairs.
+    pub pairs: Option<PairTensors>,
     /// Backbone features of the views in training mode, together [2B,d], once a method has put them there.
     pub features: Vec<TensorId>,
     /// Embeddings [c,B,d'] of one view, where the loss sees no negative pairs: from them comes how alike different images are.
     pub embedding: Option<TensorId>,
     /// Keys [c,B,d'] that go into the queue after the step.
     pub keys: Vec<TensorId>,
+}
+
+/// Pairs that a loss compares.
+#[derive(Clone, Copy, Debug)]
+pub struct PairTensors {
+    /// Similarities; [c,n,n] in NT-Xent layout, [c,d,d] of channels (of the first images or channels alone where the loss is streamed), [c,b,1+k] with a queue (column 0 the
+    /// positive), [c,b] without negatives.
+    pub similarity: TensorId,
+    /// Scores of the same shape (or one head's), of which the temperatures are made.
+    pub score: Option<TensorId>,
+    /// Which entries of these are positive pairs.
+    pub which: Pairs,
+}
+
+impl LossOutput {
+    /// A loss that compares nothing: reconstruction, say.
+    pub fn of_loss(loss: TensorId) -> Self {
+        Self {
+            loss,
+            pairs: None,
+            features: Vec::new(),
+            embedding: None,
+            keys: Vec::new(),
+        }
+    }
+
+    /// A loss that compares pairs.
+    pub fn of_pairs(
+        loss: TensorId,
+        similarity: TensorId,
+        score: Option<TensorId>,
+        which: Pairs,
+    ) -> Self {
+        Self {
+            pairs: Some(PairTensors {
+                similarity,
+                score,
+                which,
+            }),
+            ..Self::of_loss(loss)
+        }
+    }
 }
 
 /// Which entries of similarities and scores are positive pairs.

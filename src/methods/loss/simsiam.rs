@@ -1,6 +1,6 @@
 //! Losses without negatives: SimSiam's negative cosine (Eq. 1.2) and AMCL's Eq. (2.2).
 
-use super::{Amcl, Built, Pairs, Scorer, for_all_heads, scored_heads, total, unit};
+use super::{Amcl, LossOutput, Pairs, Scorer, for_all_heads, scored_heads, total, unit};
 use crate::graph::{Graph, Result, TensorId};
 use crate::ops::add::Add;
 use crate::ops::amcl_pair_loss::AmclPairLoss;
@@ -11,13 +11,13 @@ use crate::ops::scale::Scale;
 fn both(
     g: &mut Graph,
     [a, b]: [(TensorId, TensorId); 2],
-    part: &mut dyn FnMut(&mut Graph, TensorId, TensorId) -> Result<Built>,
-) -> Result<Built> {
+    part: &mut dyn FnMut(&mut Graph, TensorId, TensorId) -> Result<LossOutput>,
+) -> Result<LossOutput> {
     g.scope("loss", |g| {
         let first = part(g, a.0, a.1)?;
         let second = part(g, b.0, b.1)?;
         let loss = g.push1(Add, &[first.loss, second.loss])?;
-        Ok(Built { loss, ..first })
+        Ok(LossOutput { loss, ..first })
     })
 }
 
@@ -29,20 +29,17 @@ pub fn simsiam(
     g: &mut Graph,
     (p1, z1): (TensorId, TensorId),
     (p2, z2): (TensorId, TensorId),
-) -> Result<Built> {
+) -> Result<LossOutput> {
     both(g, [(p1, z2), (p2, z1)], &mut |g, p, z| {
         let (p, z) = (unit(g, p)?, unit(g, z)?);
         let similarity = g.push1(RowDot, &[p, z])?;
         let rows = g.dims(similarity)[1];
-        Ok(Built {
-            loss: total(g, similarity, -0.5 / rows as f64)?,
+        Ok(LossOutput::of_pairs(
+            total(g, similarity, -0.5 / rows as f64)?,
             similarity,
-            score: None,
-            pairs: Pairs::All,
-            features: Vec::new(),
-            embedding: None,
-            keys: Vec::new(),
-        })
+            None,
+            Pairs::All,
+        ))
     })
 }
 
@@ -57,12 +54,12 @@ pub fn amcl_simsiam(
     (p2, z2): (TensorId, TensorId),
     a: &Amcl,
     mut scorer: Scorer<'_>,
-) -> Result<Built> {
+) -> Result<LossOutput> {
     if a.roles() == (false, false) {
         let built = simsiam(g, (p1, z1), (p2, z2))?;
         let factor = 1.0 / a.tau_const;
         let loss = g.push1(Scale { factor }, &[built.loss])?;
-        return Ok(Built { loss, ..built });
+        return Ok(LossOutput { loss, ..built });
     }
     both(g, [(p1, z2), (p2, z1)], &mut |g, p, z| {
         let op = AmclPairLoss {
@@ -79,14 +76,11 @@ pub fn amcl_simsiam(
         let score = for_all_heads(g, score, p)?;
         let each = g.push1(op, &[similarity, score])?;
         let rows = g.dims(similarity)[1];
-        Ok(Built {
-            loss: total(g, each, 1.0 / rows as f64)?,
+        Ok(LossOutput::of_pairs(
+            total(g, each, 1.0 / rows as f64)?,
             similarity,
-            score: Some(score),
-            pairs: Pairs::All,
-            features: Vec::new(),
-            embedding: None,
-            keys: Vec::new(),
-        })
+            Some(score),
+            Pairs::All,
+        ))
     })
 }

@@ -1,10 +1,11 @@
 //! The graphs of gradient caching (see the module above).
 
 use super::{Draft, Pass, backward, fetched, scaled};
+use crate::graph::state::Group;
 use crate::graph::{Graph, StateId, TensorId, TensorType};
-use crate::methods::Halves;
-use crate::methods::loss::Built;
-use crate::nn::{Model, Norm};
+use crate::methods::SplitLoss;
+use crate::methods::loss::LossOutput;
+use crate::nn::{Mode, Model, Net, Precision};
 use crate::ops::add::Add;
 use crate::ops::enqueue::Enqueue;
 use crate::ops::micro_part::MicroPart;
@@ -15,7 +16,7 @@ use crate::ops::swap_axes::SwapAxes;
 use crate::train::Result;
 
 /// Group of the kept embeddings and their gradients.
-const CACHE: &str = "cache";
+const CACHE: Group = Group::transient("cache");
 
 /// Places of a batch's embeddings and of their gradients, one after the other as the micro-batches come.
 struct Kept {
@@ -42,30 +43,29 @@ impl Kept {
     }
 }
 
-/// The three programs of gradient caching: embed, loss, and a pass for the gradient whose views are given.
-pub(super) struct Three {
+/// The programs of gradient caching, but for the last pass, which the caller has: embed, and loss.
+pub(super) struct Programs {
     pub(super) embed: Pass,
     pub(super) loss: Draft,
-    pub(super) built: Built,
+    pub(super) out: LossOutput,
     pub(super) features: Vec<TensorId>,
 }
 
-/// Makes the graphs. Passes come with their views: the one that embeds, and the one of the gradient.
-pub(super) fn three(
-    h: &dyn Halves,
+/// Makes the graphs, from two passes with their views: the one that embeds, and `last`, that of the gradient.
+pub(super) fn programs(
+    split: &dyn SplitLoss,
     model: &mut Model,
+    precision: Precision,
     parts: usize,
-    (mut embed, views): (Pass, Vec<TensorId>),
-    (again, views_again): (&mut Pass, &[TensorId]),
-) -> Result<Three> {
+    mut embed: Pass,
+    last: &mut Pass,
+) -> Result<Programs> {
+    let views = embed.batch.views.clone();
     // Running statistics follow the pass that gives the gradient, once a step.
-    let norm = model.norm;
-    model.norm = Norm {
-        track: false,
-        ..norm
-    };
-    let z = h.embed(&mut embed.draft.graph, model, &views)?.z;
-    model.norm = norm;
+    let z = Net::new(&mut embed.draft.graph, model, Mode::Train)
+        .in_precision(precision)
+        .untracked(|net| split.embed(net, &views))?
+        .z;
     let mut kept = Vec::new();
     for (i, t) in z.iter().enumerate() {
         let &[c, n, d] = embed.draft.graph.dims(*t) else {
@@ -79,63 +79,64 @@ pub(super) fn three(
             micro: [c, n, d],
         });
     }
-    model.states.transient(CACHE);
     for (t, k) in z.iter().zip(&kept) {
         Kept::put(&mut embed.draft.graph, model, parts, *t, k.z)?;
     }
 
     let mut g = Graph::new();
+    let mut net = Net::new(&mut g, model, Mode::Train).in_precision(precision);
     // Rows of a tensor of views stand view by view, so that those of the whole batch are in the order in which the loss expects them.
-    let inside = 2 / views.len();
+    let inside = z.first().map_or(1, |_| 2 / views.len());
     let (mut all, mut sources) = (Vec::new(), Vec::new());
     for k in &kept {
         let [c, n, d] = k.micro;
-        let source = g.state(&model.states, k.z);
+        let source = net.state(k.z);
         let op = SwapAxes {
             axes: [1, parts, c * inside, n / inside * d],
             out: [c, parts * n, d].into(),
         };
-        all.push(g.push1(op, &[source])?);
+        all.push(net.push1(op, &[source])?);
         sources.push(source);
     }
-    let built = h.loss_of(&mut g, model, &all)?;
+    let out = split.loss(&mut net, &all)?;
     // The scale goes with the kept gradient into the last pass.
-    let loss = scaled(&mut g, model, built.loss)?;
-    let [grads, dz] = backward(&mut g, model, loss, &sources)?;
+    let loss = scaled(&mut net, out.loss)?;
+    let [grads, dz] = backward(net.graph, net.model, loss, &sources)?;
     for (k, dz) in kept.iter().zip(dz) {
         if let Some(dz) = dz {
-            Kept::put(&mut g, model, parts, dz, k.dz)?;
+            Kept::put(net.graph, net.model, parts, dz, k.dz)?;
         }
     }
     let loss = Draft {
         graph: g,
-        fetch: fetched(&built),
+        fetch: fetched(&out),
         grads,
     };
 
-    let g = &mut again.draft.graph;
-    let e = h.embed(g, model, views_again)?;
+    let mut net = Net::new(&mut last.draft.graph, model, Mode::Train).in_precision(precision);
+    let e = split.embed(&mut net, &last.batch.views)?;
     // The gradient of sum(z dz), dz constant, is what the chain rule asks for.
     let mut sum: Option<TensorId> = None;
     for (t, k) in e.z.iter().zip(&kept) {
-        let source = g.state(&model.states, k.dz);
-        let out = k.micro.into();
-        let dz = g.push1(MicroPart { parts, out }, &[source])?;
-        let product = g.push1(Mul, &[*t, dz])?;
-        let term = g.push1(SumAll, &[product])?;
+        let source = net.state(k.dz);
+        let shape = k.micro.into();
+        let dz = net.push1(MicroPart { parts, out: shape }, &[source])?;
+        let product = net.push1(Mul, &[*t, dz])?;
+        let term = net.push1(SumAll, &[product])?;
         sum = Some(match sum {
-            Some(s) => g.push1(Add, &[s, term])?,
+            Some(s) => net.push1(Add, &[s, term])?,
             None => term,
         });
     }
     if let Some(sum) = sum {
-        again.draft.grads = backward(g, model, sum, &[])?[0].clone();
+        let grads = backward(net.graph, net.model, sum, &[])?[0].clone();
+        last.draft.grads = grads;
     }
-    again.draft.fetch = e.features.clone();
-    Ok(Three {
+    last.draft.fetch = e.features.clone();
+    Ok(Programs {
         embed,
         loss,
-        built,
+        out,
         features: e.features,
     })
 }

@@ -11,16 +11,17 @@ mod cached;
 
 use super::optimizer::{self, Share};
 use super::{Config, Result};
-use crate::config::method::{self, cached};
-use crate::data::{Dataset, packed};
+use crate::config::method::cached;
+use crate::data::packed::Images;
 use crate::device::recording::Timed;
 use crate::graph::exec::{NonFinite, Ticket};
 use crate::graph::{
     Executor, Graph, HostData, ProgramId, StateId, StepScalars, TensorId, TensorType,
 };
 use crate::methods::Method;
-use crate::methods::loss::Built;
-use crate::nn::Model;
+use crate::methods::loss::LossOutput;
+use crate::methods::{Batch, Draws, World};
+use crate::nn::{Mode, Model, Net, Precision};
 use crate::ops;
 use crate::ops::accumulate::Accumulate;
 use crate::ops::augment::{Augment, words};
@@ -53,6 +54,7 @@ struct Pass {
     program: ProgramId,
     source: Source,
     tables: Vec<TensorId>,
+    batch: Batch,
 }
 
 /// The first two programs of gradient caching.
@@ -66,8 +68,8 @@ struct Cache {
 /// The programs. [`Gradient::new`] makes graphs and declares states, [`Gradient::compile`] compiles them.
 #[derive(Debug)]
 pub struct Gradient {
-    /// Loss, similarities, scores: tensors of the program that makes the loss.
-    pub built: Built,
+    /// Loss and pairs: tensors of the program that makes the loss.
+    pub out: LossOutput,
     /// Rows and columns of a head's similarities.
     pub head: [usize; 2],
     /// Rows and columns of a head's embeddings.
@@ -82,28 +84,29 @@ pub struct Gradient {
     cache: Option<Cache>,
     features: Vec<TensorId>,
     side: (usize, usize),
+    draws: Draws,
 }
 
 /// Images of a micro-batch -> views, as a new graph.
 fn views_of(
     config: &Config,
-    method: &dyn Method,
+    (draws, world): (&Draws, World),
     model: &Model,
     side: (usize, usize),
     resident: Option<StateId>,
-) -> Result<(Pass, Vec<TensorId>)> {
+) -> Result<Pass> {
     let (mut g, image_words) = (Graph::new(), words(side.0, side.1));
-    let batch = config.optim.batch_size / config.optim.micro_batches;
+    let images_each = config.optim.batch_size / config.optim.micro_batches;
     // The batch's images [batch, words]: gathered from the device's copy of the data set, or sent.
     let (source, images) = match resident {
         Some(id) => {
             let all = g.state(&model.states, id);
-            let index = g.input("samples", TensorType::u32([batch]));
+            let index = g.input("samples", TensorType::u32([images_each]));
             let images = g.scope("views", |g| g.push1(GatherRows, &[all, index]))?;
             (Source::Resident { index }, images)
         }
         None => {
-            let images = g.input("images", TensorType::u32([batch, image_words]));
+            let images = g.input("images", TensorType::u32([images_each, image_words]));
             (Source::Streamed { images }, images)
         }
     };
@@ -115,30 +118,36 @@ fn views_of(
         mean: config.augment.mean,
         std: config.augment.std,
     };
-    let mut tables = Vec::new();
-    let views = method::views(method, batch, |rows| {
+    let rows = images_each * draws.views.count() / draws.views.tensors();
+    let (mut tables, mut views) = (Vec::new(), Vec::new());
+    for _ in 0..draws.views.tensors() {
         let table = g.input("view table", TensorType::f32([rows, ROW]));
         tables.push(table);
-        g.scope("views", |g| g.push1(augment, &[images, table]))
-    })?;
+        views.push(g.scope("views", |g| g.push1(augment, &[images, table]))?);
+    }
+    let batch = Batch {
+        world,
+        ..Batch::new(&mut g, draws, images_each, views)
+    };
     let draft = Draft {
         graph: g,
         ..Draft::default()
     };
-    let pass = Pass {
+    Ok(Pass {
         draft,
         program: ProgramId::default(),
         source,
         tables,
-    };
-    Ok((pass, views))
+        batch,
+    })
 }
 
 /// The loss to differentiate: with mixed precision, times the loss scale.
-fn scaled(g: &mut Graph, model: &mut Model, loss: TensorId) -> Result<TensorId> {
-    if !model.half {
+fn scaled(net: &mut Net<'_>, loss: TensorId) -> Result<TensorId> {
+    if net.precision() == Precision::F32 {
         return Ok(loss);
     }
+    let (g, model) = (&mut *net.graph, &mut *net.model);
     let id = optimizer::scale(model);
     let scale = g.state(&model.states, id);
     let shape = g.ty(scale).shape.clone();
@@ -170,10 +179,13 @@ fn backward(
 }
 
 /// What is fetched of a loss.
-fn fetched(b: &Built) -> Vec<TensorId> {
-    let mut fetch = vec![b.loss, b.similarity];
-    fetch.extend(b.score);
-    fetch.extend(b.embedding);
+fn fetched(out: &LossOutput) -> Vec<TensorId> {
+    let mut fetch = vec![out.loss];
+    if let Some(pairs) = out.pairs {
+        fetch.push(pairs.similarity);
+        fetch.extend(pairs.score);
+    }
+    fetch.extend(out.embedding);
     fetch
 }
 
@@ -189,49 +201,67 @@ impl Gradient {
         side: (usize, usize),
         resident: Option<StateId>,
     ) -> Result<Self> {
+        Self::of_rank(config, method, model, side, resident, World::default())
+    }
+
+    /// As [`Gradient::new`], for a process that has a share of the batch: what the method is told of ranks.
+    ///
+    /// # Errors
+    /// As [`Gradient::new`].
+    pub fn of_rank(
+        config: &Config,
+        method: &dyn Method,
+        model: &mut Model,
+        side: (usize, usize),
+        resident: Option<StateId>,
+        world: World,
+    ) -> Result<Self> {
         let parts = config.optim.micro_batches;
-        let pass = |model: &Model| views_of(config, method, model, side, resident);
-        let (mut views, tensors) = pass(model)?;
-        let (built, features, cache) = match cached(config, method) {
-            Some(h) => {
+        let draws = method.draws();
+        let precision = config.optim.precision;
+        let pass = |model: &Model| views_of(config, (&draws, world), model, side, resident);
+        let mut views = pass(model)?;
+        let (out, features, cache) = match cached(config, method) {
+            Some(split) => {
                 let first = pass(model)?;
-                let t = cached::three(h, model, parts, first, (&mut views, &tensors))?;
+                let t = cached::programs(split, model, precision, parts, first, &mut views)?;
                 let cache = Cache {
                     embed: t.embed,
                     draft: t.loss,
                     loss: ProgramId::default(),
                 };
-                (t.built, t.features, Some(cache))
+                (t.out, t.features, Some(cache))
             }
             None => {
                 let g = &mut views.draft.graph;
-                let built = method.loss(g, model, &tensors)?;
-                let loss = scaled(g, model, built.loss)?;
-                let [grads, _] = backward(g, model, loss, &[])?;
-                method.after_gradient(g, model, &built)?;
+                let mut net = Net::new(g, model, Mode::Train).in_precision(precision);
+                let out = method.build(&mut net, &views.batch)?;
+                let loss = scaled(&mut net, out.loss)?;
+                let [grads, _] = backward(net.graph, net.model, loss, &[])?;
+                method.after_gradient(&mut net, &out)?;
                 views.draft.grads = grads;
-                views.draft.fetch = fetched(&built);
-                views.draft.fetch.extend(&built.features);
-                let features = built.features.clone();
-                (built, features, None)
+                views.draft.fetch = fetched(&out);
+                views.draft.fetch.extend(&out.features);
+                let features = out.features.clone();
+                (out, features, None)
             }
         };
         let g = cache
             .as_ref()
             .map_or(&views.draft.graph, |c| &c.draft.graph);
-        let embedding = built.embedding.map_or([1, 1], |t| match *g.dims(t) {
+        let embedding = out.embedding.map_or([1, 1], |t| match *g.dims(t) {
             [_, n, d] => [n, d],
             _ => [1, 1],
         });
-        let head = match *g.dims(built.similarity) {
+        let head = out.pairs.map_or([1, 1], |p| match *g.dims(p.similarity) {
             [_, rows, columns] => [rows, columns],
             [_, rows] => [rows, 1],
             _ => [1, 1],
-        };
+        });
         let once = cache.as_ref().map_or(0.0, |c| c.draft.graph.model_flops());
         let flops = views.draft.graph.model_flops() * parts as f64 + once;
         Ok(Self {
-            built,
+            out,
             head,
             embedding,
             resident: resident.is_some(),
@@ -241,6 +271,7 @@ impl Gradient {
             cache,
             features,
             side,
+            draws,
         })
     }
 
@@ -294,7 +325,7 @@ impl Gradient {
         all
     }
 
-    /// The program that makes the loss and what [`Gradient::built`] names, but for the features.
+    /// The program that makes the loss and what [`Gradient::out`] names, but for the features.
     pub fn loss_program(&self) -> ProgramId {
         self.cache.as_ref().map_or(self.views.program, |c| c.loss)
     }
@@ -305,22 +336,38 @@ impl Gradient {
         pass: &Pass,
         exec: &mut dyn Executor,
         config: &Config,
-        data: &Dataset,
+        data: &dyn Images,
         ids: &[u32],
         epoch: u32,
     ) -> Result<()> {
         let (size, seed) = (config.model.image_size, config.run.seed);
-        let table = config.augment.two_views(self.side, ids, size, seed, epoch);
+        let views = self.draws.views.count();
+        let table = config
+            .augment
+            .views(views, self.side, ids, size, (seed, epoch));
         let each = table.len() / pass.tables.len();
         for (id, rows) in pass.tables.iter().zip(table.chunks(each)) {
             exec.upload(pass.program, *id, &HostData::F32(rows.to_vec()))?;
+        }
+        for (i, (id, n)) in pass
+            .batch
+            .numbers
+            .iter()
+            .zip(&self.draws.numbers)
+            .enumerate()
+        {
+            let drawn = n.draw(i, views, ids, (seed, epoch));
+            exec.upload(pass.program, *id, &HostData::F32(drawn))?;
+        }
+        if let Some(id) = pass.batch.ids {
+            exec.upload(pass.program, id, &HostData::U32(ids.to_vec()))?;
         }
         match pass.source {
             Source::Resident { index } => {
                 exec.upload(pass.program, index, &HostData::U32(ids.to_vec()))?
             }
             Source::Streamed { images } => {
-                let x = packed::pack(data, ids);
+                let x = data.packed(ids);
                 exec.upload(pass.program, images, &HostData::U32(x))?;
             }
         }
@@ -333,7 +380,7 @@ impl Gradient {
         &self,
         exec: &mut dyn Executor,
         config: &Config,
-        (data, ids): (&Dataset, &[u32]),
+        (data, ids): (&dyn Images, &[u32]),
         scalars: &StepScalars,
         mut act: impl FnMut(&mut dyn Executor, ProgramId, &StepScalars) -> Result<bool>,
     ) -> Result<()> {
@@ -377,14 +424,14 @@ impl Gradient {
         &self,
         exec: &mut dyn Executor,
         config: &Config,
-        batch: (&Dataset, &[u32]),
+        batch: (&dyn Images, &[u32]),
         scalars: &StepScalars,
     ) -> Result<Vec<Ticket>> {
         let mut losses = Vec::new();
         self.each(exec, config, batch, scalars, |exec, program, s| {
             exec.run(program, s)?;
             if program == self.loss_program() {
-                losses.push(exec.fetch_later(program, &[self.built.loss])?);
+                losses.push(exec.fetch_later(program, &[self.out.loss])?);
             }
             Ok(true)
         })?;
@@ -399,7 +446,7 @@ impl Gradient {
         &self,
         exec: &mut dyn Executor,
         config: &Config,
-        batch: (&Dataset, &[u32]),
+        batch: (&dyn Images, &[u32]),
         scalars: &StepScalars,
     ) -> Result<Option<NonFinite>> {
         let mut found = None;

@@ -7,7 +7,6 @@ use crate::run::checkpoint::Position;
 use crate::train::Result;
 use crate::train::health::{self, Batch, Health};
 use crate::train::schedule::learning_rate;
-use crate::train::session::PairValues;
 use serde_json::{Value, json};
 use std::time::Instant;
 
@@ -16,20 +15,20 @@ impl Run<'_> {
     pub(super) fn report(&mut self, at: Position) -> Result<Option<f64>> {
         let seconds = self.clock.0.elapsed().as_secs_f64();
         let a = self.request.config.amcl.switches;
-        let PairValues {
-            similarity: s,
-            score,
-            head: [rows, columns],
-        } = self.session.pairs()?;
-        let batch = Batch {
-            values: &s,
-            rows,
-            columns,
-            pairs: self.session.gradient.built.pairs,
+        let pairs = self.session.pairs()?;
+        let batch = pairs.as_ref().map(|p| Batch {
+            values: &p.similarity,
+            rows: p.head[0],
+            columns: p.head[1],
+            pairs: p.which,
+        });
+        let negatives = self.session.negatives()?;
+        let negatives = negatives.as_deref();
+        let score = pairs.as_ref().and_then(|p| p.score.as_deref());
+        let health = match batch {
+            Some(batch) => Health::of(batch, negatives, score, &a),
+            None => Health::without_pairs(),
         };
-        let strangers = self.session.strangers()?;
-        let strangers = strangers.as_deref();
-        let health = Health::of(batch, strangers, score.as_deref(), &a);
         let medians = health.medians();
         let scalars: Vec<(&str, f32)> = medians.iter().map(|(n, v)| (n.as_str(), *v)).collect();
         self.folder.scalars(at.step, &scalars)?;
@@ -62,8 +61,8 @@ impl Run<'_> {
         let due = at.epoch == epochs || every > 0 && at.epoch.is_multiple_of(every);
         let mut accuracy = None;
         let mut eval = Value::Null;
-        if due {
-            self.similarities(at, &batch, strangers)?;
+        if due && let Some(batch) = &batch {
+            self.similarities(at, batch, negatives)?;
         }
         if due && self.labelled() {
             let begin = Instant::now();
@@ -114,7 +113,7 @@ impl Run<'_> {
         &mut self,
         at: Position,
         heads: &Batch<'_>,
-        strangers: Option<&[Vec<f32>]>,
+        negatives: Option<&[Vec<f32>]>,
     ) -> Result<()> {
         let backbone = self.session.backbone_pairs()?.map(|(values, n)| {
             Batch {
@@ -127,9 +126,9 @@ impl Run<'_> {
             .remove(0)
         });
         self.folder.record(&json!({
-            "kind": "similarity", "epoch": at.epoch, "step": at.step, "range": health::RANGE, "heads": heads.histograms(strangers), "backbone": backbone,
+            "kind": "similarity", "epoch": at.epoch, "step": at.step, "range": health::RANGE, "heads": heads.histograms(negatives), "backbone": backbone,
         }))?;
-        let (pos, neg) = heads.pooled(strangers);
+        let (pos, neg) = heads.pooled(negatives);
         for (tag, values) in [("similarity/positive", pos), ("similarity/negative", neg)] {
             if !values.is_empty() {
                 self.folder.histogram(at.step, tag, &values)?;

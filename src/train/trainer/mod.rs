@@ -10,7 +10,7 @@ use crate::device::{Choice, Choices};
 use crate::eval::sheet;
 use crate::graph::StepScalars;
 use crate::graph::host::HostExecutor;
-use crate::nn::import::import;
+use crate::nn::import::{import, without_prefix};
 use crate::run::checkpoint::{self, Position};
 use crate::run::environment::{self, Prelude};
 use crate::run::folder::{self, RunFolder};
@@ -196,6 +196,8 @@ fn labelled(split: &Split) -> bool {
 /// Takes over the weights of a run or file, and says which.
 fn start_from(path: &Path, s: &mut Session, lines: &mut Vec<String>) -> Result<()> {
     let named = weights::of_any(path, |w| lines.push(w))?;
+    let named = without_prefix(&s.model, named)
+        .map_err(|e| TrainError::Config(format!("{}: {e}", path.display())))?;
     let report = import(&s.model, s.exec.as_mut(), &named)?;
     if report.loaded.is_empty() {
         return Err(TrainError::Config(format!(
@@ -380,7 +382,9 @@ impl Run<'_> {
             step: at.step as u32,
             flags: if warm { StepScalars::WARMUP } else { 0 },
             lr: learning_rate(c, at.epoch),
-            ema: momentum(c, at.step, self.steps() * c.run.epochs),
+            ema: self.session.momentum.map_or(0.0, |ends| {
+                momentum(ends, at.step, self.steps() * c.run.epochs)
+            }),
             tau_scale: tau_scale(c, at.step as f64 / self.steps() as f64),
             ..StepScalars::default()
         }

@@ -1,0 +1,144 @@
+//! Versions of configuration files. `version` stands at the top of a file; a file without it is of version 1. Old files and run folders mean what they meant when they were written.
+
+use crate::methods::METHODS;
+use toml::{Table, Value};
+
+/// The version that this program writes.
+pub const VERSION: i64 = 2;
+
+/// A default that a version changed: files of earlier versions that do not set the key are read with the value that it had.
+struct Changed {
+    /// The first version with the new default.
+    since: i64,
+    section: &'static str,
+    key: &'static str,
+    /// The value before, as TOML.
+    before: &'static str,
+}
+
+/// All changed defaults, newest last. There are none yet.
+const CHANGED: &[Changed] = &[];
+
+/// Keys of `[method]` that version 2 renamed: method, old key, new key.
+const RENAMED: &[(&str, &str, &str)] = &[("vicreg", "vicreg", "weights")];
+
+/// Brings the table of a file to the present version.
+///
+/// - Version 1 had one list of settings for all methods in `[method]`: those of other methods, which had no effect, are dropped.
+/// - Defaults that have changed since are set to what they were.
+///
+/// # Errors
+/// A version that this program does not know.
+pub(super) fn migrate(table: &mut Table) -> Result<(), String> {
+    let version = match table.remove("version") {
+        None => 1,
+        Some(Value::Integer(v)) if (1..=VERSION).contains(&v) => v,
+        Some(v) => {
+            return Err(format!(
+                "version is {v}; this program reads versions 1 to {VERSION}, so the file is of a later one or damaged"
+            ));
+        }
+    };
+    if version == 1 {
+        one_list_of_method_settings(table);
+    }
+    old_defaults(table, version, CHANGED)
+}
+
+/// Drops the settings of other methods than the one that is named.
+fn one_list_of_method_settings(table: &mut Table) {
+    let Some(Value::Table(method)) = table.get_mut("method") else {
+        return;
+    };
+    let name = method
+        .get("name")
+        .and_then(Value::as_str)
+        .unwrap_or("simclr")
+        .to_string();
+    let own = METHODS
+        .iter()
+        .find(|m| m.name == name)
+        .map_or_else(Vec::new, |m| (m.keys)());
+    for (of, old, new) in RENAMED {
+        if let Some(value) = method.remove(*old).filter(|_| *of == name) {
+            method.insert((*new).into(), value);
+        }
+    }
+    let others: Vec<String> = METHODS.iter().flat_map(|m| (m.keys)()).collect();
+    let among = |keys: &[String], key: &str| keys.iter().any(|k| k == key);
+    method.retain(|key, _| key == "name" || among(&own, key) || !among(&others, key));
+}
+
+/// Sets what is not given and had another default in `version`.
+fn old_defaults(table: &mut Table, version: i64, changed: &[Changed]) -> Result<(), String> {
+    for c in changed.iter().filter(|c| version < c.since) {
+        let value: Table = format!("v = {}", c.before)
+            .parse()
+            .map_err(|e: toml::de::Error| e.to_string())?;
+        let section = table
+            .entry(c.section)
+            .or_insert_with(|| Table::new().into());
+        if let (Value::Table(section), Some(value)) = (section, value.get("v")) {
+            section.entry(c.key).or_insert_with(|| value.clone());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Table {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn an_old_list_of_settings_is_cut_to_the_method_s() {
+        let mut t = parsed(
+            "[method]\nname = \"moco\"\nqueue = 64\nlambda = 0.1\nvicreg = [1, 2, 3]\nqueeu = 3",
+        );
+        migrate(&mut t).unwrap();
+        let keys: Vec<&str> = t["method"]
+            .as_table()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        // What no method ever had stays, to be refused with the nearest key.
+        assert_eq!(keys, ["name", "queeu", "queue"]);
+        let mut t = parsed("[method]\nname = \"vicreg\"\nvicreg = [1, 2, 3]");
+        migrate(&mut t).unwrap();
+        assert!(t["method"].get("weights").is_some());
+        // The control: a file of this version keeps all, and is checked strictly.
+        let mut t = parsed("version = 2\n[method]\nname = \"simclr\"\nqueue = 64");
+        migrate(&mut t).unwrap();
+        assert!(t["method"].get("queue").is_some());
+        let e = migrate(&mut parsed("version = 9")).unwrap_err();
+        assert!(e.contains("versions 1 to 2"), "{e}");
+    }
+
+    #[test]
+    fn a_default_that_changed_keeps_its_old_value_in_old_files() {
+        let changed = [Changed {
+            since: 3,
+            section: "optim",
+            key: "clip",
+            before: "10.0",
+        }];
+        let at = |text: &str, version| {
+            let mut t = parsed(text);
+            old_defaults(&mut t, version, &changed).unwrap();
+            t.get("optim")
+                .and_then(|o| o.get("clip"))
+                .and_then(Value::as_float)
+        };
+        assert_eq!(at("", 2), Some(10.0));
+        assert_eq!(
+            at("[optim]\nclip = 1.0", 2),
+            Some(1.0),
+            "what is given stays"
+        );
+        assert_eq!(at("", 3), None, "the new default is the type's own");
+    }
+}

@@ -1,0 +1,184 @@
+//! What a method draws for every image of a step, and the batch that its graph is built on. All draws depend on (seed, epoch, sample, purpose) alone: not on the place in the batch,
+//! on threads, ranks or the device. Images are named by their ids and fetched when a step is sent, so a set need not be in memory.
+
+use crate::graph::{Graph, TensorId, TensorType};
+use crate::reference::philox::Stream;
+
+/// Which views a method takes of every image, [n,s,s,3] each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Views {
+    /// One.
+    One,
+    /// Two, as two tensors: each has batch statistics of its own.
+    Two,
+    /// Two as one tensor, [2n,s,s,3]; rows 0..n are the first view of each image.
+    TwoStacked,
+}
+
+impl Views {
+    /// Views of an image.
+    pub fn count(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Two | Self::TwoStacked => 2,
+        }
+    }
+
+    /// Tensors that hold them.
+    pub fn tensors(self) -> usize {
+        match self {
+            Self::One | Self::TwoStacked => 1,
+            Self::Two => 2,
+        }
+    }
+}
+
+/// How numbers are distributed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Distribution {
+    /// Uniform in [low, high): ranks of a mask, noise levels.
+    Uniform(f32, f32),
+    /// Normal with this deviation.
+    Normal(f32),
+}
+
+/// Numbers that are drawn for every view of every image, beside what its augmentation needs: [views n, each], rows as those of stacked views.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Numbers {
+    /// What they are, for messages: `mask`, `noise level`.
+    pub name: &'static str,
+    /// Numbers of a view.
+    pub each: usize,
+    /// How they are distributed.
+    pub distribution: Distribution,
+}
+
+impl Numbers {
+    /// Draws the numbers of `views` views of the samples `ids`; `index`: the place in [`Draws::numbers`], which keeps two lists apart.
+    pub fn draw(
+        &self,
+        index: usize,
+        views: usize,
+        ids: &[u32],
+        (seed, epoch): (u64, u32),
+    ) -> Vec<f32> {
+        let mut out = Vec::with_capacity(views * ids.len() * self.each);
+        for view in 0..views {
+            for id in ids {
+                let mut s = Stream::of_method(seed, epoch, *id, (index * 2 + view) as u32);
+                out.extend((0..self.each).map(|_| match self.distribution {
+                    Distribution::Uniform(low, high) => s.range(low, high),
+                    Distribution::Normal(deviation) => deviation * s.normal(),
+                }));
+            }
+        }
+        out
+    }
+}
+
+/// What is drawn for every image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draws {
+    /// Views.
+    pub views: Views,
+    /// Further numbers.
+    pub numbers: Vec<Numbers>,
+    /// The samples' ids are sent, for kernels that draw on the device.
+    pub ids: bool,
+}
+
+impl Draws {
+    /// Views and nothing else.
+    pub fn views(views: Views) -> Self {
+        Self {
+            views,
+            numbers: Vec::new(),
+            ids: false,
+        }
+    }
+}
+
+/// The process's place among those that share a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct World {
+    /// This one's number, from 0.
+    pub rank: usize,
+    /// How many there are.
+    pub ranks: usize,
+}
+
+impl Default for World {
+    /// Alone.
+    fn default() -> Self {
+        Self { rank: 0, ranks: 1 }
+    }
+}
+
+/// A (micro-)batch as tensors of the graph.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// n, the images.
+    pub images: usize,
+    /// The views, as [`Draws::views`] asks for them.
+    pub views: Vec<TensorId>,
+    /// [`Draws::numbers`], [views n, each].
+    pub numbers: Vec<TensorId>,
+    /// The samples' ids [n] (u32), where [`Draws::ids`] asks for them.
+    pub ids: Option<TensorId>,
+    /// Who computes which share of the batch.
+    pub world: World,
+}
+
+impl Batch {
+    /// A batch of these views; what else the draws ask for becomes inputs of the graph.
+    pub fn new(g: &mut Graph, draws: &Draws, images: usize, views: Vec<TensorId>) -> Self {
+        let rows = images * draws.views.count();
+        let numbers = draws.numbers.iter();
+        let numbers = numbers
+            .map(|n| g.input(n.name, TensorType::f32([rows, n.each])))
+            .collect();
+        let ids = draws
+            .ids
+            .then(|| g.input("sample ids", TensorType::u32([images])));
+        Self {
+            images,
+            views,
+            numbers,
+            ids,
+            world: World::default(),
+        }
+    }
+
+    /// Views of `images` images and nothing else, on one process.
+    pub fn of_views(images: usize, views: Vec<TensorId>) -> Self {
+        Self {
+            images,
+            views,
+            numbers: Vec::new(),
+            ids: None,
+            world: World::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_depend_on_sample_view_and_list_alone() {
+        let n = Numbers {
+            name: "mask",
+            each: 5,
+            distribution: Distribution::Uniform(0.0, 1.0),
+        };
+        let whole = n.draw(0, 2, &[3, 8], (7, 1));
+        assert_eq!(whole.len(), 20);
+        // Sample 8 alone: its rows, wherever it stands in a batch or on whatever rank.
+        let alone = n.draw(0, 2, &[8], (7, 1));
+        assert_eq!((&alone[..5], &alone[5..]), (&whole[5..10], &whole[15..]));
+        assert_ne!(whole[..5], whole[10..15], "another view");
+        assert_ne!(whole, n.draw(1, 2, &[3, 8], (7, 1)), "another list");
+        assert_ne!(whole, n.draw(0, 2, &[3, 8], (7, 2)), "another epoch");
+    }
+}

@@ -1,0 +1,311 @@
+//! What a configuration says of a method, and what a method says of itself. Configurations stand above methods: they carry a method's settings without knowing them.
+
+use super::Method;
+use super::loss::macl::Macl;
+use super::loss::{Amcl, Path, Plain};
+use crate::nn::backbones::Backbone;
+use crate::nn::heads::{Last, Mlp};
+use crate::section;
+use crate::settings::{above, at_least, between};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use toml::Table;
+
+section! {
+    /// `[heads]`
+    Heads {
+        /// Projection heads (C).
+        count: usize = 1 => at_least(1.0),
+        /// Hidden width.
+        hidden: usize = 64 => at_least(1.0),
+        /// Output width (d').
+        out: usize = 128 => at_least(1.0),
+        /// Linear layers.
+        layers: usize = 2 => at_least(1.0),
+        /// Batch norm behind the hidden layers (simsiam, barlow_twins, byol and vicreg always have it).
+        norm: bool = false,
+        /// Behind the last layer: `plain`, `norm` (batch norm; simsiam where nothing is set) or `bare_norm` (without scale and shift).
+        last: Last = Last::Plain,
+    }
+}
+
+/// How a constant temperature changes over a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// Not at all.
+    #[default]
+    Constant,
+    /// Along a cosine between two values (TS; Kukleva et al., ICLR 2023).
+    Cosine,
+    /// With the alignment of positives (MACL; Huang et al., ICML 2023).
+    Macl,
+}
+
+section! {
+    /// `[loss]`
+    LossSettings {
+        /// Temperature of plain NT-Xent and InfoNCE.
+        temperature: f64 = 0.2 => above(0.0),
+        /// How a loss over all pairs is computed, of images (simclr) or of channels (barlow_twins): with a `matrix` of them, as a `stream` of tiles in memory that grows with
+        /// the batch (the channels) and not with its square, or `auto`: streamed where a matrix would exceed 128 MiB.
+        path: Path = Path::Auto,
+        /// Constant temperatures of simclr and moco (this one, or `amcl.tau_const` of roles that do not adapt) are `constant`, or follow a `cosine` between low and high. `macl`
+        /// (plain simclr and moco): temperature (1 + alpha (A - alignment)), A the mean similarity of the batch's positives, and each anchor's loss times 1 / (1 - P), P the
+        /// share of its positive.
+        schedule: Schedule = Schedule::Constant,
+        /// Highest temperature of the cosine, at its start.
+        high: f64 = 1.0 => above(0.0),
+        /// Lowest, after half a period.
+        low: f64 = 0.1 => above(0.0),
+        /// Epochs of a period; 0: all of them, at most 200.
+        period: usize = 0,
+        /// How much macl's temperature follows the alignment, 0 to 1.
+        alpha: f64 = 0.5 => between(0.0, 1.0),
+        /// Alignment at which macl's temperature is `temperature`.
+        alignment: f64 = 0.0 => between(0.0, 1.0),
+    }
+}
+
+/// `[amcl]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AmclSettings {
+    /// Use the AMCL loss.
+    pub enabled: bool,
+    /// Its switches.
+    #[serde(flatten)]
+    pub switches: Amcl,
+}
+
+/// How a step's batch is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batches {
+    /// Images of a step.
+    pub images: usize,
+    /// Parts of which the activations are held one at a time.
+    pub parts: usize,
+    /// A loss that couples the batch is taken of all parts together.
+    pub cached: bool,
+}
+
+impl Batches {
+    /// Images of a part.
+    pub fn part(self) -> usize {
+        self.images.checked_div(self.parts).unwrap_or(0)
+    }
+}
+
+/// Tells whether a configuration sets a key (section, key) itself.
+pub type Given<'a> = &'a dyn Fn(&str, &str) -> bool;
+
+/// All that a method reads of a configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recipe {
+    /// The method's own settings, `[method]` without its name.
+    pub settings: Table,
+    /// `[heads]`
+    pub heads: Heads,
+    /// `[amcl]`
+    pub amcl: AmclSettings,
+    /// `[loss]`
+    pub loss: LossSettings,
+    /// The batch.
+    pub batch: Batches,
+}
+
+impl Recipe {
+    /// The method's own settings.
+    ///
+    /// # Errors
+    /// A wrong type, an unknown key.
+    pub fn own<S: DeserializeOwned>(&self) -> Result<S, String> {
+        crate::settings::typed(&self.settings).map_err(|e| format!("[method]: {e}"))
+    }
+
+    /// The AMCL loss, where it is used.
+    pub fn amcl(&self) -> Option<Amcl> {
+        self.amcl.enabled.then_some(self.amcl.switches)
+    }
+
+    /// Does any temperature adapt?
+    pub fn adapts(&self) -> bool {
+        self.amcl().is_some_and(|a| a.roles() != (false, false))
+    }
+
+    /// The projection heads; `norm`: the method's always have batch norm.
+    pub fn projector(&self, norm: bool) -> Mlp {
+        let h = &self.heads;
+        Mlp {
+            heads: h.count,
+            layers: h.layers,
+            hidden: h.hidden,
+            out: h.out,
+            norm: norm || h.norm,
+            last: h.last,
+        }
+    }
+
+    /// Predictors, one for each head: Linear-batch norm-ReLU-Linear.
+    pub fn predictor(&self, hidden: usize) -> Mlp {
+        Mlp {
+            norm: true,
+            ..Mlp::plain(self.heads.count, hidden, self.heads.out)
+        }
+    }
+
+    /// The temperature of a plain loss with negatives.
+    pub fn temperature(&self) -> Plain {
+        Plain {
+            tau: self.loss.temperature,
+            macl: (self.loss.schedule == Schedule::Macl).then_some(Macl {
+                alpha: self.loss.alpha,
+                a0: self.loss.alignment,
+            }),
+        }
+    }
+}
+
+/// A loss over all pairs: how many there are, and whether it can do without a matrix of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PairMatrix {
+    /// Rows and columns of a head's matrix.
+    pub side: usize,
+    /// The loss needs no matrix as a whole.
+    pub streamable: bool,
+}
+
+/// Makes a method of a recipe and an encoder; or says why it cannot be.
+pub type Build = fn(&Recipe, Arc<dyn Backbone>) -> Result<Box<dyn Method>, String>;
+
+/// What a method says of itself. A file ends with one, `SPEC`.
+pub struct Spec {
+    /// Name in configurations.
+    pub name: &'static str,
+    /// Name for people.
+    pub title: &'static str,
+    /// One line for help and lists.
+    pub help: &'static str,
+    /// Settings of its published recipe for 32-pixel images, where they are not the defaults: what turns another method's preset into its own.
+    pub recipe: &'static [&'static str],
+    /// AMCL is defined for it.
+    pub amcl: bool,
+    /// Its loss couples the images of a batch ([`Method::split`]).
+    pub couples_batch: bool,
+    /// It has a constant temperature, which `loss.temperature` sets and `loss.schedule` moves.
+    pub has_temperature: bool,
+    /// What is given of its settings, checked, with defaults for the rest.
+    pub complete: fn(&Table) -> Result<Table, String>,
+    /// Keys of its settings.
+    pub keys: fn() -> Vec<String>,
+    /// Sets what its recipe needs, and without which it would leak, collapse or start wrongly, where nothing is given. What is given stays.
+    pub safeguards: fn(&mut Recipe, Given<'_>),
+    /// What the recipe asks must be possible.
+    pub check: fn(&Recipe) -> Result<(), String>,
+    /// The matrix of all pairs that its loss would keep.
+    pub pairs: fn(&Recipe) -> Option<PairMatrix>,
+    /// The method.
+    pub build: Build,
+}
+
+/// Safeguards of a method that needs none.
+pub fn no_safeguards(_: &mut Recipe, _: Given<'_>) {}
+
+/// Checks of a method that has none of its own.
+///
+/// # Errors
+/// None.
+pub fn no_check(_: &Recipe) -> Result<(), String> {
+    Ok(())
+}
+
+/// Pairs of a method whose loss keeps no matrix of them.
+pub fn no_pairs(_: &Recipe) -> Option<PairMatrix> {
+    None
+}
+
+impl Spec {
+    /// Checks a recipe: what holds for every method, then the method's own.
+    ///
+    /// # Errors
+    /// Says which setting cannot be, and what would do.
+    pub fn check(&self, r: &Recipe) -> Result<(), String> {
+        if r.amcl.enabled && !self.amcl {
+            return Err(format!(
+                "AMCL is not defined for {}; it is for {} (without it: amcl.enabled = false and heads.count = 1)",
+                self.name,
+                listed(|m| m.amcl)
+            ));
+        }
+        if !r.amcl.enabled && r.heads.count != 1 {
+            return Err(format!(
+                "plain {} has one head; for constant heads use amcl.enabled = true with amcl.adaptive = \"none\"",
+                self.name
+            ));
+        }
+        r.amcl
+            .switches
+            .validate()
+            .map_err(|e| format!("[amcl]: {e}"))?;
+        (self.check)(r)?;
+        self.streams(r)?;
+        self.check_schedule(r)
+    }
+
+    /// Is the loss of a (micro-)batch streamed?
+    ///
+    /// # Errors
+    /// In words, when it should be and cannot be.
+    pub fn streams(&self, r: &Recipe) -> Result<bool, String> {
+        match (self.pairs)(r) {
+            Some(p) => r.loss.path.streams(p.streamable, &[r.heads.count, p.side]),
+            None if r.loss.path == Path::Stream => Err(format!(
+                "loss.path = \"stream\" is for losses over all pairs of images or of channels; {} takes auto or matrix",
+                self.name
+            )),
+            None => Ok(false),
+        }
+    }
+
+    /// A schedule of the temperature must have a temperature to move: the losses with negatives take theirs from the step (`StepScalars::tau_scale`), unless phi gives it.
+    fn check_schedule(&self, r: &Recipe) -> Result<(), String> {
+        let constant = listed(|m| m.has_temperature);
+        match r.loss.schedule {
+            Schedule::Constant => Ok(()),
+            Schedule::Macl if r.amcl.enabled || !self.has_temperature => Err(format!(
+                "loss.schedule = \"macl\" sets the one temperature of plain {constant}; {} has none such",
+                self.name
+            )),
+            Schedule::Macl => Ok(()),
+            Schedule::Cosine if r.loss.high < r.loss.low => Err(format!(
+                "loss.low {} and loss.high {} must be in order",
+                r.loss.low, r.loss.high
+            )),
+            Schedule::Cosine if !self.has_temperature => Err(format!(
+                "loss.schedule = \"cosine\" moves the constant temperature of {constant}; {} has none such: set loss.schedule to constant",
+                self.title
+            )),
+            Schedule::Cosine if r.amcl().is_some_and(|a| a.roles() == (true, true)) => {
+                Err(format!(
+                    "loss.schedule = \"cosine\" moves the constant temperature of {constant}; here phi gives every temperature: set amcl.adaptive to none, positive_only or negative_only, or loss.schedule to constant"
+                ))
+            }
+            Schedule::Cosine => Ok(()),
+        }
+    }
+}
+
+/// Names of the methods that have something, in words.
+fn listed(has: impl Fn(&Spec) -> bool) -> String {
+    let names: Vec<&str> = super::METHODS
+        .iter()
+        .filter(|m| has(m))
+        .map(|m| m.name)
+        .collect();
+    match names.split_last() {
+        Some((last, [])) => (*last).to_string(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+        None => String::new(),
+    }
+}

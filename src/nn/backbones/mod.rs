@@ -1,0 +1,86 @@
+//! Backbones: encoders of images, a file each. All else (training, export, import, probes, features) knows only the trait. [`FAMILIES`] lists them.
+
+pub mod resnet;
+
+use super::Net;
+use crate::graph::{Result, TensorId};
+use serde_json::Value;
+use std::fmt::Debug;
+use std::sync::Arc;
+use toml::Table;
+
+/// What an encoder makes of images.
+#[derive(Clone, Copy, Debug)]
+pub struct Features {
+    /// One feature an image, [n,d]: what downstream tasks use.
+    pub pooled: TensorId,
+    /// One feature a token, [n,tokens,d], where the network has tokens.
+    pub tokens: Option<TensorId>,
+}
+
+/// The shape of an encoder.
+pub trait Backbone: Debug + Send + Sync {
+    /// d, the length of a pooled feature.
+    fn width(&self) -> usize;
+
+    /// Number of layers, for rates that differ from layer to layer: [`super::Variable::layer`] runs from 0 (stem) to this less one.
+    fn depth(&self) -> usize;
+
+    /// Declares the parameters, under their names in files, and returns the layers, ready to be called.
+    fn layers(&self, net: &mut Net<'_>) -> Box<dyn Network>;
+
+    /// What files say of the network.
+    fn card(&self) -> Card;
+}
+
+/// An encoder with its parameters.
+pub trait Network {
+    /// Images [n,s,s,3] -> features.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    fn call(&self, net: &mut Net<'_>, images: TensorId) -> Result<Features>;
+}
+
+/// What files say of a network: `config.json` of an export.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Card {
+    /// timm's name, where timm has a network of this shape.
+    pub architecture: Option<&'static str>,
+    /// Name of the first convolution, whose channels timm adapts.
+    pub first_conv: &'static str,
+    /// Name of the classifier that the export does not have.
+    pub classifier: &'static str,
+    /// The shape in full, an object: what the loader builds the network from.
+    pub network: Value,
+}
+
+/// Makes a backbone of a name and complete settings; or says why it cannot be.
+pub type Build = fn(&str, &Table) -> std::result::Result<Arc<dyn Backbone>, String>;
+
+/// A family of backbones with settings of its own in `[model]`.
+pub struct Family {
+    /// Names for `model.encoder`.
+    pub names: &'static [&'static str],
+    /// Its settings: what is given, checked, with defaults for the rest.
+    pub complete: fn(&Table) -> std::result::Result<Table, String>,
+    /// Keys of its settings.
+    pub keys: fn() -> Vec<String>,
+    /// A backbone of one of the names with complete settings.
+    pub build: Build,
+}
+
+/// All families.
+pub static FAMILIES: [&Family; 1] = [&resnet::FAMILY];
+
+/// The family that has a backbone of this name.
+///
+/// # Errors
+/// There is none; lists the names.
+pub fn family(name: &str) -> std::result::Result<&'static Family, String> {
+    let found = FAMILIES.iter().find(|f| f.names.contains(&name));
+    found.copied().ok_or_else(|| {
+        let all: Vec<&str> = FAMILIES.iter().flat_map(|f| f.names).copied().collect();
+        format!("no encoder `{name}`; there are {}", all.join(", "))
+    })
+}
