@@ -1,6 +1,6 @@
 //! Tiles of products and convolutions on GPUs: chosen by timing, kept, and then fixed. On a CPU driver with the kernels that are meant for GPUs.
 
-use amcl_wgpu::device::{Choice, Choices, Device, Options};
+use amcl_wgpu::device::{Choice, Device, Options, TileChoices};
 use amcl_wgpu::graph::gpu::GpuExecutor;
 use amcl_wgpu::graph::{Executor, Graph, HostData, StepScalars, TensorId, TensorType};
 use amcl_wgpu::ops::conv2d::Conv2d;
@@ -72,9 +72,9 @@ fn a_run_folder_fixes_the_tiles() {
     let dir = tempfile::tempdir().unwrap();
     let mut told = Vec::new();
     let mut read = || tune::of_folder(dir.path(), &mut |l| told.push(l));
-    assert_eq!(read(), Choices::default());
+    assert_eq!(read(), TileChoices::default());
     let listed = [("gemm NN 1x72x70x4".to_string(), 4)].into();
-    let kept = Choices { all: None, listed };
+    let kept = TileChoices { all: None, listed };
     let text = tune::record(&kept);
     std::fs::write(dir.path().join(folder::TILES), &text).unwrap();
     assert_eq!(read(), kept);
@@ -83,7 +83,7 @@ fn a_run_folder_fixes_the_tiles() {
     assert_ne!(other, text);
     for text in [other, serde_json::to_string(&kept).unwrap()] {
         std::fs::write(dir.path().join(folder::TILES), text).unwrap();
-        assert_eq!(read(), Choices::default());
+        assert_eq!(read(), TileChoices::default());
     }
     assert!(
         told.len() == 2 && told[0].contains("other tiles"),
@@ -93,9 +93,9 @@ fn a_run_folder_fixes_the_tiles() {
 
 #[test]
 fn a_choice_is_what_runs_and_repeats_its_bits() {
-    let run = |choices: Choices| {
+    let run = |choices: TileChoices| {
         let device = device();
-        device.choose(choices);
+        device.set_tiles(choices);
         let mut exec = GpuExecutor::new(device.clone());
         let (g, inputs, y) = graph();
         let program = exec.compile(&g, &[y]).unwrap();
@@ -117,7 +117,7 @@ fn a_choice_is_what_runs_and_repeats_its_bits() {
     };
     for tile in [1, 4] {
         let listed = [("gemm NN 1x72x70x4".to_string(), tile)].into();
-        let choices = Choices { all: None, listed };
+        let choices = TileChoices { all: None, listed };
         let ((a, kernels), (b, _)) = (run(choices.clone()), run(choices));
         assert_eq!(a, b);
         let cols = if tile == 4 {

@@ -2,7 +2,7 @@
 //! them (wgpu declares the feature experimental).
 
 use super::{Case, Feed, Harness};
-use crate::device::{Choice, Choices, Device, DeviceError, Options};
+use crate::device::{Choice, Device, DeviceError, Options, TileChoices};
 use crate::ops::conv2d::Conv2d;
 use crate::ops::conv2d_input_grad::Conv2dInputGrad;
 use crate::ops::conv2d_weight_grad::Conv2dWeightGrad;
@@ -58,14 +58,14 @@ fn cases(half: bool) -> Vec<Case> {
 /// Runs the cases with every kind of cooperative matrix that suits operands in f16 (`half`) or f32; what went wrong, if
 /// anything did.
 pub fn cooperative(device: &Arc<Device>, half: bool) -> Option<String> {
-    let before = device.choices();
+    let before = device.tiles();
     let harness = Harness::Gpu(device.clone());
     let usable = |t: usize| TILES[t].is_cooperative() && TILES[t].suits(&device.limits, half);
     let mut fault = None;
     for tile in (0..TILES.len()).filter(|t| usable(*t)) {
-        device.choose(Choices {
+        device.set_tiles(TileChoices {
             all: Some(tile),
-            ..Choices::default()
+            ..TileChoices::default()
         });
         for c in cases(half) {
             let o = harness.run(&c);
@@ -74,7 +74,7 @@ pub fn cooperative(device: &Arc<Device>, half: bool) -> Option<String> {
             }
         }
     }
-    device.choose(before);
+    device.set_tiles(before);
     fault
 }
 

@@ -165,7 +165,7 @@ impl Plan {
             let more = tune::of_run(device, choice, config, &mut progress)?;
             choices.listed.extend(more.listed);
         }
-        device.choose(choices);
+        device.set_tiles(choices);
         Ok(())
     }
 }

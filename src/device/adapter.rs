@@ -93,14 +93,16 @@ pub struct Cooperative {
     pub half: bool,
 }
 
-/// The products of cooperative matrices among the adapter's that kernels can use, with the features that a device of it is opened with.
+/// The products of cooperative matrices that the adapter offers and kernels can use, on a device that is opened with
+/// these features.
 pub(super) fn cooperative(adapter: &wgpu::Adapter, features: &wgpu::Features) -> Vec<Cooperative> {
     use wgpu::CooperativeScalarType::{F16, F32};
     let (f16, needed) = (
         features.contains(wgpu::Features::SHADER_F16),
         wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SUBGROUP,
     );
-    // lavapipe (Mesa 26) offers 8x8 whatever the width of its vectors, and with other subgroups than of 8 refuses to open or crashes while it compiles.
+    // lavapipe (Mesa 26) offers 8x8 whatever the width of its vectors. With subgroups of another size than 8 it refuses
+    // to open, or crashes while it compiles.
     let info = adapter.get_info();
     let unsound = info.device_type == wgpu::DeviceType::Cpu
         && (info.subgroup_min_size, info.subgroup_max_size) != (8, 8);
@@ -201,7 +203,7 @@ fn described(list: &[(wgpu::Adapter, AdapterReport)]) -> String {
 }
 
 /// Position in the list of the adapter for `choice`.
-fn find(list: &[(wgpu::Adapter, AdapterReport)], choice: &Choice) -> Option<usize> {
+fn position(list: &[(wgpu::Adapter, AdapterReport)], choice: &Choice) -> Option<usize> {
     let reports = || list.iter().map(|a| &a.1);
     match choice {
         Choice::Auto | Choice::Gpu => {
@@ -228,10 +230,13 @@ fn find(list: &[(wgpu::Adapter, AdapterReport)], choice: &Choice) -> Option<usiz
     }
 }
 
-/// The adapter for `choice`.
-pub(super) fn choose(choice: &Choice) -> Result<(wgpu::Adapter, AdapterReport), DeviceError> {
+/// The adapter that `choice` names.
+///
+/// # Errors
+/// [`DeviceError::NoAdapter`] with the adapters that there are.
+pub(super) fn find(choice: &Choice) -> Result<(wgpu::Adapter, AdapterReport), DeviceError> {
     let mut list = adapters();
-    let Some(i) = find(&list, choice) else {
+    let Some(i) = position(&list, choice) else {
         let what = match choice {
             Choice::Auto | Choice::Gpu => "no hardware GPU".to_string(),
             Choice::Cpu => "the CPU executor has no adapter".to_string(),
@@ -244,7 +249,8 @@ pub(super) fn choose(choice: &Choice) -> Result<(wgpu::Adapter, AdapterReport), 
     let (adapter, report) = list.swap_remove(i);
     if !report.usable {
         return Err(DeviceError::NoAdapter(format!(
-            "the adapter `{}` offers less than WebGPU's default limits (8 storage buffers, 16 KiB workgroup memory, 256 invocations)",
+            "the adapter `{}` offers less than WebGPU's default limits (8 storage buffers, 16 KiB workgroup memory, \
+             256 invocations)",
             report.name
         )));
     }

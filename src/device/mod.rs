@@ -104,7 +104,9 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// On a CPU driver: how many threads (8 or 4) can read for one another what they need alike (`shaders/lib/lanes.wgsl`). 0 where they cannot, and on GPUs.
+    /// How many neighbouring threads (8 or 4) can share what they read by subgroup broadcasts
+    /// (`shaders/lib/lanes.wgsl`). 0 on GPUs, whose kernels share through workgroup memory, and on CPU drivers with
+    /// smaller subgroups.
     pub fn lanes(&self) -> u32 {
         match self.subgroup.0 {
             0..4 => 0,
@@ -118,17 +120,17 @@ impl Limits {
 /// How a device is opened.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Keep naga's bounds checks and loop bounding in the shaders (tests); off, shaders are trusted.
+    /// Keep naga's bounds checks and loop bounding in the shaders, for tests. Otherwise shaders are trusted.
     pub checked: bool,
-    /// On a CPU driver too, use the kernels that are meant for GPUs (tests of these where there is no GPU).
+    /// Use the kernels for GPUs on a CPU driver too, to test them where there is no GPU.
     pub gpu_kernels: bool,
-    /// Use no cooperative matrices (as where the environment variable `AMCL_NO_COOPERATIVE` is set).
+    /// Use no cooperative matrices. The environment variable `AMCL_NO_COOPERATIVE` does the same.
     pub no_cooperative: bool,
-    /// Take this variant of every kernel that has several for GPUs (tests of each).
-    pub variant: Option<usize>,
-    /// Pretend that bindings are no larger than this (tests of the splitting paths).
+    /// Force this tile ([`crate::ops::tiles::TILES`]) on every product and convolution, to test each tile.
+    pub forced_tile: Option<usize>,
+    /// Pretend that bindings are no larger than this, to test how ops split large tensors.
     pub max_binding: Option<usize>,
-    /// Deliberate faults for negative controls: kernel name, text to find, text to put there.
+    /// Deliberate faults for negative controls: kernel name, text to find, and its replacement.
     pub mutations: Vec<(String, String, String)>,
     /// Folder for the driver's pipeline cache; none: not cached.
     pub pipeline_cache: Option<std::path::PathBuf>,
@@ -141,18 +143,18 @@ struct Health {
     out_of_memory: bool,
 }
 
-/// Which variant of a kernel runs at which shape; where nothing is said the ops' tables decide.
+/// Which tile each product and convolution runs with. For a shape without an entry the table in `ops::tiles` decides.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Choices {
+pub struct TileChoices {
     /// For every shape that is not listed.
     #[serde(skip)]
     pub all: Option<usize>,
-    /// By kernel and shape.
+    /// Numbers in [`crate::ops::tiles::TILES`], by kernel and shape (`gemm NN 1x72x70x4`).
     pub listed: BTreeMap<String, usize>,
 }
 
-impl Choices {
-    /// The choice for a kernel and shape.
+impl TileChoices {
+    /// The tile for a kernel and shape.
     pub fn of(&self, key: &str) -> Option<usize> {
         self.listed.get(key).copied().or(self.all)
     }
@@ -167,8 +169,9 @@ pub struct Device {
     /// Which adapter this is.
     pub report: AdapterReport,
     options: Options,
-    choices: Mutex<Choices>,
-    asked: Mutex<BTreeSet<String>>,
+    tiles: Mutex<TileChoices>,
+    /// Kernels and shapes that have asked for a tile.
+    tile_keys: Mutex<BTreeSet<String>>,
     pipelines: Mutex<HashMap<String, (Arc<wgpu::ComputePipeline>, String)>>,
     cache: Option<(wgpu::PipelineCache, std::path::PathBuf)>,
     allocated: AtomicU64,
@@ -216,15 +219,15 @@ impl Device {
         Ok(buffer)
     }
 
-    /// The choice for a kernel and shape, which is from now on among [`Device::take_asked`].
-    pub(crate) fn choice(&self, key: &str) -> Option<usize> {
-        lock(&self.asked).insert(key.to_string());
-        lock(&self.choices).of(key)
+    /// The tile for a kernel and shape. The key is recorded for [`Device::take_tile_keys`].
+    pub(crate) fn tile_for(&self, key: &str) -> Option<usize> {
+        lock(&self.tile_keys).insert(key.to_string());
+        lock(&self.tiles).of(key)
     }
 
-    /// The kernels and shapes that programs were compiled for since the last call, where there was a choice.
-    pub fn take_asked(&self) -> BTreeSet<String> {
-        std::mem::take(&mut *lock(&self.asked))
+    /// The kernels and shapes for which programs that were compiled since the last call asked for a tile.
+    pub fn take_tile_keys(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *lock(&self.tile_keys))
     }
 
     /// Whether a mutation of [`Options::mutations`] met its text in any kernel compiled so far.
@@ -232,14 +235,14 @@ impl Device {
         self.mutated.load(Ordering::Relaxed)
     }
 
-    /// Which variants programs compiled from now on take.
-    pub fn choices(&self) -> Choices {
-        lock(&self.choices).clone()
+    /// The tiles with which programs are compiled from now on.
+    pub fn tiles(&self) -> TileChoices {
+        lock(&self.tiles).clone()
     }
 
-    /// Sets [`Device::choices`].
-    pub fn choose(&self, choices: Choices) {
-        *lock(&self.choices) = choices;
+    /// Sets [`Device::tiles`].
+    pub fn set_tiles(&self, tiles: TileChoices) {
+        *lock(&self.tiles) = tiles;
     }
 
     /// Bytes of all buffers made so far.

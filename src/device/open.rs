@@ -1,7 +1,9 @@
 //! Opening a device: the features that it is asked for, its limits, its pipeline cache, the watch over its errors.
 
 use super::adapter::{self, Cooperative};
-use super::{AdapterReport, Choice, Choices, Device, DeviceError, Health, Limits, Options, lock};
+use super::{
+    AdapterReport, Choice, Device, DeviceError, Health, Limits, Options, TileChoices, lock,
+};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -22,7 +24,7 @@ impl Device {
     /// # Errors
     /// [`DeviceError::NoAdapter`] or [`DeviceError::Open`], saying what to install or choose.
     pub fn open(choice: &Choice, options: Options) -> Result<Arc<Self>, DeviceError> {
-        let (adapter, report) = adapter::choose(choice)?;
+        let (adapter, report) = adapter::find(choice)?;
         let (features, cooperative) = features(&adapter, &options);
         let (device, queue) = request(&adapter, features, !cooperative.is_empty(), &report)?;
         let health = watch(&device);
@@ -31,9 +33,9 @@ impl Device {
             .as_deref()
             .filter(|_| features.contains(wgpu::Features::PIPELINE_CACHE))
             .and_then(|folder| pipeline_cache(&adapter, &device, folder));
-        let choices = Choices {
-            all: options.variant,
-            ..Choices::default()
+        let tiles = TileChoices {
+            all: options.forced_tile,
+            ..TileChoices::default()
         };
         Ok(Arc::new(Self {
             limits: limits(&adapter, features, cooperative, &report, &options),
@@ -41,8 +43,8 @@ impl Device {
             queue,
             report,
             options,
-            choices: Mutex::new(choices),
-            asked: Mutex::default(),
+            tiles: Mutex::new(tiles),
+            tile_keys: Mutex::default(),
             pipelines: Mutex::new(HashMap::new()),
             cache,
             allocated: AtomicU64::new(0),
@@ -79,8 +81,9 @@ fn request(
 ) -> Result<(wgpu::Device, wgpu::Queue), DeviceError> {
     let mut experimental = wgpu::ExperimentalFeatures::disabled();
     if cooperative {
-        // SAFETY: the feature is experimental because wgpu's validation of it is incomplete. Only the kernels of `tile_coop.wgsl` use it. Their accesses all lie
-        // within their workgroup arrays, and their results are compared with the twin's before they are used (`check::self_test`).
+        // SAFETY: the feature is experimental because wgpu's validation of it is incomplete. Only the kernels of
+        // `tile_coop.wgsl` use it. Their accesses all lie within their workgroup arrays, and their results are compared
+        // with the twin's before they are used (`check::self_test`).
         experimental = unsafe { wgpu::ExperimentalFeatures::enabled() };
     }
     let wanted = wgpu::DeviceDescriptor {
@@ -116,7 +119,8 @@ fn watch(device: &wgpu::Device) -> Arc<Mutex<Health>> {
     health
 }
 
-/// The driver's pipeline cache, with what an earlier program left in its file, and the file. None where the driver has no key for one.
+/// The driver's pipeline cache, with what an earlier program left in its file, and the file. None where the driver has
+/// no key for one.
 fn pipeline_cache(
     adapter: &wgpu::Adapter,
     device: &wgpu::Device,
@@ -124,7 +128,8 @@ fn pipeline_cache(
 ) -> Option<(wgpu::PipelineCache, PathBuf)> {
     let path = folder.join(wgpu::util::pipeline_cache_key(&adapter.get_info())?);
     let data = std::fs::read(&path).ok();
-    // SAFETY: the data was written by this program under the driver's own key; with `fallback` the driver ignores data that it does not recognise.
+    // SAFETY: the data was written by this program under the driver's own key; with `fallback` the driver ignores data
+    // that it does not recognise.
     let cache = unsafe {
         device.create_pipeline_cache(&wgpu::PipelineCacheDescriptor {
             label: Some("pipelines"),

@@ -120,9 +120,9 @@ impl<'a> Recorder<'a> {
         &self.device.limits
     }
 
-    /// The variant that the device is to take for the kernel and shape `key`; none: the op's table decides.
-    pub fn choice(&self, key: &str) -> Option<usize> {
-        self.device.choice(key)
+    /// The tile that the device's choices name for the kernel and shape `key`; none: the table in `ops::tiles` decides.
+    pub fn tile_for(&self, key: &str) -> Option<usize> {
+        self.device.tile_for(key)
     }
 
     /// Records one dispatch of `groups` workgroups: `buffers` at group 0 in order, `params` as the uniform at group 1,

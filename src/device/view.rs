@@ -73,8 +73,8 @@ impl View {
         }
     }
 
-    /// Elements `range` of the flattened tensor where its start need not be aligned: a vector that begins a little before, and the position of the
-    /// range's first element in it (below 64, or 128 of halves).
+    /// Elements `range` of the flattened tensor, whose start need not be aligned: a vector that begins at the aligned
+    /// element before it, and the position of the range's first element in that vector (below 64, or 128 for halves).
     #[must_use]
     pub fn window(&self, range: Range<usize>) -> (Self, u32) {
         let step = BINDING_ALIGN / self.element;
@@ -82,7 +82,8 @@ impl View {
         (self.flat(start..range.end), (range.start - start) as u32)
     }
 
-    /// Ranges of the flattened tensor, each of which fits one binding and starts aligned; also in a tensor of as many elements of another width.
+    /// Ranges of the flattened tensor, each of which fits one binding and starts aligned. They fit a tensor with as
+    /// many elements of the other width (f32, f16) too.
     pub fn flat_chunks(&self, limits: &Limits) -> Vec<Range<usize>> {
         let (n, step) = (self.elements(), BINDING_ALIGN / 2);
         let piece = (limits.max_binding / 4 / step * step).max(step);

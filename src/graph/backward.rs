@@ -11,7 +11,8 @@ pub struct Builders<A, O> {
     pub seed: fn(&super::TensorType) -> O,
 }
 
-/// Appends the gradient of the scalar `loss` and returns that of each tensor in `wrt` (`None`: it does not reach the loss).
+/// Appends the gradient of the scalar `loss`, and returns the gradient of each tensor in `wrt` (`None`: it does not
+/// reach the loss).
 ///
 /// Nodes that lie on no path from `wrt` to `loss` get no gradient nodes, so constants and targets cost nothing.
 ///

@@ -151,7 +151,8 @@ pub trait Executor: Send {
     /// Bytes allocated: states, pooled memory, parameters of kernels.
     fn allocated_bytes(&self) -> u64;
 
-    /// Bytes that are kept beside what is planned: on the CPU, what the twins need inside a node, of all executors of the process.
+    /// Bytes that are kept beside the planned memory: on the CPU, what twins need inside a node. All executors of the
+    /// process share it.
     fn scratch_bytes(&self) -> u64 {
         0
     }
@@ -167,8 +168,8 @@ pub trait Executor: Send {
     /// Device without timestamps; device loss.
     fn profile(&mut self, program: ProgramId, step: &StepScalars) -> Result<Vec<Timed>>;
 
-    /// Runs a graph (the same inputs as `program` has now) node by node in memory of its own and names the first node that
-    /// makes a non-finite value. State updates are undone by the caller, who restores a checkpoint.
+    /// Runs a program's graph with its present inputs, node by node in memory of its own, and names the first node that
+    /// makes a non-finite value. The caller undoes the updates of states by restoring a checkpoint.
     ///
     /// # Errors
     /// As compile and run.

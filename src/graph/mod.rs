@@ -218,9 +218,14 @@ impl Graph {
         self.push_tensor(entry.name.clone(), entry.ty.clone(), Origin::State(id))
     }
 
-    /// Has the node that makes `t` write it into the state `id`, which then holds it when the program has run; nothing is copied. False, and nothing is changed, where that cannot
-    /// be: `t` is no node's result, is read, or is another state's already; its type is not the state's; a tensor of this graph lies in that state or is its whole group; or the node reads the state's group
-    /// (a kernel may not read a buffer that it writes).
+    /// Makes the node that computes `t` write it into the state `id`: after a run the state holds it, and nothing is
+    /// copied.
+    ///
+    /// False, and nothing is changed, where that cannot be:
+    /// - `t` is not a node's output, another node reads it, or it is written into a state already;
+    /// - its type is not the state's;
+    /// - another tensor of this graph lies in that state, or is the state's whole group;
+    /// - the node reads the state's group, and a kernel may not read a buffer that it writes.
     pub fn write_into(&mut self, t: TensorId, states: &States, id: StateId) -> bool {
         let Origin::Node(node, _) = self.tensor(t).origin else {
             return false;

@@ -30,15 +30,15 @@ pub trait Op: Debug + Send + Sync {
         false
     }
 
-    /// Temporary tensors that the WGSL path needs while this node runs (partials). Twins get none.
+    /// Temporary tensors that the kernels need while this node runs (partial sums). Twins get none.
     fn workspace(&self, _inputs: &[&TensorType], _limits: &Limits) -> Vec<TensorType> {
         Vec::new()
     }
 
-    /// Appends the nodes of the gradient: from the gradients of the outputs (`None`: that output does not reach the loss),
-    /// the gradient of each input (`None`: not differentiable, or not needed).
+    /// Appends the nodes of the gradient, and returns the gradient of each input (`None`: not differentiable, or not
+    /// needed). `dy` are the gradients of the outputs (`None`: that output does not reach the loss).
     ///
-    /// CONTRACT: every returned gradient must consume `dy`; a rule that drops it is right only when the op is last.
+    /// Every returned gradient must depend on `dy`. A rule that drops it is right only when the op is last.
     ///
     /// # Errors
     /// [`GraphError::NoGradient`] unless the op overrides this.
@@ -54,19 +54,19 @@ pub trait Op: Debug + Send + Sync {
         })
     }
 
-    /// The recipe by which the backward pass computes the node's first output a second time instead of keeping it: an op
-    /// and its inputs, which give that output to the bit. The first input must be one that the node's own gradient reads,
-    /// so that it is kept anyway. `None` (the default): the output is kept.
+    /// The recipe by which the backward pass computes the node's first output a second time instead of keeping it: an
+    /// op and its inputs, which give that output to the bit. The first input must be one that the node's own gradient
+    /// reads, so that it is kept anyway. `None` (the default): the output is kept.
     ///
     /// A batch norm with a ReLU answers with its inference form on the batch's own statistics, which is one pass over
-    /// memory. A convolution answers `None`: it would be as dear again as the forward pass. See
+    /// memory. A convolution answers `None`: computing it again would cost as much as the forward pass. See
     /// [`super::rematerialise`].
     fn rematerialise(&self, _node: &Node) -> Option<(Arc<dyn Op>, Vec<TensorId>)> {
         None
     }
 
-    /// The op in ONNX, from its inputs' types; `None`: it has no form there (the default), so a network that has it when
-    /// it is evaluated cannot be exported.
+    /// The op in ONNX, from its inputs' types. `None` (the default): it has no form there, and a network that has it in
+    /// its evaluation graph cannot be exported.
     fn onnx(&self, _inputs: &[&TensorType]) -> Option<OnnxForm> {
         None
     }
@@ -108,7 +108,7 @@ macro_rules! twin {
     };
 }
 
-/// Work of a node: the two floors of its time.
+/// Work of a node: the two lower bounds of its time, by arithmetic and by memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cost {
     /// Floating-point operations (a fused multiply-add counts two).
@@ -118,7 +118,8 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// Of an op that reads the first `inputs` of `all` and reads and writes the others, with `flops` operations an element of the first.
+    /// The cost of an op that reads the first `inputs` of `all`, and reads and writes the others, with `flops`
+    /// operations an element of the first.
     pub fn updating(all: &[&TensorType], inputs: usize, flops: f64) -> Self {
         let bytes = |t: &[&TensorType]| t.iter().map(|t| t.bytes() as f64).sum::<f64>();
         Self {
@@ -213,18 +214,18 @@ impl<T> HostMut<'_, T> {
     }
 }
 
-/// A node's tensors; in place, so that running it allocates nothing.
-pub type Few<T> = SmallVec<[T; 8]>;
+/// A list of a node's tensors that lies on the stack for up to eight, so that running a node allocates nothing.
+pub type InlineVec<T> = SmallVec<[T; 8]>;
 
 /// Host tensors of one node. Inputs and outputs are separate fields, so both can be borrowed at once.
 #[derive(Debug)]
 pub struct HostIo<'a, T> {
     /// Tensors read.
-    pub inputs: Few<HostRef<'a, T>>,
+    pub inputs: InlineVec<HostRef<'a, T>>,
     /// Tensors written; their old content is undefined (NaN in tests).
-    pub outputs: Few<HostMut<'a, T>>,
+    pub outputs: InlineVec<HostMut<'a, T>>,
     /// State tensors read and written.
-    pub updates: Few<HostMut<'a, T>>,
+    pub updates: InlineVec<HostMut<'a, T>>,
     /// Types of inputs, then updates: what `infer` saw.
     pub input_types: &'a [TensorType],
     /// Types of the outputs.

@@ -6,7 +6,7 @@ use crate::device::Limits;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-/// A piece of memory (a buffer) that several tensors use one after the other or side by side.
+/// A buffer that several tensors use, one after the other or side by side.
 #[derive(Clone, Debug)]
 pub struct Slot {
     /// Bytes.
@@ -15,22 +15,23 @@ pub struct Slot {
     pub dtype: DType,
     /// The largest of its tensors, for the report.
     pub tensor: String,
-    /// Number in [`PlanOptions::pool`] when the memory was there before.
+    /// Number in [`PlanOptions::pool`] when another program's buffer is used.
     pub pool: Option<usize>,
-    /// It keeps its contents between runs: it holds inputs and results. All else is for other programs to use as well.
+    /// It holds inputs or fetched tensors, so it keeps its contents between runs and no other program may use it.
     pub kept: bool,
 }
 
 /// Where a tensor lies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Spot {
+pub struct Location {
     /// Number of the slot.
     pub slot: usize,
     /// First byte in it: a multiple of [`ALIGNMENT`].
     pub offset: usize,
 }
 
-/// What offsets in a slot are multiples of: no adapter asks for more than 256 bytes of a storage binding (WebGPU's default limit).
+/// Offsets in a slot are multiples of this many bytes: WebGPU's default alignment of storage bindings, and the largest
+/// that an adapter may ask for.
 pub const ALIGNMENT: usize = 256;
 
 /// Order and memory of one graph.
@@ -38,12 +39,12 @@ pub const ALIGNMENT: usize = 256;
 pub struct Plan {
     /// Nodes to run, in order; nodes that reach no result are left out.
     pub order: Vec<NodeId>,
-    /// Memory. Tensors of one node never share a slot: a buffer cannot be read and written in one dispatch.
+    /// Memory. Tensors of one node never share a slot, because a buffer cannot be read and written in one dispatch.
     pub slots: Vec<Slot>,
-    /// Place of every tensor that the graph itself holds (inputs, and results of nodes that are not written into states).
-    pub placement: HashMap<TensorId, Spot>,
-    /// Places of each node's temporaries.
-    pub workspace: HashMap<NodeId, Vec<(TensorType, Spot)>>,
+    /// Where inputs lie, and nodes' results that are not written into states.
+    pub placement: HashMap<TensorId, Location>,
+    /// Types and places of each node's temporaries.
+    pub workspace: HashMap<NodeId, Vec<(TensorType, Location)>>,
     /// Bytes of all tensors if none shared memory.
     pub unpooled: usize,
 }
@@ -51,11 +52,11 @@ pub struct Plan {
 /// How to plan.
 #[derive(Clone, Debug, Default)]
 pub struct PlanOptions {
-    /// Give every tensor memory of its own (tests with guard words; searching a non-finite value).
+    /// Give every tensor a slot of its own (for tests with guard words, and to search for a non-finite value).
     pub no_reuse: bool,
     /// Tensors share memory only with tensors of their element type.
     pub typed: bool,
-    /// Memory of other programs, free while this one runs: bytes and element type of each piece.
+    /// Buffers of other programs that are free while this one runs: bytes and element type of each.
     pub pool: Vec<(usize, DType)>,
     /// Largest buffer, when the device has such a limit.
     pub max_buffer: Option<u64>,
@@ -63,64 +64,73 @@ pub struct PlanOptions {
     pub available: Option<u64>,
 }
 
-/// Who needs memory.
-#[derive(Clone, Copy)]
-enum Holder {
+/// What a live range is the memory of.
+#[derive(Clone)]
+enum Owner {
     Tensor(TensorId),
-    /// Of a node, by number.
-    Workspace(NodeId, usize),
+    /// A node's temporary.
+    Workspace(NodeId, TensorType),
 }
 
-/// Memory that is needed while the nodes `from..=to` of the order run.
-struct Need {
+/// Memory that must keep its contents while the nodes `first..=last` of the order run.
+#[derive(Clone)]
+struct LiveRange {
     bytes: usize,
     dtype: DType,
-    from: usize,
-    to: usize,
-    /// The nodes of the order that touch it, ascending.
-    touched: Vec<usize>,
-    holder: Holder,
+    first: usize,
+    /// `usize::MAX`: until the next run.
+    last: usize,
+    /// The nodes of the order that read or write it, ascending.
+    users: Vec<usize>,
+    owner: Owner,
     name: String,
 }
 
-impl Need {
+impl LiveRange {
     fn kept(&self) -> bool {
-        self.to == usize::MAX
+        self.last == usize::MAX
     }
 
-    /// Is there a node that touches both?
-    fn meets(&self, o: &Self) -> bool {
-        self.touched
-            .iter()
-            .any(|n| o.touched.binary_search(n).is_ok())
+    /// Both are live at some node.
+    fn overlaps(&self, o: &Self) -> bool {
+        self.first <= o.last && o.first <= self.last
+    }
+
+    /// A node reads or writes both.
+    fn shares_a_node(&self, o: &Self) -> bool {
+        self.users.iter().any(|n| o.users.binary_search(n).is_ok())
     }
 }
 
-/// Slots, and the place of each need: the largest first (Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020: greedy by size), each into the tightest
-/// gap that nobody holds at its time, in a slot without a tensor of the same nodes. Then slots that keep nothing are pieces of the pool where it has such.
-fn share(needs: &[Need], options: &PlanOptions) -> (Vec<Slot>, Vec<Spot>) {
-    let mut by_size: Vec<usize> = (0..needs.len()).collect();
-    by_size.sort_by_key(|i| std::cmp::Reverse(needs[*i].bytes));
+/// Assigns a place to each live range, and makes the slots. The largest range is placed first (Pisarchyk and Lee,
+/// "Efficient Memory Management for Deep Neural Net Inference", 2020, greedy by size). It goes into the tightest gap
+/// that is free during its lifetime, in a slot that holds nothing which a node uses together with it; without such a
+/// gap it gets a new slot. At last, slots that are not kept take buffers from the pool that are large enough.
+fn assign(ranges: &[LiveRange], options: &PlanOptions) -> (Vec<Slot>, Vec<Location>) {
+    let mut by_size: Vec<usize> = (0..ranges.len()).collect();
+    by_size.sort_by_key(|i| std::cmp::Reverse(ranges[*i].bytes));
     let mut slots: Vec<Slot> = Vec::new();
-    // The needs in each slot, with their offsets.
-    let mut held: Vec<Vec<(usize, usize)>> = Vec::new();
-    let mut spots = vec![Spot::default(); needs.len()];
+    // The ranges in each slot, with their offsets.
+    let mut occupants: Vec<Vec<(usize, usize)>> = Vec::new();
+    let mut locations = vec![Location::default(); ranges.len()];
     for i in by_size {
-        let n = &needs[i];
+        let n = &ranges[i];
         let suits = |s: &usize| {
             let slot = &slots[*s];
             !options.no_reuse
                 && slot.bytes >= n.bytes
-                // What is kept takes its slot from the other programs: not a large one for little.
+                // A kept tensor withdraws its slot from other programs, so none is kept that is over twice its size.
                 && (!n.kept() || slot.kept || 2 * n.bytes >= slot.bytes)
                 && (!options.typed || slot.dtype == n.dtype)
-                && held[*s].iter().all(|(o, _)| !needs[*o].meets(n))
+                && occupants[*s]
+                    .iter()
+                    .all(|(o, _)| !ranges[*o].shares_a_node(n))
         };
         let gap = |s: usize| {
-            let mut taken: Vec<(usize, usize)> = held[s]
+            let mut taken: Vec<(usize, usize)> = occupants[s]
                 .iter()
-                .map(|(o, at)| (&needs[*o], *at))
-                .filter(|(o, _)| n.from <= o.to && o.from <= n.to)
+                .map(|(o, at)| (&ranges[*o], *at))
+                .filter(|(o, _)| n.overlaps(o))
                 .map(|(o, at)| (at, at + o.bytes))
                 .collect();
             taken.push((slots[s].bytes, slots[s].bytes));
@@ -132,7 +142,7 @@ fn share(needs: &[Need], options: &PlanOptions) -> (Vec<Slot>, Vec<Spot>) {
                 if room >= n.bytes && best.is_none_or(|(r, _)| room < r) {
                     best = Some((
                         room,
-                        Spot {
+                        Location {
                             slot: s,
                             offset: from,
                         },
@@ -146,7 +156,7 @@ fn share(needs: &[Need], options: &PlanOptions) -> (Vec<Slot>, Vec<Spot>) {
             .filter(suits)
             .filter_map(gap)
             .min_by_key(|(room, _)| *room);
-        let spot = best.map_or_else(
+        let location = best.map_or_else(
             || {
                 slots.push(Slot {
                     bytes: n.bytes,
@@ -155,19 +165,20 @@ fn share(needs: &[Need], options: &PlanOptions) -> (Vec<Slot>, Vec<Spot>) {
                     pool: None,
                     kept: n.kept(),
                 });
-                held.push(Vec::new());
-                Spot {
+                occupants.push(Vec::new());
+                Location {
                     slot: slots.len() - 1,
                     offset: 0,
                 }
             },
-            |(_, spot)| spot,
+            |(_, location)| location,
         );
-        slots[spot.slot].kept |= n.kept();
-        held[spot.slot].push((i, spot.offset));
-        spots[i] = spot;
+        slots[location.slot].kept |= n.kept();
+        occupants[location.slot].push((i, location.offset));
+        locations[i] = location;
     }
-    // The largest first, each takes the smallest piece of the pool that holds it: a program like the one before it takes all of that one's.
+    // The largest first, each slot takes the smallest buffer of the pool that holds it. A program of the same shape as
+    // an earlier one thus takes all of that one's buffers.
     let mut pool: Vec<usize> = (0..options.pool.len()).collect();
     for slot in slots.iter_mut().filter(|s| !s.kept) {
         let holds = |(_, i): &(usize, &usize)| {
@@ -179,7 +190,7 @@ fn share(needs: &[Need], options: &PlanOptions) -> (Vec<Slot>, Vec<Spot>) {
             slot.pool = Some(pool.swap_remove(at));
         }
     }
-    (slots, spots)
+    (slots, locations)
 }
 
 impl Plan {
@@ -194,84 +205,18 @@ impl Plan {
         options: &PlanOptions,
     ) -> Result<Self> {
         let order = live_nodes(graph, fetch);
-        let mut touched: HashMap<TensorId, Vec<usize>> = HashMap::new();
-        for (at, n) in order.iter().enumerate() {
-            let node = graph.node(*n);
-            for t in node.inputs.iter().chain(&node.outputs) {
-                let by = touched.entry(*t).or_default();
-                if by.last() != Some(&at) {
-                    by.push(at);
-                }
-            }
-        }
-        let mut needs = Vec::new();
-        let mut need = |ty: &TensorType, (from, to), touched, holder, name: String| {
-            needs.push(Need {
-                // Whole words: what copies and clears work on.
-                bytes: ty.bytes().next_multiple_of(4).max(4),
-                dtype: ty.dtype,
-                from,
-                to,
-                touched,
-                holder,
-                name,
-            });
-        };
-        // Inputs keep their memory: the host may write them at any time between runs.
-        for (i, t) in graph.tensors.iter().enumerate() {
-            if t.origin == Origin::Input {
-                let id = TensorId(i as u32);
-                let by = touched.remove(&id).unwrap_or_default();
-                need(
-                    &t.ty,
-                    (0, usize::MAX),
-                    by,
-                    Holder::Tensor(id),
-                    t.name.clone(),
-                );
-            }
-        }
-        let mut workspace: HashMap<NodeId, Vec<(TensorType, Spot)>> = HashMap::new();
-        for (at, n) in order.iter().enumerate() {
-            let node = graph.node(*n);
-            let planned = |o: &&TensorId| graph.tensor(**o).state().is_none();
-            for o in node.outputs.iter().filter(planned) {
-                let by = touched.remove(o).unwrap_or_default();
-                let last = match fetch.contains(o) {
-                    true => usize::MAX,
-                    false => by.last().copied().unwrap_or(at),
-                };
-                let name = graph.tensor(*o).name.clone();
-                need(graph.ty(*o), (at, last), by, Holder::Tensor(*o), name);
-            }
-            let Some(limits) = limits else {
-                continue;
-            };
-            let types: Vec<&TensorType> = node
-                .inputs
-                .iter()
-                .chain(&node.updates)
-                .map(|t| graph.ty(*t))
-                .collect();
-            for (i, ty) in node.op.workspace(&types, limits).into_iter().enumerate() {
-                let name = format!("{} workspace of {}", node.op.name(), node.label);
-                need(&ty, (at, at), vec![at], Holder::Workspace(*n, i), name);
-                workspace.entry(*n).or_default().push((ty, Spot::default()));
-            }
-        }
-        let unpooled = needs.iter().map(|n| n.bytes).sum();
-        let (slots, spots) = share(&needs, options);
+        let ranges = live_ranges(graph, &order, fetch, limits);
+        let unpooled = ranges.iter().map(|n| n.bytes).sum();
+        let (slots, locations) = assign(&ranges, options);
         let mut placement = HashMap::new();
-        for (need, spot) in needs.iter().zip(spots) {
-            match need.holder {
-                Holder::Tensor(t) => {
-                    placement.insert(t, spot);
+        let mut workspace: HashMap<NodeId, Vec<(TensorType, Location)>> = HashMap::new();
+        for (range, location) in ranges.into_iter().zip(locations) {
+            match range.owner {
+                Owner::Tensor(t) => {
+                    placement.insert(t, location);
                 }
-                Holder::Workspace(n, i) => {
-                    if let Some(w) = workspace.get_mut(&n) {
-                        w[i].1 = spot;
-                    }
-                }
+                // A node's temporaries are in the order in which it asked for them.
+                Owner::Workspace(n, ty) => workspace.entry(n).or_default().push((ty, location)),
             }
         }
         let plan = Self {
@@ -285,7 +230,8 @@ impl Plan {
             && let Some(s) = plan.slots.iter().find(|s| s.bytes as u64 > max)
         {
             return Err(GraphError::Memory(format!(
-                "{} needs {} in one buffer, but the adapter allows {}; use a smaller batch or micro-batches. Largest tensors:\n{}",
+                "{} needs {} in one buffer, but the adapter allows {}; use a smaller batch or micro-batches. \
+                 Largest tensors:\n{}",
                 s.tensor,
                 mebibytes(s.bytes),
                 mebibytes(max as usize),
@@ -296,7 +242,8 @@ impl Plan {
             && plan.peak_bytes() as u64 > max
         {
             return Err(GraphError::Memory(format!(
-                "a step needs {}, but {} of memory are free; use a smaller batch, micro-batches or a smaller network. Largest tensors:\n{}",
+                "a step needs {}, but {} of memory are free; use a smaller batch, micro-batches or a smaller \
+                 network. Largest tensors:\n{}",
                 mebibytes(plan.peak_bytes()),
                 mebibytes(max as usize),
                 plan.largest(5).trim_end()
@@ -310,7 +257,7 @@ impl Plan {
         self.slots.iter().map(|s| s.bytes).sum()
     }
 
-    /// Exact bytes of memory that this program adds to what other programs have: activations, gradients, temporaries and inputs.
+    /// Exact bytes that this program adds to what other programs have: activations, gradients, temporaries and inputs.
     pub fn peak_bytes(&self) -> usize {
         let new = self.slots.iter().filter(|s| s.pool.is_none());
         new.map(|s| s.bytes).sum()
@@ -338,6 +285,72 @@ impl Plan {
     }
 }
 
+/// The live ranges of all tensors of the graph that lie in no state, and, with a device's limits, of the nodes'
+/// temporaries.
+fn live_ranges(
+    graph: &Graph,
+    order: &[NodeId],
+    fetch: &[TensorId],
+    limits: Option<&Limits>,
+) -> Vec<LiveRange> {
+    let mut users: HashMap<TensorId, Vec<usize>> = HashMap::new();
+    for (at, n) in order.iter().enumerate() {
+        let node = graph.node(*n);
+        for t in node.inputs.iter().chain(&node.outputs) {
+            let by = users.entry(*t).or_default();
+            if by.last() != Some(&at) {
+                by.push(at);
+            }
+        }
+    }
+    let mut ranges = Vec::new();
+    let mut live = |ty: &TensorType, (first, last), users, owner, name: String| {
+        ranges.push(LiveRange {
+            // Whole words, because copies and clears work on words.
+            bytes: ty.bytes().next_multiple_of(4).max(4),
+            dtype: ty.dtype,
+            first,
+            last,
+            users,
+            owner,
+            name,
+        });
+    };
+    // Inputs are kept, because the host may write them at any time between runs.
+    for (i, t) in graph.tensors.iter().enumerate() {
+        if t.origin == Origin::Input {
+            let id = TensorId(i as u32);
+            let by = users.remove(&id).unwrap_or_default();
+            let always = (0, usize::MAX);
+            live(&t.ty, always, by, Owner::Tensor(id), t.name.clone());
+        }
+    }
+    for (at, n) in order.iter().enumerate() {
+        let node = graph.node(*n);
+        let planned = |o: &&TensorId| graph.tensor(**o).state().is_none();
+        for o in node.outputs.iter().filter(planned) {
+            let by = users.remove(o).unwrap_or_default();
+            let last = match fetch.contains(o) {
+                true => usize::MAX,
+                false => by.last().copied().unwrap_or(at),
+            };
+            let name = graph.tensor(*o).name.clone();
+            live(graph.ty(*o), (at, last), by, Owner::Tensor(*o), name);
+        }
+        let Some(limits) = limits else {
+            continue;
+        };
+        let read = node.inputs.iter().chain(&node.updates);
+        let types: Vec<&TensorType> = read.map(|t| graph.ty(*t)).collect();
+        for ty in node.op.workspace(&types, limits) {
+            let name = format!("{} workspace of {}", node.op.name(), node.label);
+            let owner = Owner::Workspace(*n, ty.clone());
+            live(&ty, (at, at), vec![at], owner, name);
+        }
+    }
+    ranges
+}
+
 /// States must fit what is free: says which groups are largest.
 ///
 /// # Errors
@@ -357,7 +370,8 @@ pub fn states_fit(states: &super::States, free: Option<u64>) -> Result<()> {
         let _ = write!(out, "\n  {:>12}  {name}", mebibytes(*bytes));
     }
     Err(GraphError::Memory(format!(
-        "parameters and other states need {}, but {} of memory are free; use a smaller network or optimiser, a smaller batch, or stream the data. Largest tensors:{out}",
+        "parameters and other states need {}, but {} of memory are free; use a smaller network or optimiser, \
+         a smaller batch, or stream the data. Largest tensors:{out}",
         mebibytes(states.bytes()),
         mebibytes(max as usize)
     )))
@@ -399,102 +413,4 @@ fn live_nodes(graph: &Graph, fetch: &[TensorId]) -> Vec<NodeId> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn need(bytes: usize, touched: &[usize], kept: bool) -> Need {
-        Need {
-            bytes,
-            dtype: DType::F32,
-            from: touched[0],
-            to: if kept {
-                usize::MAX
-            } else {
-                touched[touched.len() - 1]
-            },
-            touched: touched.to_vec(),
-            holder: Holder::Tensor(TensorId(0)),
-            name: bytes.to_string(),
-        }
-    }
-
-    /// Forward and backward of layers that shrink: layer i makes a tensor at node i that node 2 n - i reads again; a gradient lives from one node to the next.
-    fn network(layers: usize) -> Vec<Need> {
-        let mut v = Vec::new();
-        for i in 0..layers {
-            let (bytes, back) = (1 << (20 - i), 2 * layers - i);
-            v.push(need(bytes, &[i, i + 1, back], false));
-            v.push(need(bytes, &[back, back + 1], false));
-            v.push(need(1 << 10, &[back], false));
-            v.push(need(100, &[i], true));
-        }
-        v
-    }
-
-    /// The first pair of needs whose places clash.
-    fn clash(needs: &[Need], spots: &[Spot]) -> Option<(usize, usize)> {
-        let bad = |i: usize, j: usize| {
-            let (a, b, s, t) = (&needs[i], &needs[j], spots[i], spots[j]);
-            let together = a.from <= b.to && b.from <= a.to;
-            let overlap = s.offset < t.offset + b.bytes && t.offset < s.offset + a.bytes;
-            s.slot == t.slot && (a.meets(b) || together && overlap)
-        };
-        let pairs = || (0..needs.len()).flat_map(|i| (0..i).map(move |j| (i, j)));
-        pairs().find(|(i, j)| bad(*i, *j))
-    }
-
-    #[test]
-    fn places_never_clash_and_waste_little() {
-        let needs = network(8);
-        let (slots, spots) = share(&needs, &PlanOptions::default());
-        assert_eq!(clash(&needs, &spots), None);
-        for (n, s) in needs.iter().zip(&spots) {
-            assert!(s.offset % ALIGNMENT == 0 && s.offset + n.bytes <= slots[s.slot].bytes);
-        }
-        // The judge judges: one place for all is found out.
-        assert!(clash(&needs, &vec![Spot::default(); needs.len()]).is_some());
-        // What is alive at once at worst, and what the slots are: a gradient of the first layer reuses what later layers saved, side by side.
-        let live = |t: usize| -> usize {
-            let alive = needs.iter().filter(|n| n.from <= t && t <= n.to);
-            alive.map(|n| n.bytes).sum()
-        };
-        let most = (0..20).map(live).max().unwrap_or(0);
-        let bytes: usize = slots.iter().map(|s| s.bytes).sum();
-        assert!(
-            bytes >= most && bytes * 10 <= most * 12,
-            "{bytes} of {most}"
-        );
-        let own = PlanOptions {
-            no_reuse: true,
-            ..PlanOptions::default()
-        };
-        assert_eq!(share(&needs, &own).0.len(), needs.len());
-    }
-
-    #[test]
-    fn another_program_uses_what_is_there() {
-        let needs = network(4);
-        let first = share(&needs, &PlanOptions::default()).0;
-        let free = first.iter().filter(|s| !s.kept);
-        let options = PlanOptions {
-            pool: free.map(|s| (s.bytes, s.dtype)).collect(),
-            ..PlanOptions::default()
-        };
-        let (slots, spots) = share(&needs, &options);
-        assert_eq!(clash(&needs, &spots), None);
-        // New are only those that keep their contents; a piece is one slot's and holds it.
-        assert!(slots.iter().all(|s| s.pool.is_none() == s.kept));
-        let mut pieces: Vec<usize> = slots.iter().filter_map(|s| s.pool).collect();
-        pieces.sort_unstable();
-        assert!(pieces.windows(2).all(|w| w[0] < w[1]), "{pieces:?}");
-        let holds = |s: &Slot| s.pool.is_none_or(|i| options.pool[i].0 >= s.bytes);
-        assert!(slots.iter().all(holds));
-        // A piece of another type, or too small a one, is not used.
-        let small = PlanOptions {
-            typed: true,
-            pool: vec![(1 << 30, DType::U32), (64, DType::F32)],
-            ..PlanOptions::default()
-        };
-        assert!(share(&needs, &small).0.iter().all(|s| s.pool.is_none()));
-    }
-}
+mod tests;

@@ -1,11 +1,11 @@
-//! Rematerialisation: a tensor that the backward pass reads is computed a second time, just before it is read, instead of
-//! being kept from the forward pass (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016). It trades one
-//! pass over memory for the tensor's bytes.
+//! Rematerialisation: a tensor that the backward pass reads is computed a second time, just before it is read, instead
+//! of being kept from the forward pass (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016). It trades
+//! one pass over memory for the tensor's bytes.
 //!
-//! An op opts in by [`Op::rematerialise`], which gives the recipe: another op, and inputs that are kept anyway. Of ours, a
-//! batch norm with a ReLU does. For `y, mean, var = batch_norm_relu(x, gamma, beta)` the recipe is
-//! `batch_norm_inference(x, gamma, beta, mean, var)`: x is kept for the batch norm's own gradient, the vectors are small,
-//! and the result is y to the bit. Without it a layer keeps both x and y.
+//! An op opts in by [`Op::rematerialise`], which gives the recipe: another op, and inputs that are kept anyway. Of
+//! ours, a batch norm with a ReLU does. For `y, mean, var = batch_norm_relu(x, gamma, beta)` the recipe is
+//! `batch_norm_inference(x, gamma, beta, mean, var)`: x is kept for the batch norm's own gradient, the vectors are
+//! small, and the result is y to the bit. Without it a layer keeps both x and y.
 //!
 //! Nothing deeper is recomputed: a recipe's inputs are themselves kept, so the added work is one pass for each tensor.
 //!
@@ -16,8 +16,9 @@ use std::collections::{HashMap, HashSet};
 
 impl Graph {
     /// Rewrites the nodes from number `from` on, which differentiation appended: where they read a tensor that has a
-    /// recipe ([`super::Op::rematerialise`]), they read a copy that a new node makes. Each tensor is recomputed once, just
-    /// before its first reader, and only if the recipe's first input is kept anyway, because one of these nodes reads it.
+    /// recipe ([`super::Op::rematerialise`]), they read a copy that a new node makes. Each tensor is recomputed once,
+    /// just before its first reader, and only if the recipe's first input is kept anyway, because one of these nodes
+    /// reads it.
     ///
     /// The new nodes move those behind them up. Tensors keep their names, and in them their nodes' old numbers.
     ///
@@ -45,8 +46,8 @@ impl Graph {
         Ok(())
     }
 
-    /// Appends the node that recomputes `t`, if `t` is the first output of a node before number `from` that has a recipe,
-    /// and the recipe's first input is `kept`.
+    /// Appends the node that recomputes `t`, if `t` is the first output of a node before number `from` that has a
+    /// recipe, and the recipe's first input is `kept`.
     fn push_recipe(
         &mut self,
         t: TensorId,
@@ -144,7 +145,8 @@ mod tests {
         let layer = (peak(12) - peak(4)) / 8;
         assert!(layer < image + image / 4, "{layer} bytes, an image {image}");
         assert_eq!(results.len(), 2);
-        // Without a ReLU there is no recipe: the next convolution's gradient reads the tensor as the forward pass left it.
+        // Without a ReLU there is no recipe: the next convolution's gradient reads the tensor as the forward pass left
+        // it.
         let (plain, norms, _) = network(4, false);
         assert!(recomputed(&plain).is_empty());
         let readers = |y| {

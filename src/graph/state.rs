@@ -1,6 +1,7 @@
 //! Tensors that live across runs: parameters, gradients, optimiser moments, running statistics.
 //!
-//! States are grouped; a group is ONE flat buffer of one element type, so an optimiser updates all parameters with one dispatch.
+//! States are grouped. A group is one flat buffer of one element type, so an optimiser updates all parameters with one
+//! dispatch.
 //! Every entry starts at a multiple of [`ALIGN`] elements (256 bytes, WebGPU's largest required binding
 //! alignment), so any entry can be bound alone. Padding is zero and stays zero.
 

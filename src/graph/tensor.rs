@@ -7,8 +7,8 @@ use std::fmt;
 pub enum DType {
     /// 32-bit float.
     F32,
-    /// 16-bit float (IEEE binary16): activations and copies of weights in mixed precision. Kernels widen what they read and round what they write; the twins compute in
-    /// their own precision and round what they store.
+    /// 16-bit float (IEEE binary16): activations and copies of weights in mixed precision. Kernels widen what they read
+    /// and round what they write; the twins compute in their own precision and round what they store.
     F16,
     /// 32-bit unsigned integer: indices, labels, and bytes packed by the op that owns them.
     U32,

@@ -222,7 +222,7 @@ impl Op for Conv2d {
             }
             let (kernel, total, groups) = if gpu {
                 let name = key("conv2d", &d, half);
-                let tile = Tile::choose(rec, &name, half, [1, pixels, d.k]);
+                let tile = Tile::select(rec, &name, half, [1, pixels, d.k]);
                 let groups = tile.count(pixels, d.k);
                 let k = tile
                     .of(kernel!("conv2d", "tiled"), (false, false), rec.limits())

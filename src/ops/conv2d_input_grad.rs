@@ -87,7 +87,7 @@ impl Op for Conv2dInputGrad {
             } else if gpu {
                 let phases = d.stride * d.stride;
                 let name = key("conv2d_input_grad", &d, half);
-                let tile = Tile::choose(rec, &name, half, [phases, of_phase, d.c]);
+                let tile = Tile::select(rec, &name, half, [phases, of_phase, d.c]);
                 let rows = tile.count(of_phase, d.c);
                 let p = Params {
                     rows: rows as u32,

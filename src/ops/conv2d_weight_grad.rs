@@ -108,7 +108,7 @@ impl Op for Conv2dWeightGrad {
             let lanes = rec.limits().lanes();
             let (kernel, total, groups) = if !rec.limits().is_cpu || half {
                 let name = key("conv2d_weight_grad", &d, half);
-                let tile = Tile::choose(rec, &name, half, [count, d.row(), d.k]);
+                let tile = Tile::select(rec, &name, half, [count, d.row(), d.k]);
                 let groups = count * tile.count(d.row(), d.k);
                 let k = tile
                     .of(

@@ -145,7 +145,7 @@ impl Gemm {
         let lanes = rec.limits().lanes();
         let tall = !gpu && lanes > 0 && d.m >= 128 && d.n >= 12;
         let batch = if d.sum_batch { 1 } else { d.batch };
-        let tile = gpu.then(|| Tile::choose(rec, &key(d, half), half, [batch, d.m, d.n]));
+        let tile = gpu.then(|| Tile::select(rec, &key(d, half), half, [batch, d.m, d.n]));
         let (tile_m, tile_n) = match &tile {
             Some(t) => (t.rows(), t.columns()),
             None if tall => (512, 16),

@@ -1,28 +1,34 @@
-//! The tiles of products and convolutions on GPUs (`shaders/lib/tile.wgsl`, `tile_coop.wgsl`): their shapes, and which suits a product.
+//! The tiles of products and convolutions on GPUs (`shaders/lib/tile.wgsl`, `tile_coop.wgsl`): their shapes, and which
+//! one suits a product.
 
 use crate::device::recording::{Kernel, Recorder};
 use crate::device::{Cooperative, Limits};
 
-/// A tile by registers, or by cooperative matrices.
+/// The block of a product that a workgroup computes: in registers, or by cooperative matrices.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tile {
     shape: Shape,
     /// The next blocks are fetched while these are multiplied.
     prefetch: bool,
-    /// Speed on a full device, relative to the largest tile by registers: of those by registers and of 8x8 fragments by the reads of workgroup memory that a multiply-add needs, of
-    /// 16x16 fragments as measured on an H200.
+    /// Multiply-adds a second of a full device, relative to the 128x128 tile by registers (1.0). It orders the tiles
+    /// where none has been timed ([`Tile::select`]).
+    ///
+    /// 16x16 fragments: measured on an H200. All others are estimates. A thread with a block of a x b outputs reads a +
+    /// b numbers of workgroup memory for a b multiply-adds (8x8: 0.25 each, 8x4: 0.375, 4x4: 0.5), and more reads are
+    /// slower, though less than in proportion, since arithmetic hides a part of them.
     speed: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Shape {
-    /// Threads side by side, and whether a thread has two blocks of rows, of columns.
+    /// `cols` threads lie side by side, of 256. A thread computes 8 rows (`wide_m`) or 4, and 8 columns (`wide_n`) or
+    /// 4.
     Registers {
         cols: usize,
         wide_m: bool,
         wide_n: bool,
     },
-    /// 8 blocks of fragments of this kind, so many of them side by side, each so many fragments high and wide.
+    /// 8 blocks of fragments of this kind, `abreast` of them side by side, each block `block` fragments high and wide.
     Fragments {
         kind: Cooperative,
         abreast: usize,
@@ -68,8 +74,9 @@ const HALVES_16: (u32, bool) = (16, true);
 const HALVES_8: (u32, bool) = (8, true);
 const SINGLES_8: (u32, bool) = (8, false);
 
-/// All shapes, rows by columns: by registers 128x128, 128x64, 64x128, 64x64, 128x32, the larger of them with prefetching too; by cooperative matrices 128x128,
-/// 64x128, 256x64 and 256x128 (16x16 fragments of halves; the last two without prefetching too), 64x64 (8x8 fragments of halves, and of f32).
+/// All tiles, rows by columns. By registers: 128x128, 128x64, 64x128, 64x64, 128x32, the first three with prefetching
+/// too. By cooperative matrices: 128x128, 64x128, 256x64 and 256x128 of 16x16 fragments of halves, the last two without
+/// prefetching too; 64x64 of 8x8 fragments of halves, and of f32.
 pub const TILES: [Tile; 16] = [
     registers(16, true, true, false, 1.0),
     registers(16, true, false, false, 0.85),
@@ -89,7 +96,7 @@ pub const TILES: [Tile; 16] = [
     fragments(SINGLES_8, 4, (4, 2), true, 1.5),
 ];
 
-/// Tiles that the device is assumed to compute at a time; known of no adapter through WebGPU.
+/// Tiles that a device is assumed to compute at a time. WebGPU does not tell the number of an adapter's processors.
 pub(super) const AT_A_TIME: usize = 128;
 
 impl Tile {
@@ -135,7 +142,8 @@ impl Tile {
         }
     }
 
-    /// Bytes of workgroup memory with so many values of k at a time, at most: operands k by k are padded more than others (`tile.wgsl`, `tile_coop.wgsl`).
+    /// Bytes of workgroup memory at most, with `depth` values of k at a time. Operands that lie in storage k by k are
+    /// padded more than others (`tile.wgsl`, `tile_coop.wgsl`), which is counted for all.
     fn memory(&self, depth: usize) -> usize {
         let sides = self.rows() + self.columns();
         match self.shape {
@@ -162,7 +170,8 @@ impl Tile {
         m.div_ceil(self.rows()) * n.div_ceil(self.columns())
     }
 
-    /// The kernel with this tile, for operands A and B that lie in storage k by k, or A row by row (the one transposed), B column by column.
+    /// The kernel with this tile. Operands lie in storage k by k, or else A row by row (`a_by_rows`, when A is
+    /// transposed) and B column by column (`b_by_columns`).
     pub(super) fn of(
         &self,
         kernel: Kernel,
@@ -195,19 +204,20 @@ impl Tile {
                 .flag("TWICE_A", self.rows() * self.depth(limits) / 16 > 256)
                 .define("ABREAST", format!("{abreast}u"))
                 .define("DEPTH", format!("{}u", self.depth(limits)))
-                // 256 threads are at least so many subgroups; 8 blocks are theirs.
+                // A workgroup of 256 threads has 256 / largest subgroup subgroups at least; they share 8 blocks.
                 .define("BLOCKS", format!("{}u", (limits.subgroup.1 / 32).max(1))),
         }
     }
 
-    /// The tile for `batch` products of m rows and n columns: the device's choice for `key`, else the one that should take the least time by the table.
-    pub(super) fn choose(
+    /// The tile for `batch` products of m rows and n columns: the device's choice for `key`, or else the one that
+    /// should take the least time by [`Tile`]'s speeds.
+    pub(super) fn select(
         rec: &Recorder<'_>,
         key: &str,
         half: bool,
         [batch, m, n]: [usize; 3],
     ) -> Self {
-        let chosen = rec.choice(key).and_then(|i| TILES.get(i));
+        let chosen = rec.tile_for(key).and_then(|i| TILES.get(i));
         match chosen.filter(|t| t.suits(rec.limits(), half)) {
             Some(t) => *t,
             None => Self::by_table(rec.limits(), half, [batch, m, n]),
@@ -286,7 +296,8 @@ mod tests {
     #[test]
     fn tiles_fit_workgroup_memory() {
         for t in TILES {
-            // By registers: in what every adapter has; and a thread fetches at most one block of each operand. By matrices: in 48 KiB, and some in 31 KiB, which is asked for.
+            // Tiles by registers fit what every adapter has, and a thread fetches at most one block of each operand.
+            // Tiles by matrices fit 48 KiB, and some fit the 31 KiB that `device::adapter` asks for.
             assert!(t.is_cooperative() || t.memory(16) <= 16384, "{t:?}");
             assert!(t.memory(32) <= 48 << 10, "{t:?}");
             assert!(t.rows() <= 256 && t.columns() <= 256, "{t:?}");

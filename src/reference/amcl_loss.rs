@@ -114,7 +114,8 @@ impl<T: Scalar> Form<T> {
             s > value || j == index || s == value && j < index
         })
     }
-    /// Weight of a candidate's s/tau in its anchor's loss, and what of Omega's slope it takes there (`shaders/lib/weights.wgsl`).
+    /// Weight of a candidate's s/tau in its anchor's loss, and its share of Omega's slope there
+    /// (`shaders/lib/weights.wgsl`).
     pub fn weights(&self, j: usize, s: T, tau: T, norm: T, limit: Threshold<T>) -> (T, T) {
         let t = &self.temperature;
         if self.softmax {

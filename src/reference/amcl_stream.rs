@@ -45,8 +45,10 @@ pub fn strip(n: usize) -> usize {
     STRIP.min(n) * n
 }
 
-/// Products of up to STRIP rows of x [n,d] with all of them, [rows,n], in `memory` of [`strip`] elements. As many rows are multiplied every time, lest the order of the sums
-/// depend on their number: products of i with j and of j with i are equal to the last bit, and so are those that select and those that are selected.
+/// Products of up to STRIP rows of x [n,d] with all rows, [rows,n], in `memory` of [`strip`] elements.
+///
+/// STRIP rows are multiplied whatever `rows` is, because the order of the sums depends on the number of rows. So the
+/// product of i with j equals that of j with i to the last bit, and a selection finds the same numbers as the loss.
 pub fn products<'a, T: Scalar>(
     x: &[T],
     d: usize,

@@ -7,7 +7,8 @@ use super::gemm::{Mat, product};
 use super::scratch::{self, split};
 use rayon::prelude::*;
 
-/// `dz` as z; `df` as the features (summed over the heads when these share one), from `dloss` and `norm` [heads*anchors].
+/// `dz` in z's shape, and `df` in the features' (summed over the heads when these share one), from `dloss` and `norm`
+/// [heads*anchors].
 pub fn amcl_stream_grad<T: Scalar>(
     f: &Form<T>,
     x: &Rows<'_, T>,

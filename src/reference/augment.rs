@@ -77,7 +77,8 @@ fn blend<T: Scalar>(p: Pixel<T>, other: Pixel<T>, factor: T) -> Pixel<T> {
     std::array::from_fn(|c| clamp(factor * p[c] + (T::one() - factor) * other[c]))
 }
 
-/// The resampling of a line: for each output pixel, first input pixel and weights. A triangle whose support grows with the scale when shrinking (antialiasing).
+/// The resampling of a line: for each output pixel, the first input pixel and the weights. The weights are a triangle,
+/// whose support grows with the scale when the image shrinks (antialiasing).
 struct Line<'a, T> {
     /// First input pixel and number of weights.
     spans: &'a [[u32; 2]],
@@ -211,7 +212,8 @@ fn reflect(i: isize, n: usize) -> usize {
     i.min(period - i) as usize
 }
 
-/// One view of an image of bytes packed in little-endian words (rows, columns, RGB), normalised, into `out` [size,size,3].
+/// One view of an image of bytes packed in little-endian words (rows, columns, RGB), normalised, into `out`
+/// [size,size,3].
 fn view<T: Scalar>(f: &Shape<T>, words: &[u32], row: &[T], out: &mut [T]) {
     let whole = |i: usize| row[i].f64() as usize;
     let (top, left, height, width) = (whole(TOP), whole(TOP + 1), whole(TOP + 2), whole(TOP + 3));

@@ -40,7 +40,8 @@ impl<'a, T: Scalar> Channels<'a, T> {
         self.features.map_or(0, |_| rows * self.sizes[1])
     }
 
-    /// Correlations `k` [rows,d] and, if there are features, scores `r` [rows,d] of the channels from `first` on with all channels of the other view, of one head.
+    /// Correlations `k` [rows,d] of one head's channels from `first` on with all channels of the other view, and, if
+    /// there are features, their scores `r` [rows,d].
     pub fn strip(&self, first: usize, k: &mut [T], r: &mut [T]) {
         let [n, d, f] = self.sizes;
         let rows = k.len() / d;

@@ -7,8 +7,8 @@ use super::gemm::{Mat, product};
 use super::scratch::{self, split};
 use rayon::prelude::*;
 
-/// `dx` as the first of the views; `df` as its features (summed over the heads when these share one), from `dloss` [heads*d], which belongs to the channels of the first
-/// view or, `by_column`, of the other.
+/// `dx` in the first view's shape, and `df` in its features' (summed over the heads when these share one), from `dloss`
+/// [heads*d]. `dloss` belongs to the channels of the first view or, with `by_column`, of the other.
 pub fn barlow_stream_grad<T: Scalar>(
     form: &Form<T>,
     x: &Channels<'_, T>,
@@ -24,7 +24,8 @@ pub fn barlow_stream_grad<T: Scalar>(
     for (head, dx) in dx.chunks_mut(n * d).enumerate() {
         let x = x.head(head);
         let g = &dloss[head * d..(head + 1) * d];
-        // The weights of all pairs of a strip of channels, times all of the other view's: rows of dx's transpose, and of df.
+        // Weights of all pairs of a strip of channels with the other view's channels, times these channels: rows of
+        // dx's transpose, and of df.
         let strip = |first: usize, dx: &mut [T], df: Option<&mut [T]>| {
             let rows = dx.len() / n;
             let scored = x.scored(rows);

@@ -37,12 +37,14 @@ pub struct BatchNormGrad<'a, T> {
 }
 
 impl<T: Scalar> BatchNormGrad<'_, T> {
-    /// Calls `f(channel, upstream gradient behind the ReLU's mask, x)` for the elements of a row that starts at `at`. `scale` as in the forward pass, to the bit.
+    /// Calls `f(channel, upstream gradient behind the ReLU's mask, x)` for the elements of a row that starts at `at`.
+    /// `scale` equals the forward pass's to the bit, so that the mask does too.
     #[inline(always)]
     fn row(&self, scale: &[T], at: usize, mut f: impl FnMut(usize, T, T)) {
         let c = self.gamma.len();
         let (dy, x) = (&self.dy[at..at + c], &self.x[at..at + c]);
-        // The gradient is read whatever the mask: a conditional read would be a branch, missed every other time.
+        // The gradient is read whatever the mask is: a conditional read would be a branch that is mispredicted half the
+        // time.
         let behind = |g: T, y: T| if y > T::zero() { g } else { T::zero() };
         match self.mask {
             Mask::None => (0..c).for_each(|j| f(j, dy[j], x[j])),
@@ -107,7 +109,8 @@ impl<T: Scalar> BatchNormGrad<'_, T> {
             }
         }
         let (dgamma, dbeta) = (&*dgamma, &*dbeta);
-        // dx = k (g - dbeta/m - xhat dgamma/m) = k g - (k dbeta/m) - (x - mean) (k inv dgamma/m), k = gamma inv: three factors a channel.
+        // With k = gamma inv, dx = k (g - dbeta/m - xhat dgamma/m) = k g - (k dbeta/m) - (x - mean) (k inv dgamma/m):
+        // three factors a channel.
         for j in 0..c {
             k[j] = self.gamma[j] * inv[j];
             shift[j] = k[j] * dbeta[j] / m;

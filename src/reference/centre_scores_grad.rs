@@ -3,7 +3,8 @@
 use super::Scalar;
 use super::centre_scores::Shape;
 
-/// From `[dr, x, mean]`: `dx = gain (dr - sum_c / pairs)` for pairs, `gain dr` elsewhere; returns `dgain = sum dr (x - mean_c)`.
+/// From `[dr, x, mean]`: `dx = gain (dr - sum_c / pairs)` for pairs, `gain dr` elsewhere. Returns
+/// `dgain = sum dr (x - mean_c)`.
 pub fn centre_scores_grad<T: Scalar>(
     f: &Shape,
     gain: T,

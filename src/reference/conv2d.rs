@@ -45,8 +45,9 @@ impl ConvDims {
     pub fn row(&self) -> usize {
         self.r * self.s * self.c
     }
-    /// Images that one task takes together: deep layers have few pixels an image, and a product streams all weights whatever its rows. Some eight tasks remain for
-    /// the cores. A fact of the shapes alone, so results do not depend on the number of threads.
+    /// Images that one task takes together. A product reads all weights however few rows it has, and deep layers have
+    /// few pixels an image, so a task takes about 256 pixels, while at least some eight tasks remain for the cores. It
+    /// depends on the shapes alone, so that results do not depend on the number of threads.
     pub(super) fn group(&self) -> usize {
         const ROWS: usize = 256;
         const TASKS: usize = 8;
@@ -61,7 +62,8 @@ impl ConvDims {
     pub fn is_gemm(&self) -> bool {
         self.r == 1 && self.s == 1 && self.stride == 1 && self.pad == 0
     }
-    /// The columns s of kernel row r that lie inside the image for output (p, q): first s, count, first input pixel's element.
+    /// The columns s of kernel row r that lie inside the image for output (p, q): first s, count, and the first input
+    /// pixel's element.
     pub(super) fn taps(&self, p: usize, q: usize, r: usize) -> Option<(usize, usize, usize)> {
         let ih = (p * self.stride + r)
             .checked_sub(self.pad)

@@ -6,7 +6,8 @@ use super::gemm::{Mat, product};
 use super::{scratch, winograd};
 use rayon::prelude::*;
 
-/// Runs that the batch is cut into, and blocks that the filters are cut into: fixed, so that the result does not depend on the number of threads.
+/// Runs that the batch is cut into, and blocks that the filters are cut into. It is fixed, so that the result does not
+/// depend on the number of threads.
 const RUNS: usize = 8;
 /// Elements of the columns of several images that are held at once.
 const COLUMNS: usize = 1 << 21;
@@ -16,7 +17,8 @@ pub fn conv2d_weight_grad<T: Scalar>(d: &ConvDims, x: &[T], dy: &[T], dw: &mut [
     if winograd::suits::<T>(d) {
         return winograd::weight_grad(d, x, dy, dw);
     }
-    // A partial sum a run of images costs 2 k row per run to write and add; it pays only while that is small beside the columns.
+    // Each run of images has a partial sum of k row elements to write and add. That pays while it is small beside the
+    // columns.
     if d.k * d.row() > d.pixels() * d.row() {
         by_filters(d, x, dy, dw);
     } else {
@@ -52,7 +54,8 @@ fn by_images<T: Scalar>(d: &ConvDims, x: &[T], dy: &[T], dw: &mut [T]) {
     }
 }
 
-/// Filters in parallel: the columns of as many images as fit are made once, and every block of filters sums over all of them.
+/// Filters in parallel: the columns of as many images as fit are made once, and every block of filters sums over all of
+/// them.
 fn by_filters<T: Scalar>(d: &ConvDims, x: &[T], dy: &[T], dw: &mut [T]) {
     let one = d.pixels() * d.row();
     let images = (COLUMNS / one).clamp(1, d.n);

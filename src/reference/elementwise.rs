@@ -6,7 +6,8 @@ use rayon::prelude::*;
 /// Elements a task takes: fixed, so that nothing depends on the number of threads.
 const CHUNK: usize = 1 << 14;
 
-/// Runs `f` with everything inlined into it compiled for the widest vectors of this processor. Nothing is contracted or reordered: the bits are the same on all.
+/// Runs `f`, and everything that is inlined into it, compiled for the widest vectors of this processor. Nothing is
+/// contracted or reordered, so the bits are the same on all processors.
 #[inline(always)]
 pub(super) fn vectorized<R>(f: impl FnOnce() -> R) -> R {
     struct Run<F>(F);

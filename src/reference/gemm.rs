@@ -47,7 +47,8 @@ impl<'a, T> From<Mat<'a, T>> for Right<'a, T> {
     }
 }
 
-/// Elements that [`pack`] needs for a right operand [k,n]: none where nothing is gained, in f64 and on processors without kernels.
+/// Elements that [`pack`] needs for a right operand [k,n]. None in f64, and on processors without kernels of ours,
+/// where packing gains nothing.
 pub(super) fn packed_len<T: Scalar>(k: usize, n: usize) -> usize {
     match TypeId::of::<T>() == TypeId::of::<f32>() && n > 1 {
         true => packed::packed_len(k, n),
@@ -55,7 +56,8 @@ pub(super) fn packed_len<T: Scalar>(k: usize, n: usize) -> usize {
     }
 }
 
-/// Makes `to`, of [`packed_len`] elements, of a right operand [k,n] that many products share, on all threads; nothing when it is empty.
+/// Packs a right operand [k,n] that many products share into `to` of [`packed_len`] elements, on all threads. Does
+/// nothing when `to` is empty.
 ///
 /// # Panics
 /// When a slice is too short.

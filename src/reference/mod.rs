@@ -1,8 +1,8 @@
 //! The CPU twins: one file per kernel, generic over the scalar.
 //!
-//! In `f64` a twin is the oracle of the tests; in `f32`, over rayon and the `gemm` crate, it is the CPU
-//! executor. Twins are plain functions over slices and import nothing else of this crate; what memory they need besides comes from [`scratch`] and is kept, so that a step allocates
-//! nothing.
+//! In `f64` a twin is the oracle of the tests; in `f32`, over rayon and the `gemm` crate, it is the CPU executor. Twins
+//! are plain functions over slices and import nothing else of this crate. Memory for intermediate results comes from
+//! [`scratch`], which keeps it, so that a step allocates nothing.
 //! Layouts are those of the kernels: activations NHWC, convolution weights KRSC, matrices row-major.
 
 pub mod accumulate;

@@ -4,7 +4,8 @@ use super::top_k::before;
 use super::{Scalar, scratch};
 use rayon::prelude::*;
 
-/// The `k` largest values of each row of s [rows,n] and their columns, by ascending column, into [rows,k] each; ties to the lower column. k <= n.
+/// The `k` largest values of each row of s [rows,n] and their columns, by ascending column, into [rows,k] each. Of
+/// equal values the lower column wins. k <= n.
 pub fn nearest<T: Scalar>(n: usize, k: usize, s: &[T], value: &mut [T], column: &mut [u32]) {
     value
         .par_chunks_mut(k)

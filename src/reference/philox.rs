@@ -1,5 +1,6 @@
-//! Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): a counter-based generator, so that a random number
-//! depends on what it is for and on nothing else: not on thread, order, batch position or vendor.
+//! Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011). The generator is
+//! counter-based, so that a random number depends on what it is for and on nothing else: not on thread, order, batch
+//! position or vendor.
 
 /// One block: four words from a 128-bit counter and a 64-bit key.
 pub fn philox4x32(mut c: [u32; 4], mut k: [u32; 2]) -> [u32; 4] {

@@ -1,13 +1,19 @@
-//! Memory for the insides of twins: transformed tiles, columns, packed operands, partial sums. Taken when needed and given back when dropped, it is kept and taken again, so that
-//! a training allocates in its first steps and never after.
+//! Memory for intermediate results inside twins: transformed tiles, columns, packed operands, partial sums. A buffer is
+//! taken when it is needed, given back when it is dropped, and kept for the next, so that a training allocates in its
+//! first steps and never after.
 //!
-//! There are two kinds, by who takes it. `shared` is for the thread that runs the nodes and hands it out to tasks: one list of the process. `local` is for what runs inside a
-//! task, and must not be held while that task waits for others: a thread has one buffer for each depth of taking (a task's columns, inside them a product's packed operands).
+//! There are two kinds.
+//! - [`shared`] is for the thread that runs the nodes and hands the buffer out to tasks. The process has one list.
+//! - [`local`] is for code inside a task, which must not hold it while it waits for other tasks. Each thread has one
+//!   buffer for each depth of taking: at depth 0 a task's columns, at depth 1 the packed operands of a product inside
+//!   that task.
 //!
-//! Which thread computes what is chance, so a thread may need its largest buffer for the first time after many steps. Therefore sizes are known to all: whoever grows a buffer
-//! notes it, and [`settle`], at the end of a run, lets every thread of the pool have buffers as large as any thread has needed.
+//! Which thread computes what is left to chance, so a thread could need its largest buffer for the first time after
+//! many steps. Therefore a thread that grows a buffer records its size for all threads, and [`settle`], at the end of a
+//! run, gives every thread of the pool buffers of the largest size that any thread has needed.
 //!
-//! Contents are what was there before (NaN, where debug assertions are on): whoever takes it writes before reading.
+//! A buffer's contents are left over from its last use (NaN with debug assertions). Whoever takes it writes before
+//! reading.
 
 use bytemuck::Pod;
 use std::cell::RefCell;
@@ -16,23 +22,23 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
-/// What buffers are made of: a cache line, so that every element type is aligned, and packed operands as their kernels like it.
+/// Buffers are made of cache lines, so that every element type is aligned, and packed operands start a cache line.
 #[derive(Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
 #[repr(C, align(64))]
 struct Line([u8; 64]);
 
 type Buffer = Vec<Line>;
 
-/// Depths of which the sizes are known to all threads; twins need three.
+/// Depths whose sizes are recorded for all threads. Twins need three.
 const DEPTHS: usize = 6;
 
 /// Lines that some thread has needed at each depth.
 static NEEDED: [AtomicUsize; DEPTHS] = [const { AtomicUsize::new(0) }; DEPTHS];
-/// Some thread has needed more than before since [`settle`].
+/// Some thread has grown a buffer since the last [`settle`].
 static GREW: AtomicBool = AtomicBool::new(false);
 /// Bytes of all buffers.
 static BYTES: AtomicUsize = AtomicUsize::new(0);
-/// Shared buffers that nobody holds.
+/// Shared buffers that are not taken.
 static SHARED: Mutex<Vec<Buffer>> = Mutex::new(Vec::new());
 
 /// A thread's buffers by depth, and how many of them are taken.
@@ -52,11 +58,11 @@ thread_local! {
     static LOCAL: RefCell<Local> = const { RefCell::new(Local { taken: 0, buffers: Vec::new() }) };
 }
 
-/// At least `lines` lines; true when there were fewer.
+/// Makes a buffer at least `lines` long; true when it was shorter.
 fn grow(buffer: &mut Buffer, lines: usize) -> bool {
     let missing = lines.saturating_sub(buffer.len());
     if missing > 0 {
-        // Nothing is kept: copying it to a larger place would be for nothing.
+        // The old buffer is freed first: its contents need not be copied.
         *buffer = Vec::new();
         *buffer = vec![Line([0; 64]); lines];
         BYTES.fetch_add(missing * size_of::<Line>(), Relaxed);
@@ -68,9 +74,9 @@ fn grow(buffer: &mut Buffer, lines: usize) -> bool {
 pub(super) struct Scratch<T> {
     buffer: Buffer,
     len: usize,
-    /// Depth of a thread's own.
+    /// A local buffer's depth; none for a shared one.
     depth: Option<usize>,
-    /// Neither of another thread, nor for another to give back.
+    /// A raw pointer, so that it is not `Send`: a thread gives back what it took.
     kind: PhantomData<*mut T>,
 }
 
@@ -132,7 +138,8 @@ pub(super) fn shared<T: Pod>(len: usize) -> Scratch<T> {
     Scratch::new(buffer.unwrap_or_default(), len, None)
 }
 
-/// `len` elements for a task on the thread that runs it. Not to be held while waiting for other tasks, of which the thread might begin one.
+/// `len` elements for a task on the thread that runs it. The task must not wait for other tasks while it holds them,
+/// because its thread might begin one of those, which would take the same depth.
 pub(super) fn local<T: Pod>(len: usize) -> Scratch<T> {
     let (buffer, depth) = LOCAL.with_borrow_mut(|l| {
         let depth = l.taken;
@@ -155,7 +162,7 @@ pub(super) fn split<T, const N: usize>(mut from: &mut [T], lens: [usize; N]) -> 
     })
 }
 
-/// After a run: lets all threads of the pool have buffers as large as any has needed, if that is more than before.
+/// After a run: gives all threads of the pool buffers as large as any thread has needed, if one has grown.
 pub fn settle() {
     if !GREW.swap(false, Relaxed) {
         return;
@@ -163,7 +170,7 @@ pub fn settle() {
     rayon::broadcast(|_| {
         LOCAL.with_borrow_mut(|l| {
             l.buffers.resize_with(l.buffers.len().max(DEPTHS), Vec::new);
-            // What a thread holds just now, another executor's task has.
+            // Buffers that the thread holds at this moment belong to another executor's task.
             let taken = l.taken;
             for (buffer, lines) in l.buffers.iter_mut().zip(&NEEDED).skip(taken) {
                 grow(buffer, lines.load(Relaxed));
@@ -194,7 +201,7 @@ mod tests {
         let again = local::<f32>(90);
         assert_eq!(again.as_ptr(), first);
         assert_eq!(first.align_offset(64), 0);
-        // Larger: grown, and all threads have it after that.
+        // A larger one grows the buffer, and after that all threads have it.
         drop(again);
         drop(local::<f64>(1 << 16));
         let all_have_it = || {
@@ -203,7 +210,7 @@ mod tests {
                 rayon::broadcast(|_| LOCAL.with_borrow(|l| l.buffers.first().map_or(0, Vec::len)));
             all.iter().all(|n| *n >= 1 << 13)
         };
-        // At once, but for tests beside this one, of which one may be settling just now.
+        // This holds at once, unless a test beside this one is settling at the same moment.
         let soon = |_| {
             all_have_it() || {
                 std::thread::sleep(std::time::Duration::from_millis(10));

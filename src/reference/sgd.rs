@@ -23,9 +23,8 @@ pub const BLOCK: usize = 64;
 const TASK: usize = 256;
 
 impl<T: Scalar> Sgd<T> {
-    /// One step over a flat group; `segment` per 64 elements names a row (multiplier, weight decay, LARS trust ratio or 0, _)
-    /// of `table`.
-    /// False, and nothing changed, when the norm is not finite.
+    /// One step over a flat group. `segment` names, per 64 elements, a row (multiplier, weight decay, LARS trust ratio
+    /// or 0, _) of `table`. False, and nothing changed, when the norm is not finite.
     pub fn run(
         &self,
         grad: &[T],
@@ -76,7 +75,8 @@ impl<T: Scalar> Sgd<T> {
 mod tests {
     use super::Sgd;
 
-    /// torch.optim.SGD([w], lr=0.1, momentum=0.9, weight_decay=0.01), two steps from w = 1 with gradients 0.5 and -0.25.
+    /// torch.optim.SGD([w], lr=0.1, momentum=0.9, weight_decay=0.01), two steps from w = 1 with gradients 0.5 and
+    /// -0.25.
     #[test]
     fn two_steps_as_pytorch() {
         let op = Sgd {

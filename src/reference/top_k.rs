@@ -8,7 +8,8 @@ use rayon::prelude::*;
 pub enum Layout {
     /// Every column is a candidate; there is no positive.
     All = 0,
-    /// NT-Xent: rows and columns are both views of the batch; the row itself is no candidate, the positive is half the batch away.
+    /// NT-Xent: rows and columns are both views of the batch. The row itself is no candidate, and the positive is half
+    /// the batch away.
     NtXent = 1,
     /// Column 0 is the positive, the rest are candidates (MoCo's queue).
     Pairs = 2,
@@ -40,13 +41,15 @@ impl Candidates {
     }
 }
 
-/// Column j of a row is before column i: larger, or as large and further left. A total order (NaN is larger than any number), in which -0 equals 0.
+/// Orders column j of a row before column i when it is larger, or as large and further left. It is a total order, in
+/// which NaN is larger than any number and -0 equals 0.
 pub(super) fn before<T: Scalar>(s: &[T], i: u32, j: u32) -> std::cmp::Ordering {
     let key = |c: u32| (s[c as usize] + T::zero()).f64();
     key(j).total_cmp(&key(i)).then(i.cmp(&j))
 }
 
-/// Column of the last of the `kappa` largest candidates of anchor i in its row of similarities; ties to the lower column.
+/// Column of the last of the `kappa` largest candidates of anchor i in its row of similarities. Of equal ones the lower
+/// column wins.
 pub(super) fn last_selected<T: Scalar>(c: &Candidates, i: usize, kappa: usize, s: &[T]) -> u32 {
     let mut memory = scratch::local::<u32>(s.len());
     let mut count = 0;

@@ -6,7 +6,8 @@ use super::scratch;
 use super::top_k::{Candidates, last_selected};
 use rayon::prelude::*;
 
-/// `value` and `index` [heads*anchors]: the threshold of the `kappa` largest candidates among the products of unit rows z [heads*anchors,d].
+/// `value` and `index` [heads*anchors]: the threshold of the `kappa` largest candidates among the products of unit rows
+/// z [heads*anchors,d].
 pub fn top_k_stream<T: Scalar>(
     c: &Candidates,
     kappa: usize,

@@ -1,14 +1,18 @@
-//! Convolutions with 3x3 filters and stride 1 by Winograd's minimal filtering F(2x2, 3x3) (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016):
-//! 16 products for a tile of 2x2 outputs where the definition has 36. How the f32 twins compute; the f64 twins, which judge, keep to the definition.
+//! Convolutions with 3x3 filters and stride 1 by Winograd's minimal filtering F(2x2, 3x3) (Lavin and Gray, "Fast
+//! Algorithms for Convolutional Neural Networks", CVPR 2016): 16 products for a tile of 2x2 outputs where the
+//! definition has 36. The f32 twins compute so; the f64 twins, which judge, keep to the definition.
 //!
-//! y = A^T [ (G g G^T) o (B^T d B) ] A for a 4x4 patch d and a filter g, summed over channels between the brackets, which is 16 matrix products over all tiles:
+//! For a 4x4 patch d and a filter g, y = A^T [ (G g G^T) o (B^T d B) ] A. The term in brackets is summed over channels,
+//! which makes 16 matrix products over all tiles.
 //!
-//! B^T = [1 0 -1 0; 0 1 1 0; 0 -1 1 0; 0 1 0 -1], G = [1 0 0; 1/2 1/2 1/2; 1/2 -1/2 1/2; 0 0 1], A^T = [1 1 1 0; 0 1 -1 -1].
+//! B^T = [1 0 -1 0; 0 1 1 0; 0 -1 1 0; 0 1 0 -1], G = [1 0 0; 1/2 1/2 1/2; 1/2 -1/2 1/2; 0 0 1],
+//! A^T = [1 1 1 0; 0 1 -1 -1].
 //!
-//! The gradient by the input is the same with filters turned by 180 degrees and channels exchanged. That by the weights is the transpose of the filters' side:
-//! dg = G^T [ sum over tiles of (A dy A^T) o (B^T d B) ] G.
+//! The gradient by the input is the same with filters turned by 180 degrees and channels exchanged. The gradient by the
+//! weights is dg = G^T [ sum over tiles of (A dy A^T) o (B^T d B) ] G.
 //!
-//! Error: A and B add up to four values and subtract as many, so that rounding errors are some 2 to 3 times those of the definition (tested below).
+//! Rounding errors are some 2 to 3 times those of the definition, because A and B add up to four values and subtract as
+//! many (tested below).
 
 use super::Scalar;
 use super::conv2d::ConvDims;
@@ -19,14 +23,14 @@ use rayon::prelude::*;
 
 /// Channels below which the transforms cost more than the products save.
 const CHANNELS: usize = 32;
-/// Tiles of one task, at most and at least (few tiles a product leave its filters' packing unpaid).
+/// Tiles of one task, at most and at least. With fewer tiles, packing the filters would cost more than it saves.
 const TILES: (usize, usize) = (256, 64);
 /// Elements of a task's transformed patches and sums together: what a core's cache holds.
 const CACHE: usize = 1 << 18;
 /// Tiles of the gradient by the weights that are transformed before they are multiplied.
 const BLOCK: usize = 256;
 
-/// Is the convolution one of those, with enough tiles to pay for transforming its filters?
+/// True for a convolution of this form with enough tiles to pay for transforming its filters.
 pub(super) fn suits<T: Scalar>(d: &ConvDims) -> bool {
     let form = (d.r, d.s, d.stride) == (3, 3, 1) && d.pad <= 2;
     let channels = d.c.min(d.k) >= CHANNELS;
@@ -87,60 +91,60 @@ pub(super) fn input_grad<T: Scalar>(d: &ConvDims, dy: &[T], w: &[T], dx: &mut [T
     run(&shape, dy, &transformed, (d.c, 1), dx);
 }
 
-/// One side of a transform, on the channels of a pixel: rows of values in, rows of values out.
-trait Side<T, const M: usize, const N: usize> {
+/// A transform along one axis of a tile: M values in, N values out.
+trait Transform<T, const M: usize, const N: usize> {
     /// The values of one channel.
-    fn of(v: [T; M]) -> [T; N];
+    fn apply(v: [T; M]) -> [T; N];
 }
 
-/// B^T.
-struct Patch;
-/// A^T.
-struct Outputs;
-/// A.
-struct Spread;
-/// G.
+/// B^T, of input patches.
+struct Input;
+/// A^T, to outputs.
+struct Output;
+/// A, of outputs' gradients.
+struct OutputTransposed;
+/// G, of filters.
 struct Filter;
-/// G^T.
-struct Unfilter;
+/// G^T, to filters' gradients.
+struct FilterTransposed;
 
-impl<T: Scalar> Side<T, 4, 4> for Patch {
+impl<T: Scalar> Transform<T, 4, 4> for Input {
     #[inline(always)]
-    fn of([a, b, c, d]: [T; 4]) -> [T; 4] {
+    fn apply([a, b, c, d]: [T; 4]) -> [T; 4] {
         [a - c, b + c, c - b, b - d]
     }
 }
-impl<T: Scalar> Side<T, 4, 2> for Outputs {
+impl<T: Scalar> Transform<T, 4, 2> for Output {
     #[inline(always)]
-    fn of([a, b, c, d]: [T; 4]) -> [T; 2] {
+    fn apply([a, b, c, d]: [T; 4]) -> [T; 2] {
         [a + b + c, b - c - d]
     }
 }
-impl<T: Scalar> Side<T, 2, 4> for Spread {
+impl<T: Scalar> Transform<T, 2, 4> for OutputTransposed {
     #[inline(always)]
-    fn of([a, b]: [T; 2]) -> [T; 4] {
+    fn apply([a, b]: [T; 2]) -> [T; 4] {
         [a, a + b, a - b, -b]
     }
 }
-impl<T: Scalar> Side<T, 3, 4> for Filter {
+impl<T: Scalar> Transform<T, 3, 4> for Filter {
     #[inline(always)]
-    fn of([a, b, c]: [T; 3]) -> [T; 4] {
+    fn apply([a, b, c]: [T; 3]) -> [T; 4] {
         let (half, ends) = (T::of(0.5), a + c);
         [a, half * (ends + b), half * (ends - b), c]
     }
 }
-impl<T: Scalar> Side<T, 4, 3> for Unfilter {
+impl<T: Scalar> Transform<T, 4, 3> for FilterTransposed {
     #[inline(always)]
-    fn of([a, b, c, d]: [T; 4]) -> [T; 3] {
+    fn apply([a, b, c, d]: [T; 4]) -> [T; 3] {
         let half = T::of(0.5);
         let (sum, difference) = (half * (b + c), half * (b - c));
         [a + sum, difference, sum + d]
     }
 }
 
-/// A side for all channels. The slices have one length.
+/// Applies a transform to all channels: each slice holds one value a channel.
 #[inline(always)]
-fn side<S: Side<T, M, N>, T: Scalar, const M: usize, const N: usize>(
+fn transform<S: Transform<T, M, N>, T: Scalar, const M: usize, const N: usize>(
     from: [&[T]; M],
     to: [&mut [T]; N],
 ) {
@@ -152,20 +156,20 @@ fn side<S: Side<T, M, N>, T: Scalar, const M: usize, const N: usize>(
         for (v, s) in v.iter_mut().zip(&from) {
             *v = s[c];
         }
-        for (s, v) in to.iter_mut().zip(S::of(v)) {
+        for (s, v) in to.iter_mut().zip(S::apply(v)) {
             s[c] = v;
         }
     }
 }
 
-/// The 16 matrices of transformed values, of which each task writes rows of its own.
+/// The 16 matrices of transformed values. Tasks write them in parallel, each its own rows.
 #[derive(Clone, Copy)]
 struct Planes<T> {
     data: *mut T,
     plane: usize,
 }
 
-// SAFETY: a pointer into a slice that outlives the tasks; `row`'s contract keeps their writes apart.
+// SAFETY: the pointer is into a slice that outlives the tasks, and by `row`'s contract their writes do not overlap.
 unsafe impl<T: Send> Send for Planes<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Planes<T> {}
@@ -187,7 +191,8 @@ impl<T: Scalar> Planes<T> {
     unsafe fn row<'a>(&self, row: usize, at: usize, len: usize) -> [&'a mut [T]; 4] {
         assert!(row < 4 && at + len <= self.plane);
         [0, 1, 2, 3].map(|i| {
-            // SAFETY: inside plane 4 row + i < 16, and `new` checked that the slice holds 16; four planes do not overlap.
+            // SAFETY: plane 4 row + i is below 16, `new` checked that the slice holds 16 planes, and planes do not
+            // overlap.
             unsafe {
                 let start = self.data.add((4 * row + i) * self.plane + at);
                 std::slice::from_raw_parts_mut(start, len)
@@ -196,43 +201,35 @@ impl<T: Scalar> Planes<T> {
     }
 }
 
-/// Four neighbouring slices of `len` elements.
-#[inline(always)]
-fn four<T>(x: &mut [T], len: usize) -> [&mut [T]; 4] {
-    let (a, rest) = x.split_at_mut(len);
-    let (b, rest) = rest.split_at_mut(len);
-    let (c, rest) = rest.split_at_mut(len);
-    [a, b, c, &mut rest[..len]]
-}
-
 /// G g G^T of all filters, `out` [16][k][c]; `turn`: of the filters turned by 180 degrees.
 fn filters<T: Scalar>(d: &ConvDims, w: &[T], turn: bool, out: &mut [T]) {
     let (c, plane) = (d.c, d.k * d.c);
     let planes = Planes::new(out, plane);
     (0..d.k).into_par_iter().with_min_len(8).for_each(|k| {
-        let half = &mut scratch::local(12 * c)[..];
+        let work = &mut scratch::local(12 * c)[..];
         let tap = |i: usize, j: usize| {
             let tap = if turn { 8 - (i * 3 + j) } else { i * 3 + j };
             &w[(k * 9 + tap) * c..][..c]
         };
         vectorized(|| {
-            // Columns first: half [j][i'][c].
-            for (j, to) in half.chunks_exact_mut(4 * c).enumerate() {
+            // Columns first: work is [j][i'][c].
+            for (j, to) in work.chunks_exact_mut(4 * c).enumerate() {
                 let from = [tap(0, j), tap(1, j), tap(2, j)];
-                side::<Filter, T, 3, 4>(from, four(to, c));
+                transform::<Filter, T, 3, 4>(from, split(to, [c; 4]));
             }
             for i in 0..4 {
-                let from = [0, 1, 2].map(|j| &half[(4 * j + i) * c..][..c]);
+                let from = [0, 1, 2].map(|j| &work[(4 * j + i) * c..][..c]);
                 // SAFETY: this task alone writes row k of the planes.
                 let to = unsafe { planes.row(i, k * c, c) };
-                side::<Filter, T, 3, 4>(from, to);
+                transform::<Filter, T, 3, 4>(from, to);
             }
         });
     });
 }
 
 impl Shape {
-    /// B^T d B of the 4x4 patch under tile (i, j) of an image [h,w,from], zero outside, to element `at` of the planes. `half`: 16 rows of channels to work in; `zeros`: one.
+    /// B^T d B of the 4x4 patch under tile (i, j) of an image [h,w,from], zero outside, to element `at` of the planes.
+    /// `work` has 16 rows of channels for B^T d; `zeros` is one row of zeros.
     ///
     /// # Safety
     /// As [`Planes::row`].
@@ -241,11 +238,11 @@ impl Shape {
         &self,
         x: &[T],
         (i, j): (usize, usize),
-        (half, zeros): (&mut [T], &[T]),
+        (work, zeros): (&mut [T], &[T]),
         (planes, at): (&Planes<T>, usize),
     ) {
         let c = self.from;
-        for (b, to) in half[..16 * c].chunks_exact_mut(4 * c).enumerate() {
+        for (b, to) in work[..16 * c].chunks_exact_mut(4 * c).enumerate() {
             let column = (2 * j + b).checked_sub(self.pad).filter(|w| *w < self.w);
             let from = [0, 1, 2, 3].map(|a| {
                 let row = (2 * i + a).checked_sub(self.pad).filter(|h| *h < self.h);
@@ -254,18 +251,19 @@ impl Shape {
                     _ => &zeros[..c],
                 }
             });
-            side::<Patch, T, 4, 4>(from, four(to, c));
+            transform::<Input, T, 4, 4>(from, split(to, [c; 4]));
         }
         for a in 0..4 {
-            let from = [0, 1, 2, 3].map(|b| &half[(4 * b + a) * c..][..c]);
+            let from = [0, 1, 2, 3].map(|b| &work[(4 * b + a) * c..][..c]);
             // SAFETY: the caller's.
             let to = unsafe { planes.row(a, at, c) };
-            side::<Patch, T, 4, 4>(from, to);
+            transform::<Input, T, 4, 4>(from, to);
         }
     }
 }
 
-/// Transforms, products and back, a task some rows of tiles. `filters` [16] planes, of which (rs, cs) are the steps between channels read and written.
+/// Transforms patches, multiplies, and transforms back; a task takes some rows of tiles. `filters` are 16 planes, with
+/// steps (rs, cs) between channels read and between channels written.
 fn run<T: Scalar>(s: &Shape, x: &[T], filters: &[T], (rs, cs): (usize, usize), y: &mut [T]) {
     let (rows, columns) = tiles(s.p, s.q);
     let plane = s.from * s.to;
@@ -286,13 +284,13 @@ fn run<T: Scalar>(s: &Shape, x: &[T], filters: &[T], (rs, cs): (usize, usize), y
     // What a task writes: whole rows of tiles of one image, or several whole images.
     let image = s.p * s.q * s.to;
     let images = (band / rows).max(1);
-    // `count` rows of tiles from `first` on, of all images' one after the other.
+    // Computes `count` rows of tiles from `first` on; the images' rows are numbered one after the other.
     let task = |first: usize, count: usize, out: &mut [T]| {
         let m = count * columns;
-        let work = 16 * s.from.max(s.to);
-        let lens = [16 * m * s.from, 16 * m * s.to, work, s.from];
+        let work_len = 16 * s.from.max(s.to);
+        let lens = [16 * m * s.from, 16 * m * s.to, work_len, s.from];
         let mut buffer = scratch::local(lens.iter().sum());
-        let [patches, sums, half, zeros] = split(&mut buffer, lens);
+        let [patches, sums, work, zeros] = split(&mut buffer, lens);
         zeros.fill(T::zero());
         let planes = Planes::new(patches, m * s.from);
         vectorized(|| {
@@ -302,7 +300,7 @@ fn run<T: Scalar>(s: &Shape, x: &[T], filters: &[T], (rs, cs): (usize, usize), y
                 // SAFETY: the buffer is this task's.
                 unsafe {
                     let (tile, to) = ((row % rows, j), (&planes, t * s.from));
-                    s.patch(x, tile, (half, zeros), to);
+                    s.patch(x, tile, (work, zeros), to);
                 }
             }
         });
@@ -325,7 +323,7 @@ fn run<T: Scalar>(s: &Shape, x: &[T], filters: &[T], (rs, cs): (usize, usize), y
                 // `out` begins with tile row `first`.
                 let (ours, own) = (row / rows - first / rows, row % rows);
                 let top = ours * s.p + 2 * own - 2 * (first % rows);
-                outputs(s, sums, (m, t), half, |a, b, v| {
+                outputs(s, sums, (m, t), work, |a, b, v| {
                     if 2 * own + a < s.p && 2 * j + b < s.q {
                         let at = ((top + a) * s.q + 2 * j + b) * s.to;
                         out[at..at + s.to].copy_from_slice(v);
@@ -350,33 +348,34 @@ fn run<T: Scalar>(s: &Shape, x: &[T], filters: &[T], (rs, cs): (usize, usize), y
     }
 }
 
-/// A^T m A of tile t of `sums` [16][tiles][to]: `put` is handed the four pixels.
+/// A^T m A of tile t of `sums` [16][tiles][to]; calls `put(row, column, channels)` for the four pixels.
 #[inline(always)]
 fn outputs<T: Scalar>(
     s: &Shape,
     sums: &[T],
     (tiles, t): (usize, usize),
-    half: &mut [T],
+    work: &mut [T],
     mut put: impl FnMut(usize, usize, &[T]),
 ) {
     let k = s.to;
     let value = |a: usize, b: usize| &sums[((4 * a + b) * tiles + t) * k..][..k];
-    let (half, last) = half.split_at_mut(8 * k);
-    for (b, to) in half.chunks_exact_mut(2 * k).enumerate() {
+    let (work, last) = work.split_at_mut(8 * k);
+    for (b, to) in work.chunks_exact_mut(2 * k).enumerate() {
         let (first, second) = to.split_at_mut(k);
         let from = [value(0, b), value(1, b), value(2, b), value(3, b)];
-        side::<Outputs, T, 4, 2>(from, [first, second]);
+        transform::<Output, T, 4, 2>(from, [first, second]);
     }
     let (left, right) = last[..2 * k].split_at_mut(k);
     for a in 0..2 {
-        let from = [0, 1, 2, 3].map(|b| &half[(2 * b + a) * k..][..k]);
-        side::<Outputs, T, 4, 2>(from, [&mut *left, &mut *right]);
+        let from = [0, 1, 2, 3].map(|b| &work[(2 * b + a) * k..][..k]);
+        transform::<Output, T, 4, 2>(from, [&mut *left, &mut *right]);
         put(a, 0, left);
         put(a, 1, right);
     }
 }
 
-/// `dw` from `x` and `dy`: transforms of some tiles in parallel, then the 16 products in parallel, each summed over all tiles in order.
+/// `dw` from `x` and `dy`: transforms of some tiles in parallel, then the 16 products in parallel, each summed over all
+/// tiles in order.
 pub(super) fn weight_grad<T: Scalar>(d: &ConvDims, x: &[T], dy: &[T], dw: &mut [T]) {
     let (rows, columns) = tiles(d.p, d.q);
     let (all, plane) = (d.n * rows * columns, d.k * d.c);
@@ -399,7 +398,7 @@ pub(super) fn weight_grad<T: Scalar>(d: &ConvDims, x: &[T], dy: &[T], dw: &mut [
         let m = size.min(all - first);
         let into = (Planes::new(patches, m * d.c), Planes::new(spreads, m * d.k));
         (0..m).into_par_iter().with_min_len(32).for_each(|t| {
-            let half = &mut scratch::local(16 * d.c.max(d.k))[..];
+            let work = &mut scratch::local(16 * d.c.max(d.k))[..];
             let tile = first + t;
             let (n, i, j) = (
                 tile / (rows * columns),
@@ -411,8 +410,8 @@ pub(super) fn weight_grad<T: Scalar>(d: &ConvDims, x: &[T], dy: &[T], dw: &mut [
             vectorized(|| {
                 // SAFETY: this task alone writes row t of both planes.
                 unsafe {
-                    of_x.patch(x, (i, j), (half, zeros), (&into.0, t * d.c));
-                    spread(d, dy, (i, j), (half, zeros), (&into.1, t * d.k));
+                    of_x.patch(x, (i, j), (work, zeros), (&into.0, t * d.c));
+                    spread(d, dy, (i, j), (work, zeros), (&into.1, t * d.k));
                 }
             });
         });
@@ -432,30 +431,22 @@ pub(super) fn weight_grad<T: Scalar>(d: &ConvDims, x: &[T], dy: &[T], dw: &mut [
     }
     let c = d.c;
     dw.par_chunks_mut(d.row()).enumerate().for_each(|(k, dw)| {
-        let half = &mut scratch::local(12 * c)[..];
+        let work = &mut scratch::local(12 * c)[..];
         vectorized(|| {
             let value = |a: usize, b: usize| &sums[(4 * a + b) * plane + k * c..][..c];
-            for (b, to) in half.chunks_exact_mut(3 * c).enumerate() {
+            for (b, to) in work.chunks_exact_mut(3 * c).enumerate() {
                 let from = [value(0, b), value(1, b), value(2, b), value(3, b)];
-                side::<Unfilter, T, 4, 3>(from, three(to, c));
+                transform::<FilterTransposed, T, 4, 3>(from, split(to, [c; 3]));
             }
             for (a, to) in dw.chunks_exact_mut(3 * c).enumerate() {
-                let from = [0, 1, 2, 3].map(|b| &half[(3 * b + a) * c..][..c]);
-                side::<Unfilter, T, 4, 3>(from, three(to, c));
+                let from = [0, 1, 2, 3].map(|b| &work[(3 * b + a) * c..][..c]);
+                transform::<FilterTransposed, T, 4, 3>(from, split(to, [c; 3]));
             }
         });
     });
 }
 
-/// Three neighbouring slices of `len` elements.
-#[inline(always)]
-fn three<T>(x: &mut [T], len: usize) -> [&mut [T]; 3] {
-    let (a, rest) = x.split_at_mut(len);
-    let (b, rest) = rest.split_at_mut(len);
-    [a, b, &mut rest[..len]]
-}
-
-/// A dy A^T of tile (i, j) of an image [p,q,k] to element `at` of the planes; `half` as in [`Shape::patch`].
+/// A dy A^T of tile (i, j) of an image [p,q,k] to element `at` of the planes; `work` as in [`Shape::patch`].
 ///
 /// # Safety
 /// As [`Planes::row`].
@@ -464,22 +455,22 @@ unsafe fn spread<T: Scalar>(
     d: &ConvDims,
     dy: &[T],
     (i, j): (usize, usize),
-    (half, zeros): (&mut [T], &[T]),
+    (work, zeros): (&mut [T], &[T]),
     (planes, at): (&Planes<T>, usize),
 ) {
     let k = d.k;
-    for (b, to) in half[..8 * k].chunks_exact_mut(4 * k).enumerate() {
+    for (b, to) in work[..8 * k].chunks_exact_mut(4 * k).enumerate() {
         let from = [0, 1].map(|a| match (2 * i + a < d.p, 2 * j + b < d.q) {
             (true, true) => &dy[((2 * i + a) * d.q + 2 * j + b) * k..][..k],
             _ => &zeros[..k],
         });
-        side::<Spread, T, 2, 4>(from, four(to, k));
+        transform::<OutputTransposed, T, 2, 4>(from, split(to, [k; 4]));
     }
     for a in 0..4 {
-        let from = [0, 1].map(|b| &half[(4 * b + a) * k..][..k]);
+        let from = [0, 1].map(|b| &work[(4 * b + a) * k..][..k]);
         // SAFETY: the caller's.
         let to = unsafe { planes.row(a, at, k) };
-        side::<Spread, T, 2, 4>(from, to);
+        transform::<OutputTransposed, T, 2, 4>(from, to);
     }
 }
 

@@ -6,7 +6,7 @@
 use super::gradient::Gradient;
 use super::{Config, Result};
 use crate::config::method;
-use crate::device::{Choice, Choices, Device, Options};
+use crate::device::{Choice, Device, Options, TileChoices};
 use crate::graph::gpu::GpuExecutor;
 use crate::graph::{DType, Executor, Graph, GraphError, Node, StepScalars, TensorId};
 use crate::nn::Model;
@@ -49,7 +49,7 @@ pub fn tiles(
     graphs: &[&Graph],
     cache: Option<&Path>,
     progress: &mut dyn FnMut(usize, usize),
-) -> Result<Choices> {
+) -> Result<TileChoices> {
     let tiled = |n: &&Node| n.op.class().is_tiled();
     let mut nodes = BTreeMap::new();
     for g in graphs {
@@ -60,7 +60,7 @@ pub fn tiles(
         .and_then(|path| std::fs::read_to_string(path).ok())
         .and_then(|text| serde_json::from_str(&text).ok())
         .unwrap_or_default();
-    let mut choices = Choices::default();
+    let mut choices = TileChoices::default();
     let (mut done, mut timed) = (0, 0);
     for (title, (graph, node)) in &nodes {
         // A file from elsewhere could name a tile that there is not; the ops would then take their table's.
@@ -110,11 +110,11 @@ fn fastest(device: &Arc<Device>, graph: &Graph, node: &Node) -> Result<BTreeMap<
     let mut keys = std::collections::BTreeSet::new();
     for round in 0..=ROUNDS {
         for (i, (tile, best)) in least.iter_mut().enumerate() {
-            device.choose(Choices {
+            device.set_tiles(TileChoices {
                 all: Some(*tile),
-                ..Choices::default()
+                ..TileChoices::default()
             });
-            device.take_asked();
+            device.take_tile_keys();
             let runs = if round == 0 { 0 } else { RUNS };
             let warm = if (round, i) == (1, 0) {
                 WARM_SECONDS
@@ -123,7 +123,7 @@ fn fastest(device: &Arc<Device>, graph: &Graph, node: &Node) -> Result<BTreeMap<
             };
             let seconds = time(device, graph, node, runs, warm)?;
             *best = best.min(seconds);
-            keys = device.take_asked();
+            keys = device.take_tile_keys();
         }
     }
     for (tile, seconds) in &least {
@@ -239,9 +239,9 @@ pub fn of_graphs(
     choice: &Choice,
     graphs: &[&Graph],
     progress: &mut dyn FnMut(usize, usize),
-) -> Result<Choices> {
+) -> Result<TileChoices> {
     if on.limits.is_cpu {
-        return Ok(Choices::default());
+        return Ok(TileChoices::default());
     }
     // As `on` is: what failed its self-test there is not tried here.
     let options = Options {
@@ -261,7 +261,7 @@ pub fn of_run(
     choice: &Choice,
     config: &Config,
     progress: &mut dyn FnMut(usize, usize),
-) -> Result<Choices> {
+) -> Result<TileChoices> {
     let (size, mut model) = (config.model.image_size, Model::default());
     let method = method::method(config)?;
     let mut gradient = Gradient::new(config, method.as_ref(), &mut model, (size, size), None)?;
@@ -274,11 +274,11 @@ struct Record {
     #[serde(default)]
     tiles: String,
     #[serde(flatten)]
-    choices: Choices,
+    choices: TileChoices,
 }
 
 /// The text of [`FILE`].
-pub fn record(choices: &Choices) -> String {
+pub fn record(choices: &TileChoices) -> String {
     let record = Record {
         tiles: digest(&[&format!("{TILES:?}")]),
         choices: choices.clone(),
@@ -287,7 +287,7 @@ pub fn record(choices: &Choices) -> String {
 }
 
 /// The tiles that the run in `folder` began with; the table's where it has no record of any, or one of a version that had other tiles, which `tell` is told.
-pub fn of_folder(folder: &Path, tell: &mut dyn FnMut(String)) -> Choices {
+pub fn of_folder(folder: &Path, tell: &mut dyn FnMut(String)) -> TileChoices {
     let record: Option<Record> = std::fs::read_to_string(folder.join(FILE))
         .ok()
         .and_then(|text| serde_json::from_str(&text).ok());
@@ -298,8 +298,8 @@ pub fn of_folder(folder: &Path, tell: &mut dyn FnMut(String)) -> Choices {
                 "{} was written by a version with other tiles: the table's are used, and the run goes on with other roundings",
                 folder.join(FILE).display()
             ));
-            Choices::default()
+            TileChoices::default()
         }
-        _ => Choices::default(),
+        _ => TileChoices::default(),
     }
 }

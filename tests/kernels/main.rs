@@ -45,7 +45,7 @@ fn trials() -> Vec<Trial> {
 
     let mut all = coverage::trials(&whole);
     for (mode, options) in modes() {
-        let forced = options.variant.is_some();
+        let forced = options.forced_tile.is_some();
         let device = Opened::new(&choice, options);
         // A forced tile concerns the tiled kernels alone.
         let own = cases.iter().filter(|c| !forced || c.is_tiled());
@@ -117,7 +117,7 @@ fn modes() -> Vec<(String, Options)> {
     let tiles = (0..TILES.len()).filter(|t| !TILES[*t].is_cooperative());
     all.extend(tiles.map(|tile| {
         let forced = Options {
-            variant: Some(tile),
+            forced_tile: Some(tile),
             ..checked(true)
         };
         (format!("tile-{tile}"), forced)

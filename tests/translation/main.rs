@@ -25,18 +25,18 @@ fn compiled() -> BTreeMap<String, String> {
     let mut variants = BTreeMap::new();
     let tiles = (0..TILES.len()).filter(|t| !TILES[*t].is_cooperative());
     let tiles = tiles.map(|t| (true, Some(t)));
-    for (gpu_kernels, variant) in [(false, None), (true, None)].into_iter().chain(tiles) {
+    for (gpu_kernels, forced_tile) in [(false, None), (true, None)].into_iter().chain(tiles) {
         let device = device(Options {
             checked: true,
             gpu_kernels,
-            variant,
+            forced_tile,
             ..Options::default()
         });
         let harness = Harness::Gpu(device.clone());
         for c in check::table() {
-            if variant.is_none() || c.is_tiled() {
+            if forced_tile.is_none() || c.is_tiled() {
                 let compiled = harness.compile(&c);
-                compiled.unwrap_or_else(|e| panic!("{} (tile {variant:?}): {e}", c.title()));
+                compiled.unwrap_or_else(|e| panic!("{} (tile {forced_tile:?}): {e}", c.title()));
             }
         }
         variants.extend(device.shader_variants());

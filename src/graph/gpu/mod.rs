@@ -1,4 +1,5 @@
-//! The GPU executor: the plan's nodes recorded once as WGSL dispatches and replayed; any op can be switched to its twin.
+//! The GPU executor: the plan's nodes are recorded once as WGSL dispatches and replayed; any op can be switched to its
+//! twin.
 
 mod readback;
 mod search;
@@ -6,7 +7,7 @@ mod twin;
 
 use super::exec::{Executor, HostData, NonFinite, ProgramId, Ticket};
 use super::op::Bindings;
-use super::plan::{Plan, PlanOptions, Spot, free_memory, states_fit};
+use super::plan::{Location, Plan, PlanOptions, free_memory, states_fit};
 use super::state::{StateId, States};
 use super::step::StepScalars;
 use super::tensor::{DType, TensorType};
@@ -42,7 +43,7 @@ pub struct GpuExecutor {
     states: Vec<wgpu::Buffer>,
     registry: States,
     programs: Vec<Program>,
-    /// What programs use in turn: all that holds nothing between runs. They run one after the other.
+    /// Buffers that hold nothing between runs. Programs run one after the other and share them.
     pool: Vec<(wgpu::Buffer, DType)>,
     readback: Readback,
     twins: Vec<String>,
@@ -54,7 +55,7 @@ pub struct GpuExecutor {
 impl GpuExecutor {
     /// An executor without states or programs.
     pub fn new(device: Arc<Device>) -> Self {
-        // A CPU driver's memory is the machine's; what a graphics card has left, no interface tells.
+        // A CPU driver's memory is the machine's. No interface tells what a graphics card has left.
         let memory = device.limits.is_cpu.then(free_memory).flatten();
         Self {
             device,
@@ -76,7 +77,7 @@ impl GpuExecutor {
         self
     }
 
-    /// Memory of its own for every tensor, poisoned and followed by guard words ([`GpuExecutor::check_guards`]).
+    /// Gives every tensor memory of its own, poisoned and followed by guard words ([`GpuExecutor::check_guards`]).
     #[must_use]
     pub fn guarded(mut self) -> Self {
         self.guarded = true;
@@ -111,11 +112,11 @@ impl GpuExecutor {
                     ty.dtype.bytes(),
                 ))
             }
-            None => Ok(pooled(slots, plan.placement[&t], ty)),
+            None => Ok(slot_view(slots, plan.placement[&t], ty)),
         }
     }
 
-    fn io(
+    fn bindings(
         &self,
         graph: &Graph,
         plan: &Plan,
@@ -137,12 +138,12 @@ impl GpuExecutor {
                 .get(&id)
                 .into_iter()
                 .flatten()
-                .map(|(ty, spot)| pooled(slots, *spot, ty))
+                .map(|(ty, location)| slot_view(slots, *location, ty))
                 .collect(),
         })
     }
 
-    /// The names of tensors behind whose end a kernel wrote. Only in guarded mode.
+    /// The names of tensors past whose end a kernel wrote. Only in guarded mode.
     ///
     /// # Errors
     /// Device loss.
@@ -229,7 +230,7 @@ impl GpuExecutor {
                 continue;
             }
             recorder.set_label(n.title());
-            n.op.record(&mut recorder, &self.io(graph, &plan, &slots, id)?)?;
+            n.op.record(&mut recorder, &self.bindings(graph, &plan, &slots, id)?)?;
             open = true;
             if one_by_one {
                 let done = std::mem::replace(&mut recorder, Recorder::new(&self.device));
@@ -262,9 +263,9 @@ impl GpuExecutor {
     }
 }
 
-/// A place in a slot as a tensor.
-fn pooled(slots: &[wgpu::Buffer], spot: Spot, ty: &TensorType) -> View {
-    let (slot, offset) = (slots[spot.slot].clone(), spot.offset as u64);
+/// A tensor at a location in a slot.
+fn slot_view(slots: &[wgpu::Buffer], location: Location, ty: &TensorType) -> View {
+    let (slot, offset) = (slots[location.slot].clone(), location.offset as u64);
     View::new(slot, offset, ty.dims(), ty.dtype.bytes())
 }
 
@@ -370,10 +371,10 @@ impl Executor for GpuExecutor {
             )));
         }
         fits(data, &rec.ty, &rec.name)?;
-        let spot = p.plan.placement[&tensor];
+        let location = p.plan.placement[&tensor];
         self.device.queue.write_buffer(
-            &p.slots[spot.slot],
-            spot.offset as u64,
+            &p.slots[location.slot],
+            location.offset as u64,
             &encode(data, rec.ty.dtype),
         );
         Ok(())

@@ -28,7 +28,7 @@ pub(super) struct Readback {
 }
 
 impl Readback {
-    /// Copies views behind the work submitted so far.
+    /// Starts copying views, as they are when the work submitted so far is done.
     pub(super) fn start(&mut self, device: &Device, views: &[(View, DType)]) -> Ticket {
         let (mut parts, mut bytes) = (Vec::new(), 0);
         for (v, dtype) in views {

@@ -6,7 +6,8 @@ use crate::graph::step::StepScalars;
 use crate::graph::{Origin, Result, TensorId};
 
 impl GpuExecutor {
-    /// [`crate::graph::Executor::find_non_finite`]: the program once more, each tensor in memory of its own, a node at a time.
+    /// [`crate::graph::Executor::find_non_finite`]: runs the program once more, a node at a time, each tensor in memory
+    /// of its own.
     pub(super) fn search(
         &self,
         program: ProgramId,
@@ -33,10 +34,10 @@ impl GpuExecutor {
         let fetch = self.programs[program.0].fetch.clone();
         let p = self.build(&graph, &fetch, true)?;
         for (t, data) in &inputs {
-            let spot = p.plan.placement[t];
+            let location = p.plan.placement[t];
             self.device.queue.write_buffer(
-                &p.slots[spot.slot],
-                spot.offset as u64,
+                &p.slots[location.slot],
+                location.offset as u64,
                 &encode(data, p.graph.ty(*t).dtype),
             );
         }

@@ -12,7 +12,7 @@ impl GpuExecutor {
     /// Runs one node by its f32 twin: read back, compute, upload.
     pub(super) fn run_twin(&self, p: &Program, id: NodeId, step: &StepScalars) -> Result<()> {
         let n = p.graph.node(id);
-        let io = self.io(&p.graph, &p.plan, &p.slots, id)?;
+        let io = self.bindings(&p.graph, &p.plan, &p.slots, id)?;
         let read = |views: &[View], ts: &[TensorId]| {
             views
                 .iter()

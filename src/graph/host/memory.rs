@@ -22,16 +22,16 @@ impl<T: Scalar> Memory<T> {
     }
 }
 
-/// Where a tensor lies: pool slot or state group, first element, length.
+/// Where a tensor lies: a slot or a state group, its first element there, and its length.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Region {
     pub(super) state: bool,
     pub(super) index: usize,
     pub(super) offset: usize,
     pub(super) len: usize,
 }
 
-impl Place {
+impl Region {
     pub(super) fn overlaps(&self, o: &Self) -> bool {
         self.state == o.state
             && self.index == o.index
@@ -40,18 +40,18 @@ impl Place {
     }
 }
 
-/// Start of a memory, for handing out disjoint ranges.
+/// The start of a memory, from which disjoint regions are handed out.
 #[derive(Clone, Copy)]
-pub(super) enum Raw<T> {
+pub(super) enum Start<T> {
     Float(*mut T),
     U32(*mut u32),
 }
 
-// SAFETY: an address; what is done with it is `get`'s and `get_mut`'s contract.
-unsafe impl<T: Send> Send for Raw<T> {}
+// SAFETY: this is an address; reading and writing through it is under the contracts of `get` and `get_mut`.
+unsafe impl<T: Send> Send for Start<T> {}
 
-impl<T: Scalar> Raw<T> {
-    /// The starts of all, into a list that keeps its place.
+impl<T: Scalar> Start<T> {
+    /// Writes the starts of all memories into a list, whose allocation is reused.
     pub(super) fn all(memory: &mut [Memory<T>], into: &mut Vec<Self>) {
         into.clear();
         into.extend(memory.iter_mut().map(|m| match m {
@@ -62,7 +62,7 @@ impl<T: Scalar> Raw<T> {
 
     /// # Safety
     /// The range lies inside the memory, and nothing writes it while the slice lives.
-    pub(super) unsafe fn get<'a>(self, p: &Place) -> HostRef<'a, T> {
+    pub(super) unsafe fn get<'a>(self, p: &Region) -> HostRef<'a, T> {
         // SAFETY: by this function's contract.
         unsafe {
             match self {
@@ -76,7 +76,7 @@ impl<T: Scalar> Raw<T> {
 
     /// # Safety
     /// The range lies inside the memory, and nothing else touches it while the slice lives.
-    pub(super) unsafe fn get_mut<'a>(self, p: &Place) -> HostMut<'a, T> {
+    pub(super) unsafe fn get_mut<'a>(self, p: &Region) -> HostMut<'a, T> {
         // SAFETY: by this function's contract.
         unsafe {
             match self {

@@ -11,7 +11,7 @@ use super::tensor::{DType, TensorType};
 use super::{Graph, GraphError, NodeId, Origin, Result, TensorId};
 use crate::device::recording::Timed;
 use crate::reference::{Scalar, scratch};
-use memory::{Memory, Place, Raw, write};
+use memory::{Memory, Region, Start, write};
 use std::collections::HashMap;
 
 /// A scalar the executor can run in: routes to the right twin.
@@ -44,11 +44,11 @@ impl ExecScalar for f64 {
     const NAME: &'static str = "f64";
 }
 
-struct Compiled {
+struct CompiledNode {
     node: NodeId,
-    inputs: Vec<Place>,
-    outputs: Vec<Place>,
-    updates: Vec<Place>,
+    inputs: Vec<Region>,
+    outputs: Vec<Region>,
+    updates: Vec<Region>,
     input_types: Vec<TensorType>,
     output_types: Vec<TensorType>,
 }
@@ -58,11 +58,11 @@ struct Program {
     plan: Plan,
     /// The memory of each slot.
     slots: Vec<usize>,
-    nodes: Vec<Compiled>,
+    nodes: Vec<CompiledNode>,
     fetch: Vec<TensorId>,
 }
 
-/// Memory that programs use in turn.
+/// A slot that holds nothing between runs, so that several programs use it.
 struct Pooled {
     bytes: usize,
     dtype: DType,
@@ -84,8 +84,8 @@ pub struct HostExecutor<T> {
     next_ticket: u64,
     registry: States,
     poison: bool,
-    /// Starts of states and of a program's memory while a node runs; kept for their place.
-    starts: [Vec<Raw<T>>; 2],
+    /// Starts of states and of slots while a node runs. The lists are kept so that running a node allocates nothing.
+    starts: [Vec<Start<T>>; 2],
     /// Free memory when the executor was made.
     memory: Option<u64>,
 }
@@ -121,7 +121,7 @@ impl<T: ExecScalar> HostExecutor<T> {
         self
     }
 
-    fn place(&self, graph: &Graph, plan: &Plan, slots: &[usize], t: TensorId) -> Result<Place> {
+    fn region(&self, graph: &Graph, plan: &Plan, slots: &[usize], t: TensorId) -> Result<Region> {
         let len = graph.ty(t).elements();
         match graph.tensor(t).state() {
             Some(id) => {
@@ -132,7 +132,7 @@ impl<T: ExecScalar> HostExecutor<T> {
                         graph.tensor(t).name
                     )));
                 }
-                Ok(Place {
+                Ok(Region {
                     state: true,
                     index,
                     offset: self.registry.entry(id).offset,
@@ -140,11 +140,11 @@ impl<T: ExecScalar> HostExecutor<T> {
                 })
             }
             None => {
-                let spot = plan.placement[&t];
-                Ok(Place {
+                let location = plan.placement[&t];
+                Ok(Region {
                     state: false,
-                    index: slots[spot.slot],
-                    offset: spot.offset / graph.ty(t).dtype.bytes(),
+                    index: slots[location.slot],
+                    offset: location.offset / graph.ty(t).dtype.bytes(),
                     len,
                 })
             }
@@ -163,22 +163,23 @@ impl<T: ExecScalar> HostExecutor<T> {
         let p = &programs[program];
         let c = &p.nodes[at];
         let node = p.graph.node(c.node);
-        Raw::all(states, of_states);
-        Raw::all(slots, of_memory);
-        let raw = |pl: &Place| {
+        Start::all(states, of_states);
+        Start::all(slots, of_memory);
+        let start = |pl: &Region| {
             if pl.state {
                 of_states[pl.index]
             } else {
                 of_memory[pl.index]
             }
         };
-        // SAFETY: `compile` checked that within this node no output or update overlaps any other of its ranges, and that every range
-        // lies inside its memory; the boxed slices are borrowed mutably for the whole of this function and never move.
+        // SAFETY: `compile` checked that no output or update of this node overlaps another of its regions. Each region
+        // lies inside its memory, since the plan makes slots that hold their tensors and groups hold their entries. The
+        // boxed slices are borrowed mutably for the whole of this function and never move.
         let mut io = unsafe {
             HostIo {
-                inputs: c.inputs.iter().map(|pl| raw(pl).get(pl)).collect(),
-                outputs: c.outputs.iter().map(|pl| raw(pl).get_mut(pl)).collect(),
-                updates: c.updates.iter().map(|pl| raw(pl).get_mut(pl)).collect(),
+                inputs: c.inputs.iter().map(|pl| start(pl).get(pl)).collect(),
+                outputs: c.outputs.iter().map(|pl| start(pl).get_mut(pl)).collect(),
+                updates: c.updates.iter().map(|pl| start(pl).get_mut(pl)).collect(),
                 input_types: &c.input_types,
                 output_types: &c.output_types,
                 step: *step,
@@ -202,7 +203,7 @@ impl<T: ExecScalar> HostExecutor<T> {
 
     fn read(&self, program: usize, t: TensorId) -> Result<HostData> {
         let p = &self.programs[program];
-        let pl = self.place(&p.graph, &p.plan, &p.slots, t)?;
+        let pl = self.region(&p.graph, &p.plan, &p.slots, t)?;
         let m = if pl.state {
             &self.states[pl.index]
         } else {
@@ -273,16 +274,16 @@ impl<T: ExecScalar> Executor for HostExecutor<T> {
         let mut nodes = Vec::with_capacity(plan.order.len());
         for &id in &plan.order {
             let n = graph.node(id);
-            let places = |ts: &[TensorId]| {
+            let regions = |ts: &[TensorId]| {
                 ts.iter()
-                    .map(|t| self.place(graph, &plan, &slots, *t))
+                    .map(|t| self.region(graph, &plan, &slots, *t))
                     .collect::<Result<Vec<_>>>()
             };
-            let c = Compiled {
+            let c = CompiledNode {
                 node: id,
-                inputs: places(&n.inputs)?,
-                outputs: places(&n.outputs)?,
-                updates: places(&n.updates)?,
+                inputs: regions(&n.inputs)?,
+                outputs: regions(&n.outputs)?,
+                updates: regions(&n.updates)?,
                 input_types: n
                     .inputs
                     .iter()
@@ -291,7 +292,7 @@ impl<T: ExecScalar> Executor for HostExecutor<T> {
                     .collect(),
                 output_types: n.outputs.iter().map(|t| graph.ty(*t).clone()).collect(),
             };
-            let written: Vec<&Place> = c.outputs.iter().chain(&c.updates).collect();
+            let written: Vec<&Region> = c.outputs.iter().chain(&c.updates).collect();
             let clash = written.iter().enumerate().any(|(i, w)| {
                 c.inputs.iter().any(|r| w.overlaps(r))
                     || written[i + 1..].iter().any(|o| w.overlaps(o))
@@ -341,7 +342,7 @@ impl<T: ExecScalar> Executor for HostExecutor<T> {
                 rec.name
             )));
         }
-        let pl = self.place(&p.graph, &p.plan, &p.slots, tensor)?;
+        let pl = self.region(&p.graph, &p.plan, &p.slots, tensor)?;
         let memory = &mut self.slots[pl.index];
         write(memory, pl.offset, pl.len, data, &rec.name)?;
         if let (Memory::Float(x), DType::F16) = (memory, rec.ty.dtype) {
@@ -351,7 +352,8 @@ impl<T: ExecScalar> Executor for HostExecutor<T> {
     }
 
     fn run(&mut self, program: ProgramId, step: &StepScalars) -> Result<()> {
-        // One job of the pool: nodes then share their work from inside it, where rayon needs no memory to pass it on.
+        // All nodes run inside one job of rayon's pool: work that is handed out from a pool's thread needs no
+        // allocation.
         rayon::scope(|_| {
             for at in 0..self.programs[program.0].nodes.len() {
                 self.run_node(program.0, at, step);

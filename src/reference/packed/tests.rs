@@ -1,6 +1,7 @@
 use super::*;
 
-/// Equal to the crate's own function to the bit: shapes around the tiles and blocks, all storage orders, with and without what was there.
+/// Equal to the crate's own function to the bit: shapes around the tiles and blocks, all storage orders, with and
+/// without adding to the result's old values.
 #[test]
 fn equals_the_crates_own_function() {
     let value = |i: usize| ((i * 7919) % 1009) as f32 / 504.5 - 1.0;
@@ -77,7 +78,8 @@ fn equals_the_crates_own_function() {
                 p.run()
             };
             assert!(!done || got == want, "{m} {n} {k} {lhs_t} {rhs_t} {add}");
-            // The same with the right operand packed before: its blocks of the depth may be others, so some sums round otherwise.
+            // The same with the right operand packed before. Its blocks of the depth may be others, so that some sums
+            // round otherwise.
             let mut packed = vec![f32::NAN; packed_len(k, n)];
             if done && n > 1 {
                 let mut again: Vec<f32> = (0..m * n).map(|i| value(i + 5)).collect();

@@ -64,7 +64,8 @@ fn equals_the_definition() {
             passes()[i](&d, a, b, &mut got);
             let e = error(&got, &want[i]);
             assert!(e < 1e-14, "{i} {d:?}: {e}");
-            // In f32 a sum of K products is off by some eps sqrt(K)/4 of itself; the transforms make it up to three times that, and the bound four times.
+            // In f32 a sum of K products is off by some eps sqrt(K)/4 of itself. The transforms make it up to three
+            // times that; the bound is four times.
             let mut got = vec![f32::NAN; want[i].len()];
             passes()[i](&d, &single(a), &single(b), &mut got);
             let depth = [9 * c, 9 * k, n * d.pixels()][i] as f64;

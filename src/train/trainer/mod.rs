@@ -6,7 +6,7 @@ use super::schedule::{learning_rate, momentum, tau_scale};
 use super::session::{Pending, Session, open_executor};
 use super::{Config, Result, TrainError, profile, tune};
 use crate::data::{Split, sampler};
-use crate::device::{Choice, Choices};
+use crate::device::{Choice, TileChoices};
 use crate::eval::sheet;
 use crate::graph::StepScalars;
 use crate::graph::host::HostExecutor;
@@ -136,10 +136,10 @@ pub fn train(r: Request<'_>) -> Result<Outcome> {
                 progress(done, all, "timing the kernels' tiles, once for this GPU");
             })?
         }
-        _ => Choices::default(),
+        _ => TileChoices::default(),
     };
     if let Some(device) = exec.device() {
-        device.choose(choices.clone());
+        device.set_tiles(choices.clone());
     }
     (r.progress)(0, 1, "compiling kernels and sending the data");
     let mut session = Session::new(c, exec, &split.train)?;
