@@ -206,6 +206,13 @@ impl Plan {
     ) -> Result<Self> {
         let order = live_nodes(graph, fetch);
         let ranges = live_ranges(graph, &order, fetch, limits);
+        let plan = Self::lay_out(order, ranges, options);
+        plan.check(options)?;
+        Ok(plan)
+    }
+
+    /// Places live ranges.
+    fn lay_out(order: Vec<NodeId>, ranges: Vec<LiveRange>, options: &PlanOptions) -> Self {
         let unpooled = ranges.iter().map(|n| n.bytes).sum();
         let (slots, locations) = assign(&ranges, options);
         let mut placement = HashMap::new();
@@ -219,15 +226,19 @@ impl Plan {
                 Owner::Workspace(n, ty) => workspace.entry(n).or_default().push((ty, location)),
             }
         }
-        let plan = Self {
+        Self {
             order,
             slots,
             placement,
             workspace,
             unpooled,
-        };
+        }
+    }
+
+    /// Whether it fits what the options allow.
+    fn check(&self, options: &PlanOptions) -> Result<()> {
         if let Some(max) = options.max_buffer
-            && let Some(s) = plan.slots.iter().find(|s| s.bytes as u64 > max)
+            && let Some(s) = self.slots.iter().find(|s| s.bytes as u64 > max)
         {
             return Err(GraphError::Memory(format!(
                 "{} needs {} in one buffer, but the adapter allows {}; use a smaller batch or micro-batches. \
@@ -235,21 +246,21 @@ impl Plan {
                 s.tensor,
                 mebibytes(s.bytes),
                 mebibytes(max as usize),
-                plan.largest(5)
+                self.largest(5)
             )));
         }
         if let Some(max) = options.available
-            && plan.peak_bytes() as u64 > max
+            && self.peak_bytes() as u64 > max
         {
             return Err(GraphError::Memory(format!(
                 "a step needs {}, but {} of memory are free; use a smaller batch, micro-batches or a smaller \
                  network. Largest tensors:\n{}",
-                mebibytes(plan.peak_bytes()),
+                mebibytes(self.peak_bytes()),
                 mebibytes(max as usize),
-                plan.largest(5).trim_end()
+                self.largest(5).trim_end()
             )));
         }
-        Ok(plan)
+        Ok(())
     }
 
     /// Bytes of all slots, wherever they come from.
@@ -412,5 +423,7 @@ fn live_nodes(graph: &Graph, fetch: &[TensorId]) -> Vec<NodeId> {
     order
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;
