@@ -1,11 +1,12 @@
 //! Self-supervised pre-training of image encoders on any GPU.
 //!
 //! Floors, top first; each imports only those below it:
-//! `report`, `experiment`, `downstream`, `export`, `bench`, `train`, `run`, `config`, `methods`, `eval`, `nn`, `data`, `check`, `ops`, `graph`, `device`, `reference`.
-//! `docs/ARCHITECTURE.md` is the one-page tour.
+//! `report`, `experiment`, `downstream`, `export`, `bench`, `train`, `run`, `config`, `methods`, `eval`,
+//! `nn`, `data`, `check`, `ops`, `graph`, `device`, `reference`. `docs/ARCHITECTURE.md` is the one-page tour.
 //!
-//! Features, all on by default: `cli` (the program), `report` (HTML pages), `download` (fetching public data sets), `tables` (features of images as .npy and .parquet).
-//! Whoever wants one loss or a training of their own needs none of them: `default-features = false`.
+//! Features, all on by default: `cli` (the program), `report` (HTML pages), `download` (fetching public data
+//! sets), `tables` (features of images as .npy and .parquet). Whoever wants one loss or a training of their
+//! own needs none of them: `default-features = false`.
 
 pub mod bench;
 pub mod check;

@@ -52,7 +52,8 @@ enum Verb {
     Check(cli::check::Args),
     Bench(cli::bench::Args),
     Devices(cli::devices::Args),
-    /// Prints the completions of a shell: amcl-wgpu completions bash > ~/.local/share/bash-completion/completions/amcl-wgpu
+    /// Prints the completions of a shell: amcl-wgpu completions bash >
+    /// ~/.local/share/bash-completion/completions/amcl-wgpu
     Completions {
         /// bash, zsh, fish, elvish or powershell.
         shell: clap_complete::Shell,
@@ -64,7 +65,7 @@ enum Verb {
     },
 }
 
-/// Mesa's layer that orders devices looks for a Wayland server and prints errors where there can be none, as in a container.
+/// Keeps Mesa's device-select layer from printing errors where there is no Wayland server, as in a container.
 #[cfg(unix)]
 fn hush_mesa() {
     let unset = |name| std::env::var_os(name).is_none();

@@ -6,9 +6,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const TEXT: &str = "title = 'three'\npreset = 'quickstart'\neval = ['knn', 'linear']\nlinear = { epochs = 2 }\n\
-    [set]\n'data.shapes_train' = 60\n'data.shapes_test' = 30\n'optim.batch_size' = 30\n'model.width' = 4\n'model.stem_stride' = 2\n\
+    [set]\n'data.shapes_train' = 60\n'data.shapes_test' = 30\n'optim.batch_size' = 30\n\
+    'model.width' = 4\n'model.stem_stride' = 2\n\
     'heads.count' = 2\n'heads.hidden' = 8\n'heads.out' = 8\n'run.epochs' = 1\n\
-    [[case]]\nname = 'first'\n[[case]]\nname = 'wild'\nset = { 'optim.lr' = 1e30, 'optim.clip' = 0 }\n[[case]]\nname = 'last'\n";
+    [[case]]\nname = 'first'\n[[case]]\nname = 'wild'\n\
+    set = { 'optim.lr' = 1e30, 'optim.clip' = 0 }\n[[case]]\nname = 'last'\n";
 
 #[test]
 fn a_sweep_stops_goes_on_and_keeps_what_diverged() {

@@ -1,7 +1,7 @@
 //! Augmentations against torchvision's, and kNN against PyTorch's (tests/golden/data, made by tests/golden/make_golden.py).
 
 use amcl_wgpu::device::{Choice, Device, Options};
-use amcl_wgpu::downstream::probe::{Fall, Labelled, Protocol, probe};
+use amcl_wgpu::downstream::probe::{Decay, Labelled, Protocol, probe};
 use amcl_wgpu::eval::knn;
 use amcl_wgpu::graph::gpu::GpuExecutor;
 use amcl_wgpu::graph::host::HostExecutor;
@@ -270,7 +270,7 @@ fn evaluation_equals_scikit_learns() {
         lr: 0.5,
         momentum: 0.9,
         weight_decay: 1e-2,
-        fall: Fall::Cosine,
+        decay: Decay::Cosine,
         augment: false,
     };
     let of = |features, labels| Labelled { features, labels };

@@ -45,7 +45,7 @@ pub struct Args {
     compare: Option<PathBuf>,
 }
 
-/// What is written.
+/// What --out writes.
 #[derive(Debug, Serialize, Deserialize)]
 struct Report {
     version: String,
@@ -55,8 +55,9 @@ struct Report {
     steps: Vec<StepRow>,
 }
 
-/// Settings of the training steps that are timed, name and overrides of the defaults: every method plain and with AMCL; `large`: a ResNet-50 at 224 px too, with a quarter of the batch;
-/// `half`: in mixed precision as well.
+/// Settings of the training steps that are timed, name and overrides of the defaults: every method plain and
+/// with AMCL; `large`: a ResNet-50 at 224 px too, with a quarter of the batch; `half`: in mixed precision as
+/// well.
 fn steps(
     batch: usize,
     (large, half): (bool, bool),
@@ -125,7 +126,7 @@ struct Plan {
 impl Plan {
     fn new(args: &Args, device: Option<&Device>) -> anyhow::Result<Self> {
         let large = large(args, device);
-        // On a CPU driver halves are only slower.
+        // On a CPU driver f16 is slower than f32, so nobody uses it.
         let half = device.is_some_and(|d| d.limits.f16 && !d.limits.is_cpu);
         let wanted =
             |n: &str| args.filter.is_empty() || args.filter.iter().any(|f| n.contains(f.as_str()));
@@ -155,7 +156,7 @@ impl Plan {
         let graph = bench::graph(&subjects)?;
         let mut choices = tune::of_graphs(device, choice, &[&graph], &mut progress)?;
         for l in &self.losses {
-            // Matrices of all pairs may be too large for this adapter: their row will say so.
+            // The matrix of all pairs may be too large for this adapter. The row of the loss then says so.
             let graph = l.graph()?.0;
             if let Ok(more) = tune::of_graphs(device, choice, &[&graph], &mut progress) {
                 choices.listed.extend(more.listed);
@@ -226,8 +227,8 @@ impl Printer {
             .host_ms
             .map_or(String::new(), |ms| format!(", {ms:.1} ms of it the host's"));
         self.line(&format!(
-            "{:52} {:10.1} ms {:8.1} views/s {:9.1} GFLOP/s {:5.1}% of the f32 ceiling, {:.0} MiB planned, {:.0} allocated, \
-             first step after {:.1} s{host} {}",
+            "{:52} {:10.1} ms {:8.1} views/s {:9.1} GFLOP/s {:5.1}% of the f32 ceiling, \
+             {:.0} MiB planned, {:.0} allocated, first step after {:.1} s{host} {}",
             s.name,
             1e3 * s.seconds,
             s.views_per_s,
@@ -248,7 +249,7 @@ impl Printer {
     }
 }
 
-/// The ratio of a time to that of before, in words.
+/// The ratio of a time to the earlier one, as text. Empty if there is none.
 fn ratio(before: Option<f64>, now: f64) -> String {
     before.map_or(String::new(), |b| format!("{:.2}", now / b))
 }
@@ -261,7 +262,7 @@ fn read(path: &Path) -> anyhow::Result<Report> {
         .with_context(|| format!("{} was not written by bench --out", path.display()))
 }
 
-/// Opens the device; none where the CPU executor is measured.
+/// Opens the device. None: the CPU executor is measured.
 fn open(choice: &Choice) -> anyhow::Result<Option<Arc<Device>>> {
     if *choice == Choice::Cpu {
         return Ok(None);

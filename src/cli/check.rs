@@ -18,7 +18,7 @@ pub struct Args {
     /// Keep the shader compiler's bounds checks (as the tests do); by default shaders run as in training.
     #[arg(long)]
     checked: bool,
-    /// On a CPU driver, check the kernels that are meant for GPUs instead of its own.
+    /// On a CPU driver, check the kernels for GPUs in place of those for CPU drivers.
     #[arg(long)]
     gpu_kernels: bool,
     /// Also pretend that bindings hold no more than this many bytes: proves the splitting of large tensors.
@@ -68,7 +68,8 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
     for c in &cases {
         tally.case(&harness, c, args, output);
     }
-    // Training may choose either where products can go through cooperative matrices, so those by registers are checked as well.
+    // Where products can use cooperative matrices, training may still choose the kernels without them. So
+    // these are checked as well.
     if has_cooperative(&harness) {
         let options = Options {
             no_cooperative: true,
@@ -124,7 +125,7 @@ fn has_cooperative(harness: &Harness) -> bool {
 struct OfOp {
     cases: usize,
     failed: usize,
-    /// The worst error in units of its bound.
+    /// The largest error, in units of its bound.
     worst: f64,
 }
 
@@ -175,7 +176,8 @@ impl Tally {
         }
     }
 
-    /// Runs the negative controls of the device's kernels. A control is tried on all cases of its op where the filter leaves any of them.
+    /// Runs the negative controls of the device's kernels. A control is tried on all cases of its op if the
+    /// filter leaves any of them.
     fn controls(&mut self, harness: &Harness, args: &Args, output: OutputOptions) {
         if matches!(harness, Harness::Cpu) {
             return;
@@ -207,7 +209,7 @@ impl Tally {
         }
     }
 
-    /// Prints the table by op and the sums; `cannot` cases were not run for want of f16.
+    /// Prints the table by op and the sums. `cannot` cases were not run because the adapter has no f16.
     fn print(&self, cannot: usize) {
         outln!(
             "\n{:28} {:>6} {:>8} {:>22}",

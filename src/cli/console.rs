@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// Time between two lines of progress where there is no terminal.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
 
-/// How a verb speaks.
+/// What a verb prints.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct OutputOptions {
     /// Print results and errors only.
@@ -47,7 +47,8 @@ impl Pace {
         }
     }
 
-    /// Time left at the mean rate since the work began or went on (a resumed run begins in its midst); none before there is a rate.
+    /// Time left at the mean rate since this program began (a resumed run does not begin at zero). None
+    /// before anything is done.
     fn left(&self, done: usize, elapsed: Duration) -> Option<Duration> {
         let here = done.checked_sub(self.first).filter(|n| *n > 0)?;
         let left = self.all.saturating_sub(done);
@@ -78,19 +79,19 @@ impl OutputOptions {
 }
 
 impl Console {
-    /// A line for people.
+    /// Prints a line for people.
     pub fn say(&self, line: &str) {
         if !self.output.quiet && !self.output.json {
             self.bar.suspend(|| outln!("{line}"));
         }
     }
 
-    /// A warning, on standard error, whatever was asked for.
+    /// Prints a warning to standard error, even with --quiet or --json.
     pub fn warn(&self, line: &str) {
         self.bar.suspend(|| errln!("{line}"));
     }
 
-    /// Progress of a long piece of work: a bar, or now and then a line on standard error.
+    /// Shows the progress of a long piece of work: a bar on a terminal, else a line on standard error now and then.
     pub fn progress(&self, done: usize, all: usize, what: &str) {
         if self.terminal {
             let left = self.pace.lock().ok().and_then(|mut pace| {
@@ -126,7 +127,7 @@ impl Console {
         |n| self.notice(n)
     }
 
-    /// The end: bars go, the result is printed as text, or as JSON where that was asked for.
+    /// Removes the progress bar and prints the result, as JSON where that was asked for.
     pub fn result(&self, text: &str, json: &Value) {
         self.bar.finish_and_clear();
         if self.output.json {

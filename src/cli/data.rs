@@ -21,7 +21,7 @@ enum What {
     Inspect {
         /// `shapes`, a folder, or a CSV list.
         data: String,
-        /// Side to which images of a folder are brought.
+        /// Side in pixels of the images that are kept of a folder.
         #[arg(long, default_value_t = 32)]
         size: usize,
         /// Any setting, as `train` takes it: --set data.unlabeled=true
@@ -87,7 +87,8 @@ fn describe(split: &Split) -> (String, Value) {
         three(std)
     ));
     let value = json!({
-        "description": split.description, "train": split.train.len(), "test": split.test.len(), "height": split.train.height, "width": split.train.width,
+        "description": split.description, "train": split.train.len(), "test": split.test.len(),
+        "height": split.train.height, "width": split.train.width,
         "classes": classes, "mean": mean, "std": std, "warnings": split.warnings,
     });
     (lines.join("\n"), value)
@@ -114,7 +115,7 @@ fn download(
     let mut paths = Vec::new();
     for (url, sum) in set.files {
         let file = url.rsplit('/').next().unwrap_or_default();
-        // Of one file another address may be given, of several the folder they lie in.
+        // --url is the address of a set's only file, or of the folder of its several files.
         let url = match from {
             Some(u) if set.files.len() == 1 => u.to_string(),
             Some(u) => format!("{}/{file}", u.trim_end_matches('/')),

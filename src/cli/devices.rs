@@ -52,11 +52,13 @@ pub fn run(_: &Args, output: OutputOptions) -> anyhow::Result<()> {
         outln!("\n--device auto uses the first hardware GPU (discrete before integrated).");
     } else if list.is_empty() {
         outln!(
-            "\nNo Vulkan, Metal or DX12 adapter: --device auto uses the CPU executor. Install your GPU's driver to use it."
+            "\nNo Vulkan, Metal or DX12 adapter: --device auto uses the CPU executor. \
+             Install your GPU's driver to use it."
         );
     } else {
         outln!(
-            "\nNo hardware GPU: --device auto uses the CPU executor. Software drivers are used when named (--device llvmpipe)."
+            "\nNo hardware GPU: --device auto uses the CPU executor. \
+             Software drivers are used when named (--device llvmpipe)."
         );
     }
     Ok(())

@@ -14,8 +14,8 @@ use amcl_wgpu::run::checkpoint::write_atomically;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// Evaluates a run's encoder; results are printed and written beside the run, as eval-PROTOCOL.json; of other data than the run's (--data), as
-/// eval-PROTOCOL-DATA.json.
+/// Evaluates a run's encoder. The result is printed, and written into the run's folder as eval-PROTOCOL.json;
+/// on other data (--data) as eval-PROTOCOL-DATA.json.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]
@@ -121,7 +121,8 @@ struct ProbeArgs {
     /// Weight decay.
     #[arg(long)]
     weight_decay: Option<f32>,
-    /// Train on features of images cropped and mirrored anew every epoch, as the code bases do; else they are computed once, which is much faster.
+    /// Train on features of images cropped and mirrored anew every epoch, as the code bases do. Else features
+    /// are computed once, which is much faster.
     #[arg(long)]
     augment: bool,
     /// Seed of the order of samples and of the draws.

@@ -6,7 +6,8 @@ use amcl_wgpu::run::weights;
 use serde_json::json;
 use std::path::PathBuf;
 
-/// Writes a run's encoder for use elsewhere: safetensors under torchvision's names, config.json, ONNX, a loader for PyTorch.
+/// Writes a run's encoder for other programs: safetensors under torchvision's names, config.json, ONNX, a
+/// loader for PyTorch.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Run folder.
@@ -29,7 +30,8 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
         .collect();
     console.result(
         &format!(
-            "the encoder after epoch {}:\n  {}\nin PyTorch: from load_encoder import load; model, transform = load({:?})",
+            "the encoder after epoch {}:\n  {}\n\
+             in PyTorch: from load_encoder import load; model, transform = load({:?})",
             found.at.epoch,
             files.join("\n  "),
             args.out.display().to_string()

@@ -28,7 +28,7 @@ pub struct Args {
     /// auto, cpu, gpu, gpu:N or part of an adapter's name.
     #[arg(long, default_value = "cpu")]
     device: Choice,
-    /// f64: the reference itself (CPU only, its default); f32: what trains.
+    /// f64: the reference (CPU only, its default); f32: as in training.
     #[arg(long, value_parser = ["f32", "f64"])]
     precision: Option<String>,
 }
@@ -62,7 +62,7 @@ fn write(path: &std::path::Path, e: &Evaluated) -> anyhow::Result<()> {
 /// Runs the verb; false when a verification failed.
 ///
 /// # Errors
-/// Files that are none, losses that are not built.
+/// Files that are not loss files, losses that do not exist.
 pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
     anyhow::ensure!(
         args.out.is_none() || args.inputs.len() == 1,
@@ -101,7 +101,9 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
             }
         }
         if output.json {
-            let line = json!({"file": path.display().to_string(), "kind": file.kind, "loss": e.loss, "compared": compared});
+            let line = json!({
+                "file": path.display().to_string(), "kind": file.kind, "loss": e.loss, "compared": compared,
+            });
             outln!("{line}");
         }
         if let Some(out) = &args.out {

@@ -8,10 +8,11 @@ use amcl_wgpu::eval::sheet::sheet;
 use amcl_wgpu::run::checkpoint::write_atomically;
 use amcl_wgpu::train::session::open_executor;
 use anyhow::Context;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::PathBuf;
 
-/// Writes a PNG sheet of images and their two augmented views, as they reach the encoder, and prints what was drawn for each.
+/// Writes a PNG sheet of images and their two augmented views, as they reach the encoder, and prints the
+/// parameters of each view.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Configuration file (TOML).
@@ -84,12 +85,14 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
         })
         .collect();
     let path = args.out.display().to_string();
+    let row = |[n, a, b]: &[String; 3]| json!({"name": n, "first": a, "second": b});
+    let rows: Vec<Value> = s.rows.iter().map(row).collect();
     console.result(
         &format!(
             "{}\n{path}: original, first and second view of each",
             lines.join("\n")
         ),
-        &json!({"file": path, "rows": s.rows.iter().map(|[n, a, b]| json!({"name": n, "first": a, "second": b})).collect::<Vec<_>>()}),
+        &json!({"file": path, "rows": rows}),
     );
     Ok(())
 }

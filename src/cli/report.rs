@@ -10,7 +10,7 @@ use serde_json::json;
 pub struct Args {
     #[command(flatten)]
     on: SourceArgs,
-    /// Only what the run's files tell: no data is opened, nothing is computed.
+    /// Use the run's files only; do not open the data, compute nothing.
     #[arg(long)]
     curves: bool,
 }

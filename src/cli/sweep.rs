@@ -10,13 +10,15 @@ use anyhow::Context;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
-/// Runs a grid of trainings and tables them: cases, settings and seeds from a file. Runs that are done are not done again; one that was interrupted goes on.
+/// Trains all cases, settings and seeds of an experiment file and prints a table. Runs that are done are not
+/// done again; one that was interrupted goes on.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// The experiment (TOML): see assets/experiments, or the name of one of these.
     file: String,
-    /// Another preset instead of the experiment's own, for every case; what makes the experiment small (its `[small]`) then does not apply: `sweep heads --preset
-    /// simclr-amcl-stl10 --data FOLDER`. What a case or the grid changes is changed all the same; a case that names a preset by `moco-*` takes the one for the same data set.
+    /// Use this preset in place of the experiment's own, at full size (`[small]` does not apply): `sweep
+    /// heads --preset simclr-amcl-stl10 --data FOLDER`. The changes of cases and grid apply. A case whose
+    /// preset is `moco-*` takes the one for the same data set.
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
     /// Folder of the runs; default: sweeps/<name>, or sweeps/<name>-<preset> with --preset.
@@ -25,7 +27,7 @@ pub struct Args {
     /// auto, cpu, gpu, gpu:N or part of an adapter's name.
     #[arg(long, default_value = "auto")]
     device: Choice,
-    /// Data, for every run.
+    /// Data of every run.
     #[arg(long)]
     data: Option<String>,
     /// Print the runs (with --json: and their complete settings), run none.

@@ -42,7 +42,8 @@ pub struct Args {
     /// Seed.
     #[arg(long)]
     seed: Option<u64>,
-    /// f32, or mixed: halves for the encoder's activations and products, f32 for sums, losses and what the optimiser keeps
+    /// f32, or mixed: f16 for the encoder's activations and products; f32 for sums, losses and the
+    /// optimiser's states.
     #[arg(long, value_parser = ["f32", "mixed"])]
     precision: Option<String>,
     /// Run folder; default runs/<preset>-<seed>, numbered when taken.
@@ -54,16 +55,21 @@ pub struct Args {
     /// Before training, time every kernel of one step: a table, and trace.json for Perfetto.
     #[arg(long)]
     profile: bool,
-    /// Take the tiles of products and convolutions on a GPU from a table, instead of timing them at the first run (the result is kept for the next ones).
+    /// On a GPU, take the tiles of products and convolutions from a table. Without this flag the first run
+    /// times them and keeps the result for later runs.
     #[arg(long)]
     no_autotune: bool,
-    /// Run the ops of these names on the host, by their reference: slow, for bisecting a fault on a GPU.
+    /// Run the ops of these names on the host by their reference (slow; to bisect a fault on a GPU).
     #[arg(long, value_name = "OP")]
     twin: Vec<String>,
     /// Continue the run in this folder, with its own configuration.
-    #[arg(long, conflicts_with_all = ["config", "preset", "data", "method", "amcl", "init", "epochs", "batch_size", "seed", "precision", "out", "set", "overwrite"])]
+    #[arg(long, conflicts_with_all = [
+        "config", "preset", "data", "method", "amcl", "init", "epochs", "batch_size", "seed", "precision", "out", "set",
+        "overwrite",
+    ])]
     resume: Option<PathBuf>,
-    /// Start from these weights: a run folder, a folder that `export` wrote, or a safetensors file of torchvision's or timm's ResNet. A new run, unlike --resume.
+    /// Start a new run from these weights: a run folder, a folder that `export` wrote, or a safetensors file
+    /// of torchvision's or timm's ResNet.
     #[arg(long, conflicts_with = "resume")]
     init: Option<PathBuf>,
     /// Write no report page.
@@ -74,7 +80,7 @@ pub struct Args {
     set: Vec<String>,
 }
 
-/// Set by Ctrl-C or SIGTERM: save and end.
+/// Set by Ctrl-C, SIGTERM or SIGHUP. A training that sees it saves and ends.
 pub static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Sets [`STOP`] on Ctrl-C, SIGTERM and SIGHUP.
@@ -83,7 +89,7 @@ pub static STOP: AtomicBool = AtomicBool::new(false);
 /// The system refuses.
 pub fn catch_signals() -> anyhow::Result<()> {
     Ok(ctrlc::set_handler(|| {
-        // A second Ctrl-C does not wait for the step.
+        // A second Ctrl-C ends the program at once.
         if STOP.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
@@ -184,7 +190,7 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
     });
     let outcome = match outcome {
         Ok(o) if o.finished => o,
-        // The page says how the run ended, and no longer waits for more.
+        // The page then says how the run ended, and no longer reloads itself.
         Ok(_) => {
             page();
             return Ok(false);
@@ -222,7 +228,8 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
     console.result(
         &text,
         &json!({
-            "knn_top1": outcome.trained, "knn_top1_untrained": outcome.untrained, "seconds": outcome.seconds, "weights_sha256": outcome.weights,
+            "knn_top1": outcome.trained, "knn_top1_untrained": outcome.untrained,
+            "seconds": outcome.seconds, "weights_sha256": outcome.weights,
             "run": out.display().to_string(), "report": page,
         }),
     );

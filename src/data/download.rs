@@ -1,4 +1,5 @@
-//! Fetches files of the public data sets ([`super::sets`]) by HTTP(S). A transfer that broke off goes on where it stopped. Files are checked by MD5.
+//! Fetches files of the public data sets ([`super::sets`]) by HTTP(S). A transfer that broke off goes on
+//! where it stopped. Files are checked by MD5.
 
 use super::DataError;
 use md5::Md5;
@@ -41,7 +42,8 @@ fn md5(path: &Path) -> Result<String, DataError> {
         .collect())
 }
 
-/// Fetches `url` into `folder`, going on where an earlier try stopped (`.part`); the file appears under its own name only when its MD5 is right.
+/// Fetches `url` into `folder`. It goes on where an earlier try stopped (`.part`). The file gets its own name
+/// only when its MD5 is right.
 ///
 /// # Errors
 /// No connection, a server that answers with an error, a full disk, a wrong sum.

@@ -5,7 +5,8 @@
 pub struct Set {
     /// Its name here.
     pub name: &'static str,
-    /// Its files: where each is, and its MD5 as its authors (or torchvision) publish it. The sum guards against broken transfers, not against attackers.
+    /// Its files: the address of each, and its MD5 as the authors or torchvision publish it. The sum guards
+    /// against broken transfers, not against attackers.
     pub files: &'static [(&'static str, &'static str)],
     /// What to pass to `--data`, below the folder of the download.
     pub folder: &'static str,
@@ -22,7 +23,8 @@ pub enum Unpack {
     Zip,
 }
 
-/// Sets that can be fetched. Sums are those of torchvision's data set classes; Tiny-ImageNet's, which torchvision has not, that of Avalanche.
+/// Sets that can be fetched. Their sums are those of torchvision's data set classes. Tiny-ImageNet's is
+/// Avalanche's, since torchvision does not have that set.
 pub const SETS: &[Set] = &[
     Set {
         name: "cifar10",

@@ -16,8 +16,8 @@ fn shuffled(labels: &[u32], class: u32, seed: u64, purpose: u32) -> Vec<usize> {
     ids
 }
 
-/// Draws samples of every class from `seed`. `count` gets the size of a class and says how many to take; all are taken where it says more.
-/// Samples of one class stand together, classes in their order.
+/// Draws samples of every class from `seed`. `count` gets the size of a class and says how many to take; all
+/// are taken where it says more. Samples of one class stand together, classes in their order.
 pub fn draw_per_class(
     labels: &[u32],
     classes: usize,
@@ -33,7 +33,8 @@ pub fn draw_per_class(
     out
 }
 
-/// The set as it is when it has test images or no labels; else with a tenth of every class, drawn from the seed, moved from the training to the test images.
+/// Moves a tenth of every class, drawn from the seed, from the training to the test images. A set that has
+/// test images or no labels stays as it is.
 pub(super) fn complete(mut s: Split, seed: u64) -> Split {
     if s.classes.is_empty() || s.labelled.is_some() {
         if s.classes.is_empty() {

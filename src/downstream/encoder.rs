@@ -1,4 +1,5 @@
-//! A trained encoder alone: backbone features of images, with the test transform and running statistics. No heads, no training step, so little memory.
+//! A trained encoder in evaluation mode: features of images, by the test transform and running statistics.
+//! The training step is not built, so that it needs little memory.
 
 use super::{DownstreamError, Result};
 use crate::config::Config;
@@ -17,7 +18,7 @@ use crate::run::weights;
 use crate::train::session::open_executor;
 use std::path::Path;
 
-/// Images at once.
+/// Images in a batch.
 const BATCH: usize = 125;
 
 /// Which features.
@@ -61,7 +62,8 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// The encoder of a run's newest checkpoint, for images of `side` (height, width); `tell` gets lines for people.
+    /// The encoder of a run's newest checkpoint, for images of `side` (height, width). `tell` is given lines
+    /// for people.
     ///
     /// # Errors
     /// No run there, no usable checkpoint, no such device.
@@ -79,7 +81,7 @@ impl Encoder {
     /// An encoder of given weights.
     ///
     /// # Errors
-    /// Weights that the configuration's encoder lacks; shapes; the device.
+    /// Weights that are missing or of another shape than the configuration's encoder; the device.
     pub fn new(
         config: &Config,
         weights: &Named,
@@ -121,7 +123,8 @@ impl Encoder {
             };
             if head.norm || head.last != Last::Plain {
                 return Err(DownstreamError::Request(format!(
-                    "the heads of this {} run have batch norm over the training batch, so a single image has no head features: use --feature backbone",
+                    "the heads of this {} run have batch norm over the training batch, \
+                     so a single image has no head features: use --feature backbone",
                     config.method.name
                 )));
             }
@@ -187,7 +190,8 @@ impl Encoder {
         Ok(self.features.of(self.exec.as_mut(), data, progress)?)
     }
 
-    /// Classes of `queries` [q,dim], the likeliest first ([q,classes]), by their nearest neighbours among the features of `bank`.
+    /// All classes for each of `queries` [q,dim], the likeliest first ([q,classes]), by its nearest
+    /// neighbours in `bank`.
     ///
     /// # Errors
     /// An empty bank; memory, device loss.

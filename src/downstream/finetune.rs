@@ -1,6 +1,6 @@
 //! Fine-tuning: encoder and a new linear classifier trained together on labelled images, all or a share of them.
 
-use super::probe::{Fall, crops, crops_in_words, cross_entropy, sgd, training_in_words};
+use super::probe::{Decay, crops, crops_in_words, cross_entropy, sgd, training_in_words};
 use super::{DownstreamError, Result};
 use crate::config::Config;
 use crate::config::Optim;
@@ -16,10 +16,10 @@ use crate::reference::augment::ROW;
 use crate::run::RunError;
 use crate::train::optimizer::{self, Optimizer, Share};
 
-/// How the learning rate falls.
-const FALL: Fall = Fall::Cosine;
+/// How the learning rate decays.
+const DECAY: Decay = Decay::Cosine;
 
-/// How to fine-tune; momentum is 0.9, the rate falls along a cosine, images are cropped and mirrored ([`crops`]).
+/// How to fine-tune. Momentum is 0.9, the rate decays along a cosine, images are cropped and mirrored ([`crops`]).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Setting {
     /// Epochs.
@@ -44,12 +44,13 @@ impl Setting {
         format!(
             "fine-tuning: all weights and a linear classifier, {}, {}; test transform, running statistics, last epoch",
             crops_in_words(),
-            training_in_words(&self.optim(), FALL, self.epochs)
+            training_in_words(&self.optim(), DECAY, self.epochs)
         )
     }
 }
 
-/// Images -> logits; in training mode or in evaluation's.
+/// Appends images -> logits. Batch norm uses the batch's statistics if `train`, else the running ones.
+/// Returns images, views, logits.
 fn logits(
     config: &Config,
     g: &mut Graph,
@@ -148,7 +149,7 @@ pub fn finetune(
     let policy = crops(&config.augment);
     let mut step = 0;
     for epoch in 0..s.epochs {
-        let lr = FALL.rate(s.lr, epoch as f64 / s.epochs as f64);
+        let lr = DECAY.rate(s.lr, epoch as f64 / s.epochs as f64);
         let order = sampler::permutation(ids.len(), s.seed, epoch as u32);
         for part in order.chunks_exact(batch) {
             let chosen: Vec<u32> = part.iter().map(|i| ids[*i as usize] as u32).collect();
@@ -212,7 +213,8 @@ mod tests {
     use crate::graph::host::HostExecutor;
     use crate::nn::import::export;
 
-    /// A narrow network from random weights learns ten classes of shapes a little; with a rate of nothing it answers as the zero classifier does.
+    /// A narrow network learns ten classes of shapes from random weights. The control: with a rate of zero it
+    /// answers as the zero classifier does.
     #[test]
     fn learns_from_labels() {
         let split = shapes::generate(3, 320, 200);
@@ -252,7 +254,7 @@ mod tests {
         };
         let (learned, idle) = (run(&config, 0.05), run(&config, 1e-12));
         assert!(learned > idle + 10.0 && learned > 20.0, "{learned} {idle}");
-        // How the run saw its images and was optimised is not how it is fine-tuned.
+        // The run's own augmentation and optimiser have no part in fine-tuning.
         config.augment.min_scale = 1.0;
         config.augment.hf_prob = 1.0;
         config.augment.solarization_prob = [1.0; 2];
@@ -282,6 +284,6 @@ mod tests {
         assert!(said.contains(&sgd), "{said}");
         let scale = crops(&Policy::default()).min_scale;
         assert!(said.contains(&format!("crops ({scale} to 1)")), "{said}");
-        assert_eq!(FALL.rate(0.5, 0.5), 0.25);
+        assert_eq!(DECAY.rate(0.5, 0.5), 0.25);
     }
 }

@@ -1,7 +1,8 @@
 //! What is done with a trained encoder: its features, a linear probe, fine-tuning, the similarity of pairs.
 //!
-//! `encoder`, `probe`, `finetune` and `similarity` work on tensors and images that the caller has. [`protocols`] evaluates a run by them:
-//! it reads the run's folder ([`source`]) and writes the result beside the run ([`record`]).
+//! `encoder`, `probe`, `finetune` and `similarity` work on tensors and images that the caller has.
+//! [`protocols`] evaluates a run by them: it reads the run's folder ([`source`]) and writes the result beside
+//! the run ([`record`]).
 
 pub mod encoder;
 pub mod finetune;

@@ -1,4 +1,5 @@
-//! The linear probe: softmax regression on frozen features, by SGD, on any executor. Weights start at zero, so that nothing but the order of samples is drawn.
+//! The linear probe: softmax regression on frozen features by SGD, on any executor. Weights start at zero, so
+//! that the order of samples is the only thing that depends on the seed.
 
 use super::{DownstreamError, Result};
 use crate::config::Config;
@@ -18,17 +19,17 @@ use crate::ops::scale::Scale;
 use crate::ops::sum_all::SumAll;
 use crate::train::optimizer::{self, Optimizer, Share};
 
-/// How the learning rate falls.
+/// How the learning rate decays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fall {
+pub enum Decay {
     /// Along a cosine to zero, epoch by epoch.
     Cosine,
-    /// To a tenth at three and at four fifths of the epochs.
+    /// By a factor of ten at 60 % and again at 80 % of the epochs.
     Steps,
 }
 
-impl Fall {
-    /// The rate after a share `t` of the epochs, of one that starts at `lr`.
+impl Decay {
+    /// The rate after a share `t` of the epochs, where it starts at `lr`.
     pub(super) fn rate(self, lr: f32, t: f64) -> f32 {
         match self {
             Self::Cosine => (f64::from(lr) * 0.5 * (1.0 + (std::f64::consts::PI * t).cos())) as f32,
@@ -39,14 +40,14 @@ impl Fall {
     }
 }
 
-/// How a protocol sees labelled images that it crops and mirrors: as the code bases do, whatever the run's own views are. Only the normalisation is the run's, which the
-/// encoder has learned with.
+/// The augmentation of protocols that crop and mirror labelled images. It is that of the code bases, not the
+/// run's own. Only the normalisation is the run's, because the encoder was trained with it.
 pub fn crops(own: &Policy) -> Policy {
     Policy {
         families: "ae".into(),
         min_scale: 0.08,
         hf_prob: 0.5,
-        // Of no family, so that no letter switches it off.
+        // Solarization belongs to no family, so leaving out letters does not switch it off.
         solarization_prob: [0.0; 2],
         mean: own.mean,
         std: own.std,
@@ -63,7 +64,7 @@ pub(super) fn crops_in_words() -> String {
     )
 }
 
-/// PyTorch's SGD as the protocols of evaluation use it: gradients as they are.
+/// PyTorch's SGD as the protocols use it: no clipping, weight decay on all parameters.
 pub(super) fn sgd(lr: f32, momentum: f32, weight_decay: f32, batch_size: usize) -> Optim {
     Optim {
         name: "sgd".into(),
@@ -78,18 +79,19 @@ pub(super) fn sgd(lr: f32, momentum: f32, weight_decay: f32, batch_size: usize) 
     }
 }
 
-/// A protocol's optimiser in words, and how its rate falls over the epochs.
-pub(super) fn training_in_words(o: &Optim, fall: Fall, epochs: usize) -> String {
+/// A protocol's optimiser and the decay of its rate, in words.
+pub(super) fn training_in_words(o: &Optim, decay: Decay, epochs: usize) -> String {
     let clip = match o.clip {
         0.0 => "no clipping".into(),
         norm => format!("gradients clipped at norm {norm}"),
     };
-    let fall = match fall {
-        Fall::Cosine => "cosine",
-        Fall::Steps => "a tenth at 60 % and 80 %",
+    let decay = match decay {
+        Decay::Cosine => "cosine",
+        Decay::Steps => "a tenth at 60 % and 80 %",
     };
     format!(
-        "{} lr {} momentum {} wd {}, {clip}, {fall}, {epochs} epochs, batch {} (all images where they are fewer; an epoch's last, incomplete batch is left out)",
+        "{} lr {} momentum {} wd {}, {clip}, {decay}, {epochs} epochs, batch {} \
+         (all images where they are fewer; an epoch's last, incomplete batch is left out)",
         o.name.to_uppercase(),
         o.lr,
         o.momentum,
@@ -114,12 +116,13 @@ pub struct Protocol {
     /// Weight decay.
     pub weight_decay: f32,
     /// Schedule.
-    pub fall: Fall,
-    /// Features of images that are cropped and mirrored anew every epoch; else of the images as they are, computed once.
+    pub decay: Decay,
+    /// Train on features of images that are cropped and mirrored anew every epoch. Else the features of the
+    /// plain images are computed once.
     pub augment: bool,
 }
 
-/// Protocols that code bases use; where they crop and mirror, `augment` does so too.
+/// Protocols of well-known code bases. These crop and mirror; [`Protocol::augment`] has to be set for that.
 pub const PROTOCOLS: [Protocol; 4] = [
     // 90 epochs, lr 0.1 batch/256, cosine.
     Protocol {
@@ -129,7 +132,7 @@ pub const PROTOCOLS: [Protocol; 4] = [
         lr: 0.1,
         momentum: 0.9,
         weight_decay: 0.0,
-        fall: Fall::Cosine,
+        decay: Decay::Cosine,
         augment: false,
     },
     // 100 epochs, steps at 60 and 80.
@@ -140,7 +143,7 @@ pub const PROTOCOLS: [Protocol; 4] = [
         lr: 0.1,
         momentum: 0.9,
         weight_decay: 0.0,
-        fall: Fall::Steps,
+        decay: Decay::Steps,
         augment: false,
     },
     // lr 30, steps at 60 and 80 of 100.
@@ -151,7 +154,7 @@ pub const PROTOCOLS: [Protocol; 4] = [
         lr: 30.0,
         momentum: 0.9,
         weight_decay: 0.0,
-        fall: Fall::Steps,
+        decay: Decay::Steps,
         augment: false,
     },
     // The AMCL authors' later code: lr 0.1, batch 512, cosine, 100 epochs.
@@ -162,7 +165,7 @@ pub const PROTOCOLS: [Protocol; 4] = [
         lr: 0.1,
         momentum: 0.9,
         weight_decay: 0.0,
-        fall: Fall::Cosine,
+        decay: Decay::Cosine,
         augment: false,
     },
 ];
@@ -170,7 +173,7 @@ pub const PROTOCOLS: [Protocol; 4] = [
 impl Protocol {
     /// Learning rate of an epoch.
     fn lr(&self, epoch: usize) -> f32 {
-        self.fall.rate(self.lr, epoch as f64 / self.epochs as f64)
+        self.decay.rate(self.lr, epoch as f64 / self.epochs as f64)
     }
 
     fn optim(&self) -> Optim {
@@ -186,7 +189,7 @@ impl Protocol {
         format!(
             "linear probe ({}): frozen backbone features, {seen}, {}; last epoch",
             self.name,
-            training_in_words(&self.optim(), self.fall, self.epochs)
+            training_in_words(&self.optim(), self.decay, self.epochs)
         )
     }
 }
@@ -205,7 +208,7 @@ pub struct Labelled<'a> {
 pub struct Found {
     /// Accuracy on the test features in percent.
     pub top1: f64,
-    /// The class is among the five likeliest, in percent.
+    /// Share of test features whose class is among the five likeliest, in percent.
     pub top5: f64,
     /// Accuracy on the training features in percent.
     pub train_top1: f64,
@@ -213,7 +216,8 @@ pub struct Found {
     pub loss: f64,
 }
 
-/// Mean over rows of the log-sum-exp of logits [n,classes] less the logit of the class; `y`: one-hot labels.
+/// Cross entropy: the mean over rows of log-sum-exp(logits) - logits[class]. `logits` and the one-hot labels
+/// `y` are [n,classes].
 ///
 /// # Errors
 /// Shapes that do not fit.
@@ -308,7 +312,7 @@ impl Probe {
     }
 }
 
-/// Share of rows whose class is among the `k` largest of their logits, in percent.
+/// Top-k accuracy of the linear layer (w, b), in percent.
 fn top(k: usize, data: Labelled<'_>, (w, b): (&[f32], &[f32]), d: usize) -> f64 {
     let classes = b.len();
     let hits = data
@@ -328,11 +332,11 @@ fn top(k: usize, data: Labelled<'_>, (w, b): (&[f32], &[f32]), d: usize) -> f64 
     100.0 * hits as f64 / data.labels.len().max(1) as f64
 }
 
-/// Training features of an epoch, where they are not the same in all.
+/// Makes the training features of an epoch, for protocols that augment.
 pub type Fresh<'a> = &'a mut dyn FnMut(usize) -> Result<Vec<f32>>;
 
-/// Trains the probe and tests it. Samples beyond the last whole batch of an epoch wait for another. `fresh` gives an epoch's training features if the protocol augments;
-/// training accuracy is of `train` in any case.
+/// Trains the probe and tests it. The last, incomplete batch of an epoch is left out. `fresh` makes an
+/// epoch's training features if the protocol augments; the training accuracy is that of `train` in any case.
 ///
 /// # Errors
 /// No samples; the device.
@@ -400,8 +404,9 @@ mod tests {
     use super::*;
     use crate::graph::host::HostExecutor;
 
-    /// PyTorch 2 on the same numbers: nn.Linear(6, 3) from zero, 40 full-batch steps of SGD(lr=.5, momentum=.9, weight_decay=1e-3), cosine per step. Recorded: the loss
-    /// before the last update and the accuracies.
+    /// PyTorch 2 on the same numbers: nn.Linear(6, 3) from zero, 40 full-batch steps of SGD(lr=.5,
+    /// momentum=.9, weight_decay=1e-3), cosine per step. Recorded: the loss before the last update and the
+    /// accuracies.
     #[test]
     fn equals_pytorchs_softmax_regression() {
         let x: Vec<f32> = (0..60 * 6)
@@ -415,7 +420,7 @@ mod tests {
             lr: 0.5,
             momentum: 0.9,
             weight_decay: 1e-3,
-            fall: Fall::Cosine,
+            decay: Decay::Cosine,
             augment: false,
         };
         let fresh: Fresh<'_> = &mut |_| unreachable!("nothing is augmented");
@@ -430,7 +435,7 @@ mod tests {
         assert_eq!((found.top5, found.train_top1), (100.0, found.top1));
         // The control: another schedule ends elsewhere.
         let steps = Protocol {
-            fall: Fall::Steps,
+            decay: Decay::Steps,
             ..p
         };
         let other = probe(
@@ -444,7 +449,7 @@ mod tests {
             &|_, _| (),
         );
         assert!((other.unwrap().loss - RECORDED.0).abs() > 1e-5);
-        // Augmented: every epoch trains on what it is given, here the same features again.
+        // With augmentation every epoch asks for its features. Here it is given the same ones.
         let crops = Protocol { augment: true, ..p };
         let mut asked = Vec::new();
         let mut again = |epoch| {
@@ -493,7 +498,7 @@ mod tests {
                 assert!(said.contains(&part), "`{part}` is not in: {said}");
             }
             let clipped = Optim { clip: 10.0, ..o };
-            let other = training_in_words(&clipped, p.fall, p.epochs);
+            let other = training_in_words(&clipped, p.decay, p.epochs);
             assert!(said.contains("no clipping") && other.contains("clipped at norm 10"));
         }
     }

@@ -56,8 +56,9 @@ impl Provenance<'_> {
         Ok((data.unwrap_or_else(|| own.clone()), own))
     }
 
-    /// The result's file, before it is written and after: `eval-NAME.json` in the run's folder. A result on other data than the run's has `eval-NAME-DATA.json`.
-    /// A number follows where a result on other data of that name is there already.
+    /// The result's file, before it is written and after: `eval-NAME.json` in the run's folder. A result on
+    /// other data than the run's has `eval-NAME-DATA.json`. A number follows where a result on other data of
+    /// that name is there already.
     ///
     /// # Errors
     /// No configuration of a run.
@@ -106,7 +107,8 @@ fn trained_on(run: &Path) -> Option<String> {
     lines.next().map(String::from)
 }
 
-/// Reads the result of the name on the run's own data. None where there is none, or where it is of another protocol, seed, epoch or data.
+/// Reads the result of the name on the run's own data. None where there is none, or where it is of another
+/// protocol, seed, epoch or data.
 pub fn read_own(run: &Path, name: &str, protocol: &str, seed: u64, epoch: usize) -> Option<Value> {
     let result = read(&run.join(own_file(name)))?;
     let own = result["protocol"] == protocol

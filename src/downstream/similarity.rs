@@ -1,4 +1,5 @@
-//! How alike positive and negative pairs of test images are, to the backbone and to each head: the AMCL paper's Figs. 1 and 3.
+//! Similarities of positive and of negative pairs of test images, by the backbone and by each head: the AMCL
+//! paper's Figs. 1 and 3.
 
 use super::{DownstreamError, Result};
 use crate::config::method::method;
@@ -19,37 +20,40 @@ use crate::reference::philox::{Purpose, Stream};
 use crate::run::weights::Trained;
 use serde::Serialize;
 
-/// Where the first bin begins. Bins are Fig. 3's, of 0.06 with an edge at -0.2, but go on to both sides, so that tails are not taken for overlap: over all cosines, and for scaled scores up to
-/// 2.02; what lies outside even so counts in the first or last.
+/// Where the first bin begins. As in Fig. 3, bins are 0.06 wide and have an edge at -0.2. They go beyond the
+/// figure on both sides, over all cosines and over scaled scores up to 2.02, because tails that share an
+/// outermost bin would count as overlap. Scores outside even of these count in the first or last bin.
 pub const FIRST: f32 = -1.04;
 /// Width of a bin.
 pub const WIDTH: f32 = 0.06;
-/// Bins.
+/// Number of bins.
 pub const BINS: usize = 51;
 
 /// Scores of positive and of negative pairs.
 #[derive(Clone, Debug, Serialize)]
 pub struct Scores {
-    /// Which: `backbone`, `head 1`, `head 1, temperature-scaled`, ..., `heads, mean`, `heads, temperature-scaled mean`; of SimSiam's predictors likewise.
+    /// Which score: `backbone`, `head 1`, `head 1, temperature-scaled`, ..., `heads, mean`,
+    /// `heads, temperature-scaled mean`; for SimSiam's predictors likewise.
     pub of: String,
     /// Mean over positive pairs.
     pub positive: f64,
     /// Mean over negative pairs.
     pub negative: f64,
-    /// Share of pairs that the two histograms have in common, percent.
+    /// Overlap of the two histograms, percent of the pairs.
     pub overlap: f64,
     /// Counts of positive pairs in bins of 0.06 from -1.04.
     pub positive_bins: Vec<usize>,
     /// Counts of negative pairs.
     pub negative_bins: Vec<usize>,
-    /// Pairs of either kind below the first bin or above the last, which count there.
+    /// Pairs of either kind that lie below the first bin or above the last. They count in these bins.
     pub outside: usize,
 }
 
 impl Scores {
-    /// Of the scores of positive pairs and of as many negative ones.
+    /// Bins the scores of positive pairs and of as many negative ones.
     pub fn new(of: impl Into<String>, [pos, neg]: [&[f32]; 2]) -> Self {
-        // An edge belongs to the bin below it, a rounding above it too: cosines of equal views stay below 1.
+        // A score at an edge, or above it by rounding, belongs to the bin below. So cosines of equal views
+        // count below 1.
         let bin = |x: &f32| ((x - FIRST) / WIDTH - 1e-3).floor();
         let bins = |v: &[f32]| {
             let mut out = vec![0; BINS];
@@ -79,7 +83,7 @@ impl Scores {
 pub struct Similarity {
     /// Scores to the backbone, to each head, and to the heads merged.
     pub scores: Vec<Scores>,
-    /// Pairs of each kind: as many as were asked for, or as there are test images.
+    /// Pairs of each kind: as many as were asked for, at most as many as there are test images.
     pub pairs: usize,
     /// How heads are merged into one score, in words.
     pub merged: String,
@@ -100,7 +104,7 @@ impl Pairs {
         Self([(0..n).map(|i| (i, n + i)).collect(), negative.collect()])
     }
 
-    /// `of` rows of x and of y, both [rows,d].
+    /// `of` each pair's rows of x and of y, both [rows,d].
     fn values(&self, x: &[f32], y: &[f32], d: usize, of: impl Fn(&[f32], &[f32]) -> f32) -> Values {
         let of = |(i, j): &(usize, usize)| of(&x[i * d..(i + 1) * d], &y[j * d..(j + 1) * d]);
         [0, 1].map(|k| self.0[k].iter().map(of).collect())
@@ -129,7 +133,8 @@ struct PairTemperatures {
     amcl: Amcl,
     /// Learned gain of the centred parametrisation.
     gain: f32,
-    /// The loss has positive pairs only (SimSiam): their mean is the one that centred scores are centred at, and negative pairs are looked at as if they were positive.
+    /// The loss has positive pairs only (SimSiam). Then scores are centred at the mean over the positive
+    /// pairs, and a negative pair (i,j) has the temperature that the loss would give it if it were positive.
     positives_only: bool,
 }
 
@@ -154,10 +159,12 @@ impl PairTemperatures {
         let mean = match (self.amcl.parametrisation, self.positives_only) {
             (Parametrisation::Dot, _) => "",
             (Parametrisation::Centred, true) => {
-                "; tau from scores centred at their mean over the positive pairs here, as the loss centres them at a batch's"
+                "; tau from scores centred at their mean over the positive pairs here, \
+                 as the loss centres them at a batch's"
             }
             (Parametrisation::Centred, false) => {
-                "; tau from scores centred at their mean over all pairs of these views, as the loss centres them at a batch's"
+                "; tau from scores centred at their mean over all pairs of these views, \
+                 as the loss centres them at a batch's"
             }
         };
         format!("s t / tau of each pair, t the mean tau of the head's pairs here{mean}")
@@ -212,7 +219,8 @@ fn mean_cosine(x: &[f32], y: &[f32], d: usize) -> f32 {
     ((all - diagonal) / (n * (n - 1.0))) as f32
 }
 
-/// Embeddings z [c,n,d'] -> anchors as the loss compares them with z, [heads,n,d'], and phi of both where pairs have temperatures of their own (`amcl`).
+/// Appends embeddings z [c,n,d'] -> the anchors that the loss compares with z, [heads,n,d'], and phi of both
+/// where pairs have temperatures (`amcl`).
 fn compared(
     of: &dyn Diagnostics,
     amcl: Option<Amcl>,
@@ -226,7 +234,7 @@ fn compared(
     if let Some(predictor) = of.predictor() {
         let layers = predictor.layers(net, Part::Predictor, d);
         let input = match own {
-            // All predictors take the one target, as rows without a head.
+            // All predictors share one target, which has no dimension of heads.
             1 => net.push1(
                 Reshape {
                     shape: [n, d].into(),
@@ -254,9 +262,10 @@ fn compared(
     Ok((anchors, Some([of_anchors, of_z])))
 }
 
-/// Scores of `count` positive pairs (two views of a test image) and as many negative pairs (views of different images), drawn from `seed`, under the augmentation
-/// `policy`; of fewer where there are fewer test images. The temperature-scaled score of a pair is s t / tau, t the mean temperature of the head's pairs here: pairs that
-/// the head is sure of count for more than their cosine, others for less. Heads are merged by the mean over them.
+/// Scores `count` positive pairs (two views of a test image) and as many negative pairs (views of different
+/// images), drawn from `seed` under the augmentation `policy`. There are fewer pairs where there are fewer
+/// test images. The temperature-scaled score of a pair is s t / tau, where t is the mean temperature over the
+/// head's pairs: it is above the cosine where the head's temperature is low. Heads are merged by their mean.
 ///
 /// # Errors
 /// Fewer than two images; the device.
@@ -337,7 +346,7 @@ pub fn similarity(
     }
 
     let pairs = Pairs::draw(n, &mut stream);
-    // One head after the other; one target's values serve all predictors.
+    // One head after the other. All predictors take the values of the one target.
     let head = |x: &'_ [f32], h: usize| -> Vec<f32> {
         let heads = x.len() / (2 * n * out);
         x.chunks(2 * n * out)
@@ -357,7 +366,7 @@ pub fn similarity(
                 let s = pairs.cosines(&head(x, h), &head(z, h), out);
                 found.push(scores(&name, &s));
                 if let (Some([p, q]), Some(t)) = (phi, t) {
-                    // As the loss has them: perhaps from the first head's features.
+                    // As in the loss, phi may be shared: then it is of the first head's features.
                     let of = if t.amcl.adaptive == Adaptive::FirstHead {
                         0
                     } else {
@@ -395,7 +404,7 @@ pub fn similarity(
     if anchors == z {
         add("head", &values[1], of_pairs, taus.as_ref());
     } else {
-        // The loss compares predictions with projections: those have the temperatures.
+        // The loss compares predictions with projections, so these pairs have the temperatures.
         add("head", &values[1], None, None);
         add("predictor", &values[2], of_pairs, taus.as_ref());
         if taus.is_some() {
@@ -429,7 +438,7 @@ mod tests {
         let same = [0.3, 1.0, -0.1, 7.0];
         let same = Scores::new("x", [&same, &same]);
         assert_eq!((same.overlap, same.outside), (100.0, 2));
-        // Equal views are in the bin that ends at 1, whatever rounding did.
+        // Equal views are in the bin that ends at 1, however their cosine was rounded.
         let ones = Scores::new("x", [&[1.0, 1.000_001], &[-0.2, -1.0]]);
         assert_eq!((ones.positive_bins[33], ones.outside), (2, 0));
         for v in [&same.positive_bins, &same.negative_bins] {

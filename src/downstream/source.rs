@@ -21,7 +21,8 @@ pub struct Source {
 }
 
 impl Source {
-    /// Reads the run's newest weights and opens the data. The configuration that comes back names the data that were opened.
+    /// Reads the run's newest weights and opens the data. The configuration that comes back names the data
+    /// that were opened.
     ///
     /// # Errors
     /// No such run or data, no usable checkpoint.

@@ -17,7 +17,8 @@ pub(super) struct Case {
     pub set: BTreeMap<String, toml::Value>,
     /// Whole factors on what the settings come to: three times the hidden width, whatever the preset's is.
     pub times: BTreeMap<String, i64>,
-    /// Settings of the grid that have no effect on this case. It is trained once for all their values, and its result stands at each of them.
+    /// Settings of the grid that have no effect on this case. It is trained once for all their values, and
+    /// its result stands at each of them.
     pub without: Vec<String>,
 }
 
@@ -47,7 +48,8 @@ pub struct Experiment {
     pub(super) preset: String,
     /// Settings of every training.
     pub(super) set: BTreeMap<String, toml::Value>,
-    /// Settings that make the experiment small. They take the place of `set`'s and of the grid's, unless a preset is chosen.
+    /// Settings that make the experiment small. They take the place of `set`'s and of the grid's, unless a
+    /// preset is chosen.
     small: BTreeMap<String, toml::Value>,
     /// Values of settings. All combinations are trained.
     pub(super) grid: BTreeMap<String, Vec<toml::Value>>,

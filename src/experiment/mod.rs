@@ -1,7 +1,9 @@
-//! Experiments: a file that names cases, a grid of settings and seeds; the trainings that they make; what is measured of each; the table.
+//! Experiments: a file that names cases, a grid of settings and seeds; the trainings that they make; what is
+//! measured of each; the table.
 //!
-//! [`Experiment`] is the file, [`Sweep`] its trainings in a folder. A sweep can be stopped at any time and goes on where it was; a training whose loss is no longer
-//! finite is kept as a failure, and the others are done.
+//! [`Experiment`] is the file, [`Sweep`] its trainings in a folder. A sweep can be stopped at any time and
+//! goes on where it was; a training whose loss is no longer finite is kept as a failure, and the others are
+//! done.
 
 mod file;
 mod sweep;

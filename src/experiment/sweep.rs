@@ -96,11 +96,12 @@ impl Sweep {
         Table::of(&self.experiment, &self.trials)
     }
 
-    /// Does what is missing. Trainings that went to their end are not done again; one that was interrupted goes on. `stop` ends the sweep as soon as the training
-    /// under way has saved.
+    /// Does what is missing. Trainings that went to their end are not done again; one that was interrupted
+    /// goes on. `stop` ends the sweep as soon as the training under way has saved.
     ///
     /// # Errors
-    /// A folder that holds a run of another configuration (then nothing is done); any failure of a training or measurement but a loss that is not finite.
+    /// A folder that holds a run of another configuration (then nothing is done); any failure of a training
+    /// or measurement but a loss that is not finite.
     pub fn run(&self, stop: &AtomicBool, tell: Tell<'_>) -> Result<Finished> {
         for t in &self.trials {
             t.begun()?;

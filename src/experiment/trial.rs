@@ -105,7 +105,8 @@ fn method_keys(text: &str, e: &Experiment, case: &Case) -> Vec<String> {
     spec.map_or_else(|_| Vec::new(), |s| (s.keys)())
 }
 
-/// All trainings of an experiment, each with a folder in `out`. `over` are settings (`section.key=value`) of every training, which override the file.
+/// All trainings of an experiment, each with a folder in `out`. `over` are settings (`section.key=value`) of
+/// every training, which override the file.
 pub(super) fn trials(e: &Experiment, over: &[String], out: &Path) -> Result<Vec<Trial>> {
     let mut all = Vec::new();
     for case in &e.case {
@@ -169,7 +170,8 @@ impl Trial {
         self.folder.join("summary.json").exists()
     }
 
-    /// What the folder's files say of a measure. None where it was not measured after the run's end, or only by another protocol or seed or on other data.
+    /// What the folder's files say of a measure. None where it was not measured after the run's end, or only
+    /// by another protocol or seed or on other data.
     pub fn measured(&self, e: &Experiment, m: Measure) -> Option<Vec<f64>> {
         let own = |name: &str| {
             let protocol = e.linear.resolve().ok()?.describe();

@@ -1,4 +1,4 @@
-//! What a run gives away: the encoder under torchvision's names, as ONNX, and its features of any images.
+//! Files for other programs: the encoder under torchvision's names and as ONNX, and its features of images.
 
 #[cfg(feature = "tables")]
 mod columnar;
@@ -21,7 +21,8 @@ use std::path::{Path, PathBuf};
 /// The loader that is written beside the weights.
 const LOADER: &str = include_str!("../../assets/export/load_encoder.py");
 
-/// `config.json`: what timm's `local-dir:` reads, and, under `amcl_wgpu`, the network in full, which the loader reads.
+/// `config.json`. timm's `local-dir:` reads the keys at its top. The loader reads `amcl_wgpu`, which
+/// describes the network in full.
 fn config(run: &Trained, net: &dyn Backbone) -> Value {
     let (c, size, card) = (&run.config, run.config.model.image_size, net.card());
     let mut network = card.network;
@@ -33,7 +34,8 @@ fn config(run: &Trained, net: &dyn Backbone) -> Value {
         "num_classes": 0,
         "num_features": net.width(),
         "pretrained_cfg": {
-            "input_size": [3, size, size], "interpolation": "bilinear", "crop_pct": 1.0, "mean": c.augment.mean, "std": c.augment.std,
+            "input_size": [3, size, size], "interpolation": "bilinear", "crop_pct": 1.0,
+            "mean": c.augment.mean, "std": c.augment.std,
             "num_classes": 0, "first_conv": card.first_conv, "classifier": card.classifier,
         },
         "amcl_wgpu": network,
@@ -54,7 +56,7 @@ fn safetensors_bytes(weights: &Named, steps: usize) -> Result<Vec<u8>> {
     for (name, shape, data) in &bytes {
         let view = TensorView::new(Dtype::F32, shape.clone(), data).map_err(fail)?;
         views.push((name.clone(), view));
-        // PyTorch's batch norm counts its batches.
+        // PyTorch's batch norm expects the number of batches that it has seen.
         if let Some(layer) = name.strip_suffix("running_mean") {
             let view = TensorView::new(Dtype::I64, vec![], &count).map_err(fail)?;
             views.push((format!("{layer}num_batches_tracked"), view));

@@ -1,4 +1,5 @@
-//! Features of images as a file, with file names and labels: .safetensors or .csv; with the feature `tables` also .npy or .parquet.
+//! Features of images as a file, with file names and labels: .safetensors or .csv. The Cargo feature `tables`
+//! adds .npy and .parquet.
 
 use crate::run::checkpoint::write_atomically;
 use crate::train::{Result, TrainError};
@@ -7,14 +8,14 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-/// Rows of features.
+/// Features of images, a row for each image.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     /// File name (or number) of each row.
     pub names: Vec<String>,
-    /// Label of each row, as text; empty when there are none.
+    /// Label of each row as text. Empty when images are not labelled.
     pub labels: Vec<String>,
-    /// [rows, dim].
+    /// Features [rows, dim].
     pub features: Vec<f32>,
     /// Length of a feature.
     pub dim: usize,
@@ -36,7 +37,7 @@ impl Table {
         self.labels.get(row).map_or("", String::as_str)
     }
 
-    /// Header and rows as CSV; without features, names and labels alone.
+    /// Header and rows as CSV. Without `features`: names and labels only.
     pub(super) fn csv(&self, features: bool) -> Result<Vec<u8>> {
         let mut w = csv::Writer::from_writer(Vec::new());
         let numbers = (0..if features { self.dim } else { 0 }).map(|i| format!("embedding_{i}"));
@@ -71,7 +72,8 @@ impl Table {
         safetensors::serialize([("features", view)], Some(meta)).map_err(fail)
     }
 
-    /// Writes the table in the form that the file's ending names; returns the files. A .npy holds features alone: names and labels go into a .csv beside it.
+    /// Writes the table in the format that the file's ending names, and returns the files. A .npy holds the
+    /// features only, so names and labels are written to a .csv beside it.
     ///
     /// # Errors
     /// An unknown ending; a file that cannot be written.

@@ -2,7 +2,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-/// The document. `reload`: seconds after which it loads itself anew.
+/// The document. `reload` is the number of seconds after which the browser loads it again.
 pub(super) fn document(title: &str, reload: Option<u32>, body: &Markup) -> String {
     let style = PreEscaped(include_str!("../../assets/report/style.css"));
     html! {

@@ -13,39 +13,42 @@ use image::RgbImage;
 use serde_json::Value;
 use std::path::Path;
 
-/// Rows of the sheet of views; queries whose neighbours are shown; neighbours of each.
+/// Rows of the sheet of views.
 const VIEWS: usize = 6;
+/// Queries whose neighbours are shown.
 const QUERIES: usize = 8;
+/// Neighbours of each query.
 const NEIGHBOURS: usize = 8;
-/// Most images that are looked at: a page, not an evaluation.
+/// Training images that are searched at most. A page illustrates; `eval knn` evaluates on all.
 const MOST_BANK: usize = 20_000;
+/// Test images that are searched for at most.
 const MOST_TEST: usize = 2_000;
 
-/// A picture with what is said under it.
+/// A picture and its caption.
 pub struct Picture {
-    /// PNG file.
+    /// The picture as PNG.
     pub png: Vec<u8>,
     /// Class.
     pub class: String,
-    /// Cosine similarity to the query; none for the query itself.
+    /// Cosine similarity to the query. None for the query itself.
     pub similarity: Option<f32>,
 }
 
 /// What the encoder sees.
 pub struct Seen {
-    /// Sheet of views, PNG.
+    /// Sheet of views as PNG.
     pub sheet: Vec<u8>,
-    /// Its rows.
+    /// For each row of the sheet: the image's name and what was drawn for its two views.
     pub rows: Vec<[String; 3]>,
-    /// Queries with their nearest training images; the query first.
+    /// Queries, each followed by its nearest training images.
     pub near: Vec<Vec<Picture>>,
     /// Test features on two principal components, with their classes.
     pub points: Vec<(f64, f64, u32)>,
-    /// Counts: row the class, column the prediction.
+    /// Confusion matrix: a row for each class, a column for each prediction.
     pub confusion: Vec<Vec<usize>>,
     /// Classes.
     pub classes: Vec<String>,
-    /// kNN accuracy of what is shown, percent, and its protocol.
+    /// kNN accuracy on the images that are shown, percent, and its protocol.
     pub knn: Option<(f64, String)>,
 }
 
@@ -54,7 +57,7 @@ pub struct Seen {
 pub enum State {
     /// No end is recorded.
     UnderWay,
-    /// Interrupted or failed; what its log says of it.
+    /// Interrupted or failed. The log's last line says why.
     Stopped(String),
     /// Went to its end.
     Finished,
@@ -114,7 +117,7 @@ impl Facts {
         })
     }
 
-    /// How the run stands: the last line of its log tells of an end before the end.
+    /// How the run stands. Where a run ended early, the last line of its log says so.
     pub fn state(&self) -> State {
         let last = self.log.lines().last().unwrap_or_default();
         if self.summary.is_some() {
@@ -241,7 +244,7 @@ fn spaced(n: usize, most: usize) -> Vec<usize> {
     (0..count).map(|i| i * n / count).collect()
 }
 
-/// At most `most` numbers of images, in turn from classes evenly spaced over all.
+/// The indices of at most `most` images. Classes evenly spaced over all give an image in turn.
 fn of_all_classes(labels: &[u32], classes: usize, most: usize) -> Vec<usize> {
     let mut by_class = vec![Vec::new(); classes];
     for (i, l) in labels.iter().enumerate() {

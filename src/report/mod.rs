@@ -15,8 +15,9 @@ use crate::downstream::encoder::Encoder;
 use crate::run::checkpoint::write_atomically;
 use std::path::{Path, PathBuf};
 
-/// Writes `report.html` of a run from its files: curves, temperatures, similarities, alarms, configuration. While the run is under way the page reloads itself.
-/// With an encoder and its data: also views, neighbours, a projection and the confusion matrix.
+/// Writes `report.html` of a run from its files: curves, temperatures, similarities, alarms, configuration.
+/// The page reloads itself while the run is under way. With an encoder and its data it also shows views,
+/// neighbours, a projection and the confusion matrix.
 ///
 /// # Errors
 /// No run there; a folder that cannot be written.

@@ -11,9 +11,9 @@ use serde_json::Value;
 
 /// Seconds after which the page of a run under way reloads itself.
 const RELOAD: u32 = 10;
-/// Most classes whose confusion is a table.
+/// The confusion matrix is a table up to this many classes, else a picture.
 const TABLE: usize = 40;
-/// Steps in a plot: more cannot be seen.
+/// Points of a line at most. More could not be told apart on a screen.
 const POINTS: usize = 600;
 
 fn inline(png: &[u8]) -> String {
@@ -41,7 +41,7 @@ fn series<'a>(name: &str, records: impl Iterator<Item = &'a Value>, key: &str) -
     }
 }
 
-/// Median and 5 to 95 % band of quantiles under a key, perhaps of one head.
+/// The median and the band from 5 to 95 % that records hold under a key, of one head where `head` is given.
 pub(super) fn band<'a>(
     name: &str,
     records: impl Iterator<Item = &'a Value>,
@@ -71,6 +71,21 @@ fn card(value: &str, what: &str) -> Markup {
     html! { div.card { b { (value) } span.soft { (what) } } }
 }
 
+/// Sections of the page: anchor and title.
+const SECTIONS: [(&str, &str); 11] = [
+    ("curves", "Curves"),
+    ("temperatures", "Temperatures"),
+    ("similarity", "Similarity"),
+    ("views", "Views"),
+    ("neighbours", "Neighbours"),
+    ("features", "Features"),
+    ("alarms", "Alarms"),
+    ("setup", "Configuration"),
+    ("environment", "Environment"),
+    ("memory", "Memory"),
+    ("time", "Time"),
+];
+
 fn head(f: &Facts) -> Markup {
     let last = f.of("epoch").last();
     let knn = f.of("eval").filter(|r| r["untrained"] != true).last();
@@ -86,7 +101,8 @@ fn head(f: &Facts) -> Markup {
     html! {
         h1 { (f.name) }
         p.soft {
-            (f.config.method_title()) " on " (f.config.data.path) ", " (f.config.model.encoder) ", batch " (f.config.optim.batch_size) ", seed " (f.config.run.seed) ". "
+            (f.config.method_title()) " on " (f.config.data.path) ", " (f.config.model.encoder)
+            ", batch " (f.config.optim.batch_size) ", seed " (f.config.run.seed) ". "
             @match f.state() {
                 State::Finished => { "Finished." }
                 State::Stopped(why) => { "Not finished: " (why) }
@@ -94,8 +110,7 @@ fn head(f: &Facts) -> Markup {
             }
         }
         nav aria-label="Sections" {
-            @for (id, name) in [("curves", "Curves"), ("temperatures", "Temperatures"), ("similarity", "Similarity"), ("views", "Views"), ("neighbours", "Neighbours"),
-                ("features", "Features"), ("alarms", "Alarms"), ("setup", "Configuration"), ("environment", "Environment"), ("memory", "Memory"), ("time", "Time")] { a href={"#" (id)} { (name) } }
+            @for (id, name) in SECTIONS { a href={"#" (id)} { (name) } }
         }
         div.cards {
             @if let Some(v) = percent(knn) { (card(&format!("{v:.1} %"), "kNN top-1")) }
@@ -103,9 +118,13 @@ fn head(f: &Facts) -> Markup {
             (card(&format!("{done} / {epochs}"), "epochs"))
             @if let Some(v) = last.and_then(|r| r["loss"].as_f64()) { (card(&plot::short(v), "loss")) }
             (card(&alarms.to_string(), "alarms"))
-            @if let Some(s) = f.summary.as_ref().and_then(|s| s["seconds"].as_f64()) { (card(&format!("{s:.0} s"), "in all")) }
+            @if let Some(s) = f.summary.as_ref().and_then(|s| s["seconds"].as_f64()) {
+                (card(&format!("{s:.0} s"), "in all"))
+            }
         }
-        @if let Some(p) = knn.and_then(|r| r["protocol"].as_str()) { p.soft { "Protocol: " (p) "; the last epoch, not the best." } }
+        @if let Some(p) = knn.and_then(|r| r["protocol"].as_str()) {
+            p.soft { "Protocol: " (p) "; the last epoch, not the best." }
+        }
     }
 }
 
@@ -116,15 +135,21 @@ fn curves(f: &Facts) -> Markup {
             plot::lines(title, &[series(title, f.of("step"), key)]),
         )
     };
+    let eval = |title: &str, label: &str, name: &str, key: &str| {
+        figure(
+            title,
+            plot::lines(label, &[series(name, f.of("eval"), key)]),
+        )
+    };
     html! {
         h2 id="curves" { "Curves" }
         div.grid2 {
             (step("Loss", "loss"))
-            (figure("kNN top-1, %", plot::lines("kNN top-1 in percent", &[series("kNN", f.of("eval"), "knn_top1")])))
+            (eval("kNN top-1, %", "kNN top-1 in percent", "kNN", "knn_top1"))
             (step("Learning rate", "lr"))
             (step("Gradient norm, before clipping", "grad_norm"))
             (step("Images per second", "images_per_s"))
-            (figure("Effective rank of test features", plot::lines("Effective rank", &[series("rank", f.of("eval"), "effective_rank")])))
+            (eval("Effective rank of test features", "Effective rank", "rank", "effective_rank"))
         }
         p.soft { "The horizontal axis counts optimiser steps." }
     }
@@ -137,15 +162,21 @@ fn temperatures(f: &Facts) -> Markup {
         .map(Vec::len)
         .max()
         .unwrap_or(0);
+    let of_head = |h: usize| {
+        let pairs = [
+            ("tau+ (positive pairs)", "tau_pos"),
+            ("tau- (negative pairs)", "tau_neg"),
+        ];
+        let lines = pairs.map(|(name, key)| band(name, f.of("epoch"), key, Some(h)));
+        let title = format!("Temperatures of head {}", h + 1);
+        figure(&format!("Head {}", h + 1), plot::lines(&title, &lines))
+    };
     html! {
         h2 id="temperatures" { "Temperatures" }
         @if heads == 0 { p { "Temperatures are constant in this run." } }
         @else {
             p.soft { "Median and 5 to 95 % band over the pairs of a batch." }
-            div.grid2 { @for h in 0..heads {
-                (figure(&format!("Head {}", h + 1), plot::lines(&format!("Temperatures of head {}", h + 1),
-                    &[band("tau+ (positive pairs)", f.of("epoch"), "tau_pos", Some(h)), band("tau- (negative pairs)", f.of("epoch"), "tau_neg", Some(h))])))
-            } }
+            div.grid2 { @for h in 0..heads { (of_head(h)) } }
         }
     }
 }
@@ -156,7 +187,11 @@ fn picture(p: &Picture, query: &str) -> Markup {
         figcaption {
             @match p.similarity {
                 None => { b { (p.class) } }
-                Some(s) => { span class=(if p.class == query { "hit" } else { "miss" }) { (p.class) } br; (format!("{s:.2}")) }
+                Some(s) => {
+                    span class=(if p.class == query { "hit" } else { "miss" }) { (p.class) }
+                    br;
+                    (format!("{s:.2}"))
+                }
             }
         }
     } }
@@ -175,7 +210,7 @@ fn confusion(s: &Seen) -> Markup {
     } } }
 }
 
-/// The confusion of more classes than a table holds: as a picture, and the pairs that are most often taken for each other.
+/// The confusion of more classes than a table holds: a picture, and a list of the most frequent confusions.
 fn many_classes(s: &Seen) -> Markup {
     let mut wrong: Vec<(usize, usize, usize)> = Vec::new();
     for (i, row) in s.confusion.iter().enumerate() {
@@ -184,7 +219,10 @@ fn many_classes(s: &Seen) -> Markup {
     }
     wrong.sort_by(|a, b| b.0.cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
     html! { div.grid2 {
-        figure { (svg(plot::heat("Confusion matrix: rows are classes, columns predictions", &s.confusion))) p.soft { "Rows: classes, columns: predictions, in the order of the classes." } }
+        figure {
+            (svg(plot::heat("Confusion matrix: rows are classes, columns predictions", &s.confusion)))
+            p.soft { "Rows: classes, columns: predictions, in the order of the classes." }
+        }
         div.scroll tabindex="0" { table {
             tr { th { "class" } th { "taken for" } th { "times" } }
             @for (n, i, j) in wrong.iter().take(15) { tr { td { (s.classes[*i]) } td { (s.classes[*j]) } td { (n) } } }
@@ -207,7 +245,12 @@ fn seen(s: &Seen) -> Markup {
         h2 id="features" { "Features" }
         @if let Some((v, protocol)) = &s.knn {
             p { "kNN " (format!("{v:.1}")) " % (" (protocol) ")." }
-            div.grid2 { (figure("Test features on their first two principal components", plot::scatter("Test features", &s.points, &s.classes))) }
+            div.grid2 {
+                (figure(
+                    "Test features on their first two principal components",
+                    plot::scatter("Test features", &s.points, &s.classes),
+                ))
+            }
             h3 { "Confusion of kNN" }
             @if s.classes.len() <= TABLE { (confusion(s)) } @else { (many_classes(s)) }
         }
@@ -217,11 +260,13 @@ fn seen(s: &Seen) -> Markup {
 fn unseen() -> Markup {
     html! {
         h2 id="views" { "Views, neighbours, features" }
-        p id="neighbours" { span id="features" { "These come when the run has ended, or now with " code { "amcl-wgpu report RUN" } "." } }
+        p id="neighbours" { span id="features" {
+            "These come when the run has ended, or now with " code { "amcl-wgpu report RUN" } "."
+        } }
     }
 }
 
-/// Alarms of epochs that follow each other, told once: first epoch, last epoch, what.
+/// Merges equal alarms of consecutive epochs into one (first epoch, last epoch, text).
 fn runs<'a>(alarms: &[(u64, &'a str)]) -> Vec<(u64, u64, &'a str)> {
     let mut out: Vec<(u64, u64, &str)> = Vec::new();
     for (epoch, text) in alarms {
@@ -238,9 +283,11 @@ fn seconds(v: f64) -> String {
     format!("{v:.1} s")
 }
 
-/// Two columns: what, and how much.
+/// A table of names and values.
 fn table(rows: &[(&str, String)]) -> Markup {
-    html! { div.scroll tabindex="0" { table { @for (what, v) in rows { tr { th scope="row" { (what) } td { (v) } } } } } }
+    html! { div.scroll tabindex="0" { table {
+        @for (what, v) in rows { tr { th scope="row" { (what) } td { (v) } } }
+    } } }
 }
 
 /// Machine and memory plan, as the run wrote them down.
@@ -301,7 +348,9 @@ fn environment(f: &Facts) -> Markup {
         @else {
             (table(&known(&plan)))
             details { summary { "Largest tensors of a training step" } div.scroll tabindex="0" { table {
-                @for t in m["largest"].as_array().into_iter().flatten() { tr { td { (size(&t[0]).unwrap_or_default()) } td { (t[1].as_str().unwrap_or_default()) } } }
+                @for t in m["largest"].as_array().into_iter().flatten() {
+                    tr { td { (size(&t[0]).unwrap_or_default()) } td { (t[1].as_str().unwrap_or_default()) } }
+                }
             } } }
         }
     }
@@ -337,7 +386,8 @@ fn rest(f: &Facts) -> Markup {
         times.extend(v.map(|v| (what, seconds(v))));
     }
     if let Some(all) = f.summary.as_ref().and_then(|s| s["seconds"].as_f64()) {
-        // The parts of a resumed run are those of all its sessions, the whole is of the last.
+        // A resumed run sums its parts over all sessions, but measures the whole in the last one only. The
+        // rest is then unknown.
         if all >= told {
             times.push(("checkpoints, records, this page", seconds(all - told)));
             times.push(("in all", seconds(all)));
@@ -356,8 +406,13 @@ fn rest(f: &Facts) -> Markup {
         h2 id="time" { "Time" }
         (table(&times))
         @if !f.ops.is_empty() {
-            div.scroll tabindex="0" { table { tr { th { "op" } th { "calls" } th { "ms" } th { "share" } }
-                @for (op, calls, ms) in &f.ops { tr { td { (op) } td { (calls) } td { (format!("{ms:.2}")) } td { (format!("{:.1} %", 100.0 * ms / total)) } } } } }
+            div.scroll tabindex="0" { table {
+                tr { th { "op" } th { "calls" } th { "ms" } th { "share" } }
+                @for (op, calls, ms) in &f.ops { tr {
+                    td { (op) } td { (calls) }
+                    td { (format!("{ms:.2}")) } td { (format!("{:.1} %", 100.0 * ms / total)) }
+                } }
+            } }
             p.soft { "One profiled step (" code { "--profile" } ")." }
         }
         @if let Some(s) = &f.summary { details { summary { "summary.json" } pre tabindex="0" { (format!("{s:#}")) } } }
@@ -366,7 +421,7 @@ fn rest(f: &Facts) -> Markup {
     }
 }
 
-/// The page.
+/// The page as HTML.
 pub fn html(f: &Facts) -> String {
     let body = html! {
         (head(f)) (curves(f)) (temperatures(f)) (similarity(f))

@@ -18,7 +18,7 @@ fn numbers(v: &Value) -> Vec<f64> {
         .unwrap_or_default()
 }
 
-/// The part of the two histograms of a record that they have in common, percent; none where there are no negative pairs.
+/// The overlap of a record's two histograms, percent. None where there are no negative pairs.
 fn overlap(v: &Value) -> Option<f64> {
     let (pos, neg) = (numbers(&v["pos"]), numbers(&v["neg"]));
     let common: f64 = pos.iter().zip(&neg).map(|(a, b)| a.min(*b)).sum();
@@ -76,17 +76,26 @@ pub fn similarity(f: &Facts) -> Markup {
         0..=2 => all,
         n => vec![all[0], all[n / 2], all[n - 1]],
     };
+    let bands = [("positive", "sim_pos"), ("negative", "sim_neg")]
+        .map(|(name, key)| band(name, f.of("epoch"), key, None));
     html! {
         h2 id="similarity" { "Similarity" }
-        p.soft { "Cosine similarities of the pairs of one training batch: the two views of an image (positive) and views of different images (negative). The less the two overlap,
-            the better pairs are told apart (the paper's Figs. 1 and 3)." }
+        p.soft {
+            "Cosine similarities of the pairs of one training batch: the two views of an image (positive) and views of "
+            "different images (negative). The less the two overlap, the better pairs are told apart "
+            "(the paper's Figs. 1 and 3)."
+        }
         div.grid2 {
-            (figure("Positive and negative pairs", plot::lines("Similarities", &[band("positive", f.of("epoch"), "sim_pos", None), band("negative", f.of("epoch"), "sim_neg", None)])))
+            (figure("Positive and negative pairs", plot::lines("Similarities", &bands)))
             @let over = overlaps(f);
-            @if !over.is_empty() { (figure("Overlap of positive and negative pairs, %", plot::lines("Overlap in percent", &over))) }
+            @if !over.is_empty() {
+                (figure("Overlap of positive and negative pairs, %", plot::lines("Overlap in percent", &over)))
+            }
         }
         @if let Some(v) = &f.similarity {
-            h3 id="test-pairs" { "Pairs of the test split" @if let Some(e) = v["epoch"].as_u64() { ", after epoch " (e) } }
+            h3 id="test-pairs" {
+                "Pairs of the test split" @if let Some(e) = v["epoch"].as_u64() { ", after epoch " (e) }
+            }
             (evaluated(v))
             h3 { "Pairs of training batches" }
         }
@@ -94,7 +103,9 @@ pub fn similarity(f: &Facts) -> Markup {
             h3 { "After epoch " (r["epoch"]) }
             @let range = (r["range"][0].as_f64().unwrap_or(-1.0), r["range"][1].as_f64().unwrap_or(1.0));
             div.grid2 {
-                @for (i, h) in r["heads"].as_array().into_iter().flatten().enumerate() { (pair_histogram(&format!("Head {}", i + 1), h, range)) }
+                @for (i, h) in r["heads"].as_array().into_iter().flatten().enumerate() {
+                    (pair_histogram(&format!("Head {}", i + 1), h, range))
+                }
                 @if r["backbone"].is_object() { (pair_histogram("Backbone", &r["backbone"], range)) }
             }
         }
@@ -105,14 +116,14 @@ fn written(overlap: f64) -> String {
     format!("overlap {overlap:.1} %")
 }
 
-/// A set of augmentation families in words: letters, and how many.
+/// A set of augmentation families in words: its letters and their number.
 fn families(v: &Value) -> String {
     let letters = v["families"].as_str().unwrap_or_default();
     let s = if letters.len() == 1 { "" } else { "s" };
     format!("{letters}: {} augmentation{s}", letters.len())
 }
 
-/// The bins that are drawn: those of Fig. 3, from -0.2 to 1, and more where there are pairs.
+/// The bins that are drawn: those of Fig. 3, from -0.2 to 1, and all beyond them that hold pairs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Drawn {
     first: f64,
@@ -122,7 +133,7 @@ struct Drawn {
 }
 
 impl Drawn {
-    /// Of scores under the bins that a result names; one of before it named them has Fig. 3's.
+    /// The bins for a result's scores. Results name their bins; older ones do not, and have those of Fig. 3.
     fn of<'a>(bins: &Value, scores: impl Iterator<Item = &'a Value>) -> Self {
         let first = bins["first"].as_f64().unwrap_or(-0.2);
         let width = bins["width"].as_f64().unwrap_or(0.06);
@@ -178,7 +189,8 @@ fn panels(bins: &Value, all: &[(String, &Value)]) -> Markup {
     html! { div style=(PANELS) { @for h in &all { (figure(h.title, h.svg())) } } }
 }
 
-/// What `eval similarity` wrote, drawn: under one set of augmentation families a panel a score (Fig. 3), under several a row a score with a panel a set (Fig. 1).
+/// Draws what `eval similarity` wrote. One set of augmentation families gives a panel for each score (Fig. 3).
+/// Several sets give a row for each score, with a panel for each set (Fig. 1).
 fn evaluated(v: &Value) -> Markup {
     let list = |v: &'_ Value| -> Vec<Value> { v.as_array().cloned().unwrap_or_default() };
     let sets: Vec<(String, Vec<Value>)> = list(&v["similarity"])
@@ -200,14 +212,17 @@ fn evaluated(v: &Value) -> Markup {
             }
             _ => @for (i, s) in sets.first().map_or(&[][..], |s| &s.1).iter().enumerate() {
                 h3 { (name(s)) }
-                (panels(&v["bins"], &sets.iter().filter_map(|(set, scores)| Some((set.clone(), scores.get(i)?))).collect::<Vec<_>>()))
+                @let of_sets = sets.iter().filter_map(|(set, scores)| Some((set.clone(), scores.get(i)?)));
+                (panels(&v["bins"], &of_sets.collect::<Vec<_>>()))
             },
         }
-        @if outside > 0 { p.soft { "The first and the last bin also hold what lies beyond them: " (outside) " scores in all panels together." } }
+        @if outside > 0 { p.soft {
+            "The first and the last bin also hold what lies beyond them: " (outside) " scores in all panels together."
+        } }
     }
 }
 
-/// A page of the figures alone, from what `eval similarity` wrote of the run `name`.
+/// A page of these figures alone, for the run `name`. `v` is what `eval similarity` wrote.
 pub fn page(name: &str, v: &Value) -> String {
     let title = format!("{name}: similarity of pairs");
     let body = html! {
@@ -221,7 +236,9 @@ pub fn page(name: &str, v: &Value) -> String {
             tr { @for t in ["augmentation", "score", "positive, mean", "negative, mean", "overlap, %"] { th { (t) } } }
             @for (set, s) in rows { tr {
                 td { (set.as_str().unwrap_or_default()) } td { (s["of"].as_str().unwrap_or_default()) }
-                @for (key, digits) in [("positive", 3), ("negative", 3), ("overlap", 1)] { td { (format!("{:.*}", digits, s[key].as_f64().unwrap_or(f64::NAN))) } }
+                @for (key, digits) in [("positive", 3), ("negative", 3), ("overlap", 1)] {
+                    td { (format!("{:.*}", digits, s[key].as_f64().unwrap_or(f64::NAN))) }
+                }
             } }
         } }
     };

@@ -8,14 +8,14 @@ const LEFT: f64 = 56.0;
 const BOTTOM: f64 = 26.0;
 const MARGIN: f64 = 18.0;
 
-/// A line (x, y), perhaps with a band (low, high) around it.
+/// A line, with a band around it where `band` is not empty.
 #[derive(Clone, Debug, Default)]
 pub struct Line {
     /// What it shows.
     pub name: String,
     /// Points in order of x.
     pub points: Vec<(f64, f64)>,
-    /// Low and high at the same x; may be empty.
+    /// Lower and upper edge of the band at the same x. Empty: no band.
     pub band: Vec<(f64, f64)>,
 }
 
@@ -35,7 +35,7 @@ pub fn short(v: f64) -> String {
     }
 }
 
-/// Parts that an axis is cut into, at most.
+/// Intervals between the numbers of an axis, at most.
 const PARTS: f64 = 6.0;
 
 /// Round numbers that cover a range.
@@ -50,7 +50,7 @@ fn ticks(lo: f64, hi: f64) -> Vec<f64> {
         .into_iter()
         .find(|s| *s >= raw);
     let step = step.unwrap_or(raw);
-    // In floats throughout: a run that diverged has ranges whose quotients no integer holds.
+    // Floats throughout: the range of a run that diverged may be too large for any integer.
     let first = (lo / step).ceil();
     (0..12)
         .map(|i| (first + f64::from(i)) * step)
@@ -58,7 +58,7 @@ fn ticks(lo: f64, hi: f64) -> Vec<f64> {
         .collect()
 }
 
-/// Plain decimals of a file of coordinates: a tenth of a pixel is enough.
+/// Geometry of a plot, in pixels. Coordinates are written to a tenth of a pixel.
 struct Frame {
     x: (f64, f64),
     y: (f64, f64),
@@ -73,7 +73,7 @@ impl Frame {
             if hi > lo {
                 (lo, hi)
             } else {
-                // Around one value, however large: a tenth of it on both sides.
+                // A constant line gets a tenth of its value on both sides.
                 let pad = if lo == 0.0 { 0.5 } else { 0.1 * lo.abs() };
                 (lo - pad, lo + pad)
             }
@@ -102,7 +102,8 @@ impl Frame {
             let y = self.py(v);
             let _ = write!(
                 s,
-                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/><text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
+                 <text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
                 self.width - MARGIN,
                 LEFT - 6.0,
                 y + 4.0,
@@ -197,9 +198,9 @@ pub struct Histograms<'a> {
     pub axes: [&'a str; 2],
     /// Names and bins.
     pub named: Vec<(String, Vec<f64>)>,
-    /// Written on the panel, at its top.
+    /// Text at the top of the panel.
     pub note: Option<String>,
-    /// A panel of several side by side: narrow, its vertical axis up to what all need.
+    /// For a panel beside others: it is narrow, and this is the upper end of the vertical axis that all share.
     pub panel: Option<f64>,
 }
 
@@ -209,12 +210,12 @@ const PANEL: f64 = 350.0;
 const NAMED: f64 = 44.0;
 
 impl Histograms<'_> {
-    /// The largest bin.
+    /// The count of the fullest bin.
     pub fn top(&self) -> f64 {
         range(self.named.iter().flat_map(|n| n.1.iter().copied())).1
     }
 
-    /// The plot and its legend. Each bar says what it is when pointed at.
+    /// The plot and its legend. Each bar has a tooltip with its series, range and count.
     pub fn svg(&self) -> String {
         let (lo, hi) = self.range;
         let f = Frame {
@@ -244,7 +245,8 @@ impl Histograms<'_> {
                 let x = f.px(from);
                 let _ = write!(
                     s,
-                    "<rect class=\"bar c{i}\" x=\"{x:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\"><title>{name}, {from:.2} to {to:.2}: {}</title></rect>",
+                    "<rect class=\"bar c{i}\" x=\"{x:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\">\
+                     <title>{name}, {from:.2} to {to:.2}: {}</title></rect>",
                     f.py(*v),
                     f.px(to) - x,
                     f.py(0.0) - f.py(*v),
@@ -285,7 +287,7 @@ pub fn scatter(title: &str, points: &[(f64, f64, u32)], classes: &[String]) -> S
     s + "</div>"
 }
 
-/// Counts of a square matrix as shades, each row relative to its sum; only what is not zero is drawn.
+/// A square matrix of counts as shades. A shade is relative to its row's sum. Zeros are not drawn.
 pub fn heat(title: &str, rows: &[Vec<usize>]) -> String {
     let n = rows.len();
     let mut s = format!(

@@ -5,8 +5,8 @@ use super::plot::{self, Line};
 use crate::experiment::Table;
 use maud::{PreEscaped, html};
 
-/// Lines of a column's mean over the grid's first setting that takes several values, one a case (and other settings). Values that are no numbers are numbered;
-/// the axis says how.
+/// Lines of a column's mean over the grid's first setting that takes several values: a line for each case and
+/// each combination of the other settings. Values that are no numbers are numbered, and the axis says how.
 fn lines(t: &Table, column: usize) -> Option<(String, Vec<Line>)> {
     let values = |i: usize| {
         let mut all: Vec<&str> = Vec::new();
@@ -52,7 +52,7 @@ fn lines(t: &Table, column: usize) -> Option<(String, Vec<Line>)> {
     Some((name, out))
 }
 
-/// Lines over the number that columns start with (labels a class), one a row.
+/// Lines over the labels a class, one for each row. A column's title starts with its number of labels.
 fn by_labels(t: &Table) -> Vec<Line> {
     let mut out = Vec::new();
     for r in &t.rows {
@@ -83,11 +83,17 @@ pub fn page(t: &Table) -> String {
         h1 { (t.title) }
         @for (c, name) in t.columns.iter().enumerate() {
             @if let Some((axis, lines)) = lines(t, c) {
-                figure { h3 { (name) " over " (axis) ": mean and deviation over seeds" } (PreEscaped(plot::lines(name, &lines))) }
+                figure {
+                    h3 { (name) " over " (axis) ": mean and deviation over seeds" }
+                    (PreEscaped(plot::lines(name, &lines)))
+                }
             }
         }
         @if !labels.is_empty() {
-            figure { h3 { "accuracy over labels a class: mean and deviation over seeds" } (PreEscaped(plot::lines("accuracy, %", &labels))) }
+            figure {
+                h3 { "accuracy over labels a class: mean and deviation over seeds" }
+                (PreEscaped(plot::lines("accuracy, %", &labels)))
+            }
         }
         div.scroll tabindex="0" { table {
             tr { th { "case" } @for k in t.keys() { th { (k) } } @for c in &t.columns { th { (c) } } th { "seeds" } }
@@ -104,7 +110,7 @@ pub fn page(t: &Table) -> String {
     document(&t.title, None, &body)
 }
 
-/// The line of a name, made when absent.
+/// The line of this name. It is made if there is none.
 fn line_of(lines: &mut Vec<Line>, name: String) -> &mut Line {
     let at = lines.iter().position(|l| l.name == name);
     let at = at.unwrap_or_else(|| {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 /// Accuracy after fine-tuning on a share of the labels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LabelShare {
-    /// LabelShare of each class's labels, above 0 and up to 1.
+    /// Share of each class's labels, above 0 and up to 1.
     pub fraction: f64,
     /// Labelled images.
     pub images: usize,
@@ -22,7 +22,7 @@ pub struct LabelShare {
 /// What [`finetune_shares`] found.
 #[derive(Clone, Debug)]
 pub struct FinetuneResult {
-    /// A row a share.
+    /// A row for each share.
     pub rows: Vec<LabelShare>,
     /// The protocol in words.
     pub protocol: String,

@@ -1,4 +1,5 @@
-//! Evaluations of a run, a function each: from the run's folder to a result that is written beside the run and handed back.
+//! Evaluations of a run, one function each. It reads the run's folder, writes its result beside the run and
+//! returns it.
 
 mod finetune;
 mod knn;

@@ -24,12 +24,13 @@ pub struct PairsResult {
     pub file: PathBuf,
 }
 
-/// A number for a file: an f32 has about seven digits, and the others that it gains as an f64 say nothing.
+/// Rounds for a file: an f32 has about seven digits, and the further digits of its f64 mean nothing.
 fn round(v: f32) -> f64 {
     (f64::from(v) * 1e6).round() / 1e6
 }
 
-/// Scores `wanted` positive and as many negative pairs of test images under each set of augmentation `families` (none: the run's own).
+/// Scores `wanted` positive and as many negative pairs of test images under each set of augmentation
+/// `families`. Without families it scores them under the run's own.
 ///
 /// # Errors
 /// No such run, fewer than two test images, unknown families; the device.
@@ -58,7 +59,7 @@ pub fn similarity(
         "pairs_wanted": wanted, "bins": {"first": round(FIRST), "width": round(WIDTH)},
         "similarity": sets.iter().map(of).collect::<Vec<_>>(),
     });
-    // These do not depend on the families.
+    // These facts are the same under all families.
     let last = sets.last().map(|s| &s.1);
     if let Some(s) = last {
         value["pairs"] = s.pairs.into();
@@ -73,8 +74,8 @@ pub fn similarity(
         .into();
     }
     let protocol = format!(
-        "{n} positive pairs (two views of a test image) and {n} negative pairs (views of different test images), seed {seed}; \
-         cosines; bins of 0.06 with an edge at -0.2"
+        "{n} positive pairs (two views of a test image) and {n} negative pairs (views of different test images), \
+         seed {seed}; cosines; bins of 0.06 with an edge at -0.2"
     );
     let from = Provenance {
         source,

@@ -31,7 +31,8 @@ pub struct ProbeSettings {
     pub momentum: Option<f32>,
     /// Weight decay.
     pub weight_decay: Option<f32>,
-    /// Train on features of images that are cropped and mirrored anew every epoch. Else features are computed once, which is much faster.
+    /// Train on features of images that are cropped and mirrored anew every epoch. Else features are computed
+    /// once, which is much faster.
     pub augment: bool,
     /// Seed of the order of samples and of the draws.
     pub seed: u64,
@@ -89,7 +90,8 @@ impl ProbeSettings {
             && p.weight_decay.is_finite();
         if !sound {
             return Err(DownstreamError::Request(
-                "epochs, batch size and learning rate of a probe must be positive, its momentum from 0 to 1, its weight decay finite"
+                "epochs, batch size and learning rate of a probe must be positive, its momentum from 0 to 1, \
+                 its weight decay finite"
                     .into(),
             ));
         }
@@ -113,7 +115,7 @@ pub struct LinearResult {
 /// Accuracy by a number of labels a class, over several draws of the labelled images.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FewLabels {
-    /// FewLabels a class.
+    /// Labels a class.
     pub labels: usize,
     /// Mean accuracy on the test images, percent.
     pub mean: f64,
@@ -126,7 +128,7 @@ pub struct FewLabels {
 /// What [`few_label`] found.
 #[derive(Clone, Debug)]
 pub struct FewLabelResult {
-    /// A row a number of labels.
+    /// A row for each number of labels.
     pub rows: Vec<FewLabels>,
     /// The protocol in words.
     pub protocol: String,
@@ -246,7 +248,8 @@ pub fn linear(source: &Source, settings: &ProbeSettings, tell: Tell<'_>) -> Resu
     })
 }
 
-/// Trains linear classifiers on the features of few labelled images a class, `draws` for each number of `labels`. Draw i is made from the settings' seed plus i.
+/// Trains linear classifiers on the features of few labelled images a class, `draws` of them for each number
+/// of `labels`. Draw i is made from the settings' seed plus i.
 ///
 /// # Errors
 /// As [`linear`]; no labels or no draws.
