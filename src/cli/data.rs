@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]
-    what: What,
+    command: Command,
 }
 
 #[derive(clap::Subcommand, Debug)]
-enum What {
+enum Command {
     /// What a folder or list is: kind, counts, sizes, channel means and deviations.
     Inspect {
         /// `shapes`, a folder, or a CSV list.
@@ -164,8 +164,8 @@ fn download(
 /// Data that cannot be read; the network.
 pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
     let console = output.console();
-    match &args.what {
-        What::Inspect { data, size, set } => {
+    match &args.command {
+        Command::Inspect { data, size, set } => {
             let mut c = Config::parse("", set)?;
             c.data.path = data.clone();
             c.data.stored_size = *size;
@@ -177,7 +177,7 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
             console.result(&text, &value);
             Ok(())
         }
-        What::Download {
+        Command::Download {
             name,
             out,
             url,

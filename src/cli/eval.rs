@@ -3,7 +3,7 @@
 use super::console::OutputOptions;
 use super::source::SourceArgs;
 use amcl_wgpu::downstream::encoder::Feature;
-use amcl_wgpu::downstream::finetune::Setting;
+use amcl_wgpu::downstream::finetune::FinetuneSettings;
 use amcl_wgpu::downstream::protocols::{
     self, FewLabelResult, FinetuneResult, KnnResult, KnnSettings, LinearResult, PairsResult,
     ProbeSettings,
@@ -19,11 +19,11 @@ use std::path::{Path, PathBuf};
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]
-    protocol: Protocol,
+    command: Command,
 }
 
 #[derive(clap::Subcommand, Debug)]
-enum Protocol {
+enum Command {
     /// k nearest neighbours on frozen features.
     Knn {
         #[command(flatten)]
@@ -160,8 +160,8 @@ fn distance(text: &str) -> Result<Distance, String> {
 pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
     let console = output.console();
     let tell = console.teller();
-    let (text, record) = match &args.protocol {
-        Protocol::Knn {
+    let (text, record) = match &args.command {
+        Command::Knn {
             on,
             k,
             t,
@@ -177,11 +177,11 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
             let r = protocols::knn(&on.source(), &settings, &tell)?;
             (of_knn(&r), r.record)
         }
-        Protocol::Linear { on, probe } => {
+        Command::Linear { on, probe } => {
             let r = protocols::linear(&on.source(), &probe.settings(), &tell)?;
             (of_linear(&r), r.record)
         }
-        Protocol::FewLabel {
+        Command::FewLabel {
             on,
             probe,
             labels,
@@ -191,7 +191,7 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
             let r = protocols::few_label(&source, &settings, labels, *draws, &tell)?;
             (of_few_label(&r, *draws), r.record)
         }
-        Protocol::Finetune {
+        Command::Finetune {
             on,
             fractions,
             epochs,
@@ -200,7 +200,7 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
             weight_decay,
             seed,
         } => {
-            let s = Setting {
+            let s = FinetuneSettings {
                 epochs: *epochs,
                 batch_size: *batch_size,
                 lr: *lr,
@@ -210,7 +210,7 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
             let r = protocols::finetune_shares(&on.source(), fractions, &s, &tell)?;
             (of_finetuning(&r), r.record)
         }
-        Protocol::Similarity {
+        Command::Similarity {
             on,
             pairs,
             families,

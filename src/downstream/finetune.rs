@@ -21,7 +21,7 @@ const DECAY: Decay = Decay::Cosine;
 
 /// How to fine-tune. Momentum is 0.9, the rate decays along a cosine, images are cropped and mirrored ([`crops`]).
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Setting {
+pub struct FinetuneSettings {
     /// Epochs.
     pub epochs: usize,
     /// Images a step.
@@ -34,7 +34,7 @@ pub struct Setting {
     pub seed: u64,
 }
 
-impl Setting {
+impl FinetuneSettings {
     fn optim(&self) -> Optim {
         sgd(self.lr, 0.9, self.weight_decay, self.batch_size)
     }
@@ -94,7 +94,7 @@ fn logits(
 pub fn finetune(
     config: &Config,
     weights: &Named,
-    s: &Setting,
+    s: &FinetuneSettings,
     (train, ids): (&Dataset, &[usize]),
     test: &Dataset,
     classes: usize,
@@ -231,7 +231,7 @@ mod tests {
         weights.retain(|n, _| !n.starts_with("fc."));
         let ids: Vec<usize> = (0..split.train.len()).collect();
         let run = |config: &Config, lr| {
-            let s = Setting {
+            let s = FinetuneSettings {
                 epochs: 8,
                 batch_size: 32,
                 lr,
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn the_protocol_says_what_is_done() {
-        let s = Setting {
+        let s = FinetuneSettings {
             epochs: 7,
             batch_size: 48,
             lr: 0.03,

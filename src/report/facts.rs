@@ -142,7 +142,7 @@ impl Facts {
     ///
     /// # Errors
     /// Device loss.
-    pub fn look(&mut self, encoder: &mut Encoder, split: &Split) -> Result<()> {
+    pub fn inspect(&mut self, encoder: &mut Encoder, split: &Split) -> Result<()> {
         let few = |d: &Dataset, most: usize| d.select(&spaced(d.len(), most));
         let sheet = sheet::sheet(
             &self.config.augment,

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 pub fn write(run: &Path, trained: Option<(&mut Encoder, &Split)>) -> Result<PathBuf> {
     let mut facts = Facts::read(run)?;
     if let Some((encoder, split)) = trained {
-        facts.look(encoder, split)?;
+        facts.inspect(encoder, split)?;
     }
     let path = run.join("report.html");
     write_atomically(&path, page::html(&facts).as_bytes())?;

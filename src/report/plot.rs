@@ -58,7 +58,7 @@ fn ticks(lo: f64, hi: f64) -> Vec<f64> {
         .collect()
 }
 
-/// Geometry of a plot, in pixels. Coordinates are written to a tenth of a pixel.
+/// The frame of a plot: the ranges of its axes, `x` and `y`, and its size in pixels.
 struct Frame {
     x: (f64, f64),
     y: (f64, f64),

@@ -2,7 +2,7 @@
 
 use crate::config::Precision;
 use crate::data::draw_per_class;
-use crate::downstream::finetune::{Setting, finetune};
+use crate::downstream::finetune::{FinetuneSettings, finetune};
 use crate::downstream::record::Provenance;
 use crate::downstream::{DownstreamError, Result, Source, Tell, progress};
 use crate::train::session::open_executor;
@@ -39,7 +39,7 @@ pub struct FinetuneResult {
 pub fn finetune_shares(
     source: &Source,
     fractions: &[f64],
-    s: &Setting,
+    s: &FinetuneSettings,
     tell: Tell<'_>,
 ) -> Result<FinetuneResult> {
     let sound = s.lr.is_finite()
