@@ -1,4 +1,5 @@
-//! Sections of settings: fields with defaults and ranges, read from TOML. Unknown keys are refused with the nearest known one, numbers outside their range with the range.
+//! Sections of settings: fields with defaults and ranges, read from TOML. Unknown keys are refused with the nearest
+//! known one, numbers outside their range with the range.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

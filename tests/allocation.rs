@@ -1,9 +1,12 @@
-//! The CPU executor allocates nothing while it runs the steps of a training: every method, and every path of the twins that needs memory beside its tensors.
+//! The CPU executor allocates nothing while it runs the steps of a training: every method, and every path of the
+//! twins that needs memory beside its tensors.
 //!
-//! Counted are the allocations of all threads between a program's start and its end. One source is not ours and not avoidable from outside: rayon takes jobs from threads
-//! outside its pool through a queue of blocks, of which it allocates one (some 1.5 KiB) every 63 jobs. A run of a program is one such job. So, though most cases count none at
-//! all, the test asks for fewer than one allocation in two steps (a twin that allocates does so every time it runs) and for none of 4 KiB or more. What the host does between
-//! runs (draws the views, sends them, reads the loss) is bounded apart, in number.
+//! Counted are the allocations of all threads between a program's start and its end. One source is not ours and not
+//! avoidable from outside: rayon takes jobs from threads outside its pool through a queue of blocks, of which it
+//! allocates one (some 1.5 KiB) every 63 jobs. A run of a program is one such job. So, though most cases count none
+//! at all, the test asks for fewer than one allocation in two steps (a twin that allocates does so every time it
+//! runs) and for none of 4 KiB or more. What the host does between runs (draws the views, sends them, reads the loss)
+//! is bounded apart, in number.
 
 mod common;
 

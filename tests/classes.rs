@@ -11,7 +11,8 @@ struct Work {
     written: usize,
 }
 
-/// What a step's operations and the device's utilisation would count wrongly for an op of this class, from all its cases.
+/// What a step's operations and the device's utilisation would count wrongly for an op of this class, from all its
+/// cases.
 fn miscounted(class: Class, cases: &[Work]) -> Option<&'static str> {
     // An optimiser does some twenty operations an element; a matrix product does twice as many as its inner dimension.
     const LINEAR: f64 = 32.0;

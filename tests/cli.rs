@@ -263,8 +263,9 @@ fn test_device() -> String {
     std::env::var("AMCL_TEST_DEVICE").unwrap_or_else(|_| "llvmpipe".into())
 }
 
-/// The same run on software Vulkan and on the CPU executor: equal losses over the first 20 steps, to 1e-3, at a learning rate that the quickstart's warm-up reaches in
-/// these steps. (Training amplifies rounding, 1e-7 at the first step, by a factor a step that grows with the learning rate.)
+/// The same run on software Vulkan and on the CPU executor: equal losses over the first 20 steps, to 1e-3, at a
+/// learning rate that the quickstart's warm-up reaches in these steps. (Training amplifies rounding, 1e-7 at the
+/// first step, by a factor a step that grows with the learning rate.)
 #[test]
 fn gpu_and_cpu_train_alike() {
     let dir = tempfile::tempdir().unwrap();
@@ -305,7 +306,8 @@ fn streamed_and_resident_data_train_alike() {
     same_run(&resident, &streamed);
 }
 
-/// A sweep killed at several moments goes on where it was: the same weights and table as an uninterrupted one's, and what is finished is not done again.
+/// A sweep killed at several moments goes on where it was: the same weights and table as an uninterrupted one's, and
+/// what is finished is not done again.
 #[test]
 fn a_killed_sweep_goes_on_where_it_was() {
     let dir = tempfile::tempdir().unwrap();
@@ -364,7 +366,8 @@ fn a_killed_sweep_goes_on_where_it_was() {
 fn a_diverging_run_does_not_stop_the_others_of_a_sweep() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("two.toml");
-    let text = "preset = 'quickstart'\n[[case]]\nname = 'wild'\nset = { 'optim.lr' = 1e30, 'optim.clip' = 0 }\n[[case]]\nname = 'tame'\n";
+    let text = "preset = 'quickstart'\n[[case]]\nname = 'wild'\nset = { 'optim.lr' = 1e30, 'optim.clip' = 0 \
+        }\n[[case]]\nname = 'tame'\n";
     std::fs::write(&file, text).unwrap();
     let sweep = dir.path().join("sweep");
     let out = program()

@@ -1,5 +1,6 @@
-//! The method's contract serves what no method here has yet: a masked autoencoder in miniature, with an encoder that has tokens, one view, a mask drawn for every sample, ids on the
-//! device, images fetched when they are needed, and a batch that several ranks share. It lives in this file alone; the library knows nothing of it.
+//! The method's contract serves what no method here has yet: a masked autoencoder in miniature, with an encoder that
+//! has tokens, one view, a mask drawn for every sample, ids on the device, images fetched when they are needed, and a
+//! batch that several ranks share. It lives in this file alone; the library knows nothing of it.
 
 mod common;
 
@@ -90,7 +91,8 @@ impl Network for Embedding {
     }
 }
 
-/// Tokens times a number drawn for each, decoded to their patches: the squared error, weighed with the same number, as a mean over images.
+/// Tokens times a number drawn for each, decoded to their patches: the squared error, weighed with the same number,
+/// as a mean over images.
 struct Masked {
     encoder: Tokens,
     /// What the graph was built for.
@@ -268,7 +270,8 @@ fn by_hand(w: &[Vec<f64>; 4], id: u32, epoch: u32, config: &Config) -> f64 {
     loss
 }
 
-/// f64, but for pixels, which the augmentation's twin makes with f32 constants (mean, deviation): relative errors of 1e-7, squared and summed.
+/// f64, but for pixels, which the augmentation's twin makes with f32 constants (mean, deviation): relative errors of
+/// 1e-7, squared and summed.
 const BOUND: f64 = 1e-5;
 
 #[test]
@@ -309,7 +312,8 @@ fn a_sample_s_draws_do_not_depend_on_place_part_or_rank() {
         );
         assert!(relative(&other.gradient, &whole.gradient) < 1e-12, "{name}");
     }
-    // Two ranks with half of the batch each: the loss is a mean over images, so the mean of the ranks' gradients is the whole's.
+    // Two ranks with half of the batch each: the loss is a mean over images, so the mean of the ranks' gradients is
+    // the whole's.
     let mut half = config(1);
     half.optim.batch_size = BATCH / 2;
     let ranks = [0, 1].map(|rank| {

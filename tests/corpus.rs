@@ -1,5 +1,5 @@
-//! The parsers on the fuzzers' seeds, on a part of the corpora that they grew, and on every case in which one failed (`fuzz/seeds`). To fuzz on:
-//! `cargo +nightly fuzz run TARGET fuzz/corpus/TARGET fuzz/seeds/TARGET`.
+//! The parsers on the fuzzers' seeds, on a part of the corpora that they grew, and on every case in which one failed
+//! (`fuzz/seeds`). To fuzz on: `cargo +nightly fuzz run TARGET fuzz/corpus/TARGET fuzz/seeds/TARGET`.
 
 #[path = "../fuzz/bodies.rs"]
 mod bodies;

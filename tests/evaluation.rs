@@ -1,4 +1,5 @@
-//! The protocols of `eval` on a tiny run: what they print, where they write it, and whose result a sweep takes for its own.
+//! The protocols of `eval` on a tiny run: what they print, where they write it, and whose result a sweep takes for
+//! its own.
 
 use assert_cmd::Command;
 use serde_json::{Value, json};
@@ -328,7 +329,8 @@ fn a_transfer_leaves_the_runs_own_results() {
         .collect();
     expected.sort();
     assert_eq!(c.files(), expected);
-    // Of two sets of one name neither takes the other's file, and each finds its own again; the run's own data are no transfer, however they are named.
+    // Of two sets of one name neither takes the other's file, and each finds its own again; the run's own data are no
+    // transfer, however they are named.
     let first = read(&c.file("eval-linear-pets.json"));
     let own = read(&c.file("eval-linear.json"));
     let linear = |data: &str| c.eval("linear", &["--epochs", "2", "--data", data]);

@@ -34,7 +34,8 @@ fn named(line: &str) -> Vec<&str> {
     out
 }
 
-/// Imports of `text`, a file of `floor`, that do not go downwards. Tests in the file may look wherever they want, and comments too.
+/// Imports of `text`, a file of `floor`, that do not go downwards. Tests in the file may look wherever they want, and
+/// comments too.
 fn upwards(floor: &str, text: &str) -> Vec<String> {
     let place = |name: &str| FLOORS.iter().position(|f| *f == name);
     let own = place(floor).expect("a floor");

@@ -1,8 +1,11 @@
-//! Losses of embeddings and their gradients against the formulas written out in f64 (`common/plain.rs`), where no fixture of PyTorch's reaches: the centred parametrisation, channels of unit length, the
-//! first head's temperatures, Barlow Twins' roles, BYOL. Gradients against central differences of the written formula.
+//! Losses of embeddings and their gradients against the formulas written out in f64 (`common/plain.rs`), where no
+//! fixture of PyTorch's reaches: the centred parametrisation, channels of unit length, the first head's temperatures,
+//! Barlow Twins' roles, BYOL. Gradients against central differences of the written formula.
 //!
-//! Bounds. The loss: sums of some 1e3 terms in f64, 1e-10 at most. The gradient: steps of 1e-5 leave a relative error of h^2 f'''/6f', with f'''/f' up to 1/tau^2 = 400, of 1e-8, and cancellation 1e-16 f/h of
-//! 1e-10; 1e-6 for some 100 entries with small ones among them. Every case has a control: the formula with the switch the other way is off by a hundred times as much and more.
+//! Bounds. The loss: sums of some 1e3 terms in f64, 1e-10 at most. The gradient: steps of 1e-5 leave a relative error
+//! of h^2 f'''/6f', with f'''/f' up to 1/tau^2 = 400, of 1e-8, and cancellation 1e-16 f/h of 1e-10; 1e-6 for some 100
+//! entries with small ones among them. Every case has a control: the formula with the switch the other way is off by
+//! a hundred times as much and more.
 
 mod common;
 
@@ -174,7 +177,8 @@ fn forms() -> Vec<Amcl> {
     .to_vec()
 }
 
-/// The form with the first head's temperatures instead of each head's, or the reverse; and with the other parametrisation.
+/// The form with the first head's temperatures instead of each head's, or the reverse; and with the other
+/// parametrisation.
 fn controls(a: &Amcl) -> [Amcl; 2] {
     let adaptive = match a.adaptive {
         Adaptive::FirstHead => Adaptive::Full,
@@ -296,7 +300,8 @@ fn simsiam_with_amcl() {
 const LAMBDA: f64 = 0.3;
 const CONSTANT: [f64; 2] = [0.7, 1.6];
 
-/// Barlow Twins through its method: the forms, with channels of unit length (the default) and raw ones, and every role by itself.
+/// Barlow Twins through its method: the forms, with channels of unit length (the default) and raw ones, and every
+/// role by itself.
 #[test]
 fn barlow_twins_with_amcl() {
     let mut all = forms();
@@ -390,8 +395,10 @@ fn barlow_twins_of_constant_temperatures() {
     }
 }
 
-/// BYOL from the encoders' features on: 2 - 2 cos in both directions, heads written out, targets by the momentum branch's parameters. The gradient of one entry of every parameter (its largest) by central
-/// differences: targets are constants of themselves, since the branch stays where it is. Steps of 1e-6: truncation 1e-12 f'''/f', cancellation 1e-10 f/f'; 1e-5 of the largest entry of all.
+/// BYOL from the encoders' features on: 2 - 2 cos in both directions, heads written out, targets by the momentum
+/// branch's parameters. The gradient of one entry of every parameter (its largest) by central differences: targets
+/// are constants of themselves, since the branch stays where it is. Steps of 1e-6: truncation 1e-12 f'''/f',
+/// cancellation 1e-10 f/f'; 1e-5 of the largest entry of all.
 #[test]
 fn byol() {
     let head = |hidden| Mlp {

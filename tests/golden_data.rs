@@ -1,4 +1,5 @@
-//! Augmentations against torchvision's, and kNN against PyTorch's (tests/golden/data, made by tests/golden/make_golden.py).
+//! Augmentations against torchvision's, and kNN against PyTorch's (tests/golden/data, made by
+//! tests/golden/make_golden.py).
 
 use amcl_wgpu::device::{Choice, Device, Options};
 use amcl_wgpu::downstream::probe::{Decay, Labelled, Protocol, probe};
@@ -227,8 +228,9 @@ fn executors() -> [Box<dyn Executor>; 3] {
     ]
 }
 
-/// scikit-learn's kNN and logistic regression on the same features (tests/golden/eval, made by make_eval.py there): every query's classes in the same order; the probe,
-/// trained to convergence in full batches, reaches the same cross-entropy and the same accuracies.
+/// scikit-learn's kNN and logistic regression on the same features (tests/golden/eval, made by make_eval.py there):
+/// every query's classes in the same order; the probe, trained to convergence in full batches, reaches the same
+/// cross-entropy and the same accuracies.
 #[test]
 fn evaluation_equals_scikit_learns() {
     let bytes = read("../eval/eval.safetensors");

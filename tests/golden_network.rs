@@ -1,5 +1,6 @@
-//! A ResNet-18 of width 8 with a projection head and NT-Xent against PyTorch: features, loss, every gradient, running statistics, five SGD steps
-//! (tests/golden/network, made by tests/golden/make_golden.py). The files hold PyTorch's float32 run; `losses_f64` its float64 run.
+//! A ResNet-18 of width 8 with a projection head and NT-Xent against PyTorch: features, loss, every gradient, running
+//! statistics, five SGD steps (tests/golden/network, made by tests/golden/make_golden.py). The files hold PyTorch's
+//! float32 run; `losses_f64` its float64 run.
 
 use amcl_wgpu::device::{Choice, Device, Options};
 use amcl_wgpu::graph::gpu::GpuExecutor;
@@ -26,18 +27,21 @@ use std::collections::BTreeMap;
 
 const STEPS: usize = 5;
 
-/// Where units stand too near their ReLU's kink: step, bias of their channel, channel, the value before the ReLU (in f64), and what is added to the bias for the pass of
-/// that one step (it is put back before the update).
+/// Where units stand too near their ReLU's kink: step, bias of their channel, channel, the value before the ReLU (in
+/// f64), and what is added to the bias for the pass of that one step (it is put back before the update).
 ///
-/// 2.8 million activations pass ReLUs in the five steps. These 14 stand so near zero that rounding can put them on the other side, where the gradient is another: an f32
-/// run's values are off by 3e-7 (root mean square, `layer1`) in the first step and by 1.8e-5 (`layer4`) in the fifth, for each step enlarges what the last one rounded.
-/// PyTorch's f32 run stands on the f64 run's side at all of them, by chance. Of eight f64 runs from weights changed by a relative 2^-22, six do not, and end with weights
-/// up to 1.1e-1 off. The moves take each unit further from zero on its own side, to four times the rounding there, so that any f32 run can be held to the file;
-/// they change what f64 makes by less than a tenth of the bounds, which `f64_twins` checks.
+/// 2.8 million activations pass ReLUs in the five steps. These 14 stand so near zero that rounding can put them on
+/// the other side, where the gradient is another: an f32 run's values are off by 3e-7 (root mean square, `layer1`) in
+/// the first step and by 1.8e-5 (`layer4`) in the fifth, for each step enlarges what the last one rounded. PyTorch's
+/// f32 run stands on the f64 run's side at all of them, by chance. Of eight f64 runs from weights changed by a
+/// relative 2^-22, six do not, and end with weights up to 1.1e-1 off. The moves take each unit further from zero on
+/// its own side, to four times the rounding there, so that any f32 run can be held to the file; they change what f64
+/// makes by less than a tenth of the bounds, which `f64_twins` checks.
 ///
-/// The list is of all units within four times the rounding (the larger of the CPU executor's and lavapipe's, by layer and step) of which a flip would change the gradient
-/// at its layer by more than 1e-5 (2e-4 in the fifth step, which nothing follows). Left out are two in `layer1.1.bn2`, fourth step, that share channel 3 and stand at
-/// -7.2e-6 and 7.4e-6, nearly three times the rounding: a bias cannot move both away.
+/// The list is of all units within four times the rounding (the larger of the CPU executor's and lavapipe's, by layer
+/// and step) of which a flip would change the gradient at its layer by more than 1e-5 (2e-4 in the fifth step, which
+/// nothing follows). Left out are two in `layer1.1.bn2`, fourth step, that share channel 3 and stand at -7.2e-6 and
+/// 7.4e-6, nearly three times the rounding: a bias cannot move both away.
 const OFF_THE_KINKS: [(usize, &str, usize, f64, f64); 14] = [
     (0, "layer1.0.bn2.bias", 0, -7.5e-7, -5e-7),
     (0, "layer1.1.bn2.bias", 6, 1.3e-6, 9e-7),
@@ -129,7 +133,8 @@ enum Weight {
     AsIs,
     /// Moved as [`OFF_THE_KINKS`] says.
     OffTheKinks,
-    /// All changed before the run by a relative 2^-22 at random (this seed), as much as a few f32 operations round; with or without those moves.
+    /// All changed before the run by a relative 2^-22 at random (this seed), as much as a few f32 operations round;
+    /// with or without those moves.
     Jittered(u64, bool),
     /// A negative control: the move of unit 15 in `layer2.1.bn1`, fifth step, goes the other way, across zero.
     OtherSide,
@@ -309,7 +314,8 @@ fn run(exec: &mut dyn Executor, weight: Weight, starts: Option<&[[Vec<f32>; 2]]>
 fn judge(r: &Run, exact: bool) -> Vec<(String, f64, f64)> {
     let (io, after) = (read("io"), read("after"));
     let g = guide(&after);
-    // Ours may err as much as PyTorch's float32 does, twenty times; the files hold PyTorch's float32, so f64 too is held to what that errs, once.
+    // Ours may err as much as PyTorch's float32 does, twenty times; the files hold PyTorch's float32, so f64 too is
+    // held to what that errs, once.
     let bound = |key: &str| g[key].as_f64().unwrap() * if exact { 1.5 } else { 20.0 };
     let stored = weights(&io);
     let same = |name: &str| channels_last(&stored[name]);
@@ -399,8 +405,9 @@ fn moved(starts: &Starts, by: f64, seed: u64) -> Starts {
     out
 }
 
-/// Where the five steps begin in f64, each moved (by 2^-12) until its gradient is steady: weights 2^-21 off, as much as f32 rounds, change it by less than a quarter of
-/// the bound, so that no ReLU that matters stands at zero. And what the f64 twins make of these.
+/// Where the five steps begin in f64, each moved (by 2^-12) until its gradient is steady: weights 2^-21 off, as much
+/// as f32 rounds, change it by less than a quarter of the bound, so that no ReLU that matters stands at zero. And
+/// what the f64 twins make of these.
 fn steady_starts(bound: f64) -> (Starts, Run) {
     let twins = |starts: Option<&[[Vec<f32>; 2]]>| {
         run(&mut HostExecutor::<f64>::new(), Weight::AsIs, starts)
@@ -431,8 +438,9 @@ fn steady_starts(bound: f64) -> (Starts, Run) {
     (starts, want)
 }
 
-/// Each of the five steps by itself, from weights and momentum at which the f64 twins begin it, so that no step inherits what ReLUs at zero made of rounding in an
-/// earlier one. Losses, gradients and new weights then stand within twenty times PyTorch's own float32 error.
+/// Each of the five steps by itself, from weights and momentum at which the f64 twins begin it, so that no step
+/// inherits what ReLUs at zero made of rounding in an earlier one. Losses, gradients and new weights then stand
+/// within twenty times PyTorch's own float32 error.
 fn judge_steps(exec: &mut dyn Executor, spoil: bool) -> Vec<(String, f64, f64)> {
     let g = guide(&read("after"));
     let bound = |key: &str| 20.0 * g[key].as_f64().unwrap();
@@ -508,7 +516,8 @@ fn f64_twins() {
     ]);
 }
 
-/// [`OFF_THE_KINKS`]: with the moves the five steps bear changes as large as f32's rounding, without them most such changes fail.
+/// [`OFF_THE_KINKS`]: with the moves the five steps bear changes as large as f32's rounding, without them most such
+/// changes fail.
 #[test]
 fn moves_off_the_kinks_are_enough_and_needed() {
     let over = |off: bool| {

@@ -95,8 +95,9 @@ fn relative(a: &[f64], b: &[f64]) -> f64 {
     norm(&mut a.iter().zip(b).map(|(a, b)| a - b)) / norm(&mut b.iter().copied())
 }
 
-/// Against one graph of the whole batch whose batch norm has the micro-batches' groups: every second sample. The losses do not ask for the order of the samples (so Barlow
-/// Twins comes without AMCL, whose temperatures do), and the micro-batches are the even and the odd ones.
+/// Against one graph of the whole batch whose batch norm has the micro-batches' groups: every second sample. The
+/// losses do not ask for the order of the samples (so Barlow Twins comes without AMCL, whose temperatures do), and
+/// the micro-batches are the even and the odd ones.
 #[test]
 fn equals_the_whole_batch() {
     let data = shapes::generate(3, BATCH, 4).train;
@@ -125,7 +126,8 @@ fn equals_the_whole_batch() {
     ] {
         let c = config(method, amcl, 1, true);
         let whole = gradient(&c, f64s().as_mut(), &data, &ids, groups, true);
-        // In f64 only the order of sums differs: some 1e4 of them, 1e-16 each. In f32, the same times 5e8, and batch norm over few pixels makes it tenfold.
+        // In f64 only the order of sums differs: some 1e4 of them, 1e-16 each. In f32, the same times 5e8, and batch
+        // norm over few pixels makes it tenfold.
         for (mut exec, bound, resident) in [
             (f64s(), 1e-11, true),
             (f64s(), 1e-11, false),
@@ -152,8 +154,8 @@ fn equals_the_whole_batch() {
     }
 }
 
-/// The loss sees as many samples as the batch has, whatever the micro-batches: Barlow Twins' temperature MLP takes vectors of that length, and training and evaluation
-/// declare the same states.
+/// The loss sees as many samples as the batch has, whatever the micro-batches: Barlow Twins' temperature MLP takes
+/// vectors of that length, and training and evaluation declare the same states.
 #[test]
 fn states_are_those_of_the_whole_batch() {
     let count = |c: &Config| method::declare(c).unwrap().sizes();

@@ -111,8 +111,9 @@ fn tensor(path: &Path, name: &str) -> Vec<f64> {
         .collect()
 }
 
-/// The runs were interrupted after one of two epochs, with four steps to go, and ended on the machine that wrote them. Sums of f32 in another order (a processor of another width)
-/// give relative errors of some 1e-6 a step; batch norm over few values and four steps of momentum make them a hundredfold.
+/// The runs were interrupted after one of two epochs, with four steps to go, and ended on the machine that wrote
+/// them. Sums of f32 in another order (a processor of another width) give relative errors of some 1e-6 a step; batch
+/// norm over few values and four steps of momentum make them a hundredfold.
 const BOUND: f64 = 1e-3;
 
 #[test]

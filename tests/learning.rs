@@ -69,7 +69,8 @@ fn optimisers_and_options_lower_the_loss() {
         assert_eq!(v.len(), 24, "{name}");
         let (first, last) = ends(&v);
         println!("{name}: {first:.3} -> {last:.3}");
-        // An update of the wrong sign or of no size leaves the loss where it was or raises it; chance moves four-step means by under 1 %.
+        // An update of the wrong sign or of no size leaves the loss where it was or raises it; chance moves four-step
+        // means by under 1 %.
         assert!(last < 0.985 * first, "{name}: {first} -> {last}");
     }
     // The softmax form warms a top-k form up: the same losses until it takes over, others after.

@@ -1,4 +1,5 @@
-//! Memory that tensors and programs share: side by side in a buffer, one program in what another left, a gradient in the optimiser's state.
+//! Memory that tensors and programs share: side by side in a buffer, one program in what another left, a gradient in
+//! the optimiser's state.
 
 use amcl_wgpu::device::{Choice, Device, Options};
 use amcl_wgpu::graph::gpu::GpuExecutor;

@@ -1,5 +1,6 @@
-//! What each method must do beside its loss: the queue is first in first out, targets stop the gradient, groups of batch norm have statistics of their own. The momentum
-//! branch: `momentum.rs`; losses against their formulas: `formulas.rs`; settings: `switches.rs`.
+//! What each method must do beside its loss: the queue is first in first out, targets stop the gradient, groups of
+//! batch norm have statistics of their own. The momentum branch: `momentum.rs`; losses against their formulas:
+//! `formulas.rs`; settings: `switches.rs`.
 
 mod common;
 
@@ -56,7 +57,8 @@ fn moco_fills_its_queue_round_and_round_and_reads_it_first() {
         let program = exec.compile(&b.g, &fetch).unwrap();
         b.m.initialise(exec, 3).unwrap();
         let queue = b.m.states.find(QUEUE, "queue").unwrap();
-        // A queue of ten, eight keys a step (two calls of four): what stands where, by the rule, from the keys themselves.
+        // A queue of ten, eight keys a step (two calls of four): what stands where, by the rule, from the keys
+        // themselves.
         let mut want = read(exec, &b.m, queue);
         for step in 0..4u32 {
             send(exec, &b, program, u64::from(step));
@@ -74,7 +76,8 @@ fn moco_fills_its_queue_round_and_round_and_reads_it_first() {
                 }
             }
             assert_eq!(read(exec, &b.m, queue), want, "{} step {step}", exec.name());
-            // Read before it is updated: the same step on the queue as it was gives the same loss, on the queue as it is another.
+            // Read before it is updated: the same step on the queue as it was gives the same loss, on the queue as it
+            // is another.
             let loss = exec.fetch(program, b.out.loss).unwrap().to_f64()[0];
             for (content, same) in [(&before, true), (&want, false)] {
                 exec.write_state(&b.m.states, queue, &HostData::F64(content.clone()))
@@ -106,7 +109,8 @@ fn simsiam(predictor: bool) -> SimSiam {
     }
 }
 
-/// Predictions made constant (the last layer's weights are zero, its bias is not): what gradient is left comes through the targets, and there must be none.
+/// Predictions made constant (the last layer's weights are zero, its bias is not): what gradient is left comes
+/// through the targets, and there must be none.
 #[test]
 fn targets_stop_the_gradient() {
     for (predictor, name) in [(true, "predictor.3.weight"), (false, "none")] {
@@ -140,7 +144,8 @@ fn targets_stop_the_gradient() {
     }
 }
 
-/// Split batch norm equals batch norm of each group by itself: output and running statistics (the gradient is that of its parts, each checked in the case table).
+/// Split batch norm equals batch norm of each group by itself: output and running statistics (the gradient is that of
+/// its parts, each checked in the case table).
 #[test]
 fn groups_of_batch_norm_are_normalised_by_themselves() {
     let (n, inner, c, groups) = (8, 3, 5, 4);

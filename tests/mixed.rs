@@ -37,7 +37,8 @@ fn config(method: &str, amcl: bool, model: &str, precision: &str) -> Config {
     Config::parse(&text, &[]).unwrap()
 }
 
-/// Loss and gradient of the first step on generated images, under a loss scale that suits so small a network. `rounded`: with parameters rounded to halves.
+/// Loss and gradient of the first step on generated images, under a loss scale that suits so small a network.
+/// `rounded`: with parameters rounded to halves.
 fn gradient(c: &Config, exec: Box<dyn Executor>, rounded: bool) -> (f64, Vec<f64>) {
     let data = shapes::generate(3, BATCH, 4).train;
     let ids: Vec<u32> = (0..BATCH as u32).collect();
@@ -68,9 +69,10 @@ fn relative(a: &[f64], b: &[f64]) -> f64 {
     norm(&mut a.iter().zip(b).map(|(a, b)| a - b)) / norm(&mut b.iter().copied())
 }
 
-/// How much a rounding of 2^-11 moves a gradient depends on the network (batch norm over few pixels, embeddings that hardly differ yet): it is measured, in f64 with weights
-/// rounded to halves. Mixed precision rounds activations and their gradients as well, at three places for each weight tensor's one: a random walk of twice that, with twice
-/// as much for chance. The control is a gradient under other weights.
+/// How much a rounding of 2^-11 moves a gradient depends on the network (batch norm over few pixels, embeddings that
+/// hardly differ yet): it is measured, in f64 with weights rounded to halves. Mixed precision rounds activations and
+/// their gradients as well, at three places for each weight tensor's one: a random walk of twice that, with twice as
+/// much for chance. The control is a gradient under other weights.
 #[test]
 fn gradients_are_those_of_f32() {
     let small = "encoder = 'tiny'\nstem_stride = 2";
@@ -117,8 +119,9 @@ fn gradients_are_those_of_f32() {
     }
 }
 
-/// From a scale far too large: steps are skipped, which leaves parameters and momentum as they are, until the gradient fits; then training goes on. In f32 the same gradient is
-/// finite. Where the loss itself is not finite the run ends instead.
+/// From a scale far too large: steps are skipped, which leaves parameters and momentum as they are, until the
+/// gradient fits; then training goes on. In f32 the same gradient is finite. Where the loss itself is not finite the
+/// run ends instead.
 #[test]
 fn overflow_lowers_the_scale() {
     let data = shapes::generate(3, BATCH, 4).train;
@@ -180,13 +183,15 @@ fn program(args: &[&str]) -> std::process::Output {
     c.args(args).output().unwrap()
 }
 
-/// A run that goes on from a checkpoint ends with the bits of one that was not interrupted, loss scale and all; the metrics tell the scale.
+/// A run that goes on from a checkpoint ends with the bits of one that was not interrupted, loss scale and all; the
+/// metrics tell the scale.
 #[test]
 fn a_run_keeps_its_scale() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("run");
     let path = out.to_str().unwrap();
-    let sizes = "data.shapes_train=128 data.shapes_test=40 optim.batch_size=32 run.epochs=2 run.knn_every=0 heads.hidden=16 heads.out=8 model.width=8";
+    let sizes = "data.shapes_train=128 data.shapes_test=40 optim.batch_size=32 run.epochs=2 run.knn_every=0 \
+        heads.hidden=16 heads.out=8 model.width=8";
     let mut args = vec![
         "train",
         "--device",
@@ -238,7 +243,8 @@ fn newest(folder: &Path) -> std::path::PathBuf {
     files.pop().unwrap()
 }
 
-/// A device whose cooperative matrices multiply wrongly is opened without them. (A deliberate fault in the kernel stands for the driver's.)
+/// A device whose cooperative matrices multiply wrongly is opened without them. (A deliberate fault in the kernel
+/// stands for the driver's.)
 #[test]
 fn wrong_cooperative_matrices_are_not_used() {
     let sound = Device::open(&choice(), Options::default()).unwrap();

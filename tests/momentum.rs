@@ -1,5 +1,6 @@
-//! The momentum encoder of MoCo and BYOL, and MoCo's batch norm, as seen from outside their own graphs: where keys come from, what gets a gradient, who is normalised with whom, in what order results
-//! come back. Every check has a control: the same check on a graph that lacks what is checked fails.
+//! The momentum encoder of MoCo and BYOL, and MoCo's batch norm, as seen from outside their own graphs: where keys
+//! come from, what gets a gradient, who is normalised with whom, in what order results come back. Every check has a
+//! control: the same check on a graph that lacks what is checked fails.
 
 mod common;
 
@@ -217,7 +218,8 @@ fn given_keys(
     (order.map(|i| fetched[i].clone()).collect(), of_keys)
 }
 
-/// The query's gradient is the one it has when the same keys are numbers. f64: sums of some 1e3 terms in another order, through 20 layers: 1e-10 at most.
+/// The query's gradient is the one it has when the same keys are numbers. f64: sums of some 1e3 terms in another
+/// order, through 20 layers: 1e-10 at most.
 #[test]
 fn keys_are_constants_to_the_gradient() {
     for amcl in [false, true] {
@@ -260,7 +262,8 @@ fn a_keys_gradient_is_zero() {
     }
 }
 
-/// An optimiser's step moves the parameters, and the branch by its decay alone: key = m key + (1 - m) parameter, in f32 (two products and a sum: 3 roundings of 6e-8 of the larger).
+/// An optimiser's step moves the parameters, and the branch by its decay alone: key = m key + (1 - m) parameter, in
+/// f32 (two products and a sum: 3 roundings of 6e-8 of the larger).
 #[test]
 fn the_branch_follows_the_optimiser_by_its_decay() {
     let split = shapes::generate(1, 32, 20);
@@ -357,8 +360,9 @@ fn queries_and_keys_are_normalised_in_groups_that_differ() {
     assert_eq!(batch_mates(1, true), [all.clone(), all]);
 }
 
-/// Each group of images alone through a network without groups: its statistics, and the place of every image, are those of MoCo's own graph. In f64 the same sums, of 2 x 64 values: 1e-12 of the values,
-/// which division by a deviation of a few hundredths makes a hundredfold.
+/// Each group of images alone through a network without groups: its statistics, and the place of every image, are
+/// those of MoCo's own graph. In f64 the same sums, of 2 x 64 values: 1e-12 of the values, which division by a
+/// deviation of a few hundredths makes a hundredfold.
 #[test]
 fn each_group_has_its_own_statistics_and_every_result_its_place() {
     for (shuffle, splits) in [(true, 4), (false, 4), (true, 2)] {

@@ -1,4 +1,5 @@
-//! Every preset builds its full graph, and trains: one epoch on `shapes` with a narrow network and a small batch, all else as the preset has it.
+//! Every preset builds its full graph, and trains: one epoch on `shapes` with a narrow network and a small batch, all
+//! else as the preset has it.
 
 mod common;
 
@@ -119,7 +120,8 @@ fn step(config: &Config, lr: f32, name: &str) -> (Vec<String>, Vec<String>) {
 }
 
 /// One step moves every parameter; returns their names. Excepted is the last bias of Barlow Twins' and VICReg's head
-/// where no phi reads the embeddings: both losses centre or subtract them, so that its gradient is zero but for rounding.
+/// where no phi reads the embeddings: both losses centre or subtract them, so that its gradient is zero but for
+/// rounding.
 fn all_weights_move(config: &Config, name: &str) -> Vec<String> {
     let (params, mut still) = step(config, 0.1, name);
     let centred = ["barlow_twins", "vicreg"].contains(&config.method.name.as_str());
@@ -143,8 +145,8 @@ fn weights_that_stay_are_named() {
     assert!(params.len() > 10, "{params:?}");
 }
 
-/// The paper's ablation rows for every method: one head and several, every kind of adaptivity, both parametrisations. Each takes a step that moves its weights, or says
-/// why it cannot be.
+/// The paper's ablation rows for every method: one head and several, every kind of adaptivity, both parametrisations.
+/// Each takes a step that moves its weights, or says why it cannot be.
 #[test]
 fn every_ablation_takes_a_step_or_says_why_not() {
     for method in METHODS.iter().filter(|m| m.amcl).map(|m| m.name) {
@@ -232,7 +234,8 @@ fn experiments() -> Vec<String> {
     names
 }
 
-/// The experiments plan all their runs, as given and on a preset of the paper's scale, and no two runs would train the same.
+/// The experiments plan all their runs, as given and on a preset of the paper's scale, and no two runs would train
+/// the same.
 #[test]
 fn every_experiment_plans() {
     for name in experiments() {

@@ -147,7 +147,8 @@ fn forms() -> [Amcl; 5] {
     ]
 }
 
-/// Where rows are alike, so are similarities, and which of them count must be the same ones in the selection, the loss and its gradient.
+/// Where rows are alike, so are similarities, and which of them count must be the same ones in the selection, the
+/// loss and its gradient.
 #[test]
 fn ties_are_told_apart_alike_by_both_paths() {
     let device = device();
@@ -375,8 +376,9 @@ fn barlow_twins_has_the_same_loss_and_gradients_both_ways() {
             3 + usize::from(a.is_some()),
             "loss, dz1, dz2, dw"
         );
-        // Rounding of sums of K = 134 terms, eps sqrt(K), of which 1/tau <= 20 makes up to 20^2 times as much in a gradient by the temperature: 1e-12 in f64, 6e-4 in f32. The
-        // temperatures here (scores of order one) stay over 0.2, so that 1/tau^2 is below 25 and f32 comes to 3.5e-5; three ops and as many sums behind it: 1e-4.
+        // Rounding of sums of K = 134 terms, eps sqrt(K), of which 1/tau <= 20 makes up to 20^2 times as much in a
+        // gradient by the temperature: 1e-12 in f64, 6e-4 in f32. The temperatures here (scores of order one) stay
+        // over 0.2, so that 1/tau^2 is below 25 and f32 comes to 3.5e-5; three ops and as many sums behind it: 1e-4.
         let mut executors: [(&str, f64, Box<dyn Executor>); 3] = [
             ("f64", 1e-10, Box::new(exact())),
             ("f32", 1e-4, Box::new(HostExecutor::<f32>::new())),

@@ -1,5 +1,6 @@
-//! Settings that change what is computed, from the configuration to the loss: each against the loss written out (`common/plain.rs`) or an identity, so that one that does nothing fails; those that mean nothing
-//! are refused; what a method needs and nobody sets is the method's.
+//! Settings that change what is computed, from the configuration to the loss: each against the loss written out
+//! (`common/plain.rs`) or an identity, so that one that does nothing fails; those that mean nothing are refused; what
+//! a method needs and nobody sets is the method's.
 
 mod common;
 
@@ -110,7 +111,8 @@ fn one_direction_is_info_nce_of_the_first_views_queries() {
     }
 }
 
-/// SimSiam from the features on, heads written out: one projector for all heads or one each, whatever its last layer, constant and adaptive temperatures.
+/// SimSiam from the features on, heads written out: one projector for all heads or one each, whatever its last layer,
+/// constant and adaptive temperatures.
 #[test]
 fn simsiams_heads_and_targets_are_as_set() {
     for (last, shared, adaptive) in ["plain", "norm", "bare_norm"]
@@ -424,7 +426,8 @@ fn own_keys(preset: &str, case: &toml::Value) -> Vec<String> {
     (amcl_wgpu::methods::spec(&name).unwrap().keys)()
 }
 
-/// Presets and the experiments that come with the program say all of it themselves: they are what TOML on top of the defaults makes of them, as when their results were made.
+/// Presets and the experiments that come with the program say all of it themselves: they are what TOML on top of the
+/// defaults makes of them, as when their results were made.
 #[test]
 fn presets_and_experiments_are_as_they_are_written() {
     let literal = |text: &str, set: &[(String, toml::Value)]| -> Config {

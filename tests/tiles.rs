@@ -1,4 +1,5 @@
-//! Tiles of products and convolutions on GPUs: chosen by timing, kept, and then fixed. On a CPU driver with the kernels that are meant for GPUs.
+//! Tiles of products and convolutions on GPUs: chosen by timing, kept, and then fixed. On a CPU driver with the
+//! kernels that are meant for GPUs.
 
 use amcl_wgpu::device::{Choice, Device, Options, TileChoices};
 use amcl_wgpu::graph::gpu::GpuExecutor;

@@ -91,8 +91,9 @@ impl LossSubject {
         Ok((g, inputs, results.collect()))
     }
 
-    /// Times the loss and its gradient. Operations are those of matrices, the fewest: products over all pairs of views and of features, forward and to either side, so that rates of
-    /// the two paths compare as times do; bytes those of the views and their gradients.
+    /// Times the loss and its gradient. Operations are those of matrices, the fewest: products over all pairs of
+    /// views and of features, forward and to either side, so that rates of the two paths compare as times do; bytes
+    /// those of the views and their gradients.
     ///
     /// # Errors
     /// Shapes, memory, device.
@@ -122,7 +123,8 @@ impl LossSubject {
     }
 }
 
-/// Sizes on both sides of the switch (2B or d' = 3,344 with three heads), each by matrices and streamed; `large` for hardware GPUs.
+/// Sizes on both sides of the switch (2B or d' = 3,344 with three heads), each by matrices and streamed; `large` for
+/// hardware GPUs.
 pub fn subjects(large: bool) -> Vec<LossSubject> {
     let views: &[usize] = match large {
         true => &[1024, 2048, 4096, 8192],

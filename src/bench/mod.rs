@@ -1,7 +1,8 @@
 //! Speed: every kernel family at the shapes of training, and the training step, against the adapter's own ceilings.
 //!
-//! A ceiling is measured first: fused multiply-adds from registers (`fma_probe`) and bandwidth by a scaled copy. Each row then says what share it reaches.
-//! Times are GPU timestamps where the adapter has them, else the wall clock around a run that is waited for.
+//! A ceiling is measured first: fused multiply-adds from registers (`fma_probe`) and bandwidth by a scaled copy. Each
+//! row then says what share it reaches. Times are GPU timestamps where the adapter has them, else the wall clock
+//! around a run that is waited for.
 
 pub mod loss;
 pub mod shapes;
@@ -109,7 +110,8 @@ pub struct Row {
     pub gflops: f64,
     /// 1e9 bytes a second, each operand counted once.
     pub gbytes: f64,
-    /// Share of the nearer ceiling (of f32 arithmetic or of bandwidth; on halves of bandwidth alone); 0 when the ceilings are unknown.
+    /// Share of the nearer ceiling (of f32 arithmetic or of bandwidth; on halves of bandwidth alone); 0 when the
+    /// ceilings are unknown.
     pub share: f64,
 }
 
@@ -191,7 +193,8 @@ pub fn graph(subjects: &[&Subject]) -> Result<Graph, GraphError> {
     Ok(g)
 }
 
-/// Times one op on an executor of its own making (`fresh` gives an empty one, so that memory of one subject does not stay for the next).
+/// Times one op on an executor of its own making (`fresh` gives an empty one, so that memory of one subject does not
+/// stay for the next).
 ///
 /// # Errors
 /// Shapes, memory, device.
@@ -246,7 +249,8 @@ pub fn ceilings(
         measure(fresh()?, &s, effort, Ceilings::default())
     };
     let square = || TensorType::f32([1024, 1024]);
-    // The probe has no twin that a compiler would vectorise; on the CPU executor the matrix product is the better ceiling.
+    // The probe has no twin that a compiler would vectorise; on the CPU executor the matrix product is the better
+    // ceiling.
     let probe = rate("fma", Arc::new(FmaProbe { groups, rounds }), vec![])?;
     let product = rate("gemm", Arc::new(Gemm::default()), vec![square(), square()])?;
     let copy = rate(

@@ -268,7 +268,8 @@ fn loss(heads: usize, views: usize, d: usize) -> Vec<Subject> {
     ]
 }
 
-/// The ops that have no row among `listed`, each at the largest of its cases: what they take of a training step, the steps' rows say.
+/// The ops that have no row among `listed`, each at the largest of its cases: what they take of a training step, the
+/// steps' rows say.
 fn others(listed: &[Subject], half: bool) -> Vec<Subject> {
     let mut largest: BTreeMap<&str, ((bool, usize), Case)> = BTreeMap::new();
     for c in check::table() {
@@ -293,8 +294,8 @@ fn others(listed: &[Subject], half: bool) -> Vec<Subject> {
     largest.into_values().map(subject).collect()
 }
 
-/// The subjects: `large` for hardware GPUs (batch 256 and 512 at 32, 96 and 224 px), else what two CPU cores do in minutes; every op of the case table is among them. `half`: on
-/// halves as well, where mixed precision uses them.
+/// The subjects: `large` for hardware GPUs (batch 256 and 512 at 32, 96 and 224 px), else what two CPU cores do in
+/// minutes; every op of the case table is among them. `half`: on halves as well, where mixed precision uses them.
 pub fn subjects(large: bool, half: bool) -> Vec<Subject> {
     let mut v = in_f32(large);
     v.extend(others(&v, half));

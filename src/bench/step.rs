@@ -29,10 +29,12 @@ pub struct StepRow {
     pub planned_bytes: u64,
     /// Bytes allocated.
     pub allocated_bytes: u64,
-    /// Seconds until the first step was done: building the graph, compiling (kernels that a former run left in the driver's cache are read), one step.
+    /// Seconds until the first step was done: building the graph, compiling (kernels that a former run left in the
+    /// driver's cache are read), one step.
     #[serde(default)]
     pub first_step_seconds: f64,
-    /// On a GPU: median milliseconds that the host takes to pack a batch, draw its views and submit a step, waiting left out. The recording itself is made once and replayed.
+    /// On a GPU: median milliseconds that the host takes to pack a batch, draw its views and submit a step, waiting
+    /// left out. The recording itself is made once and replayed.
     #[serde(default)]
     pub host_ms: Option<f64>,
     /// The step by op: one more step, each dispatch timed by itself. Empty where nothing times them.

@@ -1,4 +1,5 @@
-//! The configuration: TOML sections, presets, overrides. Unknown keys are refused with the nearest known one, numbers outside their range with the range.
+//! The configuration: TOML sections, presets, overrides. Unknown keys are refused with the nearest known one, numbers
+//! outside their range with the range.
 
 pub mod method;
 pub mod presets;
@@ -99,8 +100,9 @@ impl Config {
         })
     }
 
-    /// Parses TOML text on top of the defaults, then applies `key=value` overrides (`optim.lr=0.1`). What neither sets and the method is not safe without is the method's
-    /// ([`Spec::safeguards`]). Where an override names another method than the text, the text's settings of the other method are left out.
+    /// Parses TOML text on top of the defaults, then applies `key=value` overrides (`optim.lr=0.1`). What neither
+    /// sets and the method is not safe without is the method's ([`Spec::safeguards`]). Where an override names
+    /// another method than the text, the text's settings of the other method are left out.
     ///
     /// # Errors
     /// Syntax, unknown keys (with the nearest known one), wrong types, impossible values.
@@ -280,7 +282,8 @@ fn keys_of(section: &str, name: &str) -> Option<Vec<String>> {
     }
 }
 
-/// Where an override names another method (encoder) than the file, what the file says of its own has no meaning for the other one and is left out.
+/// Where an override names another method (encoder) than the file, what the file says of its own has no meaning for
+/// the other one and is left out.
 fn drop_settings_of_another(
     table: &mut Table,
     set: &[(String, String, Value)],

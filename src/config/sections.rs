@@ -16,7 +16,8 @@ section! {
         shapes_train: usize = 2560,
         /// Test images of `shapes`.
         shapes_test: usize = 1000,
-        /// Side to which images of a folder are brought when they are read; 0: the side of the views up to 64 px, else 256/224 of it.
+        /// Side to which images of a folder are brought when they are read; 0: the side of the views up to 64 px,
+        /// else 256/224 of it.
         stored_size: usize = 0,
         /// STL-10: train on its 100,000 unlabelled images too; evaluation learns from the labelled ones.
         unlabeled: bool = false,
@@ -107,8 +108,8 @@ section! {
         eps: f32 = 1e-8 => at_least(0.0),
         /// Trust coefficient of lars.
         trust: f32 = 1e-3 => at_least(0.0),
-        /// `f32`, or `mixed`: the encoder's activations, weights and gradients as f16 while a step runs, sums, losses, statistics and what the optimiser keeps in f32, with dynamic
-        /// loss scaling.
+        /// `f32`, or `mixed`: the encoder's activations, weights and gradients as f16 while a step runs, sums,
+        /// losses, statistics and what the optimiser keeps in f32, with dynamic loss scaling.
         precision: Precision = Precision::F32,
         /// Images per step; each gives two views.
         batch_size: usize = 256 => at_least(2.0),
@@ -116,8 +117,9 @@ section! {
         clip: f32 = 10.0 => at_least(0.0),
         /// Parts that a batch is cut into, so that the activations of only one are held at a time.
         micro_batches: usize = 1 => at_least(1.0),
-        /// With micro-batches, simclr, barlow_twins and vicreg still take the loss of the whole batch, at the price of a second forward pass (gradient caching);
-        /// false: each micro-batch has a loss of its own, with fewer negatives. The other methods' losses are means over images anyway.
+        /// With micro-batches, simclr, barlow_twins and vicreg still take the loss of the whole batch, at the price
+        /// of a second forward pass (gradient caching); false: each micro-batch has a loss of its own, with fewer
+        /// negatives. The other methods' losses are means over images anyway.
         gradient_cache: bool = true,
     }
 }

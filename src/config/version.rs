@@ -1,4 +1,5 @@
-//! Versions of configuration files. `version` stands at the top of a file; a file without it is of version 1. Old files and run folders mean what they meant when they were written.
+//! Versions of configuration files. `version` stands at the top of a file; a file without it is of version 1. Old
+//! files and run folders mean what they meant when they were written.
 
 use crate::methods::METHODS;
 use toml::{Table, Value};
@@ -6,7 +7,8 @@ use toml::{Table, Value};
 /// The version that this program writes.
 pub const VERSION: i64 = 2;
 
-/// A default that a version changed: files of earlier versions that do not set the key are read with the value that it had.
+/// A default that a version changed: files of earlier versions that do not set the key are read with the value that
+/// it had.
 struct Changed {
     /// The first version with the new default.
     since: i64,
@@ -24,7 +26,8 @@ const RENAMED: &[(&str, &str, &str)] = &[("vicreg", "vicreg", "weights")];
 
 /// Brings the table of a file to the present version.
 ///
-/// - Version 1 had one list of settings for all methods in `[method]`: those of other methods, which had no effect, are dropped.
+/// - Version 1 had one list of settings for all methods in `[method]`: those of other methods, which had no effect,
+///   are dropped.
 /// - Defaults that have changed since are set to what they were.
 ///
 /// # Errors

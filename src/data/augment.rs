@@ -1,5 +1,6 @@
-//! What is drawn for each view. The drawing happens here, from per-sample Philox streams, so that a sample's views depend on seed, epoch and sample alone: not on
-//! device, vendor, thread or place in the batch. The pixels are the op `augment`'s work.
+//! What is drawn for each view. The drawing happens here, from per-sample Philox streams, so that a sample's views
+//! depend on seed, epoch and sample alone: not on device, vendor, thread or place in the batch. The pixels are the op
+//! `augment`'s work.
 
 use crate::reference::augment::{
     Adjust, FACTORS, FLIP, GRAY, ORDER, RADIUS, ROW, SIGMA, SOLARISE, TOP, order_code,
@@ -11,7 +12,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
-    /// Which families are on: a crop, b blur, c grayscale, d colour jitter, e horizontal flip. The recipe's default is `acde`.
+    /// Which families are on: a crop, b blur, c grayscale, d colour jitter, e horizontal flip. The recipe's default
+    /// is `acde`.
     pub families: String,
     /// Least share of the area that a crop keeps (largest: 1).
     pub min_scale: f32,
@@ -138,8 +140,8 @@ impl Policy {
         [(h - ch) / 2, (w - cw) / 2, ch, cw]
     }
 
-    /// The table row of one view (0 or 1) of an image of h x w, seen at `size`. Numbers are drawn in a fixed order, also for what is then not done, so
-    /// that switching one family off leaves the others' draws as they were.
+    /// The table row of one view (0 or 1) of an image of h x w, seen at `size`. Numbers are drawn in a fixed order,
+    /// also for what is then not done, so that switching one family off leaves the others' draws as they were.
     fn draw(&self, h: usize, w: usize, size: usize, view: usize, s: &mut Stream) -> [f32; ROW] {
         let mut row = whole(h, w);
         if self.has('a') {
@@ -148,7 +150,8 @@ impl Policy {
                 *r = v as f32;
             }
         }
-        // A crop takes at most 42 words (ten tries of two, then two): the rest of the stream begins after them, whatever the tries.
+        // A crop takes at most 42 words (ten tries of two, then two): the rest of the stream begins after them,
+        // whatever the tries.
         s.skip(44);
         let flip = s.uniform() < self.hf_prob;
         row[FLIP] = f32::from(u8::from(flip && self.has('e')));
@@ -184,7 +187,8 @@ impl Policy {
         row
     }
 
-    /// The table of both views of the samples `ids`, each an image of h x w seen at `size`: [2B, 16], rows 0..B the first view.
+    /// The table of both views of the samples `ids`, each an image of h x w seen at `size`: [2B, 16], rows 0..B the
+    /// first view.
     pub fn two_views(
         &self,
         side: (usize, usize),
@@ -196,7 +200,8 @@ impl Policy {
         self.views(2, side, ids, size, (seed, epoch))
     }
 
-    /// The table of the first `count` (1 or 2) views of the samples `ids`, each an image of h x w seen at `size`: [count B, 16], view by view.
+    /// The table of the first `count` (1 or 2) views of the samples `ids`, each an image of h x w seen at `size`:
+    /// [count B, 16], view by view.
     pub fn views(
         &self,
         count: usize,
@@ -283,7 +288,8 @@ mod tests {
             let [_, _, h, w] = p.crop(32, 32, &mut Stream::new(1, 0, id, Purpose::View0));
             area += (h * w) as f64 / 1024.0;
         }
-        // Areas are uniform in [.08, 1] before boxes that stick out are redrawn, which favours small ones: a mean a little under .54.
+        // Areas are uniform in [.08, 1] before boxes that stick out are redrawn, which favours small ones: a mean a
+        // little under .54.
         let mean = area / f64::from(n);
         assert!((0.45..0.54).contains(&mean), "{mean}");
     }

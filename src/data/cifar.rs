@@ -1,5 +1,5 @@
-//! CIFAR-10 and CIFAR-100, binary version (<https://www.cs.toronto.edu/~kriz/cifar.html>): records of one (CIFAR-100: two) label bytes and
-//! 3072 bytes, channel by channel.
+//! CIFAR-10 and CIFAR-100, binary version (<https://www.cs.toronto.edu/~kriz/cifar.html>): records of one (CIFAR-100:
+//! two) label bytes and 3072 bytes, channel by channel.
 
 use super::{DataError, Dataset, Split};
 use std::path::Path;

@@ -1,5 +1,6 @@
 //! Folders of images (png, jpeg, webp, bmp):
-//! - `D/train/CLASS/..` with `D/test/`, `D/val/` or `D/valid/` likewise (ImageNet; Tiny-ImageNet with its `val_annotations.txt`);
+//! - `D/train/CLASS/..` with `D/test/`, `D/val/` or `D/valid/` likewise (ImageNet; Tiny-ImageNet with its
+//!   `val_annotations.txt`);
 //! - `D/CLASS/..`, without a test split;
 //! - `D/*`, without labels.
 //!
@@ -276,7 +277,8 @@ pub fn open(r: &Request<'_>, path: &Path) -> Result<Split, DataError> {
     if entries.is_empty() {
         return Err(fail(
             path,
-            "no images: expected png, jpeg, webp or bmp files, in a folder a class or side by side, or train/ and test/ folders of these; or CIFAR, STL-10 or IDX binary files",
+            "no images: expected png, jpeg, webp or bmp files, in a folder a class or side by side, or train/ \
+             and test/ folders of these; or CIFAR, STL-10 or IDX binary files",
         ));
     }
     let mut test_entries = Vec::new();

@@ -1,4 +1,5 @@
-//! IDX files of MNIST and its kin (<http://yann.lecun.com/exdb/mnist/>): unsigned bytes, big-endian sizes, packed (.gz) or not. One channel becomes three.
+//! IDX files of MNIST and its kin (<http://yann.lecun.com/exdb/mnist/>): unsigned bytes, big-endian sizes, packed
+//! (.gz) or not. One channel becomes three.
 
 use super::{DataError, Dataset, Split};
 use flate2::read::GzDecoder;

@@ -1,5 +1,6 @@
-//! CSV lists of images: columns `path` (relative to the list's folder, or absolute), and, where there are labels, `label` (any text) and `split` (`train`, or
-//! `test`, `val`, `valid`). The first line names the columns; without it, they are path, label, split.
+//! CSV lists of images: columns `path` (relative to the list's folder, or absolute), and, where there are labels,
+//! `label` (any text) and `split` (`train`, or `test`, `val`, `valid`). The first line names the columns; without it,
+//! they are path, label, split.
 
 use super::{DataError, Request, Split, folder};
 use crate::graph::plan::free_memory;

@@ -136,8 +136,8 @@ pub struct Request<'a> {
     pub progress: &'a (dyn Fn(usize, usize) + Sync),
 }
 
-/// Opens `shapes` (the procedural set), a CSV list of images ([`list`]), or a folder: CIFAR-10 or CIFAR-100 binary, STL-10 binary, IDX (MNIST), or images
-/// ([`folder`]). What the folder is, its file names tell.
+/// Opens `shapes` (the procedural set), a CSV list of images ([`list`]), or a folder: CIFAR-10 or CIFAR-100 binary,
+/// STL-10 binary, IDX (MNIST), or images ([`folder`]). What the folder is, its file names tell.
 ///
 /// # Errors
 /// Nothing known there, truncated files, no image that decodes.

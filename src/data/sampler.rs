@@ -1,4 +1,5 @@
-//! The order of samples: a permutation per epoch that depends on seed and epoch alone, so that a resumed run needs no sampler state.
+//! The order of samples: a permutation per epoch that depends on seed and epoch alone, so that a resumed run needs no
+//! sampler state.
 
 use crate::reference::philox::{Purpose, Stream};
 

@@ -1,5 +1,5 @@
-//! `shapes`: a procedural data set of 32x32 RGB images in ten classes. Colour, position, size, rotation, background gradient and noise are random
-//! and independent of the class, so that mean colour tells nothing.
+//! `shapes`: a procedural data set of 32x32 RGB images in ten classes. Colour, position, size, rotation, background
+//! gradient and noise are random and independent of the class, so that mean colour tells nothing.
 
 use super::{Dataset, Split};
 use crate::reference::philox::{Purpose, Stream};

@@ -1,5 +1,5 @@
-//! STL-10, binary version (<https://cs.stanford.edu/~acoates/stl10/>): 96x96 images, channel by channel, each column by column; labels 1 to 10 in files of
-//! their own.
+//! STL-10, binary version (<https://cs.stanford.edu/~acoates/stl10/>): 96x96 images, channel by channel, each column
+//! by column; labels 1 to 10 in files of their own.
 
 use super::{DataError, Dataset, Request, Split};
 use std::path::Path;
@@ -90,8 +90,8 @@ fn fold(folder: &Path, number: usize, all: &Dataset) -> Result<Dataset, DataErro
     Ok(all.select(&ids))
 }
 
-/// Opens a folder whose file names are `names`: the labelled training images (or one fold of them), with the unlabelled ones too if the request says so; or the
-/// unlabelled ones where those are all there is.
+/// Opens a folder whose file names are `names`: the labelled training images (or one fold of them), with the
+/// unlabelled ones too if the request says so; or the unlabelled ones where those are all there is.
 ///
 /// # Errors
 /// Unreadable or truncated files, labels that do not fit the images.

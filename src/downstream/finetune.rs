@@ -14,7 +14,7 @@ use crate::ops::augment::{Augment, words};
 use crate::ops::gemm::Gemm;
 use crate::reference::augment::ROW;
 use crate::run::RunError;
-use crate::train::optimizer::{self, Optimizer, Share};
+use crate::train::optimizer::{self, Delivery, Optimizer};
 
 /// How the learning rate decays.
 const DECAY: Decay = Decay::Cosine;
@@ -127,7 +127,7 @@ pub fn finetune(
     let mut own = config.clone();
     own.optim = s.optim();
     let (u, optimizer) = Optimizer::graph(&own.optim, &mut model)?;
-    optimizer::collect(&mut g, &model, &grads, Share::Whole)?;
+    optimizer::collect(&mut g, &model, &grads, Delivery::Written)?;
     let mut e = Graph::new();
     let seen = (side, batch, classes);
     let [eval_images, eval_table, eval_out] = logits(config, &mut e, &mut model, seen, Mode::Eval)?;

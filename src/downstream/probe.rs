@@ -17,7 +17,7 @@ use crate::ops::log_sum_exp::LogSumExp;
 use crate::ops::row_dot::RowDot;
 use crate::ops::scale::Scale;
 use crate::ops::sum_all::SumAll;
-use crate::train::optimizer::{self, Optimizer, Share};
+use crate::train::optimizer::{self, Delivery, Optimizer};
 
 /// How the learning rate decays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -279,7 +279,7 @@ impl Probe {
             .collect();
         let grads = ops::backward(&mut g, loss, &params)?;
         let (u, optimizer) = Optimizer::graph(&config.optim, &mut model)?;
-        optimizer::collect(&mut g, &model, &grads, Share::Whole)?;
+        optimizer::collect(&mut g, &model, &grads, Delivery::Written)?;
         exec.allocate_states(&model.states)?;
         let grad = exec.compile(&g, &[loss])?;
         let optimizer = optimizer.compile(&u, &config, &model, exec)?;

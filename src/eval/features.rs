@@ -31,7 +31,8 @@ pub struct Features {
 }
 
 impl Features {
-    /// Appends the graph for images of `side` (height, width) in batches of `batch`; parameters are declared in `model` if they are not yet.
+    /// Appends the graph for images of `side` (height, width) in batches of `batch`; parameters are declared in
+    /// `model` if they are not yet.
     ///
     /// # Errors
     /// Shapes that do not fit.

@@ -1,5 +1,6 @@
-//! k-nearest-neighbour accuracy (Wu et al., CVPR 2018, as lightly and MoCo's demo compute it): cosine similarity of L2-normalised backbone
-//! features, the k nearest of the bank vote with weight exp(sim / t). Similarities, selection and votes are computed by the executor, a tile of the bank at a time.
+//! k-nearest-neighbour accuracy (Wu et al., CVPR 2018, as lightly and MoCo's demo compute it): cosine similarity of
+//! L2-normalised backbone features, the k nearest of the bank vote with weight exp(sim / t). Similarities, selection
+//! and votes are computed by the executor, a tile of the bank at a time.
 
 use crate::graph::exec::Ticket;
 use crate::graph::{
@@ -57,7 +58,8 @@ pub fn cosines(x: &[f32], y: &[f32], d: usize) -> Vec<f32> {
 pub enum Distance {
     /// Cosine similarity; a vote weighs exp(sim / t).
     Cosine,
-    /// Euclidean distance of the features as they are; a vote weighs 1 / (distance + 1e-8), as solo-learn and scikit-learn (`weights="distance"`) have it. No temperature.
+    /// Euclidean distance of the features as they are; a vote weighs 1 / (distance + 1e-8), as solo-learn and
+    /// scikit-learn (`weights="distance"`) have it. No temperature.
     Euclidean,
 }
 

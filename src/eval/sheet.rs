@@ -1,4 +1,5 @@
-//! The sheet of augmented views: each row an image as it is, and its two views as the encoder gets them (before normalisation).
+//! The sheet of augmented views: each row an image as it is, and its two views as the encoder gets them (before
+//! normalisation).
 
 use crate::data::augment::Policy;
 use crate::data::{Dataset, packed};

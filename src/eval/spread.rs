@@ -8,10 +8,11 @@ use serde::Serialize;
 /// Spread of a set of features.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Spread {
-    /// Deviation of the L2-normalised features, mean over dimensions, times sqrt(d) (Chen & He, CVPR 2021, Fig. 2): near 1 when they spread over the sphere,
-    /// 0 when all are alike.
+    /// Deviation of the L2-normalised features, mean over dimensions, times sqrt(d) (Chen & He, CVPR 2021, Fig. 2):
+    /// near 1 when they spread over the sphere, 0 when all are alike.
     pub feature_std: f64,
-    /// exp of the entropy of the normalised singular values of the features (Roy & Vetterli 2007; RankMe, Garrido et al., ICML 2023): from 1 to d.
+    /// exp of the entropy of the normalised singular values of the features (Roy & Vetterli 2007; RankMe, Garrido et
+    /// al., ICML 2023): from 1 to d.
     pub effective_rank: f64,
 }
 
@@ -26,7 +27,8 @@ pub fn spread(features: &[f32], d: usize) -> Spread {
         let mean = column().sum::<f64>() / n as f64;
         std += (column().map(|v| (v - mean) * (v - mean)).sum::<f64>() / n as f64).sqrt();
     }
-    // Singular values from the d x d Gram matrix, in f64: their squares lose no more than the half that the entropy does not see.
+    // Singular values from the d x d Gram matrix, in f64: their squares lose no more than the half that the entropy
+    // does not see.
     let x: Vec<f64> = features.iter().map(|v| f64::from(*v)).collect();
     let mut gram = vec![0.0f64; d * d];
     let (a, b) = (

@@ -1,4 +1,5 @@
-//! Barlow Twins (Zbontar et al., ICML 2021), plain and with AMCL's Eq. (2.3): temperatures of channel pairs, from the channels' values over the batch.
+//! Barlow Twins (Zbontar et al., ICML 2021), plain and with AMCL's Eq. (2.3): temperatures of channel pairs, from the
+//! channels' values over the batch.
 
 use super::loss::barlow_twins::Redundancy;
 use super::loss::{Amcl, LossOutput, Path, Scorer, barlow_twins};
@@ -42,7 +43,8 @@ pub struct BarlowTwins {
     pub constant: [f64; 2],
     /// The AMCL loss; `None`: Eq. (1.3).
     pub amcl: Option<Amcl>,
-    /// Channel vectors are brought to unit length before phi. Raw ones, as the authors' code has them, start with every temperature at its floor.
+    /// Channel vectors are brought to unit length before phi. Raw ones, as the authors' code has them, start with
+    /// every temperature at its floor.
     pub unit_channels: bool,
     /// How the loss over all pairs of channels is computed.
     pub path: Path,

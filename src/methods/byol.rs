@@ -1,9 +1,11 @@
-//! BYOL (Grill et al., NeurIPS 2020), plain: the online network predicts the projections of a momentum network. Loss: 2 - 2 cos, both directions.
+//! BYOL (Grill et al., NeurIPS 2020), plain: the online network predicts the projections of a momentum network. Loss:
+//! 2 - 2 cos, both directions.
 
 use super::loss::{Amcl, LossOutput, simsiam};
 use super::recipe::{no_check, no_pairs, no_safeguards};
 use super::{
-    Batch, Diagnostics, Embedder, Method, Recipe, Spec, Temperatures, follow, pair_temperatures,
+    Batch, Diagnostics, Embedder, Method, Recipe, Spec, Temperatures, pair_temperatures,
+    update_momentum_copy,
 };
 use crate::graph::{Result, TensorId};
 use crate::nn::heads::Mlp;
@@ -111,7 +113,7 @@ impl Method for Byol {
     }
 
     fn after_step(&self, net: &mut Net<'_>) -> Result<()> {
-        follow(net)
+        update_momentum_copy(net)
     }
 
     fn diagnostics(&self) -> Option<&dyn Diagnostics> {

@@ -1,5 +1,6 @@
-//! What a method draws for every image of a step, and the batch that its graph is built on. All draws depend on (seed, epoch, sample, purpose) alone: not on the place in the batch,
-//! on threads, ranks or the device. Images are named by their ids and fetched when a step is sent, so a set need not be in memory.
+//! What a method draws for every image of a step, and the batch that its graph is built on. All draws depend on
+//! (seed, epoch, sample, purpose) alone: not on the place in the batch, on threads, ranks or the device. Images are
+//! named by their ids and fetched when a step is sent, so a set need not be in memory.
 
 use crate::graph::{Graph, TensorId, TensorType};
 use crate::reference::philox::Stream;
@@ -42,7 +43,8 @@ pub enum Distribution {
     Normal(f32),
 }
 
-/// Numbers that are drawn for every view of every image, beside what its augmentation needs: [views n, each], rows as those of stacked views.
+/// Numbers that are drawn for every view of every image, beside what its augmentation needs: [views n, each], rows as
+/// those of stacked views.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Numbers {
     /// What they are, for messages: `mask`, `noise level`.
@@ -54,7 +56,8 @@ pub struct Numbers {
 }
 
 impl Numbers {
-    /// Draws the numbers of `views` views of the samples `ids`; `index`: the place in [`Draws::numbers`], which keeps two lists apart.
+    /// Draws the numbers of `views` views of the samples `ids`; `index`: the place in [`Draws::numbers`], which keeps
+    /// two lists apart.
     pub fn draw(
         &self,
         index: usize,

@@ -1,7 +1,8 @@
-//! Losses and gradients of embeddings in a safetensors file, so that anyone can check an implementation against this one.
+//! Losses and gradients of embeddings in a safetensors file, so that anyone can check an implementation against this
+//! one.
 //!
-//! The header's `meta` is JSON with `kind` and `config`; tensors are the inputs (float32), `phi.*` in `torch.nn.Linear`'s layout, and for verification `loss` and
-//! `grad.*`. Kinds and their inputs, un-normalised:
+//! The header's `meta` is JSON with `kind` and `config`; tensors are the inputs (float32), `phi.*` in
+//! `torch.nn.Linear`'s layout, and for verification `loss` and `grad.*`. Kinds and their inputs, un-normalised:
 //!
 //! | kind | differentiated | constant |
 //! |---|---|---|
@@ -14,8 +15,10 @@
 //! | `amcl_simsiam` | p1, p2 [C,B,d], phi | z1, z2 [C,B,d] |
 //! | `amcl_barlow` | z1, z2 [C,B,d], phi (of width B) | |
 //!
-//! `config.adaptive` says whose temperature comes from phi: `full` (the default), `positive_only`, `negative_only`, `first_head`, or `none`, for which the file needs no phi. Other roles have
-//! `tau_const`; in `amcl_barlow`, `tau_diagonal` and `tau_off_diagonal` (1 each) without Omega. `amcl_simsiam` has one role: `none` is its negative cosine over `tau_const`, `negative_only` is refused.
+//! `config.adaptive` says whose temperature comes from phi: `full` (the default), `positive_only`, `negative_only`,
+//! `first_head`, or `none`, for which the file needs no phi. Other roles have `tau_const`; in `amcl_barlow`,
+//! `tau_diagonal` and `tau_off_diagonal` (1 each) without Omega. `amcl_simsiam` has one role: `none` is its negative
+//! cosine over `tau_const`, `negative_only` is refused.
 
 use super::loss::barlow_twins::{Redundancy, amcl_barlow_twins, barlow_twins};
 use super::loss::contrastive::{amcl, amcl_moco, moco, nt_xent};
@@ -233,7 +236,8 @@ impl LossFile {
         Ok(Evaluated { loss, gradients })
     }
 
-    /// Errors against what the file stores: name, relative error, bound. The loss: max(20 guide, 1e-5); a gradient: relative L2 norm, max(20 guide, 2e-5).
+    /// Errors against what the file stores: name, relative error, bound. The loss: max(20 guide, 1e-5); a gradient:
+    /// relative L2 norm, max(20 guide, 2e-5).
     ///
     /// # Errors
     /// A stored gradient that was not computed, or no stored loss.
@@ -428,7 +432,8 @@ impl Inputs<'_> {
                 let a = file.amcl(0.5)?;
                 if a.adaptive == Adaptive::NegativeOnly {
                     return Err(bad(
-                        "kind amcl_simsiam has no negatives whose temperature could adapt: config.adaptive is full (positive_only is the same here), first_head or none",
+                        "kind amcl_simsiam has no negatives whose temperature could adapt: config.adaptive is \
+                         full (positive_only is the same here), first_head or none",
                     ));
                 }
                 let names = [("p1", true), ("z1", false), ("p2", true), ("z2", false)];
@@ -457,7 +462,8 @@ impl Inputs<'_> {
             }
             other => {
                 return Err(bad(format!(
-                    "no loss `{other}`; there are nt_xent, moco, simsiam, barlow, amcl_ntxent, amcl_moco, amcl_simsiam, amcl_barlow"
+                    "no loss `{other}`; there are nt_xent, moco, simsiam, barlow, amcl_ntxent, amcl_moco, \
+                     amcl_simsiam, amcl_barlow"
                 )));
             }
         })

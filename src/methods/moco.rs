@@ -1,13 +1,15 @@
-//! MoCo (He et al., CVPR 2020; head of v2), plain and with AMCL's Eq. (2.1): queries against keys of a momentum encoder and a queue of earlier keys per head.
+//! MoCo (He et al., CVPR 2020; head of v2), plain and with AMCL's Eq. (2.1): queries against keys of a momentum
+//! encoder and a queue of earlier keys per head.
 //!
-//! Batch norm leaks which samples share batch statistics, and so which key belongs to which query (MoCo, section 3.3). Against that: split batch norm (groups of the batch with
-//! statistics of their own) and, with `shuffle`, other groups for keys than for queries.
+//! Batch norm leaks which samples share batch statistics, and so which key belongs to which query (MoCo, section
+//! 3.3). Against that: split batch norm (groups of the batch with statistics of their own) and, with `shuffle`, other
+//! groups for keys than for queries.
 
 use super::loss::{Amcl, LossOutput, Plain, contrastive};
 use super::recipe::no_pairs;
 use super::{
-    Batch, Diagnostics, Embedder, Given, Method, Recipe, Spec, Temperatures, follow,
-    pair_temperatures, phi_of, with_scorer,
+    Batch, Diagnostics, Embedder, Given, Method, Recipe, Spec, Temperatures, pair_temperatures,
+    phi_of, update_momentum_copy, with_scorer,
 };
 use crate::graph::state::Group;
 use crate::graph::{Result, TensorType};
@@ -38,7 +40,8 @@ crate::section! {
         queue: usize = 4096 => at_least(1.0),
         /// Both views serve as queries; else only the first.
         symmetric: bool = true,
-        /// Groups of the batch with batch statistics of their own. 8 stand for eight GPUs, and are what it takes where nothing is set, or as many as the batch can be cut into.
+        /// Groups of the batch with batch statistics of their own. 8 stand for eight GPUs, and are what it takes
+        /// where nothing is set, or as many as the batch can be cut into.
         bn_splits: usize = 1 => at_least(1.0),
         /// Keys are grouped otherwise than queries.
         shuffle: bool = true,
@@ -60,7 +63,8 @@ pub struct Moco {
     pub momentum: [f32; 2],
     /// K, keys in a head's queue.
     pub queue: usize,
-    /// Both views serve as queries (lightly; MoCo's demo calls it symmetric), the mean of the two losses counts; else only the first.
+    /// Both views serve as queries (lightly; MoCo's demo calls it symmetric), the mean of the two losses counts; else
+    /// only the first.
     pub symmetric: bool,
     /// Groups of batch norm.
     pub splits: usize,
@@ -101,7 +105,8 @@ pub static SPEC: Spec = Spec {
     },
 };
 
-/// `method.bn_splits` is 8, or the most groups of at least two images that the (micro-)batch can be cut into: with one group, batch norm tells queries from their keys.
+/// `method.bn_splits` is 8, or the most groups of at least two images that the (micro-)batch can be cut into: with
+/// one group, batch norm tells queries from their keys.
 fn safeguards(r: &mut Recipe, given: Given<'_>) {
     if !given("method", "bn_splits") {
         let batch = r.batch.part();
@@ -123,7 +128,8 @@ fn check(r: &Recipe) -> std::result::Result<(), String> {
     }
     if s.bn_splits == 0 || !batch.is_multiple_of(s.bn_splits) || batch / s.bn_splits < 2 {
         return Err(format!(
-            "a (micro-)batch of {batch} cannot be cut into method.bn_splits = {} groups of at least 2: set it, or optim.batch_size (1 group leaves the leak of batch norm open)",
+            "a (micro-)batch of {batch} cannot be cut into method.bn_splits = {} groups of at least 2: set \
+             it, or optim.batch_size (1 group leaves the leak of batch norm open)",
             s.bn_splits
         ));
     }
@@ -216,7 +222,7 @@ impl Method for Moco {
     }
 
     fn after_step(&self, net: &mut Net<'_>) -> Result<()> {
-        follow(net)
+        update_momentum_copy(net)
     }
 
     fn diagnostics(&self) -> Option<&dyn Diagnostics> {

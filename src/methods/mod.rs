@@ -1,5 +1,6 @@
-//! Methods: encoder, heads and loss put together as one graph. A method is a file: its settings, safeguards, checks, what it draws, its graph, what stays after training. [`METHODS`]
-//! lists them; `docs/ADDING_A_METHOD.md` says how to write another.
+//! Methods: encoder, heads and loss put together as one graph. A method is a file: its settings, safeguards, checks,
+//! what it draws, its graph, what stays after training. [`METHODS`] lists them; `docs/ADDING_A_METHOD.md` says how to
+//! write another.
 
 pub mod barlow_twins;
 pub mod byol;
@@ -61,19 +62,22 @@ pub trait Method {
         Draws::views(Views::Two)
     }
 
-    /// Appends one step: from what was drawn for a batch to the loss. Parameters are declared at first sight, always in the same order.
+    /// Appends one step: from what was drawn for a batch to the loss. Parameters are declared at first sight, always
+    /// in the same order.
     ///
     /// # Errors
     /// Shapes that do not fit.
     fn build(&self, net: &mut Net<'_>, batch: &Batch) -> Result<LossOutput>;
 
-    /// The embed/loss split, for methods whose loss couples the images of a batch: their batches can be embedded in micro-batches and still have the loss of the whole (gradient
-    /// caching; Gao et al., 2021). The loss of other methods is a mean over images, which micro-batches leave as it is.
+    /// The embed/loss split, for methods whose loss couples the images of a batch: their batches can be embedded in
+    /// micro-batches and still have the loss of the whole (gradient caching; Gao et al., 2021). The loss of other
+    /// methods is a mean over images, which micro-batches leave as it is.
     fn split(&self) -> Option<&dyn SplitLoss> {
         None
     }
 
-    /// Decay of the momentum encoder at the start and at the end of a run, where there is one. A negative end: constant.
+    /// Decay of the momentum encoder at the start and at the end of a run, where there is one. A negative end:
+    /// constant.
     fn momentum(&self) -> Option<[f32; 2]> {
         None
     }
@@ -126,7 +130,8 @@ pub struct Embedded {
     pub z: Vec<TensorId>,
 }
 
-/// What a trained run's heads can be looked at with: similarities of pairs of images, and the temperatures that the loss would give them.
+/// What a trained run's heads can be looked at with: similarities of pairs of images, and the temperatures that the
+/// loss would give them.
 pub trait Diagnostics {
     /// The projection heads. They are dropped after training.
     fn projector(&self) -> &Mlp;
@@ -219,7 +224,8 @@ fn phi_of(net: &mut Net<'_>, a: &Amcl, d: usize) -> Phi {
     net.lr_multiplier(a.phi_lr, |net| Phi::new(net, d, a.phi_hidden, gain))
 }
 
-/// Builds `part` on the graph with the scorer of an AMCL loss over rows of length `d`. Where nothing adapts, there is no temperature network.
+/// Builds `part` on the graph with the scorer of an AMCL loss over rows of length `d`. Where nothing adapts, there is
+/// no temperature network.
 fn with_scorer<R>(
     net: &mut Net<'_>,
     a: &Amcl,
@@ -244,7 +250,7 @@ fn with_scorer<R>(
 }
 
 /// The momentum copy follows the parameters: copy = m copy + (1 - m) parameters, m = step.ema.
-fn follow(net: &mut Net<'_>) -> Result<()> {
+fn update_momentum_copy(net: &mut Net<'_>) -> Result<()> {
     let ids = [PARAMS, MOMENTUM_COPY].map(|group| net.model.states.whole(group));
     if let [Some(from), Some(to)] = ids {
         let (x, target) = (net.state(from), net.state(to));

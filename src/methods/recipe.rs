@@ -1,4 +1,5 @@
-//! What a configuration says of a method, and what a method says of itself. Configurations stand above methods: they carry a method's settings without knowing them.
+//! What a configuration says of a method, and what a method says of itself. Configurations stand above methods: they
+//! carry a method's settings without knowing them.
 
 use super::Method;
 use super::loss::macl::Macl;
@@ -25,7 +26,8 @@ section! {
         layers: usize = 2 => at_least(1.0),
         /// Batch norm behind the hidden layers (simsiam, barlow_twins, byol and vicreg always have it).
         norm: bool = false,
-        /// Behind the last layer: `plain`, `norm` (batch norm; simsiam where nothing is set) or `bare_norm` (without scale and shift).
+        /// Behind the last layer: `plain`, `norm` (batch norm; simsiam where nothing is set) or `bare_norm` (without
+        /// scale and shift).
         last: Last = Last::Plain,
     }
 }
@@ -48,12 +50,14 @@ section! {
     LossSettings {
         /// Temperature of plain NT-Xent and InfoNCE.
         temperature: f64 = 0.2 => above(0.0),
-        /// How a loss over all pairs is computed, of images (simclr) or of channels (barlow_twins): with a `matrix` of them, as a `stream` of tiles in memory that grows with
-        /// the batch (the channels) and not with its square, or `auto`: streamed where a matrix would exceed 128 MiB.
+        /// How a loss over all pairs is computed, of images (simclr) or of channels (barlow_twins): with a `matrix`
+        /// of them, as a `stream` of tiles in memory that grows with the batch (the channels) and not with its
+        /// square, or `auto`: streamed where a matrix would exceed 128 MiB.
         path: Path = Path::Auto,
-        /// Constant temperatures of simclr and moco (this one, or `amcl.tau_const` of roles that do not adapt) are `constant`, or follow a `cosine` between low and high. `macl`
-        /// (plain simclr and moco): temperature (1 + alpha (A - alignment)), A the mean similarity of the batch's positives, and each anchor's loss times 1 / (1 - P), P the
-        /// share of its positive.
+        /// Constant temperatures of simclr and moco (this one, or `amcl.tau_const` of roles that do not adapt) are
+        /// `constant`, or follow a `cosine` between low and high. `macl` (plain simclr and moco): temperature (1 +
+        /// alpha (A - alignment)), A the mean similarity of the batch's positives, and each anchor's loss times 1 /
+        /// (1 - P), P the share of its positive.
         schedule: Schedule = Schedule::Constant,
         /// Highest temperature of the cosine, at its start.
         high: f64 = 1.0 => above(0.0),
@@ -187,7 +191,8 @@ pub struct Spec {
     pub title: &'static str,
     /// One line for help and lists.
     pub help: &'static str,
-    /// Settings of its published recipe for 32-pixel images, where they are not the defaults: what turns another method's preset into its own.
+    /// Settings of its published recipe for 32-pixel images, where they are not the defaults: what turns another
+    /// method's preset into its own.
     pub recipe: &'static [&'static str],
     /// AMCL is defined for it.
     pub amcl: bool,
@@ -199,7 +204,8 @@ pub struct Spec {
     pub complete: fn(&Table) -> Result<Table, String>,
     /// Keys of its settings.
     pub keys: fn() -> Vec<String>,
-    /// Sets what its recipe needs, and without which it would leak, collapse or start wrongly, where nothing is given. What is given stays.
+    /// Sets what its recipe needs, and without which it would leak, collapse or start wrongly, where nothing is
+    /// given. What is given stays.
     pub safeguards: fn(&mut Recipe, Given<'_>),
     /// What the recipe asks must be possible.
     pub check: fn(&Recipe) -> Result<(), String>,
@@ -268,7 +274,8 @@ impl Spec {
         }
     }
 
-    /// A schedule of the temperature must have a temperature to move: the losses with negatives take theirs from the step (`StepScalars::tau_scale`), unless phi gives it.
+    /// A schedule of the temperature must have a temperature to move: the losses with negatives take theirs from the
+    /// step (`StepScalars::tau_scale`), unless phi gives it.
     fn check_schedule(&self, r: &Recipe) -> Result<(), String> {
         let constant = listed(|m| m.has_temperature);
         match r.loss.schedule {
@@ -283,12 +290,15 @@ impl Spec {
                 r.loss.low, r.loss.high
             )),
             Schedule::Cosine if !self.has_temperature => Err(format!(
-                "loss.schedule = \"cosine\" moves the constant temperature of {constant}; {} has none such: set loss.schedule to constant",
+                "loss.schedule = \"cosine\" moves the constant temperature of {constant}; {} has none such: \
+                 set loss.schedule to constant",
                 self.title
             )),
             Schedule::Cosine if r.amcl().is_some_and(|a| a.roles() == (true, true)) => {
                 Err(format!(
-                    "loss.schedule = \"cosine\" moves the constant temperature of {constant}; here phi gives every temperature: set amcl.adaptive to none, positive_only or negative_only, or loss.schedule to constant"
+                    "loss.schedule = \"cosine\" moves the constant temperature of {constant}; here phi gives \
+                     every temperature: set amcl.adaptive to none, positive_only or negative_only, or \
+                     loss.schedule to constant"
                 ))
             }
             Schedule::Cosine => Ok(()),

@@ -1,4 +1,5 @@
-//! SimSiam (Chen & He, CVPR 2021), plain and with AMCL's Eq. (2.2): no negatives; a predictor and a stop-gradient keep it from collapsing.
+//! SimSiam (Chen & He, CVPR 2021), plain and with AMCL's Eq. (2.2): no negatives; a predictor and a stop-gradient
+//! keep it from collapsing.
 
 use super::loss::{Adaptive, Amcl, LossOutput, simsiam};
 use super::recipe::no_pairs;
@@ -31,9 +32,11 @@ crate::section! {
 pub struct SimSiam {
     /// Encoder.
     pub encoder: Arc<dyn Backbone>,
-    /// Projectors, one a head, or one for all heads: Table 2 of the AMCL paper prints the target h without a head index.
+    /// Projectors, one a head, or one for all heads: Table 2 of the AMCL paper prints the target h without a head
+    /// index.
     pub projector: Mlp,
-    /// Predictors, one a head; `None`: the projections themselves predict, which collapses (the paper's ablation; a demonstration).
+    /// Predictors, one a head; `None`: the projections themselves predict, which collapses (the paper's ablation; a
+    /// demonstration).
     pub predictor: Option<Mlp>,
     /// The AMCL loss; `None`: the negative cosine.
     pub amcl: Option<Amcl>,
@@ -68,8 +71,8 @@ pub static SPEC: Spec = Spec {
     },
 };
 
-/// The projector ends with batch norm. With AMCL, phi is as wide as d' (at least the usual width): temperatures start at 2 / (1 + exp(1/9 + d'/(3 width))), which a narrow phi
-/// brings to the floor; and beta is 1e-4.
+/// The projector ends with batch norm. With AMCL, phi is as wide as d' (at least the usual width): temperatures start
+/// at 2 / (1 + exp(1/9 + d'/(3 width))), which a narrow phi brings to the floor; and beta is 1e-4.
 fn safeguards(r: &mut Recipe, given: Given<'_>) {
     if !given("heads", "last") {
         r.heads.last = Last::Norm;
@@ -86,7 +89,8 @@ fn safeguards(r: &mut Recipe, given: Given<'_>) {
 fn check(r: &Recipe) -> std::result::Result<(), String> {
     match r.amcl() {
         Some(a) if a.adaptive == Adaptive::NegativeOnly => Err(
-            "simsiam has no negatives whose temperature could adapt: amcl.adaptive is full (positive_only is the same here), first_head or none".into(),
+            "simsiam has no negatives whose temperature could adapt: amcl.adaptive is full (positive_only is \
+             the same here), first_head or none".into(),
         ),
         _ => Ok(()),
     }

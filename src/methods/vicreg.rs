@@ -1,4 +1,5 @@
-//! VICReg (Bardes et al., ICLR 2022), plain: views alike (invariance), channels that vary (variance) and do not repeat each other (covariance).
+//! VICReg (Bardes et al., ICLR 2022), plain: views alike (invariance), channels that vary (variance) and do not
+//! repeat each other (covariance).
 
 use super::loss::{Amcl, LossOutput, Pairs};
 use super::recipe::{no_check, no_pairs, no_safeguards};
@@ -86,7 +87,8 @@ fn filled(g: &mut Graph, shape: [usize; 2], value: f32) -> Result<TensorId> {
     g.push1(op, &[])
 }
 
-/// Variance and covariance terms of z [B,d]: mean over channels of max(0, 1 - deviation), and the sum of squared covariances of different channels over d.
+/// Variance and covariance terms of z [B,d]: mean over channels of max(0, 1 - deviation), and the sum of squared
+/// covariances of different channels over d.
 fn spread(g: &mut Graph, z: TensorId) -> Result<[TensorId; 2]> {
     let (b, d) = (g.dims(z)[0], g.dims(z)[1]);
     let row = filled(g, [1, b], 1.0)?;
@@ -191,7 +193,8 @@ mod tests {
     use crate::graph::{Executor, HostData, StepScalars, TensorType};
     use crate::ops;
 
-    /// The authors' formula in PyTorch (float64) on the same numbers; the means depend on every row, so one entry of a gradient tells of all terms.
+    /// The authors' formula in PyTorch (float64) on the same numbers; the means depend on every row, so one entry of
+    /// a gradient tells of all terms.
     #[test]
     fn equals_pytorchs() {
         let (b, d) = (7, 5);

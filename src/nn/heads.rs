@@ -1,4 +1,5 @@
-//! Projection heads and predictors: C independent MLPs run as one batched matrix product; and the shared temperature network phi.
+//! Projection heads and predictors: C independent MLPs run as one batched matrix product; and the shared temperature
+//! network phi.
 
 use super::layers::{BatchNorm, Linear};
 use super::model::{Init, Layout, Part};
@@ -51,7 +52,8 @@ impl Mlp {
         }
     }
 
-    /// Declares the layers of a part for inputs of length `d`. They are numbered as PyTorch's `nn.Sequential` would number them.
+    /// Declares the layers of a part for inputs of length `d`. They are numbered as PyTorch's `nn.Sequential` would
+    /// number them.
     pub fn layers(&self, net: &mut Net<'_>, part: Part, d: usize) -> MlpLayers {
         net.part(part, |net| {
             let (mut width, mut number) = (d, 0);
@@ -130,7 +132,8 @@ fn by_heads(net: &mut Net<'_>, norm: &BatchNorm, x: TensorId, relu: bool) -> Res
     net.push1(swap([1, n, heads, d], &[heads, n, d]), &[y])
 }
 
-/// The temperature network of Eq. (3), one for all heads: Linear(d,hidden)-ReLU-Linear(hidden,d) on rows of length d; with a gain where scores are centred.
+/// The temperature network of Eq. (3), one for all heads: Linear(d,hidden)-ReLU-Linear(hidden,d) on rows of length d;
+/// with a gain where scores are centred.
 #[derive(Clone, Debug)]
 pub struct Phi {
     first: Linear,
@@ -162,7 +165,8 @@ impl Phi {
     }
 }
 
-/// The temperature network as tensors of one graph: losses are built on a graph alone. It computes in f32, as all of a loss.
+/// The temperature network as tensors of one graph: losses are built on a graph alone. It computes in f32, as all of
+/// a loss.
 #[derive(Clone, Copy, Debug)]
 pub struct PhiValues {
     first: (TensorId, Option<TensorId>),

@@ -1,4 +1,5 @@
-//! Weights from and to files: names and layouts are those that each variable declares (PyTorch's `state_dict`, in safetensors).
+//! Weights from and to files: names and layouts are those that each variable declares (PyTorch's `state_dict`, in
+//! safetensors).
 
 use super::model::{PARAMS, STATISTICS};
 use super::{Model, Part};
@@ -53,8 +54,8 @@ impl Report {
 /// Tensors by name, in PyTorch's layouts.
 pub type Named = BTreeMap<String, Weights>;
 
-/// The file with the encoder's tensors under the model's names. Code bases put prefixes such as `module.encoder_q.` before them: the prefix is the one under which the file
-/// has most of the encoder's names.
+/// The file with the encoder's tensors under the model's names. Code bases put prefixes such as `module.encoder_q.`
+/// before them: the prefix is the one under which the file has most of the encoder's names.
 ///
 /// # Errors
 /// Two networks in the file, both as complete: names their prefixes.
@@ -125,7 +126,8 @@ pub fn import(model: &Model, exec: &mut dyn Executor, file: &Named) -> Result<Re
     Ok(report)
 }
 
-/// All variables of the model under their names, in the files' layouts; `read` gets a group of states and a range of its elements.
+/// All variables of the model under their names, in the files' layouts; `read` gets a group of states and a range of
+/// its elements.
 pub fn named(
     model: &Model,
     mut read: impl FnMut(Group, std::ops::Range<usize>) -> Vec<f32>,

@@ -243,7 +243,8 @@ impl BatchNorm {
         self.append(net, net.mode(), x, Then::AddRelu(residual))
     }
 
-    /// Appends the norm with the batch's own statistics in evaluation too, as heads have it, whose running statistics nobody evaluates with; `relu`: with a ReLU behind it.
+    /// Appends the norm with the batch's own statistics in evaluation too, as heads have it, whose running statistics
+    /// nobody evaluates with; `relu`: with a ReLU behind it.
     ///
     /// # Errors
     /// Shapes that do not fit.

@@ -1,4 +1,5 @@
-//! Networks: the build context, layers, heads, backbones. They append nodes to a graph and declare parameters; they hold no GPU code.
+//! Networks: the build context, layers, heads, backbones. They append nodes to a graph and declare parameters; they
+//! hold no GPU code.
 
 pub mod backbones;
 pub mod heads;

@@ -1,4 +1,5 @@
-//! The variables of a model: parameters and running statistics, what they start from, and what they are called in files.
+//! The variables of a model: parameters and running statistics, what they start from, and what they are called in
+//! files.
 
 use crate::graph::state::Group;
 use crate::graph::{Executor, HostData, Result, StateId, States, TensorType};
@@ -63,7 +64,8 @@ pub enum Layout {
     Plain,
     /// A convolution's weights: [k,r,s,c] in memory, [k,c,r,s] in files.
     Conv,
-    /// [c,..], one block for each of C heads; files leave the first dimension out where there is one head. Each head has initial values of its own.
+    /// [c,..], one block for each of C heads; files leave the first dimension out where there is one head. Each head
+    /// has initial values of its own.
     Heads,
 }
 
@@ -127,8 +129,9 @@ pub struct Variable {
 }
 
 impl Variable {
-    /// Initial values for a shape of dimensions `dims`. They depend on the seed, the part, the name in files and, where there are several heads, on the head's number: not on the
-    /// place of the declaration, nor on other variables.
+    /// Initial values for a shape of dimensions `dims`. They depend on the seed, the part, the name in files and,
+    /// where there are several heads, on the head's number: not on the place of the declaration, nor on other
+    /// variables.
     pub fn initial(&self, dims: &[usize], seed: u64) -> Vec<f32> {
         let n: usize = dims.iter().product();
         let heads = match self.layout {
@@ -165,7 +168,8 @@ pub struct Model {
 }
 
 impl Model {
-    /// A state that is neither parameter nor statistic, under its full name: declared at first sight, shared afterwards.
+    /// A state that is neither parameter nor statistic, under its full name: declared at first sight, shared
+    /// afterwards.
     pub fn state(&mut self, group: Group, name: &str, ty: TensorType, init: Init) -> StateId {
         self.states.find(group, name).unwrap_or_else(|| {
             let id = self.states.add(group, name, ty);

@@ -1,5 +1,6 @@
-//! The build context: the graph that grows, the model whose variables it takes, and how layers are built at this place. A place is entered by a closure and left when the closure
-//! ends: names, mode, precision, norm, branch are then what they were before.
+//! The build context: the graph that grows, the model whose variables it takes, and how layers are built at this
+//! place. A place is entered by a closure and left when the closure ends: names, mode, precision, norm, branch are
+//! then what they were before.
 
 use super::model::{Init, Layout, MOMENTUM_COPY, Model, PARAMS, Part, STATISTICS, Variable};
 use crate::graph::{Graph, StateId, TensorId, TensorType};
@@ -22,16 +23,19 @@ pub enum Precision {
     /// 32-bit floats.
     #[default]
     F32,
-    /// 16-bit storage and products, 32-bit sums: convolutions and the heads' products take halves, activations between convolutions are kept as halves.
+    /// 16-bit storage and products, 32-bit sums: convolutions and the heads' products take halves, activations
+    /// between convolutions are kept as halves.
     Mixed,
 }
 
 /// How batch norm takes the batch's statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Norm {
-    /// The batch is cut into so many groups, each with statistics of its own (split batch norm: what several GPUs would see).
+    /// The batch is cut into so many groups, each with statistics of its own (split batch norm: what several GPUs
+    /// would see).
     pub groups: usize,
-    /// A group takes every `groups`-th sample instead of neighbours. Queries grouped one way and keys the other share no batch-mates, which is what MoCo's shuffling is for.
+    /// A group takes every `groups`-th sample instead of neighbours. Queries grouped one way and keys the other share
+    /// no batch-mates, which is what MoCo's shuffling is for.
     pub interleaved: bool,
     /// Running statistics follow. A momentum encoder has none, for only the trained encoder is evaluated.
     pub track: bool,

@@ -1,4 +1,5 @@
-//! The optimiser as a graph of its own: gradients in, parameters updated, with clipping and a guard against non-finite gradients.
+//! The optimiser as a graph of its own: gradients in, parameters updated, with clipping and a guard against
+//! non-finite gradients.
 
 use super::{Config, Result, TrainError};
 use crate::config::Optim;
@@ -24,7 +25,8 @@ pub struct Optimizer {
     pub program: ProgramId,
     /// Squared norm of the gradient [1].
     pub norm2: TensorId,
-    /// With mixed precision: the loss scale [1] after the step, and the latch that is set when a step cannot be repaired by a smaller one.
+    /// With mixed precision: the loss scale [1] after the step, and the latch that is set when a step cannot be
+    /// repaired by a smaller one.
     pub scaling: Option<[TensorId; 2]>,
     segments: TensorId,
     table: TensorId,
@@ -33,7 +35,8 @@ pub struct Optimizer {
 /// Group of what dynamic loss scaling keeps.
 pub const SCALING: Group = Group::saved("loss_scaling");
 
-/// Group of the loss that it looks at: of its own, since a kernel that writes a buffer may not read it under another name.
+/// Group of the loss that it looks at: of its own, since a kernel that writes a buffer may not read it under another
+/// name.
 const LOSS: Group = Group::saved("scaled_loss");
 /// Group of the gradients.
 pub const GRADS: Group = Group::saved("grads");
@@ -68,14 +71,15 @@ pub fn kept_loss(model: &mut Model) -> StateId {
 
 /// How a program's gradients come to the optimiser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Share {
-    /// They are the step's: written where the optimiser reads them.
-    Whole,
-    /// They are added to those of other runs in the step, scaled ([`Accumulate`]).
-    Part,
+pub enum Delivery {
+    /// One run of one program makes them all, so its nodes write them where the optimiser reads them.
+    Written,
+    /// Several runs of a step make parts of them: each run's are scaled and added ([`Accumulate`]).
+    Accumulated,
 }
 
-/// Brings the gradients of a model's parameters, in their order, into the group `grads`, which [`Optimizer::graph`] has made.
+/// Brings the gradients of a model's parameters, in their order, into the group `grads`, which [`Optimizer::graph`]
+/// has made.
 ///
 /// # Errors
 /// Shapes that do not fit.
@@ -83,11 +87,11 @@ pub fn collect(
     g: &mut Graph,
     model: &Model,
     grads: &[Option<TensorId>],
-    share: Share,
+    delivery: Delivery,
 ) -> Result<()> {
     for (p, d) in model.params.iter().zip(grads) {
         if let (Some(d), Some(id)) = (d, model.states.counterpart(p.id, GRADS)) {
-            if share == Share::Whole && g.write_into(*d, &model.states, id) {
+            if delivery == Delivery::Written && g.write_into(*d, &model.states, id) {
                 continue;
             }
             let acc = g.state(&model.states, id);
@@ -183,7 +187,8 @@ impl Optimizer {
         std::iter::once(self.norm2).chain(scaling).collect()
     }
 
-    /// Compiles the graph that [`Optimizer::graph`] made, and sends what belongs to each parameter: learning-rate factor, weight decay, LARS's exclusion.
+    /// Compiles the graph that [`Optimizer::graph`] made, and sends what belongs to each parameter: learning-rate
+    /// factor, weight decay, LARS's exclusion.
     ///
     /// # Errors
     /// Memory, shaders.

@@ -12,7 +12,8 @@ pub fn learning_rate(c: &Config, epoch: usize) -> f32 {
     (f64::from(c.optim.lr) * 0.5 * (1.0 + (std::f64::consts::PI * t).cos())) as f32
 }
 
-/// Factor on the constant temperature after so many epochs: that which makes it (high - low) (1 + cos(2 pi t / T)) / 2 + low.
+/// Factor on the constant temperature after so many epochs: that which makes it (high - low) (1 + cos(2 pi t / T)) /
+/// 2 + low.
 pub fn tau_scale(c: &Config, epochs: f64) -> f32 {
     let l = &c.loss;
     if l.schedule != Schedule::Cosine {
@@ -30,8 +31,8 @@ pub fn tau_scale(c: &Config, epochs: f64) -> f32 {
     (((l.high - l.low) * wave + l.low) / base) as f32
 }
 
-/// Decay of a momentum encoder at a step, from its values at the start and at the end: constant where the last is negative, else along a cosine (Grill et al. 2020, with 1 as the
-/// last).
+/// Decay of a momentum encoder at a step, from its values at the start and at the end: constant where the last is
+/// negative, else along a cosine (Grill et al. 2020, with 1 as the last).
 pub fn momentum([first, last]: [f32; 2], step: usize, steps: usize) -> f32 {
     let first = f64::from(first);
     if last < 0.0 {

@@ -28,7 +28,8 @@ const FEATURE_BATCH: usize = 250;
 /// Images a view whose pairs are compared on the host at the end of an epoch, at most.
 const MAX_PAIRED: usize = 2048;
 
-/// Opens the executor for a device choice, for work in `precision` (cooperative matrices are tried first); the ops named in `twins` run on the host. `auto` falls back to the CPU and says so through `tell`.
+/// Opens the executor for a device choice, for work in `precision` (cooperative matrices are tried first); the ops
+/// named in `twins` run on the host. `auto` falls back to the CPU and says so through `tell`.
 ///
 /// # Errors
 /// No such adapter.
@@ -74,7 +75,8 @@ pub struct Finished {
 }
 
 impl Finished {
-    /// Mixed precision: the gradient overflowed, parameters and moments are as before the step, and the next one has a smaller loss scale.
+    /// Mixed precision: the gradient overflowed, parameters and moments are as before the step, and the next one has
+    /// a smaller loss scale.
     pub fn skipped(&self) -> bool {
         !self.failed && !self.norm2.is_finite()
     }
@@ -84,7 +86,8 @@ impl Finished {
 fn halves_run(exec: &dyn Executor) -> Result<()> {
     match exec.device() {
         Some(d) if !d.limits.f16 => Err(TrainError::Config(format!(
-            "{} has no f16 in shaders, which mixed precision needs: a new run takes --precision f32; one that is continued, a device with f16 or --device cpu",
+            "{} has no f16 in shaders, which mixed precision needs: a new run takes --precision f32; one that \
+             is continued, a device with f16 or --device cpu",
             d.report.name
         ))),
         _ => Ok(()),
@@ -121,8 +124,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Builds the graphs of a configuration for a data set and compiles them; weights are initialised from the seed. A data set of at most
-    /// `data.resident_mib` goes to the device once.
+    /// Builds the graphs of a configuration for a data set and compiles them; weights are initialised from the seed.
+    /// A data set of at most `data.resident_mib` goes to the device once.
     ///
     /// # Errors
     /// Impossible shapes, memory, device.
@@ -227,7 +230,8 @@ impl Session {
             false => "",
         };
         format!(
-            "memory: {} planned: training step {} (of {} without reuse), states {}; training images {held}{loss}; largest:\n{}",
+            "memory: {} planned: training step {} (of {} without reuse), states {}; training images \
+             {held}{loss}; largest:\n{}",
             mebibytes(self.planned_bytes() as usize),
             mebibytes(plan.bytes()),
             mebibytes(plan.unpooled),
@@ -324,7 +328,8 @@ impl Session {
         }))
     }
 
-    /// Similarities of negative pairs: cosines of the embeddings of different images, head by head, where the loss itself sees none.
+    /// Similarities of negative pairs: cosines of the embeddings of different images, head by head, where the loss
+    /// itself sees none.
     ///
     /// # Errors
     /// Device loss.
@@ -343,7 +348,8 @@ impl Session {
         Ok(Some(z.chunks(n * d).map(of_head).collect()))
     }
 
-    /// Cosine similarities [n,n] of the backbone features of the last (micro-)batch's n views, of the first images' alone where there are very many.
+    /// Cosine similarities [n,n] of the backbone features of the last (micro-)batch's n views, of the first images'
+    /// alone where there are very many.
     ///
     /// # Errors
     /// Device loss.

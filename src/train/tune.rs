@@ -1,7 +1,8 @@
 //! Choosing the tiles of products and convolutions by timing them, at the start of a run on a GPU.
 //!
-//! The choice fixes the order of sums, so it belongs to what a run's bits depend on: it is kept in the run's folder, and a resumed run takes it from there. Between runs it is
-//! kept in the user's cache folder, for one adapter, driver and set of shaders.
+//! The choice fixes the order of sums, so it belongs to what a run's bits depend on: it is kept in the run's folder,
+//! and a resumed run takes it from there. Between runs it is kept in the user's cache folder, for one adapter, driver
+//! and set of shaders.
 
 use super::gradient::Gradient;
 use super::{Config, Result};
@@ -37,8 +38,8 @@ fn title(g: &Graph, n: &Node) -> String {
     format!("{:?} {}", n.op, types.join(" "))
 }
 
-/// The tiles for the products and convolutions of `graphs` on a device: from the file `cache` where it knows them, else timed on it and added to the file. `progress` is told
-/// how many are done, of how many.
+/// The tiles for the products and convolutions of `graphs` on a device: from the file `cache` where it knows them,
+/// else timed on it and added to the file. `progress` is told how many are done, of how many.
 ///
 /// The device should be one opened for this alone: what it allocates is free again when it is dropped.
 ///
@@ -91,14 +92,17 @@ pub fn tiles(
     Ok(choices)
 }
 
-/// The fastest tile for a node, by the kernels and shapes that it asks for. All are compiled and run before the first is timed, and that one is run for a while before the rounds
-/// begin, since a GPU that waits for a compiler lowers its clock (seen on an H200: to a sixth, and at that clock another tile was the fastest), and takes some 50 ms to raise it again.
+/// The fastest tile for a node, by the kernels and shapes that it asks for. All are compiled and run before the first
+/// is timed, and that one is run for a while before the rounds begin, since a GPU that waits for a compiler lowers
+/// its clock (seen on an H200: to a sixth, and at that clock another tile was the fastest), and takes some 50 ms to
+/// raise it again.
 fn fastest(device: &Arc<Device>, graph: &Graph, node: &Node) -> Result<BTreeMap<String, usize>> {
     let half = node
         .inputs
         .first()
         .is_some_and(|t| graph.ty(*t).dtype == DType::F16);
-    // Where halves can be multiplied as matrices no other tile won on the one GPU that was measured (H200), and each costs the time of a compiler.
+    // Where halves can be multiplied as matrices no other tile won on the one GPU that was measured (H200), and each
+    // costs the time of a compiler.
     let matrices = |t: &usize| TILES[*t].is_cooperative();
     let able = |t: &usize| TILES[*t].suits(&device.limits, half);
     let only = half && (0..TILES.len()).any(|t| matrices(&t) && able(&t));
@@ -230,7 +234,8 @@ fn cache_file(device: &Device) -> Option<PathBuf> {
     Some(folder.join("amcl-wgpu").join(format!("tiles-{name}.json")))
 }
 
-/// The tiles for `graphs` on `on`, which `choice` opened: as [`tiles`] with the user's file; none where the driver runs on a CPU, whose kernels have no tiles.
+/// The tiles for `graphs` on `on`, which `choice` opened: as [`tiles`] with the user's file; none where the driver
+/// runs on a CPU, whose kernels have no tiles.
 ///
 /// # Errors
 /// As [`tiles`].
@@ -286,7 +291,8 @@ pub fn record(choices: &TileChoices) -> String {
     serde_json::to_string_pretty(&record).unwrap_or_default()
 }
 
-/// The tiles that the run in `folder` began with; the table's where it has no record of any, or one of a version that had other tiles, which `tell` is told.
+/// The tiles that the run in `folder` began with; the table's where it has no record of any, or one of a version that
+/// had other tiles, which `tell` is told.
 pub fn of_folder(folder: &Path, tell: &mut dyn FnMut(String)) -> TileChoices {
     let record: Option<Record> = std::fs::read_to_string(folder.join(FILE))
         .ok()
@@ -295,7 +301,8 @@ pub fn of_folder(folder: &Path, tell: &mut dyn FnMut(String)) -> TileChoices {
         Some(r) if r.tiles == digest(&[&format!("{TILES:?}")]) => r.choices,
         Some(r) if !r.choices.listed.is_empty() => {
             tell(format!(
-                "{} was written by a version with other tiles: the table's are used, and the run goes on with other roundings",
+                "{} was written by a version with other tiles: the table's are used, and the run goes on with \
+                 other roundings",
                 folder.join(FILE).display()
             ));
             TileChoices::default()

@@ -202,7 +202,8 @@ impl Run {
         }
     }
 
-    /// Backbone features of `images` of a batch, which alone give batch norm its statistics; of the momentum branch if so asked.
+    /// Backbone features of `images` of a batch, which alone give batch norm its statistics; of the momentum branch
+    /// if so asked.
     pub fn features(&mut self, view: &[f64], images: &[usize], branch: bool) -> Vec<f64> {
         let (mut g, mut m) = (Graph::new(), self.b.m.clone());
         let x = g.input("view", TensorType::f32([images.len(), SIDE, SIDE, 3]));

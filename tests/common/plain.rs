@@ -1,4 +1,5 @@
-//! The formulas of the losses (shared/amcl.md, 1.2 to 1.7) written out in f64, element by element: nothing here comes from the library but the settings.
+//! The formulas of the losses (shared/amcl.md, 1.2 to 1.7) written out in f64, element by element: nothing here comes
+//! from the library but the settings.
 
 use amcl_wgpu::methods::loss::{Adaptive, Amcl, Parametrisation};
 use std::collections::BTreeMap;
@@ -61,7 +62,8 @@ pub fn batch_norm(x: &[Row], gamma: &[f64], beta: &[f64]) -> Vec<Row> {
     columns(&out)
 }
 
-/// Head `c` of `count` of an MLP of two layers whose hidden layer has batch norm, from its parameters; `last`: plain, norm or bare_norm.
+/// Head `c` of `count` of an MLP of two layers whose hidden layer has batch norm, from its parameters; `last`: plain,
+/// norm or bare_norm.
 pub fn mlp(
     p: &BTreeMap<String, Row>,
     name: &str,
@@ -136,7 +138,8 @@ impl Temperatures<'_> {
         }
     }
 
-    /// The loss of an anchor (1.5): its positive is candidate 0 and counts as one with Eq. (2.4) alone; s similarities, tau adaptive temperatures.
+    /// The loss of an anchor (1.5): its positive is candidate 0 and counts as one with Eq. (2.4) alone; s
+    /// similarities, tau adaptive temperatures.
     fn anchor(&self, s: &[f64], tau: &[f64], d: usize) -> f64 {
         let a = self.a;
         let (positive, candidates) = match a.adaptive {
@@ -156,7 +159,8 @@ impl Temperatures<'_> {
         -s[0] / t + a.beta * omega(t, d) + sum.ln()
     }
 
-    /// Eqs. (2.1) and (2.4) with the log-sum-exp, of rows that are no longer than they are: anchors and their candidates by head, the positive first.
+    /// Eqs. (2.1) and (2.4) with the log-sum-exp, of rows that are no longer than they are: anchors and their
+    /// candidates by head, the positive first.
     fn contrastive(&self, candidates: &[Vec<(Row, Vec<Row>)>]) -> f64 {
         let mut loss = 0.0;
         for (c, anchors) in candidates.iter().enumerate() {
@@ -221,7 +225,8 @@ impl Temperatures<'_> {
         loss
     }
 
-    /// Eq. (2.3); `constant`: the temperatures on and off the diagonal where they do not adapt, without Omega. `unit_channels`: phi sees channels of unit length.
+    /// Eq. (2.3); `constant`: the temperatures on and off the diagonal where they do not adapt, without Omega.
+    /// `unit_channels`: phi sees channels of unit length.
     pub fn barlow(
         &self,
         z: [&[Vec<Row>]; 2],

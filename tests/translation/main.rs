@@ -19,8 +19,8 @@ fn device(options: Options) -> std::sync::Arc<Device> {
         .unwrap_or_else(|e| panic!("this test needs a Vulkan adapter: {e}"))
 }
 
-/// Key and text of every variant: the kernels for CPU drivers, those for GPUs, and each of their tiles forced in turn on
-/// all products and convolutions. Nothing is run: tests/kernels.rs does that.
+/// Key and text of every variant: the kernels for CPU drivers, those for GPUs, and each of their tiles forced in turn
+/// on all products and convolutions. Nothing is run: tests/kernels.rs does that.
 fn compiled() -> BTreeMap<String, String> {
     let mut variants = BTreeMap::new();
     let tiles = (0..TILES.len()).filter(|t| !TILES[*t].is_cooperative());
@@ -77,8 +77,8 @@ fn by_other_subgroups(variants: &BTreeMap<String, String>) -> BTreeMap<String, S
     out
 }
 
-/// The tiled variants again, by each kind of cooperative matrix that suits their operands: no adapter that tests can count
-/// on has them.
+/// The tiled variants again, by each kind of cooperative matrix that suits their operands: no adapter that tests can
+/// count on has them.
 fn by_cooperative_matrices(variants: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut out = BTreeMap::new();
     for key in variants.keys().filter(|k| k.contains(" TILED=")) {

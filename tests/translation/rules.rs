@@ -1,12 +1,12 @@
-//! Rules of a shader's text that naga does not enforce but another compiler needs. A rule gives what it found, one line a
-//! fault.
+//! Rules of a shader's text that naga does not enforce but another compiler needs. A rule gives what it found, one
+//! line a fault.
 
 /// The rules of WGSL text.
 pub const WGSL: &[fn(&str) -> Vec<String>] =
     &[valueless_in_loop, unbracketed_or, compared_with_itself];
 
-/// Names, numbers, operators and brackets of WGSL or HLSL. A type with its parameters is one token (`vec4<f32>`), so that
-/// `<` is always a comparison.
+/// Names, numbers, operators and brackets of WGSL or HLSL. A type with its parameters is one token (`vec4<f32>`), so
+/// that `<` is always a comparison.
 fn tokens(text: &str) -> Vec<String> {
     const OPERATORS: &[&str] = &[
         "==", "!=", "<=", ">=", "&&", "||", "->", "<<", ">>", "+=", "-=", "*=", "/=", "%=", "++",
@@ -72,8 +72,8 @@ fn parameters(text: &str) -> usize {
     text.len()
 }
 
-/// `var x: T;` in a loop's body. WGSL sets it to zero in every turn of the loop. Tint (Chromium 156) sets it to zero once,
-/// at the function's start; with a value in the text the store stands in the loop.
+/// `var x: T;` in a loop's body. WGSL sets it to zero in every turn of the loop. Tint (Chromium 156) sets it to zero
+/// once, at the function's start; with a value in the text the store stands in the loop.
 pub fn valueless_in_loop(text: &str) -> Vec<String> {
     let tokens = tokens(text);
     let (mut blocks, mut brackets, mut heading) = (Vec::new(), 0, false);
@@ -152,7 +152,8 @@ pub fn compared_with_itself(text: &str) -> Vec<String> {
             "," | ";" | "{" | "}" | "=" | "&&" | "||" | "!" | "==" | "!=" | "<" | ">" | "<=" | ">="
         ) || matches!(t, "return" | "if" | "while" | "case")
     };
-    // The operand's tokens, walking away from the operator. In that direction `open` leads into a group, `shut` out of it.
+    // The operand's tokens, walking away from the operator. In that direction `open` leads into a group, `shut` out
+    // of it.
     let operand = |walk: &mut dyn Iterator<Item = &String>, open: [&str; 2], shut: [&str; 2]| {
         let mut depth = 0;
         let mut out = Vec::new();

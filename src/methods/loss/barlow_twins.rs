@@ -22,8 +22,8 @@ pub struct Redundancy {
     pub path: Path,
 }
 
-/// sum_l (1 - C_ll/tau_0)^2 + lambda sum_{m != l} C_lm^2/tau_1 of z1, z2 [c,B,d'], C their cross-correlation (unbiased deviations, divided by B); tau the `constant` temperatures on and off the diagonal, 1 in
-/// Eq. (1.3).
+/// sum_l (1 - C_ll/tau_0)^2 + lambda sum_{m != l} C_lm^2/tau_1 of z1, z2 [c,B,d'], C their cross-correlation
+/// (unbiased deviations, divided by B); tau the `constant` temperatures on and off the diagonal, 1 in Eq. (1.3).
 ///
 /// # Errors
 /// Shapes that do not fit.
@@ -56,8 +56,10 @@ pub fn barlow_twins(
     })
 }
 
-/// Eq. (2.3) of z1, z2 [c,B,d']: temperatures of channel pairs (l, m) from phi of the raw channel vectors z1[:,l] and z2[:,m], of length B, so the batch size is
-/// fixed. Omega takes d'. A role that does not adapt has its `constant` temperature, without Omega; where neither does, the loss is [`barlow_twins`]. `scorer.phi` maps [c,B,d'], whose columns are the vectors, to [c,d',B].
+/// Eq. (2.3) of z1, z2 [c,B,d']: temperatures of channel pairs (l, m) from phi of the raw channel vectors z1[:,l] and
+/// z2[:,m], of length B, so the batch size is fixed. Omega takes d'. A role that does not adapt has its `constant`
+/// temperature, without Omega; where neither does, the loss is [`barlow_twins`]. `scorer.phi` maps [c,B,d'], whose
+/// columns are the vectors, to [c,d',B].
 ///
 /// # Errors
 /// Shapes that do not fit.
@@ -110,7 +112,8 @@ fn streams(g: &Graph, z: TensorId, of: &Redundancy, streamable: bool) -> Result<
 /// Channels of which all pairs are made to look at, where the loss keeps none.
 const LOOKED_AT: usize = 128;
 
-/// The loss of standardised columns [c,B,d'] and, where a temperature adapts, features of both views' channels [c or 1,d',F], without matrices of all pairs.
+/// The loss of standardised columns [c,B,d'] and, where a temperature adapts, features of both views' channels [c or
+/// 1,d',F], without matrices of all pairs.
 fn streamed(
     g: &mut Graph,
     loss: BarlowLoss,

@@ -1,4 +1,5 @@
-//! Losses with negatives: NT-Xent and InfoNCE, and AMCL's Eqs. (2.1) and (2.4), within the batch (SimCLR) or with a queue (MoCo).
+//! Losses with negatives: NT-Xent and InfoNCE, and AMCL's Eqs. (2.1) and (2.4), within the batch (SimCLR) or with a
+//! queue (MoCo).
 
 use super::{
     Adaptive, Amcl, LossOutput, NegOmega, Negatives, Pairs, Path, Plain, Scorer, by_rows,
@@ -26,7 +27,8 @@ fn plain(tau: f64, include_positive: bool) -> Amcl {
     }
 }
 
-/// NT-Xent of z [1,2B,d'] (Eq. 1.1; with the positive in the denominator, as implementations have it, if `include_positive`, which MACL needs).
+/// NT-Xent of z [1,2B,d'] (Eq. 1.1; with the positive in the denominator, as implementations have it, if
+/// `include_positive`, which MACL needs).
 ///
 /// # Errors
 /// Shapes that do not fit.
@@ -173,8 +175,8 @@ fn streamed(
     ))
 }
 
-/// The AMCL loss of queries q and keys k [c,B,d'] with queues [c,K,d'] (all un-normalised). Keys and queue are constants to the similarities, but phi gets gradients
-/// through them.
+/// The AMCL loss of queries q and keys k [c,B,d'] with queues [c,K,d'] (all un-normalised). Keys and queue are
+/// constants to the similarities, but phi gets gradients through them.
 ///
 /// # Errors
 /// Shapes that do not fit.

@@ -1,5 +1,6 @@
-//! MACL, a rival of the temperature (Huang et al., ICML 2023): tau = tau0 (1 + alpha (A - A0)), A the mean similarity of the batch's positives, and each anchor's loss
-//! weighed with 1 / (1 - P), P the share of its positive. Temperature and weight are constants to the gradient, and computed on the device.
+//! MACL, a rival of the temperature (Huang et al., ICML 2023): tau = tau0 (1 + alpha (A - A0)), A the mean similarity
+//! of the batch's positives, and each anchor's loss weighed with 1 / (1 - P), P the share of its positive.
+//! Temperature and weight are constants to the gradient, and computed on the device.
 
 use crate::graph::{Graph, Result, TensorId};
 use crate::ops::broadcast_scalar::BroadcastScalar;

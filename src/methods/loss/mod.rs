@@ -63,8 +63,8 @@ pub enum Adaptive {
 pub enum Parametrisation {
     /// r = phi(z_i) . phi(z_j), Eq. (3) of the paper.
     Dot,
-    /// r = g (cos(phi(z_i), phi(z_j)) - mean over the head's pairs) + constant: the mean temperature is pinned near tau0, only the pair-wise part is
-    /// learned, with a gain g learned from 1. This project's own.
+    /// r = g (cos(phi(z_i), phi(z_j)) - mean over the head's pairs) + constant: the mean temperature is pinned near
+    /// tau0, only the pair-wise part is learned, with a gain g learned from 1. This project's own.
     Centred,
 }
 
@@ -81,7 +81,8 @@ pub enum Path {
     Stream,
 }
 
-/// The largest matrix of all pairs that is kept by default: WebGPU's least guarantee for one binding. Loss and gradient need up to four of them.
+/// The largest matrix of all pairs that is kept by default: WebGPU's least guarantee for one binding. Loss and
+/// gradient need up to four of them.
 pub const MATRIX_BYTES: usize = 128 << 20;
 
 impl Path {
@@ -94,7 +95,8 @@ impl Path {
             Self::Matrix => Ok(false),
             Self::Auto => Ok(streamable && dims[0] * dims[1] * dims[1] * 4 > MATRIX_BYTES),
             Self::Stream if streamable => Ok(true),
-            Self::Stream => Err("loss.path = \"stream\" is for losses that need no matrix as a whole: amcl.parametrisation = \"dot\" and, in simclr, no loss.schedule = \"macl\"; use auto or matrix".into()),
+            Self::Stream => Err("loss.path = \"stream\" is for losses that need no matrix as a whole: \
+                amcl.parametrisation = \"dot\" and, in simclr, no loss.schedule = \"macl\"; use auto or matrix".into()),
         }
     }
 }
@@ -180,7 +182,8 @@ impl Amcl {
         }
     }
 
-    /// Whether the loss can do without matrices of all pairs, a pair's temperature needing no other pair: the centred parametrisation takes the mean score of all.
+    /// Whether the loss can do without matrices of all pairs, a pair's temperature needing no other pair: the centred
+    /// parametrisation takes the mean score of all.
     pub fn streamable(&self) -> bool {
         self.parametrisation == Parametrisation::Dot || self.roles() == (false, false)
     }
@@ -215,7 +218,8 @@ impl Amcl {
             return Err("kappa must be at least 1".into());
         }
         if self.negatives == Negatives::Softmax && self.neg_omega == NegOmega::OfficialSum {
-            return Err("the softmax form has Omega inside the exponent: neg_omega = \"official_sum\" belongs to max and topk".into());
+            return Err("the softmax form has Omega inside the exponent: neg_omega = \"official_sum\" belongs \
+                to max and topk".into());
         }
         Ok(())
     }
@@ -251,7 +255,8 @@ pub struct LossOutput {
     pub pairs: Option<PairTensors>,
     /// Backbone features of the views in training mode, together [2B,d], once a method has put them there.
     pub features: Vec<TensorId>,
-    /// Embeddings [c,B,d'] of one view, where the loss sees no negative pairs: from them comes how alike different images are.
+    /// Embeddings [c,B,d'] of one view, where the loss sees no negative pairs: from them comes how alike different
+    /// images are.
     pub embedding: Option<TensorId>,
     /// Keys [c,B,d'] that go into the queue after the step.
     pub keys: Vec<TensorId>,
@@ -260,8 +265,8 @@ pub struct LossOutput {
 /// Pairs that a loss compares.
 #[derive(Clone, Copy, Debug)]
 pub struct PairTensors {
-    /// Similarities; [c,n,n] in NT-Xent layout, [c,d,d] of channels (of the first images or channels alone where the loss is streamed), [c,b,1+k] with a queue (column 0 the
-    /// positive), [c,b] without negatives.
+    /// Similarities; [c,n,n] in NT-Xent layout, [c,d,d] of channels (of the first images or channels alone where the
+    /// loss is streamed), [c,b,1+k] with a queue (column 0 the positive), [c,b] without negatives.
     pub similarity: TensorId,
     /// Scores of the same shape (or one head's), of which the temperatures are made.
     pub score: Option<TensorId>,
@@ -312,7 +317,8 @@ pub enum Pairs {
     Diagonal,
 }
 
-/// What makes the scores: the temperature MLP, appended to features [c,rows,d'], and the gain [1] of the centred parametrisation.
+/// What makes the scores: the temperature MLP, appended to features [c,rows,d'], and the gain [1] of the centred
+/// parametrisation.
 pub struct Scorer<'a> {
     /// Appends phi.
     pub phi: &'a mut dyn FnMut(&mut Graph, TensorId) -> Result<TensorId>,

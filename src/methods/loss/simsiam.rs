@@ -7,7 +7,8 @@ use crate::ops::amcl_pair_loss::AmclPairLoss;
 use crate::ops::row_dot::RowDot;
 use crate::ops::scale::Scale;
 
-/// Sum over both directions of what `part` makes of (predictor, target): the loss, and similarity and score of the first.
+/// Sum over both directions of what `part` makes of (predictor, target): the loss, and similarity and score of the
+/// first.
 fn both(
     g: &mut Graph,
     [a, b]: [(TensorId, TensorId); 2],
@@ -21,7 +22,8 @@ fn both(
     })
 }
 
-/// -1/2 cos(p1, z2) - 1/2 cos(p2, z1), mean over the batch; p, z [c,B,d'] predictor and projector outputs. The targets z are constants: give them no gradient.
+/// -1/2 cos(p1, z2) - 1/2 cos(p2, z1), mean over the batch; p, z [c,B,d'] predictor and projector outputs. The
+/// targets z are constants: give them no gradient.
 ///
 /// # Errors
 /// Shapes that do not fit.
@@ -43,8 +45,8 @@ pub fn simsiam(
     })
 }
 
-/// Eq. (2.2) of p, z [c,B,d']: the targets z are constants also inside the temperature, though phi gets gradients through them. Where nothing adapts, the negative
-/// cosines over the constant temperature, without Omega.
+/// Eq. (2.2) of p, z [c,B,d']: the targets z are constants also inside the temperature, though phi gets gradients
+/// through them. Where nothing adapts, the negative cosines over the constant temperature, without Omega.
 ///
 /// # Errors
 /// Shapes that do not fit.

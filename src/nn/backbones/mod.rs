@@ -1,4 +1,5 @@
-//! Backbones: encoders of images, a file each. All else (training, export, import, probes, features) knows only the trait. [`FAMILIES`] lists them.
+//! Backbones: encoders of images, a file each. All else (training, export, import, probes, features) knows only the
+//! trait. [`FAMILIES`] lists them.
 
 pub mod resnet;
 
@@ -23,7 +24,8 @@ pub trait Backbone: Debug + Send + Sync {
     /// d, the length of a pooled feature.
     fn width(&self) -> usize;
 
-    /// Number of layers, for rates that differ from layer to layer: [`super::Variable::layer`] runs from 0 (stem) to this less one.
+    /// Number of layers, for rates that differ from layer to layer: [`super::Variable::layer`] runs from 0 (stem) to
+    /// this less one.
     fn depth(&self) -> usize;
 
     /// Declares the parameters, under their names in files, and returns the layers, ready to be called.

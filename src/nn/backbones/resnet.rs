@@ -1,4 +1,5 @@
-//! Residual networks (He et al., CVPR 2016; bottlenecks with the stride on the 3x3, torchvision's "v1.5"). Names of parameters are torchvision's.
+//! Residual networks (He et al., CVPR 2016; bottlenecks with the stride on the 3x3, torchvision's "v1.5"). Names of
+//! parameters are torchvision's.
 
 use super::{Backbone, Card, Family, Features, Network};
 use crate::graph::{Result, TensorId};
@@ -15,7 +16,8 @@ use toml::Table;
 /// The first layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stem {
-    /// 3x3 convolution with this stride, batch norm, ReLU, no max-pool: for images of 32 to 96 px (stride 1; 2 for speed).
+    /// 3x3 convolution with this stride, batch norm, ReLU, no max-pool: for images of 32 to 96 px (stride 1; 2 for
+    /// speed).
     Small(usize),
     /// 7x7 stride-2 convolution, batch norm, ReLU, 3x3 stride-2 max-pool: for 224 px.
     ImageNet,

@@ -85,7 +85,8 @@ pub(super) fn programs(
 
     let mut g = Graph::new();
     let mut net = Net::new(&mut g, model, Mode::Train).in_precision(precision);
-    // Rows of a tensor of views stand view by view, so that those of the whole batch are in the order in which the loss expects them.
+    // Rows of a tensor of views stand view by view, so that those of the whole batch are in the order in which the
+    // loss expects them.
     let inside = z.first().map_or(1, |_| 2 / views.len());
     let (mut all, mut sources) = (Vec::new(), Vec::new());
     for k in &kept {

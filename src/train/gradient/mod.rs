@@ -1,15 +1,18 @@
-//! The gradient of a batch's loss as programs on an executor: one for each micro-batch, or with gradient caching (Gao et al., "Scaling Deep Contrastive Learning Batch
-//! Size under Memory Limited Setup", 2021) three:
+//! The gradient of a batch's loss as programs on an executor: one for each micro-batch, or with gradient caching (Gao
+//! et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", 2021) three:
 //!
 //! 1. *embed*, a micro-batch at a time: views -> embeddings, kept in a state;
-//! 2. *loss*, once: all embeddings -> the loss of the whole batch, its gradient to the embeddings (kept) and to the temperature MLP;
-//! 3. *views*, a micro-batch at a time: the same views -> embeddings again, and from the kept gradient that of encoder and heads.
+//! 2. *loss*, once: all embeddings -> the loss of the whole batch, its gradient to the embeddings (kept) and to the
+//!    temperature MLP;
+//! 3. *views*, a micro-batch at a time: the same views -> embeddings again, and from the kept gradient that of
+//!    encoder and heads.
 //!
-//! The activations of one micro-batch are alive at a time, and the gradient is that of the whole batch, but for batch norm, whose statistics are of micro-batches.
+//! The activations of one micro-batch are alive at a time, and the gradient is that of the whole batch, but for batch
+//! norm, whose statistics are of micro-batches.
 
 mod cached;
 
-use super::optimizer::{self, Share};
+use super::optimizer::{self, Delivery};
 use super::{Config, Result};
 use crate::config::method::cached;
 use crate::data::packed::Images;
@@ -76,7 +79,8 @@ pub struct Gradient {
     pub embedding: [usize; 2],
     /// Training images lie on the device.
     pub resident: bool,
-    /// Operations of a batch's matrix products and convolutions, forward and backward; what caching does twice counts once.
+    /// Operations of a batch's matrix products and convolutions, forward and backward; what caching does twice counts
+    /// once.
     pub flops: f64,
     /// Micro-batches.
     parts: usize,
@@ -190,7 +194,8 @@ fn fetched(out: &LossOutput) -> Vec<TensorId> {
 }
 
 impl Gradient {
-    /// Makes the graphs; parameters and other states are declared in `model`. `resident`: the state that holds the training images.
+    /// Makes the graphs; parameters and other states are declared in `model`. `resident`: the state that holds the
+    /// training images.
     ///
     /// # Errors
     /// Shapes that do not fit.
@@ -281,17 +286,18 @@ impl Gradient {
         first.into_iter().flatten().chain([&mut self.views.draft])
     }
 
-    /// Brings the gradients into the optimiser's group of them, which must be declared: where one run of one program makes them all, its nodes write them there.
+    /// Brings the gradients into the optimiser's group of them, which must be declared: where one run of one program
+    /// makes them all, its nodes write them there.
     ///
     /// # Errors
     /// Shapes that do not fit.
     pub fn collect(&mut self, model: &Model) -> Result<()> {
-        let share = match (self.parts, &self.cache) {
-            (1, None) => Share::Whole,
-            _ => Share::Part,
+        let delivery = match (self.parts, &self.cache) {
+            (1, None) => Delivery::Written,
+            _ => Delivery::Accumulated,
         };
         for d in self.drafts() {
-            optimizer::collect(&mut d.graph, model, &d.grads, share)?;
+            optimizer::collect(&mut d.graph, model, &d.grads, delivery)?;
         }
         Ok(())
     }
@@ -374,8 +380,8 @@ impl Gradient {
         Ok(())
     }
 
-    /// Has `act` done with every program of a batch, in their order, its inputs sent before: with the program, and the scalars as it needs them. Ends early when
-    /// `act` says false.
+    /// Has `act` done with every program of a batch, in their order, its inputs sent before: with the program, and
+    /// the scalars as it needs them. Ends early when `act` says false.
     fn each(
         &self,
         exec: &mut dyn Executor,
@@ -416,7 +422,8 @@ impl Gradient {
         Ok(())
     }
 
-    /// Starts the gradient of a batch of samples `ids`, without waiting for it. The mean of the tickets' values is its loss.
+    /// Starts the gradient of a batch of samples `ids`, without waiting for it. The mean of the tickets' values is
+    /// its loss.
     ///
     /// # Errors
     /// Device loss.
@@ -478,8 +485,8 @@ impl Gradient {
         self.drafts().map(|d| &d.graph).collect()
     }
 
-    /// Backbone features of the last (micro-)batch's views, one after the other: the first images of each, at most `most` elements (all pairs of a large batch would not
-    /// fit the host).
+    /// Backbone features of the last (micro-)batch's views, one after the other: the first images of each, at most
+    /// `most` elements (all pairs of a large batch would not fit the host).
     ///
     /// # Errors
     /// Device loss.
