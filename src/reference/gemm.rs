@@ -1,6 +1,6 @@
 //! Twin of `shaders/gemm.wgsl`: matrix products over the `gemm` crate.
 
-use super::packed::{self, Operand, Product};
+use super::packed::{self, Product};
 use super::{Scalar, scratch};
 use rayon::prelude::*;
 use std::any::TypeId;
@@ -16,10 +16,11 @@ pub struct Mat<'a, T> {
     pub cs: usize,
 }
 
-impl<T> Mat<'_, T> {
-    fn operand(&self) -> Operand {
-        Operand {
-            data: self.data.as_ptr().cast(),
+impl<'a, T: bytemuck::Pod> Mat<'a, T> {
+    /// The same with elements of type f32, when `T` is f32.
+    fn f32s(&self) -> Mat<'a, f32> {
+        Mat {
+            data: bytemuck::cast_slice(self.data),
             rs: self.rs,
             cs: self.cs,
         }
@@ -64,8 +65,8 @@ pub(super) fn packed_len<T: Scalar>(k: usize, n: usize) -> usize {
 pub(super) fn pack<T: Scalar>(k: usize, n: usize, rhs: Mat<'_, T>, to: &mut [T]) {
     if !to.is_empty() {
         assert!(rhs.holds(k, n) && to.len() == packed_len::<T>(k, n));
-        // SAFETY: of f32 when it is not empty; the operand was just checked.
-        unsafe { packed::pack(k, n, rhs.operand(), bytemuck::cast_slice_mut(to)) };
+        // Only f32 is packed: there `packed_len` is not 0.
+        packed::pack(k, n, rhs.f32s(), bytemuck::cast_slice_mut(to));
     }
 }
 
@@ -101,16 +102,15 @@ pub fn product<'a, T: Scalar>(
             n,
             k,
             alpha: alpha.f64() as f32,
-            lhs: lhs.operand(),
-            rhs: rhs.operand(),
-            dst: dst.as_mut_ptr().cast(),
+            lhs: lhs.f32s(),
+            rhs: rhs.f32s(),
+            dst: bytemuck::cast_slice_mut(dst),
             dst_rs,
             dst_cs: 1,
             add,
-            packed: (!packed.is_empty()).then(|| packed.as_ptr().cast()),
+            packed: (!packed.is_empty()).then(|| bytemuck::cast_slice(packed)),
         };
-        // SAFETY: the three ranges were just checked against their slices, of f32; dst is exclusively borrowed.
-        if unsafe { p.run() } {
+        if p.run() {
             return;
         }
     }

@@ -31,29 +31,34 @@ fn equals_the_crates_own_function() {
             let (rhs_rs, rhs_cs) = if rhs_t { (1, k) } else { (n, 1) };
             let mut want: Vec<f32> = (0..m * n).map(|i| value(i + 5)).collect();
             let mut got = want.clone();
-            let p = Product {
-                m,
-                n,
-                k,
-                alpha: 1.25,
-                lhs: Operand {
-                    data: a.as_ptr(),
-                    rs: lhs_rs,
-                    cs: lhs_cs,
-                },
-                rhs: Operand {
-                    data: b.as_ptr(),
-                    rs: rhs_rs,
-                    cs: rhs_cs,
-                },
-                dst: got.as_mut_ptr(),
-                dst_rs: n,
-                dst_cs: 1,
-                add,
-                packed: None,
+            let lhs = Mat {
+                data: &a[..],
+                rs: lhs_rs,
+                cs: lhs_cs,
+            };
+            let rhs = Mat {
+                data: &b[..],
+                rs: rhs_rs,
+                cs: rhs_cs,
+            };
+            let run = |dst: &mut [f32], rhs, packed| {
+                let p = Product {
+                    m,
+                    n,
+                    k,
+                    alpha: 1.25,
+                    lhs,
+                    rhs,
+                    dst,
+                    dst_rs: n,
+                    dst_cs: 1,
+                    add,
+                    packed,
+                };
+                p.run()
             };
             // SAFETY: the vectors hold m k, k n and m n elements.
-            let done = unsafe {
+            unsafe {
                 gemm::gemm(
                     m,
                     n,
@@ -75,8 +80,8 @@ fn equals_the_crates_own_function() {
                     false,
                     gemm::Parallelism::None,
                 );
-                p.run()
-            };
+            }
+            let done = run(&mut got, rhs, None);
             assert!(!done || got == want, "{m} {n} {k} {lhs_t} {rhs_t} {add}");
             // The same with the right operand packed before. Its blocks of the depth may be others, so that some sums
             // round otherwise.
@@ -85,21 +90,12 @@ fn equals_the_crates_own_function() {
                 let mut again: Vec<f32> = (0..m * n).map(|i| value(i + 5)).collect();
                 // The operand itself is not read any more.
                 let lost = vec![f32::NAN; n * k];
-                // SAFETY: as above.
-                let done = unsafe {
-                    pack(k, n, p.rhs, &mut packed);
-                    let rhs = Operand {
-                        data: lost.as_ptr(),
-                        ..p.rhs
-                    };
-                    let p = Product {
-                        dst: again.as_mut_ptr(),
-                        packed: Some(packed.as_ptr()),
-                        rhs,
-                        ..p
-                    };
-                    p.run()
+                pack(k, n, rhs, &mut packed);
+                let lost = Mat {
+                    data: &lost[..],
+                    ..rhs
                 };
+                let done = run(&mut again, lost, Some(&packed));
                 let bound = 2.0 * k as f32 * f32::EPSILON;
                 let near = |(a, b): (&f32, &f32)| (a - b).abs() <= bound * b.abs().max(1.0);
                 assert!(
@@ -116,5 +112,83 @@ fn equals_the_crates_own_function() {
                 assert!(done, "{m} {n} {k}");
             }
         }
+    }
+}
+
+/// A job that calls `f` with the kernels of this processor, on slices of just the length that their contract asks for,
+/// less `short` of one of them.
+struct Bounds {
+    which: usize,
+    short: usize,
+}
+
+impl Job for Bounds {
+    type Output = ();
+    fn with<K: Kernels>(self, kernels: K) {
+        let (rows, columns, k) = (K::MR + 1, K::NR + 1, 5);
+        let less =
+            |which: usize, len: usize| len - if which == self.which { self.short } else { 0 };
+        let operand = vec![1.0; 1000 * 10];
+        let mut to = vec![0.0; 1000 * 10];
+        // Rows of k + 1 elements, the last of which ends with the k-th; two tiles, of which the second begins after a
+        // gap.
+        let left = Mat {
+            data: &operand[..less(0, (rows - 1) * (k + 1) + k)],
+            rs: k + 1,
+            cs: 1,
+        };
+        let stride = K::MR * k + 3;
+        kernels.pack_left(
+            left,
+            rows,
+            k,
+            &mut to[..less(1, stride + K::MR * k)],
+            stride,
+        );
+        let right = Mat {
+            data: &operand[..less(2, (columns - 1) * (k + 1) + k)],
+            rs: 1,
+            cs: k + 1,
+        };
+        let stride = K::NR * k + 3;
+        kernels.pack_right(
+            right,
+            k,
+            columns,
+            &mut to[..less(3, stride + K::NR * k)],
+            stride,
+        );
+        let tile = Tile {
+            height: K::MR - 1,
+            width: K::NR,
+            depth: k,
+            left: &operand[..less(4, (k - 1) * K::MR + K::MR)],
+            left_cs: K::MR,
+            right: Mat {
+                data: &operand[..less(5, (k - 1) * K::NR + K::NR)],
+                rs: K::NR,
+                cs: 1,
+            },
+            dst: &mut to[..less(6, (K::NR - 1) * 50 + K::MR - 1)],
+            dst_rs: 1,
+            dst_cs: 50,
+            alpha: 1.0,
+            keep: false,
+        };
+        kernels.multiply(tile);
+    }
+}
+
+/// The kernels take slices of just the length that is needed, and refuse each of them when it is one element shorter.
+#[test]
+fn slices_that_are_too_short_are_refused() {
+    let short = 0;
+    if with_kernels(Bounds { which: 0, short }).is_none() {
+        return;
+    }
+    for which in 0..7 {
+        let short = || with_kernels(Bounds { which, short: 1 });
+        let refused = std::panic::catch_unwind(short).is_err();
+        assert!(refused, "slice {which}");
     }
 }
