@@ -151,20 +151,29 @@ fn under(m: Pixels, t: Place) -> Under {
     return Under(select(vec4<u32>(0u), vec4<u32>(at) / STEP, ok), ok);
 }
 
-// The tap of the next tile. What lies under a pixel at one tap lies side by side (and at its place 0 there is as much): only at a new tap is the place computed anew.
-struct Walk { tap: Place, x: Under }
-fn next_tile(m: Pixels, walk: Walk) -> Walk {
+struct Tile { m0: u32, n0: u32 }
+
+// A thread's pixels, the tap of its next pieces, and where x lies under them.
+struct WalkA { pixels: Pixels, tap: Place, x: Under }
+fn start_a(l: u32, tile: Tile) -> WalkA {
+    let spot = spot_a(l);
+    let pixels = pixels_from(tile.m0 + spot.across, STEP_A);
+    let tap = place(spot.along, p.c, p.s);
+    return WalkA(pixels, tap, under(pixels, tap));
+}
+// What lies under a pixel at one tap lies side by side (and at its place 0 there is as much): only at a new tap is the place computed anew.
+fn next_a(walk: WalkA, tile: Tile) -> WalkA {
 #ifdef VEC4
     if walk.tap.inner + TILE_K < p.c {
-        return Walk(Place(walk.tap.inner + TILE_K, walk.tap.middle, walk.tap.outer), Under(walk.x.at + TILE_K / 4u, walk.x.ok));
+        let tap = Place(walk.tap.inner + TILE_K, walk.tap.middle, walk.tap.outer);
+        return WalkA(walk.pixels, tap, Under(walk.x.at + TILE_K / 4u, walk.x.ok));
     }
 #endif
     let tap = advance(walk.tap, TILE_K, p.c, p.s);
-    return Walk(tap, under(m, tap));
+    return WalkA(walk.pixels, tap, under(walk.pixels, tap));
 }
-
 // A column a pixel: x under it at the tap and the next three; zero where there is none.
-fn load_x(m: Pixels, walk: Walk) -> Pieces {
+fn fetch_a(walk: WalkA, tile: Tile) -> Pieces {
 #ifdef VEC4
     let at = walk.x.at;
     let ok = walk.x.ok;
@@ -175,7 +184,7 @@ fn load_x(m: Pixels, walk: Walk) -> Pieces {
     var block: Pieces;
     var tap = walk.tap;
     for (var e = 0u; e < 4u; e = e + 1u) {
-        let u = under(m, tap);
+        let u = under(walk.pixels, tap);
         block[e] = select(Piece(), Piece(S4(x[u.at.x], x[u.at.y], x[u.at.z], x[u.at.w])), u.ok);
         tap = advance(tap, 1u, p.c, p.s);
     }
@@ -194,8 +203,16 @@ fn piece_w(k: u32, at: u32) -> Piece {
     return Piece(S4(wt[start + min(at, last)], wt[start + min(at + 1u, last)], wt[start + min(at + 2u, last)], wt[start + min(at + 3u, last)]));
 #endif
 }
-fn load_w(k: u32, at: u32) -> Pieces {
-    return Pieces(piece_w(k, at), piece_w(k + STEP_B, at), piece_w(k + 2u * STEP_B, at), piece_w(k + 3u * STEP_B, at));
+// The first of a thread's four filters, and the next of its weights.
+struct WalkB { k: u32, at: u32 }
+fn start_b(l: u32, tile: Tile) -> WalkB {
+    let spot = spot_b(l);
+    return WalkB(tile.n0 + spot.across, spot.along);
+}
+fn next_b(walk: WalkB, tile: Tile) -> WalkB { return WalkB(walk.k, walk.at + TILE_K); }
+fn fetch_b(walk: WalkB, tile: Tile) -> Pieces {
+    let k = walk.k;
+    return Pieces(piece_w(k, walk.at), piece_w(k + STEP_B, walk.at), piece_w(k + 2u * STEP_B, walk.at), piece_w(k + 3u * STEP_B, walk.at));
 }
 
 fn store(part: u32, m0: u32, k0: u32, sum: mat4x4<f32>) {
@@ -220,65 +237,8 @@ fn tiled(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: ve
     let tiles_n = (p.k + TILE_N - 1u) / TILE_N;
     let m0 = (g / tiles_n) * TILE_M;
     let n0 = (g % tiles_n) * TILE_N;
-    let lb = block_b(l);
-    let spot = spot_a(l);
-    let spot_of_b = spot_b(lb);
-    let pixels = pixels_from(m0 + spot.across, STEP_A);
-    let k = n0 + spot_of_b.across;
-    let first = place(spot.along, p.c, p.s);
-    var walk = Walk(first, under(pixels, first));
-#ifdef TWICE_A
-    let far_pixels = pixels_from(m0 + spot_a(l + 256u).across, STEP_A);
-    var far = Walk(first, under(far_pixels, first));
-    var next_far: Pieces;
-#endif
-    let size = p.r * p.s * p.c;
     var sums: Sums;
-    var next_a: Pieces;
-#ifdef COOP
-    var of_b: Pieces;
-    let next_b = &of_b;
-#else
-    // No thread fetches for both operands: registers of its own would only keep others out.
-    let next_b = &next_a;
-#endif
-#ifdef PREFETCH
-    if l < THREADS_A { next_a = load_x(pixels, walk); }
-#ifdef TWICE_A
-    next_far = load_x(far_pixels, far);
-#endif
-    if lb < THREADS_B { *next_b = load_w(k, spot_of_b.along); }
-#endif
-    for (var k0 = 0u; k0 < size; k0 = k0 + TILE_K) {
-#ifndef PREFETCH
-        if l < THREADS_A { next_a = load_x(pixels, walk); }
-#ifdef TWICE_A
-        next_far = load_x(far_pixels, far);
-#endif
-        if lb < THREADS_B { *next_b = load_w(k, k0 + spot_of_b.along); }
-#endif
-        if l < THREADS_A { keep_a(l, next_a); }
-#ifdef TWICE_A
-        keep_a(l + 256u, next_far);
-#endif
-        if lb < THREADS_B { keep_b(lb, *next_b); }
-        workgroupBarrier();
-        walk = next_tile(pixels, walk);
-#ifdef TWICE_A
-        far = next_tile(far_pixels, far);
-#endif
-#ifdef PREFETCH
-        if k0 + TILE_K < size {
-            if l < THREADS_A { next_a = load_x(pixels, walk); }
-#ifdef TWICE_A
-            next_far = load_x(far_pixels, far);
-#endif
-            if lb < THREADS_B { *next_b = load_w(k, k0 + TILE_K + spot_of_b.along); }
-        }
-#endif
-        tile_multiply(&sums, l);
-        workgroupBarrier();
-    }
+    tile_product(&sums, l, (p.r * p.s * p.c + TILE_K - 1u) / TILE_K, Tile(m0, n0));
     tile_store(&sums, l, 0u, m0, n0);
 }
 #else

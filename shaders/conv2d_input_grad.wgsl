@@ -194,20 +194,30 @@ fn under(m: Pixels, t: Place, f: Phase) -> Under {
     return Under(select(vec4<u32>(0u), vec4<u32>(at) / UNIT_K, ok), ok);
 }
 
-// The tap of the next tile. What lies under a pixel at one tap lies side by side (and at its place 0 there is as much): only at a new tap is the place computed anew.
-struct Walk { tap: Place, dy: Under }
-fn next_tile(m: Pixels, walk: Walk, f: Phase, ss: u32) -> Walk {
+// `ss`: taps of a row, 1 where there is none, which keeps the walk in bounds.
+struct Tile { m0: u32, n0: u32, ss: u32, f: Phase }
+
+// A thread's pixels, the tap of its next pieces, and where dy lies under them.
+struct WalkA { pixels: Pixels, tap: Place, dy: Under }
+fn start_a(l: u32, tile: Tile) -> WalkA {
+    let spot = spot_a(l);
+    let pixels = pixels_from(tile.m0 + spot.across, STEP_A, tile.f);
+    let tap = place(spot.along, p.k, tile.ss);
+    return WalkA(pixels, tap, under(pixels, tap, tile.f));
+}
+// What lies under a pixel at one tap lies side by side (and at its place 0 there is as much): only at a new tap is the place computed anew.
+fn next_a(walk: WalkA, tile: Tile) -> WalkA {
 #ifdef VEC_K
     if walk.tap.inner + TILE_K < p.k {
-        return Walk(Place(walk.tap.inner + TILE_K, walk.tap.middle, walk.tap.outer), Under(walk.dy.at + TILE_K / 4u, walk.dy.ok));
+        let tap = Place(walk.tap.inner + TILE_K, walk.tap.middle, walk.tap.outer);
+        return WalkA(walk.pixels, tap, Under(walk.dy.at + TILE_K / 4u, walk.dy.ok));
     }
 #endif
-    let tap = advance(walk.tap, TILE_K, p.k, ss);
-    return Walk(tap, under(m, tap, f));
+    let tap = advance(walk.tap, TILE_K, p.k, tile.ss);
+    return WalkA(walk.pixels, tap, under(walk.pixels, tap, tile.f));
 }
-
 // A column a pixel: dy under it at the tap and the next three; zero where there is none.
-fn load_dy(m: Pixels, walk: Walk, f: Phase) -> Pieces {
+fn fetch_a(walk: WalkA, tile: Tile) -> Pieces {
 #ifdef VEC_K
     let at = walk.dy.at;
     let ok = walk.dy.ok;
@@ -218,9 +228,9 @@ fn load_dy(m: Pixels, walk: Walk, f: Phase) -> Pieces {
     var block: Pieces;
     var tap = walk.tap;
     for (var e = 0u; e < 4u; e = e + 1u) {
-        let u = under(m, tap, f);
+        let u = under(walk.pixels, tap, tile.f);
         block[e] = select(Piece(), Piece(S4(dy[u.at.x], dy[u.at.y], dy[u.at.z], dy[u.at.w])), u.ok);
-        tap = advance(tap, 1u, p.k, max(f.ss, 1u));
+        tap = advance(tap, 1u, p.k, tile.ss);
     }
     return transpose(block);
 #endif
@@ -234,25 +244,34 @@ fn of_tap(t: Place, f: Phase) -> u32 {
 }
 // Four numbers side by side of turned weights, channel c. IN_ORDER (stride 1, k a multiple of 4): the taps that count are all there are, in the order of the weights, so `at`, which
 // counts what has been summed, is the place; else it is made from the tap t.
-fn piece_w(c: u32, at: u32, t: Place, f: Phase) -> Piece {
+fn piece_w(c: u32, at: u32, t: Place, tile: Tile) -> Piece {
     let row = p.r * p.s * p.k;
     let start = min(c, p.c - 1u) * row;
 #ifdef IN_ORDER
     return Piece(wt[(start + min(at, row - 4u)) / 4u]);
 #else
 #ifdef VEC_K
-    return Piece(wt[(start + of_tap(t, f)) / 4u]);
+    return Piece(wt[(start + of_tap(t, tile.f)) / 4u]);
 #else
-    let ss = max(f.ss, 1u);
-    let second = advance(t, 1u, p.k, ss);
-    let third = advance(second, 1u, p.k, ss);
-    let fourth = advance(third, 1u, p.k, ss);
-    return Piece(S4(wt[start + of_tap(t, f)], wt[start + of_tap(second, f)], wt[start + of_tap(third, f)], wt[start + of_tap(fourth, f)]));
+    let second = advance(t, 1u, p.k, tile.ss);
+    let third = advance(second, 1u, p.k, tile.ss);
+    let fourth = advance(third, 1u, p.k, tile.ss);
+    return Piece(S4(wt[start + of_tap(t, tile.f)], wt[start + of_tap(second, tile.f)], wt[start + of_tap(third, tile.f)], wt[start + of_tap(fourth, tile.f)]));
 #endif
 #endif
 }
-fn load_w(c: u32, at: u32, t: Place, f: Phase) -> Pieces {
-    return Pieces(piece_w(c, at, t, f), piece_w(c + STEP_B, at, t, f), piece_w(c + 2u * STEP_B, at, t, f), piece_w(c + 3u * STEP_B, at, t, f));
+// The first of a thread's four channels, and the next of its weights: counted, and as a tap.
+struct WalkB { c: u32, at: u32, tap: Place }
+fn start_b(l: u32, tile: Tile) -> WalkB {
+    let spot = spot_b(l);
+    return WalkB(tile.n0 + spot.across, spot.along, place(spot.along, p.k, tile.ss));
+}
+fn next_b(walk: WalkB, tile: Tile) -> WalkB { return WalkB(walk.c, walk.at + TILE_K, advance(walk.tap, TILE_K, p.k, tile.ss)); }
+fn fetch_b(walk: WalkB, tile: Tile) -> Pieces {
+    let c = walk.c;
+    let at = walk.at;
+    let tap = walk.tap;
+    return Pieces(piece_w(c, at, tap, tile), piece_w(c + STEP_B, at, tap, tile), piece_w(c + 2u * STEP_B, at, tap, tile), piece_w(c + 3u * STEP_B, at, tap, tile));
 }
 
 fn store(phase: u32, m0: u32, c0: u32, sum: mat4x4<f32>) {
@@ -281,69 +300,10 @@ fn tiled(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: ve
     let m0 = ((g % p.rows) / tiles_n) * TILE_M;
     let n0 = ((g % p.rows) % tiles_n) * TILE_N;
     if m0 >= p.n * f.hs * f.ws { return; }
-    let lb = block_b(l);
-    let spot = spot_a(l);
-    let spot_of_b = spot_b(lb);
-    let size = f.rs * f.ss * p.k;
-    let pixels = pixels_from(m0 + spot.across, STEP_A, f);
-    let c = n0 + spot_of_b.across;
-    // No tap of the phase counts (1x1, stride 2): all sums are zero. A width of 1 keeps the walk in bounds then.
-    let ss = max(f.ss, 1u);
-    let first = place(spot.along, p.k, ss);
-    var walk = Walk(first, under(pixels, first, f));
-#ifdef TWICE_A
-    let far_pixels = pixels_from(m0 + spot_a(l + 256u).across, STEP_A, f);
-    var far = Walk(first, under(far_pixels, first, f));
-    var next_far: Pieces;
-#endif
-    var tap_b = place(spot_of_b.along, p.k, ss);
+    // No tap of the phase counts (1x1, stride 2): no turn, and all sums are zero.
+    let turns = (f.rs * f.ss * p.k + TILE_K - 1u) / TILE_K;
     var sums: Sums;
-    var next_a: Pieces;
-#ifdef COOP
-    var of_b: Pieces;
-    let next_b = &of_b;
-#else
-    // No thread fetches for both operands: registers of its own would only keep others out.
-    let next_b = &next_a;
-#endif
-#ifdef PREFETCH
-    if l < THREADS_A { next_a = load_dy(pixels, walk, f); }
-#ifdef TWICE_A
-    next_far = load_dy(far_pixels, far, f);
-#endif
-    if lb < THREADS_B { *next_b = load_w(c, spot_of_b.along, tap_b, f); }
-#endif
-    for (var k0 = 0u; k0 < size; k0 = k0 + TILE_K) {
-#ifndef PREFETCH
-        if l < THREADS_A { next_a = load_dy(pixels, walk, f); }
-#ifdef TWICE_A
-        next_far = load_dy(far_pixels, far, f);
-#endif
-        if lb < THREADS_B { *next_b = load_w(c, k0 + spot_of_b.along, tap_b, f); }
-#endif
-        if l < THREADS_A { keep_a(l, next_a); }
-#ifdef TWICE_A
-        keep_a(l + 256u, next_far);
-#endif
-        if lb < THREADS_B { keep_b(lb, *next_b); }
-        workgroupBarrier();
-        walk = next_tile(pixels, walk, f, ss);
-#ifdef TWICE_A
-        far = next_tile(far_pixels, far, f, ss);
-#endif
-        tap_b = advance(tap_b, TILE_K, p.k, ss);
-#ifdef PREFETCH
-        if k0 + TILE_K < size {
-            if l < THREADS_A { next_a = load_dy(pixels, walk, f); }
-#ifdef TWICE_A
-            next_far = load_dy(far_pixels, far, f);
-#endif
-            if lb < THREADS_B { *next_b = load_w(c, k0 + TILE_K + spot_of_b.along, tap_b, f); }
-        }
-#endif
-        tile_multiply(&sums, l);
-        workgroupBarrier();
-    }
+    tile_product(&sums, l, turns, Tile(m0, n0, max(f.ss, 1u), f));
     tile_store(&sums, l, g / p.rows, m0, n0);
 }
 #else

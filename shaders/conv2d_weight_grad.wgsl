@@ -220,6 +220,28 @@ fn pieces_x(m: u32, end: u32, t: Place, w: Taps) -> Pieces {
 #endif
 }
 
+// `start` and `end` of the split's pixels.
+struct Tile { w0: u32, k0: u32, start: u32, end: u32 }
+
+// A thread's weights, and the next pixel of its pieces: its number, and its place.
+struct WalkA { taps: Taps, m: u32, at: Place }
+fn start_a(l: u32, tile: Tile) -> WalkA {
+    let spot = spot_a(l);
+    let m = tile.start + spot.across;
+    return WalkA(taps_from(tile.w0 + spot.along), m, place(m, p.q, p.p));
+}
+fn next_a(walk: WalkA, tile: Tile) -> WalkA { return WalkA(walk.taps, walk.m + TILE_K, advance(walk.at, TILE_K, p.q, p.p)); }
+fn fetch_a(walk: WalkA, tile: Tile) -> Pieces { return pieces_x(walk.m, tile.end, walk.at, walk.taps); }
+
+// The first of a thread's filters, and its next pixel.
+struct WalkB { k: u32, m: u32 }
+fn start_b(l: u32, tile: Tile) -> WalkB {
+    let spot = spot_b(l);
+    return WalkB(tile.k0 + spot.along, tile.start + spot.across);
+}
+fn next_b(walk: WalkB, tile: Tile) -> WalkB { return WalkB(walk.k, walk.m + TILE_K); }
+fn fetch_b(walk: WalkB, tile: Tile) -> Pieces { return pieces_dy(walk.m, tile.end, walk.k); }
+
 // Weights w0.., filters k0..k0+4; a row of the block is a weight, its column a filter, whose weights lie side by side.
 fn store(split: u32, w0: u32, k0: u32, sum: mat4x4<f32>) {
     let size = p.r * p.s * p.c;
@@ -246,66 +268,10 @@ fn tiled(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: ve
     let split = g / tiles;
     let w0 = ((g % tiles) / tiles_n) * TILE_M;
     let k0 = ((g % tiles) % tiles_n) * TILE_N;
-    let lb = block_b(l);
-    let spot = spot_a(l);
-    let spot_of_b = spot_b(lb);
-    let k = k0 + spot_of_b.along;
-    let taps = taps_from(w0 + spot.along);
     let start = split * p.rows;
     let end = min(p.n * p.p * p.q, start + p.rows);
-    var at = place(start + spot.across, p.q, p.p);
     var sums: Sums;
-    var next_a: Pieces;
-#ifdef COOP
-    var of_b: Pieces;
-    let next_b = &of_b;
-#else
-    // No thread fetches for both operands: registers of its own would only keep others out.
-    let next_b = &next_a;
-#endif
-#ifdef TWICE_A
-    let far = spot_a(l + 256u);
-    let far_taps = taps_from(w0 + far.along);
-    var far_at = place(start + far.across, p.q, p.p);
-    var next_far: Pieces;
-#endif
-#ifdef PREFETCH
-    if l < THREADS_A { next_a = pieces_x(start + spot.across, end, at, taps); }
-#ifdef TWICE_A
-    next_far = pieces_x(start + far.across, end, far_at, far_taps);
-#endif
-    if lb < THREADS_B { *next_b = pieces_dy(start + spot_of_b.across, end, k); }
-#endif
-    for (var m = start; m < end; m = m + TILE_K) {
-#ifndef PREFETCH
-        if l < THREADS_A { next_a = pieces_x(m + spot.across, end, at, taps); }
-#ifdef TWICE_A
-        next_far = pieces_x(m + far.across, end, far_at, far_taps);
-#endif
-        if lb < THREADS_B { *next_b = pieces_dy(m + spot_of_b.across, end, k); }
-#endif
-        if l < THREADS_A { keep_a(l, next_a); }
-#ifdef TWICE_A
-        keep_a(l + 256u, next_far);
-#endif
-        if lb < THREADS_B { keep_b(lb, *next_b); }
-        workgroupBarrier();
-        at = advance(at, TILE_K, p.q, p.p);
-#ifdef TWICE_A
-        far_at = advance(far_at, TILE_K, p.q, p.p);
-#endif
-#ifdef PREFETCH
-        if m + TILE_K < end {
-            if l < THREADS_A { next_a = pieces_x(m + TILE_K + spot.across, end, at, taps); }
-#ifdef TWICE_A
-            next_far = pieces_x(m + TILE_K + far.across, end, far_at, far_taps);
-#endif
-            if lb < THREADS_B { *next_b = pieces_dy(m + TILE_K + spot_of_b.across, end, k); }
-        }
-#endif
-        tile_multiply(&sums, l);
-        workgroupBarrier();
-    }
+    tile_product(&sums, l, (end - start + TILE_K - 1u) / TILE_K, Tile(w0, k0, start, end));
     tile_store(&sums, l, split, w0, k0);
 }
 #else

@@ -157,100 +157,55 @@ fn store(batch: u32, i0: u32, j0: u32, sum: mat4x4<f32>) {
     }
 }
 
+// A thread's place in an operand: the first element of its matrix, a row of A or a column of B, and a value of k; `first` is where that begins in every matrix.
+struct Walk { base: u32, line: u32, k: u32, first: u32 }
+fn next(walk: Walk, stride: u32) -> Walk {
+    let k = walk.k + TILE_K;
+#ifdef SUM_BATCH
+    // The next matrix follows the last value of k.
+    if k - walk.first >= p.k { return Walk(walk.base + stride, walk.line, walk.first, walk.first); }
+#endif
+    return Walk(walk.base, walk.line, k, walk.first);
+}
+alias WalkA = Walk;
+alias WalkB = Walk;
+struct Tile { batch: u32, i0: u32, j0: u32 }
+fn start_a(l: u32, tile: Tile) -> WalkA {
+    let spot = spot_a(l);
+#ifdef TRANS_A
+    return WalkA(tile.batch * p.stride_a, tile.i0 + spot.along, spot.across, spot.across);
+#else
+    return WalkA(tile.batch * p.stride_a, tile.i0 + spot.across, spot.along, spot.along);
+#endif
+}
+fn fetch_a(walk: WalkA, tile: Tile) -> Pieces { return pieces_a(walk.base, walk.line, walk.k, STEP_A); }
+fn next_a(walk: WalkA, tile: Tile) -> WalkA { return next(walk, p.stride_a); }
+fn start_b(l: u32, tile: Tile) -> WalkB {
+    let spot = spot_b(l);
+#ifdef TRANS_B
+    return WalkB(tile.batch * p.stride_b, tile.j0 + spot.across, spot.along, spot.along);
+#else
+    return WalkB(tile.batch * p.stride_b, tile.j0 + spot.along, spot.across, spot.across);
+#endif
+}
+fn fetch_b(walk: WalkB, tile: Tile) -> Pieces { return pieces_b(walk.base, walk.k, walk.line, STEP_B); }
+fn next_b(walk: WalkB, tile: Tile) -> WalkB { return next(walk, p.stride_b); }
+
 @compute @workgroup_size(256)
 fn tiled(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, thread: Thread) {
     let l = enter(thread);
     let g = group_index(wid, nwg);
     if g >= p.groups { return; }
     let batch = g / p.tiles;
-    let tile = g % p.tiles;
-    let i0 = (tile / p.tiles_n) * TILE_M;
-    let j0 = (tile % p.tiles_n) * TILE_N;
-    let lb = block_b(l);
-    let spot = spot_a(l);
-    let spot_of_b = spot_b(lb);
-#ifdef TRANS_A
-    let i = i0 + spot.along;
-    let ka = spot.across;
-#else
-    let i = i0 + spot.across;
-    let ka = spot.along;
-#endif
-#ifdef TWICE_A
-    let far = spot_a(l + 256u);
-#ifdef TRANS_A
-    let i_far = i0 + far.along;
-    let k_far = far.across;
-#else
-    let i_far = i0 + far.across;
-    let k_far = far.along;
-#endif
-    var next_far: Pieces;
-#endif
-#ifdef TRANS_B
-    let j = j0 + spot_of_b.across;
-    let kb = spot_of_b.along;
-#else
-    let j = j0 + spot_of_b.along;
-    let kb = spot_of_b.across;
-#endif
+    let i0 = ((g % p.tiles) / p.tiles_n) * TILE_M;
+    let j0 = ((g % p.tiles) % p.tiles_n) * TILE_N;
+    var turns = (p.k + TILE_K - 1u) / TILE_K;
 #ifdef SUM_BATCH
-    var s = 0u;
-    let end = p.batch;
-#else
-    var s = batch;
-    let end = batch + 1u;
+    // From matrix 0 on: the groups stand for one batch.
+    turns = turns * p.batch;
 #endif
-    var k0 = 0u;
     var sums: Sums;
-    var next_a: Pieces;
-#ifdef COOP
-    var of_b: Pieces;
-    let next_b = &of_b;
-#else
-    // No thread fetches for both operands: registers of its own would only keep others out.
-    let next_b = &next_a;
-#endif
-#ifdef PREFETCH
-    if l < THREADS_A { next_a = pieces_a(s * p.stride_a, i, ka, STEP_A); }
-#ifdef TWICE_A
-    next_far = pieces_a(s * p.stride_a, i_far, k_far, STEP_A);
-#endif
-    if lb < THREADS_B { *next_b = pieces_b(s * p.stride_b, kb, j, STEP_B); }
-#endif
-    loop {
-#ifndef PREFETCH
-        if l < THREADS_A { next_a = pieces_a(s * p.stride_a, i, k0 + ka, STEP_A); }
-#ifdef TWICE_A
-        next_far = pieces_a(s * p.stride_a, i_far, k0 + k_far, STEP_A);
-#endif
-        if lb < THREADS_B { *next_b = pieces_b(s * p.stride_b, k0 + kb, j, STEP_B); }
-#endif
-        if l < THREADS_A { keep_a(l, next_a); }
-#ifdef TWICE_A
-        keep_a(l + 256u, next_far);
-#endif
-        if lb < THREADS_B { keep_b(lb, *next_b); }
-        workgroupBarrier();
-        k0 = k0 + TILE_K;
-        if k0 >= p.k {
-            k0 = 0u;
-            s = s + 1u;
-        }
-        let more = s < end;
-#ifdef PREFETCH
-        if more {
-            if l < THREADS_A { next_a = pieces_a(s * p.stride_a, i, k0 + ka, STEP_A); }
-#ifdef TWICE_A
-            next_far = pieces_a(s * p.stride_a, i_far, k0 + k_far, STEP_A);
-#endif
-            if lb < THREADS_B { *next_b = pieces_b(s * p.stride_b, k0 + kb, j, STEP_B); }
-        }
-#endif
-        tile_multiply(&sums, l);
-        workgroupBarrier();
-        if !more { break; }
-    }
+    tile_product(&sums, l, turns, Tile(batch, i0, j0));
     tile_store(&sums, l, batch, i0, j0);
 }
 #else

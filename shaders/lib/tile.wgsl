@@ -1,10 +1,10 @@
-// One tile of a matrix product by 256 threads through workgroup memory, for GPUs: TILE_M rows by TILE_N columns, TILE_K values of k at a time. A kernel puts the next blocks of
-// both operands there (`keep_a`, `keep_b`), has them multiplied (`tile_multiply`) and at the end (TILED) is handed the sums by `tile_store`, which calls the kernel's own
-// `store(part, row, column, block)` for each 4x4 block (its columns are rows of C).
+// One tile of a matrix product by 256 threads through workgroup memory, for GPUs: TILE_M rows by TILE_N columns, TILE_K values of k at a time. The next blocks of both operands
+// are put there and multiplied (`tile_multiply`). A kernel either does that itself, or (TILED) has it done by `tile_product`, which fetches by the kernel's functions, and is handed
+// the sums by `tile_store`, which calls the kernel's own `store(part, row, column, block)` for each 4x4 block (its columns are rows of C).
 // How an operand lies in storage decides who fetches what. A: k by k side by side, or row by row (A_BY_ROWS: the kernel defines it where neighbours in memory are neighbouring
 // rows). B: k by k, or column by column (B_BY_COLUMNS). Thread l < THREADS_A fetches four pieces of A, four numbers side by side each: from spot_a(l).along on, at the places
 // spot_a(l).across + i * STEP_A (i < 4) of the other direction. For B the same by thread block_b(l) < THREADS_B. TWICE_A: THREADS_A is 512, so a thread fetches for l + 256 as well.
-// PREFETCH: the kernel fetches the next blocks into registers while it multiplies these.
+// PREFETCH: the next blocks are fetched into registers while these are multiplied.
 struct Spot { along: u32, across: u32 }
 #ifdef COOP
 #import tile_coop
@@ -154,3 +154,64 @@ fn tile_store(sums: ptr<function, Sums>, l: u32, part: u32, m0: u32, n0: u32) {
 const THREADS_A = TILE_M * TILE_K / 16u;
 const THREADS_B = TILE_N * TILE_K / 16u;
 fn block_b(l: u32) -> u32 { return (l + THREADS_B) % 256u; }
+
+#ifdef TILED
+// The product of `turns` blocks of TILE_K values of k each, added to the sums of thread l. All threads of the group must call it, with the same `turns`.
+// What is fetched is the kernel's: `Tile` is what the group's threads have in common, WalkA where a thread stands in operand A, WalkB in B. start_a(l, tile) is where the fetching
+// thread l begins, fetch_a(walk, tile) are its four pieces there, and next_a(walk, tile) is TILE_K values of k further. For B the same.
+fn tile_product(sums: ptr<function, Sums>, l: u32, turns: u32, tile: Tile) {
+    let lb = block_b(l);
+    var walk_a = start_a(l, tile);
+    var walk_b = start_b(lb, tile);
+    var of_a: Pieces;
+#ifdef COOP
+    var of_b: Pieces;
+    let into_b = &of_b;
+#else
+    // No thread fetches for both operands: registers of its own would only keep others out.
+    let into_b = &of_a;
+#endif
+#ifdef TWICE_A
+    var walk_far = start_a(l + 256u, tile);
+    var of_far: Pieces;
+#endif
+#ifdef PREFETCH
+    if l < THREADS_A { of_a = fetch_a(walk_a, tile); }
+#ifdef TWICE_A
+    of_far = fetch_a(walk_far, tile);
+#endif
+    if lb < THREADS_B { *into_b = fetch_b(walk_b, tile); }
+#endif
+    for (var turn = 0u; turn < turns; turn = turn + 1u) {
+#ifndef PREFETCH
+        if l < THREADS_A { of_a = fetch_a(walk_a, tile); }
+#ifdef TWICE_A
+        of_far = fetch_a(walk_far, tile);
+#endif
+        if lb < THREADS_B { *into_b = fetch_b(walk_b, tile); }
+#endif
+        if l < THREADS_A { keep_a(l, of_a); }
+#ifdef TWICE_A
+        keep_a(l + 256u, of_far);
+#endif
+        if lb < THREADS_B { keep_b(lb, *into_b); }
+        workgroupBarrier();
+        walk_a = next_a(walk_a, tile);
+#ifdef TWICE_A
+        walk_far = next_a(walk_far, tile);
+#endif
+        walk_b = next_b(walk_b, tile);
+#ifdef PREFETCH
+        if turn + 1u < turns {
+            if l < THREADS_A { of_a = fetch_a(walk_a, tile); }
+#ifdef TWICE_A
+            of_far = fetch_a(walk_far, tile);
+#endif
+            if lb < THREADS_B { *into_b = fetch_b(walk_b, tile); }
+        }
+#endif
+        tile_multiply(sums, l);
+        workgroupBarrier();
+    }
+}
+#endif

@@ -121,8 +121,8 @@ pub(super) fn mutations() -> Vec<Mutation> {
         },
         Mutation {
             kernel: "conv2d",
-            find: "keep_b(lb, *next_b); }\n        workgroupBarrier();",
-            replace: "keep_b(lb, *next_b); }",
+            find: "keep_b(lb, *into_b); }\n        workgroupBarrier();",
+            replace: "keep_b(lb, *into_b); }",
         },
     ]
 }

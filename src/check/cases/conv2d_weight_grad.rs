@@ -77,8 +77,8 @@ pub(super) fn mutations() -> Vec<Mutation> {
         },
         Mutation {
             kernel: "conv2d_weight_grad",
-            find: "at = advance(at, TILE_K,",
-            replace: "at = advance(at, 12u,",
+            find: "advance(walk.at, TILE_K,",
+            replace: "advance(walk.at, 12u,",
         },
         Mutation {
             kernel: "conv2d_weight_grad",

@@ -260,8 +260,8 @@ pub(super) fn mutations() -> Vec<Mutation> {
         },
         Mutation {
             kernel: "gemm",
-            find: "if lb < THREADS_B { keep_b(lb, *next_b); }\n        workgroupBarrier();",
-            replace: "if lb < THREADS_B { keep_b(lb, *next_b); }",
+            find: "if lb < THREADS_B { keep_b(lb, *into_b); }\n        workgroupBarrier();",
+            replace: "if lb < THREADS_B { keep_b(lb, *into_b); }",
         },
         // Halves: as they are read and written.
         Mutation {
