@@ -2,7 +2,7 @@
 //   l[c,i] = -s+/tau+ + beta Omega(tau+) + T, with candidates n of row i and
 //   softmax: T = log sum_n exp(s_n/tau_n - beta Omega(tau_n))
 //   top-k:   T = 1/k sum_sel s_n/tau_n - beta/k sum_sel Omega(tau_n), or - beta sum_sel (log tau_n + 1/tau_n) with p.official_sum.
-// s [C,A,N] similarities; r [heads_r,A,N] scores (ADAPTIVE), heads_r = C or 1 (head 0's for all heads: a dispatch a head); value, index: the selection of top_k (TOPK).
+// s [C,A,N] similarities; r [heads_r,A,N] scores (ADAPTIVE), heads_r = C or 1 (head 0's for all heads: a dispatch a head); value, index: the selection of top_k (TOP_K).
 // A role that is not adaptive has tau_const step.tau_scale. During warm-up (p.warmup and step.flags) the softmax form is used.
 // Outputs: loss [C,A]; norm [C,A]: the log-sum-exp (softmax) or 1/k (top-k), for the gradient.
 // A group of 64 threads an anchor and head: thread sums in fixed stride, then a tree. Grid: p.rows groups, folded.
@@ -14,12 +14,12 @@
 @group(0) @binding(2) var<storage, read_write> norm: array<f32>;
 #ifdef ADAPTIVE
 @group(0) @binding(3) var<storage, read> score: array<f32>;
-#ifdef TOPK
+#ifdef TOP_K
 @group(0) @binding(4) var<storage, read> value: array<f32>;
 @group(0) @binding(5) var<storage, read> index: array<u32>;
 #endif
 #else
-#ifdef TOPK
+#ifdef TOP_K
 @group(0) @binding(3) var<storage, read> value: array<f32>;
 @group(0) @binding(4) var<storage, read> index: array<u32>;
 #endif
@@ -61,7 +61,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
             let t = tau_at(p.adaptive_neg, rbase + j);
             acc = merge(acc, vec3<f32>(v / t - p.beta * omega(t), 1.0, 0.0));
         } else {
-#ifdef TOPK
+#ifdef TOP_K
             if is_selected(v, j, value[at], index[at]) {
                 let t = tau_at(p.adaptive_neg, rbase + j);
                 acc = acc + vec3<f32>(v / t, selected_omega(t), 1.0);

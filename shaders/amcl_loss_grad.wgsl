@@ -14,12 +14,12 @@
 #ifdef ADAPTIVE
 @group(0) @binding(4) var<storage, read> score: array<f32>;
 @group(0) @binding(5) var<storage, read_write> dscore: array<f32>;
-#ifdef TOPK
+#ifdef TOP_K
 @group(0) @binding(6) var<storage, read> value: array<f32>;
 @group(0) @binding(7) var<storage, read> index: array<u32>;
 #endif
 #else
-#ifdef TOPK
+#ifdef TOP_K
 @group(0) @binding(4) var<storage, read> value: array<f32>;
 @group(0) @binding(5) var<storage, read> index: array<u32>;
 #endif
@@ -57,7 +57,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
     }
     if is_candidate(i, j) {
         var chosen = false;
-#ifdef TOPK
+#ifdef TOP_K
         chosen = is_selected(v, j, value[row], index[row]);
 #endif
         let w = weights(v, tn, norm[row], soft, chosen);

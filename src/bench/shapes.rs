@@ -201,7 +201,7 @@ fn optimisers(n: usize) -> Vec<Subject> {
 
 /// The loss without matrices of all pairs, both ways.
 fn streamed_loss(heads: usize, views: usize, d: usize) -> Vec<Subject> {
-    let loss = ops::amcl_stream::AmclStream {
+    let form = ops::amcl_form::AmclForm {
         top_k: false,
         warmup: false,
         official_sum: false,
@@ -213,6 +213,7 @@ fn streamed_loss(heads: usize, views: usize, d: usize) -> Vec<Subject> {
         iota: 1.95,
         tau_const: 0.1,
     };
+    let loss = ops::amcl_stream::AmclStream { form };
     let (z, row) = (
         TensorType::f32([heads, views, d]),
         TensorType::f32([heads, views]),

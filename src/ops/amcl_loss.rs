@@ -1,43 +1,23 @@
 //! `amcl_loss`: the loss of each anchor and head from similarities and scores. Twin: `reference/amcl_loss.rs`.
 
+use super::amcl_form::{AmclForm, Sizes};
 use super::amcl_loss_grad::AmclLossGrad;
 use super::top_k::{check_layout, runs};
 use crate::device::recording::{Kernel, Recorder, View};
-use crate::graph::{
-    Bindings, Class, Graph, HostIo, NodeId, Op, Result, StepScalars, TensorId, TensorType,
-};
+use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::Scalar;
-use crate::reference::amcl_loss::{self, Form};
-use crate::reference::temperature::Temperature;
-use crate::reference::top_k::{Candidates, Layout};
+use crate::reference::amcl_loss;
+use crate::reference::top_k::Layout;
 use crate::{kernel, twin};
 
-/// Inputs: s [c,a,n] as `layout` arranges it; r [c or 1,a,n] unless both roles are constant; value, index [c,a] of [`super::top_k::TopK`] if `top_k`.
-/// Outputs: loss [c,a], norm [c,a]. Eqs. (2.1), (2.4) and the softmax and top-kappa forms: `shaders/amcl_loss.wgsl`.
+/// Inputs: s [c,a,n] as `layout` arranges it; r [c or 1,a,n] unless both roles are constant; value, index [c,a] of
+/// [`super::top_k::TopK`] if the form selects. Outputs: loss [c,a], norm [c,a].
 #[derive(Clone, Copy, Debug)]
 pub struct AmclLoss {
-    /// The mean over selected candidates; else the log-sum-exp over all.
-    pub top_k: bool,
-    /// Use the log-sum-exp while the step says warm-up.
-    pub warmup: bool,
-    /// Regulariser of the selected: `sum(log tau + 1/tau)` instead of the mean of Omega.
-    pub official_sum: bool,
-    /// The positive's temperature is adaptive.
-    pub adaptive_pos: bool,
-    /// The candidates' temperatures are adaptive.
-    pub adaptive_neg: bool,
-    /// The positive is among the candidates (Eq. 2.4).
-    pub include_positive: bool,
+    /// Switches and constants.
+    pub form: AmclForm,
     /// Arrangement of the columns.
     pub layout: Layout,
-    /// Weight of Omega.
-    pub beta: f64,
-    /// Least temperature.
-    pub eta: f64,
-    /// Range of the temperature.
-    pub iota: f64,
-    /// Temperature of a constant role.
-    pub tau_const: f64,
     /// d', the heads' output dimension, in Omega.
     pub d: usize,
 }
@@ -70,14 +50,9 @@ pub(super) enum Cut<'a> {
 }
 
 impl AmclLoss {
-    /// Any role adaptive.
-    pub fn adaptive(&self) -> bool {
-        self.adaptive_pos || self.adaptive_neg
-    }
-
     /// Number of inputs: s, r, value, index.
     fn inputs(&self) -> usize {
-        1 + usize::from(self.adaptive()) + 2 * usize::from(self.top_k)
+        1 + usize::from(self.form.adaptive()) + 2 * usize::from(self.form.top_k)
     }
 
     /// Records `kernel` over the rows of s [c,a,n]: in one dispatch, or one a head where heads share the scores of `score_heads` = 1, in pieces where a
@@ -85,14 +60,16 @@ impl AmclLoss {
     pub(super) fn record_rows(
         &self,
         rec: &mut Recorder<'_>,
-        kernel: &Kernel,
+        kernel: Kernel,
         dims: &[usize],
         score_heads: usize,
         cuts: &[Cut<'_>],
         groups: fn(usize, usize) -> usize,
     ) -> Result<()> {
         let (c, a, n) = (dims[0], dims[1], dims[2]);
-        let shared = self.adaptive() && score_heads != c;
+        let form = &self.form;
+        let shared = form.adaptive() && score_heads != c;
+        let kernel = form.flagged(kernel);
         let (blocks, rows) = if shared { (c, a) } else { (1, c * a) };
         let flag = u32::from;
         for block in 0..blocks {
@@ -128,68 +105,44 @@ impl AmclLoss {
                     accumulate: flag(block > 0),
                     flags: [
                         self.layout as u32,
-                        flag(self.include_positive),
-                        flag(!self.top_k),
-                        flag(self.warmup),
-                        flag(self.adaptive_pos),
-                        flag(self.adaptive_neg),
-                        flag(self.official_sum),
+                        flag(form.include_positive),
+                        flag(!form.top_k),
+                        flag(form.warmup),
+                        flag(form.adaptive_pos),
+                        flag(form.adaptive_neg),
+                        flag(form.official_sum),
                     ],
-                    reals: [
-                        self.tau_const,
-                        self.beta,
-                        self.eta,
-                        self.iota,
-                        self.d as f64 / 2.0,
-                    ]
-                    .map(|v| v as f32),
+                    reals: form.reals(self.d),
                 };
                 let bound: Vec<&View> = views.iter().collect();
-                rec.dispatch(kernel, &p, &bound, groups(r.len(), n))?;
+                rec.dispatch(&kernel, &p, &bound, groups(r.len(), n))?;
             }
         }
         Ok(())
     }
 
-    pub(super) fn form<T: Scalar>(
-        &self,
-        s: &[usize],
-        score_heads: usize,
-        step: &StepScalars,
-    ) -> Form<T> {
-        Form {
-            candidates: Candidates {
-                anchors: s[1],
-                layout: self.layout,
-                include_positive: self.include_positive,
-            },
+    /// The sizes of similarities of shape `s`.
+    pub(super) fn sizes(&self, s: &[usize], score_heads: usize) -> Sizes {
+        Sizes {
+            anchors: s[1],
             n: s[2],
+            layout: self.layout,
             score_heads,
-            softmax: !self.top_k || self.warmup && step.flags & StepScalars::WARMUP != 0,
-            official_sum: self.official_sum,
-            adaptive_pos: self.adaptive_pos,
-            adaptive_neg: self.adaptive_neg,
-            temperature: Temperature {
-                beta: T::of(self.beta),
-                eta: T::of(self.eta),
-                iota: T::of(self.iota),
-                half_d: T::of(self.d as f64 / 2.0),
-            },
-            tau_const: T::of(self.tau_const * f64::from(step.tau_scale)),
+            d: self.d,
         }
     }
 
     fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
         let s = io.input(0);
-        let (types, a) = (io.input_types, usize::from(self.adaptive()));
-        let scores = self.adaptive().then(|| io.input(1));
-        let selection = self.top_k.then(|| (io.input(1 + a), io.input_u32(2 + a)));
-        let heads = if self.adaptive() {
-            types[1].dims()[0]
-        } else {
-            1
-        };
-        let form = self.form(types[0].dims(), heads, &io.step);
+        let (types, adaptive) = (io.input_types, self.form.adaptive());
+        let a = usize::from(adaptive);
+        let scores = adaptive.then(|| io.input(1));
+        let selection = self
+            .form
+            .top_k
+            .then(|| (io.input(1 + a), io.input_u32(2 + a)));
+        let heads = if adaptive { types[1].dims()[0] } else { 1 };
+        let form = self.form.at(self.sizes(types[0].dims(), heads), &io.step);
         let [loss, norm] = io.outputs_n();
         amcl_loss::amcl_loss(&form, s, scores, selection, loss, norm);
     }
@@ -208,7 +161,7 @@ impl Op for AmclLoss {
         }
         let [c, a, n] = inputs[0].rank("s")?;
         check_layout(self.layout, a, n)?;
-        if self.adaptive() {
+        if self.form.adaptive() {
             let [cr, ra, rn] = inputs[1].rank("r")?;
             if (cr != c && cr != 1) || (ra, rn) != (a, n) {
                 return Err("scores need the similarities' shape, or one head's".into());
@@ -241,19 +194,17 @@ impl Op for AmclLoss {
             Cut::Row(&io.outputs[1]),
         ];
         let mut heads = 1;
-        if self.adaptive() {
+        if self.form.adaptive() {
             cuts.push(Cut::Score(&io.inputs[1]));
             heads = io.inputs[1].dims()[0];
         }
         cuts.extend(
-            io.inputs[1 + usize::from(self.adaptive())..]
+            io.inputs[1 + usize::from(self.form.adaptive())..]
                 .iter()
                 .map(Cut::Row),
         );
-        let k = kernel!("amcl_loss", "main")
-            .flag("ADAPTIVE", self.adaptive())
-            .flag("TOPK", self.top_k);
-        self.record_rows(rec, &k, s.dims(), heads, &cuts, |rows, _| rows)
+        let k = kernel!("amcl_loss", "main");
+        self.record_rows(rec, k, s.dims(), heads, &cuts, |rows, _| rows)
     }
     twin!();
 }

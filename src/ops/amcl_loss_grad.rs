@@ -23,14 +23,14 @@ impl Op for AmclLossGrad {
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let mut out = vec![inputs[1].clone()];
-        if self.loss.adaptive() {
+        if self.loss.form.adaptive() {
             out.push(inputs[3].clone());
         }
         Ok(out)
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         let s = &io.inputs[1];
-        let adaptive = self.loss.adaptive();
+        let adaptive = self.loss.form.adaptive();
         let mut cuts = vec![
             Cut::Row(&io.inputs[0]),
             Cut::Matrix(s),
@@ -43,11 +43,9 @@ impl Op for AmclLossGrad {
             heads = io.inputs[3].dims()[0];
         }
         cuts.extend(io.inputs[3 + usize::from(adaptive)..].iter().map(Cut::Row));
-        let k = kernel!("amcl_loss_grad", "main")
-            .flag("ADAPTIVE", adaptive)
-            .flag("TOPK", self.loss.top_k);
+        let k = kernel!("amcl_loss_grad", "main");
         self.loss
-            .record_rows(rec, &k, s.dims(), heads, &cuts, |rows, n| {
+            .record_rows(rec, k, s.dims(), heads, &cuts, |rows, n| {
                 (rows * n).div_ceil(64)
             })
     }
@@ -56,7 +54,7 @@ impl Op for AmclLossGrad {
 
 impl AmclLossGrad {
     fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
-        let adaptive = self.loss.adaptive();
+        let adaptive = self.loss.form.adaptive();
         let a = usize::from(adaptive);
         let saved = Saved {
             dloss: io.input(0),
@@ -65,6 +63,7 @@ impl AmclLossGrad {
             scores: adaptive.then(|| io.input(3)),
             selection: self
                 .loss
+                .form
                 .top_k
                 .then(|| (io.input(3 + a), io.input_u32(4 + a))),
         };
@@ -73,7 +72,8 @@ impl AmclLossGrad {
         } else {
             1
         };
-        let form = self.loss.form(io.input_types[1].dims(), heads, &io.step);
+        let sizes = self.loss.sizes(io.input_types[1].dims(), heads);
+        let form = self.loss.form.at(sizes, &io.step);
         if adaptive {
             let [ds, dr] = io.outputs_n();
             amcl_loss_grad::amcl_loss_grad(&form, &saved, ds, Some(dr));

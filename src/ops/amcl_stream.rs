@@ -1,44 +1,26 @@
 //! `amcl_stream`: the AMCL loss from embeddings, without matrices of all pairs. Twin: `reference/amcl_stream.rs`.
 
+use super::amcl_form::{AmclForm, Sizes};
 use super::amcl_loss::Cut;
 use super::amcl_stream_grad::AmclStreamGrad;
 use super::top_k::check_layout;
 use crate::device::recording::{Kernel, Recorder, View};
 use crate::graph::{
-    Bindings, Class, Cost, Graph, HostIo, NodeId, Op, Result, StepScalars, TensorId, TensorType,
+    Bindings, Class, Cost, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType,
 };
 use crate::reference::Scalar;
 use crate::reference::amcl_loss::Form;
 use crate::reference::amcl_stream::{self, Rows};
-use crate::reference::temperature::Temperature;
-use crate::reference::top_k::{Candidates, Layout};
+use crate::reference::top_k::Layout;
 use crate::{kernel, twin};
 
-/// Inputs: z [c,a,d] of unit rows in NT-Xent's arrangement; phi's features [c or 1,a,d] unless both roles are constant; value, index [c,a] of
-/// [`super::top_k_stream::TopKStream`] if `top_k`. Outputs: loss [c,a], norm [c,a].
+/// Inputs: z [c,a,d] of unit rows in NT-Xent's arrangement; phi's features [c or 1,a,d] unless both roles are constant;
+/// value, index [c,a] of [`super::top_k_stream::TopKStream`] if the form selects. Outputs: loss [c,a], norm [c,a].
 /// What `amcl_loss` gives for the products of these, in memory that grows with a and not with its square.
 #[derive(Clone, Copy, Debug)]
 pub struct AmclStream {
-    /// The mean over selected candidates; else the log-sum-exp over all.
-    pub top_k: bool,
-    /// Use the log-sum-exp while the step says warm-up.
-    pub warmup: bool,
-    /// Regulariser of the selected: `sum(log tau + 1/tau)` instead of the mean of Omega.
-    pub official_sum: bool,
-    /// The positive's temperature is adaptive.
-    pub adaptive_pos: bool,
-    /// The candidates' temperatures are adaptive.
-    pub adaptive_neg: bool,
-    /// The positive is among the candidates (Eq. 2.4).
-    pub include_positive: bool,
-    /// Weight of Omega.
-    pub beta: f64,
-    /// Least temperature.
-    pub eta: f64,
-    /// Range of the temperature.
-    pub iota: f64,
-    /// Temperature of a constant role.
-    pub tau_const: f64,
+    /// Switches and constants.
+    pub form: AmclForm,
 }
 
 /// Mirrors `shaders/lib/pair_tile.wgsl`.
@@ -75,19 +57,14 @@ impl Params {
 const GROUPS: usize = 512;
 
 impl AmclStream {
-    /// Any role adaptive.
-    pub fn adaptive(&self) -> bool {
-        self.adaptive_pos || self.adaptive_neg
-    }
-
     /// Inputs that have gradients: z and the features.
     pub(super) fn operands(&self) -> usize {
-        1 + usize::from(self.adaptive())
+        1 + usize::from(self.form.adaptive())
     }
 
     /// Number of inputs: z, features, value, index.
     pub(super) fn inputs(&self) -> usize {
-        self.operands() + 2 * usize::from(self.top_k)
+        self.operands() + 2 * usize::from(self.form.top_k)
     }
 
     /// What is wrong with the inputs.
@@ -97,7 +74,7 @@ impl AmclStream {
         }
         let [c, a, d] = inputs[0].rank("z")?;
         check_layout(Layout::NtXent, a, a)?;
-        if self.adaptive() {
+        if self.form.adaptive() {
             let [cf, fa, fd] = inputs[1].rank("features")?;
             if (cf != c && cf != 1) || (fa, fd) != (a, d) {
                 return Err("features need z's shape, or one head's".into());
@@ -111,34 +88,6 @@ impl AmclStream {
         Ok([c, a, d])
     }
 
-    pub(super) fn form<T: Scalar>(
-        &self,
-        dims: &[usize],
-        score_heads: usize,
-        step: &StepScalars,
-    ) -> Form<T> {
-        Form {
-            candidates: Candidates {
-                anchors: dims[1],
-                layout: Layout::NtXent,
-                include_positive: self.include_positive,
-            },
-            n: dims[1],
-            score_heads,
-            softmax: !self.top_k || self.warmup && step.flags & StepScalars::WARMUP != 0,
-            official_sum: self.official_sum,
-            adaptive_pos: self.adaptive_pos,
-            adaptive_neg: self.adaptive_neg,
-            temperature: Temperature {
-                beta: T::of(self.beta),
-                eta: T::of(self.eta),
-                iota: T::of(self.iota),
-                half_d: T::of(dims[2] as f64 / 2.0),
-            },
-            tau_const: T::of(self.tau_const * f64::from(step.tau_scale)),
-        }
-    }
-
     /// Records `kernel`, of this loss or its gradient; see [`record_heads`].
     pub(super) fn record_heads(
         &self,
@@ -149,33 +98,24 @@ impl AmclStream {
         cuts: &[Cut<'_>],
         chunks: usize,
     ) -> Result<()> {
-        let flag = u32::from;
+        let (form, flag) = (&self.form, u32::from);
         let p = Params {
-            include_positive: flag(self.include_positive),
-            adaptive: [flag(self.adaptive_pos), flag(self.adaptive_neg)],
-            reals: [
-                self.tau_const,
-                self.beta,
-                self.eta,
-                self.iota,
-                dims[2] as f64 / 2.0,
-            ]
-            .map(|v| v as f32),
-            warmup: flag(self.warmup),
-            official_sum: flag(self.official_sum),
+            include_positive: flag(form.include_positive),
+            adaptive: [flag(form.adaptive_pos), flag(form.adaptive_neg)],
+            reals: form.reals(dims[2]),
+            warmup: flag(form.warmup),
+            official_sum: flag(form.official_sum),
             ..Params::default()
         };
-        let kernel = kernel
-            .flag("ADAPTIVE", self.adaptive())
-            .flag("TOP_K", self.top_k);
-        let shared = self.adaptive() && score_heads != dims[0];
+        let kernel = form.flagged(kernel);
+        let shared = form.adaptive() && score_heads != dims[0];
         record_heads(rec, kernel, dims, shared, cuts, chunks, p)
     }
 
     /// Operations of one product of all pairs with rows of d, for each of z and the features.
     pub(super) fn product_flops(&self, z: &TensorType) -> f64 {
         let d = z.dims();
-        let operands = 1.0 + f64::from(u8::from(self.adaptive()));
+        let operands = 1.0 + f64::from(u8::from(self.form.adaptive()));
         operands * 2.0 * (d[0] * d[1] * d[1] * d[2]) as f64
     }
 }
@@ -287,16 +227,27 @@ pub(super) fn record_heads(
 impl AmclStream {
     /// The operands of the twins.
     pub(super) fn rows<'a, T: Scalar>(&self, io: &HostIo<'a, T>) -> (Form<T>, Rows<'a, T>) {
-        let (types, adaptive) = (io.input_types, self.adaptive());
+        let (types, adaptive) = (io.input_types, self.form.adaptive());
         let heads = if adaptive { types[1].dims()[0] } else { 1 };
         let last = self.operands();
         let rows = Rows {
             z: io.input(0),
             features: adaptive.then(|| io.input(1)),
             d: types[0].dims()[2],
-            selection: self.top_k.then(|| (io.input(last), io.input_u32(last + 1))),
+            selection: self
+                .form
+                .top_k
+                .then(|| (io.input(last), io.input_u32(last + 1))),
         };
-        (self.form(types[0].dims(), heads, &io.step), rows)
+        let dims = types[0].dims();
+        let sizes = Sizes {
+            anchors: dims[1],
+            n: dims[1],
+            layout: Layout::NtXent,
+            score_heads: heads,
+            d: dims[2],
+        };
+        (self.form.at(sizes, &io.step), rows)
     }
 
     fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {

@@ -64,7 +64,7 @@ impl AmclStreamGrad {
         let (form, rows) = self.loss.rows(io);
         let last = io.inputs.len() - 2;
         let saved = (io.input(last), io.input(last + 1));
-        if self.loss.adaptive() {
+        if self.loss.form.adaptive() {
             let [dz, df] = io.outputs_n();
             amcl_stream_grad::amcl_stream_grad(&form, &rows, saved, dz, Some(df));
         } else {

@@ -3,6 +3,7 @@
 pub mod accumulate;
 pub mod adamw;
 pub mod add;
+pub mod amcl_form;
 pub mod amcl_loss;
 pub mod amcl_loss_grad;
 pub mod amcl_pair_loss;

@@ -2,23 +2,27 @@
 
 use crate::check::{Case, Feed, Mutation};
 use crate::graph::StepScalars;
+use crate::ops::amcl_form::AmclForm;
 use crate::ops::amcl_loss::AmclLoss;
 use crate::reference::top_k::Layout;
 
 /// Every switch of the loss.
 pub(super) fn forms() -> Vec<(String, AmclLoss)> {
-    let base = AmclLoss {
+    let base = AmclForm {
         top_k: false,
         warmup: false,
         official_sum: false,
         adaptive_pos: true,
         adaptive_neg: true,
         include_positive: false,
-        layout: Layout::NtXent,
         beta: 0.1,
         eta: 0.05,
         iota: 1.95,
         tau_const: 0.3,
+    };
+    let loss = |form| AmclLoss {
+        form,
+        layout: Layout::NtXent,
         d: 16,
     };
     let mut v = Vec::new();
@@ -27,7 +31,7 @@ pub(super) fn forms() -> Vec<(String, AmclLoss)> {
             [(true, true), (true, false), (false, true), (false, false)]
         {
             for include_positive in [false, true] {
-                let op = AmclLoss {
+                let form = AmclForm {
                     top_k,
                     official_sum,
                     adaptive_pos,
@@ -39,17 +43,17 @@ pub(super) fn forms() -> Vec<(String, AmclLoss)> {
                     "topk {top_k} official {official_sum} adaptive {adaptive_pos}/{adaptive_neg} \
                      positive {include_positive}"
                 );
-                v.push((name, op));
+                v.push((name, loss(form)));
             }
         }
     }
     v.push((
         "warm-up off".into(),
-        AmclLoss {
+        loss(AmclForm {
             top_k: true,
             warmup: true,
             ..base
-        },
+        }),
     ));
     v
 }
@@ -58,10 +62,10 @@ pub(super) fn forms() -> Vec<(String, AmclLoss)> {
 /// the threshold is one that leaves some columns in and some out (the loss does not care where it came from).
 pub(super) fn feeds(op: &AmclLoss, c: usize, n: usize) -> Vec<Feed> {
     let mut v = vec![Feed::uniform([c, n, n])];
-    if op.adaptive() {
+    if op.form.adaptive() {
         v.push(Feed::range([if c == 3 { 1 } else { c }, n, n], -2.0, 2.0));
     }
-    if op.top_k {
+    if op.form.top_k {
         // Below -1: every candidate is selected; the tables of top_k and the golden files cover selections.
         v.push(Feed::values(
             [c, n],
@@ -85,21 +89,21 @@ pub(super) fn cases() -> Vec<Case> {
                 .depth(n)
                 .condition(16.0)
                 .loss_outputs(1);
-            let grads: &[usize] = if op.adaptive() { &[0, 1] } else { &[0] };
+            let grads: &[usize] = if op.form.adaptive() { &[0, 1] } else { &[0] };
             v.push(if n <= 10 { case.grads(grads) } else { case });
         }
     }
     // A temperature schedule: roles that do not adapt have a factor on their temperature.
     for (note, op) in forms()
         .into_iter()
-        .filter(|(_, op)| !(op.adaptive_pos && op.adaptive_neg))
+        .filter(|(_, op)| !(op.form.adaptive_pos && op.form.adaptive_neg))
         .step_by(3)
     {
         let step = StepScalars {
             tau_scale: 2.5,
             ..StepScalars::default()
         };
-        let grads: &[usize] = if op.adaptive() { &[0, 1] } else { &[0] };
+        let grads: &[usize] = if op.form.adaptive() { &[0, 1] } else { &[0] };
         let case = Case::new(op, feeds(&op, 1, 6)).note(&format!("{note}, scaled temperature"));
         v.push(
             case.depth(6)
@@ -117,10 +121,10 @@ pub(super) fn cases() -> Vec<Case> {
         };
         for (c, b, n) in [(1, 1, 2), (3, 5, 9), (2, 4, 70)] {
             let mut inputs = vec![Feed::uniform([c, b, n])];
-            if op.adaptive() {
+            if op.form.adaptive() {
                 inputs.push(Feed::range([if c == 3 { 1 } else { c }, b, n], -2.0, 2.0));
             }
-            if op.top_k {
+            if op.form.top_k {
                 inputs.extend([
                     Feed::values([c, b], vec![-1.5; c * b]),
                     Feed::index([c, b], n as u32),
@@ -131,7 +135,7 @@ pub(super) fn cases() -> Vec<Case> {
                 .depth(n)
                 .condition(16.0)
                 .loss_outputs(1);
-            let grads: &[usize] = if op.adaptive() { &[0, 1] } else { &[0] };
+            let grads: &[usize] = if op.form.adaptive() { &[0, 1] } else { &[0] };
             v.push(if n <= 10 { case.grads(grads) } else { case });
         }
     }

@@ -24,7 +24,7 @@ pub(super) fn cases() -> Vec<Case> {
     }
     for (note, loss) in forms()
         .into_iter()
-        .filter(|(_, op)| !(op.adaptive_pos && op.adaptive_neg))
+        .filter(|(_, op)| !(op.form.adaptive_pos && op.form.adaptive_neg))
         .step_by(3)
     {
         let mut inputs = feeds(&loss, 1, 6);
@@ -42,7 +42,7 @@ pub(super) fn cases() -> Vec<Case> {
         );
     }
     let (note, mut loss) = forms().remove(8);
-    loss.warmup = true;
+    loss.form.warmup = true;
     let mut inputs = feeds(&loss, 2, 6);
     inputs.insert(0, Feed::uniform([2, 6]));
     inputs.insert(2, Feed::range([2, 6], 3.0, 4.0));

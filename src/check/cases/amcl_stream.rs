@@ -2,6 +2,7 @@
 
 use crate::check::{Case, Feed, Mutation};
 use crate::graph::StepScalars;
+use crate::ops::amcl_form::AmclForm;
 use crate::ops::amcl_stream::AmclStream;
 
 /// Every switch that the streamed loss has; the softmax forms first.
@@ -12,7 +13,7 @@ pub(super) fn forms() -> Vec<(String, AmclStream)> {
             [(true, true), (true, false), (false, true), (false, false)]
         {
             for include_positive in [true, false] {
-                let op = AmclStream {
+                let form = AmclForm {
                     top_k,
                     warmup: false,
                     official_sum,
@@ -24,16 +25,16 @@ pub(super) fn forms() -> Vec<(String, AmclStream)> {
                     iota: 1.95,
                     tau_const: 0.3,
                 };
-                let form = if top_k {
+                let name = if top_k {
                     format!("top-k official {official_sum} ")
                 } else {
                     String::new()
                 };
                 v.push((
                     format!(
-                        "{form}adaptive {adaptive_pos}/{adaptive_neg} positive {include_positive}"
+                        "{name}adaptive {adaptive_pos}/{adaptive_neg} positive {include_positive}"
                     ),
-                    op,
+                    AmclStream { form },
                 ));
             }
         }
@@ -45,14 +46,14 @@ pub(super) fn forms() -> Vec<(String, AmclStream)> {
 pub(super) fn feeds(op: &AmclStream, [c, a, d]: [usize; 3], shared: bool) -> Vec<Feed> {
     let unit = (3.0 / d as f32).sqrt();
     let mut v = vec![Feed::range([c, a, d], -unit, unit)];
-    if op.adaptive() {
+    if op.form.adaptive() {
         v.push(Feed::range(
             [if shared { 1 } else { c }, a, d],
             -1.5 * unit,
             1.5 * unit,
         ));
     }
-    if op.top_k {
+    if op.form.top_k {
         // Any threshold will do, of this op or another: below all products, or among them, and any column. (Products of
         // rows of width 1 reach 3; small ones have their gradient differenced, which a threshold among them would
         // disturb.)
@@ -101,7 +102,7 @@ pub(super) fn cases() -> Vec<Case> {
                 .depth(dims[1].max(dims[2]))
                 .condition(32.0)
                 .loss_outputs(1);
-            let grads: &[usize] = if op.adaptive() { &[0, 1] } else { &[0] };
+            let grads: &[usize] = if op.form.adaptive() { &[0, 1] } else { &[0] };
             v.push(if dims[1] <= 10 {
                 case.grads(grads)
             } else {
@@ -109,7 +110,11 @@ pub(super) fn cases() -> Vec<Case> {
             });
         }
     }
-    for (note, op) in forms().into_iter().filter(|(_, op)| op.top_k).step_by(3) {
+    for (note, op) in forms()
+        .into_iter()
+        .filter(|(_, op)| op.form.top_k)
+        .step_by(3)
+    {
         let mut inputs = feeds(&op, [2, 70, 3], false);
         inputs[0] = coarse([2, 70, 3]);
         v.push(
@@ -152,10 +157,11 @@ pub(super) fn steps() -> Vec<(String, AmclStream, StepScalars)> {
         ..StepScalars::default()
     };
     let [(plain, op), (selected, top_k)] = [2, 10].map(|i| forms().remove(i));
-    let warmup = AmclStream {
+    let form = AmclForm {
         warmup: true,
-        ..top_k
+        ..top_k.form
     };
+    let warmup = AmclStream { form };
     vec![
         (format!("{plain}, scaled temperature"), op, scaled),
         (format!("{selected}, scaled temperature"), top_k, scaled),

@@ -29,7 +29,11 @@ pub(super) fn cases() -> Vec<Case> {
             push(&note, loss, dims, shared, StepScalars::default());
         }
     }
-    for (note, loss) in forms().into_iter().filter(|(_, op)| op.top_k).step_by(3) {
+    for (note, loss) in forms()
+        .into_iter()
+        .filter(|(_, op)| op.form.top_k)
+        .step_by(3)
+    {
         push(
             &format!("{note}, ties"),
             loss,

@@ -6,6 +6,7 @@ use super::{
     scored_heads, total, unit,
 };
 use crate::graph::{Graph, GraphError, Result, TensorId};
+use crate::ops::amcl_form::AmclForm;
 use crate::ops::amcl_loss::AmclLoss;
 use crate::ops::amcl_stream::AmclStream;
 use crate::ops::prepend_column::PrependColumn;
@@ -124,17 +125,11 @@ pub fn amcl(
 /// Images of which all pairs are made to look at, where the loss keeps none.
 const LOOKED_AT: usize = 128;
 
-/// The AMCL loss of unit rows z [c,2B,d'] without matrices of all pairs.
-fn streamed(
-    g: &mut Graph,
-    a: &Amcl,
-    z: TensorId,
-    scorer: Option<Scorer<'_>>,
-) -> Result<LossOutput> {
+/// The settings as the loss's ops take them.
+fn form(a: &Amcl) -> AmclForm {
     let (adaptive_pos, adaptive_neg) = a.roles();
-    let selected = a.selected();
-    let op = AmclStream {
-        top_k: selected.is_some(),
+    AmclForm {
+        top_k: a.selected().is_some(),
         warmup: a.warmup_epochs > 0,
         official_sum: a.neg_omega == NegOmega::OfficialSum,
         adaptive_pos,
@@ -144,9 +139,20 @@ fn streamed(
         eta: a.tau_min,
         iota: a.range(),
         tau_const: a.tau_const,
-    };
+    }
+}
+
+/// The AMCL loss of unit rows z [c,2B,d'] without matrices of all pairs.
+fn streamed(
+    g: &mut Graph,
+    a: &Amcl,
+    z: TensorId,
+    scorer: Option<Scorer<'_>>,
+) -> Result<LossOutput> {
+    let selected = a.selected();
+    let op = AmclStream { form: form(a) };
     let mut operands = vec![z];
-    if let Some(mut scorer) = scorer.filter(|_| op.adaptive()) {
+    if let Some(mut scorer) = scorer.filter(|_| op.form.adaptive()) {
         let heads = scored_heads(g, a, z)?;
         operands.push(scorer.features(g, a, heads)?);
     }
@@ -236,7 +242,6 @@ fn anchors_loss(
     score: Option<TensorId>,
     d: usize,
 ) -> Result<TensorId> {
-    let (adaptive_pos, adaptive_neg) = a.roles();
     let selected = a.selected();
     let mut inputs = vec![s];
     inputs.extend(score);
@@ -249,17 +254,8 @@ fn anchors_loss(
         inputs.extend(g.push(op, &[s])?);
     }
     let op = AmclLoss {
-        top_k: selected.is_some(),
-        warmup: a.warmup_epochs > 0,
-        official_sum: a.neg_omega == NegOmega::OfficialSum,
-        adaptive_pos,
-        adaptive_neg,
-        include_positive: a.include_positive,
+        form: form(a),
         layout,
-        beta: a.beta,
-        eta: a.tau_min,
-        iota: a.range(),
-        tau_const: a.tau_const,
         d,
     };
     Ok(g.push(op, &inputs)?[0])
