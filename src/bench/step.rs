@@ -3,7 +3,7 @@
 use super::{Ceilings, Effort};
 use crate::data::shapes;
 use crate::graph::{Executor, StepScalars};
-use crate::train::profile::{self, OpTime};
+use crate::run::profile::{self, OpTime};
 use crate::train::session::Session;
 use crate::train::{Config, TrainError};
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,7 @@
 //! What people and programs see: lines, progress bars that become lines when piped, JSON results.
 
 use amcl_wgpu::downstream::Notice;
+use amcl_wgpu::run::event::Event;
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use serde_json::Value;
 use std::io::IsTerminal;
@@ -89,6 +90,16 @@ impl Console {
     /// Prints a warning to standard error, even with --quiet or --json.
     pub fn warn(&self, line: &str) {
         self.bar.suspend(|| errln!("{line}"));
+    }
+
+    /// Shows what a run tells: its lines, and how far it is.
+    pub fn event(&self, event: &Event) {
+        if let Some(line) = event.line() {
+            self.say(&line);
+        }
+        if let Some((done, all, what)) = event.progress() {
+            self.progress(done, all, &what);
+        }
     }
 
     /// Shows the progress of a long piece of work: a bar on a terminal, else a line on standard error now and then.

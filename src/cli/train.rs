@@ -4,12 +4,12 @@ use super::console::{Console, OutputOptions};
 use amcl_wgpu::config::Config;
 use amcl_wgpu::device::Choice;
 use amcl_wgpu::downstream::encoder::Encoder;
-use amcl_wgpu::report;
-use amcl_wgpu::train::TrainError;
-use amcl_wgpu::train::trainer::{Request, train};
+use amcl_wgpu::report::{self, Page};
+use amcl_wgpu::run::event::Event;
+use amcl_wgpu::train::{Outcome, Trainer};
 use anyhow::Context;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Pre-trains an encoder. Without arguments: a two-minute run on generated images.
@@ -161,46 +161,39 @@ impl Args {
 pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
     let (config, out) = args.plan()?;
     catch_signals()?;
-    let console = std::sync::Arc::new(output.console());
-    let reader = console.clone();
-    let resume = args.resume.is_some();
-    // A page that cannot be written does not stop a run.
-    let page = || {
-        if !args.no_report
-            && let Err(e) = report::write(&out, None)
-        {
-            console.warn(&format!("report: {e}"));
-        }
-    };
-    let outcome = train(Request {
-        config,
-        device: args.device.clone(),
-        out: out.clone(),
-        resume,
-        overwrite: args.overwrite,
-        profile: args.profile,
-        autotune: !args.no_autotune,
-        twins: args.twin.clone(),
-        stop: &STOP,
-        init: args.init.clone(),
-        decoding: Box::new(move |done, all| reader.progress(done, all, "decoding images")),
-        tell: &mut |line| console.say(line),
-        progress: &mut |done, all, text| console.progress(done, all, text),
-        epoch_end: &mut || page(),
-    });
-    let outcome = match outcome {
-        Ok(o) if o.finished => o,
-        // The page then says how the run ended, and no longer reloads itself.
-        Ok(_) => {
-            page();
-            return Ok(false);
-        }
-        Err(e @ TrainError::NonFinite(_)) => {
-            page();
-            return Err(e.into());
-        }
-        Err(e) => return Err(e.into()),
-    };
+    let console = output.console();
+    let mut page = (!args.no_report).then(|| Page::of(&out));
+    let outcome = Trainer::new(config)
+        .device(args.device.clone())
+        .out(&out)
+        .resume(args.resume.is_some())
+        .overwrite(args.overwrite)
+        .profile(args.profile)
+        .autotune(!args.no_autotune)
+        .twins(args.twin.clone())
+        .init(args.init.clone())
+        .stop(&STOP)
+        .on_event(|event| {
+            console.event(event);
+            // The last two: the page says how the run ended, and no longer waits for more.
+            if matches!(
+                event,
+                Event::Epoch(_) | Event::Stopped { .. } | Event::Failed(_)
+            ) && let Some(Err(e)) = page.as_mut().map(Page::write)
+            {
+                // A page that cannot be written does not stop a run.
+                console.warn(&format!("report: {e}"));
+            }
+        })
+        .run()?;
+    if outcome.finished {
+        finished(args, &out, &outcome, &console);
+    }
+    Ok(outcome.finished)
+}
+
+/// Writes the last page and says how the run ended and what to do next.
+fn finished(args: &Args, out: &Path, outcome: &Outcome, console: &Console) {
     let mut text = match (outcome.trained, outcome.untrained) {
         (Some(a), Some(b)) => format!("kNN {a:.1} % (untrained {b:.1} %)"),
         _ => "done".into(),
@@ -213,7 +206,7 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
     );
     let mut page = None;
     if !args.no_report {
-        match last_page(&out, &args.device, &console) {
+        match last_page(out, &args.device, console) {
             Ok(p) => {
                 text += &format!("\nreport: {p}");
                 page = Some(p);
@@ -228,16 +221,14 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
     console.result(
         &text,
         &json!({
-            "knn_top1": outcome.trained, "knn_top1_untrained": outcome.untrained,
-            "seconds": outcome.seconds, "weights_sha256": outcome.weights,
-            "run": out.display().to_string(), "report": page,
+            "knn_top1": outcome.trained, "knn_top1_untrained": outcome.untrained, "seconds": outcome.seconds,
+            "weights_sha256": outcome.weights, "run": out.display().to_string(), "report": page,
         }),
     );
-    Ok(true)
 }
 
 /// The report with what the encoder sees.
-fn last_page(out: &std::path::Path, device: &Choice, console: &Console) -> anyhow::Result<String> {
+fn last_page(out: &Path, device: &Choice, console: &Console) -> anyhow::Result<String> {
     let text = std::fs::read_to_string(out.join("config.toml"))?;
     let split = Config::parse(&text, &[])?.open_data(&|_, _| ())?;
     let side = (split.train.height, split.train.width);

@@ -7,9 +7,8 @@ use super::{ExperimentError, Result};
 use crate::device::Choice;
 use crate::downstream::{Notice, Source, protocols};
 use crate::run::checkpoint::{present, write_atomically};
-use crate::run::io;
-use crate::train::TrainError;
-use crate::train::trainer::{Request, train};
+use crate::run::{event, io};
+use crate::train::{TrainError, Trainer};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -144,26 +143,25 @@ impl Sweep {
     fn train(&self, trial: &Trial, stop: &AtomicBool, tell: Tell<'_>) -> Result<End> {
         let resume = trial.begun()? && present(&trial.folder.join("checkpoints"));
         let name = trial.folder.display().to_string();
-        let progress = |done, all, what: &str| {
-            tell(Event::Notice(Notice::Progress { done, all, what }));
-        };
-        let outcome = train(Request {
-            config: trial.config.clone(),
-            device: self.device.clone(),
-            out: trial.folder.clone(),
-            resume,
+        let outcome = Trainer::new(trial.config.clone())
+            .device(self.device.clone())
+            .out(&trial.folder)
+            .resume(resume)
             // A run that was killed before its first checkpoint left files that are of no use.
-            overwrite: !resume,
-            profile: false,
-            autotune: true,
-            twins: Vec::new(),
-            stop,
-            init: None,
-            decoding: Box::new(|done, all| progress(done, all, "decoding images")),
-            tell: &mut |_| (),
-            progress: &mut |done, all, text| progress(done, all, &format!("{name}: {text}")),
-            epoch_end: &mut || (),
-        });
+            .overwrite(!resume)
+            .stop(stop)
+            .on_event(|event| {
+                let Some((done, all, what)) = event.progress() else {
+                    return;
+                };
+                let what = match event {
+                    event::Event::Decoding { .. } => what,
+                    _ => format!("{name}: {what}"),
+                };
+                let what = &what;
+                tell(Event::Notice(Notice::Progress { done, all, what }));
+            })
+            .run();
         match outcome {
             Ok(outcome) if outcome.finished => Ok(End::Complete),
             Ok(_) => Ok(End::Stopped),

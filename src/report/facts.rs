@@ -11,6 +11,8 @@ use crate::graph::host::HostExecutor;
 use crate::run::io;
 use image::RgbImage;
 use serde_json::Value;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 /// Rows of the sheet of views.
@@ -63,6 +65,40 @@ pub enum State {
     Finished,
 }
 
+/// Records of a file of JSON lines that grows.
+#[derive(Debug, Default)]
+struct Records {
+    all: Vec<Value>,
+    /// Bytes of the file that they are.
+    read: u64,
+}
+
+impl Records {
+    /// Adds the records that are new; a line that is still being written is left for the next time. A file that has
+    /// become shorter is another one, and is read from its start.
+    fn read_on(&mut self, path: &Path) {
+        let Ok(mut file) = File::open(path) else {
+            return;
+        };
+        if file.metadata().is_ok_and(|m| m.len() < self.read) {
+            *self = Self::default();
+        }
+        let mut text = String::new();
+        if file.seek(SeekFrom::Start(self.read)).is_err() || file.read_to_string(&mut text).is_err()
+        {
+            return;
+        }
+        for line in text.split_inclusive('\n') {
+            let record = serde_json::from_str(line);
+            if record.is_err() && !line.ends_with('\n') {
+                break;
+            }
+            self.read += line.len() as u64;
+            self.all.extend(record);
+        }
+    }
+}
+
 /// Everything on the page.
 pub struct Facts {
     /// The run's folder name.
@@ -75,8 +111,7 @@ pub struct Facts {
     pub summary: Option<Value>,
     /// `environment.json`: machine, device, memory plan, times before the first step.
     pub environment: Value,
-    /// Records of `metrics.jsonl`.
-    pub records: Vec<Value>,
+    records: Records,
     /// `eval-similarity.json`, where the test split's pairs were evaluated.
     pub similarity: Option<Value>,
     /// `log.txt`.
@@ -93,10 +128,23 @@ impl Facts {
     /// # Errors
     /// No run there.
     pub fn read(run: &Path) -> Result<Self> {
+        Self::after(run, Records::default())
+    }
+
+    /// The same run as it stands now: of its records only the new ones are read.
+    ///
+    /// # Errors
+    /// As [`Facts::read`].
+    pub fn refreshed(self, run: &Path) -> Result<Self> {
+        Self::after(run, self.records)
+    }
+
+    fn after(run: &Path, mut records: Records) -> Result<Self> {
         let path = run.join("config.toml");
         let config_text = std::fs::read_to_string(&path).map_err(io(&path))?;
         let text = |name: &str| std::fs::read_to_string(run.join(name)).unwrap_or_default();
         let whole = std::fs::canonicalize(run).unwrap_or_else(|_| run.into());
+        records.read_on(&run.join("metrics.jsonl"));
         Ok(Self {
             name: whole
                 .file_name()
@@ -106,10 +154,7 @@ impl Facts {
             config_text,
             summary: serde_json::from_str(&text("summary.json")).ok(),
             environment: serde_json::from_str(&text("environment.json")).unwrap_or_default(),
-            records: text("metrics.jsonl")
-                .lines()
-                .filter_map(|l| serde_json::from_str(l).ok())
-                .collect(),
+            records,
             similarity: serde_json::from_str(&text("eval-similarity.json")).ok(),
             log: text("log.txt"),
             ops: ops(&text("trace.json")),
@@ -134,6 +179,7 @@ impl Facts {
     pub fn of(&self, kind: &str) -> impl Iterator<Item = &Value> + Clone {
         let kind = kind.to_string();
         self.records
+            .all
             .iter()
             .filter(move |r| r["kind"] == kind.as_str())
     }
@@ -295,6 +341,32 @@ fn ops(trace: &str) -> Vec<(String, usize, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn records_are_read_once_and_a_torn_line_when_it_is_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metrics.jsonl");
+        let mut records = Records::default();
+        records.read_on(&path);
+        assert!(records.all.is_empty());
+        let mut after = |text: &str| -> Vec<u64> {
+            std::fs::write(&path, text).unwrap();
+            records.read_on(&path);
+            records.all.iter().filter_map(|r| r["n"].as_u64()).collect()
+        };
+        assert_eq!(after("{\"n\":1}\nno record\n{\"n\":2"), [1]);
+        // What has been read is not read again: the first record stays what it was.
+        assert_eq!(
+            after("{\"n\":9}\nno record\n{\"n\":2}\n{\"n\":3}"),
+            [1, 2, 3]
+        );
+        assert_eq!(
+            after("{\"n\":9}\nno record\n{\"n\":2}\n{\"n\":3}\n"),
+            [1, 2, 3]
+        );
+        // A shorter file is another run's.
+        assert_eq!(after("{\"n\":4}\n"), [4]);
+    }
 
     #[test]
     fn queries_come_from_all_classes() {

@@ -26,7 +26,40 @@ pub fn write(run: &Path, trained: Option<(&mut Encoder, &Split)>) -> Result<Path
     if let Some((encoder, split)) = trained {
         facts.inspect(encoder, split)?;
     }
+    save(run, &facts)
+}
+
+fn save(run: &Path, facts: &Facts) -> Result<PathBuf> {
     let path = run.join("report.html");
-    write_atomically(&path, page::html(&facts).as_bytes())?;
+    write_atomically(&path, page::html(facts).as_bytes())?;
     Ok(path)
+}
+
+/// The page of a run under way. It is written again and again; of the run's records each time only those are read that
+/// are new.
+pub struct Page {
+    run: PathBuf,
+    facts: Option<Facts>,
+}
+
+impl Page {
+    /// The page of the run in a folder, which need not be there yet.
+    pub fn of(run: &Path) -> Self {
+        Self {
+            run: run.into(),
+            facts: None,
+        }
+    }
+
+    /// Writes `report.html` as the run stands now.
+    ///
+    /// # Errors
+    /// As [`write`].
+    pub fn write(&mut self) -> Result<PathBuf> {
+        let facts = match self.facts.take() {
+            Some(facts) => facts.refreshed(&self.run)?,
+            None => Facts::read(&self.run)?,
+        };
+        save(&self.run, self.facts.insert(facts))
+    }
 }

@@ -1,5 +1,5 @@
-//! Checkpoints: all states and the position, in one safetensors file, written to a temporary name, synced and renamed. A damaged one is noticed by
-//! its checksum, and the one before it is used.
+//! Checkpoints: all states and the position, in one safetensors file, written to a temporary name, synced and renamed.
+//! A damaged one is noticed by its checksum, and the one before it is used.
 
 use super::{Result, RunError, io};
 use crate::graph::state::{Group, StateGroup};
@@ -52,7 +52,8 @@ pub fn weights_hash(exec: &mut dyn Executor, states: &States) -> Result<String> 
 /// How names of files begin that are being written, and of those that a killed run left half written.
 pub(super) const WRITING: &str = ".writing-";
 
-/// Removes what a killed run left half written in `dir`, which must be in nobody's hands. A folder that is not there holds nothing.
+/// Removes what a killed run left half written in `dir`, which must be in nobody's hands. A folder that is not there
+/// holds nothing.
 ///
 /// # Errors
 /// Files that cannot be removed.
@@ -166,7 +167,8 @@ pub fn present(dir: &Path) -> bool {
 /// Values of groups.
 pub type Groups = Vec<(Group, HostData)>;
 
-/// Reads the newest undamaged checkpoint: of all saved groups, those that `only` names (all when empty); `warn` is told of damaged ones.
+/// Reads the newest undamaged checkpoint: of all saved groups, those that `only` names (all when empty); `warn` is told
+/// of damaged ones.
 ///
 /// # Errors
 /// None is usable, or it belongs to another model.

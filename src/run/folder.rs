@@ -1,6 +1,8 @@
-//! The files of a run: configuration, metrics (JSON lines), TensorBoard events, log, checkpoints.
+//! The folder of a run: who may write there, and its files (configuration, metrics, TensorBoard events, log,
+//! checkpoints).
 
 use super::checkpoint::{Position, WRITING, remove_half_written, write_atomically};
+use super::csv;
 use super::tensorboard::Events;
 use super::{Result, RunError, io};
 use serde_json::Value;
@@ -14,7 +16,7 @@ pub struct RunFolder {
     path: PathBuf,
     metrics: File,
     log: File,
-    events: Events,
+    pub(super) events: Events,
     /// Held as long as the run lives; the system lets go of it when the process ends, however it ends.
     _lock: File,
 }
@@ -40,16 +42,29 @@ const LOCK: &str = ".lock";
 /// The tiles that the run's kernels took on a GPU.
 pub const TILES: &str = "tiles.json";
 
+/// Configuration, resolved.
+pub const CONFIG: &str = "config.toml";
+/// A line a record: steps, epochs, evaluations, similarities.
+pub const METRICS: &str = "metrics.jsonl";
+/// What was said to people.
+pub const LOG: &str = "log.txt";
+/// How the run ended.
+pub const SUMMARY: &str = "summary.json";
+/// Machine, device, memory plan.
+pub const ENVIRONMENT: &str = "environment.json";
+/// A profiled step.
+pub const TRACE: &str = "trace.json";
+
 /// What a run writes, besides event files: all that `--overwrite` removes.
 const OURS: &[&str] = &[
-    "config.toml",
-    "metrics.jsonl",
-    "log.txt",
-    "metrics.csv",
-    "summary.json",
-    "environment.json",
+    CONFIG,
+    METRICS,
+    LOG,
+    csv::NAME,
+    SUMMARY,
+    ENVIRONMENT,
     "report.html",
-    "trace.json",
+    TRACE,
     "checkpoints",
     TILES,
     LOCK,
@@ -78,7 +93,8 @@ pub fn claim(path: &Path, overwrite: bool) -> Result<()> {
     }
     if !overwrite {
         return Err(RunError::Config(format!(
-            "{p} already holds something; choose another --out, continue that run with --resume {p}, or replace it with --overwrite"
+            "{p} already holds something; choose another --out, continue that run with --resume {p}, or \
+             replace it with --overwrite"
         )));
     }
     let name = |f: &Path| {
@@ -132,19 +148,20 @@ impl RunFolder {
         remove_half_written(&checkpoints)?;
         Ok(Self {
             _lock: lock,
-            metrics: append(&path.join("metrics.jsonl"))?,
-            log: append(&path.join("log.txt"))?,
+            metrics: append(&path.join(METRICS))?,
+            log: append(&path.join(LOG))?,
             events: Events::create(path).map_err(io(path))?,
             path: path.into(),
         })
     }
 
-    /// Keeps the metrics up to a position: lines of steps that a resumed run will do again are dropped, and a torn last line.
+    /// Keeps the metrics up to a position: lines of steps that a resumed run will do again are dropped, and a torn last
+    /// line. The table of epochs is made of what is kept.
     ///
     /// # Errors
     /// The disk.
     pub fn truncate(&mut self, at: Position) -> Result<()> {
-        let path = self.path.join("metrics.jsonl");
+        let path = self.path.join(METRICS);
         let text = std::fs::read_to_string(&path).map_err(io(&path))?;
         let keep: String = text
             .lines()
@@ -157,7 +174,16 @@ impl RunFolder {
         write_atomically(&path, keep.as_bytes())?;
         // The file has been replaced: the old handle points to nothing.
         self.metrics = append(&path)?;
-        Ok(())
+        let table = csv::table(&keep);
+        if table.is_empty() && !self.path.join(csv::NAME).exists() {
+            return Ok(());
+        }
+        self.write(csv::NAME, &table)
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The folder of the checkpoints.
@@ -174,105 +200,32 @@ impl RunFolder {
     }
 
     /// Adds a line to the log.
-    ///
-    /// # Errors
-    /// The disk.
-    pub fn log(&mut self, line: &str) -> Result<()> {
+    pub(super) fn log(&mut self, line: &str) -> Result<()> {
         self.log
             .write_all(format!("{line}\n").as_bytes())
-            .map_err(io(self.path.join("log.txt")))
+            .map_err(io(self.path.join(LOG)))
     }
 
     /// Adds a record to the metrics, in one write.
-    ///
-    /// # Errors
-    /// The disk.
-    pub fn record(&mut self, record: &Value) -> Result<()> {
+    pub(super) fn record(&mut self, line: &str) -> Result<()> {
         self.metrics
-            .write_all(format!("{record}\n").as_bytes())
-            .map_err(io(self.path.join("metrics.jsonl")))
+            .write_all(format!("{line}\n").as_bytes())
+            .map_err(io(self.path.join(METRICS)))
     }
 
-    /// Writes `metrics.csv` anew: a line an epoch, with what was evaluated after it.
-    ///
-    /// # Errors
-    /// The disk.
-    pub fn csv(&self) -> Result<()> {
-        const COLUMNS: [&str; 9] = [
-            "epoch",
-            "step",
-            "loss",
-            "lr",
-            "seconds",
-            "sim_pos",
-            "sim_neg",
-            "knn_top1",
-            "effective_rank",
-        ];
-        let text =
-            std::fs::read_to_string(self.path.join("metrics.jsonl")).map_err(io(&self.path))?;
-        let mut rows: Vec<Value> = Vec::new();
-        for line in text.lines() {
-            let Ok(v) = serde_json::from_str::<Value>(line) else {
-                continue;
-            };
-            if v["kind"] == "epoch" {
-                rows.push(v);
-            } else if v["kind"] == "eval"
-                && let Some(row) = rows.last_mut().filter(|r| r["epoch"] == v["epoch"])
-            {
-                row["knn_top1"] = v["knn_top1"].clone();
-                row["effective_rank"] = v["effective_rank"].clone();
-            }
-        }
-        let cell = |row: &Value, name: &str| match &row[name] {
-            // Of quantiles, the median.
-            Value::Array(q) => q.get(1).map_or(String::new(), Value::to_string),
-            Value::Null => String::new(),
-            v => v.to_string(),
-        };
-        let mut out = COLUMNS.join(",") + "\n";
-        for row in &rows {
-            let cells: Vec<String> = COLUMNS.iter().map(|c| cell(row, c)).collect();
-            out += &(cells.join(",") + "\n");
-        }
-        self.write("metrics.csv", &out)
-    }
-
-    /// Adds a picture, a PNG file of these sides, to the TensorBoard events.
-    ///
-    /// # Errors
-    /// The disk.
-    pub fn image(&mut self, step: usize, tag: &str, side: (u32, u32), png: &[u8]) -> Result<()> {
-        self.events
-            .image(step as u64, tag, side, png)
-            .map_err(io(&self.path))
-    }
-
-    /// Adds a histogram of values to the TensorBoard events.
-    ///
-    /// # Errors
-    /// The disk.
-    pub fn histogram(&mut self, step: usize, tag: &str, values: &[f32]) -> Result<()> {
-        self.events
-            .histogram(step as u64, tag, values)
-            .map_err(io(&self.path))
-    }
-
-    /// Adds scalars to the TensorBoard events.
-    ///
-    /// # Errors
-    /// The disk.
-    pub fn scalars(&mut self, step: usize, values: &[(&str, f32)]) -> Result<()> {
-        self.events
-            .scalars(step as u64, values)
-            .map_err(io(&self.path))
+    /// Adds rows to the table of epochs, below its head where the table is new, in one write.
+    pub(super) fn add_rows(&mut self, rows: &str) -> Result<()> {
+        let path = self.path.join(csv::NAME);
+        let mut file = append(&path)?;
+        let new = file.metadata().map_err(io(&path))?.len() == 0;
+        let head = if new { csv::head() } else { String::new() };
+        file.write_all((head + rows).as_bytes()).map_err(io(&path))
     }
 }
 
 /// The untrained accuracy that an interrupted run already measured.
 pub fn previous_untrained(folder: &Path) -> Option<f64> {
-    let text = std::fs::read_to_string(folder.join("metrics.jsonl")).ok()?;
+    let text = std::fs::read_to_string(folder.join(METRICS)).ok()?;
     text.lines()
         .filter_map(|l| serde_json::from_str::<Value>(l).ok())
         .find(|v| v["untrained"] == true)

@@ -1,8 +1,12 @@
 //! The run folder: what a training writes, and what is read back from it.
 
 pub mod checkpoint;
+mod csv;
 pub mod environment;
+pub mod event;
 pub mod folder;
+pub mod profile;
+mod records;
 pub mod tensorboard;
 pub mod weights;
 

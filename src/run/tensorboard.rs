@@ -102,7 +102,8 @@ pub struct Events {
 }
 
 impl Events {
-    /// Creates `events.out.tfevents.<seconds>.<process>` in `folder`: a name of its own for each start, so a resumed run adds a file.
+    /// Creates `events.out.tfevents.<seconds>.<process>` in `folder`: a name of its own for each start, so a resumed
+    /// run adds a file.
     ///
     /// # Errors
     /// The file cannot be made, or exists.

@@ -1,25 +1,7 @@
 //! Signs of collapse that a finite loss hides: quantiles of similarities and temperatures, and the alarms made of them.
 
 use crate::methods::loss::{Amcl, Pairs};
-use serde::Serialize;
-
-/// 5, 50 and 95 % quantiles.
-pub type Quantiles = [f32; 3];
-
-/// Statistics of one batch.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Health {
-    /// Similarities of positive pairs.
-    pub sim_pos: Quantiles,
-    /// Similarities of negative pairs.
-    pub sim_neg: Quantiles,
-    /// Temperatures of positive pairs per head; empty when constant.
-    pub tau_pos: Vec<Quantiles>,
-    /// Temperatures of negative pairs per head.
-    pub tau_neg: Vec<Quantiles>,
-    /// Share of all pairs, per head, whose temperature lies within 1 % of its floor.
-    pub tau_at_floor: Vec<f32>,
-}
+use crate::run::event::{Alarm, Health, Histograms, Quantiles};
 
 fn quantiles(mut v: Vec<f32>) -> Quantiles {
     v.sort_by(f32::total_cmp);
@@ -76,12 +58,14 @@ impl Batch<'_> {
         )
     }
 
-    /// Histograms of each head's positive and negative pairs; `negatives` are similarities of different images where the batch has no negative pairs.
+    /// Histograms of each head's positive and negative pairs; `negatives` are similarities of different images where
+    /// the batch has no negative pairs.
     pub fn histograms(&self, negatives: Option<&[Vec<f32>]>) -> Vec<Histograms> {
         let shares = |v: &[f32]| {
             let mut bins = vec![0.0; BINS];
             for x in v.iter().filter(|x| x.is_finite()) {
-                let at = ((x - RANGE[0]) / (RANGE[1] - RANGE[0]) * BINS as f32) as usize;
+                let [low, high] = Histograms::RANGE;
+                let at = ((x - low) / (high - low) * BINS as f32) as usize;
                 bins[at.min(BINS - 1)] += 1.0 / v.len() as f32;
             }
             if v.is_empty() { Vec::new() } else { bins }
@@ -97,24 +81,13 @@ impl Batch<'_> {
     }
 }
 
-/// Range of the similarity histograms, and their number of bins (of 0.04).
-pub const RANGE: [f32; 2] = [-1.0, 1.0];
+/// Bins of a histogram, of 0.04 each.
 const BINS: usize = 50;
 
-/// Shares of pairs by similarity; empty where there are no such pairs.
-#[derive(Clone, Debug, Serialize)]
-pub struct Histograms {
-    /// Of positive pairs.
-    pub pos: Vec<f32>,
-    /// Of negative pairs.
-    pub neg: Vec<f32>,
-}
-
-/// An alarm when the backbone's features have collapsed; `std` as [`crate::eval::spread::Spread::feature_std`] has it (1: spread over the sphere).
-pub fn feature_alarm(std: f64) -> Option<String> {
-    (std < 0.1).then(|| {
-        format!("collapse: the deviation of the normalised backbone features is {std:.3} of what spread features have")
-    })
+/// An alarm when the backbone's features have collapsed; `deviation` as
+/// [`crate::eval::spread::Spread::feature_std`] has it (1: spread over the sphere).
+pub fn feature_alarm(deviation: f64) -> Option<Alarm> {
+    (deviation < 0.1).then_some(Alarm::FeaturesAlike { deviation })
 }
 
 impl Health {
@@ -127,7 +100,8 @@ impl Health {
         }
     }
 
-    /// From similarities, those of different images where the batch has no negative pairs, and, when temperatures adapt, scores.
+    /// From similarities, those of different images where the batch has no negative pairs, and, when temperatures
+    /// adapt, scores.
     pub fn of(
         similarity: Batch<'_>,
         negatives: Option<&[Vec<f32>]>,
@@ -165,26 +139,12 @@ impl Health {
         out
     }
 
-    /// Medians under names for TensorBoard; those that the method has.
-    pub fn medians(&self) -> Vec<(String, f32)> {
-        let mut out = vec![
-            ("similarity_median/positive".to_string(), self.sim_pos[1]),
-            ("similarity_median/negative".to_string(), self.sim_neg[1]),
-        ];
-        for (role, heads) in [("positive", &self.tau_pos), ("negative", &self.tau_neg)] {
-            let named =
-                |(h, q): (usize, &Quantiles)| (format!("tau_median/{role}_head_{}", h + 1), q[1]);
-            out.extend(heads.iter().enumerate().map(named));
-        }
-        out.retain(|(_, v)| v.is_finite());
-        out
-    }
-
-    /// What is wrong, in words.
-    pub fn alarms(&self, a: &Amcl, grad_norm: f32, running_median: f32) -> Vec<String> {
+    /// What is wrong.
+    pub fn alarms(&self, a: &Amcl, grad_norm: f32, running_median: f32) -> Vec<Alarm> {
         let mut v = Vec::new();
-        if self.sim_neg[1] > 0.95 && self.sim_neg[1].is_finite() {
-            v.push(format!("collapse: the median similarity of negative pairs is {:.3}; all images look alike to the heads", self.sim_neg[1]));
+        let median = self.sim_neg[1];
+        if median > 0.95 && median.is_finite() {
+            v.push(Alarm::NegativesAlike { median });
         }
         // Without negative pairs, the positive ones tell.
         let judged = match self.tau_neg.iter().any(|t| t[1].is_finite()) {
@@ -196,10 +156,14 @@ impl Health {
             .filter(|t| t[1].is_finite())
             .any(|t| t[1] < 1e-3 || f64::from(t[1]) - a.tau_min < 0.01 * a.tau_min);
         if floor {
-            v.push(format!("the temperature sits at its floor ({}): it no longer adapts; raise amcl.tau_min or lower amcl.phi_lr", a.tau_min));
+            let tau_min = a.tau_min;
+            v.push(Alarm::TemperatureAtFloor { tau_min });
         }
         if running_median > 0.0 && grad_norm > 100.0 * running_median {
-            v.push(format!("the gradient norm {grad_norm:.3e} is over 100 times its running median {running_median:.3e}"));
+            v.push(Alarm::Gradient {
+                norm: grad_norm,
+                median: running_median,
+            });
         }
         v
     }

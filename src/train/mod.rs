@@ -3,14 +3,13 @@
 pub mod gradient;
 pub mod health;
 pub mod optimizer;
-pub mod profile;
 pub mod schedule;
 pub mod session;
 pub mod trainer;
 pub mod tune;
 
 pub use crate::config::Config;
-pub use trainer::{Outcome, train};
+pub use trainer::{Outcome, Trainer};
 
 use crate::config::ConfigError;
 use crate::run::RunError;

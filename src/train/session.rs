@@ -18,6 +18,7 @@ use crate::graph::{Executor, GraphError, HostData, ProgramId, StateId, StepScala
 use crate::methods::loss::Pairs;
 use crate::nn::{Mode, Model, Net};
 use crate::ops::augment::words;
+use crate::run::environment::Memory;
 
 /// Group of the training images on the device.
 pub const IMAGES: Group = Group::transient("data");
@@ -217,36 +218,19 @@ impl Session {
         self.gradient.flops
     }
 
-    /// Planned memory: a summary and the largest tensors.
-    pub fn memory_report(&self) -> String {
-        use crate::graph::plan::mebibytes;
+    /// The memory plan: bytes by part, and the largest tensors of a training step.
+    pub fn memory(&self) -> Memory {
         let plan = self.exec.plan(self.gradient.programs()[0]);
-        let held = match self.gradient.resident {
-            true => "on the device",
-            false => "streamed",
-        };
-        let loss = match method::streams(&self.config) {
-            true => "; loss streamed, without matrices of all pairs",
-            false => "",
-        };
-        format!(
-            "memory: {} planned: training step {} (of {} without reuse), states {}; training images \
-             {held}{loss}; largest:\n{}",
-            mebibytes(self.planned_bytes() as usize),
-            mebibytes(plan.bytes()),
-            mebibytes(plan.unpooled),
-            mebibytes(self.model.states.bytes()),
-            plan.largest(3).trim_end()
-        )
-    }
-
-    /// The same as data: bytes by part, and the largest tensors of a training step.
-    pub fn memory(&self) -> serde_json::Value {
-        let plan = self.exec.plan(self.gradient.programs()[0]);
-        serde_json::json!({
-            "planned": self.planned_bytes(), "training_step": plan.bytes(), "without_reuse": plan.unpooled, "states": self.model.states.bytes(),
-            "images_on_device": self.gradient.resident, "largest": plan.largest_slots(8),
-        })
+        let largest = plan.largest_slots(8).into_iter();
+        Memory {
+            planned: self.planned_bytes(),
+            training_step: plan.bytes(),
+            without_reuse: plan.unpooled,
+            states: self.model.states.bytes(),
+            images_on_device: self.gradient.resident,
+            streamed_loss: method::streams(&self.config),
+            largest: largest.map(|(bytes, t)| (bytes, t.to_string())).collect(),
+        }
     }
 
     /// Bytes planned: pooled tensors and kernel parameters of all programs, and states.

@@ -1,4 +1,5 @@
-//! Where a step's time goes: a table by op, and a trace for Perfetto (<https://ui.perfetto.dev>, Chrome's trace-event format).
+//! Where a profiled step's time goes: a table by op, and a trace for Perfetto (<https://ui.perfetto.dev>, Chrome's
+//! trace-event format).
 
 use crate::device::recording::Timed;
 use serde::{Deserialize, Serialize};

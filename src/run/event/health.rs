@@ -1,0 +1,107 @@
+//! Statistics of a batch's pairs, and what they warn of. `train::health` makes them.
+
+use serde::Serialize;
+use std::fmt;
+
+/// 5, 50 and 95 % quantiles.
+pub type Quantiles = [f32; 3];
+
+/// Statistics of one batch.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Health {
+    /// Similarities of positive pairs.
+    pub sim_pos: Quantiles,
+    /// Similarities of negative pairs.
+    pub sim_neg: Quantiles,
+    /// Temperatures of positive pairs per head; empty when constant.
+    pub tau_pos: Vec<Quantiles>,
+    /// Temperatures of negative pairs per head.
+    pub tau_neg: Vec<Quantiles>,
+    /// Share of all pairs, per head, whose temperature lies within 1 % of its floor.
+    pub tau_at_floor: Vec<f32>,
+}
+
+impl Health {
+    /// Medians under names for TensorBoard; those that the method has.
+    pub fn medians(&self) -> Vec<(String, f32)> {
+        let mut out = vec![
+            ("similarity_median/positive".to_string(), self.sim_pos[1]),
+            ("similarity_median/negative".to_string(), self.sim_neg[1]),
+        ];
+        for (role, heads) in [("positive", &self.tau_pos), ("negative", &self.tau_neg)] {
+            let named =
+                |(h, q): (usize, &Quantiles)| (format!("tau_median/{role}_head_{}", h + 1), q[1]);
+            out.extend(heads.iter().enumerate().map(named));
+        }
+        out.retain(|(_, v)| v.is_finite());
+        out
+    }
+}
+
+/// Shares of pairs by similarity, in bins of equal width over [`Histograms::RANGE`]; empty where there are no such
+/// pairs.
+#[derive(Clone, Debug, Serialize)]
+pub struct Histograms {
+    /// Of positive pairs.
+    pub pos: Vec<f32>,
+    /// Of negative pairs.
+    pub neg: Vec<f32>,
+}
+
+impl Histograms {
+    /// Lower end of the first bin, upper end of the last.
+    pub const RANGE: [f32; 2] = [-1.0, 1.0];
+}
+
+/// A sign of collapse or divergence that a finite loss hides.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Alarm {
+    /// Views of different images look alike to the heads.
+    NegativesAlike {
+        /// Median similarity of negative pairs.
+        median: f32,
+    },
+    /// The temperature no longer adapts.
+    TemperatureAtFloor {
+        /// The floor.
+        tau_min: f64,
+    },
+    /// A step's gradient was far larger than usual.
+    Gradient {
+        /// The epoch's largest norm.
+        norm: f32,
+        /// The run's median norm.
+        median: f32,
+    },
+    /// The backbone's features have collapsed.
+    FeaturesAlike {
+        /// Deviation of the normalised features; 1 when they spread over the sphere.
+        deviation: f64,
+    },
+}
+
+impl fmt::Display for Alarm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NegativesAlike { median } => write!(
+                f,
+                "collapse: the median similarity of negative pairs is {median:.3}; all images look alike to the heads"
+            ),
+            Self::TemperatureAtFloor { tau_min } => write!(
+                f,
+                "the temperature sits at its floor ({tau_min}): it no longer adapts; raise amcl.tau_min or \
+                 lower amcl.phi_lr"
+            ),
+            Self::Gradient { norm, median } => write!(
+                f,
+                "the gradient norm {norm:.3e} is over 100 times its running median {median:.3e}"
+            ),
+            Self::FeaturesAlike { deviation } => write!(
+                f,
+                "collapse: the deviation of the normalised backbone features is {deviation:.3} of what spread \
+                 features have"
+            ),
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! The training loop.
+
+use super::stream::Stream;
+use super::{Job, Outcome, setup};
+use crate::data::{Split, sampler};
+use crate::eval::sheet;
+use crate::graph::StepScalars;
+use crate::graph::host::HostExecutor;
+use crate::run::checkpoint::{self, Position};
+use crate::run::event::{Divergence, Evaluation, Event, KnnProtocol, Step, Summary};
+use crate::run::folder;
+use crate::train::schedule::{learning_rate, momentum, tau_scale};
+use crate::train::session::{Pending, Session};
+use crate::train::{Result, TrainError};
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// Steps under way: the host prepares and submits one while the device computes the other.
+const IN_FLIGHT: usize = 2;
+
+/// Images whose views TensorBoard shows.
+const VIEWS: usize = 8;
+
+/// A step that was submitted and not yet collected.
+pub(super) struct Flight {
+    pending: Pending,
+    at: Position,
+    scalars: StepScalars,
+}
+
+/// What the steps of an epoch add up to.
+pub(super) struct Progress {
+    /// When the epoch began or went on, and the batch it began at.
+    pub(super) begin: Instant,
+    pub(super) first: usize,
+    /// Sum of the losses of all steps but those that mixed precision skipped.
+    pub(super) loss: f64,
+    /// How many they are.
+    pub(super) steps: usize,
+}
+
+impl Progress {
+    pub(super) fn new(first: usize) -> Self {
+        Self {
+            begin: Instant::now(),
+            first,
+            loss: 0.0,
+            steps: 0,
+        }
+    }
+}
+
+/// A run under way.
+pub(super) struct Run<'a> {
+    pub(super) job: Job<'a>,
+    pub(super) begin: Instant,
+    pub(super) stream: Stream<'a>,
+    pub(super) checkpoints: PathBuf,
+    pub(super) split: Split,
+    pub(super) session: Session,
+    /// The configuration as a run's file has it.
+    pub(super) resolved: String,
+    pub(super) protocol: KnnProtocol,
+    pub(super) flights: VecDeque<Flight>,
+    /// The epoch under way.
+    pub(super) progress: Progress,
+    /// Gradient norms of all steps but skipped ones.
+    pub(super) norms: Vec<f32>,
+    /// Steps that mixed precision skipped since the program began.
+    pub(super) skipped: usize,
+    pub(super) alarms: usize,
+}
+
+impl Run<'_> {
+    pub(super) fn labelled(&self) -> bool {
+        setup::labelled(&self.split)
+    }
+
+    /// Steps of an epoch.
+    fn steps(&self) -> usize {
+        self.split.train.len() / self.job.config.optim.batch_size
+    }
+
+    /// Trains to the end, or until it is asked to stop.
+    pub(super) fn train(mut self) -> Result<Outcome> {
+        if self.job.profile {
+            self.profile()?;
+        }
+        let mut at = self.position()?;
+        let untrained = self.untrained()?;
+        if !self.job.resume {
+            self.save(at)?;
+        }
+        self.views(at)?;
+        let mut last = None;
+        let (epochs, every) = (
+            self.job.config.run.epochs,
+            self.job.config.run.checkpoint_every,
+        );
+        while at.epoch < epochs {
+            if !self.epoch(&mut at)? {
+                return self.stopped(at, untrained);
+            }
+            last = self.close(at)?.or(last);
+            if at.epoch == epochs || at.epoch.is_multiple_of(every.max(1)) {
+                self.save(at)?;
+            }
+        }
+        let trained = match last {
+            // A run that had ended before.
+            None if self.labelled() => Some(self.knn()?.0),
+            known => known,
+        };
+        self.finished(at, untrained, trained)
+    }
+
+    fn stopped(mut self, at: Position, untrained: Option<f64>) -> Result<Outcome> {
+        self.save(at)?;
+        let (folder, device) = (self.job.out.clone(), self.job.device.clone());
+        self.stream.emit(Event::Stopped { at, folder, device })?;
+        self.outcome(untrained, None, false)
+    }
+
+    fn finished(
+        mut self,
+        at: Position,
+        untrained: Option<f64>,
+        trained: Option<f64>,
+    ) -> Result<Outcome> {
+        let outcome = self.outcome(untrained, trained, true)?;
+        let (config, s) = (&self.job.config, &self.session);
+        let summary = Summary {
+            knn_top1: trained,
+            knn_top1_untrained: untrained,
+            protocol: self.protocol,
+            epochs: config.run.epochs,
+            steps: at.step,
+            seconds: outcome.seconds,
+            adapter: s.exec.name(),
+            planned_bytes: s.planned_bytes(),
+            allocated_bytes: s.exec.allocated_bytes(),
+            scratch_bytes: s.exec.scratch_bytes(),
+            alarms: self.alarms,
+            precision: config.optim.precision,
+            skipped_steps: self.skipped,
+            weights_sha256: outcome.weights.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+        };
+        self.stream.emit(Event::Finished(Box::new(summary)))?;
+        Ok(outcome)
+    }
+
+    fn outcome(
+        &mut self,
+        untrained: Option<f64>,
+        trained: Option<f64>,
+        finished: bool,
+    ) -> Result<Outcome> {
+        let s = &mut self.session;
+        Ok(Outcome {
+            untrained,
+            trained,
+            finished,
+            seconds: self.begin.elapsed().as_secs_f64(),
+            weights: checkpoint::weights_hash(s.exec.as_mut(), &s.model.states)?,
+        })
+    }
+
+    /// Where to start: at the newest checkpoint, or at the beginning.
+    fn position(&mut self) -> Result<Position> {
+        if !self.job.resume {
+            return Ok(Position::default());
+        }
+        let mut warnings = Vec::new();
+        let s = &mut self.session;
+        let at =
+            checkpoint::load_latest(&self.checkpoints, s.exec.as_mut(), &s.model.states, |w| {
+                warnings.push(w)
+            })?;
+        self.stream.truncate(at)?;
+        for w in warnings {
+            self.stream.emit(Event::Note(w))?;
+        }
+        self.stream.emit(Event::Resumed(at))?;
+        Ok(at)
+    }
+
+    /// kNN accuracy before training: measured, or read from the metrics of the run that is continued.
+    fn untrained(&mut self) -> Result<Option<f64>> {
+        if !self.labelled() {
+            self.stream.emit(Event::Unlabelled)?;
+            return Ok(None);
+        }
+        let known = match self.job.resume {
+            true => folder::previous_untrained(&self.job.out),
+            false => None,
+        };
+        let begin = Instant::now();
+        let knn_top1 = match known {
+            Some(v) => v,
+            None => self.knn()?.0,
+        };
+        self.stream.emit(Event::Evaluated(Evaluation {
+            at: Position::default(),
+            knn_top1,
+            untrained: true,
+            remembered: known.is_some(),
+            protocol: self.protocol,
+            spread: None,
+            seconds: begin.elapsed().as_secs_f64(),
+        }))?;
+        Ok(Some(knn_top1))
+    }
+
+    /// Shows augmented views, made on the host: a picture, which the memory plan of the run's device knows nothing of.
+    fn views(&mut self, at: Position) -> Result<()> {
+        let c = &self.job.config;
+        let views = sheet::sheet(
+            &c.augment,
+            (c.model.image_size, c.run.seed, 0),
+            &self.split.train,
+            VIEWS,
+            &mut HostExecutor::<f32>::new(),
+        )?;
+        self.stream.emit(Event::Views {
+            step: at.step,
+            side: views.image.dimensions(),
+            png: views.png()?,
+        })
+    }
+
+    fn save(&mut self, at: Position) -> Result<()> {
+        let s = &mut self.session;
+        let path = checkpoint::save(
+            &self.checkpoints,
+            s.exec.as_mut(),
+            &s.model.states,
+            at,
+            &self.resolved,
+        )?;
+        self.stream.emit(Event::Saved { at, path })
+    }
+
+    fn scalars(&self, at: Position) -> StepScalars {
+        let c = &self.job.config;
+        let warm = at.epoch < c.amcl.switches.warmup_epochs;
+        StepScalars {
+            seed_lo: c.run.seed as u32,
+            seed_hi: (c.run.seed >> 32) as u32,
+            epoch: at.epoch as u32,
+            step: at.step as u32,
+            flags: if warm { StepScalars::WARMUP } else { 0 },
+            lr: learning_rate(c, at.epoch),
+            ema: self.session.momentum.map_or(0.0, |ends| {
+                momentum(ends, at.step, self.steps() * c.run.epochs)
+            }),
+            tau_scale: tau_scale(c, at.step as f64 / self.steps() as f64),
+            ..StepScalars::default()
+        }
+    }
+
+    fn order(&self, epoch: usize) -> Vec<u32> {
+        let seed = self.job.config.run.seed;
+        sampler::permutation(self.split.train.len(), seed, epoch as u32)
+    }
+
+    fn samples(&self, order: &[u32], batch: usize) -> Vec<u32> {
+        let n = self.job.config.optim.batch_size;
+        order[batch * n..(batch + 1) * n].to_vec()
+    }
+
+    fn asked_to_stop(&self) -> bool {
+        let stop = self.job.stop;
+        stop.is_some_and(|stop| stop.load(Ordering::Relaxed))
+    }
+
+    /// Runs the rest of an epoch; false when it was asked to stop.
+    fn epoch(&mut self, at: &mut Position) -> Result<bool> {
+        let order = self.order(at.epoch);
+        self.progress = Progress::new(at.batch);
+        while at.batch < self.steps() {
+            let ids = self.samples(&order, at.batch);
+            let scalars = self.scalars(*at);
+            let pending = self.session.start(&self.split.train, &ids, &scalars)?;
+            self.flights.push_back(Flight {
+                pending,
+                at: *at,
+                scalars,
+            });
+            at.batch += 1;
+            at.step += 1;
+            let stop = self.asked_to_stop();
+            while self.flights.len() >= if stop { 1 } else { IN_FLIGHT } {
+                self.settle()?;
+            }
+            if stop {
+                return Ok(false);
+            }
+        }
+        while !self.flights.is_empty() {
+            self.settle()?;
+        }
+        *at = Position {
+            epoch: at.epoch + 1,
+            batch: 0,
+            step: at.step,
+        };
+        Ok(true)
+    }
+
+    /// Collects the oldest step under way.
+    fn settle(&mut self) -> Result<()> {
+        let Some(f) = self.flights.pop_front() else {
+            return Ok(());
+        };
+        let ended = self.session.finish(&f.pending)?;
+        if ended.failed {
+            return Err(self.diverged(&f, ended.loss, ended.norm2)?);
+        }
+        let (config, p) = (&self.job.config, &mut self.progress);
+        let images = (f.at.batch + 1 - p.first) * config.optim.batch_size;
+        let step = Step {
+            epoch: f.at.epoch,
+            epochs: config.run.epochs,
+            step: f.at.step + 1,
+            steps: self.split.train.len() / config.optim.batch_size * config.run.epochs,
+            loss: ended.loss,
+            lr: f.scalars.lr,
+            grad_norm: ended.norm2.sqrt(),
+            images_per_s: images as f64 / p.begin.elapsed().as_secs_f64(),
+            loss_scale: ended.scale,
+            skipped: ended.skipped(),
+        };
+        if step.skipped {
+            self.skipped += 1;
+        } else {
+            p.loss += f64::from(step.loss);
+            p.steps += 1;
+            self.norms.push(step.grad_norm);
+        }
+        self.stream.emit(Event::Step(step))
+    }
+
+    /// The error of a step that is not finite. The optimiser has refused this step and those after it, so the weights
+    /// are still those that made the value.
+    fn diverged(&mut self, f: &Flight, loss: f32, norm2: f32) -> Result<TrainError> {
+        let ids = self.samples(&self.order(f.at.epoch), f.at.batch);
+        let why = self
+            .session
+            .explain_non_finite(&self.split.train, &ids, &f.scalars)?;
+        let divergence = Divergence {
+            step: f.at.step,
+            loss,
+            norm2,
+            why,
+            checkpoints: self.checkpoints.clone(),
+        };
+        let error = TrainError::NonFinite(divergence.to_string());
+        self.stream.emit(Event::Failed(divergence))?;
+        Ok(error)
+    }
+
+    /// Times one step and puts every state back.
+    fn profile(&mut self) -> Result<()> {
+        let (order, scalars) = (self.order(0), self.scalars(Position::default()));
+        let ids = self.samples(&order, 0);
+        let timed = self
+            .session
+            .profile_step(&self.split.train, &ids, &scalars)?;
+        let folder = self.job.out.clone();
+        self.stream.emit(Event::Profiled { timed, folder })
+    }
+
+    /// kNN accuracy in percent, and the test features.
+    pub(super) fn knn(&mut self) -> Result<(f64, Vec<f32>)> {
+        let stream = &mut self.stream;
+        self.session.knn(&self.split, &mut |done, all| {
+            stream.show(&Event::Features { done, all });
+        })
+    }
+}

@@ -1,0 +1,169 @@
+//! What is done before the first step: data, device, tiles, compiling, initial weights, the run's folder.
+
+use super::run::{Progress, Run};
+use super::stream::Stream;
+use super::{Job, Trainer};
+use crate::data::Split;
+use crate::device::TileChoices;
+use crate::graph::Executor;
+use crate::nn::import::{import, without_prefix};
+use crate::run::environment::{self, Prelude};
+use crate::run::event::{Event, KnnProtocol};
+use crate::run::folder::{self, RunFolder};
+use crate::run::weights;
+use crate::train::session::{Session, open_executor};
+use crate::train::{Result, TrainError, tune};
+use std::collections::VecDeque;
+use std::path::Path;
+use std::time::Instant;
+
+/// Is there what kNN needs?
+pub(super) fn labelled(split: &Split) -> bool {
+    !split.classes.is_empty() && !split.test.is_empty()
+}
+
+impl<'a> Run<'a> {
+    /// Makes a run ready for its first step. Until everything is compiled nothing is written, so that a run that cannot
+    /// start leaves nothing behind.
+    pub(super) fn open(trainer: Trainer<'a>) -> Result<Self> {
+        let begin = Instant::now();
+        let Trainer {
+            job,
+            data,
+            listener,
+        } = trainer;
+        if !job.resume {
+            folder::claim(&job.out, job.overwrite)?;
+        }
+        let mut stream = Stream::new(listener);
+        let split = match data {
+            Some(split) => split,
+            None => stream.open_data(&job.config)?,
+        };
+        let read = begin.elapsed();
+        let exec = job.device(&split, &mut stream)?;
+        let choices = job.tiles(exec.as_ref(), &mut stream)?;
+        if let Some(device) = exec.device() {
+            device.set_tiles(choices.clone());
+        }
+        stream.show(&Event::Compiling);
+        let mut session = Session::new(&job.config, exec, &split.train)?;
+        if labelled(&split) {
+            session.prepare_knn(&split)?;
+        }
+        let compile = begin.elapsed() - read;
+        if let Some(path) = job.init.as_ref().filter(|_| !job.resume) {
+            start_from(path, &mut session, &mut stream)?;
+        }
+        let resolved = job.config.to_toml()?;
+        let folder = RunFolder::open(&job.out)?;
+        // A run that replaces another must not leave the other's choice.
+        if !choices.listed.is_empty() || job.out.join(folder::TILES).exists() {
+            folder.write(folder::TILES, &tune::record(&choices))?;
+        }
+        if !job.resume {
+            folder.write(folder::CONFIG, &resolved)?;
+        }
+        let before = Prelude {
+            data: read,
+            compile,
+        };
+        let memory = session.memory();
+        let environment = environment::describe(&session.exec.name(), &memory, before);
+        folder.write(folder::ENVIRONMENT, &format!("{environment:#}\n"))?;
+        let checkpoints = folder.checkpoints();
+        stream.attach(folder)?;
+        let parameters = session.model.sizes().1;
+        stream.emit(Event::Started { parameters, memory })?;
+        let r = &job.config.run;
+        let protocol = KnnProtocol {
+            k: r.knn_k.min(split.bank().len()),
+            t: r.knn_t,
+        };
+        Ok(Self {
+            job,
+            begin,
+            stream,
+            checkpoints,
+            split,
+            session,
+            resolved,
+            protocol,
+            flights: VecDeque::new(),
+            progress: Progress::new(0),
+            norms: Vec::new(),
+            skipped: 0,
+            alarms: 0,
+        })
+    }
+}
+
+impl Job<'_> {
+    /// Opens the device for the data, and tells of both.
+    fn device(&self, split: &Split, stream: &mut Stream<'_>) -> Result<Box<dyn Executor>> {
+        let optim = &self.config.optim;
+        if split.train.len() < optim.batch_size {
+            return Err(TrainError::Config(format!(
+                "optim.batch_size {} exceeds the {} training images; use --batch-size {1} or less",
+                optim.batch_size,
+                split.train.len()
+            )));
+        }
+        let mut notes = Vec::new();
+        let exec = open_executor(&self.device, &self.twins, optim.precision, |n| {
+            notes.push(n);
+        })?;
+        stream.emit(Event::Data {
+            description: split.description.clone(),
+            warnings: split.warnings.clone(),
+        })?;
+        for note in notes {
+            stream.emit(Event::Note(note))?;
+        }
+        let name = exec.name();
+        stream.emit(Event::Device { name })?;
+        Ok(exec)
+    }
+
+    /// The tiles of products and convolutions on a GPU: those that the run began with, timed ones, or a table's.
+    fn tiles(&self, exec: &dyn Executor, stream: &mut Stream<'_>) -> Result<TileChoices> {
+        let Some(device) = exec.device() else {
+            return Ok(TileChoices::default());
+        };
+        if self.resume {
+            let mut note = None;
+            let choices = tune::of_folder(&self.out, &mut |n| note = Some(n));
+            if let Some(note) = note {
+                stream.emit(Event::Note(note))?;
+            }
+            return Ok(choices);
+        }
+        if !self.autotune {
+            return Ok(TileChoices::default());
+        }
+        tune::of_run(device, &self.device, &self.config, &mut |done, all| {
+            stream.show(&Event::Tuning { done, all });
+        })
+    }
+}
+
+/// Takes over the weights of a run or file, and tells which.
+fn start_from(path: &Path, s: &mut Session, stream: &mut Stream<'_>) -> Result<()> {
+    let mut warnings = Vec::new();
+    let named = weights::of_any(path, |w| warnings.push(w))?;
+    let named = without_prefix(&s.model, named)
+        .map_err(|e| TrainError::Config(format!("{}: {e}", path.display())))?;
+    let report = import(&s.model, s.exec.as_mut(), &named)?;
+    if report.loaded.is_empty() {
+        return Err(TrainError::Config(format!(
+            "{}: no tensor fits this model; the file's first is `{}`",
+            path.display(),
+            named.keys().next().map_or("", String::as_str)
+        )));
+    }
+    for warning in warnings {
+        stream.emit(Event::Note(warning))?;
+    }
+    let from = path.into();
+    stream.emit(Event::Weights { from, report })
+}
