@@ -4,6 +4,7 @@ use super::console::{Console, OutputOptions};
 use amcl_wgpu::config::Config;
 use amcl_wgpu::device::Choice;
 use amcl_wgpu::downstream::encoder::Encoder;
+use amcl_wgpu::methods::{METHODS, Spec};
 use amcl_wgpu::report::{self, Page};
 use amcl_wgpu::run::event::Event;
 use amcl_wgpu::train::{Outcome, Trainer};
@@ -11,6 +12,16 @@ use anyhow::Context;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The methods with a line each, for help.
+fn methods() -> String {
+    let line = |m: &&Spec| format!("{}: {}", m.name, m.help);
+    let all: Vec<String> = METHODS.iter().map(line).collect();
+    format!(
+        "Method; the presets hold each one's recipe.\n{}",
+        all.join("\n")
+    )
+}
 
 /// Pre-trains an encoder. Without arguments: a two-minute run on generated images.
 #[derive(clap::Args, Debug)]
@@ -24,8 +35,7 @@ pub struct Args {
     /// `shapes`, or a folder: images (train/ and test/, a folder a class, or flat), CIFAR, STL-10 or MNIST files.
     #[arg(long)]
     data: Option<String>,
-    /// simclr, moco, simsiam, barlow_twins, byol or vicreg (the presets hold each method's recipe).
-    #[arg(long)]
+    #[arg(long, help = methods())]
     method: Option<String>,
     /// Train with the AMCL loss.
     #[arg(long)]
