@@ -2,8 +2,10 @@
 //   g = clip * grad; m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2;
 //   w = w (1 - lr wd) - lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) + eps), with lr = step.lr * multiplier.
 // Segments, clipping and the non-finite guard as in sgd.wgsl: table[segment] = (lr multiplier, weight decay, _, _).
-// In mixed precision a skipped step counts in t though the moments stand still (PyTorch's GradScaler does not call the optimiser then).
-// A thread four elements (16 threads a segment's block): p.n counts fours. Grid: ceil(p.n / 256) groups, folded; latch: one group.
+// In mixed precision a skipped step counts in t though the moments stand still (PyTorch's GradScaler does not call
+// the optimiser then).
+// A thread four elements (16 threads a segment's block): p.n counts fours. Grid: ceil(p.n / 256) groups, folded;
+// latch: one group.
 #import grid
 #import step
 struct Params { n: u32, beta1: f32, beta2: f32, log_beta1: f32, log_beta2: f32, eps: f32, max_norm: f32, r: u32 }
@@ -33,10 +35,15 @@ fn correction(x: f32) -> f32 {
 }
 
 @compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let i = group_index(wid, nwg) * 256u + lid.x;
     if i >= p.n { return; }
-    // Read before it is known whether they are wanted, so that these reads and those of the guard do not wait for each other.
+    // Read before it is known whether they are wanted, so that these reads and those of the guard do not wait for
+    // each other.
     let g0 = grad[i];
     let w0 = w[i];
     let m0 = m[i];

@@ -1,9 +1,12 @@
 // The AMCL loss of each anchor and head, Eqs. (2.1), (2.4) and their softmax and top-kappa forms:
 //   l[c,i] = -s+/tau+ + beta Omega(tau+) + T, with candidates n of row i and
 //   softmax: T = log sum_n exp(s_n/tau_n - beta Omega(tau_n))
-//   top-k:   T = 1/k sum_sel s_n/tau_n - beta/k sum_sel Omega(tau_n), or - beta sum_sel (log tau_n + 1/tau_n) with p.official_sum.
-// s [C,A,N] similarities; r [heads_r,A,N] scores (ADAPTIVE), heads_r = C or 1 (head 0's for all heads: a dispatch a head); value, index: the selection of top_k (TOP_K).
-// A role that is not adaptive has tau_const step.tau_scale. During warm-up (p.warmup and step.flags) the softmax form is used.
+//   top-k:   T = 1/k sum_sel s_n/tau_n - beta/k sum_sel Omega(tau_n), or - beta sum_sel (log tau_n + 1/tau_n) with
+//   p.official_sum.
+// s [C,A,N] similarities; r [heads_r,A,N] scores (ADAPTIVE), heads_r = C or 1 (head 0's for all heads: a dispatch a
+// head); value, index: the selection of top_k (TOP_K).
+// A role that is not adaptive has tau_const step.tau_scale. During warm-up (p.warmup and step.flags) the softmax form
+// is used.
 // Outputs: loss [C,A]; norm [C,A]: the log-sum-exp (softmax) or 1/k (top-k), for the gradient.
 // A group of 64 threads an anchor and head: thread sums in fixed stride, then a tree. Grid: p.rows groups, folded.
 #import grid
@@ -43,7 +46,11 @@ fn merge(x: vec3<f32>, y: vec3<f32>) -> vec3<f32> {
 }
 
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let row = group_index(wid, nwg);
     if row >= p.rows { return; }
     let i = (p.first + row) % p.a;

@@ -1,8 +1,9 @@
 // Gradient of amcl_loss.wgsl by the similarities and the scores, from g = dloss [C,A]:
 //   positive: ds = -g/tau+, dtau = g (s/tau+^2 + beta Omega'(tau+))
 //   softmax candidate, w = exp(s/tau - beta Omega - lse): ds = g w/tau, dtau = -g w (s/tau^2 + beta Omega'(tau))
-//   selected top-k candidate, w = 1/k: ds = g w/tau, dtau = -g (w s/tau^2 + beta w Omega'(tau)), or beta (1/tau - 1/tau^2) with p.official_sum
-//   dr = dtau dtau/dr for the roles that are adaptive; scores that all heads share get a dispatch a head, in order, which adds (p.accumulate).
+//   selected top-k candidate, w = 1/k: ds = g w/tau, dtau = -g (w s/tau^2 + beta w Omega'(tau)), or beta (1/tau -
+//   1/tau^2) with p.official_sum dr = dtau dtau/dr for the roles that are adaptive; scores that all heads share get a
+//   dispatch a head, in order, which adds (p.accumulate).
 // A thread an element of s. Grid: ceil(p.rows*N / 64) groups, folded.
 #import grid
 #import step
@@ -29,7 +30,11 @@
 #import weights
 
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let t = group_index(wid, nwg) * 64u + lid.x;
     if t >= p.rows * p.n { return; }
     let j = t % p.n;

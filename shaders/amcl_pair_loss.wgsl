@@ -8,7 +8,11 @@ struct Params { total: u32, weight: f32, beta: f32, eta: f32, iota: f32, half_d:
 @group(0) @binding(2) var<storage, read_write> loss: array<f32>;
 #import temperature
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let t = group_index(wid, nwg) * 64u + lid.x;
     if t >= p.total { return; }
     let tau = temperature(score[t]);

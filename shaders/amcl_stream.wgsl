@@ -1,12 +1,15 @@
-// amcl_loss.wgsl in NT-Xent's arrangement, from unit rows z [C,A,D] and features [C or 1,A,D] of phi instead of their products, s_ij = z_i . z_j,
-// tau_ij = temperature(feature_i . feature_j):
+// amcl_loss.wgsl in NT-Xent's arrangement, from unit rows z [C,A,D] and features [C or 1,A,D] of phi instead of their
+// products, s_ij = z_i . z_j, tau_ij = temperature(feature_i . feature_j):
 //   l[c,i] = -s+/tau+ + beta Omega(tau+) + T
 //   softmax: T = log sum_n exp(s_n/tau_n - beta Omega(tau_n))
-//   TOP_K:   T = 1/k sum_sel s_n/tau_n - beta/k sum_sel Omega(tau_n), or - beta sum_sel (log tau_n + 1/tau_n) with p.official_sum, of the candidates that value, index [C,A] of
+//   TOP_K:   T = 1/k sum_sel s_n/tau_n - beta/k sum_sel Omega(tau_n), or - beta sum_sel (log tau_n + 1/tau_n) with
+//   p.official_sum, of the candidates that value, index [C,A] of
 //            top_k_stream select; the softmax form during warm-up (p.warmup and step.flags).
-// A group takes 64 anchors and walks over all columns, 64 at a time: a thread keeps maximum and sum of exponentials of its 4 rows (rescaled when the maximum grows), and 16
-// threads' are merged at the end, in order; of the selected it keeps plain sums. Nothing of size A x A is stored.
-// Outputs: loss [C,A]; norm [C,A], the log-sum-exp or 1/k, for the gradient. Grid: p.heads * p.tiles groups of 256, folded.
+// A group takes 64 anchors and walks over all columns, 64 at a time: a thread keeps maximum and sum of exponentials
+// of its 4 rows (rescaled when the maximum grows), and 16 threads' are merged at the end, in order; of the selected
+// it keeps plain sums. Nothing of size A x A is stored.
+// Outputs: loss [C,A]; norm [C,A], the log-sum-exp or 1/k, for the gradient. Grid: p.heads * p.tiles groups of 256,
+// folded.
 #import grid
 #import step
 #import pair_tile
@@ -27,7 +30,8 @@
 #endif
 #import weights
 
-// Far below every logit, yet finite: exp of a difference of two of them is 1, not NaN, and is scaled away by the first true one.
+// Far below every logit, yet finite: exp of a difference of two of them is 1, not NaN, and is scaled away by the
+// first true one.
 const NONE: f32 = -3.0e38;
 
 // Sums over a row of a slot of the 16 threads that have its columns.
@@ -41,7 +45,11 @@ fn across(a: bool, l: u32) -> f32 {
 }
 
 @compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let g = group_index(wid, nwg);
     let tiles = p.tiles;
     if g >= p.heads * tiles { return; }

@@ -1,13 +1,15 @@
-// Gradient of amcl_stream.wgsl by z and the features, from g = dloss [C,A] and what it kept. Similarities, temperatures, candidates and positives are symmetric, so that
-// pair (i,j) counts once as i's and once as j's; with G = g_i + g_j, and E = g_i e_i + g_j e_j, R = g_i r_i + g_j r_j of both anchors' weights (lib/weights.wgsl):
+// Gradient of amcl_stream.wgsl by z and the features, from g = dloss [C,A] and what it kept. Similarities,
+// temperatures, candidates and positives are symmetric, so that pair (i,j) counts once as i's and once as j's; with G
+// = g_i + g_j, and E = g_i e_i + g_j e_j, R = g_i r_i + g_j r_j of both anchors' weights (lib/weights.wgsl):
 //   softmax: e_i = exp(logit - norm_i), r_i = e_i Omega'(tau)
-//   TOP_K:   e_i = norm_i = 1/k, r_i = e_i Omega'(tau), or (1 - 1/tau)/tau with p.official_sum, where i's threshold selects j, else 0; e_j likewise where j's selects i
-//   w_ij = -G/tau (positive) + E/tau (candidate)
-//   v_ij = (G (s/tau^2 + beta Omega'(tau)) (positive) - E s/tau^2 - beta R (candidate)) dtau/dr, for the roles that are adaptive
-//   dz_i = sum_j w_ij z_j, dfeature_i = sum_j v_ij feature_j.
-// A group takes 64 rows i and 64 of the D columns and walks over all j, 64 at a time: it makes the tile's similarities and scores anew, then w and v in registers, and multiplies
-// them by z and the features through workgroup memory. A sum is made by one thread in a fixed order. Features that all heads share get a dispatch a head, in order, which
-// adds (p.accumulate).
+//   TOP_K:   e_i = norm_i = 1/k, r_i = e_i Omega'(tau), or (1 - 1/tau)/tau with p.official_sum, where i's threshold
+//   selects j, else 0; e_j likewise where j's selects i w_ij = -G/tau (positive) + E/tau (candidate)
+//   v_ij = (G (s/tau^2 + beta Omega'(tau)) (positive) - E s/tau^2 - beta R (candidate)) dtau/dr, for the roles that
+//   are adaptive dz_i = sum_j w_ij z_j, dfeature_i = sum_j v_ij feature_j.
+// A group takes 64 rows i and 64 of the D columns and walks over all j, 64 at a time: it makes the tile's
+// similarities and scores anew, then w and v in registers, and multiplies them by z and the features through
+// workgroup memory. A sum is made by one thread in a fixed order. Features that all heads share get a dispatch a
+// head, in order, which adds (p.accumulate).
 // Grid: p.heads * p.tiles * p.chunks groups of 256, p.chunks = ceil(D/64), folded.
 #import grid
 #import step
@@ -63,7 +65,11 @@ fn along_f(base: u32, row0: u32, n0: u32) -> mat4x4<f32> {
 #endif
 
 @compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let g = group_index(wid, nwg);
     let tiles = p.tiles;
     if g >= p.heads * tiles * p.chunks { return; }

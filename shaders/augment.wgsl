@@ -1,10 +1,15 @@
-// Views of uint8 images, y[r,i,j,:] from image r mod B by row r of the table: crop and resize (bilinear with antialiasing: a triangle of support max(scale, 1),
-// as torchvision), mirror, colour adjustments in the row's order, gray, Gaussian blur (border reflected), solarise, (v - mean) / std.
-//   adjustments: v' = clamp(f v + (1-f) o), o = 0 (brightness), the mean gray of the image as it is then (contrast), the pixel's gray (saturation); hue: HSV turned.
-// Table row (16 f32): top, left, height, width, flip, order (base-5 digits), 4 factors, gray, blur radius, blur sigma, solarise threshold, 2 unused.
+// Views of uint8 images, y[r,i,j,:] from image r mod B by row r of the table: crop and resize (bilinear with
+// antialiasing: a triangle of support max(scale, 1), as torchvision), mirror, colour adjustments in the row's order,
+// gray, Gaussian blur (border reflected), solarise, (v - mean) / std.
+//   adjustments: v' = clamp(f v + (1-f) o), o = 0 (brightness), the mean gray of the image as it is then (contrast),
+//   the pixel's gray (saturation); hue: HSV turned.
+// Table row (16 f32): top, left, height, width, flip, order (base-5 digits), 4 factors, gray, blur radius, blur
+// sigma, solarise threshold, 2 unused.
 // Images: bytes packed in little-endian words, rows, columns, RGB. Out: [R,S,S,3] f32.
-// `main`: a group of 64 threads a view does everything up to the blur; a thread reads back only pixels that it wrote. Grid: R groups, folded.
-// `blur` (AXIS_X: along rows into a temporary; else along columns, then solarise and normalise): a thread a pixel. Grid: ceil(R*S*S / 64), folded.
+// `main`: a group of 64 threads a view does everything up to the blur; a thread reads back only pixels that it wrote.
+// Grid: R groups, folded.
+// `blur` (AXIS_X: along rows into a temporary; else along columns, then solarise and normalise): a thread a pixel.
+// Grid: ceil(R*S*S / 64), folded.
 // p.first: number of the first view of this piece of the table.
 #import grid
 struct Params {
@@ -95,7 +100,11 @@ fn adjust(v0: vec3<f32>, t: u32, begin: u32, end: u32, mean: f32) -> vec3<f32> {
 }
 
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let r = group_index(wid, nwg);
     if r >= p.rows { return; }
     let l = lid.x;
@@ -170,7 +179,11 @@ fn reflect_at(i: i32, n: i32) -> i32 {
 }
 
 @compute @workgroup_size(64)
-fn blur(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn blur(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let at = group_index(wid, nwg) * 64u + lid.x;
     let pixels = p.size * p.size;
     if at >= p.rows * pixels { return; }

@@ -1,7 +1,7 @@
 // Barlow Twins, plain and Eq. (2.3): each row l of a cross-correlation k [C,D,D] gives
 //   (1 - k_ll/tau_ll)^2 + beta Omega(tau_ll) + sum_{m != l} (lambda k_lm^2/tau_lm - beta Omega(tau_lm)),
-// tau = eta + iota / (1 + exp(r)) from scores r [C,D,D] (ADAPTIVE), else tau = p.tau_on or _off (1 in the plain loss) and no Omega; likewise on or off the diagonal alone, without
-// p.adaptive_on or _off. loss [C*D] sums a row.
+// tau = eta + iota / (1 + exp(r)) from scores r [C,D,D] (ADAPTIVE), else tau = p.tau_on or _off (1 in the plain loss)
+// and no Omega; likewise on or off the diagonal alone, without p.adaptive_on or _off. loss [C*D] sums a row.
 // Grid: a group a row, folded. 64 threads stride, then a tree.
 #import grid
 struct Params { rows: u32, d: u32, lambda: f32, beta: f32, eta: f32, iota: f32, half_d: f32, total: u32, adaptive_on: u32, adaptive_off: u32, tau_on: f32, tau_off: f32 }
@@ -14,7 +14,11 @@ struct Params { rows: u32, d: u32, lambda: f32, beta: f32, eta: f32, iota: f32, 
 #endif
 var<workgroup> lane: array<f32, 64>;
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let row = group_index(wid, nwg);
     if row >= p.rows { return; }
     let l = lid.x;

@@ -1,6 +1,8 @@
 // Gradient of barlow_loss from g = dloss [C*D], element by element of k [C,D,D]:
-//   diagonal: dk = -2 g (1 - k/tau)/tau, dtau = g (2 (1 - k/tau) k/tau^2 + beta Omega'(tau)); else dk = 2 g lambda k/tau, dtau = -g (lambda k^2/tau^2 + beta Omega'(tau)).
-//   dr = dtau dtau/dr (ADAPTIVE), 0 where the temperature is constant. Grid: a thread an element, ceil(C*D*D / 64) groups, folded.
+//   diagonal: dk = -2 g (1 - k/tau)/tau, dtau = g (2 (1 - k/tau) k/tau^2 + beta Omega'(tau)); else dk = 2 g lambda
+//   k/tau, dtau = -g (lambda k^2/tau^2 + beta Omega'(tau)).
+//   dr = dtau dtau/dr (ADAPTIVE), 0 where the temperature is constant. Grid: a thread an element, ceil(C*D*D / 64)
+//   groups, folded.
 #import grid
 struct Params { rows: u32, d: u32, lambda: f32, beta: f32, eta: f32, iota: f32, half_d: f32, total: u32, adaptive_on: u32, adaptive_off: u32, tau_on: f32, tau_off: f32 }
 @group(1) @binding(0) var<uniform> p: Params;
@@ -13,7 +15,11 @@ struct Params { rows: u32, d: u32, lambda: f32, beta: f32, eta: f32, iota: f32, 
 #import temperature
 #endif
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let t = group_index(wid, nwg) * 64u + lid.x;
     if t >= p.total { return; }
     let row = t / p.d;

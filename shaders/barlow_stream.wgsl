@@ -1,7 +1,10 @@
-// barlow_loss.wgsl from standardised columns x, y [C,N,D] and features fx, fy [C or 1,D,F] of phi instead of their products:
-//   loss[c,l] = (1 - k_ll/tau_ll)^2 + beta Omega(tau_ll) + sum_{m != l} (lambda k_lm^2/tau_lm - beta Omega(tau_lm)), k_lm = 1/N sum_n x[n,l] y[n,m],
-//   tau_lm = temperature(fx_l . fy_m) (ADAPTIVE) where p.adaptive_on or _off says so, else p.tau_on or _off and no Omega.
-// A group takes 64 channels l and walks over all m, 64 at a time: a thread sums the terms of its 4 rows and 4 columns, and 16 threads' sums are added at the end, in order.
+// barlow_loss.wgsl from standardised columns x, y [C,N,D] and features fx, fy [C or 1,D,F] of phi instead of their
+// products:
+//   loss[c,l] = (1 - k_ll/tau_ll)^2 + beta Omega(tau_ll) + sum_{m != l} (lambda k_lm^2/tau_lm - beta Omega(tau_lm)),
+//   k_lm = 1/N sum_n x[n,l] y[n,m], tau_lm = temperature(fx_l . fy_m) (ADAPTIVE) where p.adaptive_on or _off says so,
+//   else p.tau_on or _off and no Omega.
+// A group takes 64 channels l and walks over all m, 64 at a time: a thread sums the terms of its 4 rows and 4
+// columns, and 16 threads' sums are added at the end, in order.
 // Nothing of size D x D is stored. Output: loss [C,D]. Grid: p.heads * p.tiles groups of 256, folded.
 #import grid
 #import channel_tile
@@ -12,7 +15,11 @@
 #endif
 
 @compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let g = group_index(wid, nwg);
     let tiles = p.tiles;
     if g >= p.heads * tiles { return; }

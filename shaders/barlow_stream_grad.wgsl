@@ -1,11 +1,15 @@
-// Gradient of barlow_stream.wgsl by the columns x and the features fx of one view, from g = dloss [C,D]. Channels i of x meet channels j of y; the terms are symmetric in the two
-// views but for g, which belongs to the row of the correlation: to i (x is the first view) or, p.by_column, to j (x is the second, and y the first). With k_ij, tau_ij as there:
+// Gradient of barlow_stream.wgsl by the columns x and the features fx of one view, from g = dloss [C,D]. Channels i
+// of x meet channels j of y; the terms are symmetric in the two views but for g, which belongs to the row of the
+// correlation: to i (x is the first view) or, p.by_column, to j (x is the second, and y the first). With k_ij, tau_ij
+// as there:
 //   w_ij = -2 g (1 - k/tau)/tau on the diagonal, 2 g lambda k/tau off it
-//   v_ij = g (2 (1 - k/tau) k/tau^2 + beta Omega'(tau)) dtau/dr on it, -g (lambda k^2/tau^2 + beta Omega'(tau)) dtau/dr off it; 0 where the temperature is constant
-//   dx[n,i] = 1/N sum_j w_ij y[n,j], dfx_i = sum_j v_ij fy_j.
-// A group takes 64 channels i and PARTS (define) times 64 of the N samples and F features and walks over all j, 64 at a time: it makes the tile's correlations and scores anew,
-// then w and v in registers, and multiplies them by y and fy through workgroup memory. More PARTS make tiles anew less often and keep more sums in registers. A sum is made by
-// one thread in a fixed order. Features that all heads share get a dispatch a head, in order, which adds (p.accumulate).
+//   v_ij = g (2 (1 - k/tau) k/tau^2 + beta Omega'(tau)) dtau/dr on it, -g (lambda k^2/tau^2 + beta Omega'(tau))
+//   dtau/dr off it; 0 where the temperature is constant dx[n,i] = 1/N sum_j w_ij y[n,j], dfx_i = sum_j v_ij fy_j.
+// A group takes 64 channels i and PARTS (define) times 64 of the N samples and F features and walks over all j, 64 at
+// a time: it makes the tile's correlations and scores anew, then w and v in registers, and multiplies them by y and
+// fy through workgroup memory. More PARTS make tiles anew less often and keep more sums in registers. A sum is made
+// by one thread in a fixed order. Features that all heads share get a dispatch a head, in order, which adds
+// (p.accumulate).
 // Grid: p.heads * p.tiles * p.chunks groups of 256, p.chunks = ceil(max(N, F) / (64 PARTS)), folded.
 #import grid
 #import channel_tile
@@ -19,7 +23,11 @@
 #endif
 
 @compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let g = group_index(wid, nwg);
     let tiles = p.tiles;
     if g >= p.heads * tiles * p.chunks { return; }

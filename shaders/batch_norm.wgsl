@@ -1,9 +1,13 @@
 // Batch normalisation in training mode, x [M,C] (M = images * height * width):
-//   mean_c = 1/M sum x, var_c = 1/M sum (x - mean)^2 (biased), y = act(gamma (x - mean) / sqrt(var + eps) + beta (+ residual)).
-// `partial`: a group a (run of p.rows rows, p.lanes columns) reads its rows once and makes (mean, M2, count), M2 = sum (x - mean)^2; part[(first+run)*C + channel].
-//   A thread sums d = x - x0 and d^2 over its n rows, x0 being its first value: mean = x0 + sum d / n, M2 = sum d^2 - (sum d)^2 / n. Unlike E[x^2] - E[x]^2 this does not
-//   depend on how far the mean lies from zero. What cancels is n (mean - x0)^2, and since x0 is one of the values, (mean - x0)^2 <= M2 (n-1) / n: the sum of squares is
-//   at most n M2, and about 2 M2 unless x0 is an outlier. n is at most 256 (ops/channels.rs): four digits of M2 remain even then, three should all roundings go one way.
+//   mean_c = 1/M sum x, var_c = 1/M sum (x - mean)^2 (biased), y = act(gamma (x - mean) / sqrt(var + eps) + beta (+
+//   residual)).
+// `partial`: a group a (run of p.rows rows, p.lanes columns) reads its rows once and makes (mean, M2, count), M2 =
+// sum (x - mean)^2; part[(first+run)*C + channel].
+//   A thread sums d = x - x0 and d^2 over its n rows, x0 being its first value: mean = x0 + sum d / n, M2 = sum d^2 -
+//   (sum d)^2 / n. Unlike E[x^2] - E[x]^2 this does not depend on how far the mean lies from zero. What cancels is n
+//   (mean - x0)^2, and since x0 is one of the values, (mean - x0)^2 <= M2 (n-1) / n: the sum of squares is at most n
+//   M2, and about 2 M2 unless x0 is an outlier. n is at most 256 (ops/channels.rs): four digits of M2 remain even
+//   then, three should all roundings go one way.
 //   The threads of a column are merged by Chan's formula, in a tree.
 // `combine`: a group a channel merges its runs by Chan's formula: 256 threads stride, then a tree.
 // `apply`: a thread 4 or 8 elements of one column (lib/channels.wgsl).
@@ -43,7 +47,11 @@ fn merge_lanes(l: u32, lane: u32, deep: u32, own: Moments) {
 @group(0) @binding(0) var<storage, read> x: array<X>;
 @group(0) @binding(1) var<storage, read_write> part: array<vec4<f32>>;
 @compute @workgroup_size(256)
-fn partial(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn partial(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let group = group_index(wid, nwg);
     if group >= p.groups { return; }
     let w = walk(group, lid.x);
@@ -97,7 +105,11 @@ fn partial(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: 
 @group(0) @binding(1) var<storage, read_write> mean_out: array<f32>;
 @group(0) @binding(2) var<storage, read_write> var_out: array<f32>;
 @compute @workgroup_size(256)
-fn combine(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn combine(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let c = group_index(wid, nwg);
     if c >= p.groups { return; }
     var own = Moments(0.0, 0.0, 0.0);
@@ -142,7 +154,11 @@ fn residual_at(i: u32) -> X {
 #endif
 }
 @compute @workgroup_size(256)
-fn apply(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn apply(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let t = group_index(wid, nwg) * 256u + lid.x;
     if t >= p.total { return; }
     var i = first_element(t);

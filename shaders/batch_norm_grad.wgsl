@@ -1,9 +1,15 @@
-// Gradient of batch normalisation in training mode, with xhat = (x - mean) / sqrt(var + eps) and g = dy where y > 0 (RELU) or dy:
-//   dbeta = sum g, dgamma = sum g xhat, dx = gamma / sqrt(var + eps) (g - dbeta/M - xhat dgamma/M), dresidual = g (RESIDUAL).
-// Where no residual went into y its sign is that of gamma xhat + beta, made of x, which is read anyway: 5 tensors are read or written (behind a residual 7).
-// `partial`: a group a (run of p.rows rows, p.lanes columns) sums (g, g xhat); part[(first+run)*C + channel]. A thread adds its rows in order, the threads of a column are
-//   added in a tree. With RELU and RESIDUAL it writes g, which is dresidual, and `apply` reads that instead of dy and y.
-// `combine`: a group a channel adds its runs (256 threads stride, then a tree) and packs what `apply` needs, since that may bind 8 tensors at most:
+// Gradient of batch normalisation in training mode, with xhat = (x - mean) / sqrt(var + eps) and g = dy where y > 0
+// (RELU) or dy:
+//   dbeta = sum g, dgamma = sum g xhat, dx = gamma / sqrt(var + eps) (g - dbeta/M - xhat dgamma/M), dresidual = g
+//   (RESIDUAL).
+// Where no residual went into y its sign is that of gamma xhat + beta, made of x, which is read anyway: 5 tensors are
+// read or written (behind a residual 7).
+// `partial`: a group a (run of p.rows rows, p.lanes columns) sums (g, g xhat); part[(first+run)*C + channel]. A
+// thread adds its rows in order, the threads of a column are
+//   added in a tree. With RELU and RESIDUAL it writes g, which is dresidual, and `apply` reads that instead of dy and
+//   y.
+// `combine`: a group a channel adds its runs (256 threads stride, then a tree) and packs what `apply` needs, since
+// that may bind 8 tensors at most:
 //   factors [4,C] = (gamma / sqrt(var+eps), mean, dbeta/M, dgamma/M / sqrt(var+eps)).
 // `apply`: a thread 4 or 8 elements of one column (lib/channels.wgsl).
 // HALF: dy, x, y, dx and dresidual lie in f16 (g is rounded by nothing: it is dy or zero).
@@ -34,7 +40,11 @@ fn keep(i: u32, g: X) {
 #endif
 }
 @compute @workgroup_size(256)
-fn partial(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn partial(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let group = group_index(wid, nwg);
     if group >= p.groups { return; }
     let l = lid.x;
@@ -120,7 +130,11 @@ fn partial(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: 
 @group(0) @binding(6) var<storage, read_write> factors: array<f32>;
 var<workgroup> lane: array<vec2<f32>, 256>;
 @compute @workgroup_size(256)
-fn combine(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn combine(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let c = group_index(wid, nwg);
     if c >= p.groups { return; }
     let l = lid.x;
@@ -164,7 +178,11 @@ fn write(i: u32, g: X, v: X, f: Factors) {
     dx[i] = X(f.scale * (E(g) - f.shift - (E(v) - f.mean) * f.slope));
 }
 @compute @workgroup_size(256)
-fn apply(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn apply(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let t = group_index(wid, nwg) * 256u + lid.x;
     if t >= p.total { return; }
     var i = first_element(t);

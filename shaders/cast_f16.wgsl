@@ -1,5 +1,6 @@
 // y[i] = x[2i] as f16 in the low half, x[2i+1] as f16 in the high half; an odd end is padded with zero. Rounds to
-// nearest, ties to even; past 65504 to infinity. By integer arithmetic: the built-in leaves rounding open and is not everywhere. Grid: ceil(ceil(n/2) / 64) groups, folded.
+// nearest, ties to even; past 65504 to infinity. By integer arithmetic: the built-in leaves rounding open and is not
+// everywhere. Grid: ceil(ceil(n/2) / 64) groups, folded.
 #import grid
 struct Params { n: u32, total: u32, r0: u32, r1: u32 }
 @group(1) @binding(0) var<uniform> p: Params;
@@ -17,7 +18,11 @@ fn half(v: f32) -> u32 {
 }
 
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let i = group_index(wid, nwg) * 64u + lid.x;
     if i >= p.total { return; }
     var high = 0.0;

@@ -1,5 +1,5 @@
-// The scores of the centred temperature: r = g (x - mean_c) + k, x [C,A,N] cosines, mean over the pairs of head c (p.square: without the diagonal, which is each view
-// with itself), g a learned gain, k pinning the mean temperature.
+// The scores of the centred temperature: r = g (x - mean_c) + k, x [C,A,N] cosines, mean over the pairs of head c
+// (p.square: without the diagonal, which is each view with itself), g a learned gain, k pinning the mean temperature.
 // `rows`: a group a row sums it; `heads`: a group a head sums the rows, in order; `apply`: a thread an element.
 // Grid: rows C*A, heads C, apply ceil(C*A*N / 64) groups, folded.
 #import grid
@@ -20,7 +20,11 @@ fn pairs() -> f32 { return f32(p.a * p.n - p.square * p.a); }
 @group(0) @binding(2) var<storage, read> gain: array<f32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 @compute @workgroup_size(64)
-fn apply(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn apply(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let t = group_index(wid, nwg) * 64u + lid.x;
     if t >= p.total { return; }
     y[t] = gain[0] * (x[t] - mean[t / (p.a * p.n)]) + p.k;
@@ -38,7 +42,11 @@ fn total(l: u32, v: f32) -> f32 {
 }
 #ifdef ROWS
 @compute @workgroup_size(64)
-fn rows(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn rows(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let row = group_index(wid, nwg);
     if row >= p.c * p.a { return; }
     var s = 0.0;
@@ -51,7 +59,11 @@ fn rows(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
 #endif
 #ifdef HEADS
 @compute @workgroup_size(64)
-fn heads(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn heads(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let c = group_index(wid, nwg);
     if c >= p.c { return; }
     var s = 0.0;

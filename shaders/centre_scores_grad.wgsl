@@ -1,5 +1,7 @@
-// Gradient of centre_scores from dr: dx = g (dr - S_c / pairs) (on a square's diagonal g dr), S_c = sum of dr over head c; dg = sum dr (x - mean_c).
-// `rows`: a group a row sums dr and dr (x - mean); `heads`: one group sums the rows of each head, in order, and the heads; `apply`: a thread an element.
+// Gradient of centre_scores from dr: dx = g (dr - S_c / pairs) (on a square's diagonal g dr), S_c = sum of dr over
+// head c; dg = sum dr (x - mean_c).
+// `rows`: a group a row sums dr and dr (x - mean); `heads`: one group sums the rows of each head, in order, and the
+// heads; `apply`: a thread an element.
 // Grid: rows C*A, heads 1, apply ceil(C*A*N / 64) groups, folded.
 #import grid
 struct Params { c: u32, a: u32, n: u32, square: u32, k: f32, total: u32, r0: u32, r1: u32 }
@@ -22,7 +24,11 @@ fn pairs() -> f32 { return f32(p.a * p.n - p.square * p.a); }
 @group(0) @binding(2) var<storage, read> gain: array<f32>;
 @group(0) @binding(3) var<storage, read_write> dx: array<f32>;
 @compute @workgroup_size(64)
-fn apply(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn apply(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let t = group_index(wid, nwg) * 64u + lid.x;
     if t >= p.total { return; }
     let row = t / p.n;
@@ -43,7 +49,11 @@ fn total(l: u32, v: vec2<f32>) -> vec2<f32> {
 }
 #ifdef ROWS
 @compute @workgroup_size(64)
-fn rows(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn rows(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let row = group_index(wid, nwg);
     if row >= p.c * p.a { return; }
     var s = vec2<f32>(0.0);

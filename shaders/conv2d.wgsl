@@ -1,8 +1,11 @@
 // Convolution, NHWC and KRSC: y[n,p,q,k] = sum_{r,s,c} x[n, p*stride-pad+r, q*stride-pad+s, c] w[k,r,s,c].
-// Implicit GEMM: rows = the n*p*q output pixels, columns = k, sums over r,s,c. A thread computes 4 pixels x 4 channels in registers;
-// VEC4 (c a multiple of 4) reads x and w as vec4 along c. Pixels and channels beyond the edge are computed on clamped addresses and not stored.
+// Implicit GEMM: rows = the n*p*q output pixels, columns = k, sums over r,s,c. A thread computes 4 pixels x 4
+// channels in registers;
+// VEC4 (c a multiple of 4) reads x and w as vec4 along c. Pixels and channels beyond the edge are computed on clamped
+// addresses and not stored.
 // Grid: ceil(ceil(n*p*q/4) * ceil(k/4) / 64) groups, folded; p.total = number of threads with work.
-// TILED, for GPUs: tiles through workgroup memory (lib/tile.wgsl), a group a tile of pixels by channels, with HALF x, w and y in f16 (sums in f32); VEC_K: k is a multiple of 4, so that y is stored as vec4.
+// TILED, for GPUs: tiles through workgroup memory (lib/tile.wgsl), a group a tile of pixels by channels, with HALF x,
+// w and y in f16 (sums in f32); VEC_K: k is a multiple of 4, so that y is stored as vec4.
 // Grid: ceil(n*p*q / TILE_M) * ceil(k / TILE_N) groups, folded; p.total = number of groups.
 #import grid
 #import storage
@@ -31,7 +34,8 @@ const STEP = 1u;
 #ifdef SHARED_K
 #import outer
 #import lanes
-// `shared_k`, for drivers that run on CPUs: a thread computes 8 pixels x 16 channels, whose weights a group's threads share (lib/lanes.wgsl).
+// `shared_k`, for drivers that run on CPUs: a thread computes 8 pixels x 16 channels, whose weights a group's threads
+// share (lib/lanes.wgsl).
 // Grid: ceil(n*p*q / 512) * ceil(k / 16) groups, folded; p.total = number of groups.
 // 4 pixels, 64 apart: their images, and row and column under the first tap.
 struct Quad { image: vec4<u32>, top: vec4<i32>, left: vec4<i32> }
@@ -86,7 +90,12 @@ fn put(m: u32, k0: u32, sum: mat4x4<f32>) {
 }
 
 @compute @workgroup_size(64)
-fn shared_k(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
+fn shared_k(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
     let g = group_index(wid, nwg);
     if g >= p.total { return; }
     let kgroups = (p.k + 15u) / 16u;
@@ -125,7 +134,8 @@ fn shared_k(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg:
 #import tile
 #import place
 
-// 4 pixels, `step` apart: row and column of the image under their first tap, and the element of x there (which may lie outside the image).
+// 4 pixels, `step` apart: row and column of the image under their first tap, and the element of x there (which may
+// lie outside the image).
 struct Pixels { top: vec4<i32>, left: vec4<i32>, at: vec4<i32> }
 fn pixels_from(m0: u32, step: u32) -> Pixels {
     var out: Pixels;
@@ -140,7 +150,8 @@ fn pixels_from(m0: u32, step: u32) -> Pixels {
     return out;
 }
 
-// Where x lies under the 4 pixels at a tap (of c within s within r), in elements or VEC4 in fours, and where there is any: not outside the image, nor behind the last tap.
+// Where x lies under the 4 pixels at a tap (of c within s within r), in elements or VEC4 in fours, and where there is
+// any: not outside the image, nor behind the last tap.
 // Negative rows and columns are large ones without a sign.
 struct Under { at: vec4<u32>, ok: vec4<bool> }
 fn under(m: Pixels, t: Place) -> Under {
@@ -161,7 +172,8 @@ fn start_a(l: u32, tile: Tile) -> WalkA {
     let tap = place(spot.along, p.c, p.s);
     return WalkA(pixels, tap, under(pixels, tap));
 }
-// What lies under a pixel at one tap lies side by side (and at its place 0 there is as much): only at a new tap is the place computed anew.
+// What lies under a pixel at one tap lies side by side (and at its place 0 there is as much): only at a new tap is
+// the place computed anew.
 fn next_a(walk: WalkA, tile: Tile) -> WalkA {
 #ifdef VEC4
     if walk.tap.inner + TILE_K < p.c {
@@ -251,7 +263,11 @@ fn mac(a: E, b: E) -> f32 {
 }
 
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let t = group_index(wid, nwg) * 64u + lid.x;
     if t >= p.total { return; }
     let kgroups = (p.k + 3u) / 4u;

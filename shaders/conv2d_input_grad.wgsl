@@ -1,13 +1,20 @@
 // Convolution, NHWC and KRSC: y[n,p,q,k] = sum_{r,s,c} x[n, p*stride-pad+r, q*stride-pad+s, c] w[k,r,s,c].
 // Its gradient by x: dx[n,h,w,c] = sum_{r,s,k} dy[n,p,q,k] w[k,r,s,c] over p*stride = h+pad-r, q*stride = w+pad-s.
-// A thread computes 4 pixels x 4 channels c (a group of threads shares pixels); VEC_W: c is a multiple of 4, so w is read as vec4 along c.
+// A thread computes 4 pixels x 4 channels c (a group of threads shares pixels); VEC_W: c is a multiple of 4, so w is
+// read as vec4 along c.
 // Grid: ceil(ceil(n*h*w/4) * ceil(c/4) / 64) groups, folded.
-// `shared_c` (SHARED_C; c and k multiples of 4), for drivers that run on CPUs: pixels are taken by phase, (h + pad) mod stride and (w + pad) mod stride, so that all
-// of a group see the same taps; a thread computes 8 pixels x 16 channels, whose weights a group's threads share (lib/lanes.wgsl).
-// Grid: stride^2 * ceil(n * ceil(h/stride) * ceil(w/stride) / 512) * ceil(c/16) groups, folded; p.total = number of groups, p.rows = those of a phase.
-// TILED, for GPUs: the same phases as tiles through workgroup memory (lib/tile.wgsl), rows pixels of the phase, columns c, sums over the taps of the phase and k. It takes the weights
-// as [c,r,s,k], where what is summed lies side by side as in dy: `turn` makes them, 16x16 of one tap a group. Grid of turn: r * s * ceil(k/16) * ceil(c/16) groups, p.total, folded.
-// VEC_K: k is a multiple of 4 (VEC_W with it, of the turned weights); VEC_DX: c is; IN_ORDER: stride 1 and VEC_K; HALF: dy, w and dx lie in f16, sums are f32. Grid: stride^2 * p.rows groups, p.rows = ceil(n * ceil(h/stride) * ceil(w/stride) / TILE_M) * ceil(c / TILE_N), folded.
+// `shared_c` (SHARED_C; c and k multiples of 4), for drivers that run on CPUs: pixels are taken by phase, (h + pad)
+// mod stride and (w + pad) mod stride, so that all of a group see the same taps; a thread computes 8 pixels x 16
+// channels, whose weights a group's threads share (lib/lanes.wgsl).
+// Grid: stride^2 * ceil(n * ceil(h/stride) * ceil(w/stride) / 512) * ceil(c/16) groups, folded; p.total = number of
+// groups, p.rows = those of a phase.
+// TILED, for GPUs: the same phases as tiles through workgroup memory (lib/tile.wgsl), rows pixels of the phase,
+// columns c, sums over the taps of the phase and k. It takes the weights as [c,r,s,k], where what is summed lies side
+// by side as in dy: `turn` makes them, 16x16 of one tap a group. Grid of turn: r * s * ceil(k/16) * ceil(c/16)
+// groups, p.total, folded.
+// VEC_K: k is a multiple of 4 (VEC_W with it, of the turned weights); VEC_DX: c is; IN_ORDER: stride 1 and VEC_K;
+// HALF: dy, w and dx lie in f16, sums are f32. Grid: stride^2 * p.rows groups, p.rows = ceil(n * ceil(h/stride) *
+// ceil(w/stride) / TILE_M) * ceil(c / TILE_N), folded.
 #import grid
 #import storage
 struct Params {
@@ -24,7 +31,11 @@ struct Params {
 var<workgroup> square: array<S, 272>;
 
 @compute @workgroup_size(256)
-fn turn(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn turn(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let g = group_index(wid, nwg);
     if g >= p.total { return; }
     let rs = p.r * p.s;
@@ -108,7 +119,12 @@ fn put(m: u32, pixels: u32, at: u32, c0: u32, sum: mat4x4<f32>) {
 }
 
 @compute @workgroup_size(64)
-fn shared_c(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
+fn shared_c(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
     let g = group_index(wid, nwg);
     if g >= p.total { return; }
     let phase = g / p.rows;
@@ -168,7 +184,8 @@ fn phase_of(index: u32) -> Phase {
     return Phase(h0, w0, count(h0, p.h), count(w0, p.w), r0, s0, count(r0, p.r), count(s0, p.s));
 }
 
-// 4 pixels of the phase, `step` apart: row and column of dy under their first tap (each further tap is one less), and the element of dy there.
+// 4 pixels of the phase, `step` apart: row and column of dy under their first tap (each further tap is one less), and
+// the element of dy there.
 struct Pixels { top: vec4<i32>, left: vec4<i32>, at: vec4<i32> }
 fn pixels_from(m0: u32, step: u32, f: Phase) -> Pixels {
     var out: Pixels;
@@ -183,8 +200,8 @@ fn pixels_from(m0: u32, step: u32, f: Phase) -> Pixels {
     return out;
 }
 
-// Where dy lies under the 4 pixels at a tap (of k within the taps of a row within those of a column), in elements or VEC_K in fours, and where there is any. Negative rows and
-// columns are large ones without a sign.
+// Where dy lies under the 4 pixels at a tap (of k within the taps of a row within those of a column), in elements or
+// VEC_K in fours, and where there is any. Negative rows and columns are large ones without a sign.
 struct Under { at: vec4<u32>, ok: vec4<bool> }
 fn under(m: Pixels, t: Place, f: Phase) -> Under {
     let oh = m.top - vec4<i32>(i32(t.outer));
@@ -205,7 +222,8 @@ fn start_a(l: u32, tile: Tile) -> WalkA {
     let tap = place(spot.along, p.k, tile.ss);
     return WalkA(pixels, tap, under(pixels, tap, tile.f));
 }
-// What lies under a pixel at one tap lies side by side (and at its place 0 there is as much): only at a new tap is the place computed anew.
+// What lies under a pixel at one tap lies side by side (and at its place 0 there is as much): only at a new tap is
+// the place computed anew.
 fn next_a(walk: WalkA, tile: Tile) -> WalkA {
 #ifdef VEC_K
     if walk.tap.inner + TILE_K < p.k {
@@ -242,8 +260,9 @@ fn of_tap(t: Place, f: Phase) -> u32 {
     let s = min(f.s0 + t.middle * p.stride, p.s - 1u);
     return (r * p.s + s) * p.k + t.inner;
 }
-// Four numbers side by side of turned weights, channel c. IN_ORDER (stride 1, k a multiple of 4): the taps that count are all there are, in the order of the weights, so `at`, which
-// counts what has been summed, is the place; else it is made from the tap t.
+// Four numbers side by side of turned weights, channel c. IN_ORDER (stride 1, k a multiple of 4): the taps that count
+// are all there are, in the order of the weights, so `at`, which counts what has been summed, is the place; else it
+// is made from the tap t.
 fn piece_w(c: u32, at: u32, t: Place, tile: Tile) -> Piece {
     let row = p.r * p.s * p.k;
     let start = min(c, p.c - 1u) * row;
@@ -308,7 +327,11 @@ fn tiled(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: ve
 }
 #else
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let t = group_index(wid, nwg) * 64u + lid.x;
     if t >= p.total { return; }
     let cgroups = (p.c + 3u) / 4u;

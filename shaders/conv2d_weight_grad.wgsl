@@ -1,10 +1,17 @@
 // Convolution, NHWC and KRSC: y[n,p,q,k] = sum_{r,s,c} x[n, p*stride-pad+r, q*stride-pad+s, c] w[k,r,s,c].
 // Its gradient by w: dw[k,r,s,c] = sum_{n,p,q} dy[n,p,q,k] x[n, p*stride-pad+r, q*stride-pad+s, c].
-// Split-K: the n*p*q pixels are cut into p.splits runs of p.rows; `partial` writes part[first+split][k,r,s,c], `total` adds the parts in order.
-// A thread of `partial` computes 4 k x 4 c at one (r,s) of one split; VEC_K, VEC_C: that dimension is a multiple of 4 and is read as vec4.
-// `shared_k` (SHARED_K; c a multiple of 8), for drivers that run on CPUs: a thread computes 16 k at one position (r,s,8c); what a group's threads need of dy alike they share (lib/lanes.wgsl).
-// `tiled` (TILED), for GPUs: tiles through workgroup memory (lib/tile.wgsl), rows r*s*c, columns k, sums over the pixels of a split; HALF: x and dy lie in f16, the parts and dw in f32; VEC_PART: c is a multiple of 4; FOUR_IN_A_ROW: so are c, q and the pixels of a split.
-// Grid: tiled splits * ceil(r*s*c / TILE_M) * ceil(k / TILE_N), p.total = number of groups; shared_k splits * ceil(k/16) * ceil(r*s*c/8 / 64), p.total = number of groups; partial ceil(splits*r*s*ceil(k/4)*ceil(c/4) / 64), total ceil(k*r*s*c / 64), folded.
+// Split-K: the n*p*q pixels are cut into p.splits runs of p.rows; `partial` writes part[first+split][k,r,s,c],
+// `total` adds the parts in order.
+// A thread of `partial` computes 4 k x 4 c at one (r,s) of one split; VEC_K, VEC_C: that dimension is a multiple of 4
+// and is read as vec4.
+// `shared_k` (SHARED_K; c a multiple of 8), for drivers that run on CPUs: a thread computes 16 k at one position
+// (r,s,8c); what a group's threads need of dy alike they share (lib/lanes.wgsl).
+// `tiled` (TILED), for GPUs: tiles through workgroup memory (lib/tile.wgsl), rows r*s*c, columns k, sums over the
+// pixels of a split; HALF: x and dy lie in f16, the parts and dw in f32; VEC_PART: c is a multiple of 4;
+// FOUR_IN_A_ROW: so are c, q and the pixels of a split.
+// Grid: tiled splits * ceil(r*s*c / TILE_M) * ceil(k / TILE_N), p.total = number of groups; shared_k splits *
+// ceil(k/16) * ceil(r*s*c/8 / 64), p.total = number of groups; partial ceil(splits*r*s*ceil(k/4)*ceil(c/4) / 64),
+// total ceil(k*r*s*c / 64), folded.
 #import grid
 #import storage
 struct Params {
@@ -18,7 +25,11 @@ struct Params {
 @group(0) @binding(0) var<storage, read> part: array<f32>;
 @group(0) @binding(1) var<storage, read_write> dw: array<f32>;
 @compute @workgroup_size(64)
-fn total(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn total(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let t = group_index(wid, nwg) * 64u + lid.x;
     if t >= p.total { return; }
     var s = 0.0;
@@ -62,14 +73,16 @@ fn load_dy(at: u32, k0: u32) -> Piece {
 #ifdef SHARED_K
 #import outer
 #import lanes
-// Sixteen k of dy at four pixels from m on (behind the split's last, that one), four a piece; k beyond the end may be any of the row's, their results are not stored.
+// Sixteen k of dy at four pixels from m on (behind the split's last, that one), four a piece; k beyond the end may be
+// any of the row's, their results are not stored.
 fn piece(m: u32, last: u32, k0: u32, which: u32) -> Piece {
     return load_dy(min(m + which / 4u, last) * p.k, min(k0 + which % 4u * 4u, p.k - min(p.k, 4u)));
 }
 // A pixel of dy: its number, image, row and column.
 struct Walk { m: u32, n: u32, oh: u32, ow: u32 }
-// Adds a pixel's 16 k by 8 c to the sums (0 to 3: the first four c, 4 to 7: the others), and goes to the next. Where x does not lie under the tap, or the split has ended, zeros are
-// added: a branch that not all threads take would choose between two values of each of the 128 sums.
+// Adds a pixel's 16 k by 8 c to the sums (0 to 3: the first four c, 4 to 7: the others), and goes to the next. Where
+// x does not lie under the tap, or the split has ended, zeros are added: a branch that not all threads take would
+// choose between two values of each of the 128 sums.
 fn step(sums: ptr<function, Sums8>, walk: ptr<function, Walk>, end: u32, r: u32, s: u32, c0: u32, d: mat4x4<f32>) {
     let w = *walk;
     let ih = i32(w.oh * p.stride + r) - i32(p.pad);
@@ -104,7 +117,12 @@ fn put(split: u32, k0: u32, at: u32, sum: mat4x4<f32>) {
 }
 
 @compute @workgroup_size(64)
-fn shared_k(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
+fn shared_k(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
     let g = group_index(wid, nwg);
     if g >= p.total { return; }
     let positions = p.r * p.s * p.c / 8u;
@@ -151,7 +169,8 @@ fn shared_k(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg:
 #import tile
 #import place
 
-// A column a pixel, m and three STEP_B apart: dy, channels k0..k0+4; behind the split's end any pixel's will do, since x is zero there.
+// A column a pixel, m and three STEP_B apart: dy, channels k0..k0+4; behind the split's end any pixel's will do,
+// since x is zero there.
 fn piece_dy(m: u32, end: u32, k0: u32) -> Piece {
 #ifdef VEC_K
     return load_dy(min(m, end - 1u) * p.k, min(k0, p.k - 4u));
@@ -163,7 +182,8 @@ fn pieces_dy(m: u32, end: u32, k0: u32) -> Pieces {
     return Pieces(piece_dy(m, end, k0), piece_dy(m + STEP_B, end, k0), piece_dy(m + 2u * STEP_B, end, k0), piece_dy(m + 3u * STEP_B, end, k0));
 }
 
-// Where four weights of r*s*c stand, relative to a pixel's first tap: rows, columns, and elements of x. VEC_C: side by side, so the first stands for all. Behind the last weight:
+// Where four weights of r*s*c stand, relative to a pixel's first tap: rows, columns, and elements of x. VEC_C: side
+// by side, so the first stands for all. Behind the last weight:
 // in a row that no image has.
 const OUTSIDE = 0x40000000u;
 #ifdef VEC_C
@@ -186,7 +206,8 @@ fn taps_from(n: u32) -> Taps {
 }
 #endif
 
-// x under pixel m (at the place t of q within p within n) at four weights; zero outside the image and behind the split's end.
+// x under pixel m (at the place t of q within p within n) at four weights; zero outside the image and behind the
+// split's end.
 fn piece_x(m: u32, end: u32, t: Place, w: Taps) -> Piece {
     // Without a sign: what lies before the image is far behind it.
     let ih = t.middle * p.stride - p.pad + w.r;
@@ -276,7 +297,11 @@ fn tiled(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: ve
 }
 #else
 @compute @workgroup_size(64)
-fn partial(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn partial(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let t = group_index(wid, nwg) * 64u + lid.x;
     if t >= p.total { return; }
     let cgroups = (p.c + 3u) / 4u;

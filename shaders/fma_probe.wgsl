@@ -1,11 +1,17 @@
-// The adapter's fused multiply-add rate, for the roofline of `bench`: a thread runs 8 independent chains of vec4 fma, p.rounds rounds of 8 each.
-// y[thread] = a sum that keeps the compiler from dropping the chains. Work: groups * 64 * rounds * 8 * 4 * 2 operations. Grid: p.groups groups, folded.
+// The adapter's fused multiply-add rate, for the roofline of `bench`: a thread runs 8 independent chains of vec4 fma,
+// p.rounds rounds of 8 each.
+// y[thread] = a sum that keeps the compiler from dropping the chains. Work: groups * 64 * rounds * 8 * 4 * 2
+// operations. Grid: p.groups groups, folded.
 #import grid
 struct Params { groups: u32, rounds: u32, a: f32, b: f32 }
 @group(1) @binding(0) var<uniform> p: Params;
 @group(0) @binding(0) var<storage, read_write> y: array<f32>;
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let g = group_index(wid, nwg);
     if g >= p.groups { return; }
     let a = vec4<f32>(p.a);

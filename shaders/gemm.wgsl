@@ -2,12 +2,16 @@
 // A [m,k] (TRANS_A: stored [k,m]), B [k,n] (TRANS_B: stored [n,k]), C [m,n], row-major; a batch stride of 0 broadcasts.
 // SUM_BATCH: C[i,j] sums over the batch too. BIAS adds bias; RELU clamps.
 // HALF: A and B lie in f16, with HALF_C so does C; sums and what is done to them are f32.
-// TALL, for drivers that run on CPUs: a group is 64 threads of 8x16 outputs one below the other, a 512x16 tile; what the threads need of B alike they share (lib/lanes.wgsl).
+// TALL, for drivers that run on CPUs: a group is 64 threads of 8x16 outputs one below the other, a 512x16 tile; what
+// the threads need of B alike they share (lib/lanes.wgsl).
 // 10 numbers a lane are read for 128 multiply-adds (12 with subgroups of 4).
-// TILED, for GPUs: tiles through workgroup memory (lib/tile.wgsl), a group a tile; FULL_K: k is a multiple of TILE_K; VEC_C: n is a multiple of 4, so that C is stored as vec4.
-// Otherwise a thread computes 4x4 outputs in registers from global memory: 4 values of k a step. VEC_A / VEC_B: the contiguous dimension of that operand is a multiple
-// of 4, so it is loaded as vec4. A group is 8x8 threads, a 32x32 tile. Rows and columns beyond the edge are computed on clamped addresses and not stored.
-// Grid: batch * ceil(m/32) * ceil(n/32) groups (TALL: ceil(m/512) * ceil(n/16); TILED: ceil(m/TILE_M) * ceil(n/TILE_N)), folded.
+// TILED, for GPUs: tiles through workgroup memory (lib/tile.wgsl), a group a tile; FULL_K: k is a multiple of TILE_K;
+// VEC_C: n is a multiple of 4, so that C is stored as vec4.
+// Otherwise a thread computes 4x4 outputs in registers from global memory: 4 values of k a step. VEC_A / VEC_B: the
+// contiguous dimension of that operand is a multiple of 4, so it is loaded as vec4. A group is 8x8 threads, a 32x32
+// tile. Rows and columns beyond the edge are computed on clamped addresses and not stored.
+// Grid: batch * ceil(m/32) * ceil(n/32) groups (TALL: ceil(m/512) * ceil(n/16); TILED: ceil(m/TILE_M) *
+// ceil(n/TILE_N)), folded.
 #import grid
 #import storage
 #ifdef HALF_C
@@ -42,7 +46,8 @@ struct Params {
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 #endif
 
-// Four numbers of A side by side: row i, from k on (TRANS_A: rows from i on, at k). Zero beyond the last k; rows beyond the edge may be any.
+// Four numbers of A side by side: row i, from k on (TRANS_A: rows from i on, at k). Zero beyond the last k; rows
+// beyond the edge may be any.
 fn piece_a(base: u32, i: u32, k: u32) -> Piece {
 #ifdef TRANS_A
     let row = base + min(k, p.k - 1u) * p.m;
@@ -77,7 +82,8 @@ fn pieces_a(base: u32, i: u32, k: u32, step: u32) -> Pieces {
 #endif
 }
 
-// Four numbers of B side by side: at k, columns from j on (TRANS_B: column j, from k on). Values of k beyond the end may be anything finite in memory: A is zero there.
+// Four numbers of B side by side: at k, columns from j on (TRANS_B: column j, from k on). Values of k beyond the end
+// may be anything finite in memory: A is zero there.
 fn piece_b(base: u32, k: u32, j: u32) -> Piece {
 #ifdef TRANS_B
     let row = base + min(j, p.n - 1u) * p.k;
@@ -157,7 +163,8 @@ fn store(batch: u32, i0: u32, j0: u32, sum: mat4x4<f32>) {
     }
 }
 
-// A thread's place in an operand: the first element of its matrix, a row of A or a column of B, and a value of k; `first` is where that begins in every matrix.
+// A thread's place in an operand: the first element of its matrix, a row of A or a column of B, and a value of k;
+// `first` is where that begins in every matrix.
 struct Walk { base: u32, line: u32, k: u32, first: u32 }
 fn next(walk: Walk, stride: u32) -> Walk {
     let k = walk.k + TILE_K;
@@ -245,7 +252,12 @@ fn put_row(batch: u32, i: u32, j0: u32, sums: mat4x4<f32>) {
 }
 
 @compute @workgroup_size(64)
-fn tall(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>, @builtin(subgroup_invocation_id) lane: u32) {
+fn tall(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
     let g = group_index(wid, nwg);
     if g >= p.groups { return; }
     let batch = g / p.tiles;
@@ -287,7 +299,11 @@ fn tall(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
 }
 #else
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let g = group_index(wid, nwg);
     if g >= p.groups { return; }
     let batch = g / p.tiles;

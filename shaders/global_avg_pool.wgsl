@@ -1,4 +1,5 @@
-// y[n,c] = 1/S sum_s x[n,s,c], S = height*width: sums over the rows of each image (lib/channels.wgsl, an image a run of p.rows = S rows of [N*S,C]).
+// y[n,c] = 1/S sum_s x[n,s,c], S = height*width: sums over the rows of each image (lib/channels.wgsl, an image a run
+// of p.rows = S rows of [N*S,C]).
 // A thread adds its rows in order, the threads of a column are added in a tree. HALF: x lies in f16.
 // Grid: N * p.blocks groups, folded.
 #import channels
@@ -6,7 +7,11 @@
 @group(0) @binding(1) var<storage, read_write> y: array<E>;
 var<workgroup> lanes: array<E, 256>;
 @compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let group = group_index(wid, nwg);
     if group >= p.groups { return; }
     let l = lid.x;

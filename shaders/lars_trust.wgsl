@@ -1,6 +1,8 @@
 // LARS's trust ratio of every segment (parameter tensor) of a flat group:
-//   trust = eta |w| / (|g| + wd |w| + 1e-8), 1 where |w| or |g| is zero, or where the table's entry is negative (excluded).
-// `partial`: a thread a block of 64 elements makes (sum w^2, sum g^2). `combine`: a group a segment adds its blocks: 64 threads stride, then a tree.
+//   trust = eta |w| / (|g| + wd |w| + 1e-8), 1 where |w| or |g| is zero, or where the table's entry is negative
+//   (excluded).
+// `partial`: a thread a block of 64 elements makes (sum w^2, sum g^2). `combine`: a group a segment adds its blocks:
+// 64 threads stride, then a tree.
 // table[s] = (lr multiplier, weight decay, entry, 0) -> out[s] = (lr multiplier, weight decay, trust, 0).
 // Grid: partial ceil(blocks / 64), combine one group a segment, folded.
 #import grid
@@ -11,7 +13,11 @@ struct Params { blocks: u32, segments: u32, first: u32, eta: f32 }
 @group(0) @binding(1) var<storage, read> w: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> part: array<vec2<f32>>;
 @compute @workgroup_size(64)
-fn partial(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn partial(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let b = group_index(wid, nwg) * 64u + lid.x;
     if b >= p.blocks { return; }
     var ww = vec4<f32>(0.0);
@@ -31,7 +37,11 @@ fn partial(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: 
 @group(0) @binding(3) var<storage, read_write> out: array<vec4<f32>>;
 var<workgroup> lane: array<vec2<f32>, 64>;
 @compute @workgroup_size(64)
-fn combine(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn combine(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let s = group_index(wid, nwg);
     if s >= p.segments { return; }
     let l = lid.x;

@@ -1,7 +1,9 @@
-// Dynamic loss scaling (Micikevicius et al., "Mixed Precision Training", ICLR 2018; torch.amp.GradScaler), behind the optimiser's kernel:
-//   the gradient of this step is not finite though its loss is, and the optimiser has just halted for it: while scale > 1, scale = scale / 2, good = 0, skipped = skipped + 1, and halt
-//   is taken back: parameters and moments are as before the step, and training goes on with the next. At scale = 1 it stays halted: what overflows there overflows in f32 too. So
-//   it does where the loss is not finite: no scale mends that.
+// Dynamic loss scaling (Micikevicius et al., "Mixed Precision Training", ICLR 2018; torch.amp.GradScaler), behind the
+// optimiser's kernel:
+//   the gradient of this step is not finite though its loss is, and the optimiser has just halted for it: while scale
+//   > 1, scale = scale / 2, good = 0, skipped = skipped + 1, and halt is taken back: parameters and moments are as
+//   before the step, and training goes on with the next. At scale = 1 it stays halted: what overflows there overflows
+//   in f32 too. So it does where the loss is not finite: no scale mends that.
 //   it is finite: good = good + 1; at p.interval good steps in a row scale = min(2 scale, 2^24), good = 0.
 // norm2: the squared norm of the unscaled gradient. Grid: one thread.
 #import step

@@ -1,6 +1,8 @@
-// y[n,i,j,c] = max over the window of x[n, i*stride - padding + r, j*stride - padding + s, c], padding counting as -inf;
+// y[n,i,j,c] = max over the window of x[n, i*stride - padding + r, j*stride - padding + s, c], padding counting as
+// -inf;
 // argmax[n,i,j,c] = h*W + w of the first maximum in row-major order. A NaN in the window wins, as in PyTorch.
-// HALF: x and y lie in f16. x [N,H,W,C], y and argmax [N,OH,OW,C]. A thread an output element. Grid: ceil(N*OH*OW*C / 64) groups, folded.
+// HALF: x and y lie in f16. x [N,H,W,C], y and argmax [N,OH,OW,C]. A thread an output element. Grid: ceil(N*OH*OW*C /
+// 64) groups, folded.
 #import grid
 #import storage
 struct Params { h: u32, w: u32, c: u32, oh: u32, ow: u32, kernel: u32, stride: u32, padding: u32, total: u32, r0: u32, r1: u32, r2: u32 }
@@ -9,7 +11,11 @@ struct Params { h: u32, w: u32, c: u32, oh: u32, ow: u32, kernel: u32, stride: u
 @group(0) @binding(1) var<storage, read_write> y: array<S>;
 @group(0) @binding(2) var<storage, read_write> argmax: array<u32>;
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let t = group_index(wid, nwg) * 64u + lid.x;
     if t >= p.total { return; }
     let c = t % p.c;

@@ -1,5 +1,7 @@
-// The k largest values of each row of s [rows, N] and their columns, by ascending column: value [rows, K], column [rows, K], K = p.k <= N. Ties go to the lower column.
-// A group of 64 threads a row: each goes through a run of columns of its own, and writes behind what those before it have. Grid: p.rows groups, folded.
+// The k largest values of each row of s [rows, N] and their columns, by ascending column: value [rows, K], column
+// [rows, K], K = p.k <= N. Ties go to the lower column.
+// A group of 64 threads a row: each goes through a run of columns of its own, and writes behind what those before it
+// have. Grid: p.rows groups, folded.
 #import grid
 struct Params { n: u32, rows: u32, k: u32, r: u32 }
 @group(1) @binding(0) var<uniform> p: Params;
@@ -10,7 +12,11 @@ fn is_candidate(i: u32, j: u32) -> bool { return true; }
 #import select
 
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let row = group_index(wid, nwg);
     if row >= p.rows { return; }
     let l = lid.x;

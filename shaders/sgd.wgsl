@@ -3,8 +3,10 @@
 // Every 64 elements belong to one segment (parameter tensor): table[segment] = (lr multiplier, weight decay, trust, 0).
 // A positive trust ratio (LARS, lars_trust.wgsl) multiplies g; 0 or less: none.
 // clip = min(1, max_norm / (|grad| + 1e-6)) (torch.nn.utils.clip_grad_norm_), norm2 = |grad|^2 over all parameters.
-// A non-finite norm, or halt already set, leaves everything as it is; `latch` then sets halt to step + 1, after this kernel.
-// A thread four elements (16 threads a segment's block): p.n counts fours. Grid: ceil(p.n / 256) groups, folded; latch: one group.
+// A non-finite norm, or halt already set, leaves everything as it is; `latch` then sets halt to step + 1, after this
+// kernel.
+// A thread four elements (16 threads a segment's block): p.n counts fours. Grid: ceil(p.n / 256) groups, folded;
+// latch: one group.
 #import grid
 #import step
 struct Params { n: u32, momentum: f32, max_norm: f32, r: u32 }
@@ -26,10 +28,15 @@ fn latch() {
 @group(0) @binding(5) var<storage, read_write> v: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read> halt: array<u32>;
 @compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let i = group_index(wid, nwg) * 256u + lid.x;
     if i >= p.n { return; }
-    // Read before it is known whether they are wanted, so that these reads and those of the guard do not wait for each other.
+    // Read before it is known whether they are wanted, so that these reads and those of the guard do not wait for
+    // each other.
     let g = grad[i];
     let w0 = w[i];
     let v0 = v[i];

@@ -1,4 +1,5 @@
-// Columns of zero mean and unit deviation, for each matrix x[c] of [N,D]: y = (x - mean) / std, std unbiased (over N - 1), without epsilon (Barlow Twins).
+// Columns of zero mean and unit deviation, for each matrix x[c] of [N,D]: y = (x - mean) / std, std unbiased (over N
+// - 1), without epsilon (Barlow Twins).
 // inv [C,D] = 1/std, for the gradient. Two passes, never E[x^2] - E[x]^2.
 // Grid: a thread a column, ceil(C*D / 64) groups, folded.
 #import grid
@@ -8,7 +9,11 @@ struct Params { total: u32, n: u32, d: u32, r: u32 }
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
 @group(0) @binding(2) var<storage, read_write> inv: array<f32>;
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let t = group_index(wid, nwg) * 64u + lid.x;
     if t >= p.total { return; }
     let at = (t / p.d) * p.n * p.d + t % p.d;

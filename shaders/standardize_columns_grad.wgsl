@@ -1,4 +1,5 @@
-// Gradient of standardize_columns from its result y: dx = (dy - mean(dy) - y sum(dy y) / (N - 1)) / std, down each column of [C,N,D].
+// Gradient of standardize_columns from its result y: dx = (dy - mean(dy) - y sum(dy y) / (N - 1)) / std, down each
+// column of [C,N,D].
 // Grid: a thread a column, ceil(C*D / 64) groups, folded.
 #import grid
 struct Params { total: u32, n: u32, d: u32, r: u32 }
@@ -8,7 +9,11 @@ struct Params { total: u32, n: u32, d: u32, r: u32 }
 @group(0) @binding(2) var<storage, read> inv: array<f32>;
 @group(0) @binding(3) var<storage, read_write> dx: array<f32>;
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let t = group_index(wid, nwg) * 64u + lid.x;
     if t >= p.total { return; }
     let at = (t / p.d) * p.n * p.d + t % p.d;

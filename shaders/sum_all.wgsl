@@ -1,5 +1,6 @@
 // y = sum_i f(x_i), f = identity, or the square with SQUARE.
-// Two passes in a fixed order. `partial`: group g sums elements [4096 g, 4096 (g+1)) into part[first + g]; 64 threads stride, then a tree.
+// Two passes in a fixed order. `partial`: group g sums elements [4096 g, 4096 (g+1)) into part[first + g]; 64 threads
+// stride, then a tree.
 // `total`: one group sums the parts the same way. Grid: ceil(n / 4096) groups, then 1.
 #import grid
 struct Params { n: u32, groups: u32, first: u32, r: u32 }
@@ -26,7 +27,11 @@ fn tree(l: u32, v: f32) {
 }
 
 @compute @workgroup_size(64)
-fn partial(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn partial(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let g = group_index(wid, nwg);
     if g >= p.groups { return; }
     let end = min(p.n, (g + 1u) * 4096u);

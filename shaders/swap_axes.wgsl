@@ -1,5 +1,6 @@
 // y[p,b,a,c] = x[p,a,b,c]: two neighbouring axes exchanged.
-// A dispatch binds y's elements from y_start on (n of them) and x's from x_start on (m of them), and writes only what has its source there: so tensors may exceed a binding.
+// A dispatch binds y's elements from y_start on (n of them) and x's from x_start on (m of them), and writes only what
+// has its source there: so tensors may exceed a binding.
 // HALF: both lie in f16. A thread an element of y (VEC4: four along c). Grid: ceil(n/64), folded.
 #import grid
 #import storage
@@ -13,7 +14,11 @@ alias E = S;
 @group(0) @binding(0) var<storage, read> x: array<E>;
 @group(0) @binding(1) var<storage, read_write> y: array<E>;
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let t = group_index(wid, nwg) * 64u + lid.x;
     if t >= p.n { return; }
     let at = p.y_start + t;

@@ -1,10 +1,15 @@
-// What top_k.wgsl gives of the similarities s = z z^T of unit rows z [C,A,D] in NT-Xent's arrangement, without the matrix: the kappa largest candidates of each row as a threshold,
-// the value and the column of the last of them; ties to the lower column. kappa <= the number of candidates.
-// A group takes 64 anchors and walks over all columns, 64 at a time, several times. A row's threshold lies in a range of keys (lib/order.wgsl), of which a walk counts the candidates
-// in 64 equal parts; the part that holds the threshold is the next range. Once it holds FEW candidates or less, a last walk writes them down and the right one is picked. Where more
-// than that are equal, the range goes on over their columns, backwards. The first walk splits not all floats but what similarities are as a rule, from 2^-8 to 1, and the rest
-// falls to the first and the last part: with 65,536 columns three walks are common, eleven the most (1 + 6 for the keys, 3 for the columns, the last).
-// All is exact: counts are integers, and a similarity is the same number in every walk and in amcl_stream, where it is made by the same sums.
+// What top_k.wgsl gives of the similarities s = z z^T of unit rows z [C,A,D] in NT-Xent's arrangement, without the
+// matrix: the kappa largest candidates of each row as a threshold, the value and the column of the last of them; ties
+// to the lower column. kappa <= the number of candidates.
+// A group takes 64 anchors and walks over all columns, 64 at a time, several times. A row's threshold lies in a range
+// of keys (lib/order.wgsl), of which a walk counts the candidates in 64 equal parts; the part that holds the
+// threshold is the next range. Once it holds FEW candidates or less, a last walk writes them down and the right one
+// is picked. Where more than that are equal, the range goes on over their columns, backwards. The first walk splits
+// not all floats but what similarities are as a rule, from 2^-8 to 1, and the rest falls to the first and the last
+// part: with 65,536 columns three walks are common, eleven the most (1 + 6 for the keys, 3 for the columns, the
+// last).
+// All is exact: counts are integers, and a similarity is the same number in every walk and in amcl_stream, where it
+// is made by the same sums.
 // Outputs: value [C,A], index [C,A]. Grid: p.heads * p.tiles groups of 256, folded.
 #import grid
 #import pair_tile
@@ -17,7 +22,8 @@ const FULL = 0xffffffffu;
 // Key of 2^-8; from there 64 parts of 2^20 keys reach 1.
 const USUAL = 0xbb800000u;
 
-// The threshold is the rank-th largest of `count` candidates whose place is in lo..=hi. Places are keys, or the columns of `key` alone, backwards, if tied.
+// The threshold is the rank-th largest of `count` candidates whose place is in lo..=hi. Places are keys, or the
+// columns of `key` alone, backwards, if tied.
 struct Search { lo: u32, hi: u32, rank: u32, count: u32, key: u32, tied: u32 }
 var<workgroup> search: array<Search, 64>;
 // 16 words a row: four counts of a tile (64 at most) in each; in the last walk key and column of FEW candidates.
@@ -58,11 +64,16 @@ fn narrowed(t: Search, part: u32, count: u32, above: u32) -> Search {
     }
     return n;
 }
-// Where the counts of parts 4 w..4 w + 3 of a row stand: thread 4 row + w / 4 adds up those of one quarter, and neighbours read neighbouring words.
+// Where the counts of parts 4 w..4 w + 3 of a row stand: thread 4 row + w / 4 adds up those of one quarter, and
+// neighbours read neighbouring words.
 fn word_of(row: u32, w: u32) -> u32 { return (w % 4u) * 256u + row * 4u + w / 4u; }
 
 @compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>) {
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
     let g = group_index(wid, nwg);
     if g >= p.heads * p.tiles { return; }
     let head = g / p.tiles;

@@ -1,5 +1,6 @@
-// Parameters of amcl_loss and its gradient; mirrors ops/amcl_loss.rs. A dispatch covers p.rows anchors from row p.first of all heads' rows on; in the bound slices the
-// matrices start at element off_s (similarities) and off_r (scores), the per-row tensors at off_row.
+// Parameters of amcl_loss and its gradient; mirrors ops/amcl_loss.rs. A dispatch covers p.rows anchors from row
+// p.first of all heads' rows on; in the bound slices the matrices start at element off_s (similarities) and off_r
+// (scores), the per-row tensors at off_row.
 struct Params {
     a: u32, n: u32, rows: u32, first: u32,
     off_s: u32, off_row: u32, off_r: u32, accumulate: u32,

@@ -1,6 +1,8 @@
-// Pairs of channels of one head, 64 x 64 at a time, for the streamed loss of Barlow Twins and its gradient; mirrors ops/barlow_stream.rs.
-// x, y [heads,N,D] standardised columns of the two views, fx, fy [heads or 1,D,F] phi's features of the channels: correlations x^T y / N and scores fx fy^T of a tile are made
-// where they are used and stored nowhere. VEC4: D is a multiple of 4; VEC4_F: F is. A dispatch covers p.heads heads from the start of the bound slices, which is element
+// Pairs of channels of one head, 64 x 64 at a time, for the streamed loss of Barlow Twins and its gradient; mirrors
+// ops/barlow_stream.rs.
+// x, y [heads,N,D] standardised columns of the two views, fx, fy [heads or 1,D,F] phi's features of the channels:
+// correlations x^T y / N and scores fx fy^T of a tile are made where they are used and stored nowhere. VEC4: D is a
+// multiple of 4; VEC4_F: F is. A dispatch covers p.heads heads from the start of the bound slices, which is element
 // off_x, off_f, off_row; of their channels (rows of the tiles) it takes p.tiles times 64 from 64 * p.first on.
 struct Params {
     d: u32, n: u32, f: u32, heads: u32,
@@ -30,7 +32,8 @@ struct Params {
 #endif
 #import tile
 
-// Columns kk = 0..3: x[n0+kk, c0..c0+4] of the head that starts at `base`; zero behind the last sample, any value behind the last channel.
+// Columns kk = 0..3: x[n0+kk, c0..c0+4] of the head that starts at `base`; zero behind the last sample, any value
+// behind the last channel.
 fn load_x(base: u32, n0: u32, c0: u32) -> mat4x4<f32> {
     var block: mat4x4<f32>;
     for (var k = 0u; k < 4u; k = k + 1u) {
@@ -57,7 +60,8 @@ fn load_y(base: u32, n0: u32, c0: u32) -> mat4x4<f32> {
     }
     return block;
 }
-// 64 x 64 products, over N, of channels i0.. of x and j0.. of y: a thread's 4x4, columns of the result for channels of x.
+// 64 x 64 products, over N, of channels i0.. of x and j0.. of y: a thread's 4x4, columns of the result for channels
+// of x.
 fn correlations(base: u32, i0: u32, j0: u32, l: u32) -> mat4x4<f32> {
     let lb = block_b(l);
     var sums: Sums;
@@ -71,7 +75,8 @@ fn correlations(base: u32, i0: u32, j0: u32, l: u32) -> mat4x4<f32> {
     return sums.a * p.inv_n;
 }
 #ifdef ADAPTIVE
-// Columns kk = 0..3: fx[c0+kk, k0..k0+4] of the head that starts at `base`; zero behind the last feature, any value behind the last channel.
+// Columns kk = 0..3: fx[c0+kk, k0..k0+4] of the head that starts at `base`; zero behind the last feature, any value
+// behind the last channel.
 fn load_fx(base: u32, c0: u32, k0: u32) -> mat4x4<f32> {
     var block: mat4x4<f32>;
     for (var k = 0u; k < 4u; k = k + 1u) {

@@ -1,10 +1,14 @@
-// Rows of channels [M,C] for sums over rows (batch_norm, batch_norm_grad, global_avg_pool) and for maps with factors a channel; mirrors ops/channels.rs.
-// A column E is four channels where C is a multiple of 4 (VEC4), else one; X is a column as it lies in storage; p.c counts columns.
-// Sums: a group of 256 threads takes a run of p.rows rows and p.lanes columns side by side. Its threads stand in 256 / p.lanes rows below each other and walk down the run
-// by that many rows, so that every read of the group is of neighbours. p.blocks groups side by side cover the columns; p.groups counts groups. A thread's rows are taken
-// in order and the threads of a column are merged in a fixed order, so that the same shape gives the same bits.
-// Maps: a thread keeps the factors of its column and takes every p.span-th element of a tile, p.span being a multiple of p.c of about 256; a tile is FLIGHT * p.rounds times
-// p.span elements. Tiles go from the last to the first: the rows that the sums read last are those that the cache still holds. p.total = threads with work, p.size = elements.
+// Rows of channels [M,C] for sums over rows (batch_norm, batch_norm_grad, global_avg_pool) and for maps with factors
+// a channel; mirrors ops/channels.rs.
+// A column E is four channels where C is a multiple of 4 (VEC4), else one; X is a column as it lies in storage; p.c
+// counts columns.
+// Sums: a group of 256 threads takes a run of p.rows rows and p.lanes columns side by side. Its threads stand in 256
+// / p.lanes rows below each other and walk down the run by that many rows, so that every read of the group is of
+// neighbours. p.blocks groups side by side cover the columns; p.groups counts groups. A thread's rows are taken in
+// order and the threads of a column are merged in a fixed order, so that the same shape gives the same bits.
+// Maps: a thread keeps the factors of its column and takes every p.span-th element of a tile, p.span being a multiple
+// of p.c of about 256; a tile is FLIGHT * p.rounds times p.span elements. Tiles go from the last to the first: the
+// rows that the sums read last are those that the cache still holds. p.total = threads with work, p.size = elements.
 #import grid
 #import storage
 struct Params {
@@ -14,7 +18,8 @@ struct Params {
     eps: f32, inv_m: f32, r0: u32, r1: u32,
 }
 @group(1) @binding(0) var<uniform> p: Params;
-// Reads of a tensor that a thread has in flight; mirrors `flight` of ops/channels.rs. Halves are half as many bytes a read, and what hides memory's latency is the bytes in flight.
+// Reads of a tensor that a thread has in flight; mirrors `flight` of ops/channels.rs. Halves are half as many bytes a
+// read, and what hides memory's latency is the bytes in flight.
 #ifdef HALF
 const FLIGHT: u32 = 8u;
 #else
@@ -28,7 +33,8 @@ alias E = f32;
 alias X = S;
 #endif
 
-// A thread's rows: `count` elements of its column from element `at` on, `step` apart. `lane` is its row among the threads of the column, `run` its group's run.
+// A thread's rows: `count` elements of its column from element `at` on, `step` apart. `lane` is its row among the
+// threads of the column, `run` its group's run.
 struct Walk { column: u32, lane: u32, run: u32, at: u32, step: u32, count: u32 }
 fn walk(group: u32, l: u32) -> Walk {
     let deep = 256u / p.lanes;

@@ -1,7 +1,10 @@
-// Sixteen pieces that all threads of a subgroup need alike, for drivers that run on CPUs: these read storage lane by lane, some 10 instructions a number, even where all lanes read the
-// same one. So a lane reads two of the pieces (LANES_8: subgroups of 8 and more), or four (subgroups of 4 and more), and has the others from their lanes, an instruction a number.
-// The kernel declares `fn piece(x: u32, y: u32, z: u32, which: u32) -> Piece`: the which-th piece at a place that x, y and z tell. It calls `sixteen` and what follows where all lanes of
-// the subgroup are active: not behind a return or in a branch that some do not take.
+// Sixteen pieces that all threads of a subgroup need alike, for drivers that run on CPUs: these read storage lane by
+// lane, some 10 instructions a number, even where all lanes read the same one. So a lane reads two of the pieces
+// (LANES_8: subgroups of 8 and more), or four (subgroups of 4 and more), and has the others from their lanes, an
+// instruction a number.
+// The kernel declares `fn piece(x: u32, y: u32, z: u32, which: u32) -> Piece`: the which-th piece at a place that x,
+// y and z tell. It calls `sixteen` and what follows where all lanes of the subgroup are active: not behind a return
+// or in a branch that some do not take.
 // The pieces of the first four lanes.
 fn lower(v: Piece) -> mat4x4<f32> {
     return mat4x4<f32>(subgroupBroadcast(v, 0u), subgroupBroadcast(v, 1u), subgroupBroadcast(v, 2u), subgroupBroadcast(v, 3u));

@@ -1,7 +1,9 @@
-// Pairs of rows of one head, 64 x 64 at a time, for the streamed AMCL loss, its gradient and its selection (top_k_stream); mirrors ops/amcl_stream.rs.
-// z [heads,A,D] unit rows, feature [heads or 1,A,D]: similarities z z^T and scores feature feature^T of a tile are made where they are used and stored nowhere.
-// VEC4: D is a multiple of 4. A dispatch covers p.heads heads from the start of the bound slices, which is element off_z, off_f, off_row; of
-// their anchors it takes p.tiles times 64 from 64 * p.first on.
+// Pairs of rows of one head, 64 x 64 at a time, for the streamed AMCL loss, its gradient and its selection
+// (top_k_stream); mirrors ops/amcl_stream.rs.
+// z [heads,A,D] unit rows, feature [heads or 1,A,D]: similarities z z^T and scores feature feature^T of a tile are
+// made where they are used and stored nowhere.
+// VEC4: D is a multiple of 4. A dispatch covers p.heads heads from the start of the bound slices, which is element
+// off_z, off_f, off_row; of their anchors it takes p.tiles times 64 from 64 * p.first on.
 struct Params {
     a: u32, d: u32, heads: u32, chunks: u32,
     off_z: u32, off_f: u32, off_row: u32, accumulate: u32,

@@ -1,4 +1,5 @@
-// Rows of length p.d, a group of 64 threads a row: sums and maxima over a row by thread strides, then a tree (the same order every time).
+// Rows of length p.d, a group of 64 threads a row: sums and maxima over a row by thread strides, then a tree (the
+// same order every time).
 // p.a and p.b are the op's constants. Grid: p.rows groups, folded.
 #import grid
 struct Params { rows: u32, d: u32, a: f32, b: f32 }

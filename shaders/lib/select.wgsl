@@ -1,5 +1,7 @@
-// The kappa largest of a row's candidates s[base + j], j < p.n, as a threshold. Ties go to the lower column; -0 equals +0. Exact: the kappa-th largest key is built from its highest
-// bit down by counting; which of the columns that equal it belong is then told by the last of them, found likewise where not all do. kappa is clamped to the number of candidates.
+// The kappa largest of a row's candidates s[base + j], j < p.n, as a threshold. Ties go to the lower column; -0
+// equals +0. Exact: the kappa-th largest key is built from its highest bit down by counting; which of the columns
+// that equal it belong is then told by the last of them, found likewise where not all do. kappa is clamped to the
+// number of candidates.
 // For a group of 64 threads a row, all of which call it alike. Needs p.n, s and is_candidate(i, j).
 #import order
 struct Threshold { key: u32, last: u32 }

@@ -1,18 +1,23 @@
-// One tile of a matrix product by 256 threads through workgroup memory, for GPUs: TILE_M rows by TILE_N columns, TILE_K values of k at a time. The next blocks of both operands
-// are put there and multiplied (`tile_multiply`). A kernel either does that itself, or (TILED) has it done by `tile_product`, which fetches by the kernel's functions, and is handed
-// the sums by `tile_store`, which calls the kernel's own `store(part, row, column, block)` for each 4x4 block (its columns are rows of C).
-// How an operand lies in storage decides who fetches what. A: k by k side by side, or row by row (A_BY_ROWS: the kernel defines it where neighbours in memory are neighbouring
-// rows). B: k by k, or column by column (B_BY_COLUMNS). Thread l < THREADS_A fetches four pieces of A, four numbers side by side each: from spot_a(l).along on, at the places
-// spot_a(l).across + i * STEP_A (i < 4) of the other direction. For B the same by thread block_b(l) < THREADS_B. TWICE_A: THREADS_A is 512, so a thread fetches for l + 256 as well.
+// One tile of a matrix product by 256 threads through workgroup memory, for GPUs: TILE_M rows by TILE_N columns,
+// TILE_K values of k at a time. The next blocks of both operands are put there and multiplied (`tile_multiply`). A
+// kernel either does that itself, or (TILED) has it done by `tile_product`, which fetches by the kernel's functions,
+// and is handed the sums by `tile_store`, which calls the kernel's own `store(part, row, column, block)` for each 4x4
+// block (its columns are rows of C).
+// How an operand lies in storage decides who fetches what. A: k by k side by side, or row by row (A_BY_ROWS: the
+// kernel defines it where neighbours in memory are neighbouring rows). B: k by k, or column by column (B_BY_COLUMNS).
+// Thread l < THREADS_A fetches four pieces of A, four numbers side by side each: from spot_a(l).along on, at the
+// places spot_a(l).across + i * STEP_A (i < 4) of the other direction. For B the same by thread block_b(l) <
+// THREADS_B. TWICE_A: THREADS_A is 512, so a thread fetches for l + 256 as well.
 // PREFETCH: the next blocks are fetched into registers while these are multiplied.
 struct Spot { along: u32, across: u32 }
 #ifdef COOP
 #import tile_coop
 #else
-// COLS (define: 16 or 8) threads stand side by side, 256 / COLS below each other; each computes 4x4 values, twice as many rows with WIDE_M (define), twice as many
-// columns with WIDE_N, the second block a half tile away.
-// Both operands lie k by k, so that a thread reads 4 rows or columns as one vec4. They are written in blocks of 4x4: vec4 by vec4, since writing one component may touch
-// its neighbours. Blocks of different k are rotated against each other (an exclusive or), so that the writes of neighbouring threads fall into different banks.
+// COLS (define: 16 or 8) threads stand side by side, 256 / COLS below each other; each computes 4x4 values, twice as
+// many rows with WIDE_M (define), twice as many columns with WIDE_N, the second block a half tile away.
+// Both operands lie k by k, so that a thread reads 4 rows or columns as one vec4. They are written in blocks of 4x4:
+// vec4 by vec4, since writing one component may touch its neighbours. Blocks of different k are rotated against each
+// other (an exclusive or), so that the writes of neighbouring threads fall into different banks.
 // At most (128 + 128) * 16 * 4 bytes = 16 KiB.
 #import outer
 const TILE_K = 16u;
@@ -156,9 +161,11 @@ const THREADS_B = TILE_N * TILE_K / 16u;
 fn block_b(l: u32) -> u32 { return (l + THREADS_B) % 256u; }
 
 #ifdef TILED
-// The product of `turns` blocks of TILE_K values of k each, added to the sums of thread l. All threads of the group must call it, with the same `turns`.
-// What is fetched is the kernel's: `Tile` is what the group's threads have in common, WalkA where a thread stands in operand A, WalkB in B. start_a(l, tile) is where the fetching
-// thread l begins, fetch_a(walk, tile) are its four pieces there, and next_a(walk, tile) is TILE_K values of k further. For B the same.
+// The product of `turns` blocks of TILE_K values of k each, added to the sums of thread l. All threads of the group
+// must call it, with the same `turns`.
+// What is fetched is the kernel's: `Tile` is what the group's threads have in common, WalkA where a thread stands in
+// operand A, WalkB in B. start_a(l, tile) is where the fetching thread l begins, fetch_a(walk, tile) are its four
+// pieces there, and next_a(walk, tile) is TILE_K values of k further. For B the same.
 fn tile_product(sums: ptr<function, Sums>, l: u32, turns: u32, tile: Tile) {
     let lb = block_b(l);
     var walk_a = start_a(l, tile);

@@ -1,11 +1,17 @@
-// The tile by cooperative matrices of COOP x COOP (define: 16u or 8u; KHR_cooperative_matrix, Metal's simdgroup matrices), operands as they lie in storage (HALF: f16), sums in f32.
-// A tile is cut into 8 blocks, ABREAST (define: 4u or 2u) side by side, of 2x2 fragments, with TALL_BLOCK 4x2, with WIDE_BLOCK as well 4x4; each subgroup takes every (number of
-// subgroups)th block, at most BLOCKS of them (define: enough for the largest subgroups that the adapter has). With COOP 16: 128x128 (ABREAST 4, TALL_BLOCK), 64x128 (4),
-// 256x64 (2, TALL_BLOCK) and 256x128 (2, WIDE_BLOCK), with COOP 8 64x64 (4, TALL_BLOCK); DEPTH (define) values of k at a time.
-// In workgroup memory an operand lies as in storage (tile.wgsl), in rows padded by 8 numbers against bank conflicts. coopLoad reads column by column, coopLoadT row by row. The sums go
-// through workgroup memory to the kernel's `store`, two fragments of each subgroup at a time, since fragments have no elements.
-// COOP16: that memory is addressed in fours, for vec4 writes, and so are pointers and pitches of fragments (SPIR-V counts in the pointer's type; Metal, which counts in numbers, has 8x8 alone).
-// Workgroup memory with DEPTH 32, 128x128: 2 * 128 * 40 * 2 + 8 * 16 * 36 * 4 bytes = 38 KiB, 256x128: 48 KiB; with 16: 30 and 36 KiB (8x8 in f32: 2 * 64 * 40 * 4 + 8 * 8 * 20 * 4 bytes = 25 KiB).
+// The tile by cooperative matrices of COOP x COOP (define: 16u or 8u; KHR_cooperative_matrix, Metal's simdgroup
+// matrices), operands as they lie in storage (HALF: f16), sums in f32.
+// A tile is cut into 8 blocks, ABREAST (define: 4u or 2u) side by side, of 2x2 fragments, with TALL_BLOCK 4x2, with
+// WIDE_BLOCK as well 4x4; each subgroup takes every (number of subgroups)th block, at most BLOCKS of them (define:
+// enough for the largest subgroups that the adapter has). With COOP 16: 128x128 (ABREAST 4, TALL_BLOCK), 64x128 (4),
+// 256x64 (2, TALL_BLOCK) and 256x128 (2, WIDE_BLOCK), with COOP 8 64x64 (4, TALL_BLOCK); DEPTH (define) values of k
+// at a time.
+// In workgroup memory an operand lies as in storage (tile.wgsl), in rows padded by 8 numbers against bank conflicts.
+// coopLoad reads column by column, coopLoadT row by row. The sums go through workgroup memory to the kernel's
+// `store`, two fragments of each subgroup at a time, since fragments have no elements.
+// COOP16: that memory is addressed in fours, for vec4 writes, and so are pointers and pitches of fragments (SPIR-V
+// counts in the pointer's type; Metal, which counts in numbers, has 8x8 alone).
+// Workgroup memory with DEPTH 32, 128x128: 2 * 128 * 40 * 2 + 8 * 16 * 36 * 4 bytes = 38 KiB, 256x128: 48 KiB; with
+// 16: 30 and 36 KiB (8x8 in f32: 2 * 64 * 40 * 4 + 8 * 8 * 20 * 4 bytes = 25 KiB).
 const TILE_K = DEPTH;
 const HIGH = 8u / ABREAST;
 #ifdef TALL_BLOCK
@@ -101,8 +107,8 @@ struct Fragments {
 }
 struct Sums { blocks: array<Fragments, BLOCKS> }
 
-// Neighbouring threads fetch neighbouring pieces of a row of `width` numbers. What lies k by k: of four rows a quarter of the tile apart, so that a row is fetched whole; else of four
-// neighbouring rows, that is values of k.
+// Neighbouring threads fetch neighbouring pieces of a row of `width` numbers. What lies k by k: of four rows a
+// quarter of the tile apart, so that a row is fetched whole; else of four neighbouring rows, that is values of k.
 #ifdef A_BY_ROWS
 const STEP_A = 1u;
 fn spot_a(l: u32) -> Spot { return Spot((l % (WIDTH_A / 4u)) * 4u, (l / (WIDTH_A / 4u)) * 4u); }

@@ -206,7 +206,8 @@ pub(super) fn fits(
         Some(free) => Err(fail(
             path,
             format!(
-                "{images} images brought to {side}x{side} need {} of memory while they are read, and {} are free; bring them to a smaller size (data.stored_size), or name \
+                "{images} images brought to {side}x{side} need {} of memory while they are read, and \
+                 {} are free; bring them to a smaller size (data.stored_size), or name \
                  fewer of them in a CSV list",
                 mebibytes(need as usize),
                 mebibytes(free as usize)

@@ -156,8 +156,8 @@ impl States {
         }
     }
 
-    /// Makes the group `copy` with the entries of `of` (same shapes, same offsets): gradients, moments, a momentum encoder's parameters. Returns the whole
-    /// group's id.
+    /// Makes the group `copy` with the entries of `of` (same shapes, same offsets): gradients, moments, a momentum
+    /// encoder's parameters. Returns the whole group's id.
     pub fn mirror(&mut self, of: Group, copy: Group) -> StateId {
         let mut made = match self.position(of) {
             Some(at) => self.groups[at].clone(),

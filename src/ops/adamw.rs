@@ -9,8 +9,8 @@ use crate::{kernel, twin};
 /// Inputs: grads [n], squared norm [1], segment u32 [n/64], table [segments,4]; updates: params, first moment, second
 /// moment [n], halt u32 [1].
 ///
-/// PyTorch's semantics (decoupled weight decay), corrected for bias by the number of steps since the start (`step.step + 1`). Once a
-/// gradient norm is not finite, `halt` holds that step + 1 and no update happens any more.
+/// PyTorch's semantics (decoupled weight decay), corrected for bias by the number of steps since the start
+/// (`step.step + 1`). Once a gradient norm is not finite, `halt` holds that step + 1 and no update happens any more.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamW {
     /// Decay of the first moment.

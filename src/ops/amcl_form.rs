@@ -7,7 +7,8 @@ use crate::reference::amcl_loss::Form;
 use crate::reference::temperature::Temperature;
 use crate::reference::top_k::{Candidates, Layout};
 
-/// The switches and constants of the loss. Eqs. (2.1), (2.4) and the softmax and top-kappa forms: `shaders/amcl_loss.wgsl`.
+/// The switches and constants of the loss. Eqs. (2.1), (2.4) and the softmax and top-kappa forms:
+/// `shaders/amcl_loss.wgsl`.
 #[derive(Clone, Copy, Debug)]
 pub struct AmclForm {
     /// The mean over selected candidates; else the log-sum-exp over all.

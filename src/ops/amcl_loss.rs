@@ -55,8 +55,8 @@ impl AmclLoss {
         1 + usize::from(self.form.adaptive()) + 2 * usize::from(self.form.top_k)
     }
 
-    /// Records `kernel` over the rows of s [c,a,n]: in one dispatch, or one a head where heads share the scores of `score_heads` = 1, in pieces where a
-    /// tensor exceeds one binding. `groups` of (rows, n).
+    /// Records `kernel` over the rows of s [c,a,n]: in one dispatch, or one a head where heads share the scores of
+    /// `score_heads` = 1, in pieces where a tensor exceeds one binding. `groups` of (rows, n).
     pub(super) fn record_rows(
         &self,
         rec: &mut Recorder<'_>,

@@ -7,7 +7,8 @@ use crate::reference::Scalar;
 use crate::reference::amcl_loss_grad::{self, Saved};
 use crate::{kernel, twin};
 
-/// Inputs: dloss [c,n], s [c,n,n], norm [c,n], then r, value, index as the loss had them. Outputs: ds as s, dr as r if there are scores.
+/// Inputs: dloss [c,n], s [c,n,n], norm [c,n], then r, value, index as the loss had them. Outputs: ds as s, dr as r
+/// if there are scores.
 #[derive(Clone, Copy, Debug)]
 pub struct AmclLossGrad {
     /// The forward op.

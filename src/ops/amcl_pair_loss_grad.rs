@@ -1,4 +1,5 @@
-//! `amcl_pair_loss_grad`: the gradient of the AMCL loss of pairs without negatives. Twin: `reference/amcl_pair_loss_grad.rs`.
+//! `amcl_pair_loss_grad`: the gradient of the AMCL loss of pairs without negatives. Twin:
+//! `reference/amcl_pair_loss_grad.rs`.
 
 use super::amcl_pair_loss::AmclPairLoss;
 use super::elementwise;

@@ -53,7 +53,8 @@ impl Params {
     }
 }
 
-/// Groups of a dispatch, about: enough to fill a large GPU. Each walks over all columns, so that more at once might run for longer than a driver's watchdog allows.
+/// Groups of a dispatch, about: enough to fill a large GPU. Each walks over all columns, so that more at once might
+/// run for longer than a driver's watchdog allows.
 const GROUPS: usize = 512;
 
 impl AmclStream {
@@ -70,7 +71,8 @@ impl AmclStream {
     /// What is wrong with the inputs.
     pub(super) fn check(&self, inputs: &[&TensorType]) -> std::result::Result<[usize; 3], String> {
         if inputs.len() != self.inputs() {
-            return Err("needs z, features where a temperature adapts, value and index where some candidates are selected".into());
+            return Err("needs z, features where a temperature adapts, value and index where some candidates \
+                are selected".into());
         }
         let [c, a, d] = inputs[0].rank("z")?;
         check_layout(Layout::NtXent, a, a)?;
@@ -173,8 +175,9 @@ impl Op for AmclStream {
     }
 }
 
-/// Records `kernel`, with `p`'s switches, over the heads of z of shape `dims`: in one dispatch, or one a head where heads share the features (`shared`) or a tensor exceeds one
-/// binding. A head and 64 of its anchors take `chunks` groups.
+/// Records `kernel`, with `p`'s switches, over the heads of z of shape `dims`: in one dispatch, or one a head where
+/// heads share the features (`shared`) or a tensor exceeds one binding. A head and 64 of its anchors take `chunks`
+/// groups.
 pub(super) fn record_heads(
     rec: &mut Recorder<'_>,
     kernel: Kernel,

@@ -1,4 +1,5 @@
-//! `amcl_stream_grad`: the manual backward pass of the streamed AMCL loss, which makes the pairs anew. Twin: `reference/amcl_stream_grad.rs`.
+//! `amcl_stream_grad`: the manual backward pass of the streamed AMCL loss, which makes the pairs anew. Twin:
+//! `reference/amcl_stream_grad.rs`.
 
 use super::amcl_loss::Cut;
 use super::amcl_stream::AmclStream;
@@ -8,7 +9,8 @@ use crate::reference::Scalar;
 use crate::reference::amcl_stream_grad;
 use crate::{kernel, twin};
 
-/// Inputs: z, features, value and index as the loss had them, dloss [c,a], norm [c,a]. Outputs: dz as z, and a gradient as the features if there are any.
+/// Inputs: z, features, value and index as the loss had them, dloss [c,a], norm [c,a]. Outputs: dz as z, and a
+/// gradient as the features if there are any.
 #[derive(Clone, Copy, Debug)]
 pub struct AmclStreamGrad {
     /// The forward op.

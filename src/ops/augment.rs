@@ -7,8 +7,9 @@ use crate::reference::Scalar;
 use crate::reference::augment::{self, ROW, Shape};
 use crate::{kernel, twin};
 
-/// Images u32 [b, words] (bytes packed little-endian: rows, columns, RGB) and a table f32 [views*b, 16] (see [`crate::reference::augment`])
-/// -> f32 [views*b, size, size, 3]; view r shows image r mod b. No gradient: images are data.
+/// Images u32 [b, words] (bytes packed little-endian: rows, columns, RGB) and a table f32 [views*b, 16] (see
+/// [`crate::reference::augment`]) -> f32 [views*b, size, size, 3]; view r shows image r mod b. No gradient: images
+/// are data.
 #[derive(Clone, Copy, Debug)]
 pub struct Augment {
     /// Height of the stored images.

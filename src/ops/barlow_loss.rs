@@ -19,7 +19,8 @@ pub(super) struct Params {
     constant: [f32; 2],
 }
 
-/// k [c,d,d] cross-correlation, r [c,d,d] scores if any temperature adapts -> [c,d], the terms of each row summed; see `shaders/barlow_loss.wgsl`.
+/// k [c,d,d] cross-correlation, r [c,d,d] scores if any temperature adapts -> [c,d], the terms of each row summed;
+/// see `shaders/barlow_loss.wgsl`.
 #[derive(Clone, Copy, Debug)]
 pub struct BarlowLoss {
     /// Temperatures on the diagonal come from the scores; else constant, and no Omega.

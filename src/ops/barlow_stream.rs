@@ -1,4 +1,5 @@
-//! `barlow_stream`: redundancy reduction from standardised columns, without matrices of all pairs of channels. Twin: `reference/barlow_stream.rs`.
+//! `barlow_stream`: redundancy reduction from standardised columns, without matrices of all pairs of channels. Twin:
+//! `reference/barlow_stream.rs`.
 
 use super::barlow_loss::BarlowLoss;
 use super::barlow_stream_grad::BarlowStreamGrad;
@@ -10,8 +11,9 @@ use crate::reference::Scalar;
 use crate::reference::barlow_stream::{self, Channels};
 use crate::{kernel, twin};
 
-/// Inputs: a, b [c,n,d] of standardised columns, one a view; phi's features p, q [c or 1,d,f] of their channels if any temperature adapts. Output: loss [c,d].
-/// What `barlow_loss` gives for the products of these, in memory that grows with d and not with its square.
+/// Inputs: a, b [c,n,d] of standardised columns, one a view; phi's features p, q [c or 1,d,f] of their channels if
+/// any temperature adapts. Output: loss [c,d]. What `barlow_loss` gives for the products of these, in memory that
+/// grows with d and not with its square.
 #[derive(Clone, Copy, Debug)]
 pub struct BarlowStream {
     /// The terms.
@@ -98,8 +100,8 @@ impl BarlowStream {
         Ok([c, d])
     }
 
-    /// Records `kernel` over all heads: in one dispatch, or one a head where heads share the features or a tensor exceeds one binding. A head and 64 of its channels take
-    /// `chunks` groups.
+    /// Records `kernel` over all heads: in one dispatch, or one a head where heads share the features or a tensor
+    /// exceeds one binding. A head and 64 of its channels take `chunks` groups.
     pub(super) fn record_heads(
         &self,
         rec: &mut Recorder<'_>,

@@ -1,4 +1,5 @@
-//! `barlow_stream_grad`: the gradient of streamed redundancy reduction by one view, which makes the pairs anew. Twin: `reference/barlow_stream_grad.rs`.
+//! `barlow_stream_grad`: the gradient of streamed redundancy reduction by one view, which makes the pairs anew. Twin:
+//! `reference/barlow_stream_grad.rs`.
 
 use super::barlow_stream::{BarlowStream, Cut, Sizes};
 use crate::device::recording::{Recorder, View};
@@ -6,7 +7,8 @@ use crate::graph::{Bindings, Class, Cost, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, barlow_stream_grad};
 use crate::{kernel, twin};
 
-/// Inputs: a view and the other [c,n,d], and features alike if there are any; dloss [c,d]. Outputs: the gradient of the view and, as they are, of its features.
+/// Inputs: a view and the other [c,n,d], and features alike if there are any; dloss [c,d]. Outputs: the gradient of
+/// the view and, as they are, of its features.
 #[derive(Clone, Copy, Debug)]
 pub struct BarlowStreamGrad {
     /// The forward op.
@@ -15,8 +17,8 @@ pub struct BarlowStreamGrad {
     pub by_column: bool,
 }
 
-/// Blocks of 64 columns of the gradients that a group sums, at most: their sums are kept in registers (for views and features 2 x 4 x 16 numbers a thread, of 255 that
-/// GPUs have), and the pairs are made anew once for all of them.
+/// Blocks of 64 columns of the gradients that a group sums, at most: their sums are kept in registers (for views and
+/// features 2 x 4 x 16 numbers a thread, of 255 that GPUs have), and the pairs are made anew once for all of them.
 const PARTS: usize = 4;
 
 impl Op for BarlowStreamGrad {

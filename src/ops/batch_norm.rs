@@ -24,8 +24,8 @@ pub struct BatchNorm {
     pub residual: bool,
 }
 
-/// x [..,c] (f32 or f16), gamma, beta, mean, variance [c] (, residual) -> y: by running statistics when a network is evaluated, and by the batch's own where the backward pass makes a
-/// result anew.
+/// x [..,c] (f32 or f16), gamma, beta, mean, variance [c] (, residual) -> y: by running statistics when a network is
+/// evaluated, and by the batch's own where the backward pass makes a result anew.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchNormInference {
     /// Added to the variance.
@@ -149,10 +149,11 @@ impl Op for BatchNorm {
         let d = g.push(op, &of)?;
         Ok(d.into_iter().map(Some).collect())
     }
-    /// With a ReLU, y would be kept for the next layer's gradient alone: this op's own finds from x and beta what the ReLU
-    /// let through. Recomputing y costs one read and one write of its size, and the gradient's two passes do not read y,
-    /// so it is as fast as keeping y and needs half the memory. Not with a residual: the recipe would read it, and it
-    /// would have to be kept in y's place. Not without a ReLU: such a norm ends a shortcut, and no gradient reads y.
+    /// With a ReLU, y would be kept for the next layer's gradient alone: this op's own finds from x and beta what the
+    /// ReLU let through. Recomputing y costs one read and one write of its size, and the gradient's two passes do not
+    /// read y, so it is as fast as keeping y and needs half the memory. Not with a residual: the recipe would read
+    /// it, and it would have to be kept in y's place. Not without a ReLU: such a norm ends a shortcut, and no
+    /// gradient reads y.
     fn rematerialise(&self, node: &Node) -> Option<(Arc<dyn Op>, Vec<TensorId>)> {
         let (eps, relu, residual) = (self.eps, self.relu, self.residual);
         let op = BatchNormInference {

@@ -8,7 +8,8 @@ use crate::reference::Scalar;
 use crate::reference::batch_norm_grad::{self as reference, Mask};
 use crate::{kernel, twin};
 
-/// dy, x [..,c], gamma, mean, variance [c] (, for a ReLU's mask: beta [c], or where a residual was added the forward output y [..,c]) -> dx, dgamma, dbeta (, dresidual).
+/// dy, x [..,c], gamma, mean, variance [c] (, for a ReLU's mask: beta [c], or where a residual was added the forward
+/// output y [..,c]) -> dx, dgamma, dbeta (, dresidual).
 #[derive(Clone, Copy, Debug)]
 pub struct BatchNormGrad {
     /// Added to the variance.
@@ -35,7 +36,8 @@ impl Op for BatchNormGrad {
         };
         if mask.len() != usize::from(self.relu) {
             return Err(
-                "needs beta, or with a residual the forward output y, where that ended with a ReLU, and only there".into(),
+                "needs beta, or with a residual the forward output y, where that ended with a ReLU, and only \
+                 there".into(),
             );
         }
         let (_, c) = matrix(x.dims());
@@ -70,7 +72,8 @@ impl Op for BatchNormGrad {
             ..Params::default()
         };
         let sums = Sums::of(m, c, x.is_half());
-        // Behind a ReLU the residual's gradient is what the mask leaves of dy: the sums write it, and the last kernel need not read dy and y.
+        // Behind a ReLU the residual's gradient is what the mask leaves of dy: the sums write it, and the last kernel
+        // need not read dy and y.
         let masked = dr.filter(|_| self.relu);
         let mut first = 0;
         let pieces = row_chunks(&[x], rec.limits());

@@ -9,7 +9,8 @@ use crate::graph::{
 use crate::reference::{Scalar, cast_f16};
 use crate::{kernel, twin};
 
-/// x f32 -> f16 of the same shape, to nearest, ties to even; past 65,504 infinite. The gradient comes back in f32, whether it arrives as f32 (of weights) or f16 (of activations).
+/// x f32 -> f16 of the same shape, to nearest, ties to even; past 65,504 infinite. The gradient comes back in f32,
+/// whether it arrives as f32 (of weights) or f16 (of activations).
 #[derive(Clone, Copy, Debug)]
 pub struct CastF16;
 

@@ -1,4 +1,5 @@
-//! Sums over the rows of [M,C], and maps with factors a channel: how threads are laid over them (`shaders/lib/channels.wgsl`).
+//! Sums over the rows of [M,C], and maps with factors a channel: how threads are laid over them
+//! (`shaders/lib/channels.wgsl`).
 
 use crate::device::Limits;
 use crate::device::recording::{Kernel, Recorder, View, row_chunks_of};
@@ -27,7 +28,8 @@ pub(super) struct Params {
 
 /// Threads of a group.
 const THREADS: usize = 256;
-/// Groups that a large sum is cut into: several for each processor of a large GPU, few enough for their results to be merged by one group a channel.
+/// Groups that a large sum is cut into: several for each processor of a large GPU, few enough for their results to be
+/// merged by one group a channel.
 const GROUPS: usize = 1024;
 /// Rows a thread of a sum takes, in units of [`flight`]: so many that merging its group's threads costs little.
 const LEAST: usize = 2;
@@ -162,7 +164,8 @@ pub(super) fn record_map(
     let (wide, columns) = columns(c);
     let (size, span) = (m * columns, columns * (THREADS / columns).max(1));
     let flight = flight(x.is_half());
-    // Reading the factors once for eight elements instead of four pays where groups enough remain: 256 and more. Halves are taken by eight anyway.
+    // Reading the factors once for eight elements instead of four pays where groups enough remain: 256 and more.
+    // Halves are taken by eight anyway.
     let rounds = (size / (flight * THREADS * GROUPS / 4)).clamp(1, 8 / flight);
     let total = size.div_ceil(flight * rounds * span) * span;
     let p = Params {
@@ -186,7 +189,8 @@ pub(super) fn record_map(
 mod tests {
     use super::{LEAST, MOST, Sums, THREADS, flight};
 
-    /// Every column and row has a thread, runs are of whole rows of threads, and no thread walks further than what the sums' accuracy allows.
+    /// Every column and row has a thread, runs are of whole rows of threads, and no thread walks further than what
+    /// the sums' accuracy allows.
     #[test]
     fn sums_cover_all_columns_and_rows() {
         let rows = [1, 2, 511, 512, 32_768, 524_288, 2_000_000];

@@ -6,7 +6,8 @@ use crate::reference::Scalar;
 use crate::reference::class_votes::{self, Weight};
 use crate::{kernel, twin};
 
-/// Values f32 [rows,k] and labels u32 [rows,k] of each row's neighbours -> votes f32 [rows,classes]. For evaluation: it has no gradient.
+/// Values f32 [rows,k] and labels u32 [rows,k] of each row's neighbours -> votes f32 [rows,classes]. For evaluation:
+/// it has no gradient.
 #[derive(Clone, Copy, Debug)]
 pub struct ClassVotes {
     /// Classes.

@@ -29,7 +29,8 @@ const GPU_PIXELS: usize = 256;
 /// The most there: an H200 (132 multiprocessors) was left with a quarter of its last round at twice as many.
 const GPU_MOST_PIXELS: usize = 2048;
 
-/// Pixels a split and number of splits, for one of `pieces` pieces of the batch: all pieces' partial sums together fit one binding.
+/// Pixels a split and number of splits, for one of `pieces` pieces of the batch: all pieces' partial sums together
+/// fit one binding.
 fn splits(d: &ConvDims, pieces: usize, half: bool, limits: &Limits) -> (usize, usize) {
     let pixels = d.n * d.pixels();
     let room = (limits.max_binding / (4 * d.k * d.row()) / pieces).max(1);
@@ -37,7 +38,8 @@ fn splits(d: &ConvDims, pieces: usize, half: bool, limits: &Limits) -> (usize, u
         let tiles = d.k.div_ceil(4) * d.c.div_ceil(4) * d.r * d.s;
         (THREADS.div_ceil(tiles), PIXELS.0, PIXELS.1)
     } else {
-        // By the smallest tile, whichever is chosen: the workspace must be known before. Two rounds, so that larger tiles fill the device too.
+        // By the smallest tile, whichever is chosen: the workspace must be known before. Two rounds, so that larger
+        // tiles fill the device too.
         let tiles = d.k.div_ceil(64) * d.row().div_ceil(64);
         ((2 * AT_A_TIME).div_ceil(tiles), GPU_PIXELS, GPU_MOST_PIXELS)
     };

@@ -15,7 +15,8 @@ struct Params {
 
 /// Records `kernel` over all elements of `views` (equal lengths), 16 bytes at a time where the length allows, in
 /// pieces where a tensor exceeds one binding. `a`, `b`: the kernel's constants.
-/// Eight halves are a matrix to the kernel (`shaders/lib/element.wgsl`): one that takes halves may add and subtract, no more.
+/// Eight halves are a matrix to the kernel (`shaders/lib/element.wgsl`): one that takes halves may add and subtract,
+/// no more.
 pub(super) fn record(
     rec: &mut Recorder<'_>,
     kernel: Kernel,

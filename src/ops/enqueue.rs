@@ -5,8 +5,9 @@ use crate::graph::{Bindings, Class, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, enqueue};
 use crate::{kernel, twin};
 
-/// Input keys [c,b,d]; updates queue [c,k,d], b at most k: key i goes to place (call b + i) mod k, where call = (step `micro_batches` + micro) `each` + `index`
-/// counts the calls of the run, so that a queue of any length is filled round and round.
+/// Input keys [c,b,d]; updates queue [c,k,d], b at most k: key i goes to place (call b + i) mod k, where call = (step
+/// `micro_batches` + micro) `each` + `index` counts the calls of the run, so that a queue of any length is filled
+/// round and round.
 #[derive(Clone, Copy, Debug)]
 pub struct Enqueue {
     /// Micro-batches of a step.

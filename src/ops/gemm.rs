@@ -13,8 +13,9 @@ use crate::graph::{
 use crate::reference::{Scalar, gemm};
 use crate::{kernel, twin};
 
-/// C = act(alpha * op(A) op(B) + bias). A [b,m,k] ([b,k,m] with `trans_a`), B [b,k,n] ([b,n,k] with `trans_b`), bias [n] or [b,n], C [b,m,n].
-/// A and B may both be f16; sums, bias and C are f32. Rank 2 stands for a batch of one; a batch of one broadcasts against the other's. C has rank 2 when both have, or with `sum_batch`.
+/// C = act(alpha * op(A) op(B) + bias). A [b,m,k] ([b,k,m] with `trans_a`), B [b,k,n] ([b,n,k] with `trans_b`), bias
+/// [n] or [b,n], C [b,m,n]. A and B may both be f16; sums, bias and C are f32. Rank 2 stands for a batch of one; a
+/// batch of one broadcasts against the other's. C has rank 2 when both have, or with `sum_batch`.
 #[derive(Clone, Copy, Debug)]
 pub struct Gemm {
     /// A is stored transposed.
@@ -258,7 +259,8 @@ impl Op for Gemm {
             alpha: self.alpha,
             ..Self::default()
         };
-        // dA = dC B^T (or its transpose), dB = A^T dC (or its transpose); a broadcast operand's gradient sums over the batch.
+        // dA = dC B^T (or its transpose), dB = A^T dC (or its transpose); a broadcast operand's gradient sums over
+        // the batch.
         let shaped = |g: &mut Graph,
                       op: Self,
                       x: TensorId,

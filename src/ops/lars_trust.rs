@@ -1,4 +1,5 @@
-//! `lars_trust`: LARS's trust ratio of every parameter tensor, for [`super::sgd::Sgd`]. Twin: `reference/lars_trust.rs`.
+//! `lars_trust`: LARS's trust ratio of every parameter tensor, for [`super::sgd::Sgd`]. Twin:
+//! `reference/lars_trust.rs`.
 
 use crate::device::Limits;
 use crate::device::recording::Recorder;
@@ -9,8 +10,8 @@ use crate::{kernel, twin};
 
 /// Inputs: grads [n], params [n], segment u32 [n/64], table [segments,4] -> table with the trust ratios filled.
 ///
-/// trust = eta |w| / (|g| + wd |w| + 1e-8) (You, Gitman, Ginsburg 2017); 1 where a norm is zero, or where the table's third entry is negative
-/// (biases and normalisation, which LARS leaves out). Norms are those before clipping.
+/// trust = eta |w| / (|g| + wd |w| + 1e-8) (You, Gitman, Ginsburg 2017); 1 where a norm is zero, or where the table's
+/// third entry is negative (biases and normalisation, which LARS leaves out). Norms are those before clipping.
 #[derive(Clone, Copy, Debug)]
 pub struct LarsTrust {
     /// Trust coefficient.

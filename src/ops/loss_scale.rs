@@ -5,7 +5,8 @@ use crate::graph::{Bindings, Class, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, loss_scale};
 use crate::{kernel, twin};
 
-/// Inputs squared norm of the unscaled gradient [1], loss [1]; updates scale [1], good steps in a row [1], skipped steps [1], halt u32 [1]. Stands behind the optimiser's op.
+/// Inputs squared norm of the unscaled gradient [1], loss [1]; updates scale [1], good steps in a row [1], skipped
+/// steps [1], halt u32 [1]. Stands behind the optimiser's op.
 #[derive(Clone, Copy, Debug)]
 pub struct LossScale {
     /// The scale doubles after so many finite gradients in a row.

@@ -8,7 +8,8 @@ use crate::reference::Scalar;
 use crate::reference::max_pool::{self, Window};
 use crate::{kernel, twin};
 
-/// x [n,h,w,c] -> y [n,oh,ow,c] and u32 argmax of the same shape (h*W + w within the image), oh = (h + 2 padding - kernel) / stride + 1.
+/// x [n,h,w,c] -> y [n,oh,ow,c] and u32 argmax of the same shape (h*W + w within the image), oh = (h + 2 padding -
+/// kernel) / stride + 1.
 ///
 /// `torch.nn.MaxPool2d`: the border counts as minus infinity.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,8 @@ use crate::graph::{Bindings, Class, HostIo, Op, Result, Shape, TensorType};
 use crate::reference::{Scalar, micro_part};
 use crate::{kernel, twin};
 
-/// x, of `parts` times the elements of `out` -> those of part step.micro (below `parts`), under the shape `out`. Without a gradient: what it reads is given.
+/// x, of `parts` times the elements of `out` -> those of part step.micro (below `parts`), under the shape `out`.
+/// Without a gradient: what it reads is given.
 #[derive(Clone, Debug)]
 pub struct MicroPart {
     /// Micro-batches.

@@ -82,8 +82,8 @@ pub mod unscale;
 use crate::graph::backward::Builders;
 use crate::graph::{Graph, Result, TensorId};
 
-/// Appends the gradient of the scalar `loss` (shape [1]) with respect to `wrt`; see [`crate::graph::backward::backward`].
-/// The pass is seeded with the step's loss scale.
+/// Appends the gradient of the scalar `loss` (shape [1]) with respect to `wrt`; see
+/// [`crate::graph::backward::backward`]. The pass is seeded with the step's loss scale.
 ///
 /// # Errors
 /// An op without a gradient rule on the way.

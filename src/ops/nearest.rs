@@ -5,7 +5,8 @@ use crate::graph::{Bindings, Class, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, nearest};
 use crate::{kernel, twin};
 
-/// s [rows,n] -> the k largest values f32 [rows,k] of each row and their columns u32 [rows,k], by ascending column. For evaluation: it has no gradient.
+/// s [rows,n] -> the k largest values f32 [rows,k] of each row and their columns u32 [rows,k], by ascending column.
+/// For evaluation: it has no gradient.
 #[derive(Clone, Copy, Debug)]
 pub struct Nearest {
     /// How many, at most n.

@@ -15,7 +15,8 @@ struct Params {
     r: [u32; 2],
 }
 
-/// Records a kernel with a thread an element of `wide` [..,n+1], the last or first of the views; `views` are a column, a matrix [..,n] and a matrix [..,n+1] in some order.
+/// Records a kernel with a thread an element of `wide` [..,n+1], the last or first of the views; `views` are a
+/// column, a matrix [..,n] and a matrix [..,n+1] in some order.
 pub(super) fn record(rec: &mut Recorder<'_>, kernel: &Kernel, views: [&View; 3]) -> Result<()> {
     let rows = views.iter().map(|v| v.elements()).min().unwrap_or(0);
     let flat = views.map(|v| v.reshape(&[rows, v.elements() / rows.max(1)]));

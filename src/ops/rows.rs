@@ -13,8 +13,8 @@ struct Params {
     b: f32,
 }
 
-/// Records `kernel` over the rows of `views`: tensors [..,d], or [..] with a value a row. In pieces where a tensor exceeds one binding.
-/// `a`, `b`: the kernel's constants.
+/// Records `kernel` over the rows of `views`: tensors [..,d], or [..] with a value a row. In pieces where a tensor
+/// exceeds one binding. `a`, `b`: the kernel's constants.
 pub(super) fn record(
     rec: &mut Recorder<'_>,
     kernel: &Kernel,

@@ -1,4 +1,5 @@
-//! `sample_views`: the first rows of both views, to look at where not all pairs are kept. Twin: `reference/sample_views.rs`.
+//! `sample_views`: the first rows of both views, to look at where not all pairs are kept. Twin:
+//! `reference/sample_views.rs`.
 
 use crate::device::recording::Recorder;
 use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};

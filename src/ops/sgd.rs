@@ -1,4 +1,5 @@
-//! `sgd`: SGD with momentum over all parameters at once, with clipping and a non-finite guard. Twin: `reference/sgd.rs`.
+//! `sgd`: SGD with momentum over all parameters at once, with clipping and a non-finite guard. Twin:
+//! `reference/sgd.rs`.
 
 use crate::device::recording::Recorder;
 use crate::graph::state::ALIGN;
@@ -6,10 +7,12 @@ use crate::graph::{Bindings, Class, Cost, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, sgd};
 use crate::{kernel, twin};
 
-/// Inputs: grads [n], squared norm [1], segment u32 [n/64], table [segments,4]; updates: params [n], momentum buffer [n], halt u32 [1].
+/// Inputs: grads [n], squared norm [1], segment u32 [n/64], table [segments,4]; updates: params [n], momentum buffer
+/// [n], halt u32 [1].
 ///
-/// PyTorch's semantics: weight decay is added to the gradient of every parameter, the buffer starts as the first gradient (from zero that is what
-/// `v = m v + g` gives). Once a gradient norm is not finite, `halt` holds that step + 1 and no update happens any more.
+/// PyTorch's semantics: weight decay is added to the gradient of every parameter, the buffer starts as the first
+/// gradient (from zero that is what `v = m v + g` gives). Once a gradient norm is not finite, `halt` holds that step
+/// + 1 and no update happens any more.
 #[derive(Clone, Copy, Debug)]
 pub struct Sgd {
     /// Momentum.

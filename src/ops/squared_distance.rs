@@ -5,7 +5,8 @@ use crate::graph::{Bindings, Class, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, squared_distance};
 use crate::{kernel, twin};
 
-/// q [rows,d], b [n,d], column u32 [rows,k] (each below n) -> f32 [rows,k]. The table b is bound whole. For evaluation: it has no gradient.
+/// q [rows,d], b [n,d], column u32 [rows,k] (each below n) -> f32 [rows,k]. The table b is bound whole. For
+/// evaluation: it has no gradient.
 #[derive(Clone, Copy, Debug)]
 pub struct SquaredDistance;
 

@@ -1,4 +1,5 @@
-//! `standardize_columns`: columns of zero mean and unit deviation (Barlow Twins). Twin: `reference/standardize_columns.rs`.
+//! `standardize_columns`: columns of zero mean and unit deviation (Barlow Twins). Twin:
+//! `reference/standardize_columns.rs`.
 
 use super::standardize_columns_grad::StandardizeColumnsGrad;
 use crate::device::recording::{Recorder, View};

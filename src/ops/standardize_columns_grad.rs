@@ -1,4 +1,5 @@
-//! `standardize_columns_grad`: the gradient of standardised columns, from their result. Twin: `reference/standardize_columns_grad.rs`.
+//! `standardize_columns_grad`: the gradient of standardised columns, from their result. Twin:
+//! `reference/standardize_columns_grad.rs`.
 
 use super::standardize_columns::{groups, params};
 use crate::device::recording::Recorder;

@@ -1,4 +1,5 @@
-//! `stop_gradient`: a copy through which no gradient passes (targets, momentum keys). Twin: `reference/stop_gradient.rs`.
+//! `stop_gradient`: a copy through which no gradient passes (targets, momentum keys). Twin:
+//! `reference/stop_gradient.rs`.
 
 use super::elementwise;
 use crate::device::recording::Recorder;

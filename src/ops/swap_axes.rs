@@ -1,4 +1,5 @@
-//! `swap_axes`: exchanges two neighbouring axes (groups of a batch become channels, and back). Twin: `reference/swap_axes.rs`.
+//! `swap_axes`: exchanges two neighbouring axes (groups of a batch become channels, and back). Twin:
+//! `reference/swap_axes.rs`.
 
 use crate::device::recording::Recorder;
 use crate::graph::onnx::{Attribute, Axes, OnnxForm, Operand};

@@ -1,4 +1,5 @@
-//! `top_k_stream`: the largest candidates of each row of similarities, as a threshold, without the matrix. Twin: `reference/top_k_stream.rs`.
+//! `top_k_stream`: the largest candidates of each row of similarities, as a threshold, without the matrix. Twin:
+//! `reference/top_k_stream.rs`.
 
 use super::amcl_loss::Cut;
 use super::amcl_stream::{Params, record_heads};
@@ -12,8 +13,8 @@ use crate::reference::top_k::{Candidates, Layout};
 use crate::reference::top_k_stream;
 use crate::{kernel, twin};
 
-/// z [c,a,d] of unit rows in NT-Xent's arrangement -> threshold value f32 [c,a] and column u32 [c,a]: what [`super::top_k::TopK`] gives for the products of these, in memory that
-/// grows with a and not with its square.
+/// z [c,a,d] of unit rows in NT-Xent's arrangement -> threshold value f32 [c,a] and column u32 [c,a]: what
+/// [`super::top_k::TopK`] gives for the products of these, in memory that grows with a and not with its square.
 #[derive(Clone, Copy, Debug)]
 pub struct TopKStream {
     /// How many, clamped to the candidates.

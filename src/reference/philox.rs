@@ -60,7 +60,8 @@ impl Stream {
         }
     }
 
-    /// The stream of a method's own draws for a sample: `number` tells its draws apart. No [`Purpose`] shares its numbers.
+    /// The stream of a method's own draws for a sample: `number` tells its draws apart. No [`Purpose`] shares its
+    /// numbers.
     pub fn of_method(seed: u64, epoch: u32, sample: u32, number: u32) -> Self {
         const FIRST: u32 = 1 << 16;
         let mut out = Self::new(seed, epoch, sample, Purpose::Shuffle);

@@ -1,5 +1,6 @@
 //! TensorBoard event files: `TFRecord` framing (length, masked CRC-32C) around the protobuf messages of
-//! `tensorflow/core/util/event.proto` and `tensorflow/core/framework/summary.proto`, as far as scalars, histograms and images need them.
+//! `tensorflow/core/util/event.proto` and `tensorflow/core/framework/summary.proto`, as far as scalars, histograms
+//! and images need them.
 
 use prost::Message;
 use std::fs::File;

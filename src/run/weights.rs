@@ -54,7 +54,8 @@ pub fn of_run(run: &Path, warn: impl FnMut(String)) -> Result<Trained> {
     })
 }
 
-/// Reads a safetensors file: f32, f16, bf16 and f64 tensors. Names are the file's: [`crate::nn::import::without_prefix`] finds the encoder among them.
+/// Reads a safetensors file: f32, f16, bf16 and f64 tensors. Names are the file's:
+/// [`crate::nn::import::without_prefix`] finds the encoder among them.
 ///
 /// # Errors
 /// No such file, no safetensors, a header that does not fit the file.

@@ -1,8 +1,10 @@
-//! Products and convolutions of burn 0.22 on the default wgpu adapter, at the shapes of `amcl-wgpu bench`: forward, and the two gradients together.
+//! Products and convolutions of burn 0.22 on the default wgpu adapter, at the shapes of `amcl-wgpu bench`: forward,
+//! and the two gradients together.
 //!
 //!     cargo run --release --manifest-path benches/peers/burn/Cargo.toml -- [--large] [--seconds S] [--out FILE]
 //!
-//! burn's launches are asynchronous and its graph lazy, so every run reads one value back; the read-back's own time is measured and taken off.
+//! burn's launches are asynchronous and its graph lazy, so every run reads one value back; the read-back's own time
+//! is measured and taken off.
 
 use burn::tensor::{Device, Distribution, Tensor, module::conv2d, ops::ConvOptions};
 use serde_json::json;
