@@ -319,10 +319,10 @@ fn tiled(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: ve
     let m0 = ((g % p.rows) / tiles_n) * TILE_M;
     let n0 = ((g % p.rows) % tiles_n) * TILE_N;
     if m0 >= p.n * f.hs * f.ws { return; }
-    // No tap of the phase counts (1x1, stride 2): no turn, and all sums are zero.
     let turns = (f.rs * f.ss * p.k + TILE_K - 1u) / TILE_K;
     var sums: Sums;
-    tile_product(&sums, l, turns, Tile(m0, n0, max(f.ss, 1u), f));
+    // Without a tap that counts (1x1, stride 2) all sums of the phase are zero.
+    if turns > 0u { tile_product(&sums, l, turns, Tile(m0, n0, max(f.ss, 1u), f)); }
     tile_store(&sums, l, g / p.rows, m0, n0);
 }
 #else

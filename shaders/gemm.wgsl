@@ -163,16 +163,25 @@ fn store(batch: u32, i0: u32, j0: u32, sum: mat4x4<f32>) {
     }
 }
 
-// A thread's place in an operand: the first element of its matrix, a row of A or a column of B, and a value of k;
-// `first` is where that begins in every matrix.
-struct Walk { base: u32, line: u32, k: u32, first: u32 }
-fn next(walk: Walk, stride: u32) -> Walk {
+// A thread's place in an operand: its matrix, a row of A or a column of B, and a value of k; `first` is where that
+// begins in every matrix.
+struct Walk { matrix: u32, line: u32, k: u32, first: u32 }
+fn next(walk: Walk) -> Walk {
     let k = walk.k + TILE_K;
 #ifdef SUM_BATCH
     // The next matrix follows the last value of k.
-    if k - walk.first >= p.k { return Walk(walk.base + stride, walk.line, walk.first, walk.first); }
+    if k - walk.first >= p.k { return Walk(walk.matrix + 1u, walk.line, walk.first, walk.first); }
 #endif
-    return Walk(walk.base, walk.line, k, walk.first);
+    return Walk(walk.matrix, walk.line, k, walk.first);
+}
+// Where there is one matrix alone it is the tile's. Carried from turn to turn it made the product 6 % slower on
+// lavapipe.
+fn matrix_of(walk: Walk, tile: Tile) -> u32 {
+#ifdef SUM_BATCH
+    return walk.matrix;
+#else
+    return tile.batch;
+#endif
 }
 alias WalkA = Walk;
 alias WalkB = Walk;
@@ -180,23 +189,23 @@ struct Tile { batch: u32, i0: u32, j0: u32 }
 fn start_a(l: u32, tile: Tile) -> WalkA {
     let spot = spot_a(l);
 #ifdef TRANS_A
-    return WalkA(tile.batch * p.stride_a, tile.i0 + spot.along, spot.across, spot.across);
+    return WalkA(tile.batch, tile.i0 + spot.along, spot.across, spot.across);
 #else
-    return WalkA(tile.batch * p.stride_a, tile.i0 + spot.across, spot.along, spot.along);
+    return WalkA(tile.batch, tile.i0 + spot.across, spot.along, spot.along);
 #endif
 }
-fn fetch_a(walk: WalkA, tile: Tile) -> Pieces { return pieces_a(walk.base, walk.line, walk.k, STEP_A); }
-fn next_a(walk: WalkA, tile: Tile) -> WalkA { return next(walk, p.stride_a); }
+fn fetch_a(walk: WalkA, tile: Tile) -> Pieces { return pieces_a(matrix_of(walk, tile) * p.stride_a, walk.line, walk.k, STEP_A); }
+fn next_a(walk: WalkA, tile: Tile) -> WalkA { return next(walk); }
 fn start_b(l: u32, tile: Tile) -> WalkB {
     let spot = spot_b(l);
 #ifdef TRANS_B
-    return WalkB(tile.batch * p.stride_b, tile.j0 + spot.across, spot.along, spot.along);
+    return WalkB(tile.batch, tile.j0 + spot.across, spot.along, spot.along);
 #else
-    return WalkB(tile.batch * p.stride_b, tile.j0 + spot.along, spot.across, spot.across);
+    return WalkB(tile.batch, tile.j0 + spot.along, spot.across, spot.across);
 #endif
 }
-fn fetch_b(walk: WalkB, tile: Tile) -> Pieces { return pieces_b(walk.base, walk.k, walk.line, STEP_B); }
-fn next_b(walk: WalkB, tile: Tile) -> WalkB { return next(walk, p.stride_b); }
+fn fetch_b(walk: WalkB, tile: Tile) -> Pieces { return pieces_b(matrix_of(walk, tile) * p.stride_b, walk.k, walk.line, STEP_B); }
+fn next_b(walk: WalkB, tile: Tile) -> WalkB { return next(walk); }
 
 @compute @workgroup_size(256)
 fn tiled(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, thread: Thread) {

@@ -161,8 +161,8 @@ const THREADS_B = TILE_N * TILE_K / 16u;
 fn block_b(l: u32) -> u32 { return (l + THREADS_B) % 256u; }
 
 #ifdef TILED
-// The product of `turns` blocks of TILE_K values of k each, added to the sums of thread l. All threads of the group
-// must call it, with the same `turns`.
+// The product of `turns` blocks (at least 1) of TILE_K values of k each, added to the sums of thread l. All threads
+// of the group must call it, with the same `turns`.
 // What is fetched is the kernel's: `Tile` is what the group's threads have in common, WalkA where a thread stands in
 // operand A, WalkB in B. start_a(l, tile) is where the fetching thread l begins, fetch_a(walk, tile) are its four
 // pieces there, and next_a(walk, tile) is TILE_K values of k further. For B the same.
@@ -189,7 +189,9 @@ fn tile_product(sums: ptr<function, Sums>, l: u32, turns: u32, tile: Tile) {
 #endif
     if lb < THREADS_B { *into_b = fetch_b(walk_b, tile); }
 #endif
-    for (var turn = 0u; turn < turns; turn = turn + 1u) {
+    // The condition stands at the end: at the beginning it made the products 6 % slower on lavapipe.
+    var turn = 0u;
+    loop {
 #ifndef PREFETCH
         if l < THREADS_A { of_a = fetch_a(walk_a, tile); }
 #ifdef TWICE_A
@@ -203,13 +205,15 @@ fn tile_product(sums: ptr<function, Sums>, l: u32, turns: u32, tile: Tile) {
 #endif
         if lb < THREADS_B { keep_b(lb, *into_b); }
         workgroupBarrier();
+        turn = turn + 1u;
+        let more = turn < turns;
         walk_a = next_a(walk_a, tile);
 #ifdef TWICE_A
         walk_far = next_a(walk_far, tile);
 #endif
         walk_b = next_b(walk_b, tile);
 #ifdef PREFETCH
-        if turn + 1u < turns {
+        if more {
             if l < THREADS_A { of_a = fetch_a(walk_a, tile); }
 #ifdef TWICE_A
             of_far = fetch_a(walk_far, tile);
@@ -219,6 +223,7 @@ fn tile_product(sums: ptr<function, Sums>, l: u32, turns: u32, tile: Tile) {
 #endif
         tile_multiply(sums, l);
         workgroupBarrier();
+        if !more { break; }
     }
 }
 #endif
