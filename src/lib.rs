@@ -21,6 +21,7 @@ pub mod graph;
 pub mod methods;
 pub mod nn;
 pub mod ops;
+pub mod prelude;
 pub mod reference;
 #[cfg(feature = "report")]
 pub mod report;

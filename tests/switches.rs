@@ -7,7 +7,8 @@ mod common;
 use amcl_wgpu::config::presets::PRESETS;
 use amcl_wgpu::config::{Config, method};
 use amcl_wgpu::graph::host::HostExecutor;
-use amcl_wgpu::methods::loss_file::{LossFile, LossFileError};
+use amcl_wgpu::methods::loss::evaluate::LossError;
+use amcl_wgpu::methods::loss_file::LossFile;
 use amcl_wgpu::nn::backbones::family;
 use amcl_wgpu::nn::heads::Last;
 use amcl_wgpu::nn::model::PARAMS;
@@ -202,7 +203,7 @@ fn file(name: &str, set: &[(&str, serde_json::Value)], without: &str) -> LossFil
     LossFile::parse(&safetensors::serialize(tensors, Some(meta)).unwrap()).unwrap()
 }
 
-fn evaluate(f: &LossFile) -> Result<f64, LossFileError> {
+fn evaluate(f: &LossFile) -> Result<f64, LossError> {
     Ok(f.evaluate(&mut HostExecutor::<f64>::new())?.loss)
 }
 

@@ -5,7 +5,8 @@ use amcl_wgpu::config::Precision;
 use amcl_wgpu::device::Choice;
 use amcl_wgpu::graph::Executor;
 use amcl_wgpu::graph::host::HostExecutor;
-use amcl_wgpu::methods::loss_file::{Evaluated, LossFile};
+use amcl_wgpu::methods::loss::evaluate::Evaluated;
+use amcl_wgpu::methods::loss_file::LossFile;
 use amcl_wgpu::run::checkpoint::write_atomically;
 use amcl_wgpu::train::session::open_executor;
 use anyhow::Context;
@@ -38,7 +39,7 @@ fn write(path: &std::path::Path, e: &Evaluated) -> anyhow::Result<()> {
         vec![("loss".into(), vec![1], e.loss.to_le_bytes().to_vec())];
     for (name, a) in &e.gradients {
         tensors.push((
-            name.clone(),
+            format!("grad.{name}"),
             a.shape.clone(),
             a.values
                 .iter()

@@ -11,12 +11,8 @@ use crate::graph::{
 };
 use crate::nn::{Init, Layout, Mode, Model, Net, Part};
 use crate::ops;
-use crate::ops::add::Add;
 use crate::ops::gemm::Gemm;
 use crate::ops::log_sum_exp::LogSumExp;
-use crate::ops::row_dot::RowDot;
-use crate::ops::scale::Scale;
-use crate::ops::sum_all::SumAll;
 use crate::train::optimizer::{self, Delivery, Optimizer};
 
 /// How the learning rate decays.
@@ -223,12 +219,10 @@ pub struct Found {
 /// Shapes that do not fit.
 pub(super) fn cross_entropy(g: &mut Graph, logits: TensorId, y: TensorId) -> Result<TensorId> {
     let all = g.push1(LogSumExp, &[logits])?;
-    let own = g.push1(RowDot, &[logits, y])?;
-    let minus = g.push1(Scale { factor: -1.0 }, &[own])?;
-    let each = g.push1(Add, &[all, minus])?;
-    let sum = g.push1(SumAll, &[each])?;
-    let factor = 1.0 / g.dims(logits)[0] as f64;
-    Ok(g.push1(Scale { factor }, &[sum])?)
+    let own = g.row_dot(logits, y)?;
+    let each = g.sub(all, own)?;
+    let rows = g.dims(logits)[0];
+    Ok(g.scaled_sum(each, 1.0 / rows as f64)?)
 }
 
 /// A compiled probe.

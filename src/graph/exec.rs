@@ -118,6 +118,25 @@ pub trait Executor: Send {
     /// Not among the fetched ones; device loss.
     fn fetch(&mut self, program: ProgramId, tensor: TensorId) -> Result<HostData>;
 
+    /// Compiles a graph without states, writes its inputs, runs it once and reads the tensors `fetch`: for a single
+    /// evaluation. The program stays with the executor.
+    ///
+    /// # Errors
+    /// As compiling, writing and running; an input that is not written is undefined.
+    fn evaluate(
+        &mut self,
+        graph: &Graph,
+        inputs: &[(TensorId, HostData)],
+        fetch: &[TensorId],
+    ) -> Result<Vec<HostData>> {
+        let program = self.compile(graph, fetch)?;
+        for (tensor, data) in inputs {
+            self.upload(program, *tensor, data)?;
+        }
+        self.run(program, &StepScalars::default())?;
+        fetch.iter().map(|t| self.fetch(program, *t)).collect()
+    }
+
     /// Starts reading fetched tensors without waiting; later runs do not disturb it.
     ///
     /// # Errors

@@ -11,8 +11,6 @@ use super::{
 use crate::graph::{Graph, Result, TensorId};
 use crate::nn::heads::Mlp;
 use crate::nn::{Backbone, Net};
-use crate::ops::l2_normalize::L2Normalize;
-use crate::ops::swap_axes::SwapAxes;
 use crate::settings::{self, above, at_least};
 use std::sync::Arc;
 
@@ -122,14 +120,9 @@ impl SplitLoss for BarlowTwins {
         with_scorer(net, a, rows, |g, s| {
             let inner = s.phi;
             let mut channels = |g: &mut Graph, z: TensorId| {
-                let dims = g.dims(z).to_vec();
-                let swap = SwapAxes {
-                    axes: [dims[0], dims[1], dims[2], 1],
-                    out: [dims[0], dims[2], dims[1]].into(),
-                };
-                let mut x = g.push1(swap, &[z])?;
+                let mut x = g.transpose(z)?;
                 if self.unit_channels {
-                    x = g.push1(L2Normalize { eps: 1e-12 }, &[x])?;
+                    x = g.l2_normalize(x)?;
                 }
                 inner(g, x)
             };

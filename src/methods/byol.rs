@@ -10,10 +10,6 @@ use super::{
 use crate::graph::{Result, TensorId};
 use crate::nn::heads::Mlp;
 use crate::nn::{Backbone, Net, Part};
-use crate::ops::add::Add;
-use crate::ops::constant::Constant;
-use crate::ops::scale::Scale;
-use crate::ops::stop_gradient::StopGradient;
 use crate::settings::{self, at_least, between};
 use std::sync::Arc;
 
@@ -87,19 +83,15 @@ impl Method for Byol {
         let target = |net: &mut Net<'_>, view: TensorId| {
             let [_, z] = net.momentum(|net| net.untracked(|net| embedder.call(net, view)))?;
             // Targets are constants, whatever is asked for a gradient.
-            net.push1(StopGradient, &[z])
+            net.stop_gradient(z)
         };
         let z1 = target(net, batch.views[0])?;
         let z2 = target(net, batch.views[1])?;
         let out = simsiam::simsiam(net, (online[0], z1), (online[1], z2))?;
         // -1/2 cos a direction becomes 2 - 2 cos.
-        let four = Constant {
-            shape: [1].into(),
-            value: 4.0,
-        };
-        let scaled = net.push1(Scale { factor: 4.0 }, &[out.loss])?;
-        let four = net.push1(four, &[])?;
-        let loss = net.push1(Add, &[scaled, four])?;
+        let scaled = net.scale(out.loss, 4.0)?;
+        let four = net.constant([1], 4.0)?;
+        let loss = net.add(scaled, four)?;
         Ok(LossOutput {
             loss,
             features,

@@ -15,11 +15,7 @@ use crate::graph::state::Group;
 use crate::graph::{Result, TensorType};
 use crate::nn::heads::Mlp;
 use crate::nn::{Backbone, Init, Net, Norm};
-use crate::ops::add::Add;
 use crate::ops::enqueue::Enqueue;
-use crate::ops::l2_normalize::L2Normalize;
-use crate::ops::scale::Scale;
-use crate::ops::stop_gradient::StopGradient;
 use crate::settings::{self, at_least, between};
 use std::sync::Arc;
 
@@ -173,9 +169,9 @@ impl Method for Moco {
             let [_, z] = net.momentum(|net| {
                 net.with_norm(of_keys, |net| embedder.call(net, batch.views[*key]))
             })?;
-            let k = net.push1(L2Normalize { eps: 1e-12 }, &[z])?;
+            let k = net.l2_normalize(z)?;
             // Keys are constants, whatever is asked for a gradient.
-            let k = net.push1(StopGradient, &[k])?;
+            let k = net.stop_gradient(k)?;
             features.push(f);
             keys.push(k);
             parts.push(match &self.amcl {
@@ -190,8 +186,8 @@ impl Method for Moco {
         }
         let mut out = parts.remove(0);
         if let Some(other) = parts.pop() {
-            let sum = net.push1(Add, &[out.loss, other.loss])?;
-            out.loss = net.push1(Scale { factor: 0.5 }, &[sum])?;
+            let sum = net.add(out.loss, other.loss)?;
+            out.loss = net.scale(sum, 0.5)?;
         }
         Ok(LossOutput {
             features,

@@ -9,9 +9,7 @@ use super::{
 };
 use crate::graph::{Result, TensorId};
 use crate::nn::heads::{Last, Mlp, MlpLayers};
-use crate::nn::{Backbone, Net, Part, repeat};
-use crate::ops::reshape::Reshape;
-use crate::ops::stop_gradient::StopGradient;
+use crate::nn::{Backbone, Net, Part};
 use crate::settings::{self, at_least};
 use std::sync::Arc;
 
@@ -106,7 +104,7 @@ impl Branch {
     /// View -> features, predictions [c,B,d'] and targets [c,B,d'] without gradient.
     fn call(&self, net: &mut Net<'_>, view: TensorId) -> Result<[TensorId; 3]> {
         let [f, z] = self.embedder.call(net, view)?;
-        let mut target = net.push1(StopGradient, &[z])?;
+        let mut target = net.stop_gradient(z)?;
         let Some((shape, predictor)) = &self.predictor else {
             return Ok([f, z, target]);
         };
@@ -115,15 +113,9 @@ impl Branch {
         };
         let mut input = z;
         if own < shape.heads {
-            input = net.push1(
-                Reshape {
-                    shape: [b, d].into(),
-                },
-                &[z],
-            )?;
-            let copies = repeat(net, target, shape.heads)?;
-            let shape = [shape.heads, b, d].into();
-            target = net.push1(Reshape { shape }, &[copies])?;
+            input = net.reshape(z, [b, d])?;
+            let copies = net.repeat(target, shape.heads)?;
+            target = net.reshape(copies, [shape.heads, b, d])?;
         }
         Ok([f, predictor.call(net, input)?, target])
     }

@@ -4,15 +4,12 @@ use super::halved;
 use super::model::{Init, Layout};
 use super::net::{Mode, Net, Norm, Precision, Var};
 use crate::graph::{GraphError, Result, TensorId};
-use crate::nn::repeat;
 use crate::ops::batch_norm::{BatchNorm as Op, BatchNormInference};
 use crate::ops::batch_norm_running::BatchNormRunning;
 use crate::ops::column_sum::ColumnSum;
 use crate::ops::constant::Constant;
 use crate::ops::conv2d::Conv2d;
 use crate::ops::gemm::Gemm;
-use crate::ops::reshape::Reshape;
-use crate::ops::scale::Scale;
 use crate::ops::swap_axes::SwapAxes;
 
 /// Batch normalisation's constants (PyTorch's defaults).
@@ -338,9 +335,8 @@ fn batch_statistics(
     let tile = |net: &mut Net<'_>, t: TensorId| match groups {
         1 => Ok(t),
         _ => {
-            let t = repeat(net, t, groups)?;
-            let shape = [groups * c].into();
-            net.push1(Reshape { shape }, &[t])
+            let t = net.repeat(t, groups)?;
+            net.reshape(t, [groups * c])
         }
     };
     let mut inputs = vec![part(net, x)?, tile(net, gamma)?, tile(net, beta)?];
@@ -352,11 +348,9 @@ fn batch_statistics(
         let mean = |net: &mut Net<'_>, t: TensorId| match groups {
             1 => Ok(t),
             _ => {
-                let shape = [groups, c].into();
-                let t = net.push1(Reshape { shape }, &[t])?;
+                let t = net.reshape(t, [groups, c])?;
                 let sum = net.push1(ColumnSum, &[t])?;
-                let factor = 1.0 / groups as f64;
-                net.push1(Scale { factor }, &[sum])
+                net.scale(sum, 1.0 / groups as f64)
             }
         };
         let batch = [mean(net, y[1])?, mean(net, y[2])?];

@@ -14,9 +14,6 @@ pub use net::{Mode, Net, Norm, Precision, Var};
 
 use crate::graph::{DType, Graph, Result, TensorId};
 use crate::ops::cast_f16::CastF16;
-use crate::ops::constant::Constant;
-use crate::ops::gemm::Gemm;
-use crate::ops::reshape::Reshape;
 
 /// x in f16, as it is or rounded.
 ///
@@ -27,26 +24,4 @@ pub fn halved(g: &mut Graph, x: TensorId) -> Result<TensorId> {
         DType::F16 => Ok(x),
         _ => g.push1(CastF16, &[x]),
     }
-}
-
-/// x (any shape, e elements) -> [count, e]: that many copies; their gradients add up.
-///
-/// # Errors
-/// None is expected.
-pub fn repeat(g: &mut Graph, x: TensorId, count: usize) -> Result<TensorId> {
-    let n = g.ty(x).elements();
-    let row = g.push1(
-        Reshape {
-            shape: [1, n].into(),
-        },
-        &[x],
-    )?;
-    let ones = g.push1(
-        Constant {
-            shape: [count, 1].into(),
-            value: 1.0,
-        },
-        &[],
-    )?;
-    g.push1(Gemm::default(), &[ones, row])
 }

@@ -72,6 +72,7 @@ pub mod squared_distance;
 pub mod standardize_columns;
 pub mod standardize_columns_grad;
 pub mod stop_gradient;
+pub mod sugar;
 pub mod sum_all;
 pub mod swap_axes;
 pub mod tiles;

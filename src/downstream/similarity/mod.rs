@@ -15,8 +15,6 @@ use crate::nn::heads::Phi;
 use crate::nn::import::import;
 use crate::nn::{Mode, Model, Net, Part};
 use crate::ops::augment::{Augment, words};
-use crate::ops::l2_normalize::L2Normalize;
-use crate::ops::reshape::Reshape;
 use crate::reference::augment::ROW;
 use crate::reference::philox::{Purpose, Stream};
 use crate::run::weights::Trained;
@@ -147,12 +145,7 @@ fn compared(
         let layers = predictor.layers(net, Part::Predictor, d);
         let input = match own {
             // All predictors share one target, which has no dimension of heads.
-            1 => net.push1(
-                Reshape {
-                    shape: [n, d].into(),
-                },
-                &[z],
-            )?,
+            1 => net.reshape(z, [n, d])?,
             _ => z,
         };
         anchors = layers.call(net, input)?;
@@ -162,7 +155,7 @@ fn compared(
     };
     let phi = Phi::new(net, d, a.phi_hidden, false).values(net);
     let mut of_rows = |x: TensorId| {
-        let unit = net.push1(L2Normalize { eps: 1e-12 }, &[x])?;
+        let unit = net.l2_normalize(x)?;
         phi.call(net, unit)
     };
     let of_z = of_rows(z)?;

@@ -1,13 +1,10 @@
 //! Redundancy reduction: Barlow Twins (Eq. 1.3) and AMCL's Eq. (2.3).
 
-use super::{Amcl, LossOutput, Pairs, Path, Scorer, by_rows, for_all_heads, scored_heads, total};
+use super::{Amcl, LossOutput, Pairs, Path, Scorer, for_all_heads, scored_heads};
 use crate::graph::{Graph, GraphError, Result, TensorId};
 use crate::ops::barlow_loss::BarlowLoss;
 use crate::ops::barlow_stream::BarlowStream;
 use crate::ops::first_rows::FirstRows;
-use crate::ops::gemm::Gemm;
-use crate::ops::reshape::Reshape;
-use crate::ops::scale::Scale;
 use crate::ops::standardize_columns::StandardizeColumns;
 use crate::ops::swap_axes::SwapAxes;
 
@@ -93,7 +90,7 @@ pub fn amcl_barlow_twins(
             return streamed(g, op, columns, Some([p1, p2]));
         }
         let k = cross_correlation(g, columns)?;
-        let r = g.push1(by_rows(), &[p1, p2])?;
+        let r = g.matmul_nt(p1, p2)?;
         let r = scorer.scores(g, a, r, false)?;
         let r = for_all_heads(g, r, z1)?;
         let each = g.push1(op, &[k, r])?;
@@ -127,8 +124,8 @@ fn streamed(
     for x in columns {
         let [c, n, d] = [0, 1, 2].map(|i| g.dims(x)[i]);
         let first = first_channels(g, x, [1, c * n, d, 1])?;
-        let shape = [c, n, g.ty(first).elements() / (c * n)].into();
-        sample.push(g.push1(Reshape { shape }, &[first])?);
+        let channels = g.ty(first).elements() / (c * n);
+        sample.push(g.reshape(first, [c, n, channels])?);
     }
     let similarity = cross_correlation(g, [sample[0], sample[1]])?;
     let mut score = None;
@@ -137,10 +134,10 @@ fn streamed(
         for x in features {
             let [c, d, f] = [0, 1, 2].map(|i| g.dims(x)[i]);
             let first = first_channels(g, x, [1, c, d, f])?;
-            let shape = [c, g.ty(first).elements() / (c * f), f].into();
-            sample.push(g.push1(Reshape { shape }, &[first])?);
+            let channels = g.ty(first).elements() / (c * f);
+            sample.push(g.reshape(first, [c, channels, f])?);
         }
-        let r = g.push1(by_rows(), &[sample[0], sample[1]])?;
+        let r = g.matmul_nt(sample[0], sample[1])?;
         score = Some(for_all_heads(g, r, columns[0])?);
     }
     built(g, each, similarity, score)
@@ -166,7 +163,7 @@ fn built(
     score: Option<TensorId>,
 ) -> Result<LossOutput> {
     Ok(LossOutput::of_pairs(
-        total(g, each, 1.0)?,
+        g.scaled_sum(each, 1.0)?,
         similarity,
         score,
         Pairs::Diagonal,
@@ -182,12 +179,7 @@ fn standardised(g: &mut Graph, z1: TensorId, z2: TensorId) -> Result<[TensorId; 
 
 /// [c,d',d'] of standardised columns [c,B,d'].
 fn cross_correlation(g: &mut Graph, columns: [TensorId; 2]) -> Result<TensorId> {
-    let product = Gemm {
-        trans_a: true,
-        ..Gemm::default()
-    };
-    let k = g.push1(product, &columns)?;
+    let k = g.matmul_tn(columns[0], columns[1])?;
     let rows = g.dims(columns[0])[1];
-    let factor = 1.0 / rows as f64;
-    g.push1(Scale { factor }, &[k])
+    g.scale(k, 1.0 / rows as f64)
 }

@@ -2,15 +2,13 @@
 //! queue (MoCo).
 
 use super::{
-    Adaptive, Amcl, LossOutput, NegOmega, Negatives, Pairs, Path, Plain, Scorer, by_rows,
-    scored_heads, total, unit,
+    Adaptive, Amcl, LossOutput, NegOmega, Negatives, Pairs, Path, Plain, Scorer, scored_heads,
 };
 use crate::graph::{Graph, GraphError, Result, TensorId};
 use crate::ops::amcl_form::AmclForm;
 use crate::ops::amcl_loss::AmclLoss;
 use crate::ops::amcl_stream::AmclStream;
 use crate::ops::prepend_column::PrependColumn;
-use crate::ops::row_dot::RowDot;
 use crate::ops::sample_views::SampleViews;
 use crate::ops::top_k::TopK;
 use crate::ops::top_k_stream::TopKStream;
@@ -44,11 +42,11 @@ pub fn nt_xent(
         .streams(t.streamable(), g.dims(z))
         .map_err(GraphError::Invalid)?;
     g.scope("loss", |g| {
-        let zn = unit(g, z)?;
+        let zn = g.l2_normalize(z)?;
         if stream {
             return streamed(g, &plain(t.tau, include_positive), zn, None);
         }
-        let s = g.push1(by_rows(), &[zn, zn])?;
+        let s = g.matmul_nt(zn, zn)?;
         plain_loss(g, t, include_positive, Layout::NtXent, s)
     })
 }
@@ -65,7 +63,11 @@ pub fn moco(
     t: &Plain,
 ) -> Result<LossOutput> {
     g.scope("loss", |g| {
-        let x = [unit(g, q)?, unit(g, k)?, unit(g, queue)?];
+        let x = [
+            g.l2_normalize(q)?,
+            g.l2_normalize(k)?,
+            g.l2_normalize(queue)?,
+        ];
         let s = against_queue(g, x)?;
         plain_loss(g, t, true, Layout::Pairs, s)
     })
@@ -104,17 +106,17 @@ pub fn amcl(
         .streams(a.streamable(), g.dims(z))
         .map_err(GraphError::Invalid)?;
     g.scope("loss", |g| {
-        let zn = unit(g, z)?;
+        let zn = g.l2_normalize(z)?;
         if stream {
             return streamed(g, a, zn, Some(scorer));
         }
-        let s = g.push1(by_rows(), &[zn, zn])?;
+        let s = g.matmul_nt(zn, zn)?;
         let score = if a.roles() == (false, false) {
             None
         } else {
             let features = scored_heads(g, a, zn)?;
             let p = scorer.features(g, a, features)?;
-            let r = g.push1(by_rows(), &[p, p])?;
+            let r = g.matmul_nt(p, p)?;
             Some(scorer.scores(g, a, r, true)?)
         };
         let d = g.dims(z)[2];
@@ -166,12 +168,12 @@ fn streamed(
     }
     let anchors = g.dims(z)[1];
     let each = g.push(op, &inputs)?[0];
-    let loss = total(g, each, 1.0 / anchors as f64)?;
+    let loss = g.scaled_sum(each, 1.0 / anchors as f64)?;
     let mut looked_at = Vec::new();
     for x in operands {
         let rows = LOOKED_AT.min(anchors / 2);
         let sample = g.push1(SampleViews { rows }, &[x])?;
-        looked_at.push(g.push1(by_rows(), &[sample, sample])?);
+        looked_at.push(g.matmul_nt(sample, sample)?);
     }
     Ok(LossOutput::of_pairs(
         loss,
@@ -195,7 +197,11 @@ pub fn amcl_moco(
     mut scorer: Scorer<'_>,
 ) -> Result<LossOutput> {
     g.scope("loss", |g| {
-        let x = [unit(g, q)?, unit(g, k)?, unit(g, queue)?];
+        let x = [
+            g.l2_normalize(q)?,
+            g.l2_normalize(k)?,
+            g.l2_normalize(queue)?,
+        ];
         let s = against_queue(g, x)?;
         let score = if a.roles() == (false, false) {
             None
@@ -215,8 +221,8 @@ pub fn amcl_moco(
 
 /// Products of queries with their keys and with the queue: [c,B,1+K].
 fn against_queue(g: &mut Graph, [q, k, queue]: [TensorId; 3]) -> Result<TensorId> {
-    let positive = g.push1(RowDot, &[q, k])?;
-    let negatives = g.push1(by_rows(), &[q, queue])?;
+    let positive = g.row_dot(q, k)?;
+    let negatives = g.matmul_nt(q, queue)?;
     g.push1(PrependColumn, &[positive, negatives])
 }
 
@@ -270,7 +276,7 @@ fn built(
     each: TensorId,
 ) -> Result<LossOutput> {
     let anchors = g.dims(s)[1];
-    let loss = total(g, each, 1.0 / anchors as f64)?;
+    let loss = g.scaled_sum(each, 1.0 / anchors as f64)?;
     let which = match layout {
         Layout::NtXent => Pairs::Views,
         Layout::Pairs | Layout::All => Pairs::FirstColumn,

@@ -5,11 +5,8 @@
 use crate::graph::{Graph, Result, TensorId};
 use crate::ops::broadcast_scalar::BroadcastScalar;
 use crate::ops::exp::Exp;
-use crate::ops::mul::Mul;
 use crate::ops::positives::Positives;
 use crate::ops::reciprocal::Reciprocal;
-use crate::ops::stop_gradient::StopGradient;
-use crate::ops::sum_all::SumAll;
 use crate::reference::top_k::Layout;
 
 /// Constants of the rule.
@@ -29,7 +26,7 @@ impl Macl {
     pub(super) fn scaled(&self, g: &mut Graph, layout: Layout, s: TensorId) -> Result<TensorId> {
         let positives = g.push1(Positives { layout }, &[s])?;
         let count: usize = g.dims(positives).iter().product();
-        let sum = g.push1(SumAll, &[positives])?;
+        let sum = g.sum(positives)?;
         let rule = Reciprocal {
             a: self.alpha / count as f64,
             b: 1.0 - self.alpha * self.a0,
@@ -37,8 +34,8 @@ impl Macl {
         let factor = g.push1(rule, &[sum])?;
         let shape = g.dims(s).into();
         let factor = g.push1(BroadcastScalar { shape }, &[factor])?;
-        let factor = g.push1(StopGradient, &[factor])?;
-        g.push1(Mul, &[s, factor])
+        let factor = g.stop_gradient(factor)?;
+        g.mul(s, factor)
     }
 
     /// Losses -log P [c,a] times 1 / (1 - P).
@@ -48,6 +45,6 @@ impl Macl {
     pub(super) fn weighed(&self, g: &mut Graph, each: TensorId) -> Result<TensorId> {
         let p = g.push1(Exp { factor: -1.0 }, &[each])?;
         let weight = g.push1(Reciprocal { a: -1.0, b: 1.0 }, &[p])?;
-        g.push1(Mul, &[each, weight])
+        g.mul(each, weight)
     }
 }

@@ -4,19 +4,13 @@
 
 pub mod barlow_twins;
 pub mod contrastive;
+pub mod evaluate;
 pub mod macl;
 pub mod simsiam;
 
 use crate::graph::{Graph, Result, TensorId};
-use crate::nn::repeat;
 use crate::ops::centre_scores::CentreScores;
 use crate::ops::first_rows::FirstRows;
-use crate::ops::gemm::Gemm;
-use crate::ops::l2_normalize::L2Normalize;
-use crate::ops::reshape::Reshape;
-use crate::ops::row_dot::RowDot;
-use crate::ops::scale::Scale;
-use crate::ops::sum_all::SumAll;
 use serde::{Deserialize, Serialize};
 
 /// What the candidates' term is.
@@ -332,7 +326,7 @@ impl Scorer<'_> {
         let p = (self.phi)(g, z)?;
         match a.parametrisation {
             Parametrisation::Dot => Ok(p),
-            Parametrisation::Centred => unit(g, p),
+            Parametrisation::Centred => g.l2_normalize(p),
         }
     }
 
@@ -361,24 +355,14 @@ impl Scorer<'_> {
         y: TensorId,
     ) -> Result<TensorId> {
         let (px, py) = (self.features(g, a, x)?, self.features(g, a, y)?);
-        let r = g.push1(RowDot, &[px, py])?;
+        let r = g.row_dot(px, py)?;
         if a.parametrisation == Parametrisation::Dot {
             return Ok(r);
         }
         let (c, b) = (g.dims(r)[0], g.dims(r)[1]);
-        let wide = g.push1(
-            Reshape {
-                shape: [c, b, 1].into(),
-            },
-            &[r],
-        )?;
+        let wide = g.reshape(r, [c, b, 1])?;
         let centred = self.scores(g, a, wide, false)?;
-        g.push1(
-            Reshape {
-                shape: [c, b].into(),
-            },
-            &[centred],
-        )
+        g.reshape(centred, [c, b])
     }
 }
 
@@ -398,26 +382,6 @@ fn for_all_heads(g: &mut Graph, r: TensorId, z: TensorId) -> Result<TensorId> {
         return Ok(r);
     }
     shape[0] = heads;
-    let copies = repeat(g, r, heads)?;
-    let shape = shape.as_slice().into();
-    g.push1(Reshape { shape }, &[copies])
-}
-
-/// Rows of unit length (`torch.nn.functional.normalize`).
-fn unit(g: &mut Graph, z: TensorId) -> Result<TensorId> {
-    g.push1(L2Normalize { eps: 1e-12 }, &[z])
-}
-
-/// The sum of a tensor's values times a factor, [1].
-fn total(g: &mut Graph, x: TensorId, factor: f64) -> Result<TensorId> {
-    let sum = g.push1(SumAll, &[x])?;
-    g.push1(Scale { factor }, &[sum])
-}
-
-/// Products of rows with rows.
-fn by_rows() -> Gemm {
-    Gemm {
-        trans_b: true,
-        ..Gemm::default()
-    }
+    let copies = g.repeat(r, heads)?;
+    g.reshape(copies, shape.as_slice())
 }

@@ -1,11 +1,8 @@
 //! Losses without negatives: SimSiam's negative cosine (Eq. 1.2) and AMCL's Eq. (2.2).
 
-use super::{Amcl, LossOutput, Pairs, Scorer, for_all_heads, scored_heads, total, unit};
+use super::{Amcl, LossOutput, Pairs, Scorer, for_all_heads, scored_heads};
 use crate::graph::{Graph, Result, TensorId};
-use crate::ops::add::Add;
 use crate::ops::amcl_pair_loss::AmclPairLoss;
-use crate::ops::row_dot::RowDot;
-use crate::ops::scale::Scale;
 
 /// Sum over both directions of what `part` makes of (predictor, target): the loss, and similarity and score of the
 /// first.
@@ -17,7 +14,7 @@ fn both(
     g.scope("loss", |g| {
         let first = part(g, a.0, a.1)?;
         let second = part(g, b.0, b.1)?;
-        let loss = g.push1(Add, &[first.loss, second.loss])?;
+        let loss = g.add(first.loss, second.loss)?;
         Ok(LossOutput { loss, ..first })
     })
 }
@@ -33,11 +30,11 @@ pub fn simsiam(
     (p2, z2): (TensorId, TensorId),
 ) -> Result<LossOutput> {
     both(g, [(p1, z2), (p2, z1)], &mut |g, p, z| {
-        let (p, z) = (unit(g, p)?, unit(g, z)?);
-        let similarity = g.push1(RowDot, &[p, z])?;
+        let (p, z) = (g.l2_normalize(p)?, g.l2_normalize(z)?);
+        let similarity = g.row_dot(p, z)?;
         let rows = g.dims(similarity)[1];
         Ok(LossOutput::of_pairs(
-            total(g, similarity, -0.5 / rows as f64)?,
+            g.scaled_sum(similarity, -0.5 / rows as f64)?,
             similarity,
             None,
             Pairs::All,
@@ -59,8 +56,7 @@ pub fn amcl_simsiam(
 ) -> Result<LossOutput> {
     if a.roles() == (false, false) {
         let built = simsiam(g, (p1, z1), (p2, z2))?;
-        let factor = 1.0 / a.tau_const;
-        let loss = g.push1(Scale { factor }, &[built.loss])?;
+        let loss = g.scale(built.loss, 1.0 / a.tau_const)?;
         return Ok(LossOutput { loss, ..built });
     }
     both(g, [(p1, z2), (p2, z1)], &mut |g, p, z| {
@@ -71,15 +67,15 @@ pub fn amcl_simsiam(
             iota: a.range(),
             d: g.dims(p)[2],
         };
-        let (p, z) = (unit(g, p)?, unit(g, z)?);
-        let similarity = g.push1(RowDot, &[p, z])?;
+        let (p, z) = (g.l2_normalize(p)?, g.l2_normalize(z)?);
+        let similarity = g.row_dot(p, z)?;
         let (x, y) = (scored_heads(g, a, p)?, scored_heads(g, a, z)?);
         let score = scorer.pair_scores(g, a, x, y)?;
         let score = for_all_heads(g, score, p)?;
         let each = g.push1(op, &[similarity, score])?;
         let rows = g.dims(similarity)[1];
         Ok(LossOutput::of_pairs(
-            total(g, each, 1.0 / rows as f64)?,
+            g.scaled_sum(each, 1.0 / rows as f64)?,
             similarity,
             Some(score),
             Pairs::All,
