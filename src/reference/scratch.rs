@@ -3,8 +3,8 @@
 //! first steps and never after.
 //!
 //! There are two kinds.
-//! - [`shared`] is for the thread that runs the nodes and hands the buffer out to tasks. The process has one list.
-//! - [`local`] is for code inside a task, which must not hold it while it waits for other tasks. Each thread has one
+//! - `shared` is for the thread that runs the nodes and hands the buffer out to tasks. The process has one list.
+//! - `local` is for code inside a task, which must not hold it while it waits for other tasks. Each thread has one
 //!   buffer for each depth of taking: at depth 0 a task's columns, at depth 1 the packed operands of a product inside
 //!   that task.
 //!

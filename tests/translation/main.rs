@@ -20,7 +20,7 @@ fn device(options: Options) -> std::sync::Arc<Device> {
 }
 
 /// Key and text of every variant: the kernels for CPU drivers, those for GPUs, and each of their tiles forced in turn
-/// on all products and convolutions. Nothing is run: tests/kernels.rs does that.
+/// on all products and convolutions. Nothing is run: `tests/kernels` does that.
 fn compiled() -> BTreeMap<String, String> {
     let mut variants = BTreeMap::new();
     let tiles = (0..TILES.len()).filter(|t| !TILES[*t].is_cooperative());
