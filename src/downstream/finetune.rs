@@ -8,10 +8,10 @@ use crate::data::augment::Policy;
 use crate::data::{Dataset, packed, sampler};
 use crate::graph::{Executor, Graph, HostData, StepScalars, TensorId, TensorType};
 use crate::nn::import::{Named, import};
-use crate::nn::{Init, Layout, Mode, Model, Net, Part};
+use crate::nn::layers::Linear;
+use crate::nn::{Mode, Model, Net, Part};
 use crate::ops;
 use crate::ops::augment::{Augment, words};
-use crate::ops::gemm::Gemm;
 use crate::reference::augment::ROW;
 use crate::run::RunError;
 use crate::train::optimizer::{self, Delivery, Optimizer};
@@ -72,18 +72,8 @@ fn logits(
     let encoder = config.backbone()?;
     let mut net = Net::new(g, m, mode);
     let f = encoder.layers(&mut net).call(&mut net, x)?.pooled;
-    let zero = Init::Constant(0.0);
-    let [w, b] = net.part(Part::Classifier, |net| {
-        let w = net.param("weight", &[classes, encoder.width()], zero, Layout::Plain);
-        let b = net.param("bias", &[classes], zero, Layout::Plain);
-        [net.value(w), net.value(b)]
-    });
-    let op = Gemm {
-        trans_b: true,
-        bias: true,
-        ..Gemm::default()
-    };
-    Ok([images, table, g.push1(op, &[f, w, b])?])
+    let classifier = Linear::classifier(&mut net, [classes, encoder.width()]);
+    Ok([images, table, classifier.call(&mut net, f)?])
 }
 
 /// Fine-tunes an encoder on the images `ids` of `train` and returns its accuracy on `test` in percent.

@@ -9,9 +9,9 @@ use crate::data::sampler;
 use crate::graph::{
     Executor, Graph, HostData, ProgramId, StateId, StepScalars, TensorId, TensorType,
 };
-use crate::nn::{Init, Layout, Mode, Model, Net, Part};
+use crate::nn::layers::Linear;
+use crate::nn::{Mode, Model, Net};
 use crate::ops;
-use crate::ops::gemm::Gemm;
 use crate::ops::log_sum_exp::LogSumExp;
 use crate::train::optimizer::{self, Delivery, Optimizer};
 
@@ -253,18 +253,7 @@ impl Probe {
         let x = g.input("features", TensorType::f32([batch, d]));
         let y = g.input("one-hot labels", TensorType::f32([batch, classes]));
         let mut net = Net::new(&mut g, &mut model, Mode::Train);
-        let zero = Init::Constant(0.0);
-        let [w, b] = net.part(Part::Classifier, |net| {
-            let w = net.param("weight", &[classes, d], zero, Layout::Plain);
-            let b = net.param("bias", &[classes], zero, Layout::Plain);
-            [net.value(w), net.value(b)]
-        });
-        let op = Gemm {
-            trans_b: true,
-            bias: true,
-            ..Gemm::default()
-        };
-        let logits = g.push1(op, &[x, w, b])?;
+        let logits = Linear::classifier(&mut net, [classes, d]).call(&mut net, x)?;
         let loss = cross_entropy(&mut g, logits, y)?;
         let params: Vec<TensorId> = model
             .params

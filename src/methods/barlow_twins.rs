@@ -3,7 +3,7 @@
 
 use super::loss::barlow_twins::Redundancy;
 use super::loss::{Amcl, LossOutput, Path, Scorer, barlow_twins};
-use super::recipe::{PairMatrix, no_check};
+use super::recipe::PairMatrix;
 use super::{
     Batch, Diagnostics, Embedded, Embedder, Given, Method, Recipe, Spec, SplitLoss, Temperatures,
     embed_and_loss, pair_temperatures, with_scorer,
@@ -11,7 +11,7 @@ use super::{
 use crate::graph::{Graph, Result, TensorId};
 use crate::nn::heads::Mlp;
 use crate::nn::{Backbone, Net};
-use crate::settings::{self, above, at_least};
+use crate::settings::{above, at_least};
 use std::sync::Arc;
 
 crate::section! {
@@ -50,36 +50,36 @@ pub struct BarlowTwins {
 
 /// The method for configurations.
 pub static SPEC: Spec = Spec {
-    name: "barlow_twins",
-    title: "Barlow Twins",
-    help: "a channel agrees over two views, and does not repeat another channel; no negatives",
     recipe: &["heads.layers=3", "heads.out=512"],
     amcl: true,
     couples_batch: true,
-    has_temperature: false,
-    complete: |given| settings::complete::<Settings>("method", given),
-    keys: settings::keys::<Settings>,
     safeguards,
-    check: no_check,
     pairs: |r| {
         Some(PairMatrix {
             side: r.heads.out,
             streamable: r.amcl().is_none_or(|a| a.streamable()),
         })
     },
-    build: |r: &Recipe, encoder| {
-        let s: Settings = r.own()?;
-        Ok(Box::new(BarlowTwins {
-            encoder,
-            projector: r.projector(true),
-            lambda: s.lambda,
-            constant: [s.tau_diagonal, s.tau_off_diagonal],
-            amcl: r.amcl(),
-            unit_channels: s.unit_channels,
-            path: r.loss.path,
-        }))
-    },
+    ..Spec::new::<Settings>(
+        "barlow_twins",
+        "Barlow Twins",
+        "a channel agrees over two views, and does not repeat another channel; no negatives",
+        build,
+    )
 };
+
+fn build(r: &Recipe, encoder: Arc<dyn Backbone>) -> std::result::Result<Box<dyn Method>, String> {
+    let s: Settings = r.own()?;
+    Ok(Box::new(BarlowTwins {
+        encoder,
+        projector: r.projector(true),
+        lambda: s.lambda,
+        constant: [s.tau_diagonal, s.tau_off_diagonal],
+        amcl: r.amcl(),
+        unit_channels: s.unit_channels,
+        path: r.loss.path,
+    }))
+}
 
 /// With AMCL, beta is 1e-6, for Omega is summed over all pairs of channels.
 fn safeguards(r: &mut Recipe, given: Given<'_>) {

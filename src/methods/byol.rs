@@ -2,7 +2,6 @@
 //! 2 - 2 cos, both directions.
 
 use super::loss::{Amcl, LossOutput, simsiam};
-use super::recipe::{no_check, no_pairs, no_safeguards};
 use super::{
     Batch, Diagnostics, Embedder, Method, Recipe, Spec, Temperatures, pair_temperatures,
     update_momentum_copy,
@@ -10,7 +9,7 @@ use super::{
 use crate::graph::{Result, TensorId};
 use crate::nn::heads::Mlp;
 use crate::nn::{Backbone, Net, Part};
-use crate::settings::{self, at_least, between};
+use crate::settings::{at_least, between};
 use std::sync::Arc;
 
 crate::section! {
@@ -39,29 +38,22 @@ pub struct Byol {
 }
 
 /// The method for configurations.
-pub static SPEC: Spec = Spec {
-    name: "byol",
-    title: "BYOL",
-    help: "a predictor finds, from one view, what a momentum network makes of the other; no negatives",
-    recipe: &[],
-    amcl: false,
-    couples_batch: false,
-    has_temperature: false,
-    complete: |given| settings::complete::<Settings>("method", given),
-    keys: settings::keys::<Settings>,
-    safeguards: no_safeguards,
-    check: no_check,
-    pairs: no_pairs,
-    build: |r: &Recipe, encoder| {
-        let s: Settings = r.own()?;
-        Ok(Box::new(Byol {
-            encoder,
-            projector: r.projector(true),
-            predictor: r.predictor(s.predictor_hidden),
-            momentum: [s.momentum, s.final_momentum],
-        }))
-    },
-};
+pub static SPEC: Spec = Spec::new::<Settings>(
+    "byol",
+    "BYOL",
+    "a predictor finds, from one view, what a momentum network makes of the other; no negatives",
+    build,
+);
+
+fn build(r: &Recipe, encoder: Arc<dyn Backbone>) -> std::result::Result<Box<dyn Method>, String> {
+    let s: Settings = r.own()?;
+    Ok(Box::new(Byol {
+        encoder,
+        projector: r.projector(true),
+        predictor: r.predictor(s.predictor_hidden),
+        momentum: [s.momentum, s.final_momentum],
+    }))
+}
 
 impl Method for Byol {
     fn encoder(&self) -> &dyn Backbone {

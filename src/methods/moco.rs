@@ -6,7 +6,6 @@
 //! groups for keys than for queries.
 
 use super::loss::{Amcl, LossOutput, Plain, contrastive};
-use super::recipe::no_pairs;
 use super::{
     Batch, Diagnostics, Embedder, Given, Method, Recipe, Spec, Temperatures, pair_temperatures,
     phi_of, update_momentum_copy, with_scorer,
@@ -16,7 +15,7 @@ use crate::graph::{Result, TensorType};
 use crate::nn::heads::Mlp;
 use crate::nn::{Backbone, Init, Net, Norm};
 use crate::ops::enqueue::Enqueue;
-use crate::settings::{self, at_least, between};
+use crate::settings::{at_least, between};
 use std::sync::Arc;
 
 /// Group and name of the queue's state.
@@ -72,34 +71,33 @@ pub struct Moco {
 
 /// The method for configurations.
 pub static SPEC: Spec = Spec {
-    name: "moco",
-    title: "MoCo",
-    help: "a view is like the key that a momentum encoder makes of the other, and unlike a queue of earlier keys",
-    recipe: &[],
     amcl: true,
-    couples_batch: false,
     has_temperature: true,
-    complete: |given| settings::complete::<Settings>("method", given),
-    keys: settings::keys::<Settings>,
     safeguards,
     check,
-    pairs: no_pairs,
-    build: |r: &Recipe, encoder| {
-        let s: Settings = r.own()?;
-        Ok(Box::new(Moco {
-            encoder,
-            projector: r.projector(false),
-            amcl: r.amcl(),
-            temperature: r.temperature(),
-            momentum: [s.momentum, s.final_momentum],
-            queue: s.queue,
-            symmetric: s.symmetric,
-            splits: s.bn_splits,
-            shuffle: s.shuffle,
-            micro_batches: r.batch.parts,
-        }))
-    },
+    ..Spec::new::<Settings>(
+        "moco",
+        "MoCo",
+        "a view is like the key that a momentum encoder makes of the other, and unlike a queue of earlier keys",
+        build,
+    )
 };
+
+fn build(r: &Recipe, encoder: Arc<dyn Backbone>) -> std::result::Result<Box<dyn Method>, String> {
+    let s: Settings = r.own()?;
+    Ok(Box::new(Moco {
+        encoder,
+        projector: r.projector(false),
+        amcl: r.amcl(),
+        temperature: r.temperature(),
+        momentum: [s.momentum, s.final_momentum],
+        queue: s.queue,
+        symmetric: s.symmetric,
+        splits: s.bn_splits,
+        shuffle: s.shuffle,
+        micro_batches: r.batch.parts,
+    }))
+}
 
 /// `method.bn_splits` is 8, or the most groups of at least two images that the (micro-)batch can be cut into: with
 /// one group, batch norm tells queries from their keys.

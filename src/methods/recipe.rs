@@ -7,7 +7,7 @@ use super::loss::{Amcl, Path, Plain};
 use crate::nn::backbones::Backbone;
 use crate::nn::heads::{Last, Mlp};
 use crate::section;
-use crate::settings::{above, at_least, between};
+use crate::settings::{self, Section, above, at_least, between};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -215,23 +215,32 @@ pub struct Spec {
     pub build: Build,
 }
 
-/// Safeguards of a method that needs none.
-pub fn no_safeguards(_: &mut Recipe, _: Given<'_>) {}
-
-/// Checks of a method that has none of its own.
-///
-/// # Errors
-/// None.
-pub fn no_check(_: &Recipe) -> Result<(), String> {
-    Ok(())
-}
-
-/// Pairs of a method whose loss keeps no matrix of them.
-pub fn no_pairs(_: &Recipe) -> Option<PairMatrix> {
-    None
-}
-
 impl Spec {
+    /// A plain method with these settings: without AMCL, with a loss that is a mean over images and has no temperature
+    /// to set, without safeguards or checks of its own. A method states what differs.
+    pub const fn new<S: Section>(
+        name: &'static str,
+        title: &'static str,
+        help: &'static str,
+        build: Build,
+    ) -> Self {
+        Self {
+            name,
+            title,
+            help,
+            recipe: &[],
+            amcl: false,
+            couples_batch: false,
+            has_temperature: false,
+            complete: |given| settings::complete::<S>("method", given),
+            keys: settings::keys::<S>,
+            safeguards: |_, _| (),
+            check: |_| Ok(()),
+            pairs: |_| None,
+            build,
+        }
+    }
+
     /// Checks a recipe: what holds for every method, then the method's own.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! SimCLR (Chen et al., ICML 2020), plain and with AMCL.
 
 use super::loss::{Amcl, LossOutput, Path, Plain, contrastive};
-use super::recipe::{PairMatrix, no_check, no_safeguards};
+use super::recipe::PairMatrix;
 use super::{
     Batch, Diagnostics, Draws, Embedded, Embedder, Method, Recipe, Spec, SplitLoss, Temperatures,
     Views, embed_and_loss, pair_temperatures, with_scorer,
@@ -9,7 +9,6 @@ use super::{
 use crate::graph::{Result, TensorId};
 use crate::nn::heads::Mlp;
 use crate::nn::{Backbone, Net};
-use crate::settings;
 use std::sync::Arc;
 
 crate::section! {
@@ -34,17 +33,9 @@ pub struct SimClr {
 
 /// The method for configurations.
 pub static SPEC: Spec = Spec {
-    name: "simclr",
-    title: "SimCLR",
-    help: "two views of an image are alike, all other images of the batch are not",
-    recipe: &[],
     amcl: true,
     couples_batch: true,
     has_temperature: true,
-    complete: |given| settings::complete::<Settings>("method", given),
-    keys: settings::keys::<Settings>,
-    safeguards: no_safeguards,
-    check: no_check,
     pairs: |r| {
         // With cached gradients the loss sees the whole batch.
         let parts = if r.batch.cached { 1 } else { r.batch.parts };
@@ -55,16 +46,23 @@ pub static SPEC: Spec = Spec {
                 .map_or(r.temperature().streamable(), |a| a.streamable()),
         })
     },
-    build: |r: &Recipe, encoder| {
-        Ok(Box::new(SimClr {
-            encoder,
-            projector: r.projector(false),
-            amcl: r.amcl(),
-            temperature: r.temperature(),
-            path: r.loss.path,
-        }))
-    },
+    ..Spec::new::<Settings>(
+        "simclr",
+        "SimCLR",
+        "two views of an image are alike, all other images of the batch are not",
+        build,
+    )
 };
+
+fn build(r: &Recipe, encoder: Arc<dyn Backbone>) -> std::result::Result<Box<dyn Method>, String> {
+    Ok(Box::new(SimClr {
+        encoder,
+        projector: r.projector(false),
+        amcl: r.amcl(),
+        temperature: r.temperature(),
+        path: r.loss.path,
+    }))
+}
 
 impl Method for SimClr {
     fn encoder(&self) -> &dyn Backbone {

@@ -2,7 +2,6 @@
 //! keep it from collapsing.
 
 use super::loss::{Adaptive, Amcl, LossOutput, simsiam};
-use super::recipe::no_pairs;
 use super::{
     Batch, Diagnostics, Embedder, Given, Method, Recipe, Spec, Temperatures, pair_temperatures,
     with_scorer,
@@ -10,7 +9,7 @@ use super::{
 use crate::graph::{Result, TensorId};
 use crate::nn::heads::{Last, Mlp, MlpLayers};
 use crate::nn::{Backbone, Net, Part};
-use crate::settings::{self, at_least};
+use crate::settings::at_least;
 use std::sync::Arc;
 
 crate::section! {
@@ -42,32 +41,31 @@ pub struct SimSiam {
 
 /// The method for configurations.
 pub static SPEC: Spec = Spec {
-    name: "simsiam",
-    title: "SimSiam",
-    help: "a predictor finds one view's projection from the other's; no negatives, no momentum encoder",
     recipe: &["heads.out=512"],
     amcl: true,
-    couples_batch: false,
-    has_temperature: false,
-    complete: |given| settings::complete::<Settings>("method", given),
-    keys: settings::keys::<Settings>,
     safeguards,
     check,
-    pairs: no_pairs,
-    build: |r: &Recipe, encoder| {
-        let s: Settings = r.own()?;
-        let heads = if s.shared_target { 1 } else { r.heads.count };
-        Ok(Box::new(SimSiam {
-            encoder,
-            projector: Mlp {
-                heads,
-                ..r.projector(true)
-            },
-            predictor: s.predictor.then(|| r.predictor(s.predictor_hidden)),
-            amcl: r.amcl(),
-        }))
-    },
+    ..Spec::new::<Settings>(
+        "simsiam",
+        "SimSiam",
+        "a predictor finds one view's projection from the other's; no negatives, no momentum encoder",
+        build,
+    )
 };
+
+fn build(r: &Recipe, encoder: Arc<dyn Backbone>) -> std::result::Result<Box<dyn Method>, String> {
+    let s: Settings = r.own()?;
+    let heads = if s.shared_target { 1 } else { r.heads.count };
+    Ok(Box::new(SimSiam {
+        encoder,
+        projector: Mlp {
+            heads,
+            ..r.projector(true)
+        },
+        predictor: s.predictor.then(|| r.predictor(s.predictor_hidden)),
+        amcl: r.amcl(),
+    }))
+}
 
 /// The projector ends with batch norm. With AMCL, phi is as wide as d' (at least the usual width): temperatures start
 /// at 2 / (1 + exp(1/9 + d'/(3 width))), which a narrow phi brings to the floor; and beta is 1e-4.

@@ -2,7 +2,6 @@
 //! repeat each other (covariance).
 
 use super::loss::{Amcl, LossOutput, Pairs};
-use super::recipe::{no_check, no_pairs, no_safeguards};
 use super::{
     Batch, Diagnostics, Embedded, Embedder, Method, Recipe, Spec, SplitLoss, Temperatures,
     embed_and_loss, pair_temperatures,
@@ -11,7 +10,7 @@ use crate::graph::{Graph, Result, TensorId};
 use crate::nn::heads::Mlp;
 use crate::nn::{Backbone, Net};
 use crate::ops::deviation_hinge::DeviationHinge;
-use crate::settings::{self, at_least};
+use crate::settings::at_least;
 use std::sync::Arc;
 
 crate::section! {
@@ -35,27 +34,24 @@ pub struct VicReg {
 
 /// The method for configurations.
 pub static SPEC: Spec = Spec {
-    name: "vicreg",
-    title: "VICReg",
-    help: "views agree, channels vary and do not repeat each other; no negatives",
     recipe: &["heads.layers=3", "heads.out=512"],
-    amcl: false,
     couples_batch: true,
-    has_temperature: false,
-    complete: |given| settings::complete::<Settings>("method", given),
-    keys: settings::keys::<Settings>,
-    safeguards: no_safeguards,
-    check: no_check,
-    pairs: no_pairs,
-    build: |r: &Recipe, encoder| {
-        let s: Settings = r.own()?;
-        Ok(Box::new(VicReg {
-            encoder,
-            projector: r.projector(true),
-            weights: s.weights,
-        }))
-    },
+    ..Spec::new::<Settings>(
+        "vicreg",
+        "VICReg",
+        "views agree, channels vary and do not repeat each other; no negatives",
+        build,
+    )
 };
+
+fn build(r: &Recipe, encoder: Arc<dyn Backbone>) -> std::result::Result<Box<dyn Method>, String> {
+    let s: Settings = r.own()?;
+    Ok(Box::new(VicReg {
+        encoder,
+        projector: r.projector(true),
+        weights: s.weights,
+    }))
+}
 
 /// Added to variances.
 const EPS: f32 = 1e-4;

@@ -1,7 +1,7 @@
 //! Layers: made once, which declares their parameters, and called any number of times, in any graph of the model.
 
 use super::halved;
-use super::model::{Init, Layout};
+use super::model::{Init, Layout, Part};
 use super::net::{Mode, Net, Norm, Precision, Var};
 use crate::graph::{GraphError, Result, TensorId};
 use crate::ops::batch_norm::{BatchNorm as Op, BatchNormInference};
@@ -89,6 +89,16 @@ impl Linear {
     /// As [`Linear::of_heads`], without a bias: for a layer that batch norm follows.
     pub fn of_heads_without_bias(net: &mut Net<'_>, name: &str, shape: [usize; 3]) -> Self {
         Self::declare(net, name, &shape, Layout::Heads, false)
+    }
+
+    /// The classifier of features of length d ([`Part::Classifier`]). It starts as zero, so that nothing is drawn.
+    pub fn classifier(net: &mut Net<'_>, [classes, d]: [usize; 2]) -> Self {
+        let zero = Init::Constant(0.0);
+        net.part(Part::Classifier, |net| Self {
+            name: Part::Classifier.prefix().into(),
+            weight: net.param("weight", &[classes, d], zero, Layout::Plain),
+            bias: Some(net.param("bias", &[classes], zero, Layout::Plain)),
+        })
     }
 
     fn declare(net: &mut Net<'_>, name: &str, dims: &[usize], layout: Layout, bias: bool) -> Self {
