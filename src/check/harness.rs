@@ -28,6 +28,17 @@ pub struct Outcome {
     pub fault: String,
 }
 
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (error, bound) = (self.max_error, self.max_bound);
+        write!(
+            f,
+            "{}: largest error {error:.1e} (bound {bound:.1e})",
+            self.title
+        )
+    }
+}
+
 impl Outcome {
     /// Within the bounds, nothing unwritten, nothing overwritten.
     pub fn passed(&self) -> bool {

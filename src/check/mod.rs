@@ -4,7 +4,7 @@
 //! f64 twin; [`gradient`] compares the op's gradient rule with central differences through the f64 twin, the op
 //! standing mid-graph.
 
-pub mod cases;
+pub(crate) mod cases;
 pub mod gradient;
 pub mod harness;
 pub mod self_test;

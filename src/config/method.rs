@@ -38,8 +38,15 @@ fn shapes(e: GraphError) -> ConfigError {
 /// # Errors
 /// Shapes that do not fit.
 pub fn declare(config: &Config) -> Result<Model> {
+    declare_method(config, method(config)?.as_ref())
+}
+
+/// [`declare`] for this method in place of the configuration's.
+///
+/// # Errors
+/// As [`declare`].
+pub fn declare_method(config: &Config, method: &dyn Method) -> Result<Model> {
     let (mut g, mut model) = (Graph::new(), Model::default());
-    let method = method(config)?;
     let images = config.optim.batch_size / config.optim.micro_batches;
     let size = config.model.image_size;
     let draws = method.draws();
@@ -49,7 +56,7 @@ pub fn declare(config: &Config) -> Result<Model> {
         .collect();
     let batch = Batch::new(&mut g, &draws, images, views);
     let mut net = Net::new(&mut g, &mut model, Mode::Train);
-    match cached(config, method.as_ref()) {
+    match cached(config, method) {
         None => drop(method.build(&mut net, &batch).map_err(shapes)?),
         Some(split) => {
             let parts = config.optim.micro_batches;

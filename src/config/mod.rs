@@ -3,7 +3,7 @@
 
 pub mod method;
 pub mod presets;
-pub mod sections;
+pub(crate) mod sections;
 
 mod error;
 mod version;

@@ -1,17 +1,20 @@
 //! Data sets as uint8 images, augmentation, sampling.
 
 pub mod augment;
+#[doc(hidden)]
 pub mod cifar;
 #[cfg(feature = "download")]
 pub mod download;
 pub mod folder;
+#[doc(hidden)]
 pub mod idx;
 pub mod list;
 pub mod packed;
-pub mod sampler;
+pub(crate) mod sampler;
 pub mod sets;
 pub mod shapes;
 mod split;
+#[doc(hidden)]
 pub mod stl10;
 
 pub use split::draw_per_class;

@@ -2,12 +2,12 @@
 //!
 //! Knows nothing of graphs or ops; only of kernels, buffers and dispatches.
 
-pub mod adapter;
+pub(crate) mod adapter;
 mod open;
 pub mod recording;
 pub mod shader;
-pub mod timing;
-pub mod view;
+pub(crate) mod timing;
+pub(crate) mod view;
 
 pub use adapter::{AdapterReport, Choice, Cooperative, list_adapters};
 
@@ -160,6 +160,15 @@ impl TileChoices {
     }
 }
 
+/// A compiled kernel variant.
+struct Compiled {
+    pipeline: Arc<wgpu::ComputePipeline>,
+    /// The kernel's text before preprocessing.
+    text: &'static str,
+    /// The WGSL that was compiled.
+    source: String,
+}
+
 /// An opened GPU.
 pub struct Device {
     pub(crate) device: wgpu::Device,
@@ -172,7 +181,7 @@ pub struct Device {
     tiles: Mutex<TileChoices>,
     /// Kernels and shapes that have asked for a tile.
     tile_keys: Mutex<BTreeSet<String>>,
-    pipelines: Mutex<HashMap<String, (Arc<wgpu::ComputePipeline>, String)>>,
+    pipelines: Mutex<HashMap<String, Compiled>>,
     cache: Option<(wgpu::PipelineCache, std::path::PathBuf)>,
     allocated: AtomicU64,
     mutated: AtomicBool,
@@ -348,13 +357,18 @@ impl Device {
         kernel: &recording::Kernel,
     ) -> Result<Arc<wgpu::ComputePipeline>, DeviceError> {
         let key = kernel.key();
-        if let Some(p) = lock(&self.pipelines).get(&key) {
-            return Ok(p.0.clone());
-        }
         let fail = |reason: String| DeviceError::Shader {
             kernel: key.clone(),
             reason,
         };
+        if let Some(known) = lock(&self.pipelines).get(&key) {
+            return match known.text == kernel.source {
+                true => Ok(known.pipeline.clone()),
+                false => Err(fail(
+                    "another kernel has this name: choose one of its own".into(),
+                )),
+            };
+        }
         let mut source = shader::preprocess(kernel.source, &kernel.defines).map_err(fail)?;
         for (name, from, to) in &self.options.mutations {
             if name == kernel.name && source.contains(from.as_str()) {
@@ -400,7 +414,12 @@ impl Device {
             });
         }
         let pipeline = Arc::new(pipeline);
-        lock(&self.pipelines).insert(key, (pipeline.clone(), source));
+        let compiled = Compiled {
+            pipeline: pipeline.clone(),
+            text: kernel.source,
+            source,
+        };
+        lock(&self.pipelines).insert(key, compiled);
         Ok(pipeline)
     }
 
@@ -408,7 +427,7 @@ impl Device {
     pub fn shader_variants(&self) -> Vec<(String, String)> {
         lock(&self.pipelines)
             .iter()
-            .map(|(k, v)| (k.clone(), v.1.clone()))
+            .map(|(k, v)| (k.clone(), v.source.clone()))
             .collect()
     }
 

@@ -13,7 +13,7 @@ const DISPATCHES_PER_SUBMIT: usize = 64;
 /// A shader variant and its entry point.
 #[derive(Clone, Debug)]
 pub struct Kernel {
-    /// File name without ending.
+    /// File name without ending. No two kernels of a device share one.
     pub name: &'static str,
     /// WGSL text before preprocessing.
     pub source: &'static str,
@@ -24,7 +24,11 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// A kernel without defines (use [`crate::kernel!`]).
+    /// A kernel without defines, of a text that need not be a file of this crate. Buffers stand at group 0 in the order
+    /// of [`Recorder::dispatch`], the parameters at group 1, binding 0.
+    ///
+    /// The text may `#import` the files of `shaders/lib`: `grid` has `group_index`, which numbers the workgroups.
+    /// It is compiled without bounds checks, so it has to guard its indices itself.
     pub fn new(name: &'static str, source: &'static str, entry: &'static str) -> Self {
         Self {
             name,
@@ -56,7 +60,7 @@ impl Kernel {
     }
 }
 
-/// `kernel!("conv2d", "main")`: the kernel of `shaders/conv2d.wgsl`.
+/// `kernel!("conv2d", "main")`: the kernel of `shaders/conv2d.wgsl`, below the package that the call stands in.
 #[macro_export]
 macro_rules! kernel {
     ($name:literal, $entry:literal) => {

@@ -10,9 +10,10 @@ use crate::device::Choice;
 use crate::eval::features::Features;
 use crate::eval::knn::{Bank, Knn, Vote};
 use crate::graph::Executor;
-use crate::nn::Model;
+use crate::methods::Method;
 use crate::nn::heads::Last;
 use crate::nn::import::{Named, Report, import};
+use crate::nn::{Backbone, Model};
 use crate::run::RunError;
 use crate::run::weights;
 use crate::train::session::open_executor;
@@ -78,6 +79,24 @@ impl Encoder {
         Self::new(&found.config, &found.weights, found.at.epoch, exec, side)
     }
 
+    /// [`Encoder::open`] of a run that was trained by this method in place of its configuration's.
+    ///
+    /// # Errors
+    /// As [`Encoder::open`].
+    pub fn of_method(
+        run: &Path,
+        method: &dyn Method,
+        device: &Choice,
+        side: (usize, usize),
+        mut tell: impl FnMut(String),
+    ) -> Result<Self> {
+        let found = weights::of_method(run, method, &mut tell)?;
+        let exec = open_executor(device, &[], Precision::F32, tell)?;
+        let encoder = method.encoder();
+        let wanted = (&found.config, encoder, Feature::Backbone);
+        Self::build(wanted, &found.weights, found.at.epoch, exec, side)
+    }
+
     /// An encoder of given weights.
     ///
     /// # Errors
@@ -100,13 +119,25 @@ impl Encoder {
         config: &Config,
         weights: &Named,
         epoch: usize,
-        mut exec: Box<dyn Executor>,
+        exec: Box<dyn Executor>,
         side: (usize, usize),
         feature: Feature,
     ) -> Result<Self> {
+        let encoder = config.backbone()?;
+        let wanted = (config, encoder.as_ref(), feature);
+        Self::build(wanted, weights, epoch, exec, side)
+    }
+
+    fn build(
+        (config, encoder, feature): (&Config, &dyn Backbone, Feature),
+        weights: &Named,
+        epoch: usize,
+        mut exec: Box<dyn Executor>,
+        side: (usize, usize),
+    ) -> Result<Self> {
         let mut model = Model::default();
         let (mut g, mut features) = Features::graph(
-            config.backbone()?.as_ref(),
+            encoder,
             &mut model,
             &config.augment,
             side,

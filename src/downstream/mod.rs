@@ -2,13 +2,13 @@
 //!
 //! `encoder`, `probe`, `finetune` and `similarity` work on tensors and images that the caller has.
 //! [`protocols`] evaluates a run by them: it reads the run's folder ([`source`]) and writes the result beside
-//! the run ([`record`]).
+//! the run (`record`).
 
 pub mod encoder;
 pub mod finetune;
 pub mod probe;
 pub mod protocols;
-pub mod record;
+pub(crate) mod record;
 pub mod similarity;
 pub mod source;
 

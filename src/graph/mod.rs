@@ -1,21 +1,21 @@
 //! The static graph: nodes, differentiation by appending nodes, the plan, and its two executors.
 //!
-//! A graph is built once per kind of step, differentiated into itself ([`backward`]), planned once ([`plan`]: order,
+//! A graph is built once per kind of step, differentiated into itself ([`crate::ops::backward`]), planned once ([`plan`]: order,
 //! lifetimes, pooled memory, exact peak before anything is allocated), and replayed ([`exec`]) by WGSL
 //! dispatches or by the CPU twins.
 
-pub mod backward;
-pub mod class;
+pub(crate) mod backward;
+pub(crate) mod class;
 pub mod exec;
 pub mod gpu;
 pub mod host;
 pub mod onnx;
-pub mod op;
+pub(crate) mod op;
 pub mod plan;
-pub mod rematerialise;
+pub(crate) mod rematerialise;
 pub mod state;
-pub mod step;
-pub mod tensor;
+pub(crate) mod step;
+pub(crate) mod tensor;
 
 pub use class::Class;
 pub use exec::{Executor, HostData, ProgramId};

@@ -60,7 +60,7 @@ pub trait Op: Debug + Send + Sync {
     ///
     /// A batch norm with a ReLU answers with its inference form on the batch's own statistics, which is one pass over
     /// memory. A convolution answers `None`: computing it again would cost as much as the forward pass. See
-    /// [`super::rematerialise`].
+    /// `graph/rematerialise.rs`.
     fn rematerialise(&self, _node: &Node) -> Option<(Arc<dyn Op>, Vec<TensorId>)> {
         None
     }

@@ -1,90 +1,93 @@
 //! The ops: one file each with shape rule, gradient rule, dispatches and a pointer to the twin.
 
+#[doc(hidden)]
 pub mod accumulate;
-pub mod adamw;
+pub(crate) mod adamw;
 pub mod add;
-pub mod amcl_form;
-pub mod amcl_loss;
-pub mod amcl_loss_grad;
-pub mod amcl_pair_loss;
-pub mod amcl_pair_loss_grad;
-pub mod amcl_stream;
-pub mod amcl_stream_grad;
+pub(crate) mod amcl_form;
+pub(crate) mod amcl_loss;
+pub(crate) mod amcl_loss_grad;
+pub(crate) mod amcl_pair_loss;
+pub(crate) mod amcl_pair_loss_grad;
+pub(crate) mod amcl_stream;
+pub(crate) mod amcl_stream_grad;
 pub mod augment;
-pub mod barlow_loss;
-pub mod barlow_loss_grad;
-pub mod barlow_stream;
-pub mod barlow_stream_grad;
+pub(crate) mod barlow_loss;
+pub(crate) mod barlow_loss_grad;
+pub(crate) mod barlow_stream;
+pub(crate) mod barlow_stream_grad;
 pub mod batch_norm;
-pub mod batch_norm_grad;
-pub mod batch_norm_running;
+pub(crate) mod batch_norm_grad;
+pub(crate) mod batch_norm_running;
 pub mod broadcast_scalar;
 pub mod cast_f16;
 pub mod cast_f32;
-pub mod centre_scores;
-pub mod centre_scores_grad;
+pub(crate) mod centre_scores;
+pub(crate) mod centre_scores_grad;
 mod channels;
 pub mod class_votes;
 pub mod column_sum;
 pub mod constant;
 pub mod conv2d;
-pub mod conv2d_input_grad;
-pub mod conv2d_weight_grad;
+pub(crate) mod conv2d_input_grad;
+pub(crate) mod conv2d_weight_grad;
 pub mod deviation_hinge;
-pub mod deviation_hinge_grad;
+pub(crate) mod deviation_hinge_grad;
 mod elementwise;
 pub mod ema;
 pub mod enqueue;
 pub mod exp;
 pub mod first_rows;
-pub mod first_rows_grad;
-pub mod fma_probe;
+pub(crate) mod first_rows_grad;
+pub(crate) mod fma_probe;
 pub mod gather_rows;
 pub mod gemm;
 pub mod global_avg_pool;
-pub mod global_avg_pool_grad;
+pub(crate) mod global_avg_pool_grad;
 pub mod l2_normalize;
-pub mod l2_normalize_grad;
-pub mod lars_trust;
+pub(crate) mod l2_normalize_grad;
+pub(crate) mod lars_trust;
 pub mod log_sum_exp;
-pub mod loss_scale;
+pub(crate) mod loss_scale;
 pub mod max_pool;
-pub mod max_pool_grad;
-pub mod micro_part;
+pub(crate) mod max_pool_grad;
+pub(crate) mod micro_part;
 pub mod mul;
 pub mod nearest;
-pub mod positives;
+pub(crate) mod positives;
 pub mod prepend_column;
-pub mod prepend_column_grad;
+pub(crate) mod prepend_column_grad;
 pub mod reciprocal;
 pub mod relu;
-pub mod relu_grad;
+pub(crate) mod relu_grad;
 pub mod reshape;
 pub mod row_dot;
 pub mod row_scale;
 mod rows;
-pub mod sample_views;
+pub(crate) mod sample_views;
 pub mod scale;
+#[doc(hidden)]
 pub mod sgd;
 pub mod softmax;
-pub mod softmax_grad;
+pub(crate) mod softmax_grad;
 pub mod squared_distance;
 pub mod standardize_columns;
-pub mod standardize_columns_grad;
+pub(crate) mod standardize_columns_grad;
 pub mod stop_gradient;
-pub mod sugar;
+pub(crate) mod sugar;
 pub mod sum_all;
 pub mod swap_axes;
+#[doc(hidden)]
 pub mod tiles;
 pub mod top_k;
-pub mod top_k_stream;
-pub mod unscale;
+pub(crate) mod top_k_stream;
+pub(crate) mod unscale;
 
 use crate::graph::backward::Builders;
 use crate::graph::{Graph, Result, TensorId};
 
-/// Appends the gradient of the scalar `loss` (shape [1]) with respect to `wrt`; see
-/// [`crate::graph::backward::backward`]. The pass is seeded with the step's loss scale.
+/// Appends the gradient of the scalar `loss` (shape [1]) with respect to `wrt`: for each, the tensor that holds its
+/// gradient, or none where the loss does not depend on it. The pass is seeded with the step's loss scale.
 ///
 /// # Errors
 /// An op without a gradient rule on the way.

@@ -7,7 +7,7 @@ pub mod event;
 pub mod folder;
 pub mod profile;
 mod records;
-pub mod tensorboard;
+pub(crate) mod tensorboard;
 pub mod weights;
 
 use crate::config::ConfigError;

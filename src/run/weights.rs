@@ -3,7 +3,9 @@
 use super::checkpoint::{self, Position};
 use super::{Result, RunError, io};
 use crate::config::Config;
-use crate::config::method::declare;
+use crate::config::method::{declare, declare_method};
+use crate::methods::Method;
+use crate::nn::Model;
 use crate::nn::import::{self, Named, Weights};
 use crate::nn::model::{PARAMS, STATISTICS};
 use safetensors::{Dtype, SafeTensors};
@@ -28,6 +30,23 @@ pub struct Trained {
 /// # Errors
 /// No run there; no usable checkpoint.
 pub fn of_run(run: &Path, warn: impl FnMut(String)) -> Result<Trained> {
+    let config = config_of(run)?;
+    let model = declare(&config)?;
+    read(run, config, &model, warn)
+}
+
+/// [`of_run`] of a run that was trained by this method in place of its configuration's.
+///
+/// # Errors
+/// As [`of_run`].
+pub fn of_method(run: &Path, method: &dyn Method, warn: impl FnMut(String)) -> Result<Trained> {
+    let config = config_of(run)?;
+    let model = declare_method(&config, method)?;
+    read(run, config, &model, warn)
+}
+
+/// The configuration in a run's folder.
+fn config_of(run: &Path) -> Result<Config> {
     let path = run.join("config.toml");
     let text = std::fs::read_to_string(&path).map_err(|e| {
         RunError::Config(format!(
@@ -36,12 +55,15 @@ pub fn of_run(run: &Path, warn: impl FnMut(String)) -> Result<Trained> {
             path.display()
         ))
     })?;
-    let config = Config::parse(&text, &[])?;
-    let model = declare(&config)?;
+    Ok(Config::parse(&text, &[])?)
+}
+
+/// The weights of a model whose variables are declared.
+fn read(run: &Path, config: Config, model: &Model, warn: impl FnMut(String)) -> Result<Trained> {
     let groups = [PARAMS, STATISTICS];
     let dir = run.join("checkpoints");
     let (values, at) = checkpoint::read_latest(&dir, &model.states, &groups, warn)?;
-    let weights = import::named(&model, |group, range| {
+    let weights = import::named(model, |group, range| {
         let found = values.iter().find(|(g, _)| *g == group);
         found
             .map(|(_, v)| v.to_f32()[range].to_vec())

@@ -1,11 +1,15 @@
 //! Training: the session on an executor, the gradient, the optimiser, the loop.
 
+#[doc(hidden)]
 pub mod gradient;
-pub mod health;
+pub(crate) mod health;
+#[doc(hidden)]
 pub mod optimizer;
-pub mod schedule;
+pub(crate) mod schedule;
+#[doc(hidden)]
 pub mod session;
 pub mod trainer;
+#[doc(hidden)]
 pub mod tune;
 
 pub use crate::config::Config;

@@ -15,6 +15,7 @@ use crate::graph::gpu::GpuExecutor;
 use crate::graph::host::HostExecutor;
 use crate::graph::state::Group;
 use crate::graph::{Executor, GraphError, HostData, ProgramId, StateId, StepScalars, TensorType};
+use crate::methods::Method;
 use crate::methods::loss::Pairs;
 use crate::nn::{Mode, Model, Net};
 use crate::ops::augment::words;
@@ -130,9 +131,22 @@ impl Session {
     ///
     /// # Errors
     /// Impossible shapes, memory, device.
-    pub fn new(config: &Config, mut exec: Box<dyn Executor>, data: &Dataset) -> Result<Self> {
-        let (c, o) = (&config.model, &config.optim);
+    pub fn new(config: &Config, exec: Box<dyn Executor>, data: &Dataset) -> Result<Self> {
         let method = method::method(config)?;
+        Self::of_method(config, method.as_ref(), exec, data)
+    }
+
+    /// [`Session::new`] with this method in place of the configuration's.
+    ///
+    /// # Errors
+    /// As [`Session::new`].
+    pub fn of_method(
+        config: &Config,
+        method: &dyn Method,
+        mut exec: Box<dyn Executor>,
+        data: &Dataset,
+    ) -> Result<Self> {
+        let (c, o) = (&config.model, &config.optim);
         let momentum = method.momentum();
         let side = (data.height, data.width);
         let image_words = words(side.0, side.1);
@@ -147,7 +161,7 @@ impl Session {
             });
 
         let batch = o.batch_size / o.micro_batches;
-        let mut gradient = Gradient::new(config, method.as_ref(), &mut model, side, resident)?;
+        let mut gradient = Gradient::new(config, method, &mut model, side, resident)?;
         let (mut u, optimizer) = Optimizer::graph(o, &mut model)?;
         method.after_step(&mut Net::new(&mut u, &mut model, Mode::Train))?;
         gradient.collect(&model)?;

@@ -10,6 +10,7 @@ use crate::config::method;
 use crate::device::{Choice, Device, Options, TileChoices};
 use crate::graph::gpu::GpuExecutor;
 use crate::graph::{DType, Executor, Graph, GraphError, Node, StepScalars, TensorId};
+use crate::methods::Method;
 use crate::nn::Model;
 use crate::ops::tiles::TILES;
 use crate::run::checkpoint;
@@ -267,9 +268,22 @@ pub fn of_run(
     config: &Config,
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<TileChoices> {
-    let (size, mut model) = (config.model.image_size, Model::default());
     let method = method::method(config)?;
-    let mut gradient = Gradient::new(config, method.as_ref(), &mut model, (size, size), None)?;
+    of_method(on, choice, (config, method.as_ref()), progress)
+}
+
+/// The tiles of a new run with this method in place of the configuration's.
+///
+/// # Errors
+/// As [`tiles`].
+pub fn of_method(
+    on: &Device,
+    choice: &Choice,
+    (config, method): (&Config, &dyn Method),
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<TileChoices> {
+    let (size, mut model) = (config.model.image_size, Model::default());
+    let mut gradient = Gradient::new(config, method, &mut model, (size, size), None)?;
     of_graphs(on, choice, &gradient.graphs(), progress)
 }
 

@@ -8,6 +8,7 @@ mod stream;
 use super::{Config, Result};
 use crate::data::Split;
 use crate::device::Choice;
+use crate::methods::Method;
 use crate::run::event::Event;
 use run::Run;
 use std::path::PathBuf;
@@ -60,6 +61,7 @@ struct Job<'a> {
     autotune: bool,
     twins: Vec<String>,
     init: Option<PathBuf>,
+    method: Option<Box<dyn Method + 'a>>,
     stop: Option<&'a AtomicBool>,
 }
 
@@ -78,6 +80,7 @@ impl<'a> Trainer<'a> {
                 autotune: true,
                 twins: Vec::new(),
                 init: None,
+                method: None,
                 stop: None,
             },
             data: None,
@@ -118,6 +121,15 @@ impl<'a> Trainer<'a> {
     /// Start from the weights of a run, an exported folder or a safetensors file; a resumed run has its own.
     pub fn init(mut self, from: Option<PathBuf>) -> Self {
         self.job.init = from;
+        self
+    }
+
+    /// This method in place of the configuration's, whose `[method]`, `[heads]`, `[loss]` and `[amcl]` are then not
+    /// read. A run of it goes on, and gives its encoder ([`Encoder::of_method`]), where the method is given again.
+    ///
+    /// [`Encoder::of_method`]: crate::prelude::Encoder::of_method
+    pub fn method(mut self, method: Box<dyn Method + 'a>) -> Self {
+        self.job.method = Some(method);
         self
     }
 

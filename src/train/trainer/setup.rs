@@ -3,9 +3,11 @@
 use super::run::{Progress, Run};
 use super::stream::Stream;
 use super::{Job, Trainer};
+use crate::config::method;
 use crate::data::Split;
 use crate::device::TileChoices;
 use crate::graph::Executor;
+use crate::methods::Method;
 use crate::nn::import::{import, without_prefix};
 use crate::run::environment::{self, Prelude};
 use crate::run::event::{Event, KnnProtocol};
@@ -42,12 +44,24 @@ impl<'a> Run<'a> {
         };
         let read = begin.elapsed();
         let exec = job.device(&split, &mut stream)?;
-        let choices = job.tiles(exec.as_ref(), &mut stream)?;
+        let named;
+        let method = match &job.method {
+            Some(own) => {
+                let note = "the method is the caller's own: only a program that has it reads this run's checkpoints";
+                stream.emit(Event::Note(note.into()))?;
+                own.as_ref()
+            }
+            None => {
+                named = method::method(&job.config)?;
+                named.as_ref()
+            }
+        };
+        let choices = job.tiles(method, exec.as_ref(), &mut stream)?;
         if let Some(device) = exec.device() {
             device.set_tiles(choices.clone());
         }
         stream.show(&Event::Compiling);
-        let mut session = Session::new(&job.config, exec, &split.train)?;
+        let mut session = Session::of_method(&job.config, method, exec, &split.train)?;
         if labelled(&split) {
             session.prepare_knn(&split)?;
         }
@@ -126,7 +140,12 @@ impl Job<'_> {
     }
 
     /// The tiles of products and convolutions on a GPU: those that the run began with, timed ones, or a table's.
-    fn tiles(&self, exec: &dyn Executor, stream: &mut Stream<'_>) -> Result<TileChoices> {
+    fn tiles(
+        &self,
+        method: &dyn Method,
+        exec: &dyn Executor,
+        stream: &mut Stream<'_>,
+    ) -> Result<TileChoices> {
         let Some(device) = exec.device() else {
             return Ok(TileChoices::default());
         };
@@ -141,7 +160,8 @@ impl Job<'_> {
         if !self.autotune {
             return Ok(TileChoices::default());
         }
-        tune::of_run(device, &self.device, &self.config, &mut |done, all| {
+        let run = (&self.config, method);
+        tune::of_method(device, &self.device, run, &mut |done, all| {
             stream.show(&Event::Tuning { done, all });
         })
     }
