@@ -100,6 +100,9 @@
 //! What is public but not listed here, and not in these pages, is for the program, the tests and the benchmarks of this
 //! repository alone, and changes without notice.
 
+// A fault is an error with words, not a panic; tests may unwrap.
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
+
 #[doc(hidden)]
 pub mod bench;
 pub mod check;

@@ -1,5 +1,8 @@
 //! The command line: `amcl-wgpu --help`.
 
+// A fault is an error with words, not a panic; tests may unwrap.
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used))]
+
 /// Writes to standard output. A reader that has gone (`| head`) is no error: a training goes on without it.
 macro_rules! out {
     ($($t:tt)*) => {{

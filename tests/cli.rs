@@ -320,7 +320,7 @@ fn a_killed_sweep_goes_on_where_it_was() {
         let mut v = vec!["sweep".to_string(), file.display().to_string()];
         v.extend(["--device", "cpu", "--out"].map(String::from));
         v.push(out.display().to_string());
-        v.extend(TINY.iter().map(|s| s.to_string()));
+        v.extend(TINY.iter().map(ToString::to_string));
         v
     };
     program().args(args(&whole)).assert().success();

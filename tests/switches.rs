@@ -419,12 +419,10 @@ fn a_method_named_alone_has_its_recipes_safeguards() {
 /// Keys of the method of an experiment's case: the one that it names, or its preset's.
 fn own_keys(preset: &str, case: &toml::Value) -> Vec<String> {
     let named = case.get("set").and_then(|s| s.get("method.name")?.as_str());
-    let name = named.map(String::from).unwrap_or_else(|| {
-        let table: toml::Table = preset.parse().unwrap();
-        let name = table.get("method").and_then(|m| m.get("name")?.as_str());
-        name.unwrap_or("simclr").to_string()
-    });
-    (amcl_wgpu::methods::spec(&name).unwrap().keys)()
+    let table: toml::Table = preset.parse().unwrap();
+    let of_preset = table.get("method").and_then(|m| m.get("name")?.as_str());
+    let name = named.or(of_preset).unwrap_or("simclr");
+    (amcl_wgpu::methods::spec(name).unwrap().keys)()
 }
 
 /// Presets and the experiments that come with the program say all of it themselves: they are what TOML on top of the

@@ -69,7 +69,7 @@ fn conv(n: usize, h: usize, c: usize, k: usize, r: usize, stride: usize) -> Vec<
         subject(
             format!("conv2d_weight_grad {note}"),
             ops::conv2d_weight_grad::Conv2dWeightGrad {
-                weight: w.shape.clone(),
+                weight: w.shape,
                 stride,
                 padding,
             },

@@ -139,14 +139,14 @@ fn download(
                 "Unpack it and train:\n  tar -xzf {} -C {}",
                 names[0],
                 out.display()
-            )
+            );
         }
         Some(Unpack::Zip) => {
             text += &format!(
                 "Unpack it and train:\n  unzip -q {} -d {}",
                 names[0],
                 out.display()
-            )
+            );
         }
         None => text += "Train:",
     }

@@ -181,7 +181,7 @@ mod tests {
         .concat();
         std::fs::write(dir.path().join(TRAIN[0]), &images).unwrap();
         std::fs::write(dir.path().join(TRAIN[1]), [0, 0, 8, 1, 0, 0, 0, 2, 5, 9]).unwrap();
-        let names: Vec<String> = TRAIN[..2].iter().map(|s| s.to_string()).collect();
+        let names: Vec<String> = TRAIN[..2].iter().map(ToString::to_string).collect();
         let s = open(dir.path(), &names).unwrap();
         assert_eq!(s.train.images, [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]);
         assert_eq!((s.train.len(), s.classes.len()), (2, 10));

@@ -64,7 +64,7 @@ pub fn open(r: &Request<'_>, path: &Path) -> Result<Split, DataError> {
     let classes: Vec<String> = names
         .iter()
         .filter(|c| !c.is_empty())
-        .map(|c| c.to_string())
+        .map(ToString::to_string)
         .collect();
     let root = path.parent().unwrap_or(Path::new(""));
     let part = |test: bool| -> Vec<folder::Entry> {

@@ -215,7 +215,7 @@ impl Graph {
             return TensorId(i as u32);
         }
         let entry = states.entry(id);
-        self.push_tensor(entry.name.clone(), entry.ty.clone(), Origin::State(id))
+        self.push_tensor(entry.name.clone(), entry.ty, Origin::State(id))
     }
 
     /// Makes the node that computes `t` write it into the state `id`: after a run the state holds it, and nothing is
@@ -309,7 +309,7 @@ impl Graph {
             reason,
             inputs: types
                 .iter()
-                .map(|t| t.to_string())
+                .map(ToString::to_string)
                 .collect::<Vec<_>>()
                 .join(", "),
         })?;

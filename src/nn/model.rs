@@ -278,8 +278,8 @@ mod tests {
         let scoped = values(
             |net| {
                 net.scope("student", |net| {
-                    net.part(Part::Encoder, |net| linear(net, "w"))
-                })
+                    net.part(Part::Encoder, |net| linear(net, "w"));
+                });
             },
             "student.w",
         );

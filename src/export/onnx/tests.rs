@@ -166,7 +166,7 @@ fn what_cannot_be_written_is_named() {
         OnnxError::Missing("bn2.bias".into())
     );
     // Filters KRSC, as ours are, instead of OIHW.
-    let mut ours = weights.clone();
+    let mut ours = weights;
     ours.get_mut("conv1.weight").unwrap().shape = vec![4, 3, 3, 3];
     assert!(
         written(&g, images, features, &ours).is_ok(),

@@ -119,7 +119,7 @@ pub(super) fn write<T: Scalar>(
                 .for_each(|(a, b)| *a = T::of(f64::from(*b)));
         }
         (Memory::Float(x), HostData::F64(v)) => {
-            x[range].iter_mut().zip(v).for_each(|(a, b)| *a = T::of(*b))
+            x[range].iter_mut().zip(v).for_each(|(a, b)| *a = T::of(*b));
         }
         (Memory::U32(x), HostData::U32(v)) => x[range].copy_from_slice(v),
         _ => {

@@ -370,7 +370,7 @@ impl Gradient {
         }
         match pass.source {
             Source::Resident { index } => {
-                exec.upload(pass.program, index, &HostData::U32(ids.to_vec()))?
+                exec.upload(pass.program, index, &HostData::U32(ids.to_vec()))?;
             }
             Source::Streamed { images } => {
                 let x = data.packed(ids);

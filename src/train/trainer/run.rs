@@ -177,7 +177,7 @@ impl Run<'_> {
         let s = &mut self.session;
         let at =
             checkpoint::load_latest(&self.checkpoints, s.exec.as_mut(), &s.model.states, |w| {
-                warnings.push(w)
+                warnings.push(w);
             })?;
         self.stream.truncate(at)?;
         for w in warnings {
