@@ -1,28 +1,18 @@
 //! `add`: the sum of two tensors of one shape. Twin: `reference/add.rs`.
 
-use super::elementwise;
-use crate::device::recording::Recorder;
+use super::elementwise::elementwise;
 use crate::graph::onnx::OnnxForm;
-use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, add};
-use crate::{kernel, twin};
 
 /// y = a + b.
 #[derive(Clone, Copy, Debug)]
 pub struct Add;
 
 impl Op for Add {
-    fn name(&self) -> &'static str {
-        "add"
-    }
-    fn class(&self) -> Class {
-        Class::Elementwise
-    }
+    elementwise!("add");
     fn takes_f16(&self) -> bool {
         true
-    }
-    fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
-        elementwise::same(inputs)
     }
     fn gradient(
         &self,
@@ -39,16 +29,6 @@ impl Op for Add {
     fn onnx(&self, _inputs: &[&TensorType]) -> Option<OnnxForm> {
         Some(OnnxForm::elementwise("Add", 2))
     }
-    fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
-        Ok(elementwise::record(
-            rec,
-            kernel!("add", "main"),
-            &[&io.inputs[0], &io.inputs[1], &io.outputs[0]],
-            0.0,
-            0.0,
-        )?)
-    }
-    twin!();
 }
 
 impl Add {

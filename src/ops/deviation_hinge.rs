@@ -1,11 +1,9 @@
 //! `deviation_hinge`: what deviations lack to 1, from variances (VICReg). Twin: `reference/deviation_hinge.rs`.
 
 use super::deviation_hinge_grad::DeviationHingeGrad;
-use super::elementwise;
-use crate::device::recording::Recorder;
-use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use super::elementwise::elementwise;
+use crate::graph::{Graph, HostIo, NodeId, Op, Result, TensorId};
 use crate::reference::{Scalar, deviation_hinge};
-use crate::{kernel, twin};
 
 /// y = max(0, 1 - sqrt(x + eps)).
 #[derive(Clone, Copy, Debug)]
@@ -15,15 +13,7 @@ pub struct DeviationHinge {
 }
 
 impl Op for DeviationHinge {
-    fn name(&self) -> &'static str {
-        "deviation_hinge"
-    }
-    fn class(&self) -> Class {
-        Class::Elementwise
-    }
-    fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
-        elementwise::same(inputs)
-    }
+    elementwise!("deviation_hinge", |op| (op.eps, 0.0));
     fn gradient(
         &self,
         g: &mut Graph,
@@ -37,16 +27,6 @@ impl Op for DeviationHinge {
         let op = DeviationHingeGrad { eps: self.eps };
         Ok(vec![Some(g.push1(op, &[dy, x])?)])
     }
-    fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
-        Ok(elementwise::record(
-            rec,
-            kernel!("deviation_hinge", "main"),
-            &[&io.inputs[0], &io.outputs[0]],
-            self.eps,
-            0.0,
-        )?)
-    }
-    twin!();
 }
 
 impl DeviationHinge {

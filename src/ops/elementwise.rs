@@ -70,3 +70,39 @@ pub(super) fn same(inputs: &[&TensorType]) -> Result<Vec<TensorType>, String> {
         _ => Err("needs inputs of one shape".to_string()),
     }
 }
+
+/// All of an elementwise [`crate::graph::Op`] but its gradient, for use inside the `impl`: inputs and output are of one
+/// type, and the kernel of the op's name gets two constants, 0 where none are given. The twin is the inherent generic
+/// method `twin`, as for [`crate::twin!`].
+macro_rules! elementwise {
+    ($name:literal) => {
+        elementwise!($name, |_op| (0.0, 0.0));
+    };
+    ($name:literal, |$op:ident| $constants:expr) => {
+        fn name(&self) -> &'static str {
+            $name
+        }
+        fn class(&self) -> $crate::graph::Class {
+            $crate::graph::Class::Elementwise
+        }
+        fn infer(
+            &self,
+            inputs: &[&$crate::graph::TensorType],
+        ) -> std::result::Result<Vec<$crate::graph::TensorType>, String> {
+            $crate::ops::elementwise::same(inputs)
+        }
+        fn record(
+            &self,
+            rec: &mut $crate::device::recording::Recorder<'_>,
+            io: &$crate::graph::Bindings,
+        ) -> $crate::graph::Result<()> {
+            let $op = self;
+            let (a, b): (f32, f32) = $constants;
+            let views: Vec<_> = io.inputs.iter().chain(&io.outputs).collect();
+            let kernel = $crate::kernel!($name, "main");
+            Ok($crate::ops::elementwise::record(rec, kernel, &views, a, b)?)
+        }
+        $crate::twin!();
+    };
+}
+pub(super) use elementwise;

@@ -1,12 +1,10 @@
 //! `exp`: the exponential. Twin: `reference/exp.rs`.
 
-use super::elementwise;
+use super::elementwise::elementwise;
 use super::mul::Mul;
 use super::scale::Scale;
-use crate::device::recording::Recorder;
-use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{Graph, HostIo, NodeId, Op, Result, TensorId};
 use crate::reference::{Scalar, exp};
-use crate::{kernel, twin};
 
 /// y = exp(factor x).
 #[derive(Clone, Copy, Debug)]
@@ -16,15 +14,7 @@ pub struct Exp {
 }
 
 impl Op for Exp {
-    fn name(&self) -> &'static str {
-        "exp"
-    }
-    fn class(&self) -> Class {
-        Class::Elementwise
-    }
-    fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
-        elementwise::same(inputs)
-    }
+    elementwise!("exp", |op| (op.factor as f32, 0.0));
     fn gradient(
         &self,
         g: &mut Graph,
@@ -39,16 +29,6 @@ impl Op for Exp {
         let factor = self.factor;
         Ok(vec![Some(g.push1(Scale { factor }, &[product])?)])
     }
-    fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
-        Ok(elementwise::record(
-            rec,
-            kernel!("exp", "main"),
-            &[&io.inputs[0], &io.outputs[0]],
-            self.factor as f32,
-            0.0,
-        )?)
-    }
-    twin!();
 }
 
 impl Exp {

@@ -1,11 +1,9 @@
 //! `l2_normalize`: rows of unit length. Twin: `reference/l2_normalize.rs`.
 
 use super::l2_normalize_grad::L2NormalizeGrad;
-use super::rows;
-use crate::device::recording::Recorder;
-use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use super::rows::{self, by_rows};
+use crate::graph::{Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, l2_normalize};
-use crate::{kernel, twin};
 
 /// x [..,d] -> y alike, each row of unit length (x / max(|x|, eps)).
 #[derive(Clone, Copy, Debug)]
@@ -15,12 +13,7 @@ pub struct L2Normalize {
 }
 
 impl Op for L2Normalize {
-    fn name(&self) -> &'static str {
-        "l2_normalize"
-    }
-    fn class(&self) -> Class {
-        Class::Normalisation
-    }
+    by_rows!("l2_normalize", Normalisation, |op| (op.eps, 0.0));
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         Ok(vec![rows::alike(inputs, 1)?])
     }
@@ -37,18 +30,6 @@ impl Op for L2Normalize {
         let op = L2NormalizeGrad { eps: self.eps };
         Ok(vec![Some(g.push1(op, &[dy, x])?)])
     }
-    fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
-        let d = io.inputs[0].dims().last().copied().unwrap_or(1);
-        let views = [&io.inputs[0], &io.outputs[0]];
-        Ok(rows::record(
-            rec,
-            &kernel!("l2_normalize", "main"),
-            d,
-            &views,
-            (self.eps, 0.0),
-        )?)
-    }
-    twin!();
 }
 
 impl L2Normalize {

@@ -1,24 +1,17 @@
 //! `log_sum_exp`: the logarithm of the sum of exponentials of each row. Twin: `reference/log_sum_exp.rs`.
 
 use super::row_scale::RowScale;
-use super::rows;
+use super::rows::{self, by_rows};
 use super::softmax::Softmax;
-use crate::device::recording::Recorder;
-use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, log_sum_exp};
-use crate::{kernel, twin};
 
 /// x [..,d] -> [..], without overflow.
 #[derive(Clone, Copy, Debug)]
 pub struct LogSumExp;
 
 impl Op for LogSumExp {
-    fn name(&self) -> &'static str {
-        "log_sum_exp"
-    }
-    fn class(&self) -> Class {
-        Class::Reduction
-    }
+    by_rows!("log_sum_exp", Reduction);
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         Ok(vec![rows::per_row(&rows::alike(inputs, 1)?)])
     }
@@ -35,18 +28,6 @@ impl Op for LogSumExp {
         let shares = g.push1(Softmax, &[x])?;
         Ok(vec![Some(g.push1(RowScale, &[shares, dy])?)])
     }
-    fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
-        let d = io.inputs[0].dims().last().copied().unwrap_or(1);
-        let views = [&io.inputs[0], &io.outputs[0]];
-        Ok(rows::record(
-            rec,
-            &kernel!("log_sum_exp", "main"),
-            d,
-            &views,
-            (0.0, 0.0),
-        )?)
-    }
-    twin!();
 }
 
 impl LogSumExp {

@@ -1,26 +1,16 @@
 //! `mul`: the elementwise product. Twin: `reference/mul.rs`.
 
-use super::elementwise;
-use crate::device::recording::Recorder;
+use super::elementwise::elementwise;
 use crate::graph::onnx::OnnxForm;
-use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, mul};
-use crate::{kernel, twin};
 
 /// y = a * b.
 #[derive(Clone, Copy, Debug)]
 pub struct Mul;
 
 impl Op for Mul {
-    fn name(&self) -> &'static str {
-        "mul"
-    }
-    fn class(&self) -> Class {
-        Class::Elementwise
-    }
-    fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
-        elementwise::same(inputs)
-    }
+    elementwise!("mul");
     fn gradient(
         &self,
         g: &mut Graph,
@@ -39,16 +29,6 @@ impl Op for Mul {
     fn onnx(&self, _inputs: &[&TensorType]) -> Option<OnnxForm> {
         Some(OnnxForm::elementwise("Mul", 2))
     }
-    fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
-        Ok(elementwise::record(
-            rec,
-            kernel!("mul", "main"),
-            &[&io.inputs[0], &io.inputs[1], &io.outputs[0]],
-            0.0,
-            0.0,
-        )?)
-    }
-    twin!();
 }
 
 impl Mul {

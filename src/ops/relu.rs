@@ -1,26 +1,16 @@
 //! `relu`: max(x, 0). Twin: `reference/relu.rs`.
 
-use super::elementwise;
-use crate::device::recording::Recorder;
+use super::elementwise::elementwise;
 use crate::graph::onnx::OnnxForm;
-use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, relu};
-use crate::{kernel, twin};
 
 /// y = max(x, 0).
 #[derive(Clone, Copy, Debug)]
 pub struct Relu;
 
 impl Op for Relu {
-    fn name(&self) -> &'static str {
-        "relu"
-    }
-    fn class(&self) -> Class {
-        Class::Elementwise
-    }
-    fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
-        elementwise::same(inputs)
-    }
+    elementwise!("relu");
     fn gradient(
         &self,
         g: &mut Graph,
@@ -36,16 +26,6 @@ impl Op for Relu {
     fn onnx(&self, _inputs: &[&TensorType]) -> Option<OnnxForm> {
         Some(OnnxForm::elementwise("Relu", 1))
     }
-    fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
-        Ok(elementwise::record(
-            rec,
-            kernel!("relu", "main"),
-            &[&io.inputs[0], &io.outputs[0]],
-            0.0,
-            0.0,
-        )?)
-    }
-    twin!();
 }
 
 impl Relu {

@@ -1,23 +1,16 @@
 //! `row_dot`: products of rows. Twin: `reference/row_dot.rs`.
 
 use super::row_scale::RowScale;
-use super::rows;
-use crate::device::recording::Recorder;
-use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use super::rows::{self, by_rows};
+use crate::graph::{Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, row_dot};
-use crate::{kernel, twin};
 
 /// a, b [..,d] -> [..]: the dot product of each pair of rows.
 #[derive(Clone, Copy, Debug)]
 pub struct RowDot;
 
 impl Op for RowDot {
-    fn name(&self) -> &'static str {
-        "row_dot"
-    }
-    fn class(&self) -> Class {
-        Class::Reduction
-    }
+    by_rows!("row_dot", Reduction);
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         Ok(vec![rows::per_row(&rows::alike(inputs, 2)?)])
     }
@@ -35,18 +28,6 @@ impl Op for RowDot {
         let db = g.push1(RowScale, &[a, dy])?;
         Ok(vec![Some(da), Some(db)])
     }
-    fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
-        let d = io.inputs[0].dims().last().copied().unwrap_or(1);
-        let views = [&io.inputs[0], &io.inputs[1], &io.outputs[0]];
-        Ok(rows::record(
-            rec,
-            &kernel!("row_dot", "main"),
-            d,
-            &views,
-            (0.0, 0.0),
-        )?)
-    }
-    twin!();
 }
 
 impl RowDot {

@@ -1,23 +1,16 @@
 //! `row_scale`: rows times a value each. Twin: `reference/row_scale.rs`.
 
 use super::row_dot::RowDot;
-use super::rows;
-use crate::device::recording::Recorder;
-use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use super::rows::{self, by_rows};
+use crate::graph::{Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, row_scale};
-use crate::{kernel, twin};
 
 /// x [..,d], s [..] -> [..,d]: each row of x times its s.
 #[derive(Clone, Copy, Debug)]
 pub struct RowScale;
 
 impl Op for RowScale {
-    fn name(&self) -> &'static str {
-        "row_scale"
-    }
-    fn class(&self) -> Class {
-        Class::Elementwise
-    }
+    by_rows!("row_scale", Elementwise);
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         match inputs {
             [x, s] if x.shape.rank() > 0 && **s == rows::per_row(x) => Ok(vec![(*x).clone()]),
@@ -38,18 +31,6 @@ impl Op for RowScale {
         let ds = g.push1(RowDot, &[dy, x])?;
         Ok(vec![Some(dx), Some(ds)])
     }
-    fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
-        let d = io.inputs[0].dims().last().copied().unwrap_or(1);
-        let views = [&io.inputs[0], &io.inputs[1], &io.outputs[0]];
-        Ok(rows::record(
-            rec,
-            &kernel!("row_scale", "main"),
-            d,
-            &views,
-            (0.0, 0.0),
-        )?)
-    }
-    twin!();
 }
 
 impl RowScale {

@@ -71,3 +71,36 @@ pub(super) fn per_row(t: &TensorType) -> TensorType {
         &d[..d.len() - 1]
     })
 }
+
+/// Name, class, dispatches and twin of an [`crate::graph::Op`] that works row by row, for use inside the `impl`: rows
+/// are those of the first input [..,d], and the kernel of the op's name gets two constants, 0 where none are given. The
+/// twin is the inherent generic method `twin`, as for [`crate::twin!`].
+macro_rules! by_rows {
+    ($name:literal, $class:ident) => {
+        by_rows!($name, $class, |_op| (0.0, 0.0));
+    };
+    ($name:literal, $class:ident, |$op:ident| $constants:expr) => {
+        fn name(&self) -> &'static str {
+            $name
+        }
+        fn class(&self) -> $crate::graph::Class {
+            $crate::graph::Class::$class
+        }
+        fn record(
+            &self,
+            rec: &mut $crate::device::recording::Recorder<'_>,
+            io: &$crate::graph::Bindings,
+        ) -> $crate::graph::Result<()> {
+            let $op = self;
+            let constants: (f32, f32) = $constants;
+            let d = io.inputs[0].dims().last().copied().unwrap_or(1);
+            let views: Vec<_> = io.inputs.iter().chain(&io.outputs).collect();
+            let kernel = $crate::kernel!($name, "main");
+            Ok($crate::ops::rows::record(
+                rec, &kernel, d, &views, constants,
+            )?)
+        }
+        $crate::twin!();
+    };
+}
+pub(super) use by_rows;

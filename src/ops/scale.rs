@@ -1,11 +1,9 @@
 //! `scale`: a constant factor. Twin: `reference/scale.rs`.
 
-use super::elementwise;
-use crate::device::recording::Recorder;
+use super::elementwise::elementwise;
 use crate::graph::onnx::{Axes, OnnxForm, Operand};
-use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
+use crate::graph::{Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::{Scalar, scale};
-use crate::{kernel, twin};
 
 /// y = factor * x.
 #[derive(Clone, Copy, Debug)]
@@ -15,15 +13,7 @@ pub struct Scale {
 }
 
 impl Op for Scale {
-    fn name(&self) -> &'static str {
-        "scale"
-    }
-    fn class(&self) -> Class {
-        Class::Elementwise
-    }
-    fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
-        elementwise::same(inputs)
-    }
+    elementwise!("scale", |op| (op.factor as f32, 0.0));
     fn gradient(
         &self,
         g: &mut Graph,
@@ -42,16 +32,6 @@ impl Op for Scale {
         form.push("Mul", vec![Operand::Input(0, Axes::Kept), factor]);
         Some(form)
     }
-    fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
-        Ok(elementwise::record(
-            rec,
-            kernel!("scale", "main"),
-            &[&io.inputs[0], &io.outputs[0]],
-            self.factor as f32,
-            0.0,
-        )?)
-    }
-    twin!();
 }
 
 impl Scale {
