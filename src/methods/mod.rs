@@ -25,7 +25,7 @@ use crate::ops::ema::Ema;
 use loss::{Amcl, LossOutput, Parametrisation, Scorer};
 
 /// All methods, in the order in which they are listed for people.
-pub static METHODS: [&Spec; 6] = [
+pub static METHODS: &[&Spec] = &[
     &simclr::SPEC,
     &moco::SPEC,
     &simsiam::SPEC,

@@ -73,7 +73,7 @@ pub struct Family {
 }
 
 /// All families.
-pub static FAMILIES: [&Family; 1] = [&resnet::FAMILY];
+pub static FAMILIES: &[&Family] = &[&resnet::FAMILY];
 
 /// The family that has a backbone of this name.
 ///
