@@ -109,7 +109,7 @@ fn a_run_that_is_stopped_and_goes_on_tells_and_keeps_what_an_uninterrupted_one_d
     .concat();
     assert_eq!(names(&events), expected);
 
-    // Two steps are under way when this one has ended: the run stops within the second epoch.
+    // The run stops within the second epoch.
     let (stopped, first) = run(&config, &cut, false, 5);
     assert!(!stopped.finished);
     assert_eq!(names(&first).last(), Some(&"stopped"));
@@ -137,6 +137,47 @@ fn a_run_that_is_stopped_and_goes_on_tells_and_keeps_what_an_uninterrupted_one_d
     assert_eq!(cut.2, whole.2);
     assert_ne!(cut.3, whole.3, "the control: a loss that differs is seen");
     assert_eq!((cut.1, whole.1), (cut.3.to_string(), whole.3.to_string()));
+}
+
+#[test]
+fn a_run_stops_between_two_epochs_only_when_the_first_is_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, mut ended) = (config(&["run.epochs=2", "data.shapes_test=0"]), Vec::new());
+    for steps in 1..=8 {
+        let folder = dir.path().join(steps.to_string());
+        let (outcome, events) = run(&config, &folder, false, steps);
+        let at = events.iter().find_map(|e| match e {
+            Event::Stopped { at, .. } => Some((at.epoch, at.batch)),
+            _ => None,
+        });
+        assert_eq!(at.is_none(), outcome.finished);
+        let epochs = events
+            .iter()
+            .filter(|e| matches!(e, Event::Epoch(_)))
+            .count();
+        assert_eq!(
+            epochs,
+            at.map_or(2, |at| at.0),
+            "{steps}: an epoch that counts is recorded"
+        );
+        assert!(
+            at.is_none_or(|at| at.1 < 4),
+            "{steps}: a position behind an epoch's last step"
+        );
+        ended.push(at);
+        let (resumed, _) = run(&config, &folder, true, usize::MAX);
+        assert!(resumed.finished);
+        let records = records(&folder);
+        let epochs = records.iter().filter(|r| r["kind"] == "epoch");
+        let losses: Vec<bool> = epochs.map(|r| r["loss"].is_number()).collect();
+        assert_eq!(losses, [true, true], "{steps}");
+    }
+    // A step is under way when the one that asks to stop has ended; at an epoch's end none is.
+    assert_eq!(
+        ended[..4],
+        [Some((0, 2)), Some((0, 3)), Some((1, 0)), Some((1, 0))]
+    );
+    assert_eq!(ended[4..], [Some((1, 2)), Some((1, 3)), None, None]);
 }
 
 #[test]

@@ -276,11 +276,12 @@ impl Run<'_> {
         stop.is_some_and(|stop| stop.load(Ordering::Relaxed))
     }
 
-    /// Runs the rest of an epoch; false when it was asked to stop.
+    /// Runs the rest of an epoch; false when it was asked to stop before its last step. An epoch whose steps are all done
+    /// is ended and measured before a run stops: its last batch is at hand now, and not when the run goes on.
     fn epoch(&mut self, at: &mut Position) -> Result<bool> {
         let order = self.order(at.epoch);
         self.progress = Progress::new(at.batch);
-        while at.batch < self.steps() {
+        while at.batch < self.steps() && !self.asked_to_stop() {
             let ids = self.samples(&order, at.batch);
             let scalars = self.scalars(*at);
             let pending = self.session.start(&self.split.train, &ids, &scalars)?;
@@ -291,16 +292,15 @@ impl Run<'_> {
             });
             at.batch += 1;
             at.step += 1;
-            let stop = self.asked_to_stop();
-            while self.flights.len() >= if stop { 1 } else { IN_FLIGHT } {
+            while self.flights.len() >= IN_FLIGHT {
                 self.settle()?;
-            }
-            if stop {
-                return Ok(false);
             }
         }
         while !self.flights.is_empty() {
             self.settle()?;
+        }
+        if at.batch < self.steps() {
+            return Ok(false);
         }
         *at = Position {
             epoch: at.epoch + 1,
