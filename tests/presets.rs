@@ -59,7 +59,8 @@ fn every_preset_trains() {
             "method.queue=40",
         ];
         let named = format!("method.name={}", config.method.name);
-        let mut settings = settings_of(&[&small[..], &[&named]].concat());
+        let encoder = format!("model.encoder={}", config.model.encoder);
+        let mut settings = settings_of(&[&small[..], &[&named, &encoder]].concat());
         for (key, value) in [("hidden", config.heads.hidden), ("out", config.heads.out)] {
             settings.push(format!("heads.{key}={}", value.min(32)));
         }

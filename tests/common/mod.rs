@@ -12,6 +12,7 @@ use amcl_wgpu::graph::{
 use amcl_wgpu::methods::loss::LossOutput;
 use amcl_wgpu::methods::moco::QUEUE;
 use amcl_wgpu::methods::{Batch, Method, spec};
+use amcl_wgpu::nn::backbones::family;
 use amcl_wgpu::nn::backbones::resnet::{Block, ResNet, Stem};
 use amcl_wgpu::nn::{Backbone, Mode, Model, Net};
 use amcl_wgpu::ops;
@@ -223,17 +224,25 @@ impl Run {
     }
 }
 
-/// Settings without those of `method.*` that the method they name does not have: one list can serve all methods.
+/// Settings without those of `method.*` and `model.*` that the method and the encoder they name do not have: one list
+/// can serve all of them.
 pub fn settings_of<S: AsRef<str>>(set: &[S]) -> Vec<String> {
     let all: Vec<&str> = set.iter().map(AsRef::as_ref).collect();
-    let named = all
-        .iter()
-        .rev()
-        .find_map(|s| s.strip_prefix("method.name="));
-    let keys = (spec(named.unwrap_or("simclr")).unwrap().keys)();
-    let has = |s: &&&str| match s.strip_prefix("method.").and_then(|s| s.split_once('=')) {
-        Some((key, _)) => key == "name" || keys.iter().any(|k| k == key),
-        None => true,
+    let named = |key: &str| all.iter().rev().find_map(|s| s.strip_prefix(key));
+    let method = (spec(named("method.name=").unwrap_or("simclr"))
+        .unwrap()
+        .keys)();
+    let encoder = named("model.encoder=").unwrap_or("resnet18");
+    let model = (family(encoder).unwrap().keys)();
+    let has = |s: &&&str| {
+        let of = |room: &str| s.strip_prefix(room).and_then(|s| s.split_once('='));
+        match (of("method."), of("model.")) {
+            (Some((key, _)), _) => key == "name" || method.iter().any(|k| k == key),
+            (_, Some((key, _))) => {
+                ["encoder", "image_size"].contains(&key) || model.iter().any(|k| k == key)
+            }
+            _ => true,
+        }
     };
     all.iter().filter(has).map(ToString::to_string).collect()
 }
