@@ -8,7 +8,8 @@ fn run(name: &str, args: &[&str]) -> Vec<String> {
     // What Cargo tells a test of its package: build scripts that ask for it would take it for a change and run again.
     for (key, _) in std::env::vars_os() {
         let name = key.to_string_lossy();
-        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+        let of_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "OUT_DIR"];
+        if of_package.iter().any(|start| name.starts_with(start)) {
             cargo.env_remove(&key);
         }
     }
