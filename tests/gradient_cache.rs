@@ -1,5 +1,7 @@
 //! Gradient caching: micro-batches have the loss and the gradient of the whole batch.
 
+mod common;
+
 use amcl_wgpu::config::Config;
 use amcl_wgpu::config::method;
 use amcl_wgpu::data::{Dataset, shapes};
@@ -8,13 +10,14 @@ use amcl_wgpu::graph::gpu::GpuExecutor;
 use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::graph::{Executor, HostData, StepScalars, TensorType};
 use amcl_wgpu::methods::loss::LossOutput;
-use amcl_wgpu::methods::{Batch, Draws, Method};
+use amcl_wgpu::methods::{Batch, Draws, METHODS, Method};
 use amcl_wgpu::nn::model::PARAMS;
 use amcl_wgpu::nn::{Backbone, Model, Net, Norm};
 use amcl_wgpu::ops::augment::words;
 use amcl_wgpu::train::gradient::Gradient;
 use amcl_wgpu::train::optimizer::GRADS;
 use amcl_wgpu::train::session::IMAGES;
+use common::relative;
 
 const BATCH: usize = 8;
 const PARTS: usize = 2;
@@ -90,11 +93,6 @@ fn gradient(
     (loss, values)
 }
 
-fn relative(a: &[f64], b: &[f64]) -> f64 {
-    let norm = |v: &mut dyn Iterator<Item = f64>| v.map(|x| x * x).sum::<f64>().sqrt();
-    norm(&mut a.iter().zip(b).map(|(a, b)| a - b)) / norm(&mut b.iter().copied())
-}
-
 /// Against one graph of the whole batch whose batch norm has the micro-batches' groups: every second sample. The
 /// losses do not ask for the order of the samples (so Barlow Twins comes without AMCL, whose temperatures do), and
 /// the micro-batches are the even and the odd ones.
@@ -118,12 +116,11 @@ fn equals_the_whole_batch() {
             .unwrap_or_else(|e| panic!("this test needs a Vulkan adapter: {e}"));
         Box::new(GpuExecutor::new(device)) as Box<dyn Executor>
     };
-    for (method, amcl) in [
-        ("simclr", true),
-        ("simclr", false),
-        ("barlow_twins", false),
-        ("vicreg", false),
-    ] {
+    // Every method that has the split, as it stands in the list.
+    let plain = METHODS.iter().filter(|m| m.couples_batch);
+    let plain: Vec<_> = plain.map(|m| (m.name, false)).collect();
+    assert!(plain.len() >= 3, "{plain:?}");
+    for (method, amcl) in [vec![("simclr", true)], plain].concat() {
         let c = config(method, amcl, 1, true);
         let whole = gradient(&c, f64s().as_mut(), &data, &ids, groups, true);
         // In f64 only the order of sums differs: some 1e4 of them, 1e-16 each. In f32, the same times 5e8, and batch
