@@ -122,7 +122,9 @@ fn main(
         var m = tile_a[first][l % 4u];
         for (var t = 1u; t < COLS; t = t + 1u) { m = max(m, tile_a[first + t][l % 4u]); }
         var total = 0.0;
-        for (var t = 0u; t < COLS; t = t + 1u) { total = total + tile_b[first + t][l % 4u] * exp(tile_a[first + t][l % 4u] - m); }
+        for (var t = 0u; t < COLS; t = t + 1u) {
+            total = total + tile_b[first + t][l % 4u] * exp(tile_a[first + t][l % 4u] - m);
+        }
         candidates = m + log(total);
         kept = candidates;
     }

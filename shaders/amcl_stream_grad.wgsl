@@ -127,7 +127,8 @@ fn main(
                     by_i = is_selected(pair, j + jj, value[row + i + ii], index[row + i + ii]);
                     by_j = is_selected(pair, i + ii, value[row + j + jj], index[row + j + jj]);
 #endif
-                    let e = gi * weights(pair, tn, norm[row + i + ii], soft, by_i) + gj * weights(pair, tn, nj, soft, by_j);
+                    let e = gi * weights(pair, tn, norm[row + i + ii], soft, by_i)
+                        + gj * weights(pair, tn, nj, soft, by_j);
                     dw = dw + e.x / tn;
                     if p.adaptive_neg == 1u { dv = dv - (e.x * pair / (tn * tn) + p.beta * e.y); }
                 }
@@ -141,13 +142,17 @@ fn main(
         for (var k0 = 0u; k0 < 64u; k0 = k0 + TILE_K) {
             let mine = (l % COLS) / 4u == k0 / TILE_K;
             if mine { put_a(l / COLS, l % 4u, w); }
-            if lb < TILE_N { put_b(lb % 16u, lb / 16u, along_z(base, j0 + k0 + (lb / 16u) * 4u, n0 + (lb % 16u) * 4u)); }
+            if lb < TILE_N {
+                put_b(lb % 16u, lb / 16u, along_z(base, j0 + k0 + (lb / 16u) * 4u, n0 + (lb % 16u) * 4u));
+            }
             workgroupBarrier();
             tile_multiply(&dz_sums, l);
             workgroupBarrier();
 #ifdef ADAPTIVE
             if mine { put_a(l / COLS, l % 4u, v); }
-            if lb < TILE_N { put_b(lb % 16u, lb / 16u, along_f(from_head, j0 + k0 + (lb / 16u) * 4u, n0 + (lb % 16u) * 4u)); }
+            if lb < TILE_N {
+                put_b(lb % 16u, lb / 16u, along_f(from_head, j0 + k0 + (lb / 16u) * 4u, n0 + (lb % 16u) * 4u));
+            }
             workgroupBarrier();
             tile_multiply(&df_sums, l);
             workgroupBarrier();

@@ -4,7 +4,10 @@
 // and no Omega; likewise on or off the diagonal alone, without p.adaptive_on or _off. loss [C*D] sums a row.
 // Grid: a group a row, folded. 64 threads stride, then a tree.
 #import grid
-struct Params { rows: u32, d: u32, lambda: f32, beta: f32, eta: f32, iota: f32, half_d: f32, total: u32, adaptive_on: u32, adaptive_off: u32, tau_on: f32, tau_off: f32 }
+struct Params {
+    rows: u32, d: u32, lambda: f32, beta: f32, eta: f32, iota: f32, half_d: f32, total: u32, adaptive_on: u32,
+    adaptive_off: u32, tau_on: f32, tau_off: f32,
+}
 @group(1) @binding(0) var<uniform> p: Params;
 @group(0) @binding(0) var<storage, read> k: array<f32>;
 @group(0) @binding(1) var<storage, read_write> loss: array<f32>;

@@ -4,7 +4,10 @@
 //   dr = dtau dtau/dr (ADAPTIVE), 0 where the temperature is constant. Grid: a thread an element, ceil(C*D*D / 64)
 //   groups, folded.
 #import grid
-struct Params { rows: u32, d: u32, lambda: f32, beta: f32, eta: f32, iota: f32, half_d: f32, total: u32, adaptive_on: u32, adaptive_off: u32, tau_on: f32, tau_off: f32 }
+struct Params {
+    rows: u32, d: u32, lambda: f32, beta: f32, eta: f32, iota: f32, half_d: f32, total: u32, adaptive_on: u32,
+    adaptive_off: u32, tau_on: f32, tau_off: f32,
+}
 @group(1) @binding(0) var<uniform> p: Params;
 @group(0) @binding(0) var<storage, read> dloss: array<f32>;
 @group(0) @binding(1) var<storage, read> k: array<f32>;

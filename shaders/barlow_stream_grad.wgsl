@@ -68,7 +68,8 @@ fn main(
                 w[jj][ii] = p.inv_n * up * select(2.0 * p.lambda * pair / tau, -2.0 * on / tau, diagonal);
 #ifdef ADAPTIVE
                 let reg = p.beta * omega_slope(tau);
-                let dtau = select(-(p.lambda * pair * pair / (tau * tau) + reg), 2.0 * on * pair / (tau * tau) + reg, diagonal);
+                let dtau = select(-(p.lambda * pair * pair / (tau * tau) + reg), 2.0 * on * pair / (tau * tau) + reg,
+                    diagonal);
                 v[jj][ii] = select(0.0, up * dtau * temperature_slope(r[ii][jj]), adaptive);
 #endif
             }
@@ -79,7 +80,10 @@ fn main(
             if mine { put_a(l / COLS, l % 4u, w); }
             for (var part = 0u; part < PARTS; part = part + 1u) {
                 // Past the last column w is zero; what stands for y there does not matter.
-                if lb < TILE_N { put_b(lb / 4u, lb % 4u, transpose(load_y(base, n0 + part * 64u + (lb / 4u) * 4u, j0 + k0 + (lb % 4u) * 4u))); }
+                if lb < TILE_N {
+                    put_b(lb / 4u, lb % 4u,
+                        transpose(load_y(base, n0 + part * 64u + (lb / 4u) * 4u, j0 + k0 + (lb % 4u) * 4u)));
+                }
                 workgroupBarrier();
                 var sums = dx_sums[part];
                 tile_multiply(&sums, l);
@@ -89,7 +93,10 @@ fn main(
 #ifdef ADAPTIVE
             if mine { put_a(l / COLS, l % 4u, v); }
             for (var part = 0u; part < PARTS; part = part + 1u) {
-                if lb < TILE_N { put_b(lb % 16u, lb / 16u, load_fy(from_head, j0 + k0 + (lb / 16u) * 4u, n0 + part * 64u + (lb % 16u) * 4u)); }
+                if lb < TILE_N {
+                    put_b(lb % 16u, lb / 16u,
+                        load_fy(from_head, j0 + k0 + (lb / 16u) * 4u, n0 + part * 64u + (lb % 16u) * 4u));
+                }
                 workgroupBarrier();
                 var sums = df_sums[part];
                 tile_multiply(&sums, l);

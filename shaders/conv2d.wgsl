@@ -55,7 +55,8 @@ struct Under { at: vec4<u32>, mask: vec4<f32> }
 fn under(q: Quad, r: u32, s: u32) -> Under {
     let ih = q.top + vec4<i32>(i32(r));
     let iw = q.left + vec4<i32>(i32(s));
-    let ok = (ih >= vec4<i32>(0)) & (ih < vec4<i32>(i32(p.h))) & (iw >= vec4<i32>(0)) & (iw < vec4<i32>(i32(p.w)));
+    let ok = (ih >= vec4<i32>(0)) & (ih < vec4<i32>(i32(p.h)))
+                & (iw >= vec4<i32>(0)) & (iw < vec4<i32>(i32(p.w)));
     let at = select(vec4<u32>(0u), ((q.image * p.h + vec4<u32>(ih)) * p.w + vec4<u32>(iw)) * p.c, ok);
     return Under(at, select(vec4<f32>(0.0), vec4<f32>(1.0), ok));
 }
@@ -65,13 +66,15 @@ fn load_x(at: u32, mask: f32, c: u32) -> vec4<f32> {
     return x[(at + c) / 4u] * mask;
 #else
     let last = p.c - 1u;
-    let v = vec4<f32>(x[at + min(c, last)], x[at + min(c + 1u, last)], x[at + min(c + 2u, last)], x[at + min(c + 3u, last)]);
+    let v = vec4<f32>(x[at + min(c, last)], x[at + min(c + 1u, last)], x[at + min(c + 2u, last)],
+        x[at + min(c + 3u, last)]);
     return select(vec4<f32>(0.0), v * mask, vec4<u32>(c, c + 1u, c + 2u, c + 3u) < vec4<u32>(p.c));
 #endif
 }
 // Columns: channels c to c + 3 of four pixels.
 fn load_four(u: Under, c: u32) -> mat4x4<f32> {
-    return transpose(mat4x4<f32>(load_x(u.at.x, u.mask.x, c), load_x(u.at.y, u.mask.y, c), load_x(u.at.z, u.mask.z, c), load_x(u.at.w, u.mask.w, c)));
+    return transpose(mat4x4<f32>(load_x(u.at.x, u.mask.x, c), load_x(u.at.y, u.mask.y, c),
+        load_x(u.at.z, u.mask.z, c), load_x(u.at.w, u.mask.w, c)));
 }
 // Filter k + which, from channel c of the tap on; behind the last channel whatever lies there, since x is zero.
 fn piece(tap: u32, c: u32, k: u32, which: u32) -> Piece {
@@ -190,7 +193,8 @@ fn fetch_a(walk: WalkA, tile: Tile) -> Pieces {
     let at = walk.x.at;
     let ok = walk.x.ok;
     return Pieces(
-        select(Piece(), Piece(x[at.x]), ok.x), select(Piece(), Piece(x[at.y]), ok.y), select(Piece(), Piece(x[at.z]), ok.z), select(Piece(), Piece(x[at.w]), ok.w),
+        select(Piece(), Piece(x[at.x]), ok.x), select(Piece(), Piece(x[at.y]), ok.y),
+            select(Piece(), Piece(x[at.z]), ok.z), select(Piece(), Piece(x[at.w]), ok.w),
     );
 #else
     var block: Pieces;
@@ -212,7 +216,8 @@ fn piece_w(k: u32, at: u32) -> Piece {
     return Piece(wt[(start + min(at, row - 4u)) / 4u]);
 #else
     let last = row - 1u;
-    return Piece(S4(wt[start + min(at, last)], wt[start + min(at + 1u, last)], wt[start + min(at + 2u, last)], wt[start + min(at + 3u, last)]));
+    return Piece(S4(wt[start + min(at, last)], wt[start + min(at + 1u, last)], wt[start + min(at + 2u, last)],
+        wt[start + min(at + 3u, last)]));
 #endif
 }
 // The first of a thread's four filters, and the next of its weights.
@@ -224,7 +229,8 @@ fn start_b(l: u32, tile: Tile) -> WalkB {
 fn next_b(walk: WalkB, tile: Tile) -> WalkB { return WalkB(walk.k, walk.at + TILE_K); }
 fn fetch_b(walk: WalkB, tile: Tile) -> Pieces {
     let k = walk.k;
-    return Pieces(piece_w(k, walk.at), piece_w(k + STEP_B, walk.at), piece_w(k + 2u * STEP_B, walk.at), piece_w(k + 3u * STEP_B, walk.at));
+    return Pieces(piece_w(k, walk.at), piece_w(k + STEP_B, walk.at), piece_w(k + 2u * STEP_B, walk.at),
+        piece_w(k + 3u * STEP_B, walk.at));
 }
 
 fn store(part: u32, m0: u32, k0: u32, sum: mat4x4<f32>) {
@@ -298,7 +304,8 @@ fn main(
         for (var s = 0u; s < p.s; s = s + 1u) {
             let ih = top + vec4<i32>(i32(r));
             let iw = left + vec4<i32>(i32(s));
-            let ok = (ih >= vec4<i32>(0)) & (ih < vec4<i32>(i32(p.h))) & (iw >= vec4<i32>(0)) & (iw < vec4<i32>(i32(p.w)));
+            let ok = (ih >= vec4<i32>(0)) & (ih < vec4<i32>(i32(p.h)))
+                & (iw >= vec4<i32>(0)) & (iw < vec4<i32>(i32(p.w)));
             let base = select(vec4<u32>(0u), ((image * p.h + vec4<u32>(ih)) * p.w + vec4<u32>(iw)) * cs, ok);
             let mask = select(vec4<f32>(0.0), vec4<f32>(1.0), ok);
             let tap = (r * p.s + s) * cs;

@@ -47,7 +47,9 @@ fn turn(
     let fast = lid.x % 16u;
     if k0 + slow < p.k && c0 + fast < p.c { square[slow * 17u + fast] = w[((k0 + slow) * rs + tap) * p.c + c0 + fast]; }
     workgroupBarrier();
-    if c0 + slow < p.c && k0 + fast < p.k { turned[((c0 + slow) * rs + tap) * p.k + k0 + fast] = square[fast * 17u + slow]; }
+    if c0 + slow < p.c && k0 + fast < p.k {
+        turned[((c0 + slow) * rs + tap) * p.k + k0 + fast] = square[fast * 17u + slow];
+    }
 }
 #else
 #ifdef VEC_K
@@ -75,7 +77,8 @@ fn weights(at: u32, c0: u32) -> Piece {
     return Piece(wt[(at + min(c0, p.c - 4u)) / 4u]);
 #else
     let last = p.c - 1u;
-    return Piece(S4(wt[at + min(c0, last)], wt[at + min(c0 + 1u, last)], wt[at + min(c0 + 2u, last)], wt[at + min(c0 + 3u, last)]));
+    return Piece(S4(wt[at + min(c0, last)], wt[at + min(c0 + 1u, last)], wt[at + min(c0 + 2u, last)],
+        wt[at + min(c0 + 3u, last)]));
 #endif
 }
 
@@ -85,7 +88,9 @@ fn weights(at: u32, c0: u32) -> Piece {
 #import outer
 #import lanes
 // Sixteen channels of four k (`row` apart) at one tap, four a piece.
-fn piece(at: u32, row: u32, c0: u32, which: u32) -> Piece { return weights(at + which / 4u * row, c0 + which % 4u * 4u); }
+fn piece(at: u32, row: u32, c0: u32, which: u32) -> Piece {
+    return weights(at + which / 4u * row, c0 + which % 4u * 4u);
+}
 // 4 pixels of a phase, 64 apart: the element of dx where they lie, their images, h + pad and w + pad.
 struct Quad { at: vec4<u32>, image: vec4<u32>, h: vec4<i32>, w: vec4<i32> }
 fn quad(m0: u32, h0: u32, w0: u32, hs: u32, ws: u32) -> Quad {
@@ -147,8 +152,10 @@ fn shared_c(
             let v = under(far, r, s);
             for (var k = 0u; k < p.k / 4u; k = k + 1u) {
                 // Columns: k, k + 1, k + 2, k + 3 of four pixels.
-                let a = transpose(mat4x4<f32>(dy[u.at.x + k] * u.mask.x, dy[u.at.y + k] * u.mask.y, dy[u.at.z + k] * u.mask.z, dy[u.at.w + k] * u.mask.w));
-                let b = transpose(mat4x4<f32>(dy[v.at.x + k] * v.mask.x, dy[v.at.y + k] * v.mask.y, dy[v.at.z + k] * v.mask.z, dy[v.at.w + k] * v.mask.w));
+                let a = transpose(mat4x4<f32>(dy[u.at.x + k] * u.mask.x, dy[u.at.y + k] * u.mask.y,
+                    dy[u.at.z + k] * u.mask.z, dy[u.at.w + k] * u.mask.w));
+                let b = transpose(mat4x4<f32>(dy[v.at.x + k] * v.mask.x, dy[v.at.y + k] * v.mask.y,
+                    dy[v.at.z + k] * v.mask.z, dy[v.at.w + k] * v.mask.w));
                 let row = p.r * p.s * p.c;
                 let at = (4u * k * p.r + r) * p.s * p.c + s * p.c;
                 let w = sixteen(lane, at, row, c0);
@@ -240,7 +247,8 @@ fn fetch_a(walk: WalkA, tile: Tile) -> Pieces {
     let at = walk.dy.at;
     let ok = walk.dy.ok;
     return Pieces(
-        select(Piece(), Piece(dy[at.x]), ok.x), select(Piece(), Piece(dy[at.y]), ok.y), select(Piece(), Piece(dy[at.z]), ok.z), select(Piece(), Piece(dy[at.w]), ok.w),
+        select(Piece(), Piece(dy[at.x]), ok.x), select(Piece(), Piece(dy[at.y]), ok.y),
+            select(Piece(), Piece(dy[at.z]), ok.z), select(Piece(), Piece(dy[at.w]), ok.w),
     );
 #else
     var block: Pieces;
@@ -275,7 +283,8 @@ fn piece_w(c: u32, at: u32, t: Place, tile: Tile) -> Piece {
     let second = advance(t, 1u, p.k, tile.ss);
     let third = advance(second, 1u, p.k, tile.ss);
     let fourth = advance(third, 1u, p.k, tile.ss);
-    return Piece(S4(wt[start + of_tap(t, tile.f)], wt[start + of_tap(second, tile.f)], wt[start + of_tap(third, tile.f)], wt[start + of_tap(fourth, tile.f)]));
+    return Piece(S4(wt[start + of_tap(t, tile.f)], wt[start + of_tap(second, tile.f)],
+        wt[start + of_tap(third, tile.f)], wt[start + of_tap(fourth, tile.f)]));
 #endif
 #endif
 }
@@ -285,12 +294,15 @@ fn start_b(l: u32, tile: Tile) -> WalkB {
     let spot = spot_b(l);
     return WalkB(tile.n0 + spot.across, spot.along, place(spot.along, p.k, tile.ss));
 }
-fn next_b(walk: WalkB, tile: Tile) -> WalkB { return WalkB(walk.c, walk.at + TILE_K, advance(walk.tap, TILE_K, p.k, tile.ss)); }
+fn next_b(walk: WalkB, tile: Tile) -> WalkB {
+    return WalkB(walk.c, walk.at + TILE_K, advance(walk.tap, TILE_K, p.k, tile.ss));
+}
 fn fetch_b(walk: WalkB, tile: Tile) -> Pieces {
     let c = walk.c;
     let at = walk.at;
     let tap = walk.tap;
-    return Pieces(piece_w(c, at, tap, tile), piece_w(c + STEP_B, at, tap, tile), piece_w(c + 2u * STEP_B, at, tap, tile), piece_w(c + 3u * STEP_B, at, tap, tile));
+    return Pieces(piece_w(c, at, tap, tile), piece_w(c + STEP_B, at, tap, tile),
+        piece_w(c + 2u * STEP_B, at, tap, tile), piece_w(c + 3u * STEP_B, at, tap, tile));
 }
 
 fn store(phase: u32, m0: u32, c0: u32, sum: mat4x4<f32>) {

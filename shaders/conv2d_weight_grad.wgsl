@@ -179,7 +179,8 @@ fn piece_dy(m: u32, end: u32, k0: u32) -> Piece {
 #endif
 }
 fn pieces_dy(m: u32, end: u32, k0: u32) -> Pieces {
-    return Pieces(piece_dy(m, end, k0), piece_dy(m + STEP_B, end, k0), piece_dy(m + 2u * STEP_B, end, k0), piece_dy(m + 3u * STEP_B, end, k0));
+    return Pieces(piece_dy(m, end, k0), piece_dy(m + STEP_B, end, k0), piece_dy(m + 2u * STEP_B, end, k0),
+        piece_dy(m + 3u * STEP_B, end, k0));
 }
 
 // Where four weights of r*s*c stand, relative to a pixel's first tap: rows, columns, and elements of x. VEC_C: side
@@ -231,13 +232,15 @@ fn pieces_x(m: u32, end: u32, t: Place, w: Taps) -> Pieces {
     let row = (t.outer * p.h + ih) * p.w;
     let at = select(vec4<u32>(0u), ((vec4<u32>(row) + iw) * p.c + w.c) / 4u, ok);
     return Pieces(
-        select(Piece(), Piece(x[at.x]), ok.x), select(Piece(), Piece(x[at.y]), ok.y), select(Piece(), Piece(x[at.z]), ok.z), select(Piece(), Piece(x[at.w]), ok.w),
+        select(Piece(), Piece(x[at.x]), ok.x), select(Piece(), Piece(x[at.y]), ok.y),
+            select(Piece(), Piece(x[at.z]), ok.z), select(Piece(), Piece(x[at.w]), ok.w),
     );
 #else
     let second = advance(t, STEP_A, p.q, p.p);
     let third = advance(second, STEP_A, p.q, p.p);
     let fourth = advance(third, STEP_A, p.q, p.p);
-    return Pieces(piece_x(m, end, t, w), piece_x(m + STEP_A, end, second, w), piece_x(m + 2u * STEP_A, end, third, w), piece_x(m + 3u * STEP_A, end, fourth, w));
+    return Pieces(piece_x(m, end, t, w), piece_x(m + STEP_A, end, second, w), piece_x(m + 2u * STEP_A, end, third, w),
+        piece_x(m + 3u * STEP_A, end, fourth, w));
 #endif
 }
 
@@ -251,7 +254,9 @@ fn start_a(l: u32, tile: Tile) -> WalkA {
     let m = tile.start + spot.across;
     return WalkA(taps_from(tile.w0 + spot.along), m, place(m, p.q, p.p));
 }
-fn next_a(walk: WalkA, tile: Tile) -> WalkA { return WalkA(walk.taps, walk.m + TILE_K, advance(walk.at, TILE_K, p.q, p.p)); }
+fn next_a(walk: WalkA, tile: Tile) -> WalkA {
+    return WalkA(walk.taps, walk.m + TILE_K, advance(walk.at, TILE_K, p.q, p.p));
+}
 fn fetch_a(walk: WalkA, tile: Tile) -> Pieces { return pieces_x(walk.m, tile.end, walk.at, walk.taps); }
 
 // The first of a thread's filters, and its next pixel.

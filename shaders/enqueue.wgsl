@@ -5,7 +5,10 @@
 // thread an element of the keys. Grid: ceil(n/64), folded.
 #import grid
 #import step
-struct Params { n: u32, b: u32, k: u32, d: u32, micro_batches: u32, each: u32, index: u32, key_start: u32, queue_start: u32, m: u32, r0: u32, r1: u32 }
+struct Params {
+    n: u32, b: u32, k: u32, d: u32, micro_batches: u32, each: u32, index: u32, key_start: u32, queue_start: u32,
+    m: u32, r0: u32, r1: u32,
+}
 @group(1) @binding(0) var<uniform> p: Params;
 @group(0) @binding(0) var<storage, read> keys: array<f32>;
 @group(0) @binding(1) var<storage, read_write> queue: array<f32>;

@@ -55,7 +55,8 @@ fn piece_a(base: u32, i: u32, k: u32) -> Piece {
     let v = Piece(a[(row + min(i, p.m - 4u)) / 4u]);
 #else
     let last = p.m - 1u;
-    let v = Piece(S4(a[row + min(i, last)], a[row + min(i + 1u, last)], a[row + min(i + 2u, last)], a[row + min(i + 3u, last)]));
+    let v = Piece(S4(a[row + min(i, last)], a[row + min(i + 1u, last)], a[row + min(i + 2u, last)],
+        a[row + min(i + 3u, last)]));
 #endif
     return select(Piece(), v, k < p.k);
 #else
@@ -68,7 +69,8 @@ fn piece_a(base: u32, i: u32, k: u32) -> Piece {
 #endif
 #else
     let last = p.k - 1u;
-    let v = Piece(S4(a[row + min(k, last)], a[row + min(k + 1u, last)], a[row + min(k + 2u, last)], a[row + min(k + 3u, last)]));
+    let v = Piece(S4(a[row + min(k, last)], a[row + min(k + 1u, last)], a[row + min(k + 2u, last)],
+        a[row + min(k + 3u, last)]));
     return select(Piece(), v, vec4<u32>(k, k + 1u, k + 2u, k + 3u) < vec4<u32>(p.k));
 #endif
 #endif
@@ -76,9 +78,11 @@ fn piece_a(base: u32, i: u32, k: u32) -> Piece {
 // Four pieces, `step` apart in the other direction.
 fn pieces_a(base: u32, i: u32, k: u32, step: u32) -> Pieces {
 #ifdef TRANS_A
-    return Pieces(piece_a(base, i, k), piece_a(base, i, k + step), piece_a(base, i, k + 2u * step), piece_a(base, i, k + 3u * step));
+    return Pieces(piece_a(base, i, k), piece_a(base, i, k + step), piece_a(base, i, k + 2u * step),
+        piece_a(base, i, k + 3u * step));
 #else
-    return Pieces(piece_a(base, i, k), piece_a(base, i + step, k), piece_a(base, i + 2u * step, k), piece_a(base, i + 3u * step, k));
+    return Pieces(piece_a(base, i, k), piece_a(base, i + step, k), piece_a(base, i + 2u * step, k),
+        piece_a(base, i + 3u * step, k));
 #endif
 }
 
@@ -91,7 +95,8 @@ fn piece_b(base: u32, k: u32, j: u32) -> Piece {
     return Piece(b[(row + min(k, p.k - 4u)) / 4u]);
 #else
     let last = p.k - 1u;
-    return Piece(S4(b[row + min(k, last)], b[row + min(k + 1u, last)], b[row + min(k + 2u, last)], b[row + min(k + 3u, last)]));
+    return Piece(S4(b[row + min(k, last)], b[row + min(k + 1u, last)], b[row + min(k + 2u, last)],
+        b[row + min(k + 3u, last)]));
 #endif
 #else
     let row = base + min(k, p.k - 1u) * p.n;
@@ -99,15 +104,18 @@ fn piece_b(base: u32, k: u32, j: u32) -> Piece {
     return Piece(b[(row + min(j, p.n - 4u)) / 4u]);
 #else
     let last = p.n - 1u;
-    return Piece(S4(b[row + min(j, last)], b[row + min(j + 1u, last)], b[row + min(j + 2u, last)], b[row + min(j + 3u, last)]));
+    return Piece(S4(b[row + min(j, last)], b[row + min(j + 1u, last)], b[row + min(j + 2u, last)],
+        b[row + min(j + 3u, last)]));
 #endif
 #endif
 }
 fn pieces_b(base: u32, k: u32, j: u32, step: u32) -> Pieces {
 #ifdef TRANS_B
-    return Pieces(piece_b(base, k, j), piece_b(base, k, j + step), piece_b(base, k, j + 2u * step), piece_b(base, k, j + 3u * step));
+    return Pieces(piece_b(base, k, j), piece_b(base, k, j + step), piece_b(base, k, j + 2u * step),
+        piece_b(base, k, j + 3u * step));
 #else
-    return Pieces(piece_b(base, k, j), piece_b(base, k + step, j), piece_b(base, k + 2u * step, j), piece_b(base, k + 3u * step, j));
+    return Pieces(piece_b(base, k, j), piece_b(base, k + step, j), piece_b(base, k + 2u * step, j),
+        piece_b(base, k + 3u * step, j));
 #endif
 }
 
@@ -145,7 +153,8 @@ fn store(batch: u32, i0: u32, j0: u32, sum: mat4x4<f32>) {
 #ifdef BIAS
     let last = p.n - 1u;
     let base = batch * p.stride_bias;
-    add = vec4<f32>(bias[base + j0], bias[base + min(j0 + 1u, last)], bias[base + min(j0 + 2u, last)], bias[base + min(j0 + 3u, last)]);
+    add = vec4<f32>(bias[base + j0], bias[base + min(j0 + 1u, last)], bias[base + min(j0 + 2u, last)],
+        bias[base + min(j0 + 3u, last)]);
 #endif
     var rows = sum;
     for (var ii = 0u; ii < 4u; ii = ii + 1u) {
@@ -194,7 +203,9 @@ fn start_a(l: u32, tile: Tile) -> WalkA {
     return WalkA(tile.batch, tile.i0 + spot.across, spot.along, spot.along);
 #endif
 }
-fn fetch_a(walk: WalkA, tile: Tile) -> Pieces { return pieces_a(matrix_of(walk, tile) * p.stride_a, walk.line, walk.k, STEP_A); }
+fn fetch_a(walk: WalkA, tile: Tile) -> Pieces {
+    return pieces_a(matrix_of(walk, tile) * p.stride_a, walk.line, walk.k, STEP_A);
+}
 fn next_a(walk: WalkA, tile: Tile) -> WalkA { return next(walk); }
 fn start_b(l: u32, tile: Tile) -> WalkB {
     let spot = spot_b(l);
@@ -204,7 +215,9 @@ fn start_b(l: u32, tile: Tile) -> WalkB {
     return WalkB(tile.batch, tile.j0 + spot.along, spot.across, spot.across);
 #endif
 }
-fn fetch_b(walk: WalkB, tile: Tile) -> Pieces { return pieces_b(matrix_of(walk, tile) * p.stride_b, walk.k, walk.line, STEP_B); }
+fn fetch_b(walk: WalkB, tile: Tile) -> Pieces {
+    return pieces_b(matrix_of(walk, tile) * p.stride_b, walk.k, walk.line, STEP_B);
+}
 fn next_b(walk: WalkB, tile: Tile) -> WalkB { return next(walk); }
 
 @compute @workgroup_size(256)

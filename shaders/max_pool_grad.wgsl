@@ -3,7 +3,10 @@
 // HALF: dy and dx lie in f16. A thread an element of dx. Grid: ceil(N*H*W*C / 64) groups, folded.
 #import grid
 #import storage
-struct Params { h: u32, w: u32, c: u32, oh: u32, ow: u32, kernel: u32, stride: u32, padding: u32, total: u32, r0: u32, r1: u32, r2: u32 }
+struct Params {
+    h: u32, w: u32, c: u32, oh: u32, ow: u32, kernel: u32, stride: u32, padding: u32, total: u32, r0: u32, r1: u32,
+    r2: u32,
+}
 @group(1) @binding(0) var<uniform> p: Params;
 @group(0) @binding(0) var<storage, read> dy: array<S>;
 @group(0) @binding(1) var<storage, read> argmax: array<u32>;

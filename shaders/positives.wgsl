@@ -2,7 +2,9 @@
 // A dispatch covers p.rows rows from row p.first on; in the bound slices they start at off_s and off_row. A thread a
 // row. Grid: ceil(p.rows / 64) groups, folded.
 #import grid
-struct Params { a: u32, n: u32, rows: u32, first: u32, off_s: u32, off_row: u32, arrangement: u32, include_positive: u32 }
+struct Params {
+    a: u32, n: u32, rows: u32, first: u32, off_s: u32, off_row: u32, arrangement: u32, include_positive: u32,
+}
 @group(1) @binding(0) var<uniform> p: Params;
 @group(0) @binding(0) var<storage, read> s: array<f32>;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;

@@ -4,7 +4,10 @@
 // slices they start at off_s and off_row.
 // A group of 64 threads a row. Grid: p.rows groups, folded.
 #import grid
-struct Params { a: u32, n: u32, rows: u32, kappa: u32, arrangement: u32, include_positive: u32, first: u32, off_s: u32, off_row: u32, r0: u32, r1: u32, r2: u32 }
+struct Params {
+    a: u32, n: u32, rows: u32, kappa: u32, arrangement: u32, include_positive: u32, first: u32, off_s: u32,
+    off_row: u32, r0: u32, r1: u32, r2: u32,
+}
 @group(1) @binding(0) var<uniform> p: Params;
 @group(0) @binding(0) var<storage, read> s: array<f32>;
 @group(0) @binding(1) var<storage, read_write> value: array<f32>;

@@ -163,7 +163,9 @@ fn main(
             var before = 0u;
             for (var y = 0u; y < all; y = y + 1u) {
                 let other = atomicLoad(&words[l * 16u + y * 2u]);
-                if other > key || (other == key && atomicLoad(&words[l * 16u + y * 2u + 1u]) < column) { before = before + 1u; }
+                if other > key || (other == key && atomicLoad(&words[l * 16u + y * 2u + 1u]) < column) {
+                    before = before + 1u;
+                }
             }
             if before + 1u == t.rank {
                 value[p.off_row + head * p.a + i0 + l] = value_of(key);

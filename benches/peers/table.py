@@ -14,7 +14,8 @@ def times(report):
     rows = {r["name"]: r["seconds"] for r in report.get("rows", [])}
     out = dict(rows)
     for name, forward in rows.items():
-        # Ours times the three passes of a convolution and the two of a batch norm each by itself, the peers forward and backward together.
+        # Ours times the three passes of a convolution and the two of a batch norm each by itself, the peers forward and
+        # backward together.
         if name.startswith("conv2d ") and name.replace("conv2d", "conv2d_input_grad", 1) in rows:
             rest = [rows[name.replace("conv2d", f"conv2d_{g}_grad", 1)] for g in ("input", "weight")]
             out[name.replace("conv2d", "conv2d forward+backward", 1)] = forward + sum(rest)

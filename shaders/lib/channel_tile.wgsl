@@ -86,7 +86,8 @@ fn load_fx(base: u32, c0: u32, k0: u32) -> mat4x4<f32> {
 #else
         let w = vec4<u32>(k0, k0 + 1u, k0 + 2u, k0 + 3u);
         let c = min(w, vec4<u32>(p.f - 1u));
-        block[k] = select(vec4<f32>(0.0), vec4<f32>(fx[at + c.x], fx[at + c.y], fx[at + c.z], fx[at + c.w]), w < vec4<u32>(p.f));
+        block[k] = select(vec4<f32>(0.0), vec4<f32>(fx[at + c.x], fx[at + c.y], fx[at + c.z], fx[at + c.w]),
+            w < vec4<u32>(p.f));
 #endif
     }
     return block;
@@ -100,7 +101,8 @@ fn load_fy(base: u32, c0: u32, k0: u32) -> mat4x4<f32> {
 #else
         let w = vec4<u32>(k0, k0 + 1u, k0 + 2u, k0 + 3u);
         let c = min(w, vec4<u32>(p.f - 1u));
-        block[k] = select(vec4<f32>(0.0), vec4<f32>(fy[at + c.x], fy[at + c.y], fy[at + c.z], fy[at + c.w]), w < vec4<u32>(p.f));
+        block[k] = select(vec4<f32>(0.0), vec4<f32>(fy[at + c.x], fy[at + c.y], fy[at + c.z], fy[at + c.w]),
+            w < vec4<u32>(p.f));
 #endif
     }
     return block;

@@ -7,7 +7,8 @@
 // or in a branch that some do not take.
 // The pieces of the first four lanes.
 fn lower(v: Piece) -> mat4x4<f32> {
-    return mat4x4<f32>(subgroupBroadcast(v, 0u), subgroupBroadcast(v, 1u), subgroupBroadcast(v, 2u), subgroupBroadcast(v, 3u));
+    return mat4x4<f32>(subgroupBroadcast(v, 0u), subgroupBroadcast(v, 1u), subgroupBroadcast(v, 2u),
+        subgroupBroadcast(v, 3u));
 }
 #ifdef LANES_8
 struct Sixteen { a: Piece, b: Piece }
@@ -17,7 +18,8 @@ fn sixteen(lane: u32, x: u32, y: u32, z: u32) -> Sixteen {
 }
 // The pieces of the next four lanes.
 fn upper(v: Piece) -> mat4x4<f32> {
-    return mat4x4<f32>(subgroupBroadcast(v, 4u), subgroupBroadcast(v, 5u), subgroupBroadcast(v, 6u), subgroupBroadcast(v, 7u));
+    return mat4x4<f32>(subgroupBroadcast(v, 4u), subgroupBroadcast(v, 5u), subgroupBroadcast(v, 6u),
+        subgroupBroadcast(v, 7u));
 }
 // Pieces 0 to 3, 4 to 7, 8 to 11, 12 to 15.
 fn first_four(s: Sixteen) -> mat4x4<f32> { return lower(s.a); }

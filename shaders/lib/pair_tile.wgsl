@@ -39,7 +39,8 @@ fn rows_z(base: u32, row0: u32, k0: u32) -> mat4x4<f32> {
 #else
         let k = vec4<u32>(k0, k0 + 1u, k0 + 2u, k0 + 3u);
         let c = min(k, vec4<u32>(p.d - 1u));
-        block[i] = select(vec4<f32>(0.0), vec4<f32>(z[at + c.x], z[at + c.y], z[at + c.z], z[at + c.w]), k < vec4<u32>(p.d));
+        block[i] = select(vec4<f32>(0.0), vec4<f32>(z[at + c.x], z[at + c.y], z[at + c.z], z[at + c.w]),
+            k < vec4<u32>(p.d));
 #endif
     }
     return transpose(block);
@@ -67,7 +68,8 @@ fn rows_f(base: u32, row0: u32, k0: u32) -> mat4x4<f32> {
 #else
         let k = vec4<u32>(k0, k0 + 1u, k0 + 2u, k0 + 3u);
         let c = min(k, vec4<u32>(p.d - 1u));
-        block[i] = select(vec4<f32>(0.0), vec4<f32>(feature[at + c.x], feature[at + c.y], feature[at + c.z], feature[at + c.w]), k < vec4<u32>(p.d));
+        block[i] = select(vec4<f32>(0.0),
+            vec4<f32>(feature[at + c.x], feature[at + c.y], feature[at + c.z], feature[at + c.w]), k < vec4<u32>(p.d));
 #endif
     }
     return transpose(block);

@@ -28,7 +28,9 @@ fn threshold(l: u32, i: u32, base: u32, kappa: u32) -> Threshold {
     for (var bit = 0u; bit < 32u; bit = bit + 1u) {
         let trial = prefix | (0x80000000u >> bit);
         var c = 0u;
-        for (var j = l; j < p.n; j = j + 64u) { c = c + select(0u, 1u, is_candidate(i, j) && key_of(s[base + j]) >= trial); }
+        for (var j = l; j < p.n; j = j + 64u) {
+            c = c + select(0u, 1u, is_candidate(i, j) && key_of(s[base + j]) >= trial);
+        }
         if total(l, c) >= k { prefix = trial; }
     }
     var above = 0u;
@@ -57,7 +59,9 @@ fn threshold(l: u32, i: u32, base: u32, kappa: u32) -> Threshold {
     for (var bit = 0u; bit < 32u; bit = bit + 1u) {
         let trial = last | (0x80000000u >> bit);
         var c = 0u;
-        for (var j = l; j < p.n; j = j + 64u) { c = c + select(0u, 1u, j < trial && is_candidate(i, j) && key_of(s[base + j]) == prefix); }
+        for (var j = l; j < p.n; j = j + 64u) {
+            c = c + select(0u, 1u, j < trial && is_candidate(i, j) && key_of(s[base + j]) == prefix);
+        }
         if trial < p.n && total(l, c) < need { last = trial; }
         workgroupBarrier();
     }

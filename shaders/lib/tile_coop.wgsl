@@ -74,7 +74,9 @@ fn put_piece_b(at: u32, piece: S4) {
     tile_b[at + 2u] = piece.z;
     tile_b[at + 3u] = piece.w;
 }
-fn staged_piece(at: u32) -> vec4<f32> { return vec4<f32>(staged[at], staged[at + 1u], staged[at + 2u], staged[at + 3u]); }
+fn staged_piece(at: u32) -> vec4<f32> {
+    return vec4<f32>(staged[at], staged[at + 1u], staged[at + 2u], staged[at + 3u]);
+}
 #endif
 // The thread's subgroup and place in it, how many subgroups there are and how many threads each has: set by `enter`.
 var<private> subgroup: u32;
@@ -241,7 +243,9 @@ fn hand_on(part: u32, m: u32, n: u32) {
         let row = (b / (COOP / 2u)) * 4u;
         let column = (b % (COOP / 2u)) * 4u;
         let at = start + row * PITCH_C + column;
-        store(part, m + row, n + column, mat4x4<f32>(staged_piece(at), staged_piece(at + PITCH_C), staged_piece(at + 2u * PITCH_C), staged_piece(at + 3u * PITCH_C)));
+        store(part, m + row, n + column,
+            mat4x4<f32>(staged_piece(at), staged_piece(at + PITCH_C), staged_piece(at + 2u * PITCH_C),
+                staged_piece(at + 3u * PITCH_C)));
     }
 }
 

@@ -3,7 +3,9 @@
 // The threshold (value, index) of top_k or top_k_stream: column j of similarity v is selected or not. Column `index`
 // is, even where the kernel that reads the threshold was compiled to round v otherwise than the one that made it: an
 // anchor never is left without any.
-fn is_selected(v: f32, j: u32, value: f32, index: u32) -> bool { return v > value || j == index || (v == value && j < index); }
+fn is_selected(v: f32, j: u32, value: f32, index: u32) -> bool {
+    return v > value || j == index || (v == value && j < index);
+}
 // Weight of v/tau in the loss, and what of Omega's slope goes with it, from the norm that the loss keeps
 // (log-sum-exp, or 1/k).
 fn weights(v: f32, tau: f32, norm: f32, soft: bool, chosen: bool) -> vec2<f32> {

@@ -23,7 +23,11 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
         console.result(text.trim_end(), &json!({"name": name, "toml": text}));
         return Ok(());
     }
-    let about = |text: &'static str| text.lines().next().unwrap_or("").trim_start_matches("# ");
+    // The comment that a preset begins with.
+    let about = |text: &'static str| {
+        let lines = text.lines().map_while(|l| l.strip_prefix("# "));
+        lines.collect::<Vec<_>>().join(" ")
+    };
     let width = PRESETS.iter().map(|p| p.0.len()).max().unwrap_or(0);
     let lines = PRESETS
         .iter()

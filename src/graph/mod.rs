@@ -1,8 +1,8 @@
 //! The static graph: nodes, differentiation by appending nodes, the plan, and its two executors.
 //!
-//! A graph is built once per kind of step, differentiated into itself ([`crate::ops::backward`]), planned once ([`plan`]: order,
-//! lifetimes, pooled memory, exact peak before anything is allocated), and replayed ([`exec`]) by WGSL
-//! dispatches or by the CPU twins.
+//! A graph is built once per kind of step, differentiated into itself ([`crate::ops::backward`]), planned once
+//! ([`plan`]: order, lifetimes, pooled memory, exact peak before anything is allocated), and replayed ([`exec`]) by
+//! WGSL dispatches or by the CPU twins.
 
 pub(crate) mod backward;
 pub(crate) mod class;

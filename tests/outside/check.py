@@ -75,7 +75,8 @@ assert np.abs(session.run(None, {"images": x[::-1].copy()})[0] - features).max()
 weights = load_file(f"{work}/exported/model.safetensors")
 assert weights["conv1.weight"].shape == (8, 3, 3, 3) and weights["bn1.num_batches_tracked"] == 9
 
-# Every op's form: what the f64 twins make of three images, to the rounding of some ten sums of up to 80 products in float32 (10 * 80**0.5 * 2**-24 = 5e-6).
+# Every op's form: what the f64 twins make of three images, to the rounding of some ten sums of up to 80 products in
+# float32 (10 * 80**0.5 * 2**-24 = 5e-6).
 x = np.fromfile(f"{forms}/images.f32", np.float32).reshape(3, 3, 9, 9)
 wanted = np.fromfile(f"{forms}/features.f32", np.float32).reshape(3, 13)
 session = onnxruntime.InferenceSession(f"{forms}/forms.onnx")

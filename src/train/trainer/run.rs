@@ -276,8 +276,8 @@ impl Run<'_> {
         stop.is_some_and(|stop| stop.load(Ordering::Relaxed))
     }
 
-    /// Runs the rest of an epoch; false when it was asked to stop before its last step. An epoch whose steps are all done
-    /// is ended and measured before a run stops: its last batch is at hand now, and not when the run goes on.
+    /// Runs the rest of an epoch; false when it was asked to stop before its last step. An epoch whose steps are all
+    /// done is ended and measured before a run stops: its last batch is at hand now, and not when the run goes on.
     fn epoch(&mut self, at: &mut Position) -> Result<bool> {
         let order = self.order(at.epoch);
         self.progress = Progress::new(at.batch);
