@@ -126,6 +126,38 @@ fn mistakes_are_explained() {
     fails_with(&["loss", text.to_str().unwrap()], "no safetensors file");
 }
 
+/// Of one class an accuracy would be 100 %, whatever was learnt: none is measured, and the reason is said.
+#[test]
+fn a_single_class_has_no_accuracy() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data/archive");
+    std::fs::create_dir_all(&data).unwrap();
+    for i in 0..16 {
+        let image = image::RgbImage::from_pixel(8, 8, image::Rgb([i * 15; 3]));
+        image.save(data.join(format!("{i}.png"))).unwrap();
+    }
+    let (out, data) = (dir.path().join("run"), dir.path().join("data"));
+    let o = tiny(&out, "cpu")
+        .arg("--data")
+        .arg(&data)
+        .args([
+            "--set",
+            "optim.batch_size=8",
+            "--set",
+            "run.epochs=1",
+            "--no-report",
+        ])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&[o.stdout, o.stderr].concat()).into_owned();
+    assert!(o.status.success(), "{text}");
+    for words in ["one class alone, `archive`", "kNN accuracy is not measured"] {
+        assert!(text.contains(words), "{text}");
+    }
+    assert!(!text.contains("kNN 100"), "{text}");
+    fails_with(&["eval", "knn", out.to_str().unwrap()], "means nothing");
+}
+
 /// Devices are listed without noise where there is no desktop, and nothing is coloured where that is not wanted.
 #[cfg(unix)]
 #[test]

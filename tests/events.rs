@@ -239,5 +239,9 @@ fn images_in_memory_are_trained_on_and_without_labels_nothing_is_evaluated() {
         .unwrap();
     assert!(outcome.finished && outcome.trained.is_none());
     assert_eq!(lines[0], "data: given");
-    assert!(lines.contains(&"no labels or no test images: kNN accuracy is not measured".into()));
+    assert!(
+        lines
+            .iter()
+            .any(|l| l.ends_with("kNN accuracy is not measured"))
+    );
 }

@@ -372,7 +372,7 @@ fn csv_lists_are_read_and_their_mistakes_named() {
     assert_eq!(json(&["data", "inspect", &list])["train"], 2);
     for (text, word) in [
         ("pictures/0.png,a\npictures/1.png,\n", "some have none"),
-        ("nothing.png\n", "no training image"),
+        ("nothing.png\n", "no training image in line 1"),
         (",a\n", "names no file"),
         ("pictures/0.png,a,trian\n", "split is `trian`"),
         ("", "the list is empty"),

@@ -12,8 +12,8 @@ use std::path::PathBuf;
 pub struct Args {
     #[command(flatten)]
     on: SourceArgs,
-    /// Which images: train, test or all.
-    #[arg(long, default_value = "all", value_parser = ["train", "test", "all"])]
+    /// Which images: train, test, labelled (those that evaluation alone learns from, if there are such) or all.
+    #[arg(long, default_value = "all", value_parser = ["train", "test", "labelled", "all"])]
     split: String,
     /// File to write: .npy (with a .csv of names and labels beside it), .safetensors, .csv or .parquet.
     #[arg(long, short)]
@@ -43,7 +43,10 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
     };
     let wanted = |part: &str| args.split == part || args.split == "all";
     let parts: [(&str, &Dataset); 2] = [("train", &split.train), ("test", &split.test)];
-    for (part, data) in parts.into_iter().filter(|(p, _)| wanted(p)) {
+    // Labelled images that are files are apart from those to train on; STL-10's are among them.
+    let labelled = split.labelled.iter().filter(|l| !l.names.is_empty());
+    let all = parts.into_iter().chain(labelled.map(|l| ("labelled", l)));
+    for (part, data) in all.filter(|(p, _)| wanted(p)) {
         let named = |i: usize| match data.names.is_empty() {
             true => format!("{part}/{i}"),
             false => data.name(i),

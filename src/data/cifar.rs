@@ -1,6 +1,7 @@
 //! CIFAR-10 and CIFAR-100, binary version (<https://www.cs.toronto.edu/~kriz/cifar.html>): records of one (CIFAR-100:
 //! two) label bytes and 3072 bytes, channel by channel.
 
+use super::gzip::{bytes, find};
 use super::{DataError, Dataset, Split};
 use std::path::Path;
 
@@ -13,10 +14,7 @@ fn read(
     classes: u32,
     into: &mut Dataset,
 ) -> Result<usize, DataError> {
-    let data = std::fs::read(path).map_err(|source| DataError::Io {
-        path: path.into(),
-        source,
-    })?;
+    let data = bytes(path)?;
     let record = label_bytes + 3 * PIXELS;
     let fail = |reason: String| DataError::Format {
         path: path.into(),
@@ -43,15 +41,20 @@ fn read(
     Ok(data.len() / record)
 }
 
-/// Do these file names make a CIFAR folder?
+/// Do these file names (packed or not) make a CIFAR folder?
 pub fn is(names: &[String]) -> bool {
-    names
-        .iter()
-        .any(|n| n.starts_with("data_batch_") && n.ends_with(".bin"))
-        || names.iter().any(|n| n == "test_batch.bin")
+    let bare = || names.iter().map(|n| n.strip_suffix(".gz").unwrap_or(n));
+    bare().any(|n| n.starts_with("data_batch_") && n.ends_with(".bin"))
+        || bare().any(|n| n == "test_batch.bin")
         || ["train.bin", "test.bin"]
             .iter()
-            .all(|f| names.iter().any(|n| n == f))
+            .all(|f| bare().any(|n| n == *f))
+}
+
+/// Is it a folder of the Python version, which is not read?
+pub(super) fn is_python(folder: &Path, names: &[String]) -> bool {
+    let has = |n: &str| names.iter().any(|m| m == n) && folder.join(n).is_file();
+    (has("data_batch_1") && has("batches.meta")) || (has("train") && has("test") && has("meta"))
 }
 
 /// Opens a folder whose file names are `names`; batches that are absent are named and left out.
@@ -60,27 +63,27 @@ pub fn is(names: &[String]) -> bool {
 /// Unreadable or truncated files, labels out of range, no training batch.
 pub fn open(path: &Path, names: &[String]) -> Result<Split, DataError> {
     let (mut train, mut test) = (Dataset::empty(32, 32), Dataset::empty(32, 32));
-    let ten = !names.iter().any(|n| n == "train.bin");
+    let find = |n: &str| find(path, names, n);
+    let ten = find("train.bin").is_none();
     let (bytes, count) = if ten { (1, 10) } else { (2, 100) };
     let batches: Vec<String> = if ten {
         (1..=5).map(|i| format!("data_batch_{i}.bin")).collect()
     } else {
         vec!["train.bin".into()]
     };
-    let (found, absent): (Vec<_>, Vec<_>) = batches.into_iter().partition(|b| names.contains(b));
+    let (found, absent): (Vec<_>, Vec<_>) = batches.into_iter().partition(|b| find(b).is_some());
     if found.is_empty() {
         return Err(DataError::Format {
             path: path.into(),
             reason: "a test batch but no training batch".into(),
         });
     }
-    for b in &found {
-        read(&path.join(b), bytes, count, &mut train)?;
+    for file in found.iter().filter_map(|b| find(b)) {
+        read(&file, bytes, count, &mut train)?;
     }
-    let test_file = if ten { "test_batch.bin" } else { "test.bin" };
-    let own = names.iter().any(|n| n == test_file);
-    if own {
-        read(&path.join(test_file), bytes, count, &mut test)?;
+    let test_file = find(if ten { "test_batch.bin" } else { "test.bin" });
+    if let Some(file) = &test_file {
+        read(file, bytes, count, &mut test)?;
     }
     let meta = std::fs::read_to_string(path.join(if ten {
         "batches.meta.txt"
@@ -106,7 +109,11 @@ pub fn open(path: &Path, names: &[String]) -> Result<Split, DataError> {
             "CIFAR-{count} binary, {} training and {} test images of 32x32{}{missing}",
             train.len(),
             test.len(),
-            if own { ", the files' own split" } else { "" }
+            if test_file.is_some() {
+                ", the files' own split"
+            } else {
+                ""
+            }
         ),
         warnings: Vec::new(),
         train,

@@ -1,28 +1,26 @@
-//! Folders of images (png, jpeg, webp, bmp):
-//! - `D/train/CLASS/..` with `D/test/`, `D/val/` or `D/valid/` likewise (ImageNet; Tiny-ImageNet with its
-//!   `val_annotations.txt`);
+//! Folders of images, with class folders or without:
+//! - `D/train/CLASS/..` with `D/test/`, `D/val/` or others likewise ([`super::names`] has their names), ImageNet;
+//!   Tiny-ImageNet with its `val_annotations.txt`;
+//! - `D/train/*` without labels, and a labelled `D/val/CLASS/..`, which serves evaluation;
 //! - `D/CLASS/..`, without a test split;
-//! - `D/*`, without labels.
+//! - `D/*`, without labels;
+//! - any of these a few folders down ([`super::layout`]).
 //!
 //! Every image is brought to one square size: the shorter side resized, the centre cropped.
 
+use super::layout;
+use super::parts::{Group, Parts};
+use super::split::hold_out;
+use super::tree::Tree;
 use super::{DataError, Dataset, Request, Split};
 use crate::graph::plan::{free_memory, mebibytes};
 use image::imageops::FilterType;
 use image::{ImageReader, Limits};
 use rayon::prelude::*;
-use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsString;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use walkdir::WalkDir;
 
-/// Endings of files that are tried; what they are, their content tells.
-const ENDINGS: [&str; 5] = ["png", "jpg", "jpeg", "webp", "bmp"];
-/// Names of the folder of test images, in the order of preference.
-const TESTS: [&str; 4] = ["test", "val", "valid", "validation"];
-/// Depth below a class folder that is searched.
-const DEPTH: usize = 8;
 /// Largest side and memory of one image: enough for any photograph, not for a decompression bomb.
 const SIDE: u32 = 32_768;
 const MEMORY: u64 = 1 << 30;
@@ -37,111 +35,6 @@ fn fail(path: &Path, reason: impl Into<String>) -> DataError {
         path: path.into(),
         reason: reason.into(),
     }
-}
-
-fn hidden(name: &std::ffi::OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(b".")
-}
-
-/// Image files below a folder, in the order of their names. Links are followed; one that leads back is a warning.
-fn files(folder: &Path, depth: usize, warnings: &mut Vec<String>) -> Vec<PathBuf> {
-    let mut out = Vec::new();
-    let walk = WalkDir::new(folder)
-        .follow_links(true)
-        .max_depth(depth)
-        .sort_by_file_name();
-    let visible = |e: &walkdir::DirEntry| e.depth() == 0 || !hidden(e.file_name());
-    for entry in walk.into_iter().filter_entry(visible) {
-        match entry {
-            Ok(e) => {
-                let ending = e
-                    .path()
-                    .extension()
-                    .map(|x| x.to_string_lossy().to_lowercase());
-                if e.file_type().is_file() && ending.is_some_and(|x| ENDINGS.contains(&&*x)) {
-                    out.push(e.into_path());
-                }
-            }
-            Err(e) => warnings.push(format!("left out: {e}")),
-        }
-    }
-    out
-}
-
-/// Sub-folders, in the order of their names.
-fn folders(path: &Path) -> Result<BTreeMap<OsString, PathBuf>, DataError> {
-    let io = |source| DataError::Io {
-        path: path.into(),
-        source,
-    };
-    let mut out = BTreeMap::new();
-    for entry in std::fs::read_dir(path).map_err(io)? {
-        let e = entry.map_err(io)?;
-        if e.path().is_dir() && !hidden(&e.file_name()) {
-            out.insert(e.file_name(), e.path());
-        }
-    }
-    Ok(out)
-}
-
-/// Classes and files of a folder of class folders; none and its own files where it has no class folder with an image.
-fn labelled(
-    path: &Path,
-    warnings: &mut Vec<String>,
-) -> Result<(Vec<String>, Vec<Entry>), DataError> {
-    let (mut classes, mut entries) = (Vec::new(), Vec::new());
-    for (name, folder) in folders(path)? {
-        let found = files(&folder, DEPTH, warnings);
-        if !found.is_empty() {
-            let class = classes.len() as u32;
-            classes.push(name.to_string_lossy().into_owned());
-            entries.extend(found.into_iter().map(|f| (f, Some(class))));
-        }
-    }
-    if classes.is_empty() {
-        let found = files(path, 1, warnings);
-        entries = found.into_iter().map(|f| (f, None)).collect();
-    }
-    Ok((classes, entries))
-}
-
-/// Test files with the classes of training. Tiny-ImageNet's are named in `val_annotations.txt`.
-fn tests(
-    path: &Path,
-    classes: &[String],
-    warnings: &mut Vec<String>,
-) -> Result<Vec<Entry>, DataError> {
-    let number: HashMap<&str, u32> = classes
-        .iter()
-        .enumerate()
-        .map(|(i, c)| (c.as_str(), i as u32))
-        .collect();
-    if let Ok(text) = std::fs::read_to_string(path.join("val_annotations.txt")) {
-        let mut words = text.lines().map(|l| l.split_whitespace());
-        let pairs = words
-            .by_ref()
-            .filter_map(|mut w| Some((w.next()?, w.next()?)));
-        return Ok(pairs
-            .filter_map(|(file, class)| {
-                let label = number.get(class)?;
-                Some((path.join("images").join(file), Some(*label)))
-            })
-            .collect());
-    }
-    let (own, entries) = labelled(path, warnings)?;
-    let map: Vec<Option<u32>> = own
-        .iter()
-        .map(|c| number.get(c.as_str()).copied())
-        .collect();
-    for (c, _) in own.iter().zip(&map).filter(|(_, m)| m.is_none()) {
-        warnings.push(format!(
-            "left out: test class `{c}`, of which there are no training images"
-        ));
-    }
-    Ok(entries
-        .into_iter()
-        .filter_map(|(f, class)| Some((f, Some(map[class? as usize]?))))
-        .collect())
 }
 
 /// One image as `size` x `size` RGB bytes, and its own width and height.
@@ -264,75 +157,99 @@ pub(super) fn load(
 /// Opens a folder of images.
 ///
 /// # Errors
-/// No images there, or none that decodes.
+/// No images there, or none that decodes; folders that may be parts of the data or classes.
 pub fn open(r: &Request<'_>, path: &Path) -> Result<Split, DataError> {
     let mut warnings = Vec::new();
-    let sub = folders(path)?;
-    let named = |name: &str| {
-        sub.iter()
-            .find(|(n, _)| n.eq_ignore_ascii_case(name))
-            .map(|(_, p)| p.clone())
-    };
-    let train_folder = named("train");
-    let (classes, entries) = labelled(train_folder.as_deref().unwrap_or(path), &mut warnings)?;
-    if entries.is_empty() {
-        return Err(fail(
-            path,
-            "no images: expected png, jpeg, webp or bmp files, in a folder a class or side by side, or train/ \
-             and test/ folders of these; or CIFAR, STL-10 or IDX binary files",
-        ));
-    }
-    let mut test_entries = Vec::new();
-    if train_folder.is_some() && !classes.is_empty() {
-        // Some sets bring a test folder without labels beside the labelled one (Tiny-ImageNet, ImageNet).
-        for folder in TESTS.iter().filter_map(|t| named(t)) {
-            let mut said = Vec::new();
-            test_entries = tests(&folder, &classes, &mut said)?;
-            if !test_entries.is_empty() {
-                warnings.append(&mut said);
-                break;
-            }
-            warnings.push(format!(
-                "not used: {}, where no folder bears the name of a training class",
-                folder.display()
-            ));
-        }
-    }
-    let count = entries.len() + test_entries.len();
-    fits(path, count, r.stored_size, free_memory())?;
-    let (train, sides) = load(r, path, &entries, &mut warnings);
-    if train.is_empty() {
+    let tree = Tree::read(path, &mut warnings)?;
+    if tree.images == 0 {
+        let there = tree.unused(&HashSet::new(), &HashSet::new());
         return Err(fail(
             path,
             format!(
-                "none of {} images could be decoded; {}",
-                entries.len(),
-                warnings.first().map_or("", String::as_str)
+                "no images: expected png, jpeg, webp, bmp, gif, tiff, pnm, qoi or tga files, in a folder a class or \
+                 side by side, or train/ and test/ folders of these; or CIFAR, STL-10 or IDX binary files; there \
+                 {}",
+                there.map_or("is nothing".into(), |t| format!("are {t}"))
             ),
         ));
     }
-    let (test, _) = load(r, path, &test_entries, &mut warnings);
-    let (side, n) = (r.stored_size, classes.len());
-    let own = if test.is_empty() {
-        String::new()
-    } else {
-        format!(" and {} test images, the folder's own split", test.len())
+    let found = layout::find(&tree, &mut warnings)?;
+    let used: HashSet<&Path> = found.files().collect();
+    let said: HashSet<&Path> = found.said.iter().map(|p| &**p).collect();
+    if let Some(unused) = tree.unused(&used, &said) {
+        warnings.push(format!("not used: {unused}"));
+    }
+    read(r, "image folder", [path, path], &found.parts, warnings)
+}
+
+/// Reads the files of all parts. `what` the data are begins their description; `path` is named in errors, and names
+/// are relative to `root`.
+///
+/// # Errors
+/// More than the memory holds; no training image that decodes.
+pub(super) fn read(
+    r: &Request<'_>,
+    what: &str,
+    [path, root]: [&Path; 2],
+    parts: &Parts,
+    mut warnings: Vec<String>,
+) -> Result<Split, DataError> {
+    fits(path, parts.entries().count(), r.stored_size, free_memory())?;
+    let before = warnings.len();
+    let (train, sides) = load(r, root, &parts.train, &mut warnings);
+    if train.is_empty() {
+        let reason = match parts.train.len() {
+            0 => "there is no training image".into(),
+            n => format!("none of {n} images could be decoded; {}", warnings[before]),
+        };
+        return Err(fail(path, reason));
+    }
+    let mut rest = |group: &Option<Group>| match group {
+        Some(g) => load(r, root, &g.entries, &mut warnings).0,
+        None => Dataset::empty(r.stored_size, r.stored_size),
     };
+    let (mut test, mut bank) = (rest(&parts.test), rest(&parts.bank));
+    let (count, side) = (parts.classes.len(), r.stored_size);
+    let classes = match count {
+        1 => "1 class".into(),
+        n => format!("{n} classes"),
+    };
+    let name = |group: &Option<Group>| group.as_ref().map_or(String::new(), |g| g.name.clone());
+    let (of, from) = (name(&parts.test), name(&parts.bank));
+    let mut description = format!("{what}, {} training images", train.len());
+    if !train.labels.is_empty() {
+        description += &format!(" of {classes}");
+    }
+    description += &format!("{sides} brought to {side}x{side}");
+    let mut labelled = None;
+    if count > 0 && train.labels.is_empty() && !test.is_empty() {
+        // Only images of a test part have labels.
+        if parts.bank.is_none() {
+            (bank, test) = hold_out(&test, count, r.seed);
+        }
+        let (learns, tested) = (bank.len(), test.len());
+        description += &match parts.bank {
+            None => format!(
+                "; only {of} has labels, of {classes}: evaluation learns from {learns} of its images and is tested on \
+                 {tested}, 10 % of every class (seed {})",
+                r.seed
+            ),
+            Some(_) => format!(
+                "; labels, of {classes}, have {learns} images of {from}, which evaluation learns from, and {tested} \
+                 test images of {of}"
+            ),
+        };
+        labelled = Some(bank);
+    } else if !test.is_empty() {
+        description += &format!(" and {} test images of {of}", test.len());
+    }
     Ok(Split {
-        description: format!(
-            "image folder, {} training images{}{sides} brought to {side}x{side}{own}",
-            train.len(),
-            if n > 0 {
-                format!(" of {n} classes")
-            } else {
-                String::new()
-            },
-        ),
+        description,
         warnings,
         train,
-        labelled: None,
+        labelled,
         test,
-        classes,
+        classes: parts.classes.clone(),
     })
 }
 

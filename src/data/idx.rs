@@ -1,13 +1,9 @@
 //! IDX files of MNIST and its kin (<http://yann.lecun.com/exdb/mnist/>): unsigned bytes, big-endian sizes, packed
 //! (.gz) or not. One channel becomes three.
 
+use super::gzip::{bytes, find};
 use super::{DataError, Dataset, Split};
-use flate2::read::GzDecoder;
-use std::io::Read;
-use std::path::{Path, PathBuf};
-
-/// Largest packed file that is unpacked in memory: twenty times MNIST, and no bomb.
-const LARGEST: u64 = 1 << 30;
+use std::path::Path;
 
 /// Training and test files, in both spellings that are about.
 const TRAIN: [&str; 4] = [
@@ -35,34 +31,6 @@ fn fail(path: &Path, reason: String) -> DataError {
         path: path.into(),
         reason,
     }
-}
-
-/// Bytes of a file, unpacked where its name ends in `.gz`.
-fn bytes(path: &Path) -> Result<Vec<u8>, DataError> {
-    let io = |source| DataError::Io {
-        path: path.into(),
-        source,
-    };
-    if path.extension().is_none_or(|e| e != "gz") {
-        return std::fs::read(path).map_err(io);
-    }
-    let file = std::fs::File::open(path).map_err(io)?;
-    let mut data = Vec::new();
-    let most = LARGEST + 1;
-    GzDecoder::new(file)
-        .take(most)
-        .read_to_end(&mut data)
-        .map_err(io)?;
-    if data.len() as u64 == most {
-        return Err(fail(
-            path,
-            format!(
-                "over {} MiB when unpacked: unpack it yourself",
-                LARGEST >> 20
-            ),
-        ));
-    }
-    Ok(data)
 }
 
 /// Sizes and bytes of a file with `rank` dimensions.
@@ -93,12 +61,7 @@ fn read(path: &Path, rank: usize) -> Result<(Vec<usize>, Vec<u8>), DataError> {
 }
 
 fn part(folder: &Path, names: &[String], files: [&str; 4]) -> Result<Option<Dataset>, DataError> {
-    // As it is, or packed.
-    let find = |n: &str| -> Option<PathBuf> {
-        let name = [n.to_string(), format!("{n}.gz")];
-        let found = name.iter().find(|n| names.contains(n))?;
-        Some(folder.join(found))
-    };
+    let find = |n: &str| find(folder, names, n);
     let Some((pair, images)) = files.chunks(2).find_map(|p| Some((p, find(p[0])?))) else {
         return Ok(None);
     };
@@ -222,7 +185,29 @@ mod tests {
             (&s.train.images[..], s.train.labels[0]),
             (&[7, 7, 7, 8, 8, 8][..], 3)
         );
-        for bad in [&packed[..packed.len() / 2], b"no gzip", b""] {
+        // Several members are one file; zeros behind them are padding, and nothing else is.
+        let head = pack(&names[0], &head);
+        let rest = pack(&names[0], &[7, 8]);
+        let write = |parts: &[&[u8]]| std::fs::write(dir.path().join(&names[0]), parts.concat());
+        for padding in [&[][..], &[0; 512]] {
+            write(&[&head, &rest, padding]).unwrap();
+            let again = open(dir.path(), &names).unwrap();
+            assert_eq!(again.train.images, s.train.images);
+        }
+        write(&[&packed, b"rest"]).unwrap();
+        let e = open(dir.path(), &names).unwrap_err().to_string();
+        let place = format!(
+            "4 bytes behind the packed data, from byte {} on",
+            packed.len()
+        );
+        assert!(e.contains(&place), "{e}");
+        let cut = &rest[..rest.len() - 3];
+        for bad in [
+            &packed[..packed.len() / 2],
+            b"no gzip",
+            b"",
+            &[&head, cut].concat(),
+        ] {
             std::fs::write(dir.path().join(&names[0]), bad).unwrap();
             let e = open(dir.path(), &names).unwrap_err().to_string();
             assert!(e.contains(&names[0]), "{e}");

@@ -3,23 +3,34 @@
 pub mod augment;
 #[doc(hidden)]
 pub mod cifar;
+mod columns;
 #[cfg(feature = "download")]
 pub mod download;
 pub mod folder;
+mod gzip;
 #[doc(hidden)]
 pub mod idx;
+mod layout;
 pub mod list;
+mod names;
 pub mod packed;
+mod parts;
 pub(crate) mod sampler;
 pub mod sets;
 pub mod shapes;
 mod split;
 #[doc(hidden)]
 pub mod stl10;
+mod tree;
 
 pub use split::draw_per_class;
 
 use std::path::{Path, PathBuf};
+
+/// Folders within folders that are searched for a binary set.
+const BINARY_LEVELS: usize = 2;
+/// Most folders of one level that are searched.
+const BINARY_FOLDERS: usize = 32;
 
 /// Why data could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -119,6 +130,18 @@ impl Split {
     pub fn bank(&self) -> &Dataset {
         self.labelled.as_ref().unwrap_or(&self.train)
     }
+    /// Why accuracies cannot be measured, or would mean nothing; none where they can.
+    pub fn unmeasured(&self) -> Option<&'static str> {
+        match self.classes.len() {
+            0 => Some("there are no labels"),
+            _ if self.test.is_empty() => Some("there are no test images"),
+            _ if self.bank().labels.is_empty() => {
+                Some("there are no labelled images to learn from")
+            }
+            1 => Some("there is one class alone, of which an accuracy means nothing"),
+            _ => None,
+        }
+    }
 }
 
 /// What to open, and how.
@@ -149,10 +172,6 @@ pub fn open(r: &Request<'_>) -> Result<Split, DataError> {
         return Ok(shapes::generate(r.seed, r.shapes.0, r.shapes.1));
     }
     let path = Path::new(r.path);
-    let io = |source| DataError::Io {
-        path: path.into(),
-        source,
-    };
     if !path.exists() && std::fs::symlink_metadata(path).is_err() {
         let known = sets::SETS.iter().find(|s| path.ends_with(s.folder));
         let advice = known.map_or(String::new(), |s| {
@@ -168,19 +187,86 @@ pub fn open(r: &Request<'_>) -> Result<Split, DataError> {
     if path.is_file() {
         return Ok(split::complete(list::open(r, path)?, r.seed));
     }
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(io)? {
-        // Names that are no Unicode are none of the known ones.
-        names.extend(entry.map_err(io)?.file_name().into_string().ok());
-    }
-    let split = if cifar::is(&names) {
-        cifar::open(path, &names)?
+    let (folder, names) = match binary(path)? {
+        Some(found) => found,
+        None => (path.to_path_buf(), file_names(path)?),
+    };
+    let mut split = if cifar::is(&names) {
+        cifar::open(&folder, &names)?
     } else if stl10::is(&names) {
-        stl10::open(r, path, &names)?
+        stl10::open(r, &folder, &names)?
     } else if idx::is(&names) {
-        idx::open(path, &names)?
+        idx::open(&folder, &names)?
+    } else if cifar::is_python(&folder, &names) {
+        return Err(DataError::Format {
+            path: path.into(),
+            reason: "CIFAR's Python version, which is not read; fetch the binary one: amcl-wgpu data download \
+                     cifar10 (or cifar100)"
+                .into(),
+        });
     } else {
         folder::open(r, path)?
     };
+    if folder != path {
+        let note = format!("the set is that in {}", folder.display());
+        split.warnings.insert(0, note);
+    }
     Ok(split::complete(split, r.seed))
+}
+
+/// Names of what is in a folder.
+fn file_names(folder: &Path) -> Result<Vec<String>, DataError> {
+    let io = |source| DataError::Io {
+        path: folder.into(),
+        source,
+    };
+    let mut out = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(io)? {
+        // Names that are no Unicode are none of the known ones.
+        out.extend(entry.map_err(io)?.file_name().into_string().ok());
+    }
+    Ok(out)
+}
+
+/// The folder of a binary set, of CIFAR, STL-10 or IDX: `path`, or the only one in it or two folders down
+/// (`MNIST/raw`), with the names of what is in it. None where there is none.
+///
+/// # Errors
+/// Several sets; a folder that cannot be read.
+fn binary(path: &Path) -> Result<Option<(PathBuf, Vec<String>)>, DataError> {
+    let mut level = vec![path.to_path_buf()];
+    for _ in 0..=BINARY_LEVELS {
+        let (mut found, mut next) = (Vec::new(), Vec::new());
+        // A folder with so many others is one of classes.
+        for folder in level.iter().take(BINARY_FOLDERS) {
+            // Only the folder that is named has to be readable.
+            let names = match file_names(folder) {
+                Ok(names) => names,
+                Err(e) if folder == path => return Err(e),
+                Err(_) => continue,
+            };
+            let known = cifar::is(&names) || stl10::is(&names) || idx::is(&names);
+            if known || cifar::is_python(folder, &names) {
+                found.push((folder.clone(), names));
+                continue;
+            }
+            let inner = names.iter().filter(|n| !names::is_litter(n.as_ref()));
+            next.extend(inner.map(|n| folder.join(n)).filter(|p| p.is_dir()));
+        }
+        if found.len() > 1 {
+            let all: Vec<String> = found.iter().map(|(f, _)| f.display().to_string()).collect();
+            return Err(DataError::Format {
+                path: path.into(),
+                reason: format!(
+                    "several data sets are in it, name one of them: {}",
+                    all.join(", ")
+                ),
+            });
+        }
+        if let Some(one) = found.pop() {
+            return Ok(Some(one));
+        }
+        level = next;
+    }
+    Ok(None)
 }

@@ -1,7 +1,9 @@
 //! The hold-out of sets that bring no test split.
 
-use super::Split;
+use super::parts::{alike, some};
+use super::{Dataset, Split};
 use crate::reference::philox::{Purpose, Stream};
+use std::collections::HashSet;
 
 /// One image in so many is held out.
 const ONE_IN: usize = 10;
@@ -33,21 +35,11 @@ pub fn draw_per_class(
     out
 }
 
-/// Moves a tenth of every class, drawn from the seed, from the training to the test images. A set that has
-/// test images or no labels stays as it is.
-pub(super) fn complete(mut s: Split, seed: u64) -> Split {
-    if s.classes.is_empty() || s.labelled.is_some() {
-        if s.classes.is_empty() {
-            s.description += "; not labelled: trains, but is not evaluated";
-        }
-        return s;
-    }
-    if !s.test.is_empty() {
-        return s;
-    }
-    let mut held = vec![false; s.train.len()];
-    for class in 0..s.classes.len() as u32 {
-        let ids = shuffled(&s.train.labels, class, seed, 0);
+/// A tenth of every class, drawn from the seed, apart from the rest: the rest, and the tenth.
+pub(super) fn hold_out(data: &Dataset, classes: usize, seed: u64) -> (Dataset, Dataset) {
+    let mut held = vec![false; data.len()];
+    for class in 0..classes as u32 {
+        let ids = shuffled(&data.labels, class, seed, 0);
         // Of two images one can be held out; of one, none.
         let count = (ids.len() + ONE_IN / 2) / ONE_IN;
         let count = if ids.len() >= 2 { count.max(1) } else { 0 };
@@ -55,20 +47,66 @@ pub(super) fn complete(mut s: Split, seed: u64) -> Split {
     }
     let part = |test: bool| {
         let ids: Vec<usize> = (0..held.len()).filter(|i| held[*i] == test).collect();
-        s.train.select(&ids)
+        data.select(&ids)
     };
-    let (train, test) = (part(false), part(true));
-    s.description += &format!(
-        "; no test split there: {} of them, 10 % of every class (seed {seed}), are held out for testing",
-        test.len()
-    );
-    Split { train, test, ..s }
+    (part(false), part(true))
+}
+
+/// Moves a tenth of every class from the training to the test images, unless a set has test images or no labels. Says
+/// what makes accuracies mean nothing, or less.
+pub(super) fn complete(mut s: Split, seed: u64) -> Split {
+    if s.classes.is_empty() {
+        s.description += "; not labelled: trains, but is not evaluated";
+        return s;
+    }
+    if s.test.is_empty() && s.labelled.is_none() {
+        let (train, test) = hold_out(&s.train, s.classes.len(), seed);
+        s.description += &format!(
+            "; no test split there: {} of them, 10 % of every class (seed {seed}), are held out for testing",
+            test.len()
+        );
+        (s.train, s.test) = (train, test);
+    }
+    let mut count = vec![0usize; s.classes.len()];
+    for label in &s.bank().labels {
+        count[*label as usize] += 1;
+    }
+    let tested: HashSet<u32> = s.test.labels.iter().copied().collect();
+    let of = |n: usize| -> Vec<&str> {
+        let all = (0..).zip(&s.classes).zip(&count);
+        all.filter(|((i, _), c)| **c == n && !tested.contains(i))
+            .map(|((_, name), _)| &**name)
+            .collect()
+    };
+    let (none, single, all) = (of(0), of(1), s.classes.len());
+    let mut notes = Vec::new();
+    if !none.is_empty() {
+        notes.push(format!(
+            "{} of {all} classes have no image: {}",
+            none.len(),
+            some(&none)
+        ));
+    }
+    if !single.is_empty() {
+        notes.push(format!(
+            "{} of {all} classes have one image, which is trained on and not tested: {}",
+            single.len(),
+            some(&single)
+        ));
+    }
+    s.warnings.append(&mut notes);
+    s.warnings.extend(alike(&s.classes));
+    if let [class] = &s.classes[..] {
+        s.warnings.push(format!(
+            "one class alone, `{class}`: an accuracy means nothing, it is 100 % whatever was learnt"
+        ));
+    }
+    s
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Dataset;
 
     fn set(n: usize) -> Split {
         Split {

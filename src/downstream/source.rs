@@ -46,10 +46,11 @@ impl Source {
     /// As [`Source::read`]; data without labels or without test images.
     pub fn read_labelled(&self, tell: Tell<'_>) -> Result<(Trained, Split)> {
         let (trained, split) = self.read(tell)?;
-        if split.classes.is_empty() || split.test.is_empty() {
-            return Err(DownstreamError::Request(
-                "this protocol needs labels and test images: a folder a class, or a labelled data set".into(),
-            ));
+        if let Some(why) = split.unmeasured() {
+            return Err(DownstreamError::Request(format!(
+                "this protocol needs labels of several classes and test images: a folder a class, or a labelled data \
+                 set; {why}"
+            )));
         }
         Ok((trained, split))
     }

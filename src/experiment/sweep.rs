@@ -193,7 +193,7 @@ impl Sweep {
             match m {
                 Measure::Knn => {
                     return Err(ExperimentError::File(format!(
-                        "{folder} has no kNN accuracy: its data has no labels or no test images"
+                        "{folder} has no kNN accuracy: its data has no labels, no test images or one class alone"
                     )));
                 }
                 Measure::Linear => drop(protocols::linear(&source, &e.linear, notice)?),

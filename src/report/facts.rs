@@ -206,7 +206,7 @@ impl Facts {
             classes: split.classes.clone(),
             knn: None,
         };
-        if !split.classes.is_empty() && !split.test.is_empty() {
+        if split.unmeasured().is_none() {
             let bank = few(split.bank(), MOST_BANK);
             let test = few(&split.test, MOST_TEST);
             let b = encoder.features(&bank, &mut |_, _| ())?;

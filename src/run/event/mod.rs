@@ -74,7 +74,7 @@ pub enum Event {
     },
     /// A run goes on from its newest checkpoint.
     Resumed(Position),
-    /// There are no labels or no test images: no accuracy will be measured.
+    /// There are no labels, no test images, or one class alone: no accuracy will be measured.
     Unlabelled,
     /// Augmented views of some training images.
     Views {

@@ -35,7 +35,10 @@ impl Event {
                 folder.join(TRACE).display()
             ),
             Self::Resumed(at) => format!("resuming at epoch {}, batch {}", at.epoch, at.batch),
-            Self::Unlabelled => "no labels or no test images: kNN accuracy is not measured".into(),
+            Self::Unlabelled => {
+                "no labels, no test images or one class alone, of which it means nothing: kNN accuracy is not measured"
+                    .into()
+            },
             Self::Evaluated(e) if e.untrained => {
                 format!("untrained {:.1} % ({})", e.knn_top1, e.protocol)
             }

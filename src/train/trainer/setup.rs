@@ -21,7 +21,7 @@ use std::time::Instant;
 
 /// Is there what kNN needs?
 pub(super) fn labelled(split: &Split) -> bool {
-    !split.classes.is_empty() && !split.test.is_empty()
+    split.unmeasured().is_none()
 }
 
 impl<'a> Run<'a> {
