@@ -78,6 +78,20 @@ fn hush_mesa() {
     }
 }
 
+/// The setting that is meant by a flag that there is not.
+fn setting_for(e: &clap::Error) -> Option<String> {
+    use clap::error::{ContextKind, ContextValue};
+    let takes_settings = ["train", "sweep", "preview"];
+    let verb = std::env::args().nth(1)?;
+    match e.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(flag)) if e.get(ContextKind::SuggestedArg).is_none() => {
+            let hint = amcl_wgpu::config::synonyms::meant(None, flag);
+            hint.filter(|_| takes_settings.contains(&verb.as_str()))
+        }
+        _ => None,
+    }
+}
+
 fn main() -> ExitCode {
     #[cfg(unix)]
     hush_mesa();
@@ -88,7 +102,16 @@ fn main() -> ExitCode {
         )
         .with_writer(std::io::stderr)
         .init();
-    let Cli { verb, output } = Cli::parse();
+    let Cli { verb, output } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _ = e.print();
+            if let Some(hint) = setting_for(&e) {
+                errln!("  tip: {hint} Settings are given as --set KEY=VALUE");
+            }
+            return ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2));
+        }
+    };
     let result = match verb {
         Verb::Train(a) => cli::train::run(&a, output),
         Verb::Sweep(a) => cli::sweep::run(&a, output),

@@ -175,7 +175,7 @@ fn knn_of_backbone_and_heads() {
     for wrong in ["head:0", "head:3"] {
         refused(&c.args("knn", &["--feature", wrong]), "heads 1 to 2");
     }
-    refused(&c.args("knn", &["--t", "0"]), "not positive");
+    refused(&c.args("knn", &["--t", "0"]), "knn.t is 0; it must be from");
     assert_eq!(head, read(&c.file("eval-knn.json")));
     assert_eq!(c.files(), ["eval-knn.json"]);
 }
@@ -211,8 +211,14 @@ fn few_labels_are_drawn_from_the_seed() {
     for (row, other) in rows.iter().zip(next["few_label"].as_array().unwrap()) {
         assert_eq!(row["draws"][1], other["draws"][0]);
     }
-    refused(&c.args("few-label", &["--labels", "0"]), "must be positive");
-    refused(&c.args("few-label", &["--draws", "0"]), "must be positive");
+    refused(
+        &c.args("few-label", &["--labels", "0"]),
+        "labels is 0; it must be",
+    );
+    refused(
+        &c.args("few-label", &["--draws", "0"]),
+        "draws is 0; it must be",
+    );
     assert_eq!(next, read(&c.file("eval-few-label.json")));
     assert_eq!(c.files(), ["eval-few-label.json"]);
 }

@@ -1,6 +1,7 @@
 //! `amcl-wgpu bench`: speed of every kernel family and of the training step.
 
 use super::console::OutputOptions;
+use super::number::within;
 use amcl_wgpu::bench::loss::{self, LossSubject};
 use amcl_wgpu::bench::step::{self, StepRow};
 use amcl_wgpu::bench::{self, Ceilings, Effort, Row, Subject, shapes};
@@ -10,6 +11,7 @@ use amcl_wgpu::graph::gpu::GpuExecutor;
 use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::graph::{Executor, GraphError};
 use amcl_wgpu::methods::METHODS;
+use amcl_wgpu::settings::above;
 use amcl_wgpu::train::{Config, tune};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
@@ -35,7 +37,7 @@ pub struct Args {
     #[arg(long)]
     no_autotune: bool,
     /// Seconds per row.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = within::<f64>(above(0.0).to(3600.0)))]
     seconds: f64,
     /// Write the results to this file as JSON.
     #[arg(long, short)]

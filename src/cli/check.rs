@@ -1,8 +1,10 @@
 //! `amcl-wgpu check`: every kernel against its twin, on this machine.
 
 use super::console::OutputOptions;
+use super::number::within;
 use amcl_wgpu::check::{self, Case, Harness, gradient, harness};
 use amcl_wgpu::device::{Choice, Options};
+use amcl_wgpu::settings::between;
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -22,7 +24,7 @@ pub struct Args {
     #[arg(long)]
     gpu_kernels: bool,
     /// Also pretend that bindings hold no more than this many bytes: proves the splitting of large tensors.
-    #[arg(long)]
+    #[arg(long, value_parser = within::<usize>(between(4096.0, 1e15)))]
     max_binding: Option<usize>,
     /// Also check gradient rules by central differences.
     #[arg(long)]

@@ -5,6 +5,7 @@ use amcl_wgpu::config::Config;
 use amcl_wgpu::data::download::fetch;
 use amcl_wgpu::data::sets::{SETS, Unpack};
 use amcl_wgpu::data::{Dataset, Split};
+use amcl_wgpu::settings::did_you_mean;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -102,8 +103,8 @@ fn download(
     md5: Option<&str>,
 ) -> anyhow::Result<()> {
     let Some(set) = SETS.iter().find(|s| s.name == name) else {
-        let all: Vec<&str> = SETS.iter().map(|s| s.name).collect();
-        anyhow::bail!("no data set `{name}`; there are {}", all.join(", "));
+        let all = SETS.iter().map(|s| s.name);
+        anyhow::bail!("no data set `{name}`; {}", did_you_mean(name, all));
     };
     anyhow::ensure!(
         md5.is_none() || set.files.len() == 1,
@@ -166,9 +167,11 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
     let console = output.console();
     match &args.command {
         Command::Inspect { data, size, set } => {
-            let mut c = Config::parse("", set)?;
-            c.data.path = data.clone();
-            c.data.stored_size = *size;
+            let own = [
+                format!("data.path={}", toml::Value::String(data.clone())),
+                format!("data.stored_size={size}"),
+            ];
+            let c = Config::parse("", &[&set[..], &own].concat())?;
             let split = c.open_data(&|done, all| console.progress(done, all, "decoding images"))?;
             for w in &split.warnings {
                 console.warn(w);

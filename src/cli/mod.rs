@@ -9,6 +9,7 @@ pub mod embed;
 pub mod eval;
 pub mod export;
 pub mod loss;
+mod number;
 pub mod presets;
 pub mod preview;
 pub mod report;

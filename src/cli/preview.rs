@@ -1,11 +1,13 @@
 //! `amcl-wgpu preview`.
 
 use super::console::OutputOptions;
+use super::number::within;
 use amcl_wgpu::config::Config;
 use amcl_wgpu::config::Precision;
 use amcl_wgpu::device::Choice;
 use amcl_wgpu::eval::sheet::sheet;
 use amcl_wgpu::run::checkpoint::write_atomically;
+use amcl_wgpu::settings::between;
 use amcl_wgpu::train::session::open_executor;
 use anyhow::Context;
 use serde_json::{Value, json};
@@ -28,7 +30,7 @@ pub struct Args {
     #[arg(long, short)]
     out: PathBuf,
     /// Images on the sheet.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 8, value_parser = within::<usize>(between(1.0, 256.0)))]
     count: usize,
     /// Epoch whose views are shown.
     #[arg(long, default_value_t = 0)]
@@ -59,11 +61,6 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
     }
     over.extend(args.set.iter().cloned());
     let config = Config::parse(&text, &over)?;
-    anyhow::ensure!(
-        (1..=256).contains(&args.count),
-        "--count is {}, not from 1 to 256",
-        args.count
-    );
     let split = config.open_data(&|done, all| console.progress(done, all, "decoding images"))?;
     console.say(&format!("data: {}", split.description));
     for w in &split.warnings {

@@ -4,6 +4,7 @@
 pub mod method;
 pub mod presets;
 pub(crate) mod sections;
+pub mod synonyms;
 
 mod error;
 mod version;
@@ -11,13 +12,16 @@ mod version;
 pub use crate::methods::recipe::{AmclSettings, Heads, LossSettings, Schedule};
 pub use crate::nn::Precision;
 pub use error::{ConfigError, Result};
-pub use sections::{Data, MethodSettings, ModelSettings, Optim, RunSettings, ScheduleSettings};
+pub use sections::{
+    BATCH, Data, EPOCHS, MOMENTUM, MethodSettings, ModelSettings, NEIGHBOURS, Optim, RATE,
+    RunSettings, ScheduleSettings, VOTES, WEIGHT_DECAY,
+};
 pub use version::VERSION;
 
 use crate::data::augment::Policy;
-use crate::methods::{self, Recipe, Spec, recipe::Batches};
+use crate::methods::{self, Chosen, Recipe, Spec, recipe::Batches};
 use crate::nn::backbones::{self, Backbone};
-use crate::settings::{self, Section, nearest};
+use crate::settings::{self, Field, Section, did_you_mean, nearest};
 use presets::PRESETS;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -107,7 +111,7 @@ impl Config {
     /// # Errors
     /// Syntax, unknown keys (with the nearest known one), wrong types, impossible values.
     pub fn parse(text: &str, overrides: &[String]) -> Result<Self> {
-        let mut table: Table = text.parse().map_err(fault)?;
+        let mut table = settings::parse(text).map_err(fault)?;
         version::migrate(&mut table).map_err(fault)?;
         let set = overridden(overrides)?;
         for (section, own, keys) in [
@@ -126,12 +130,29 @@ impl Config {
             };
         }
         refuse_unknown_keys(&table)?;
-        let mut c: Self = table.clone().try_into().map_err(fault)?;
+        for (section, fields) in Self::fields() {
+            if let Some(given) = table.get(section).and_then(Value::as_table) {
+                settings::check_given(section, given, &fields).map_err(fault)?;
+            }
+        }
+        let mut c: Self = settings::typed(&table).map_err(|e| kind_of_value(&table, e))?;
         let (family, spec) = (
             backbones::family(&c.model.encoder),
             methods::spec(&c.method.name),
         );
         let (family, spec) = (family.map_err(ConfigError)?, spec.map_err(ConfigError)?);
+        for (key, value) in [
+            ("schedule.warmup_epochs", c.schedule.warmup_epochs),
+            ("amcl.warmup_epochs", c.amcl.switches.warmup_epochs),
+        ] {
+            let asked = overrides.iter().any(|o| o.trim_start().starts_with(key));
+            if asked && value > c.run.epochs {
+                return Err(fault(format!(
+                    "{key} is {value}; it must be from 0 to run.epochs, {}",
+                    c.run.epochs
+                )));
+            }
+        }
         c.model.settings = (family.complete)(&c.model.settings).map_err(fault)?;
         c.method.settings = (spec.complete)(&c.method.settings).map_err(fault)?;
         let given = |section: &str, key: &str| {
@@ -191,7 +212,8 @@ impl Config {
     /// No such encoder, settings that are not its.
     pub fn backbone(&self) -> Result<Arc<dyn Backbone>> {
         let family = backbones::family(&self.model.encoder).map_err(ConfigError)?;
-        (family.build)(&self.model.encoder, &self.model.settings).map_err(ConfigError)
+        let m = &self.model;
+        (family.build)(&m.encoder, &m.settings, m.image_size).map_err(ConfigError)
     }
 
     /// What it asks must be possible.
@@ -199,27 +221,73 @@ impl Config {
     /// # Errors
     /// Says which setting is not, and what would do.
     pub fn check(&self) -> Result<()> {
-        self.augment.validate().map_err(ConfigError)?;
         let o = &self.optim;
         self.data.check_ranges("data").map_err(ConfigError)?;
+        self.augment.validate().map_err(ConfigError)?;
+        self.model.check_ranges("model").map_err(ConfigError)?;
         self.heads.check_ranges("heads").map_err(ConfigError)?;
+        self.amcl.check_ranges("amcl").map_err(ConfigError)?;
         self.loss.check_ranges("loss").map_err(ConfigError)?;
         o.check_ranges("optim").map_err(ConfigError)?;
+        self.schedule
+            .check_ranges("schedule")
+            .map_err(ConfigError)?;
         self.run.check_ranges("run").map_err(ConfigError)?;
+        if !OPTIMISERS.contains(&o.name.as_str()) {
+            let all = did_you_mean(&o.name, OPTIMISERS.iter().copied());
+            return Err(ConfigError(format!(
+                "optim.name: no optimiser `{}`; {all}",
+                o.name
+            )));
+        }
         if !o.batch_size.is_multiple_of(o.micro_batches) || o.batch_size / o.micro_batches < 2 {
             return Err(ConfigError(format!(
                 "optim.batch_size {} must be a multiple of optim.micro_batches {} with at least 2 images each",
                 o.batch_size, o.micro_batches
             )));
         }
-        if self.model.image_size < 8 {
-            return Err(ConfigError(format!(
-                "model.image_size is {}; it must be at least 8",
-                self.model.image_size
-            )));
-        }
-        self.backbone()?;
-        self.spec()?.check(&self.recipe()).map_err(ConfigError)
+        let backbone = self.backbone()?;
+        let encoder = Chosen {
+            name: &self.model.encoder,
+            image_size: self.model.image_size,
+            backbone: backbone.as_ref(),
+        };
+        self.spec()?
+            .check(&self.recipe(), &encoder)
+            .map_err(ConfigError)
+    }
+
+    /// The settings of every section with their ranges, but for those of methods and of families of encoders.
+    pub fn fields() -> [(&'static str, Vec<Field>); 10] {
+        [
+            ("data", Data::fields()),
+            ("augment", Policy::fields()),
+            ("model", ModelSettings::fields()),
+            ("method", MethodSettings::fields()),
+            ("heads", Heads::fields()),
+            ("amcl", AmclSettings::fields()),
+            ("loss", LossSettings::fields()),
+            ("optim", Optim::fields()),
+            ("schedule", ScheduleSettings::fields()),
+            ("run", RunSettings::fields()),
+        ]
+    }
+
+    /// All keys that there are, `section.key`, those of every method and family among them.
+    pub fn keys() -> Vec<String> {
+        let own = Self::fields().into_iter();
+        let mut all: Vec<String> = own
+            .flat_map(|(s, fields)| fields.into_iter().map(move |f| format!("{s}.{}", f.name)))
+            .collect();
+        let of = |section: &str, keys: Vec<String>| {
+            let keys = keys.iter();
+            keys.map(|k| format!("{section}.{k}")).collect::<Vec<_>>()
+        };
+        all.extend(of("method", of_all_methods()));
+        all.extend(of("model", of_all_encoders()));
+        let mut seen = std::collections::BTreeSet::new();
+        all.retain(|k| seen.insert(k.clone()));
+        all
     }
 
     /// The method and its loss, for people.
@@ -242,6 +310,24 @@ impl Config {
     }
 }
 
+/// Optimisers, [`Optim::name`].
+pub const OPTIMISERS: [&str; 3] = ["sgd", "adamw", "lars"];
+
+/// A value of another kind than its setting's, with the setting's name.
+fn kind_of_value(table: &Table, e: String) -> ConfigError {
+    // Section by section, and within one setting by setting, until the message comes again.
+    for (section, value) in table {
+        for (key, value) in value.as_table().into_iter().flatten() {
+            let one: Table = [(key.clone(), value.clone())].into_iter().collect();
+            let alone: Table = [(section.clone(), one.into())].into_iter().collect();
+            if let Err(e) = settings::typed::<Config>(&alone) {
+                return fault(format!("{section}.{key} is {value}: {e}"));
+            }
+        }
+    }
+    fault(e)
+}
+
 /// Overrides as section, key and value. A value that is no TOML is a string.
 fn overridden(overrides: &[String]) -> Result<Vec<(String, String, Value)>> {
     let mut out = Vec::new();
@@ -249,10 +335,10 @@ fn overridden(overrides: &[String]) -> Result<Vec<(String, String, Value)>> {
         let (key, value) = o
             .split_once('=')
             .ok_or_else(|| fault(format!("`{o}` is not key=value")))?;
-        let (section, field) = key
-            .trim()
-            .split_once('.')
-            .ok_or_else(|| fault(format!("`{key}` is not section.key")))?;
+        let (section, field) = key.trim().split_once('.').ok_or_else(|| {
+            let hint = synonyms::meant(None, key).map_or(String::new(), |h| format!("; {h}"));
+            fault(format!("`{}` is not section.key{hint}", key.trim()))
+        })?;
         let value = format!("v = {value}")
             .parse::<Table>()
             .ok()
@@ -312,10 +398,16 @@ fn refuse_unknown_keys(table: &Table) -> Result<()> {
         .collect();
     for (section, value) in table {
         if !sections.contains(&section.as_str()) {
-            return Err(fault(format!(
-                "no section [{section}]; did you mean [{}]?",
-                nearest(section, sections.iter().copied()).unwrap_or_default()
-            )));
+            // A key that stands for itself in another section says more than the section's name.
+            let keys = value.as_table().into_iter().flat_map(Table::keys);
+            let meant = keys.map(|k| synonyms::meant(Some(section), k)).next();
+            let near = synonyms::section(section)
+                .or_else(|| nearest(section, sections.iter().copied()))
+                .unwrap_or_default();
+            let hint = meant
+                .flatten()
+                .unwrap_or_else(|| format!("did you mean [{near}]?"));
+            return Err(fault(format!("no section [{section}]; {hint}")));
         }
         let Some(given) = value.as_table() else {
             return Err(fault(format!("`{section}` is not a section")));
@@ -341,6 +433,11 @@ fn refuse_unknown_keys(table: &Table) -> Result<()> {
                 .cloned()
                 .collect(),
         };
+        for key in given.keys().filter(|k| !known.contains(k)) {
+            if let Some(hint) = synonyms::meant(Some(section), key) {
+                return Err(fault(format!("no key {section}.{key}; {hint}")));
+            }
+        }
         settings::refuse_unknown(section, given.keys().map(String::as_str), &known)
             .map_err(fault)?;
     }
@@ -372,7 +469,8 @@ mod tests {
                 "no key optim.learning_rate",
             ),
             ("[optim]\nlr_ = 1", "", "did you mean optim.lr?"),
-            ("[optimm]\nlr = 1", "", "did you mean [optim]?"),
+            ("[optimm]\nzz = 1", "", "did you mean [optim]?"),
+            ("[optimm]\nlr = 1", "", "did you mean optim.lr?"),
             ("", "run.epoch=3", "did you mean run.epochs?"),
             ("", "amcl.kapa=3", "did you mean amcl.kappa?"),
             ("", "epochs=3", "not section.key"),
@@ -380,6 +478,15 @@ mod tests {
             ("", "amcl.tau_min=3", "tau_min"),
             ("", "optim.lr=0", "optim.lr is 0; it must be larger than 0"),
             ("", "run.knn_t=nan", "run.knn_t is NaN"),
+            ("", "optim.name=sgdd", "did you mean sgd?"),
+            ("", "model.encoder=resnet81", "did you mean resnet18?"),
+            ("", "optim.nesterov=1", "optim.nesterov is 1: "),
+            ("", "optim.precision=half", "optim.precision is \"half\": "),
+            ("a = 1\n[optim]\nlr == 3", "", "line 3"),
+            ("", "optim.learning_rate=1", "did you mean optim.lr?"),
+            ("", "temperature=1", "did you mean loss.temperature"),
+            ("", "schedule.warmup_epochs=21", "from 0 to run.epochs, 20"),
+            ("", "data.num_workers=4", "there is none"),
             ("", "method.queue=64", "no key method.queue"),
             (
                 "[method]\nname = \"moco\"\nqueu = 3",

@@ -3,9 +3,29 @@
 use crate::nn::Precision;
 use crate::nn::backbones;
 use crate::section;
-use crate::settings::{above, at_least, between};
-use serde::{Deserialize, Serialize};
+use crate::settings::{Range, SEED, above, between};
 use toml::Table;
+
+/// Epochs of a training, of a run's or of a classifier's.
+pub const EPOCHS: Range = between(0.0, 1e6);
+
+/// Images of a step.
+pub const BATCH: Range = between(2.0, 1_048_576.0);
+
+/// Learning rates. There is no largest: a rate that is too large makes itself known by a loss that is not finite.
+pub const RATE: Range = above(0.0);
+
+/// Weight decays.
+pub const WEIGHT_DECAY: Range = between(0.0, 1e3);
+
+/// Momentum of an optimiser: with 1, no gradient would ever be forgotten.
+pub const MOMENTUM: Range = between(0.0, 1.0).without_high();
+
+/// Neighbours that vote.
+pub const NEIGHBOURS: Range = between(1.0, 1e9);
+
+/// Temperatures of votes.
+pub const VOTES: Range = between(1e-6, 1e6);
 
 section! {
     /// `[data]`
@@ -13,77 +33,41 @@ section! {
         /// `shapes` or a folder.
         path: String = "shapes".into(),
         /// Training images of `shapes`.
-        shapes_train: usize = 2560,
+        shapes_train: usize = 2560 => between(1.0, 1e7),
         /// Test images of `shapes`.
-        shapes_test: usize = 1000,
+        shapes_test: usize = 1000 => between(0.0, 1e7),
         /// Side to which images of a folder are brought when they are read; 0: the side of the views up to 64 px,
         /// else 256/224 of it.
-        stored_size: usize = 0,
+        stored_size: usize = 0 => between(0.0, 8192.0),
         /// STL-10: train on its 100,000 unlabelled images too; evaluation learns from the labelled ones.
         unlabeled: bool = false,
         /// STL-10: use only this fold (0 to 9) of the labelled training images; -1: all.
         fold: i64 = -1 => between(-1.0, 9.0),
         /// Training images of at most so many MiB lie on the device; larger sets are streamed, a batch at a time.
-        resident_mib: usize = 4096,
+        resident_mib: usize = 4096 => between(0.0, 1e9),
     }
 }
 
-/// `[model]`: the encoder's name, the side of its images, and the settings of its family.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ModelSettings {
-    /// Name of the encoder ([`backbones::FAMILIES`] lists them).
-    #[serde(default = "tiny")]
-    pub encoder: String,
-    /// Side of the views.
-    #[serde(default = "side")]
-    pub image_size: usize,
-    /// The family's settings.
-    #[serde(flatten)]
-    pub settings: Table,
-}
-
-fn tiny() -> String {
-    "tiny".into()
-}
-
-fn side() -> usize {
-    32
-}
-
-impl Default for ModelSettings {
-    fn default() -> Self {
-        let (encoder, image_size) = (tiny(), side());
-        let family = backbones::family(&encoder);
-        let settings = family.and_then(|f| (f.complete)(&Table::new()));
-        Self {
-            encoder,
-            image_size,
-            settings: settings.unwrap_or_default(),
-        }
+section! {
+    /// `[model]`: the encoder's name, the side of its images, and the settings of its family.
+    ModelSettings {
+        /// Name of the encoder ([`backbones::FAMILIES`] lists them).
+        encoder: String = "tiny".into(),
+        /// Side of the views.
+        image_size: usize = 32 => between(8.0, 4096.0),
+        ..settings: Table = {
+            let family = backbones::family("tiny");
+            family.and_then(|f| (f.complete)(&Table::new())).unwrap_or_default()
+        },
     }
 }
 
-/// `[method]`: its name, and its own settings.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct MethodSettings {
-    /// Name of the method ([`crate::methods::METHODS`] lists them).
-    #[serde(default = "simclr")]
-    pub name: String,
-    /// Its settings.
-    #[serde(flatten)]
-    pub settings: Table,
-}
-
-fn simclr() -> String {
-    "simclr".into()
-}
-
-impl Default for MethodSettings {
-    fn default() -> Self {
-        Self {
-            name: simclr(),
-            settings: Table::new(),
-        }
+section! {
+    /// `[method]`: its name, and its own settings.
+    MethodSettings {
+        /// Name of the method ([`crate::methods::METHODS`] lists them).
+        name: String = "simclr".into(),
+        ..settings: Table = Table::new(),
     }
 }
 
@@ -93,30 +77,30 @@ section! {
         /// `sgd` (PyTorch's), `adamw`, or `lars` (SGD with layer-wise trust ratios).
         name: String = "sgd".into(),
         /// Learning rate (no scaling with the batch).
-        lr: f32 = 0.06 => above(0.0),
+        lr: f32 = 0.06 => RATE,
         /// Momentum of sgd and lars.
-        momentum: f32 = 0.9 => between(0.0, 1.0),
+        momentum: f32 = 0.9 => MOMENTUM,
         /// Nesterov's form of the momentum.
         nesterov: bool = false,
         /// Weight decay: added to the gradient (sgd, lars) or decoupled (adamw).
-        weight_decay: f32 = 5e-4 => at_least(0.0),
+        weight_decay: f32 = 5e-4 => WEIGHT_DECAY,
         /// No weight decay for biases and normalisation (always so for lars).
         exclude_bias_and_norm: bool = false,
         /// Decays of adamw's moments.
-        betas: [f32; 2] = [0.9, 0.999] => between(0.0, 1.0),
-        /// Added to the root of adamw's second moment.
-        eps: f32 = 1e-8 => at_least(0.0),
+        betas: [f32; 2] = [0.9, 0.999] => MOMENTUM,
+        /// Added to the root of adamw's second moment. 0 would divide 0 by 0 where a gradient is 0.
+        eps: f32 = 1e-8 => between(1e-16, 1.0),
         /// Trust coefficient of lars.
-        trust: f32 = 1e-3 => at_least(0.0),
+        trust: f32 = 1e-3 => above(0.0).to(1e3),
         /// `f32`, or `mixed`: the encoder's activations, weights and gradients as f16 while a step runs, sums,
         /// losses, statistics and what the optimiser keeps in f32, with dynamic loss scaling.
         precision: Precision = Precision::F32,
         /// Images per step; each gives two views.
-        batch_size: usize = 256 => at_least(2.0),
+        batch_size: usize = 256 => BATCH,
         /// Gradient norm to clip at; 0: never.
-        clip: f32 = 10.0 => at_least(0.0),
+        clip: f32 = 10.0 => between(0.0, 1e12),
         /// Parts that a batch is cut into, so that the activations of only one are held at a time.
-        micro_batches: usize = 1 => at_least(1.0),
+        micro_batches: usize = 1 => between(1.0, 524_288.0),
         /// With micro-batches, simclr, barlow_twins and vicreg still take the loss of the whole batch, at the price
         /// of a second forward pass (gradient caching); false: each micro-batch has a loss of its own, with fewer
         /// negatives. The other methods' losses are means over images anyway.
@@ -127,7 +111,7 @@ section! {
     /// `[schedule]`
     ScheduleSettings {
         /// Epochs of linear warm-up.
-        warmup_epochs: usize = 0,
+        warmup_epochs: usize = 0 => EPOCHS,
     }
 }
 
@@ -135,16 +119,16 @@ section! {
     /// `[run]`
     RunSettings {
         /// Epochs.
-        epochs: usize = 20,
+        epochs: usize = 20 => EPOCHS,
         /// Seed of everything.
-        seed: u64 = 0,
-        /// kNN accuracy every so many epochs (and at the end).
-        knn_every: usize = 5,
+        seed: u64 = 0 => SEED,
+        /// kNN accuracy every so many epochs (and at the end); 0: at the end alone.
+        knn_every: usize = 5 => EPOCHS,
         /// Neighbours (clipped to the bank).
-        knn_k: usize = 200 => at_least(1.0),
+        knn_k: usize = 200 => NEIGHBOURS,
         /// Temperature of the votes.
-        knn_t: f32 = 0.1 => above(0.0),
-        /// A checkpoint every so many epochs (and at the end).
-        checkpoint_every: usize = 1,
+        knn_t: f32 = 0.1 => VOTES,
+        /// A checkpoint every so many epochs (and at the end); 0: as 1.
+        checkpoint_every: usize = 1 => EPOCHS,
     }
 }

@@ -6,60 +6,46 @@ use crate::reference::augment::{
     Adjust, FACTORS, FLIP, GRAY, ORDER, RADIUS, ROW, SIGMA, SOLARISE, TOP, order_code,
 };
 use crate::reference::philox::{Purpose, Stream};
-use serde::{Deserialize, Serialize};
+use crate::settings::{Range, Section, between};
 
-/// The augmentations of both views. Names are lightly's; families are the paper's letters.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Policy {
-    /// Which families are on: a crop, b blur, c grayscale, d colour jitter, e horizontal flip. The recipe's default
-    /// is `acde`.
-    pub families: String,
-    /// Least share of the area that a crop keeps (largest: 1).
-    pub min_scale: f32,
-    /// Probability of a horizontal flip.
-    pub hf_prob: f32,
-    /// Probability of colour jitter.
-    pub cj_prob: f32,
-    /// Brightness, contrast, saturation, hue strengths.
-    pub jitter: [f32; 4],
-    /// Probability of grayscale.
-    pub random_gray_scale: f32,
-    /// Probability of Gaussian blur, for each view.
-    pub gaussian_blur: [f32; 2],
-    /// Width of the blur's kernel as a share of the view's side (made odd, at least 3).
-    pub kernel_size: f32,
-    /// Range of the blur's deviation in pixels.
-    pub sigmas: [f32; 2],
-    /// Probability of solarisation, for each view.
-    pub solarization_prob: [f32; 2],
-    /// Values from here on (of 1) are inverted by solarisation.
-    pub solarization_threshold: f32,
-    /// Channel means.
-    pub mean: [f32; 3],
-    /// Channel deviations.
-    pub std: [f32; 3],
-}
+/// Probabilities.
+const SHARE: Range = between(0.0, 1.0);
 
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            families: "acde".into(),
-            min_scale: 0.08,
-            hf_prob: 0.5,
-            cj_prob: 0.8,
-            jitter: [0.4, 0.4, 0.4, 0.1],
-            random_gray_scale: 0.2,
-            gaussian_blur: [0.5; 2],
-            kernel_size: 0.1,
-            sigmas: [0.1, 2.0],
-            solarization_prob: [0.0; 2],
-            solarization_threshold: 0.5,
-            mean: [0.485, 0.456, 0.406],
-            std: [0.229, 0.224, 0.225],
-        }
+crate::section! {
+    /// The augmentations of both views, `[augment]`. Names are lightly's; families are the paper's letters.
+    Policy {
+        /// Which families are on: a crop, b blur, c grayscale, d colour jitter, e horizontal flip. The recipe's default
+        /// is `acde`.
+        families: String = "acde".into(),
+        /// Least share of the area that a crop keeps (largest: 1).
+        min_scale: f32 = 0.08 => SHARE.without_low(),
+        /// Probability of a horizontal flip.
+        hf_prob: f32 = 0.5 => SHARE,
+        /// Probability of colour jitter.
+        cj_prob: f32 = 0.8 => SHARE,
+        /// Brightness, contrast, saturation, hue strengths. The hue's is a share of the circle, at most 0.5.
+        jitter: [f32; 4] = [0.4, 0.4, 0.4, 0.1] => between(0.0, 10.0),
+        /// Probability of grayscale.
+        random_gray_scale: f32 = 0.2 => SHARE,
+        /// Probability of Gaussian blur, for each view.
+        gaussian_blur: [f32; 2] = [0.5; 2] => SHARE,
+        /// Width of the blur's kernel as a share of the view's side (made odd, at least 3).
+        kernel_size: f32 = 0.1 => SHARE,
+        /// Range of the blur's deviation in pixels.
+        sigmas: [f32; 2] = [0.1, 2.0] => between(1e-3, 1e3),
+        /// Probability of solarisation, for each view.
+        solarization_prob: [f32; 2] = [0.0; 2] => SHARE,
+        /// Values from here on (of 1) are inverted by solarisation.
+        solarization_threshold: f32 = 0.5 => SHARE,
+        /// Channel means.
+        mean: [f32; 3] = [0.485, 0.456, 0.406] => SHARE.advising(OF_ONE),
+        /// Channel deviations.
+        std: [f32; 3] = [0.229, 0.224, 0.225] => between(1e-3, 1.0).advising(OF_ONE),
     }
 }
+
+/// What to do about a mean or deviation that is too large.
+const OF_ONE: &str = "pixels run from 0 to 1, so numbers on the scale of 255 are divided by 255";
 
 /// The row that shows an image whole, unchanged but for size.
 fn whole(h: usize, w: usize) -> [f32; ROW] {
@@ -82,26 +68,18 @@ impl Policy {
                 "augment.families holds `{c}`; there are a (crop), b (blur), c (grayscale), d (colour jitter), e (flip)"
             ));
         }
-        let probabilities = [self.hf_prob, self.cj_prob, self.random_gray_scale];
-        let both = [self.gaussian_blur, self.solarization_prob];
-        let mut all = probabilities.iter().chain(both.iter().flatten());
-        if let Some(p) = all.find(|p| !(0.0..=1.0).contains(*p)) {
-            return Err(format!("a probability of [augment] is {p}, not in 0..1"));
-        }
-        if !(self.min_scale > 0.0 && self.min_scale <= 1.0) {
+        self.check_ranges("augment")?;
+        if self.jitter[3] > 0.5 {
             return Err(format!(
-                "augment.min_scale is {}, not in (0, 1]",
-                self.min_scale
+                "augment.jitter: the hue's strength is {}; it must be from 0 to 0.5",
+                self.jitter[3]
             ));
         }
-        if self.jitter.iter().any(|j| j.is_nan() || *j < 0.0) || self.jitter[3] > 0.5 {
-            return Err("augment.jitter: strengths are not negative, the hue's at most 0.5".into());
-        }
-        if !(self.sigmas[0] > 0.0 && self.sigmas[1] >= self.sigmas[0]) {
-            return Err("augment.sigmas: the range of the blur's deviation is positive".into());
-        }
-        if self.std.iter().any(|s| s.is_nan() || *s <= 0.0) {
-            return Err("augment.std: deviations are positive".into());
+        if self.sigmas[1] < self.sigmas[0] {
+            return Err(format!(
+                "augment.sigmas is {:?}; the least deviation comes first",
+                self.sigmas
+            ));
         }
         Ok(())
     }

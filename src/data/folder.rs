@@ -93,7 +93,8 @@ pub(super) fn fits(
     side: usize,
     free: Option<u64>,
 ) -> Result<(), DataError> {
-    let need = 2 * 3 * images as u64 * (side * side) as u64;
+    let square = (side as u64).saturating_mul(side as u64);
+    let need = square.saturating_mul(6).saturating_mul(images as u64);
     match free.filter(|f| need > *f) {
         None => Ok(()),
         Some(free) => Err(fail(

@@ -169,6 +169,9 @@ pub struct Request<'a> {
 /// Nothing known there, truncated files, no image that decodes.
 pub fn open(r: &Request<'_>) -> Result<Split, DataError> {
     if r.path == "shapes" {
+        let (train, test) = r.shapes;
+        let free = crate::graph::plan::free_memory();
+        folder::fits(Path::new(r.path), train + test, shapes::SIZE, free)?;
         return Ok(shapes::generate(r.seed, r.shapes.0, r.shapes.1));
     }
     let path = Path::new(r.path);

@@ -1,6 +1,7 @@
 //! Listing adapters and choosing one.
 
 use super::DeviceError;
+use crate::settings::near;
 
 /// What the user asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -241,7 +242,12 @@ pub(super) fn find(choice: &Choice) -> Result<(wgpu::Adapter, AdapterReport), De
             Choice::Auto | Choice::Gpu => "no hardware GPU".to_string(),
             Choice::Cpu => "the CPU executor has no adapter".to_string(),
             Choice::Index(n) => format!("no adapter gpu:{n}"),
-            Choice::Name(t) => format!("no adapter whose name contains `{t}`"),
+            Choice::Name(t) => {
+                let names = list.iter().flat_map(|(_, r)| r.name.split_whitespace());
+                let words = names.chain(["auto", "cpu", "gpu", "lavapipe"]);
+                let hint = near(t, words).map_or(String::new(), |n| format!("; did you mean {n}?"));
+                format!("no adapter whose name contains `{t}`{hint}")
+            }
         };
         let text = format!("{what}; {}", described(&list));
         return Err(DeviceError::NoAdapter(text));

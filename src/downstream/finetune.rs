@@ -2,8 +2,7 @@
 
 use super::probe::{Decay, crops, crops_in_words, cross_entropy, sgd, training_in_words};
 use super::{DownstreamError, Result};
-use crate::config::Config;
-use crate::config::Optim;
+use crate::config::{BATCH, Config, Optim, RATE, WEIGHT_DECAY};
 use crate::data::augment::Policy;
 use crate::data::{Dataset, packed, sampler};
 use crate::graph::{Executor, Graph, HostData, StepScalars, TensorId, TensorType};
@@ -14,24 +13,27 @@ use crate::ops;
 use crate::ops::augment::{Augment, words};
 use crate::reference::augment::ROW;
 use crate::run::RunError;
+use crate::settings::{SEED, between};
 use crate::train::optimizer::{self, Delivery, Optimizer};
 
 /// How the learning rate decays.
 const DECAY: Decay = Decay::Cosine;
 
-/// How to fine-tune. Momentum is 0.9, the rate decays along a cosine, images are cropped and mirrored ([`crops`]).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct FinetuneSettings {
-    /// Epochs.
-    pub epochs: usize,
-    /// Images a step.
-    pub batch_size: usize,
-    /// Learning rate.
-    pub lr: f32,
-    /// Weight decay.
-    pub weight_decay: f32,
-    /// Seed of order and crops.
-    pub seed: u64,
+crate::section! {
+    /// How to fine-tune. Momentum is 0.9, the rate decays along a cosine, images are cropped and mirrored ([`crops`]).
+    #[derive(Copy)]
+    FinetuneSettings {
+        /// Epochs.
+        epochs: usize = 30 => between(1.0, 1e6),
+        /// Images a step.
+        batch_size: usize = 128 => BATCH,
+        /// Learning rate.
+        lr: f32 = 0.05 => RATE,
+        /// Weight decay.
+        weight_decay: f32 = 0.0 => WEIGHT_DECAY,
+        /// Seed of order and crops.
+        seed: u64 = 0 => SEED,
+    }
 }
 
 impl FinetuneSettings {

@@ -3,7 +3,8 @@
 use super::{ExperimentError, Result};
 use crate::config::Config;
 use crate::config::presets::{Assets, texts};
-use crate::downstream::protocols::ProbeSettings;
+use crate::downstream::protocols::{DRAWS, LABELS, ProbeSettings};
+use crate::settings::{self, SEED, check_range, near};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -104,6 +105,14 @@ pub static EXPERIMENTS: Assets = Assets::new(|| {
     texts(&FOLDER)
 });
 
+/// The first of `all` that comes again.
+fn twice<T: PartialEq>(all: &[T]) -> Option<&T> {
+    all.iter()
+        .enumerate()
+        .find(|(i, x)| all[..*i].contains(x))
+        .map(|(_, x)| x)
+}
+
 impl Experiment {
     /// Reads an experiment: a file, or one that comes with the program by its name.
     ///
@@ -115,8 +124,10 @@ impl Experiment {
             Some((_, text)) => text.to_string(),
             None => std::fs::read_to_string(file).map_err(|e| {
                 let names: Vec<&str> = EXPERIMENTS.iter().map(|e| e.0).collect();
+                let hint = near(file, names.iter().copied());
+                let hint = hint.map_or(String::new(), |n| format!("; did you mean {n}?"));
                 ExperimentError::File(format!(
-                    "cannot read {file}: {e}; the experiments that come with the program are {}",
+                    "cannot read {file}: {e}; the experiments that come with the program are {}{hint}",
                     names.join(", ")
                 ))
             })?,
@@ -130,13 +141,38 @@ impl Experiment {
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self> {
         let wrong = |why: &str| Err(ExperimentError::File(why.into()));
-        let e: Experiment =
-            toml::from_str(text).map_err(|e| ExperimentError::File(e.to_string()))?;
+        let e: Experiment = toml::from_str(text)
+            .map_err(|e| ExperimentError::File(settings::in_one_line(text, &e)))?;
         if e.case.is_empty() {
             return wrong("no [[case]]");
         }
-        if e.seeds.is_empty() || e.eval.is_empty() || e.labels.is_empty() || e.draws == 0 {
-            return wrong("seeds, eval, labels and draws must not be empty");
+        if e.seeds.is_empty() || e.eval.is_empty() || e.labels.is_empty() {
+            return wrong("seeds, eval and labels must not be empty");
+        }
+        check_range("seeds", &e.seeds[..], SEED)
+            .and_then(|()| check_range("labels", &e.labels[..], LABELS))
+            .and_then(|()| check_range("draws", &e.draws, DRAWS))
+            .map_err(ExperimentError::File)?;
+        if let Some(seed) = twice(&e.seeds) {
+            return Err(ExperimentError::File(format!("seeds holds {seed} twice")));
+        }
+        for (key, values) in &e.grid {
+            if values.is_empty() {
+                return Err(ExperimentError::File(format!(
+                    "grid: {key} has no values, so that nothing would be trained"
+                )));
+            }
+            if let Some(value) = twice(values) {
+                return Err(ExperimentError::File(format!(
+                    "grid: {key} has the value {value} twice"
+                )));
+            }
+        }
+        let names: Vec<&str> = e.case.iter().map(|c| c.name.as_str()).collect();
+        if let Some(name) = twice(&names) {
+            return Err(ExperimentError::File(format!(
+                "two cases are called `{name}`; their runs would share folders"
+            )));
         }
         e.linear.resolve()?;
         for case in &e.case {

@@ -22,7 +22,7 @@ pub use exec::{Executor, HostData, ProgramId};
 pub use op::{Bindings, Cost, HostIo, Op};
 pub use state::{StateId, States};
 pub use step::StepScalars;
-pub use tensor::{DType, Shape, TensorType};
+pub use tensor::{DType, MAX_ELEMENTS, Shape, TensorType};
 
 use std::sync::Arc;
 
@@ -127,6 +127,14 @@ impl Node {
             .trim_end()
             .to_string()
     }
+}
+
+/// A tensor that no memory holds.
+fn too_large(of: &str, ty: &TensorType) -> GraphError {
+    GraphError::Memory(format!(
+        "{}: a tensor {ty} is more than can be computed with; use a smaller batch, image or network",
+        of.trim()
+    ))
 }
 
 /// A static computation graph.
@@ -298,6 +306,10 @@ impl Graph {
             }
             types.push(self.ty(u));
         }
+        let large = types.iter().find(|t| !t.is_possible());
+        if let Some(t) = large {
+            return Err(too_large(&label, t));
+        }
         let narrow = !op.takes_f16() && types.iter().any(|t| t.dtype == DType::F16);
         let inferred = match narrow {
             true => Err("takes f32, not f16".to_string()),
@@ -313,6 +325,9 @@ impl Graph {
                 .collect::<Vec<_>>()
                 .join(", "),
         })?;
+        if let Some(t) = outs.iter().find(|t| !t.is_possible()) {
+            return Err(too_large(&format!("{} {label}", op.name()), t));
+        }
         let node = NodeId(self.nodes.len() as u32);
         let outputs = outs
             .into_iter()

@@ -367,13 +367,15 @@ fn live_ranges(
 /// # Errors
 /// [`GraphError::Memory`].
 pub fn states_fit(states: &super::States, free: Option<u64>) -> Result<()> {
-    let Some(max) = free.filter(|f| states.bytes() as u64 > *f) else {
+    // Where the system does not tell what is free: more than a program can address.
+    let max = free.unwrap_or(isize::MAX as u64);
+    if states.bytes() as u64 <= max {
         return Ok(());
-    };
+    }
     let mut groups: Vec<(usize, String)> = states
         .groups()
         .iter()
-        .map(|g| (g.len * g.dtype.bytes(), g.group.name()))
+        .map(|g| (g.len.saturating_mul(g.dtype.bytes()), g.group.name()))
         .collect();
     groups.sort_unstable_by(|a, b| b.cmp(a));
     let mut out = String::new();

@@ -144,7 +144,12 @@ impl States {
             grp.dtype
         );
         let offset = grp.len;
-        grp.len += ty.elements().div_ceil(ALIGN) * ALIGN;
+        // A group beyond any memory counts as `usize::MAX` and is refused when it is to be allocated.
+        grp.len = ty
+            .elements()
+            .checked_next_multiple_of(ALIGN)
+            .and_then(|n| grp.len.checked_add(n))
+            .unwrap_or(usize::MAX);
         grp.entries.push(StateEntry {
             name: name.to_string(),
             ty,
@@ -244,6 +249,7 @@ impl States {
 
     /// Bytes of all groups.
     pub fn bytes(&self) -> usize {
-        self.groups.iter().map(|g| g.len * g.dtype.bytes()).sum()
+        let bytes = |g: &StateGroup| g.len.saturating_mul(g.dtype.bytes());
+        self.groups.iter().map(bytes).fold(0, usize::saturating_add)
     }
 }

@@ -28,6 +28,10 @@ impl DType {
     }
 }
 
+/// Most elements of a tensor: 4 TiB of f32, more than any machine's memory, and so few that sums of all sizes of a
+/// graph stay far below the largest `usize`. The graph refuses larger tensors; what fits the device, the plan decides.
+pub const MAX_ELEMENTS: usize = 1 << 40;
+
 /// Dimensions, slowest first (row-major).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Shape(Vec<usize>);
@@ -37,9 +41,13 @@ impl Shape {
     pub fn dims(&self) -> &[usize] {
         &self.0
     }
-    /// Number of elements; a shape without dimensions is a scalar (1).
+    /// Number of elements; a shape without dimensions is a scalar (1). Numbers beyond `usize` are `usize::MAX`.
     pub fn elements(&self) -> usize {
-        self.0.iter().product()
+        // A dimension of zero counts, whatever the others multiply to before it.
+        match self.0.contains(&0) {
+            true => 0,
+            false => self.0.iter().fold(1, |n, d| n.saturating_mul(*d)),
+        }
     }
     /// Number of dimensions.
     pub fn rank(&self) -> usize {
@@ -119,9 +127,14 @@ impl TensorType {
     pub fn elements(&self) -> usize {
         self.shape.elements()
     }
-    /// Size in bytes.
+    /// Size in bytes. Numbers beyond `usize` are `usize::MAX`.
     pub fn bytes(&self) -> usize {
-        self.elements() * self.dtype.bytes()
+        self.elements().saturating_mul(self.dtype.bytes())
+    }
+    /// Can there be such a tensor: has it at most [`MAX_ELEMENTS`] elements, and dimensions that a shader can count?
+    pub fn is_possible(&self) -> bool {
+        let counted = |d: &usize| u32::try_from(*d).is_ok();
+        self.elements() <= MAX_ELEMENTS && self.dims().iter().all(counted)
     }
     /// Exactly `N` dimensions, or a message.
     ///

@@ -2,7 +2,7 @@
 //! channels' values over the batch.
 
 use super::loss::barlow_twins::Redundancy;
-use super::loss::{Amcl, LossOutput, Path, Scorer, barlow_twins};
+use super::loss::{Amcl, LossOutput, Path, Scorer, TEMPERATURE, barlow_twins};
 use super::recipe::PairMatrix;
 use super::{
     Batch, Diagnostics, Embedded, Embedder, Given, Method, Recipe, Spec, SplitLoss, Temperatures,
@@ -11,18 +11,18 @@ use super::{
 use crate::graph::{Graph, Result, TensorId};
 use crate::nn::heads::Mlp;
 use crate::nn::{Backbone, Net};
-use crate::settings::{above, at_least};
+use crate::settings::between;
 use std::sync::Arc;
 
 crate::section! {
     /// Settings of `[method]`.
     Settings {
         /// Weight of the off-diagonal.
-        lambda: f64 = 5e-3 => at_least(0.0),
+        lambda: f64 = 5e-3 => between(0.0, 1e6),
         /// Temperature of Eq. (2.3)'s diagonal where it does not adapt (with AMCL); 1: as in the plain loss.
-        tau_diagonal: f64 = 1.0 => above(0.0),
+        tau_diagonal: f64 = 1.0 => TEMPERATURE,
         /// The same off the diagonal.
-        tau_off_diagonal: f64 = 1.0 => above(0.0),
+        tau_off_diagonal: f64 = 1.0 => TEMPERATURE,
         /// Channel vectors at unit length before phi (with AMCL).
         unit_channels: bool = true,
     }

@@ -7,9 +7,9 @@ use super::{
     update_momentum_copy,
 };
 use crate::graph::{Result, TensorId};
-use crate::nn::heads::Mlp;
+use crate::nn::heads::{Mlp, WIDTH};
 use crate::nn::{Backbone, Net, Part};
-use crate::settings::{at_least, between};
+use crate::settings::between;
 use std::sync::Arc;
 
 crate::section! {
@@ -20,7 +20,7 @@ crate::section! {
         /// Its value at the end, approached along a cosine (the paper: 1); negative: constant.
         final_momentum: f32 = -1.0 => between(-1.0, 1.0),
         /// Hidden width of the predictor.
-        predictor_hidden: usize = 512 => at_least(1.0),
+        predictor_hidden: usize = 512 => WIDTH,
     }
 }
 

@@ -6,6 +6,7 @@
 //! groups for keys than for queries.
 
 use super::loss::{Amcl, LossOutput, Plain, contrastive};
+use super::recipe::{Chosen, holds};
 use super::{
     Batch, Diagnostics, Embedder, Given, Method, Recipe, Spec, Temperatures, pair_temperatures,
     phi_of, update_momentum_copy, with_scorer,
@@ -15,7 +16,7 @@ use crate::graph::{Result, TensorType};
 use crate::nn::heads::Mlp;
 use crate::nn::{Backbone, Init, Net, Norm};
 use crate::ops::enqueue::Enqueue;
-use crate::settings::{at_least, between};
+use crate::settings::between;
 use std::sync::Arc;
 
 /// Group and name of the queue's state.
@@ -32,12 +33,12 @@ crate::section! {
         /// Its value at the end, approached along a cosine; negative: constant.
         final_momentum: f32 = -1.0 => between(-1.0, 1.0),
         /// Keys in the queue of a head.
-        queue: usize = 4096 => at_least(1.0),
+        queue: usize = 4096 => between(1.0, 16_777_216.0),
         /// Both views serve as queries; else only the first.
         symmetric: bool = true,
         /// Groups of the batch with batch statistics of their own. 8 stand for eight GPUs, and are what it takes
         /// where nothing is set, or as many as the batch can be cut into.
-        bn_splits: usize = 1 => at_least(1.0),
+        bn_splits: usize = 1 => between(1.0, 524_288.0),
         /// Keys are grouped otherwise than queries.
         shuffle: bool = true,
     }
@@ -112,15 +113,25 @@ fn safeguards(r: &mut Recipe, given: Given<'_>) {
     }
 }
 
-fn check(r: &Recipe) -> std::result::Result<(), String> {
+fn check(r: &Recipe, _: &Chosen<'_>) -> std::result::Result<(), String> {
     let (s, batch): (Settings, usize) = (r.own()?, r.batch.part());
+    // A row of similarities is the positive and the queue.
+    let (h, keys) = (&r.heads, s.queue + 1);
+    holds(
+        "method.queue x heads.count x heads.out",
+        &[keys, h.count, h.out],
+    )?;
+    holds(
+        "method.queue x heads.count x optim.batch_size",
+        &[keys, h.count, 2 * batch],
+    )?;
     if s.queue < batch {
         return Err(format!(
             "method.queue {} is smaller than a (micro-)batch of {batch}",
             s.queue
         ));
     }
-    if s.bn_splits == 0 || !batch.is_multiple_of(s.bn_splits) || batch / s.bn_splits < 2 {
+    if !batch.is_multiple_of(s.bn_splits) || batch / s.bn_splits < 2 {
         return Err(format!(
             "a (micro-)batch of {batch} cannot be cut into method.bn_splits = {} groups of at least 2: set \
              it, or optim.batch_size (1 group leaves the leak of batch norm open)",

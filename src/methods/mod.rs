@@ -14,7 +14,7 @@ pub mod simsiam;
 pub mod vicreg;
 
 pub use draws::{Batch, Draws, Numbers, Views, World};
-pub use recipe::{Given, Recipe, Spec};
+pub use recipe::{Chosen, Given, Recipe, Spec};
 
 use crate::graph::{Graph, Result, TensorId};
 use crate::nn::backbones::{Backbone, Network};
@@ -22,6 +22,7 @@ use crate::nn::heads::{Mlp, MlpLayers, Phi};
 use crate::nn::model::{MOMENTUM_COPY, PARAMS};
 use crate::nn::{Net, Part};
 use crate::ops::ema::Ema;
+use crate::settings::did_you_mean;
 use loss::{Amcl, LossOutput, Parametrisation, Scorer};
 
 /// All methods, in the order in which they are listed for people.
@@ -44,10 +45,10 @@ pub fn spec(name: &str) -> std::result::Result<&'static Spec, String> {
         .find(|m| m.name == name)
         .copied()
         .ok_or_else(|| {
-            let all: Vec<&str> = METHODS.iter().map(|m| m.name).collect();
+            let all = METHODS.iter().map(|m| m.name);
             format!(
-                "method.name: no method `{name}`; there are {}",
-                all.join(", ")
+                "method.name: no method `{name}`; {}",
+                did_you_mean(name, all)
             )
         })
 }

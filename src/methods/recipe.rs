@@ -3,11 +3,12 @@
 
 use super::Method;
 use super::loss::macl::Macl;
-use super::loss::{Amcl, Path, Plain};
+use super::loss::{Amcl, Path, Plain, TEMPERATURE};
+use crate::graph::MAX_ELEMENTS;
 use crate::nn::backbones::Backbone;
-use crate::nn::heads::{Last, Mlp};
+use crate::nn::heads::{Last, Mlp, WIDTH};
 use crate::section;
-use crate::settings::{self, Section, above, at_least, between};
+use crate::settings::{self, Field, Section, between};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -17,13 +18,13 @@ section! {
     /// `[heads]`
     Heads {
         /// Projection heads (C).
-        count: usize = 1 => at_least(1.0),
+        count: usize = 1 => between(1.0, 1024.0),
         /// Hidden width.
-        hidden: usize = 64 => at_least(1.0),
+        hidden: usize = 64 => WIDTH,
         /// Output width (d').
-        out: usize = 128 => at_least(1.0),
+        out: usize = 128 => WIDTH,
         /// Linear layers.
-        layers: usize = 2 => at_least(1.0),
+        layers: usize = 2 => between(1.0, 64.0),
         /// Batch norm behind the hidden layers (simsiam, barlow_twins, byol and vicreg always have it).
         norm: bool = false,
         /// Behind the last layer: `plain`, `norm` (batch norm; simsiam where nothing is set) or `bare_norm` (without
@@ -49,7 +50,7 @@ section! {
     /// `[loss]`
     LossSettings {
         /// Temperature of plain NT-Xent and InfoNCE.
-        temperature: f64 = 0.2 => above(0.0),
+        temperature: f64 = 0.2 => TEMPERATURE,
         /// How a loss over all pairs is computed, of images (simclr) or of channels (barlow_twins): with a `matrix`
         /// of them, as a `stream` of tiles in memory that grows with the batch (the channels) and not with its
         /// square, or `auto`: streamed where a matrix would exceed 128 MiB.
@@ -60,11 +61,11 @@ section! {
         /// (1 - P), P the share of its positive.
         schedule: Schedule = Schedule::Constant,
         /// Highest temperature of the cosine, at its start.
-        high: f64 = 1.0 => above(0.0),
+        high: f64 = 1.0 => TEMPERATURE,
         /// Lowest, after half a period.
-        low: f64 = 0.1 => above(0.0),
+        low: f64 = 0.1 => TEMPERATURE,
         /// Epochs of a period; 0: all of them, at most 200.
-        period: usize = 0,
+        period: usize = 0 => between(0.0, 1e6),
         /// How much macl's temperature follows the alignment, 0 to 1.
         alpha: f64 = 0.5 => between(0.0, 1.0),
         /// Alignment at which macl's temperature is `temperature`.
@@ -81,6 +82,17 @@ pub struct AmclSettings {
     /// Its switches.
     #[serde(flatten)]
     pub switches: Amcl,
+}
+
+impl Section for AmclSettings {
+    fn fields() -> Vec<Field> {
+        let enabled = Field::plain("enabled");
+        std::iter::once(enabled).chain(Amcl::fields()).collect()
+    }
+
+    fn check_ranges(&self, section: &str) -> Result<(), String> {
+        self.switches.check_ranges(section)
+    }
 }
 
 /// How a step's batch is cut.
@@ -180,6 +192,17 @@ pub struct PairMatrix {
     pub streamable: bool,
 }
 
+/// The encoder that a method is checked with: what a configuration names, made.
+#[derive(Clone, Copy, Debug)]
+pub struct Chosen<'a> {
+    /// Its name in configurations.
+    pub name: &'a str,
+    /// Side of the views.
+    pub image_size: usize,
+    /// The network: length of its features, depth.
+    pub backbone: &'a dyn Backbone,
+}
+
 /// Makes a method of a recipe and an encoder; or says why it cannot be.
 pub type Build = fn(&Recipe, Arc<dyn Backbone>) -> Result<Box<dyn Method>, String>;
 
@@ -198,17 +221,21 @@ pub struct Spec {
     pub amcl: bool,
     /// Its loss couples the images of a batch ([`Method::split`]).
     pub couples_batch: bool,
+    /// It has projection heads, which `[heads]` shapes.
+    pub has_heads: bool,
     /// It has a constant temperature, which `loss.temperature` sets and `loss.schedule` moves.
     pub has_temperature: bool,
     /// What is given of its settings, checked, with defaults for the rest.
     pub complete: fn(&Table) -> Result<Table, String>,
     /// Keys of its settings.
     pub keys: fn() -> Vec<String>,
+    /// Its settings, with their ranges.
+    pub fields: fn() -> Vec<Field>,
     /// Sets what its recipe needs, and without which it would leak, collapse or start wrongly, where nothing is
     /// given. What is given stays.
     pub safeguards: fn(&mut Recipe, Given<'_>),
-    /// What the recipe asks must be possible.
-    pub check: fn(&Recipe) -> Result<(), String>,
+    /// What the recipe asks must be possible, with this encoder. It is asked before data and device are opened.
+    pub check: fn(&Recipe, &Chosen<'_>) -> Result<(), String>,
     /// The matrix of all pairs that its loss would keep.
     pub pairs: fn(&Recipe) -> Option<PairMatrix>,
     /// The method.
@@ -216,8 +243,8 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// A plain method with these settings: without AMCL, with a loss that is a mean over images and has no temperature
-    /// to set, without safeguards or checks of its own. A method states what differs.
+    /// A plain method with these settings: with projection heads, without AMCL, with a loss that is a mean over images
+    /// and has no temperature to set, without safeguards or checks of its own. A method states what differs.
     pub const fn new<S: Section>(
         name: &'static str,
         title: &'static str,
@@ -231,21 +258,29 @@ impl Spec {
             recipe: &[],
             amcl: false,
             couples_batch: false,
+            has_heads: true,
             has_temperature: false,
             complete: |given| settings::complete::<S>("method", given),
             keys: settings::keys::<S>,
+            fields: S::fields,
             safeguards: |_, _| (),
-            check: |_| Ok(()),
+            check: |_, _| Ok(()),
             pairs: |_| None,
             build,
         }
     }
 
-    /// Checks a recipe: what holds for every method, then the method's own.
+    /// Checks a recipe and an encoder: what holds for every method, then the method's own.
     ///
     /// # Errors
     /// Says which setting cannot be, and what would do.
-    pub fn check(&self, r: &Recipe) -> Result<(), String> {
+    pub fn check(&self, r: &Recipe, encoder: &Chosen<'_>) -> Result<(), String> {
+        if !self.has_heads && r.heads != Heads::default() {
+            return Err(format!(
+                "{} has no projection heads: leave [heads] out of its configuration",
+                self.name
+            ));
+        }
         if r.amcl.enabled && !self.amcl {
             return Err(format!(
                 "AMCL is not defined for {}; it is for {} (without it: amcl.enabled = false and heads.count = 1)",
@@ -259,13 +294,30 @@ impl Spec {
                 self.name
             ));
         }
-        r.amcl
-            .switches
-            .validate()
-            .map_err(|e| format!("[amcl]: {e}"))?;
-        (self.check)(r)?;
+        r.amcl.switches.validate()?;
+        (self.check)(r, encoder)?;
+        self.fits(r, encoder)?;
         self.streams(r)?;
         self.check_schedule(r)
+    }
+
+    /// Refuses products of settings that no tensor could hold, before anything is made of them. What is smaller and
+    /// still too much for the device, its plan says.
+    fn fits(&self, r: &Recipe, encoder: &Chosen<'_>) -> Result<(), String> {
+        let (b, h, side) = (r.batch, &r.heads, encoder.image_size);
+        let widest = h.hidden.max(h.out);
+        let of_heads = [h.count, widest, widest.max(encoder.backbone.width())];
+        let embeddings = [h.count, 2, b.images, widest];
+        let views = [2, b.part(), side, side, 3];
+        holds("optim.batch_size x model.image_size squared", &views)?;
+        match self.has_heads {
+            true => holds(
+                "heads.count x heads.hidden (heads.out) x the width before it",
+                &of_heads,
+            )
+            .and_then(|()| holds("heads.count x optim.batch_size x heads.out", &embeddings)),
+            false => Ok(()),
+        }
     }
 
     /// Is the loss of a (micro-)batch streamed?
@@ -312,6 +364,21 @@ impl Spec {
             }
             Schedule::Cosine => Ok(()),
         }
+    }
+}
+
+/// Refuses a tensor of these dimensions that is larger than any can be ([`graph::MAX_ELEMENTS`]).
+///
+/// [`graph::MAX_ELEMENTS`]: crate::graph::MAX_ELEMENTS
+pub(super) fn holds(what: &str, dims: &[usize]) -> Result<(), String> {
+    let elements = dims.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
+    match elements {
+        Some(n) if n <= MAX_ELEMENTS => Ok(()),
+        _ => Err(format!(
+            "{what} comes to {:.1e} numbers in one tensor, and {:.1e} are the most: make one of them smaller",
+            dims.iter().map(|d| *d as f64).product::<f64>(),
+            MAX_ELEMENTS as f64
+        )),
     }
 }
 

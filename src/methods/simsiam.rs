@@ -2,14 +2,14 @@
 //! keep it from collapsing.
 
 use super::loss::{Adaptive, Amcl, LossOutput, simsiam};
+use super::recipe::Chosen;
 use super::{
     Batch, Diagnostics, Embedder, Given, Method, Recipe, Spec, Temperatures, pair_temperatures,
     with_scorer,
 };
 use crate::graph::{Result, TensorId};
-use crate::nn::heads::{Last, Mlp, MlpLayers};
+use crate::nn::heads::{Last, Mlp, MlpLayers, WIDTH};
 use crate::nn::{Backbone, Net, Part};
-use crate::settings::at_least;
 use std::sync::Arc;
 
 crate::section! {
@@ -20,7 +20,7 @@ crate::section! {
         /// Without it, the method collapses: a demonstration.
         predictor: bool = true,
         /// Hidden width of the predictor.
-        predictor_hidden: usize = 512 => at_least(1.0),
+        predictor_hidden: usize = 512 => WIDTH,
     }
 }
 
@@ -82,7 +82,7 @@ fn safeguards(r: &mut Recipe, given: Given<'_>) {
     }
 }
 
-fn check(r: &Recipe) -> std::result::Result<(), String> {
+fn check(r: &Recipe, _: &Chosen<'_>) -> std::result::Result<(), String> {
     match r.amcl() {
         Some(a) if a.adaptive == Adaptive::NegativeOnly => Err(
             "simsiam has no negatives whose temperature could adapt: amcl.adaptive is full (positive_only is \

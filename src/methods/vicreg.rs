@@ -10,14 +10,14 @@ use crate::graph::{Graph, Result, TensorId};
 use crate::nn::heads::Mlp;
 use crate::nn::{Backbone, Net};
 use crate::ops::deviation_hinge::DeviationHinge;
-use crate::settings::at_least;
+use crate::settings::between;
 use std::sync::Arc;
 
 crate::section! {
     /// Settings of `[method]`.
     Settings {
         /// Weights of invariance, variance and covariance.
-        weights: [f64; 3] = [25.0, 25.0, 1.0] => at_least(0.0),
+        weights: [f64; 3] = [25.0, 25.0, 1.0] => between(0.0, 1e6),
     }
 }
 

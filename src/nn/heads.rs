@@ -7,7 +7,11 @@ use super::net::{Net, Var};
 use crate::graph::{Graph, Result, TensorId};
 use crate::ops::gemm::Gemm;
 use crate::ops::swap_axes::SwapAxes;
+use crate::settings::{Range, between};
 use serde::{Deserialize, Serialize};
+
+/// Widths of linear layers, as settings ask for them.
+pub const WIDTH: Range = between(1.0, 131_072.0);
 
 /// What follows the last linear layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,6 +9,7 @@ use crate::nn::Model;
 use crate::nn::import::{self, Named, Weights};
 use crate::nn::model::{PARAMS, STATISTICS};
 use safetensors::{Dtype, SafeTensors};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Largest weight file that is read.
@@ -76,34 +77,88 @@ fn read(run: &Path, config: Config, model: &Model, warn: impl FnMut(String)) -> 
     })
 }
 
-/// Reads a safetensors file: f32, f16, bf16 and f64 tensors. Names are the file's:
-/// [`crate::nn::import::without_prefix`] finds the encoder among them.
+/// Reads a safetensors file: f32, f16, bf16 and f64 tensors, all as f32. Names are the file's:
+/// [`crate::nn::import::without_prefix`] finds the encoder among them. `note` is told of tensors in other types than
+/// f32, and of those that are left out.
 ///
 /// # Errors
-/// No such file, no safetensors, a header that does not fit the file.
-pub fn of_file(path: &Path) -> Result<Named> {
-    let size = std::fs::metadata(path).map_err(io(path))?.len();
+/// No such file, no safetensors (what it is, where that is known), a header that does not fit the file, no tensors.
+pub fn of_file(path: &Path, note: impl FnMut(String)) -> Result<Named> {
     let bad = |e: &dyn std::fmt::Display| {
         RunError::Config(format!(
             "{}: {e}; expected a safetensors file (of torchvision, timm or `amcl-wgpu export`)",
             path.display()
         ))
     };
-    if size > LARGEST {
-        return Err(bad(&format!("{size} bytes are too many")));
+    let facts = std::fs::metadata(path).map_err(io(path))?;
+    if facts.is_dir() {
+        return Err(bad(
+            &"a folder without config.toml (a run's) and without model.safetensors (an export's)",
+        ));
+    }
+    if facts.len() > LARGEST {
+        return Err(bad(&format!("{} bytes are too many", facts.len())));
     }
     let bytes = std::fs::read(path).map_err(io(path))?;
-    parse(&bytes).map_err(|e| bad(&e))
+    let mut note = note;
+    let named = read_tensors(&bytes, |n| note(format!("{}: {n}", path.display())));
+    named.map_err(|e| bad(&e))
 }
 
-/// [`of_file`] on bytes.
+/// [`of_file`] on bytes, without its notes.
 ///
 /// # Errors
 /// What is wrong, in words.
 pub fn parse(bytes: &[u8]) -> std::result::Result<Named, String> {
-    let st = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
+    read_tensors(bytes, |_| ())
+}
+
+/// Files of other formats by their first bytes, and what to do.
+const FORMATS: &[(&[u8], &str)] = &[
+    (b"PK\x03\x04", TORCH),
+    (b"\x80\x02", TORCH),
+    (b"\x80\x04", TORCH),
+    (b"\x89HDF", "this is an HDF5 file, of Keras as a rule"),
+    (
+        b"\x93NUMPY",
+        "this is a NumPy array, without names of tensors",
+    ),
+    (b"GGUF", "this is a GGUF file, of a language model"),
+    (
+        b"version https://git-lfs",
+        "this is a pointer of Git LFS and not the file itself: fetch it with `git lfs pull`",
+    ),
+    (b"\x1f\x8b", "this is packed with gzip: unpack it first"),
+    (b"<", "this is a web page or XML: the download went wrong"),
+    (
+        b"{",
+        "this is JSON: of weights in several files, name the .safetensors themselves",
+    ),
+];
+
+/// What to do about a file of `torch.save`.
+const TORCH: &str = "this is a pickle of PyTorch (torch.save), which may hold any program and is not read: convert it, \
+    python -c \"import torch, safetensors.torch as s; d = torch.load('FILE', weights_only=True); \
+    d = d.get('state_dict', d); \
+    s.save_file({k: v.contiguous() for k, v in d.items() if torch.is_tensor(v)}, 'FILE.safetensors')\"";
+
+/// The tensors of a safetensors file as f32.
+fn read_tensors(bytes: &[u8], mut note: impl FnMut(String)) -> std::result::Result<Named, String> {
+    if bytes.is_empty() {
+        return Err("the file is empty".into());
+    }
+    let st = SafeTensors::deserialize(bytes).map_err(|e| {
+        let known = FORMATS.iter().find(|(begin, _)| bytes.starts_with(begin));
+        known.map_or_else(|| e.to_string(), |(_, what)| (*what).to_string())
+    })?;
     let mut out = Named::new();
-    for (name, t) in st.iter() {
+    // In the order of their names: the file's own order is that of a hash map.
+    let tensors: BTreeMap<String, _> = st.tensors().into_iter().collect();
+    if tensors.is_empty() {
+        return Err("the file holds no tensors".into());
+    }
+    let (mut widened, mut left_out) = (BTreeMap::<String, usize>::new(), Vec::new());
+    for (name, t) in tensors {
         let data = t.data();
         let values: Vec<f32> = match t.dtype() {
             Dtype::F32 => data
@@ -124,15 +179,33 @@ pub fn parse(bytes: &[u8]) -> std::result::Result<Named, String> {
                     f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32
                 })
                 .collect(),
-            _ => continue,
+            other => {
+                // PyTorch counts batches; nothing here needs it.
+                if !name.ends_with("num_batches_tracked") {
+                    left_out.push(format!("{name} ({other:?})"));
+                }
+                continue;
+            }
         };
-        out.insert(
-            name.to_string(),
-            Weights {
-                shape: t.shape().to_vec(),
-                values,
-            },
+        if t.dtype() != Dtype::F32 {
+            *widened.entry(format!("{:?}", t.dtype())).or_default() += 1;
+        }
+        let shape = t.shape().to_vec();
+        out.insert(name, Weights { shape, values });
+    }
+    for (dtype, count) in widened {
+        note(format!("{count} tensors are {dtype} and were read as f32"));
+    }
+    if !left_out.is_empty() {
+        let (count, rest) = (
+            left_out.len(),
+            if left_out.len() > 4 { ", ..." } else { "" },
         );
+        left_out.truncate(4);
+        note(format!(
+            "{count} tensors are of types that are not read, and were left out: {}{rest}",
+            left_out.join(", ")
+        ));
     }
     Ok(out)
 }
@@ -146,5 +219,78 @@ pub fn of_any(path: &Path, warn: impl FnMut(String)) -> Result<Named> {
         return Ok(of_run(path, warn)?.weights);
     }
     let inside = path.join("model.safetensors");
-    of_file(if inside.is_file() { &inside } else { path })
+    of_file(if inside.is_file() { &inside } else { path }, warn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use safetensors::tensor::TensorView;
+
+    fn file(tensors: &[(&str, Dtype, &[u8])]) -> Vec<u8> {
+        let width = |d| match d {
+            Dtype::F32 => 4,
+            Dtype::F64 | Dtype::I64 => 8,
+            Dtype::I8 => 1,
+            _ => 2,
+        };
+        let views = tensors.iter().map(|(name, dtype, bytes)| {
+            let shape = vec![bytes.len() / width(*dtype)];
+            (*name, TensorView::new(*dtype, shape, bytes).unwrap())
+        });
+        safetensors::serialize(views, None).unwrap()
+    }
+
+    #[test]
+    fn other_formats_are_named() {
+        for (bytes, want) in [
+            (&b""[..], "empty"),
+            (b"PK\x03\x04archive/data.pkl", "torch.save"),
+            (b"\x80\x02\x8a\nl\xfc\x9c", "torch.save"),
+            (b"\x89HDF\r\n\x1a\n", "HDF5"),
+            (
+                b"version https://git-lfs.github.com/spec/v1\n",
+                "git lfs pull",
+            ),
+            (b"<!DOCTYPE html>", "web page"),
+            (b"{\"metadata\": {}}", "JSON"),
+            (b"\x1f\x8b\x08", "gzip"),
+        ] {
+            let e = parse(bytes).unwrap_err();
+            assert!(e.contains(want) && !e.contains('\n'), "{e}");
+        }
+        assert!(parse(&file(&[])).unwrap_err().contains("no tensors"));
+        // The control: a file of tensors.
+        assert_eq!(
+            parse(&file(&[("a", Dtype::F32, &[0; 8])])).unwrap()["a"].values,
+            [0.0; 2]
+        );
+    }
+
+    #[test]
+    fn types_are_widened_or_left_out_and_both_are_said() {
+        let one = half::bf16::from_f32(1.5).to_le_bytes();
+        let bytes = file(&[
+            ("a", Dtype::F32, &[0; 4]),
+            ("b", Dtype::BF16, &one),
+            ("c", Dtype::F64, &2.5f64.to_le_bytes()),
+            ("d", Dtype::I8, &[1, 2]),
+            ("bn.num_batches_tracked", Dtype::I64, &[0; 8]),
+        ]);
+        let mut notes = Vec::new();
+        let named = read_tensors(&bytes, |n| notes.push(n)).unwrap();
+        assert_eq!((named["b"].values[0], named["c"].values[0]), (1.5, 2.5));
+        assert_eq!(
+            notes,
+            [
+                "1 tensors are BF16 and were read as f32",
+                "1 tensors are F64 and were read as f32",
+                "1 tensors are of types that are not read, and were left out: d (I8)"
+            ]
+        );
+        // The control: nothing to say of f32.
+        let mut none = Vec::new();
+        read_tensors(&file(&[("a", Dtype::F32, &[0; 4])]), |n| none.push(n)).unwrap();
+        assert!(none.is_empty(), "{none:?}");
+    }
 }

@@ -2,7 +2,7 @@
 //! non-finite gradients.
 
 use super::{Config, Result, TrainError};
-use crate::config::Optim;
+use crate::config::{OPTIMISERS, Optim};
 use crate::graph::state::Group;
 use crate::graph::{Executor, Graph, HostData, ProgramId, StateId, TensorId, TensorType};
 use crate::nn::model::PARAMS;
@@ -14,9 +14,6 @@ use crate::ops::loss_scale::LossScale;
 use crate::ops::sgd::Sgd;
 use crate::ops::sum_all::SumSquares;
 use crate::ops::unscale::Unscale;
-
-/// Optimisers that `optim.name` may name.
-pub const NAMES: &[&str] = &["sgd", "adamw", "lars"];
 
 /// The compiled update.
 #[derive(Clone, Debug)]
@@ -105,7 +102,7 @@ impl Optimizer {
     /// Declares gradients, moments and the guard in `model`, and appends the update of all parameters.
     ///
     /// # Errors
-    /// A name that is none of [`NAMES`]; shapes.
+    /// A name that is none of [`OPTIMISERS`]; shapes.
     pub fn graph(o: &Optim, model: &mut Model) -> Result<(Graph, Self)> {
         let (len, _) = model.sizes();
         let grads = model.states.mirror(PARAMS, GRADS);
@@ -155,7 +152,7 @@ impl Optimizer {
             other => {
                 return Err(TrainError::Config(format!(
                     "no optimiser `{other}`; there are {}",
-                    NAMES.join(", ")
+                    OPTIMISERS.join(", ")
                 )));
             }
         }

@@ -5,6 +5,7 @@ use crate::data::draw_per_class;
 use crate::downstream::finetune::{FinetuneSettings, finetune};
 use crate::downstream::record::Provenance;
 use crate::downstream::{DownstreamError, Result, Source, Tell, progress};
+use crate::settings::{Section, above, check_range};
 use crate::train::session::open_executor;
 use serde_json::{Value, json};
 
@@ -42,15 +43,9 @@ pub fn finetune_shares(
     s: &FinetuneSettings,
     tell: Tell<'_>,
 ) -> Result<FinetuneResult> {
-    let sound = s.lr.is_finite()
-        && s.lr > 0.0
-        && s.weight_decay.is_finite()
-        && fractions.iter().all(|f| *f > 0.0 && *f <= 1.0);
-    if !sound {
-        return Err(DownstreamError::Request(
-            "--lr must be positive, --weight-decay finite, --fractions from 0 to 1".into(),
-        ));
-    }
+    s.check_ranges("finetune")
+        .and_then(|()| check_range("finetune.fractions", fractions, above(0.0).to(1.0)))
+        .map_err(DownstreamError::Request)?;
     let (trained, split) = source.read_labelled(tell)?;
     let (bank, classes) = (split.bank(), split.classes.len());
     let mut rows = Vec::new();

@@ -1,9 +1,11 @@
 //! k nearest neighbours on frozen features.
 
+use crate::config::{NEIGHBOURS, VOTES};
 use crate::downstream::encoder::Feature;
 use crate::downstream::record::Provenance;
 use crate::downstream::{DownstreamError, Result, Source, Tell, progress};
 use crate::eval::knn::{self, Bank, Distance, Vote};
+use crate::settings::check_range;
 use serde_json::{Value, json};
 
 /// How neighbours vote.
@@ -37,22 +39,20 @@ pub struct KnnResult {
 /// Classifies the test images by their nearest labelled training images.
 ///
 /// # Errors
-/// No such run, data without labels, a temperature that is not positive; the device.
+/// A number outside its range, no such run, data without labels; the device.
 pub fn knn(source: &Source, s: &KnnSettings, tell: Tell<'_>) -> Result<KnnResult> {
+    check_range("knn.k", &s.k, NEIGHBOURS)
+        .and_then(|()| check_range("knn.t", &s.t, VOTES))
+        .map_err(DownstreamError::Request)?;
     let (trained, split) = source.read_labelled(tell)?;
     let mut encoder = source.encoder(&trained, &split, s.feature, tell)?;
     let r = &trained.config.run;
     let vote = Vote {
-        k: s.k.unwrap_or(r.knn_k).max(1),
+        k: s.k.unwrap_or(r.knn_k),
         t: s.t.unwrap_or(r.knn_t),
         distance: s.distance,
     };
     let t = vote.t;
-    if !(t.is_finite() && t > 0.0) {
-        return Err(DownstreamError::Request(format!(
-            "the temperature of votes (--t) is {t}, not positive"
-        )));
-    }
     let mut told = |done, all| progress(tell, done, all, "features");
     let bank = encoder.features(split.bank(), &mut told)?;
     let queries = encoder.features(&split.test, &mut told)?;

@@ -10,5 +10,6 @@ pub use finetune::{FinetuneResult, LabelShare, finetune_shares};
 pub use knn::{KnnResult, KnnSettings, knn};
 pub use pairs::{PairsResult, similarity};
 pub use probes::{
-    FEW_LABEL, FewLabelResult, FewLabels, LINEAR, LinearResult, ProbeSettings, few_label, linear,
+    DRAWS, FEW_LABEL, FewLabelResult, FewLabels, LABELS, LINEAR, LinearResult, ProbeSettings,
+    few_label, linear,
 };

@@ -4,6 +4,7 @@ use crate::config::Precision;
 use crate::downstream::record::Provenance;
 use crate::downstream::similarity::{self, FIRST, Similarity, WIDTH};
 use crate::downstream::{DownstreamError, Result, Source, Tell};
+use crate::settings::{SEED, between, check_range};
 use crate::train::session::open_executor;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -33,7 +34,7 @@ fn round(v: f32) -> f64 {
 /// `families`. Without families it scores them under the run's own.
 ///
 /// # Errors
-/// No such run, fewer than two test images, unknown families; the device.
+/// A number outside its range, no such run, fewer than two test images, unknown families; the device.
 pub fn similarity(
     source: &Source,
     wanted: usize,
@@ -41,6 +42,9 @@ pub fn similarity(
     seed: u64,
     tell: Tell<'_>,
 ) -> Result<PairsResult> {
+    check_range("similarity.pairs", &wanted, between(2.0, 1e9))
+        .and_then(|()| check_range("similarity.seed", &seed, SEED))
+        .map_err(DownstreamError::Request)?;
     let (trained, split) = source.read(tell)?;
     let augment = &trained.config.augment;
     let own = [augment.families.clone()];

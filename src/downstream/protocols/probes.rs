@@ -1,13 +1,13 @@
 //! Linear classifiers on frozen features: of all labels, and of few labels a class.
 
-use crate::config::Precision;
+use crate::config::{MOMENTUM, Precision, RATE, WEIGHT_DECAY};
 use crate::data::{Dataset, Split, draw_per_class};
 use crate::downstream::encoder::{Encoder, Feature};
 use crate::downstream::probe::{Found, Labelled, PROTOCOLS, Protocol, probe};
 use crate::downstream::record::Provenance;
 use crate::downstream::{DownstreamError, Result, Source, Tell, progress};
+use crate::settings::{Range, SEED, Section, between, check_range, did_you_mean};
 use crate::train::session::open_executor;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// The name of [`linear`]'s result, in that of its file.
@@ -15,41 +15,32 @@ pub const LINEAR: &str = "linear";
 /// The name of [`few_label`]'s result, in that of its file.
 pub const FEW_LABEL: &str = "few-label";
 
-/// A linear probe's settings: a protocol by its name, and what differs from it.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ProbeSettings {
-    /// The name of one of [`PROTOCOLS`].
-    pub protocol: String,
-    /// Epochs.
-    pub epochs: Option<usize>,
-    /// Learning rate.
-    pub lr: Option<f32>,
-    /// Samples a step.
-    pub batch_size: Option<usize>,
-    /// Momentum.
-    pub momentum: Option<f32>,
-    /// Weight decay.
-    pub weight_decay: Option<f32>,
-    /// Train on features of images that are cropped and mirrored anew every epoch. Else features are computed
-    /// once, which is much faster.
-    pub augment: bool,
-    /// Seed of the order of samples and of the draws.
-    pub seed: u64,
-}
+/// Labels of a class that [`few_label`] may take.
+pub const LABELS: Range = between(1.0, 1e9);
 
-impl Default for ProbeSettings {
-    fn default() -> Self {
-        Self {
-            protocol: PROTOCOLS[0].name.into(),
-            epochs: None,
-            lr: None,
-            batch_size: None,
-            momentum: None,
-            weight_decay: None,
-            augment: false,
-            seed: 0,
-        }
+/// Draws of each number of labels.
+pub const DRAWS: Range = between(1.0, 1e4);
+
+crate::section! {
+    /// A linear probe's settings: a protocol by its name, and what differs from it.
+    ProbeSettings {
+        /// The name of one of [`PROTOCOLS`].
+        protocol: String = PROTOCOLS[0].name.into(),
+        /// Epochs.
+        epochs: Option<usize> = None => between(1.0, 1e6),
+        /// Learning rate.
+        lr: Option<f32> = None => RATE,
+        /// Samples a step.
+        batch_size: Option<usize> = None => between(1.0, 1_048_576.0),
+        /// Momentum.
+        momentum: Option<f32> = None => MOMENTUM,
+        /// Weight decay.
+        weight_decay: Option<f32> = None => WEIGHT_DECAY,
+        /// Train on features of images that are cropped and mirrored anew every epoch. Else features are computed
+        /// once, which is much faster.
+        augment: bool = false,
+        /// Seed of the order of samples and of the draws.
+        seed: u64 = 0 => SEED,
     }
 }
 
@@ -57,14 +48,15 @@ impl ProbeSettings {
     /// The protocol with what differs from it.
     ///
     /// # Errors
-    /// An unknown protocol, values without sense.
+    /// An unknown protocol, a number outside its range.
     pub fn resolve(&self) -> Result<Protocol> {
+        self.check_ranges("linear")
+            .map_err(DownstreamError::Request)?;
         let Some(p) = PROTOCOLS.iter().find(|p| p.name == self.protocol) else {
-            let names: Vec<&str> = PROTOCOLS.iter().map(|p| p.name).collect();
             return Err(DownstreamError::Request(format!(
-                "no protocol `{}`; there are {}",
+                "no protocol `{}`; {}",
                 self.protocol,
-                names.join(", ")
+                did_you_mean(&self.protocol, PROTOCOLS.iter().map(|p| p.name))
             )));
         };
         let batch_size = self.batch_size.unwrap_or(p.batch_size);
@@ -73,7 +65,7 @@ impl ProbeSettings {
             "lightly" => batch_size as f32 / p.batch_size as f32,
             _ => 1.0,
         };
-        let p = Protocol {
+        Ok(Protocol {
             epochs: self.epochs.unwrap_or(p.epochs),
             lr: self.lr.unwrap_or(p.lr * scale),
             batch_size,
@@ -81,21 +73,7 @@ impl ProbeSettings {
             augment: self.augment,
             weight_decay: self.weight_decay.unwrap_or(p.weight_decay),
             ..*p
-        };
-        let sound = p.lr.is_finite()
-            && p.lr > 0.0
-            && p.epochs > 0
-            && p.batch_size > 0
-            && (0.0..1.0).contains(&p.momentum)
-            && p.weight_decay.is_finite();
-        if !sound {
-            return Err(DownstreamError::Request(
-                "epochs, batch size and learning rate of a probe must be positive, its momentum from 0 to 1, \
-                 its weight decay finite"
-                    .into(),
-            ));
-        }
-        Ok(p)
+        })
     }
 }
 
@@ -252,7 +230,7 @@ pub fn linear(source: &Source, settings: &ProbeSettings, tell: Tell<'_>) -> Resu
 /// of `labels`. Draw i is made from the settings' seed plus i.
 ///
 /// # Errors
-/// As [`linear`]; no labels or no draws.
+/// As [`linear`]; a number of labels or of draws outside its range.
 pub fn few_label(
     source: &Source,
     settings: &ProbeSettings,
@@ -261,11 +239,9 @@ pub fn few_label(
     tell: Tell<'_>,
 ) -> Result<FewLabelResult> {
     let p = settings.resolve()?;
-    if draws == 0 || labels.contains(&0) {
-        return Err(DownstreamError::Request(
-            "--labels and --draws must be positive".into(),
-        ));
-    }
+    check_range("few_label.labels", labels, LABELS)
+        .and_then(|()| check_range("few_label.draws", &draws, DRAWS))
+        .map_err(DownstreamError::Request)?;
     let mut frozen = Frozen::new(source, tell)?;
     let classes = frozen.split.classes.len();
     let mut rows = Vec::new();

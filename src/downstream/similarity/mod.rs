@@ -9,8 +9,8 @@ use crate::data::augment::Policy;
 use crate::data::{Dataset, packed};
 use crate::eval::knn::cosines;
 use crate::graph::{Executor, Graph, HostData, StepScalars, TensorId, TensorType};
-use crate::methods::Diagnostics;
 use crate::methods::loss::{Adaptive, Amcl};
+use crate::methods::{Diagnostics, Spec};
 use crate::nn::heads::Phi;
 use crate::nn::import::import;
 use crate::nn::{Mode, Model, Net, Part};
@@ -305,7 +305,7 @@ impl Looked {
 /// head's pairs: it is above the cosine where the head's temperature is low. Heads are merged by their mean.
 ///
 /// # Errors
-/// Fewer than two images; a method that compares no pairs; the device.
+/// Fewer than two images; a method without projection heads to look through; the device.
 pub fn similarity(
     run: &Trained,
     data: &Dataset,
@@ -322,10 +322,7 @@ pub fn similarity(
     }
     let method = method(&run.config)?;
     let Some(of) = method.diagnostics() else {
-        return Err(DownstreamError::Request(format!(
-            "{} compares no pairs of images",
-            run.config.method.name
-        )));
+        return Err(DownstreamError::Request(without_heads(run.config.spec()?)));
     };
     let n = count.min(data.len());
     let mut stream = Stream::new(seed, 0, 0, Purpose::Split);
@@ -370,6 +367,17 @@ pub fn similarity(
     })
 }
 
+/// Why the heads of a method cannot be looked through, in words.
+fn without_heads(spec: &Spec) -> String {
+    match spec.has_heads {
+        true => format!(
+            "the similarities of {}'s projection heads mean nothing",
+            spec.name
+        ),
+        false => format!("{} has no projection heads to look through", spec.name),
+    }
+}
+
 fn scores(of: &str, v: &Values) -> Scores {
     Scores::new(of, [&v[0], &v[1]])
 }
@@ -377,6 +385,21 @@ fn scores(of: &str, v: &Values) -> Scores {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_method_without_heads_is_not_said_to_compare_no_pairs() {
+        let mae = Spec {
+            has_heads: false,
+            ..*crate::methods::METHODS[0]
+        };
+        let said = without_heads(&mae);
+        assert!(
+            said.ends_with("has no projection heads to look through"),
+            "{said}"
+        );
+        // The control: a method that has them.
+        assert!(!without_heads(crate::methods::METHODS[0]).contains("has no"));
+    }
 
     #[test]
     fn overlap_is_what_both_histograms_hold() {

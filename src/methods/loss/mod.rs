@@ -9,8 +9,10 @@ pub mod macl;
 pub mod simsiam;
 
 use crate::graph::{Graph, Result, TensorId};
+use crate::nn::heads::WIDTH;
 use crate::ops::centre_scores::CentreScores;
 use crate::ops::first_rows::FirstRows;
+use crate::settings::{Range, Section, between};
 use serde::{Deserialize, Serialize};
 
 /// What the candidates' term is.
@@ -87,7 +89,10 @@ impl Path {
     pub fn streams(self, streamable: bool, dims: &[usize]) -> std::result::Result<bool, String> {
         match self {
             Self::Matrix => Ok(false),
-            Self::Auto => Ok(streamable && dims[0] * dims[1] * dims[1] * 4 > MATRIX_BYTES),
+            Self::Auto => Ok(streamable && {
+                let bytes = dims[0] as f64 * dims[1] as f64 * dims[1] as f64 * 4.0;
+                bytes > MATRIX_BYTES as f64
+            }),
             Self::Stream if streamable => Ok(true),
             Self::Stream => Err("loss.path = \"stream\" is for losses that need no matrix as a whole: \
                 amcl.parametrisation = \"dot\" and, in simclr, no loss.schedule = \"macl\"; use auto or matrix".into()),
@@ -95,61 +100,44 @@ impl Path {
     }
 }
 
-/// All switches of the AMCL loss.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Amcl {
-    /// Form of the candidates' term.
-    pub negatives: Negatives,
-    /// Candidates of the top-k form.
-    pub kappa: usize,
-    /// Regulariser of the selected candidates.
-    pub neg_omega: NegOmega,
-    /// Whose temperature adapts.
-    pub adaptive: Adaptive,
-    /// How a pair's score is made.
-    pub parametrisation: Parametrisation,
-    /// Temperature at the mean score of the centred parametrisation.
-    pub tau0: f64,
-    /// Temperature of roles that do not adapt.
-    pub tau_const: f64,
-    /// The positive is among the candidates (Eq. 2.4): the loss is then bounded below.
-    pub include_positive: bool,
-    /// Weight of Omega (configurations that leave it out: 1e-4 for simsiam, 1e-6 for barlow_twins).
-    pub beta: f64,
-    /// Least temperature.
-    pub tau_min: f64,
-    /// Largest temperature.
-    pub tau_max: f64,
-    /// Hidden width of phi (configurations that leave it out: at least d' for simsiam).
-    pub phi_hidden: usize,
-    /// Factor on phi's learning rate.
-    pub phi_lr: f32,
-    /// Epochs of the softmax form before a max or top-k form takes over.
-    pub warmup_epochs: usize,
-}
-
-impl Default for Amcl {
-    /// The form that trains: softmax, positive included, phi slowed down, a floor that healthy runs do not touch.
-    fn default() -> Self {
-        Self {
-            negatives: Negatives::Softmax,
-            kappa: 100,
-            neg_omega: NegOmega::Mean,
-            adaptive: Adaptive::Full,
-            parametrisation: Parametrisation::Dot,
-            tau0: 0.1,
-            tau_const: 0.1,
-            include_positive: true,
-            beta: 0.1,
-            tau_min: 0.05,
-            tau_max: 2.0,
-            phi_hidden: 128,
-            phi_lr: 0.1,
-            warmup_epochs: 0,
-        }
+crate::section! {
+    /// All switches of the AMCL loss. The defaults are the form that trains: softmax, positive included, phi slowed
+    /// down, a floor that healthy runs do not touch.
+    #[derive(Copy)]
+    Amcl {
+        /// Form of the candidates' term.
+        negatives: Negatives = Negatives::Softmax,
+        /// Candidates of the top-k form.
+        kappa: usize = 100 => between(1.0, 1e9),
+        /// Regulariser of the selected candidates.
+        neg_omega: NegOmega = NegOmega::Mean,
+        /// Whose temperature adapts.
+        adaptive: Adaptive = Adaptive::Full,
+        /// How a pair's score is made.
+        parametrisation: Parametrisation = Parametrisation::Dot,
+        /// Temperature at the mean score of the centred parametrisation.
+        tau0: f64 = 0.1 => TEMPERATURE,
+        /// Temperature of roles that do not adapt.
+        tau_const: f64 = 0.1 => TEMPERATURE,
+        /// The positive is among the candidates (Eq. 2.4): the loss is then bounded below.
+        include_positive: bool = true,
+        /// Weight of Omega (configurations that leave it out: 1e-4 for simsiam, 1e-6 for barlow_twins).
+        beta: f64 = 0.1 => between(-1e6, 1e6),
+        /// Least temperature.
+        tau_min: f64 = 0.05 => TEMPERATURE,
+        /// Largest temperature.
+        tau_max: f64 = 2.0 => TEMPERATURE,
+        /// Hidden width of phi (configurations that leave it out: at least d' for simsiam).
+        phi_hidden: usize = 128 => WIDTH,
+        /// Factor on phi's learning rate.
+        phi_lr: f32 = 0.1 => between(0.0, 1e4),
+        /// Epochs of the softmax form before a max or top-k form takes over.
+        warmup_epochs: usize = 0 => between(0.0, 1e6),
     }
 }
+
+/// Temperatures of losses. The least that a published configuration has is 1e-5.
+pub const TEMPERATURE: Range = between(1e-6, 1e6);
 
 impl Amcl {
     /// Range of the temperature, iota.
@@ -187,33 +175,24 @@ impl Amcl {
     /// # Errors
     /// Temperatures out of order, no candidates to select, a combination without meaning.
     pub fn validate(&self) -> std::result::Result<(), String> {
-        let positive = |v: f64| v.is_finite() && v > 0.0;
-        if !(positive(self.tau_min) && self.tau_max.is_finite() && self.tau_max > self.tau_min) {
+        self.check_ranges("amcl")?;
+        if self.tau_max <= self.tau_min {
             return Err(format!(
-                "temperatures need 0 < tau_min < tau_max, got {} and {}",
+                "amcl.tau_min {} and amcl.tau_max {} must be in order: 0 < tau_min < tau_max",
                 self.tau_min, self.tau_max
             ));
-        }
-        if !positive(self.tau_const) {
-            return Err(format!("tau_const is {}, not positive", self.tau_const));
         }
         if self.parametrisation == Parametrisation::Centred
             && !(self.tau0 > self.tau_min && self.tau0 < self.tau_max)
         {
             return Err(format!(
-                "tau0 is {}, not between tau_min {} and tau_max {}",
+                "amcl.tau0 is {}, not between tau_min {} and tau_max {}",
                 self.tau0, self.tau_min, self.tau_max
             ));
         }
-        if !self.beta.is_finite() {
-            return Err(format!("beta is {}", self.beta));
-        }
-        if self.kappa == 0 {
-            return Err("kappa must be at least 1".into());
-        }
         if self.negatives == Negatives::Softmax && self.neg_omega == NegOmega::OfficialSum {
-            return Err("the softmax form has Omega inside the exponent: neg_omega = \"official_sum\" belongs \
-                to max and topk".into());
+            return Err("the softmax form has Omega inside the exponent: amcl.neg_omega = \"official_sum\" belongs to \
+                max and topk".into());
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ pub mod resnet;
 
 use super::Net;
 use crate::graph::{Result, TensorId};
+use crate::settings::{Field, did_you_mean};
 use serde_json::Value;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -57,8 +58,9 @@ pub struct Card {
     pub network: Value,
 }
 
-/// Makes a backbone of a name and complete settings; or says why it cannot be.
-pub type Build = fn(&str, &Table) -> std::result::Result<Arc<dyn Backbone>, String>;
+/// Makes a backbone of a name and complete settings, for square images of this side; or says why it cannot be: a side
+/// that its first layers cannot take, say.
+pub type Build = fn(&str, &Table, usize) -> std::result::Result<Arc<dyn Backbone>, String>;
 
 /// A family of backbones with settings of its own in `[model]`.
 pub struct Family {
@@ -68,7 +70,9 @@ pub struct Family {
     pub complete: fn(&Table) -> std::result::Result<Table, String>,
     /// Keys of its settings.
     pub keys: fn() -> Vec<String>,
-    /// A backbone of one of the names with complete settings.
+    /// Its settings, with their ranges.
+    pub fields: fn() -> Vec<Field>,
+    /// A backbone of one of the names with complete settings, for images of a side.
     pub build: Build,
 }
 
@@ -82,7 +86,10 @@ pub static FAMILIES: &[&Family] = &[&resnet::FAMILY];
 pub fn family(name: &str) -> std::result::Result<&'static Family, String> {
     let found = FAMILIES.iter().find(|f| f.names.contains(&name));
     found.copied().ok_or_else(|| {
-        let all: Vec<&str> = FAMILIES.iter().flat_map(|f| f.names).copied().collect();
-        format!("no encoder `{name}`; there are {}", all.join(", "))
+        let all = FAMILIES.iter().flat_map(|f| f.names).copied();
+        format!(
+            "model.encoder: no encoder `{name}`; {}",
+            did_you_mean(name, all)
+        )
     })
 }

@@ -7,7 +7,7 @@ use crate::nn::Net;
 use crate::nn::layers::{BatchNorm, Conv};
 use crate::ops::global_avg_pool::GlobalAvgPool;
 use crate::ops::max_pool::MaxPool;
-use crate::settings::{self, at_least};
+use crate::settings::{self, Section, between};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::sync::Arc;
@@ -57,17 +57,20 @@ pub enum StemName {
     Imagenet,
 }
 
+/// Most channels of the first stage, `width` times `width_multiplier`: 128 times a ResNet's in the papers.
+const WIDEST: usize = 8192;
+
 crate::section! {
     /// Settings of `[model]` for a ResNet.
     Settings {
         /// Channels of the first stage (64 in the papers).
-        width: usize = 16 => at_least(1.0),
+        width: usize = 16 => between(1.0, WIDEST as f64),
         /// Factor on all channels (2 and 4: SimCLR's wide networks).
-        width_multiplier: usize = 1 => at_least(1.0),
+        width_multiplier: usize = 1 => between(1.0, 64.0),
         /// `cifar`: 3x3, no max-pool; `imagenet`: 7x7 stride 2 and max-pool.
         stem: StemName = StemName::Cifar,
         /// Stride of the `cifar` stem (2 for speed).
-        stem_stride: usize = 1 => at_least(1.0),
+        stem_stride: usize = 1 => between(1.0, 64.0),
         /// Start the last batch norm of every block at zero.
         zero_init_residual: bool = false,
     }
@@ -78,17 +81,34 @@ pub static FAMILY: Family = Family {
     names: &["tiny", "resnet18", "resnet34", "resnet50"],
     complete: |given| settings::complete::<Settings>("model", given),
     keys: settings::keys::<Settings>,
+    fields: Settings::fields,
     build,
 };
 
-fn build(name: &str, given: &Table) -> std::result::Result<Arc<dyn Backbone>, String> {
+fn build(name: &str, given: &Table, side: usize) -> std::result::Result<Arc<dyn Backbone>, String> {
     let s: Settings = settings::typed(given)?;
     let stem = match s.stem {
         StemName::Cifar => Stem::Small(s.stem_stride),
         StemName::Imagenet => Stem::ImageNet,
     };
-    let mut net = ResNet::named(name, s.width * s.width_multiplier, stem)
-        .ok_or_else(|| format!("no ResNet `{name}`"))?;
+    let stride = match stem {
+        Stem::Small(stride) => stride,
+        Stem::ImageNet => 4,
+    };
+    if side < stride {
+        return Err(format!(
+            "model.image_size {side} is too small for a stem with a stride of {stride}: nothing would be left of it; \
+             use {stride} px or more, or model.stem_stride = 1"
+        ));
+    }
+    let width = s.width.checked_mul(s.width_multiplier);
+    let width = width.filter(|w| *w <= WIDEST).ok_or_else(|| {
+        format!(
+            "model.width {} x model.width_multiplier {} channels are too many; their product must be at most {WIDEST}",
+            s.width, s.width_multiplier
+        )
+    })?;
+    let mut net = ResNet::named(name, width, stem).ok_or_else(|| format!("no ResNet `{name}`"))?;
     net.zero_init_residual = s.zero_init_residual;
     Ok(Arc::new(net))
 }

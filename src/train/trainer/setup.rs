@@ -34,6 +34,16 @@ impl<'a> Run<'a> {
             data,
             listener,
         } = trainer;
+        // What settings, method and encoder make impossible together is said before anything is opened.
+        let named;
+        let method = match &job.method {
+            Some(own) => own.as_ref(),
+            None => {
+                named = method::method(&job.config)?;
+                named.as_ref()
+            }
+        };
+        method::declare_method(&job.config, method)?;
         if !job.resume {
             folder::claim(&job.out, job.overwrite)?;
         }
@@ -44,18 +54,10 @@ impl<'a> Run<'a> {
         };
         let read = begin.elapsed();
         let exec = job.device(&split, &mut stream)?;
-        let named;
-        let method = match &job.method {
-            Some(own) => {
-                let note = "the method is the caller's own: only a program that has it reads this run's checkpoints";
-                stream.emit(Event::Note(note.into()))?;
-                own.as_ref()
-            }
-            None => {
-                named = method::method(&job.config)?;
-                named.as_ref()
-            }
-        };
+        if job.method.is_some() {
+            let note = "the method is the caller's own: only a program that has it reads this run's checkpoints";
+            stream.emit(Event::Note(note.into()))?;
+        }
         let choices = job.tiles(method, exec.as_ref(), &mut stream)?;
         if let Some(device) = exec.device() {
             device.set_tiles(choices.clone());
@@ -123,7 +125,24 @@ impl Job<'_> {
                 split.train.len()
             )));
         }
+        let epochs = self.config.run.epochs;
+        let steps = (split.train.len() / optim.batch_size).checked_mul(epochs);
+        if steps.is_none_or(|n| u32::try_from(n).is_err()) {
+            return Err(TrainError::Config(format!(
+                "{epochs} epochs of {} images in batches of {} are more than {} steps; use fewer epochs",
+                split.train.len(),
+                optim.batch_size,
+                u32::MAX
+            )));
+        }
         let mut notes = Vec::new();
+        let warmup = self.config.schedule.warmup_epochs;
+        if !self.resume && warmup > epochs && epochs > 0 {
+            notes.push(format!(
+                "the run ends within its warm-up: schedule.warmup_epochs is {warmup}, run.epochs {epochs}, and the \
+                 learning rate comes to {epochs}/{warmup} of optim.lr at most"
+            ));
+        }
         let exec = open_executor(&self.device, &self.twins, optim.precision, |n| {
             notes.push(n);
         })?;
