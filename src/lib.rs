@@ -125,3 +125,13 @@ pub mod report;
 pub mod run;
 pub mod settings;
 pub mod train;
+
+/// The README's and the guide's examples in Rust are compiled with the tests of the docs.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+
+    #[doc = include_str!("../docs/guide/library.md")]
+    struct Library;
+}

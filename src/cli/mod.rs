@@ -12,6 +12,8 @@ pub mod loss;
 mod number;
 pub mod presets;
 pub mod preview;
+#[cfg(test)]
+mod reference;
 pub mod report;
 mod source;
 pub mod sweep;

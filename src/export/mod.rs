@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// The loader that is written beside the weights.
-const LOADER: &str = include_str!("../../assets/export/load_encoder.py");
+const LOADER: &str = include_str!("../../assets/python/amcl_wgpu/load_encoder.py");
 
 /// `config.json`. timm's `local-dir:` reads the keys at its top. The loader reads `amcl_wgpu`, which
 /// describes the network in full.

@@ -66,6 +66,17 @@ def own_loader(run, x):
         return model(x).numpy()
 
 
+def package(run, x):
+    """The Python package's loader, of the run itself."""
+    os.environ["AMCL_WGPU"] = os.path.abspath(program)
+    sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "..", "assets", "python"))
+    import amcl_wgpu
+
+    model, _ = amcl_wgpu.load(run)
+    with torch.no_grad():
+        return model(x).numpy()
+
+
 import onnxruntime
 import timm
 import torchvision
@@ -109,6 +120,7 @@ for name, folder, side, sets in [
     run, ours, names = train(name, folder, side, *sets)
     x = pixels(folder, names, **norm)
     compare(f"load_encoder.py, {name}", ours, own_loader(run, x))
+    compare(f"amcl_wgpu.load of the run, {name}", ours, package(f"{work}/{name}", x))
     session = onnxruntime.InferenceSession(f"{run}/exported/encoder.onnx")
     compare(f"onnxruntime, {name}", ours, session.run(["features"], {"images": x.numpy()})[0])
 

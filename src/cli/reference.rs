@@ -1,0 +1,346 @@
+//! Tests that keep the documents true to the program: `docs/guide/cli.md` is what clap's definition says, and every
+//! command of the documents is one that the program takes.
+//!
+//! After a change of the command line: `AMCL_WRITE=1 cargo test --bin amcl-wgpu reference` writes the page anew.
+
+use crate::Cli;
+use amcl_wgpu::config::Config;
+use amcl_wgpu::experiment::Experiment;
+use clap::{Arg, ArgMatches, Command, CommandFactory};
+use std::path::{Path, PathBuf};
+
+/// Columns of a line of prose.
+const WIDTH: usize = 120;
+
+/// What a page of commands begins with.
+const HEAD: &str = "# Command line
+
+<!-- Generated from the program's own definition: AMCL_WRITE=1 cargo test --bin amcl-wgpu reference -->
+
+`amcl-wgpu VERB --help` prints the same. `amcl-wgpu completions SHELL` prints completions for your shell, and
+`amcl-wgpu man FOLDER` writes man pages.
+";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Breaks text into lines of at most [`WIDTH`] columns; `first` begins the first line, blanks as long the others.
+fn wrap(first: &str, text: &str) -> String {
+    let indent = " ".repeat(first.chars().take_while(|c| "- ".contains(*c)).count());
+    let (mut out, mut line) = (String::new(), first.trim_end().to_string());
+    for word in text.split_whitespace() {
+        if line.chars().count() + 1 + word.chars().count() > WIDTH {
+            out += &format!("{line}\n");
+            line = format!("{indent}{word}");
+        } else if line.is_empty() {
+            line = word.into();
+        } else {
+            line += &format!(" {word}");
+        }
+    }
+    out + &line + "\n"
+}
+
+/// Text for Markdown: outside of code, `<` and `*` stand for themselves; it ends with a full stop.
+fn prose(text: &str) -> String {
+    let mut out = String::new();
+    for (i, part) in text.trim().split('`').enumerate() {
+        match i % 2 {
+            0 => out += &part.replace('<', "\\<").replace('*', "\\*"),
+            _ => out += &format!("`{part}`"),
+        }
+    }
+    if !out.ends_with(['.', '`']) {
+        out.push('.');
+    }
+    out
+}
+
+/// `-o`, `--out` and their value, as one types them.
+fn name(arg: &Arg) -> String {
+    let short = arg.get_short().map(|c| format!("-{c}"));
+    let long = arg.get_long().map(|l| format!("--{l}"));
+    let flags: Vec<String> = short.into_iter().chain(long).collect();
+    let values: Vec<String> = match arg.get_action().takes_values() {
+        true => arg
+            .get_value_names()
+            .unwrap_or_default()
+            .iter()
+            .map(|v| format!("<{v}>"))
+            .collect(),
+        false => Vec::new(),
+    };
+    let dots = if arg.is_positional() && arg.get_num_args().is_some_and(|n| n.max_values() > 1) {
+        "..."
+    } else {
+        ""
+    };
+    let all: Vec<String> = [flags.join(", "), values.join(" ")]
+        .into_iter()
+        .filter(|s| !s.is_empty())
+        .collect();
+    format!("{}{dots}", all.join(" "))
+}
+
+/// A line of the list of arguments.
+fn argument(arg: &Arg) -> String {
+    let help = arg
+        .get_long_help()
+        .or(arg.get_help())
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let mut lines = help.lines();
+    let mut text = prose(lines.next().unwrap_or_default());
+    let more: Vec<&str> = lines.filter(|l| !l.trim().is_empty()).collect();
+    let possible: Vec<String> = arg
+        .get_possible_values()
+        .iter()
+        .map(|v| format!("`{}`", v.get_name()))
+        .collect();
+    if !possible.is_empty() && arg.get_action().takes_values() {
+        text += &format!(" One of {}.", possible.join(", "));
+    }
+    let defaults: Vec<String> = arg
+        .get_default_values()
+        .iter()
+        .map(|v| v.to_string_lossy().into_owned())
+        .collect();
+    if !defaults.is_empty() && arg.get_action().takes_values() {
+        text += &format!(" Default: `{}`.", defaults.join(","));
+    }
+    if arg.is_required_set() && !arg.is_positional() {
+        text += " Required.";
+    }
+    let mut out = wrap("- ", &format!("`{}`: {text}", name(arg)));
+    for line in more {
+        out += &wrap("  - ", &prose(line));
+    }
+    out
+}
+
+/// A command and those below it.
+fn describe(command: &mut Command, depth: usize, out: &mut String) {
+    let path = command.get_bin_name().unwrap_or("amcl-wgpu").to_string();
+    let about = command
+        .get_long_about()
+        .or(command.get_about())
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    *out += &format!(
+        "\n{} {path}\n\n{}",
+        "#".repeat(depth),
+        wrap("", &prose(&about))
+    );
+    let usage = command.render_usage().to_string();
+    *out += &format!("\n```text\n{}\n```\n", usage.trim_start_matches("Usage: "));
+    let listed = |a: &&Arg| {
+        !["help", "version"].contains(&a.get_id().as_str()) && (depth == 2 || !a.is_global_set())
+    };
+    let arguments: Vec<String> = command
+        .get_arguments()
+        .filter(listed)
+        .map(argument)
+        .collect();
+    if !arguments.is_empty() {
+        *out += &format!("\n{}", arguments.concat());
+    }
+    for sub in command
+        .get_subcommands_mut()
+        .filter(|c| c.get_name() != "help")
+    {
+        describe(sub, depth + 1, out);
+    }
+}
+
+/// The page of all commands.
+fn page() -> String {
+    let mut command = Cli::command().term_width(WIDTH);
+    command.build();
+    let mut out = HEAD.to_string();
+    describe(&mut command, 2, &mut out);
+    out
+}
+
+#[test]
+fn the_page_of_commands_is_what_the_program_says() {
+    let (file, page) = (root().join("docs/guide/cli.md"), page());
+    if std::env::var_os("AMCL_WRITE").is_some() {
+        std::fs::write(&file, &page).unwrap();
+    }
+    let stands = std::fs::read_to_string(&file).unwrap();
+    let different = stands.lines().zip(page.lines()).find(|(a, b)| a != b);
+    assert!(
+        stands == page,
+        "docs/guide/cli.md is not what the program says (it has {} lines of {}; {different:?}); \
+         write it anew: AMCL_WRITE=1 cargo test --bin amcl-wgpu reference",
+        stands.lines().count(),
+        page.lines().count()
+    );
+    assert!(
+        page.lines()
+            .all(|l| l.chars().count() <= WIDTH || l.starts_with("amcl-wgpu"))
+    );
+}
+
+/// The words of a line of a shell, without its comment.
+///
+/// # Errors
+/// A quotation that does not end.
+fn words(line: &str) -> Result<Vec<String>, String> {
+    let (mut all, mut word, mut quote) = (Vec::new(), None::<String>, None);
+    for c in line.chars() {
+        match (quote, c) {
+            (Some(q), _) if c == q => quote = None,
+            (Some(_), _) => word.get_or_insert_default().push(c),
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (None, '#') if word.is_none() => break,
+            (None, _) if c.is_whitespace() => all.extend(word.take()),
+            (None, _) => word.get_or_insert_default().push(c),
+        }
+    }
+    all.extend(word);
+    match quote {
+        Some(q) => Err(format!("a quotation {q} does not end")),
+        None => Ok(all),
+    }
+}
+
+/// The command that a line of a shell gives the program, if it gives it one: behind settings of the environment and
+/// cargo's prefix, before a pipe or another command.
+fn command_of(line: &str) -> Result<Option<Vec<String>>, String> {
+    let all = words(line)?;
+    let mut all = all
+        .into_iter()
+        .skip_while(|w| w.contains('=') && !w.starts_with('-'))
+        .peekable();
+    let mut taken: Vec<String> = Vec::new();
+    if all.next_if(|w| w == "cargo").is_some() {
+        let own: Vec<String> = all.by_ref().take_while(|w| w != "--").collect();
+        if own.first().is_none_or(|w| w != "run") || own.iter().any(|w| w.starts_with("--example"))
+        {
+            return Ok(None);
+        }
+    } else if all
+        .next_if(|w| w == "amcl-wgpu" || w.ends_with("/amcl-wgpu"))
+        .is_none()
+    {
+        return Ok(None);
+    }
+    taken.push("amcl-wgpu".into());
+    taken.extend(all.take_while(|w| !["|", ">", ">>", "&&", ";", "&"].contains(&w.as_str())));
+    Ok(Some(taken))
+}
+
+/// Lines of the shell in a document: those of fenced blocks marked `sh`, with continued lines joined.
+fn lines(text: &str) -> Vec<String> {
+    let (mut inside, mut joined, mut out) = (false, String::new(), Vec::new());
+    for line in text.lines() {
+        match line.trim_start().strip_prefix("```") {
+            Some(mark) => inside = !inside && mark.trim() == "sh",
+            None if inside => {
+                joined += line.trim_end();
+                match joined.strip_suffix('\\') {
+                    Some(part) => joined = part.to_string(),
+                    None => out.push(std::mem::take(&mut joined)),
+                }
+            }
+            None => (),
+        }
+    }
+    out
+}
+
+/// Does the program take the command? Flags, presets, experiments, settings and their values.
+fn take(command: &[String]) -> Result<(), String> {
+    let matches = Cli::command()
+        .try_get_matches_from(command)
+        .map_err(|e| e.to_string())?;
+    let (verb, found) = matches.subcommand().ok_or("no verb")?;
+    let found = found.subcommand().map_or(found, |(_, below)| below);
+    let one = |id: &str| -> Option<String> { value(found, id) };
+    let preset = match (verb, one("preset"), one("name")) {
+        ("presets", _, Some(name)) => Some(name),
+        (_, given, _) => given,
+    };
+    let text = preset
+        .map_or(Ok(""), |p| Config::preset(&p))
+        .map_err(|e| e.to_string())?;
+    // A file of the reader's own is not here.
+    let experiment = one("file").filter(|f| verb == "sweep" && !f.ends_with(".toml"));
+    if let Some(name) = experiment {
+        Experiment::open(&name).map_err(|e| e.to_string())?;
+    }
+    let sets = found.try_get_many::<String>("set").ok().flatten();
+    let sets: Vec<String> = sets.into_iter().flatten().cloned().collect();
+    Config::parse(text, &sets)
+        .map(drop)
+        .map_err(|e| e.to_string())
+}
+
+/// The value of an argument that is text and that the command has.
+fn value(found: &ArgMatches, id: &str) -> Option<String> {
+    found.try_get_one::<String>(id).ok().flatten().cloned()
+}
+
+/// The documents with commands: the README, the guide, what contributors read.
+fn documents() -> Vec<PathBuf> {
+    let mut all = vec![root().join("README.md"), root().join("CONTRIBUTING.md")];
+    for folder in ["docs", "docs/guide"] {
+        let entries = std::fs::read_dir(root().join(folder)).unwrap();
+        all.extend(
+            entries
+                .map(|e| e.unwrap().path())
+                .filter(|p| p.extension().is_some_and(|e| e == "md")),
+        );
+    }
+    all
+}
+
+#[test]
+fn every_command_of_the_documents_is_one_that_the_program_takes() {
+    let (mut wrong, mut taken) = (Vec::new(), 0);
+    for file in documents() {
+        for line in lines(&std::fs::read_to_string(&file).unwrap()) {
+            match command_of(&line).and_then(|c| c.as_deref().map(take).transpose()) {
+                Ok(done) => taken += usize::from(done.is_some()),
+                Err(e) => wrong.push(format!("{}: {line}\n  {e}", file.display())),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(taken > 40, "only {taken} commands were found");
+}
+
+/// The check notices what a reader would stumble over.
+#[test]
+fn a_command_that_the_program_does_not_take_is_noticed() {
+    for wrong in [
+        "amcl-wgpu train --epoch 3",
+        "amcl-wgpu trian",
+        "amcl-wgpu train --preset simclr",
+        "amcl-wgpu train --set optim.learning=1",
+        "amcl-wgpu train --set optim.lr=-1",
+        "amcl-wgpu presets quick",
+        "amcl-wgpu sweep head",
+        "amcl-wgpu eval knn",
+        "AMCL_X=1 amcl-wgpu train --seed one # a comment",
+        "cargo run --release -- train --epochs",
+        "amcl-wgpu train 'FOLDER",
+    ] {
+        assert!(
+            command_of(wrong).and_then(|c| take(&c.unwrap())).is_err(),
+            "{wrong}"
+        );
+    }
+    let block = "text\n```sh\namcl-wgpu train \\\n  --seed 1 | tee log # so\nls\n```\n```text\namcl-wgpu nonsense\n```\n";
+    let found: Vec<_> = lines(block)
+        .iter()
+        .filter_map(|l| command_of(l).unwrap())
+        .collect();
+    assert_eq!(found, [["amcl-wgpu", "train", "--seed", "1"]]);
+    assert_eq!(take(&found[0]), Ok(()));
+}
