@@ -42,7 +42,7 @@ fn wrap(first: &str, text: &str) -> String {
     out + &line + "\n"
 }
 
-/// Text for Markdown: outside of code, `<` and `*` stand for themselves; it ends with a full stop.
+/// Text for Markdown: outside of code, `<` and `*` stand for themselves; it ends with a full stop, but behind a command.
 fn prose(text: &str) -> String {
     let mut out = String::new();
     for (i, part) in text.trim().split('`').enumerate() {
@@ -51,7 +51,11 @@ fn prose(text: &str) -> String {
             _ => out += &format!("`{part}`"),
         }
     }
-    if !out.ends_with(['.', '`']) {
+    let command = out
+        .split_whitespace()
+        .last()
+        .is_some_and(|w| w.contains('='));
+    if !out.ends_with(['.', '`']) && !command {
         out.push('.');
     }
     out
