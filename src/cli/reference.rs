@@ -5,6 +5,7 @@
 
 use crate::Cli;
 use amcl_wgpu::config::Config;
+use amcl_wgpu::data::sets::SETS;
 use amcl_wgpu::experiment::Experiment;
 use clap::{Arg, ArgMatches, Command, CommandFactory};
 use std::path::{Path, PathBuf};
@@ -239,30 +240,44 @@ fn command_of(line: &str) -> Result<Option<Vec<String>>, String> {
     Ok(Some(taken))
 }
 
-/// Lines of the shell in a document: those of fenced blocks marked `sh`, with continued lines joined.
+/// Lines of the shell in a document: those of fenced blocks marked `sh`, with continued lines joined; indented ones and
+/// code in the text that call this program. `VERB` and `SHELL` stand for words of the reader's.
 fn lines(text: &str) -> Vec<String> {
-    let (mut inside, mut joined, mut out) = (false, String::new(), Vec::new());
+    let calls =
+        |l: &&str| l.starts_with("amcl-wgpu ") && !l.contains("VERB") && !l.contains("SHELL");
+    let (mut fence, mut joined, mut out) = (None, String::new(), Vec::new());
     for line in text.lines() {
-        match line.trim_start().strip_prefix("```") {
-            Some(mark) => inside = !inside && mark.trim() == "sh",
-            None if inside => {
+        let trimmed = line.trim_start();
+        match (trimmed.strip_prefix("```"), fence) {
+            (Some(mark), None) => fence = Some(mark.trim()),
+            (Some(_), Some(_)) => fence = None,
+            (None, Some("sh")) => {
                 joined += line.trim_end();
                 match joined.strip_suffix('\\') {
                     Some(part) => joined = part.to_string(),
                     None => out.push(std::mem::take(&mut joined)),
                 }
             }
-            None => (),
+            (None, Some(_)) => (),
+            (None, None) if line.starts_with("    ") => {
+                let cargo = trimmed.starts_with("cargo run").then_some(trimmed);
+                out.extend(cargo.or(Some(trimmed).filter(calls)).map(str::to_string));
+            }
+            (None, None) => {
+                let code = line.split('`').skip(1).step_by(2);
+                out.extend(code.filter(calls).map(str::to_string));
+            }
         }
     }
     out
 }
 
-/// Does the program take the command? Flags, presets, experiments, settings and their values.
+/// Does the program take the command? Flags, presets, methods, experiments, public sets, settings and their values.
 fn take(command: &[String]) -> Result<(), String> {
-    let matches = Cli::command()
-        .try_get_matches_from(command)
-        .map_err(|e| e.to_string())?;
+    let matches = match Cli::command().try_get_matches_from(command) {
+        Err(e) if !e.use_stderr() => return Ok(()), // --help and --version
+        other => other.map_err(|e| e.to_string())?,
+    };
     let (verb, found) = matches.subcommand().ok_or("no verb")?;
     let found = found.subcommand().map_or(found, |(_, below)| below);
     let one = |id: &str| -> Option<String> { value(found, id) };
@@ -278,8 +293,12 @@ fn take(command: &[String]) -> Result<(), String> {
     if let Some(name) = experiment {
         Experiment::open(&name).map_err(|e| e.to_string())?;
     }
+    if let Some(name) = one("name").filter(|n| verb == "data" && SETS.iter().all(|s| s.name != n)) {
+        return Err(format!("no data set `{name}`"));
+    }
     let sets = found.try_get_many::<String>("set").ok().flatten();
-    let sets: Vec<String> = sets.into_iter().flatten().cloned().collect();
+    let mut sets: Vec<String> = sets.into_iter().flatten().cloned().collect();
+    sets.extend(one("method").map(|m| format!("method.name={m:?}")));
     Config::parse(text, &sets)
         .map(drop)
         .map_err(|e| e.to_string())
@@ -331,6 +350,8 @@ fn a_command_that_the_program_does_not_take_is_noticed() {
         "amcl-wgpu presets quick",
         "amcl-wgpu sweep head",
         "amcl-wgpu eval knn",
+        "amcl-wgpu train --method simclr2",
+        "amcl-wgpu data download cifar",
         "AMCL_X=1 amcl-wgpu train --seed one # a comment",
         "cargo run --release -- train --epochs",
         "amcl-wgpu train 'FOLDER",
@@ -340,11 +361,14 @@ fn a_command_that_the_program_does_not_take_is_noticed() {
             "{wrong}"
         );
     }
-    let block = "text\n```sh\namcl-wgpu train \\\n  --seed 1 | tee log # so\nls\n```\n```text\namcl-wgpu nonsense\n```\n";
+    let block = "text `amcl-wgpu check` and `amcl-wgpu VERB`\n    amcl-wgpu devices\n```sh\namcl-wgpu train \\\n  --seed 1 | tee log # so\nls\n```\n```text\namcl-wgpu nonsense\n```\n";
     let found: Vec<_> = lines(block)
         .iter()
         .filter_map(|l| command_of(l).unwrap())
         .collect();
-    assert_eq!(found, [["amcl-wgpu", "train", "--seed", "1"]]);
-    assert_eq!(take(&found[0]), Ok(()));
+    assert_eq!(
+        found.concat().join(" "),
+        "amcl-wgpu check amcl-wgpu devices amcl-wgpu train --seed 1"
+    );
+    assert!(found.iter().all(|c| take(c).is_ok()));
 }
