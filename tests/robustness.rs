@@ -333,6 +333,37 @@ fn weights_from_elsewhere_are_checked() {
     let bytes = safetensors::serialize([("other.weight", view)], None).unwrap();
     std::fs::write(&file, bytes).unwrap();
     refused(&init(&out), &["no tensor fits", "other.weight"]);
+    // Two networks, a value that is none, a variance below zero: each by its name, at every start alike.
+    let four = |v: f32| [v; 4].map(f32::to_le_bytes).concat();
+    let (plain, nan, negative) = (four(1.0), four(f32::NAN), four(-1.0));
+    for (tensors, words) in [
+        (
+            [
+                ("backbone.bn1.weight", &plain),
+                ("module.bn1.weight", &plain),
+            ],
+            ["`backbone.`", "`module.`"],
+        ),
+        (
+            [("bn1.bias", &plain), ("bn1.weight", &nan)],
+            ["`bn1.weight`", "NaN"],
+        ),
+        (
+            [("bn1.bias", &plain), ("bn1.running_var", &negative)],
+            ["`bn1.running_var` holds -1", "never below zero"],
+        ),
+    ] {
+        let views = tensors.map(|(name, bytes)| {
+            let of = safetensors::tensor::TensorView::new;
+            (name, of(safetensors::Dtype::F32, vec![4], bytes).unwrap())
+        });
+        std::fs::write(&file, safetensors::serialize(views, None).unwrap()).unwrap();
+        for _ in 0..3 {
+            refused(&init(&out), &words);
+        }
+    }
+    std::fs::write(&file, b"PK\x03\x04data.pkl").unwrap();
+    refused(&init(&out), &["torch.save", "expected a safetensors file"]);
     refused(
         &train(&out, &["--overwrite", "--init", "/no/such/file"]),
         &["/no/such/file"],

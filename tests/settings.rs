@@ -684,3 +684,58 @@ fn a_mistake_in_a_file_is_one_line_with_its_number() {
         assert!(e.starts_with(want) && !e.contains('\n'), "{e}");
     }
 }
+
+/// A preset's own warm-up stays where a flag makes the run shorter, and is told; one that was asked for is refused.
+#[test]
+fn a_warm_up_longer_than_the_run_is_told_or_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let small = [
+        "data.shapes_train=8",
+        "data.shapes_test=2",
+        "model.width=4",
+        "heads.hidden=8",
+        "heads.out=8",
+        "optim.batch_size=4",
+        "run.knn_k=1",
+    ];
+    let mut c = Command::cargo_bin("amcl-wgpu").unwrap();
+    c.args([
+        "train",
+        "--device",
+        "cpu",
+        "--no-report",
+        "--epochs",
+        "1",
+        "--out",
+    ])
+    .arg(&out);
+    for set in small {
+        c.args(["--set", set]);
+    }
+    let o = c.output().unwrap();
+    let said = String::from_utf8_lossy(&o.stdout).into_owned();
+    assert!(
+        o.status.success() && said.contains("the run ends within its warm-up"),
+        "{said}"
+    );
+    let own = folder.path().join("own.toml");
+    let own_text = |epochs: u32| {
+        let text = format!("[schedule]\nwarmup_epochs = 5\n[run]\nepochs = {epochs}\n");
+        std::fs::write(&own, text).unwrap();
+    };
+    let train = [
+        "train",
+        "--data",
+        "no/such/folder",
+        "--config",
+        own.to_str().unwrap(),
+    ];
+    own_text(4);
+    assert!(
+        refused(&train).contains("schedule.warmup_epochs is 5; it must be from 0 to run.epochs, 4")
+    );
+    // The control: as long as the run.
+    own_text(5);
+    assert!(refused(&train).contains("no/such/folder"));
+}

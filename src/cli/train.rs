@@ -139,7 +139,16 @@ impl Args {
             }
             None => (preset.to_string(), Config::preset(preset)?.to_string()),
         };
-        let config = Config::parse(&text, &self.overrides())?;
+        let over = self.overrides();
+        let config = Config::parse(&text, &over)?;
+        // A file of the user's own that contradicts itself; a preset may be cut short by a flag.
+        if self.config.is_some()
+            && !over
+                .iter()
+                .any(|o| o.trim_start().starts_with("run.epochs"))
+        {
+            config.warms_up(|_| true)?;
+        }
         let out = self.out.clone();
         let out = out.unwrap_or_else(|| free_folder(&name, config.run.seed));
         Ok((config, out))

@@ -141,18 +141,8 @@ impl Config {
             methods::spec(&c.method.name),
         );
         let (family, spec) = (family.map_err(ConfigError)?, spec.map_err(ConfigError)?);
-        for (key, value) in [
-            ("schedule.warmup_epochs", c.schedule.warmup_epochs),
-            ("amcl.warmup_epochs", c.amcl.switches.warmup_epochs),
-        ] {
-            let asked = overrides.iter().any(|o| o.trim_start().starts_with(key));
-            if asked && value > c.run.epochs {
-                return Err(fault(format!(
-                    "{key} is {value}; it must be from 0 to run.epochs, {}",
-                    c.run.epochs
-                )));
-            }
-        }
+        // A preset's own warm-up stays where an override makes the run shorter: the run tells.
+        c.warms_up(|key| overrides.iter().any(|o| o.trim_start().starts_with(key)))?;
         c.model.settings = (family.complete)(&c.model.settings).map_err(fault)?;
         c.method.settings = (spec.complete)(&c.method.settings).map_err(fault)?;
         let given = |section: &str, key: &str| {
@@ -164,6 +154,25 @@ impl Config {
         (c.method.settings, c.heads, c.amcl) = (recipe.settings, recipe.heads, recipe.amcl);
         c.check()?;
         Ok(c)
+    }
+
+    /// Refuses a warm-up that is longer than the run, of those keys that were `asked` for.
+    ///
+    /// # Errors
+    /// Names the key and its range.
+    pub fn warms_up(&self, asked: impl Fn(&str) -> bool) -> Result<()> {
+        for (key, value) in [
+            ("schedule.warmup_epochs", self.schedule.warmup_epochs),
+            ("amcl.warmup_epochs", self.amcl.switches.warmup_epochs),
+        ] {
+            if asked(key) && value > self.run.epochs {
+                return Err(fault(format!(
+                    "{key} is {value}; it must be from 0 to run.epochs, {}",
+                    self.run.epochs
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// The text of a preset.
@@ -216,11 +225,11 @@ impl Config {
         (family.build)(&m.encoder, &m.settings, m.image_size).map_err(ConfigError)
     }
 
-    /// What it asks must be possible.
+    /// Every number must be in its range, the optimiser known, and the batch such that it can be cut.
     ///
     /// # Errors
     /// Says which setting is not, and what would do.
-    pub fn check(&self) -> Result<()> {
+    pub fn check_numbers(&self) -> Result<()> {
         let o = &self.optim;
         self.data.check_ranges("data").map_err(ConfigError)?;
         self.augment.validate().map_err(ConfigError)?;
@@ -246,6 +255,15 @@ impl Config {
                 o.batch_size, o.micro_batches
             )));
         }
+        Ok(())
+    }
+
+    /// What it asks must be possible.
+    ///
+    /// # Errors
+    /// Says which setting is not, and what would do.
+    pub fn check(&self) -> Result<()> {
+        self.check_numbers()?;
         let backbone = self.backbone()?;
         let encoder = Chosen {
             name: &self.model.encoder,
@@ -360,6 +378,23 @@ fn of_all_encoders() -> Vec<String> {
         .collect()
 }
 
+/// Which methods or encoders have this key, in words; none where there is no such method or encoder.
+fn owners(section: &str, key: &str) -> Option<String> {
+    let has = |keys: Vec<String>| keys.iter().any(|k| k == key);
+    let all: Vec<&str> = match section {
+        "method" => {
+            let having = methods::METHODS.iter().filter(|m| has((m.keys)()));
+            having.map(|m| m.name).collect()
+        }
+        "model" => {
+            let having = backbones::FAMILIES.iter().filter(|f| has((f.keys)()));
+            having.flat_map(|f| f.names).copied().collect()
+        }
+        _ => Vec::new(),
+    };
+    (!all.is_empty()).then(|| format!("it is a setting of {}", all.join(", ")))
+}
+
 /// Keys of the method or family `name` itself.
 fn keys_of(section: &str, name: &str) -> Option<Vec<String>> {
     match section {
@@ -434,7 +469,8 @@ fn refuse_unknown_keys(table: &Table) -> Result<()> {
                 .collect(),
         };
         for key in given.keys().filter(|k| !known.contains(k)) {
-            if let Some(hint) = synonyms::meant(Some(section), key) {
+            let hint = owners(section, key).or_else(|| synonyms::meant(Some(section), key));
+            if let Some(hint) = hint {
                 return Err(fault(format!("no key {section}.{key}; {hint}")));
             }
         }
@@ -487,7 +523,11 @@ mod tests {
             ("", "temperature=1", "did you mean loss.temperature"),
             ("", "schedule.warmup_epochs=21", "from 0 to run.epochs, 20"),
             ("", "data.num_workers=4", "there is none"),
-            ("", "method.queue=64", "no key method.queue"),
+            (
+                "",
+                "method.queue=64",
+                "no key method.queue; it is a setting of moco",
+            ),
             (
                 "[method]\nname = \"moco\"\nqueu = 3",
                 "",

@@ -336,8 +336,9 @@ pub fn meant(section: Option<&str>, key: &str) -> Option<String> {
     }
     let elsewhere: Vec<&str> = all
         .iter()
-        .filter(|k| k.split_once('.').is_some_and(|(_, f)| f == name))
-        .map(String::as_str)
+        .filter_map(|k| Some((k, k.split_once('.')?)))
+        .filter(|(_, (s, f))| *f == name && Some(*s) != section)
+        .map(|(k, _)| k.as_str())
         .collect();
     if !elsewhere.is_empty() {
         return Some(format!("did you mean {}?", elsewhere.join(" or ")));

@@ -131,10 +131,10 @@ impl TensorType {
     pub fn bytes(&self) -> usize {
         self.elements().saturating_mul(self.dtype.bytes())
     }
-    /// Can there be such a tensor: has it at most [`MAX_ELEMENTS`] elements, and dimensions that a shader can count?
+    /// Can there be such a tensor: has it at most [`MAX_ELEMENTS`] elements? Shaders count in 32 bits, and no further
+    /// than one binding, by which longer tensors are cut.
     pub fn is_possible(&self) -> bool {
-        let counted = |d: &usize| u32::try_from(*d).is_ok();
-        self.elements() <= MAX_ELEMENTS && self.dims().iter().all(counted)
+        self.elements() <= MAX_ELEMENTS
     }
     /// Exactly `N` dimensions, or a message.
     ///

@@ -12,8 +12,9 @@
 
 use super::loss::evaluate::{Array, Evaluated, Loss, LossError, evaluate_on};
 use super::loss::macl::Macl;
-use super::loss::{Adaptive, Amcl, NegOmega, Negatives, Plain};
+use super::loss::{Adaptive, Amcl, NegOmega, Negatives, Plain, TEMPERATURE};
 use crate::graph::Executor;
+use crate::settings::{Range, between, check_range};
 use safetensors::{Dtype, SafeTensors};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -102,6 +103,13 @@ impl LossFile {
         }
     }
 
+    /// A number, or the default where the file has none.
+    fn number(&self, key: &str, default: f64, range: Range) -> Result<f64, LossError> {
+        let value = self.setting(key, default)?;
+        check_range(&format!("config.{key}"), &value, range).map_err(bad)?;
+        Ok(value)
+    }
+
     /// A setting that the file must have.
     fn required(&self, key: &str) -> Result<f64, LossError> {
         match self.setting(key, f64::NAN)? {
@@ -135,10 +143,10 @@ impl LossFile {
     /// An unknown kind, impossible settings.
     pub fn loss(&self) -> Result<Loss, LossError> {
         let plain = |default: f64| {
-            let alpha = self.setting("macl_alpha", 0.0)?;
-            let a0 = self.setting("macl_a0", 0.0)?;
+            let alpha = self.number("macl_alpha", 0.0, between(0.0, 1.0))?;
+            let a0 = self.number("macl_a0", 0.0, between(-1.0, 1.0))?;
             Ok::<_, LossError>(Plain {
-                tau: self.setting("tau", default)?,
+                tau: self.number("tau", default, TEMPERATURE)?,
                 macl: (alpha != 0.0).then_some(Macl { alpha, a0 }),
             })
         };
@@ -152,17 +160,17 @@ impl LossFile {
             },
             "simsiam" => Loss::SimSiam,
             "barlow" => Loss::BarlowTwins {
-                lambda: self.setting("lambda", 5e-3)?,
+                lambda: self.number("lambda", 5e-3, between(0.0, 1e6))?,
             },
             "amcl_ntxent" => Loss::AmclNtXent(self.amcl(0.5)?),
             "amcl_moco" => Loss::AmclMoco(self.amcl(0.1)?),
             "amcl_simsiam" => Loss::AmclSimSiam(self.amcl(0.5)?),
             "amcl_barlow" => Loss::AmclBarlowTwins {
                 amcl: self.amcl(0.5)?,
-                lambda: self.setting("lambda", 5e-3)?,
+                lambda: self.number("lambda", 5e-3, between(0.0, 1e6))?,
                 constant: [
-                    self.setting("tau_diagonal", 1.0)?,
-                    self.setting("tau_off_diagonal", 1.0)?,
+                    self.number("tau_diagonal", 1.0, TEMPERATURE)?,
+                    self.number("tau_off_diagonal", 1.0, TEMPERATURE)?,
                 ],
             },
             other => {

@@ -373,7 +373,7 @@ mod tests {
             let named = |p: &str| e.contains(&format!("`{p}`"));
             assert!(named(a) && named(b), "{a} {b}: {e}");
         }
-        // A network of which a tensor is missing is another network still, and a known prefix is one if it holds but one.
+        // A network of which a tensor is missing is another network still; so is one tensor under a known prefix.
         assert!(both("student.", "any.words.", all - 1).is_err());
         assert!(both("module.", "backbone.", 1).is_err());
         assert!(both("module.", "", 1).is_err());

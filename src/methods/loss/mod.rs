@@ -122,7 +122,7 @@ crate::section! {
         /// The positive is among the candidates (Eq. 2.4): the loss is then bounded below.
         include_positive: bool = true,
         /// Weight of Omega (configurations that leave it out: 1e-4 for simsiam, 1e-6 for barlow_twins).
-        beta: f64 = 0.1 => between(-1e6, 1e6),
+        beta: f64 = 0.1 => between(0.0, 1e6),
         /// Least temperature.
         tau_min: f64 = 0.05 => TEMPERATURE,
         /// Largest temperature.

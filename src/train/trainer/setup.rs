@@ -37,7 +37,10 @@ impl<'a> Run<'a> {
         // What settings, method and encoder make impossible together is said before anything is opened.
         let named;
         let method = match &job.method {
-            Some(own) => own.as_ref(),
+            Some(own) => {
+                job.config.check_numbers()?;
+                own.as_ref()
+            }
             None => {
                 named = method::method(&job.config)?;
                 named.as_ref()
