@@ -195,6 +195,8 @@ fn shown(x: f64) -> String {
 pub struct Field {
     /// Its key in the section.
     pub name: &'static str,
+    /// What it is: the comment of its field, for the guide's page of settings.
+    pub doc: &'static str,
     /// The range of its numbers; none: it is no number.
     pub range: Option<Range>,
     /// Its numbers are whole.
@@ -205,9 +207,10 @@ pub struct Field {
 
 impl Field {
     /// A setting that is no number.
-    pub const fn plain(name: &'static str) -> Self {
+    pub const fn plain(name: &'static str, doc: &'static str) -> Self {
         Self {
             name,
+            doc,
             range: None,
             whole: false,
             count: None,
@@ -283,30 +286,30 @@ pub trait Section: Default + Serialize + DeserializeOwned {
 #[macro_export]
 macro_rules! section {
     ($(#[$doc:meta])* $name:ident {
-        $($(#[$fdoc:meta])* $field:ident: $ty:ty = $value:expr $(=> $range:expr)?,)*
+        $($(#[doc = $fdoc:literal])* $field:ident: $ty:ty = $value:expr $(=> $range:expr)?,)*
     }) => {
         $crate::section! { @struct [serde(deny_unknown_fields, default)] $(#[$doc])* $name {
-            $($(#[$fdoc])* $field: $ty = $value $(=> $range)?,)*
+            $($(#[doc = $fdoc])* $field: $ty = $value $(=> $range)?,)*
         } }
     };
     ($(#[$doc:meta])* $name:ident {
-        $($(#[$fdoc:meta])* $field:ident: $ty:ty = $value:expr $(=> $range:expr)?,)*
+        $($(#[doc = $fdoc:literal])* $field:ident: $ty:ty = $value:expr $(=> $range:expr)?,)*
         ..$rest:ident: Table = $others:expr,
     }) => {
         $crate::section! { @struct [serde(default)] $(#[$doc])* $name {
-            $($(#[$fdoc])* $field: $ty = $value $(=> $range)?,)*
+            $($(#[doc = $fdoc])* $field: $ty = $value $(=> $range)?,)*
             ..$rest: Table = $others,
         } }
     };
     (@struct [$serde:meta] $(#[$doc:meta])* $name:ident {
-        $($(#[$fdoc:meta])* $field:ident: $ty:ty = $value:expr $(=> $range:expr)?,)*
+        $($(#[doc = $fdoc:literal])* $field:ident: $ty:ty = $value:expr $(=> $range:expr)?,)*
         $(..$rest:ident: Table = $others:expr,)?
     }) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
         #[$serde]
         pub struct $name {
-            $($(#[$fdoc])* pub $field: $ty,)*
+            $($(#[doc = $fdoc])* pub $field: $ty,)*
             $(/** Settings of what a field names. */ #[serde(flatten)] pub $rest: toml::Table,)?
         }
 
@@ -317,7 +320,8 @@ macro_rules! section {
         impl $crate::settings::Section for $name {
             fn fields() -> Vec<$crate::settings::Field> {
                 vec![$(
-                    $crate::settings::Field::plain(stringify!($field))$(.ranged::<$ty>($range))?,
+                    $crate::settings::Field::plain(stringify!($field), concat!($($fdoc, "\n"),*))
+                        $(.ranged::<$ty>($range))?,
                 )*]
             }
 

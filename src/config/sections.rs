@@ -51,7 +51,7 @@ section! {
 section! {
     /// `[model]`: the encoder's name, the side of its images, and the settings of its family.
     ModelSettings {
-        /// Name of the encoder ([`backbones::FAMILIES`] lists them).
+        /// Name of the encoder.
         encoder: String = "tiny".into(),
         /// Side of the views.
         image_size: usize = 32 => between(8.0, 4096.0),
@@ -65,7 +65,7 @@ section! {
 section! {
     /// `[method]`: its name, and its own settings.
     MethodSettings {
-        /// Name of the method ([`crate::methods::METHODS`] lists them).
+        /// Name of the method.
         name: String = "simclr".into(),
         ..settings: Table = Table::new(),
     }

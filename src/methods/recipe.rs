@@ -86,7 +86,7 @@ pub struct AmclSettings {
 
 impl Section for AmclSettings {
     fn fields() -> Vec<Field> {
-        let enabled = Field::plain("enabled");
+        let enabled = Field::plain("enabled", "Use the AMCL loss.");
         std::iter::once(enabled).chain(Amcl::fields()).collect()
     }
 

@@ -105,15 +105,19 @@ crate::section! {
     /// down, a floor that healthy runs do not touch.
     #[derive(Copy)]
     Amcl {
-        /// Form of the candidates' term.
+        /// Form of the candidates' term: `max` (the most similar one, Eq. 2.1), `topk` (the mean over the kappa most
+        /// similar) or `softmax` (log-sum-exp over all).
         negatives: Negatives = Negatives::Softmax,
         /// Candidates of the top-k form.
         kappa: usize = 100 => between(1.0, 1e9),
-        /// Regulariser of the selected candidates.
+        /// Regulariser of the selected candidates: `mean` of Omega, or `official_sum` of log tau + 1/tau, as in the
+        /// authors' later code.
         neg_omega: NegOmega = NegOmega::Mean,
-        /// Whose temperature adapts.
+        /// Whose temperature adapts: `full` (both roles'), `none` (constant heads), `positive_only`, `negative_only`, or
+        /// `first_head` (both, from head 0's features for every head).
         adaptive: Adaptive = Adaptive::Full,
-        /// How a pair's score is made.
+        /// How a pair's score is made: `dot` of phi's outputs (Eq. 3), or `centred`, in which only the part that differs
+        /// between pairs is learned.
         parametrisation: Parametrisation = Parametrisation::Dot,
         /// Temperature at the mean score of the centred parametrisation.
         tau0: f64 = 0.1 => TEMPERATURE,
