@@ -1,14 +1,19 @@
-//! Tests that keep the documents true to the program: `docs/guide/cli.md` is what clap's definition says, and every
-//! command of the documents is one that the program takes.
+//! Tests that keep the documents true to the program: `docs/guide/cli.md` is what clap's definition says,
+//! `docs/guide/settings.md` what the sections say, and every command of the documents is one that the program takes.
 //!
-//! After a change of the command line: `AMCL_WRITE=1 cargo test --bin amcl-wgpu reference` writes the page anew.
+//! After a change of either: `AMCL_WRITE=1 cargo test --bin amcl-wgpu reference` writes the pages anew.
 
 use crate::Cli;
 use amcl_wgpu::config::Config;
 use amcl_wgpu::data::sets::SETS;
 use amcl_wgpu::experiment::Experiment;
+use amcl_wgpu::methods::METHODS;
+use amcl_wgpu::nn::backbones::FAMILIES;
+use amcl_wgpu::settings::Field;
+use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Command, CommandFactory};
 use std::path::{Path, PathBuf};
+use toml::Table;
 
 /// Columns of a line of prose.
 const WIDTH: usize = 120;
@@ -167,25 +172,102 @@ fn page() -> String {
     out
 }
 
-#[test]
-fn the_page_of_commands_is_what_the_program_says() {
-    let (file, page) = (root().join("docs/guide/cli.md"), page());
-    if std::env::var_os("AMCL_WRITE").is_some() {
-        std::fs::write(&file, &page).unwrap();
+/// What the page of settings begins with.
+const SETTINGS: &str = "# Settings
+
+<!-- Generated from the program's own sections: AMCL_WRITE=1 cargo test --bin amcl-wgpu reference -->
+
+A configuration is TOML with these sections. `--config` reads a file, `--preset` one that comes with the program, and
+`--set section.key=value` changes a setting of either. What is not set has the default below, or what the method is not
+safe without ([Methods](methods.md#safeguards)). A run's `config.toml` holds all of them as they were resolved.
+
+Unknown keys are refused with the nearest one, numbers outside their range with the range. `version` stands at the top
+of a file: the version of its format. A file without it is of version 1 and keeps its meaning.
+";
+
+/// A list of settings with their defaults, ranges and comments.
+fn settings(section: &str, fields: &[Field], defaults: &Table) -> String {
+    let mut out = String::new();
+    for f in fields {
+        let default = defaults
+            .get(f.name)
+            .map_or("nothing".into(), ToString::to_string);
+        let range = f.range.map_or(String::new(), |r| format!("; {r}"));
+        let doc = prose(&f.doc.replace('\n', " "));
+        let line = format!("`{section}.{}`: {doc} Default `{default}`{range}.", f.name);
+        out += &wrap("- ", &line);
     }
-    let stands = std::fs::read_to_string(&file).unwrap();
+    out
+}
+
+/// The page of all settings: the sections, and under `[model]` and `[method]` what belongs to an encoder or a method.
+fn settings_page() -> String {
+    let all: Table = Config::default().to_toml().unwrap().parse().unwrap();
+    let mut out = SETTINGS.to_string();
+    for (section, fields) in Config::fields() {
+        let defaults = all[section].as_table().unwrap();
+        out += &format!("\n## {section}\n\n{}", settings(section, &fields, defaults));
+        for (title, complete, fields) in below(section) {
+            let own = complete(&Table::new()).unwrap();
+            let list = match settings(section, &fields(), &own) {
+                list if list.is_empty() => "It has no settings of its own.\n".into(),
+                list => list,
+            };
+            out += &format!("\n### {title}\n\n{list}");
+        }
+    }
+    out
+}
+
+/// How settings are completed, and what they are.
+type Own = (
+    String,
+    fn(&Table) -> Result<Table, String>,
+    fn() -> Vec<Field>,
+);
+
+/// What has settings of its own in a section.
+fn below(section: &str) -> Vec<Own> {
+    match section {
+        "model" => FAMILIES
+            .iter()
+            .map(|f| (f.names.join(", "), f.complete, f.fields))
+            .collect(),
+        "method" => METHODS
+            .iter()
+            .map(|m| (m.name.into(), m.complete, m.fields))
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// A page is what the program makes of it; with AMCL_WRITE it is written.
+fn compare(file: &str, page: &str) {
+    let path = root().join("docs/guide").join(file);
+    if std::env::var_os("AMCL_WRITE").is_some() {
+        std::fs::write(&path, page).unwrap();
+    }
+    let stands = std::fs::read_to_string(&path).unwrap();
     let different = stands.lines().zip(page.lines()).find(|(a, b)| a != b);
     assert!(
         stands == page,
-        "docs/guide/cli.md is not what the program says (it has {} lines of {}; {different:?}); \
+        "docs/guide/{file} is not what the program says (it has {} lines of {}; {different:?}); \
          write it anew: AMCL_WRITE=1 cargo test --bin amcl-wgpu reference",
         stands.lines().count(),
         page.lines().count()
     );
-    assert!(
-        page.lines()
-            .all(|l| l.chars().count() <= WIDTH || l.starts_with("amcl-wgpu"))
-    );
+}
+
+#[test]
+fn the_page_of_commands_is_what_the_program_says() {
+    compare("cli.md", &page());
+}
+
+#[test]
+fn the_page_of_settings_is_what_the_program_says() {
+    let page = settings_page();
+    compare("settings.md", &page);
+    assert!(!page.contains("`: ."), "a setting without a comment");
 }
 
 /// The words of a line of a shell, without its comment.
@@ -276,6 +358,10 @@ fn lines(text: &str) -> Vec<String> {
 fn take(command: &[String]) -> Result<(), String> {
     let matches = match Cli::command().try_get_matches_from(command) {
         Err(e) if !e.use_stderr() => return Ok(()), // --help and --version
+        // A verb alone is a name.
+        Err(e) if command.len() == 2 && e.kind() == ErrorKind::MissingRequiredArgument => {
+            return Ok(());
+        }
         other => other.map_err(|e| e.to_string())?,
     };
     let (verb, found) = matches.subcommand().ok_or("no verb")?;
