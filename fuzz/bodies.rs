@@ -2,7 +2,7 @@
 #![allow(dead_code, missing_docs, reason = "each target uses one of these")]
 
 use amcl_wgpu::config::Config;
-use amcl_wgpu::data::{Request, cifar, idx, stl10};
+use amcl_wgpu::data::{Reading, Request, cifar, idx, stl10};
 use amcl_wgpu::graph::state::Group;
 use amcl_wgpu::graph::{States, TensorType};
 use amcl_wgpu::methods::loss_file::LossFile;
@@ -57,6 +57,7 @@ pub fn stl10(data: &[u8]) {
         stored_size: 96,
         unlabeled: false,
         fold: Some(usize::from(mode / 16)),
+        reading: Reading::default(),
         progress: &|_, _| (),
     };
     if let Ok(s) = stl10::open(&r, folder(), &names) {

@@ -3,7 +3,7 @@
 #[path = "common/images.rs"]
 mod images;
 
-use amcl_wgpu::data::{Request, open};
+use amcl_wgpu::data::{Reading, Request, open};
 use images::{paint, try_open};
 use std::sync::Mutex;
 
@@ -207,6 +207,7 @@ fn bad_files_are_named_and_counted_and_fatal_only_together() {
         seed: 1,
         shapes: (0, 0),
         stored_size: 8,
+        reading: Reading::default(),
         progress: &|done, all| {
             let mut s = seen.lock().unwrap();
             *s = (s.0.max(done), all);

@@ -434,9 +434,9 @@ fn a_sweep_accepts_no_other_results() {
     assert_eq!(row(), truth);
     assert_eq!(read(&result), original);
     // The run's data are not what they were when it was trained.
-    let log = run.join("log.txt");
-    let text = std::fs::read_to_string(&log).unwrap();
+    let record = run.join("environment.json");
+    let text = std::fs::read_to_string(&record).unwrap();
     assert!(text.contains(SHAPES));
-    std::fs::write(&log, text.replace("120 training", "121 training")).unwrap();
+    std::fs::write(&record, text.replace("120 training", "121 training")).unwrap();
     refused(&args, "are not those that the run was trained on");
 }

@@ -18,6 +18,7 @@ pub use sections::{
 };
 pub use version::VERSION;
 
+use crate::data::Reading;
 use crate::data::augment::Policy;
 use crate::methods::{self, Chosen, Recipe, Spec, recipe::Batches};
 use crate::nn::backbones::{self, Backbone};
@@ -100,6 +101,11 @@ impl Config {
             },
             unlabeled: d.unlabeled,
             fold: usize::try_from(d.fold).ok(),
+            reading: Reading {
+                version: d.pixels,
+                exif: d.exif,
+                alpha: d.alpha,
+            },
             progress,
         })
     }

@@ -1,5 +1,6 @@
 //! The sections of a configuration that are no method's own, with the range of every number.
 
+use crate::data::pixels::{Alpha, NEWEST};
 use crate::nn::Precision;
 use crate::nn::backbones;
 use crate::section;
@@ -39,6 +40,15 @@ section! {
         /// Side to which images of a folder are brought when they are read; 0: the side of the views up to 64 px,
         /// else 256/224 of it.
         stored_size: usize = 0 => between(0.0, 8192.0),
+        /// Images of a folder are turned upright, as their EXIF orientation says; false: they lie as torchvision's
+        /// `ImageFolder` leaves them.
+        exif: bool = true,
+        /// An alpha channel of a folder's images: `drop`, as torchvision does, so that transparent pixels show their
+        /// hidden colours, or `white`: they are laid on white.
+        alpha: Alpha = Alpha::Drop,
+        /// Version of the way from files to pixels (`data::pixels`): 2, or 1, which run folders of configurations
+        /// before version 3 mean.
+        pixels: usize = NEWEST => between(1.0, NEWEST as f64),
         /// STL-10: train on its 100,000 unlabelled images too; evaluation learns from the labelled ones.
         unlabeled: bool = false,
         /// STL-10: use only this fold (0 to 9) of the labelled training images; -1: all.

@@ -1,11 +1,11 @@
-//! Versions of configuration files. `version` stands at the top of a file; a file without it is of version 1. Old
-//! files and run folders mean what they meant when they were written.
+//! Versions of configuration files. `version` stands at the top of a file; a file without it is of version 1, and a
+//! text that sets nothing at all is no file and means today's defaults. Old files and run folders mean what they meant when they were written.
 
 use crate::methods::METHODS;
 use toml::{Table, Value};
 
 /// The version that this program writes.
-pub const VERSION: i64 = 2;
+pub const VERSION: i64 = 3;
 
 /// A default that a version changed: files of earlier versions that do not set the key are read with the value that
 /// it had.
@@ -18,8 +18,21 @@ struct Changed {
     before: &'static str,
 }
 
-/// All changed defaults, newest last. There are none yet.
-const CHANGED: &[Changed] = &[];
+/// All changed defaults, newest last.
+const CHANGED: &[Changed] = &[
+    Changed {
+        since: 3,
+        section: "data",
+        key: "exif",
+        before: "false",
+    },
+    Changed {
+        since: 3,
+        section: "data",
+        key: "pixels",
+        before: "1",
+    },
+];
 
 /// Keys of `[method]` that version 2 renamed: method, old key, new key.
 const RENAMED: &[(&str, &str, &str)] = &[("vicreg", "vicreg", "weights")];
@@ -34,6 +47,7 @@ const RENAMED: &[(&str, &str, &str)] = &[("vicreg", "vicreg", "weights")];
 /// A version that this program does not know.
 pub(super) fn migrate(table: &mut Table) -> Result<(), String> {
     let version = match table.remove("version") {
+        None if table.is_empty() => VERSION,
         None => 1,
         Some(Value::Integer(v)) if (1..=VERSION).contains(&v) => v,
         Some(v) => {
@@ -118,7 +132,21 @@ mod tests {
         migrate(&mut t).unwrap();
         assert!(t["method"].get("queue").is_some());
         let e = migrate(&mut parsed("version = 9")).unwrap_err();
-        assert!(e.contains("versions 1 to 2"), "{e}");
+        assert!(e.contains("versions 1 to 3"), "{e}");
+    }
+
+    #[test]
+    fn files_before_version_3_keep_their_pixels() {
+        let of = |text: &str| {
+            let c = crate::config::Config::parse(text, &[]).unwrap();
+            (c.data.exif, c.data.pixels)
+        };
+        for old in ["[run]\nepochs = 3", "version = 2"] {
+            assert_eq!(of(old), (false, 1), "{old}");
+        }
+        assert_eq!(of("version = 2\ndata.exif = true"), (true, 1));
+        assert_eq!(of("version = 3"), (true, 2));
+        assert_eq!(of(""), (true, 2), "no file at all");
     }
 
     #[test]

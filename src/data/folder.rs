@@ -9,77 +9,20 @@
 //! Every image is brought to one square size: the shorter side resized, the centre cropped.
 
 use super::layout;
+use super::load::Loader;
 use super::parts::{Group, Parts};
 use super::split::hold_out;
 use super::tree::Tree;
 use super::{DataError, Dataset, Request, Split};
-use crate::graph::plan::{free_memory, mebibytes};
-use image::imageops::FilterType;
-use image::{ImageReader, Limits};
-use rayon::prelude::*;
+use crate::graph::memory::free_memory;
+use crate::graph::plan::mebibytes;
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// Largest side and memory of one image: enough for any photograph, not for a decompression bomb.
-const SIDE: u32 = 32_768;
-const MEMORY: u64 = 1 << 30;
-/// Undecodable files that are named one by one.
-const NAMED: usize = 10;
-
-/// An image file and its class.
-pub(super) type Entry = (PathBuf, Option<u32>);
+use std::path::Path;
 
 fn fail(path: &Path, reason: impl Into<String>) -> DataError {
     DataError::Format {
         path: path.into(),
         reason: reason.into(),
-    }
-}
-
-/// One image as `size` x `size` RGB bytes, and its own width and height.
-fn decode(path: &Path, size: u32) -> Result<(Vec<u8>, (u32, u32)), String> {
-    let mut reader = ImageReader::open(path)
-        .and_then(ImageReader::with_guessed_format)
-        .map_err(|e| e.to_string())?;
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(SIDE);
-    limits.max_image_height = Some(SIDE);
-    limits.max_alloc = Some(MEMORY);
-    reader.limits(limits);
-    let image = reader.decode().map_err(|e| e.to_string())?.to_rgb8();
-    let (w, h) = image.dimensions();
-    let short = w.min(h);
-    if short == 0 {
-        return Err("it has no pixels".into());
-    }
-    // The largest centred square first: only what is kept is resized.
-    let square = image::imageops::crop_imm(&image, (w - short) / 2, (h - short) / 2, short, short);
-    if short == size {
-        return Ok((square.to_image().into_raw(), (w, h)));
-    }
-    let small = image::imageops::resize(&square.to_image(), size, size, FilterType::Triangle);
-    Ok((small.into_raw(), (w, h)))
-}
-
-/// Shortest and longest side of the images of a set as they are in their files, in words.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sides(Option<(u32, u32)>);
-
-impl Sides {
-    fn add(&mut self, (w, h): (u32, u32)) {
-        let (low, high) = self.0.unwrap_or((u32::MAX, 0));
-        self.0 = Some((low.min(w.min(h)), high.max(w.max(h))));
-    }
-}
-
-impl std::fmt::Display for Sides {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            None => Ok(()),
-            Some((low, high)) if low == high => write!(f, " ({low}x{low} in their files)"),
-            Some((low, high)) => write!(f, " (sides of {low} to {high} in their files)"),
-        }
     }
 }
 
@@ -108,51 +51,6 @@ pub(super) fn fits(
             ),
         )),
     }
-}
-
-/// Decodes entries in parallel; the files that fail are named.
-/// Names are relative to `root`.
-pub(super) fn load(
-    r: &Request<'_>,
-    root: &Path,
-    entries: &[Entry],
-    warnings: &mut Vec<String>,
-) -> (Dataset, Sides) {
-    let (done, size) = (AtomicUsize::new(0), r.stored_size);
-    let decoded: Vec<Result<_, String>> = entries
-        .par_iter()
-        .map(|(path, _)| {
-            let image = decode(path, size as u32);
-            (r.progress)(done.fetch_add(1, Ordering::Relaxed) + 1, entries.len());
-            image
-        })
-        .collect();
-    let mut out = Dataset::empty(size, size);
-    let (mut failed, mut sides) = (0, Sides::default());
-    for (image, (path, label)) in decoded.into_iter().zip(entries) {
-        match image {
-            Ok((px, own)) => {
-                sides.add(own);
-                out.images.extend(px);
-                out.labels.extend(label);
-                let name = path.strip_prefix(root).unwrap_or(path);
-                out.names.push(name.to_string_lossy().into_owned());
-            }
-            Err(e) => {
-                failed += 1;
-                if failed <= NAMED {
-                    warnings.push(format!("left out: {}: {e}", path.display()));
-                }
-            }
-        }
-    }
-    if failed > 0 {
-        warnings.push(format!(
-            "{failed} of {} files could not be decoded",
-            entries.len()
-        ));
-    }
-    (out, sides)
 }
 
 /// Opens a folder of images.
@@ -196,20 +94,24 @@ pub(super) fn read(
     mut warnings: Vec<String>,
 ) -> Result<Split, DataError> {
     fits(path, parts.entries().count(), r.stored_size, free_memory())?;
-    let before = warnings.len();
-    let (train, sides) = load(r, root, &parts.train, &mut warnings);
+    let mut loader = Loader::new(r, root);
+    let (train, sides) = loader.load(&parts.train);
     if train.is_empty() {
         let reason = match parts.train.len() {
             0 => "there is no training image".into(),
-            n => format!("none of {n} images could be decoded; {}", warnings[before]),
+            n => format!(
+                "none of {n} images could be decoded; {}",
+                loader.first_failure()
+            ),
         };
         return Err(fail(path, reason));
     }
     let mut rest = |group: &Option<Group>| match group {
-        Some(g) => load(r, root, &g.entries, &mut warnings).0,
+        Some(g) => loader.load(&g.entries).0,
         None => Dataset::empty(r.stored_size, r.stored_size),
     };
     let (mut test, mut bank) = (rest(&parts.test), rest(&parts.bank));
+    warnings.extend(loader.warnings());
     let (count, side) = (parts.classes.len(), r.stored_size);
     let classes = match count {
         1 => "1 class".into(),

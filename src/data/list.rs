@@ -3,7 +3,8 @@
 //! which have other names too ([`super::columns`]); without it, they are path, label, split.
 
 use super::columns::{Row, parse, splits};
-use super::folder::{self, Entry};
+use super::folder;
+use super::load::Entry;
 use super::names::{Part, ending};
 use super::parts::{Group, Parts, choose, images};
 use super::{DataError, Request, Split};

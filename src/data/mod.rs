@@ -6,15 +6,19 @@ pub mod cifar;
 mod columns;
 #[cfg(feature = "download")]
 pub mod download;
+pub mod fingerprint;
 pub mod folder;
 mod gzip;
 #[doc(hidden)]
 pub mod idx;
+mod jpeg;
 mod layout;
 pub mod list;
+mod load;
 mod names;
 pub mod packed;
 mod parts;
+pub mod pixels;
 pub(crate) mod sampler;
 pub mod sets;
 pub mod shapes;
@@ -23,6 +27,7 @@ mod split;
 pub mod stl10;
 mod tree;
 
+pub use pixels::{Alpha, Reading};
 pub use split::draw_per_class;
 
 use std::path::{Path, PathBuf};
@@ -158,6 +163,8 @@ pub struct Request<'a> {
     pub unlabeled: bool,
     /// STL-10: only this fold of the labelled training images.
     pub fold: Option<usize>,
+    /// How image files become pixels.
+    pub reading: Reading,
     /// Told of images decoded, and of all.
     pub progress: &'a (dyn Fn(usize, usize) + Sync),
 }
@@ -170,7 +177,7 @@ pub struct Request<'a> {
 pub fn open(r: &Request<'_>) -> Result<Split, DataError> {
     if r.path == "shapes" {
         let (train, test) = r.shapes;
-        let free = crate::graph::plan::free_memory();
+        let free = crate::graph::memory::free_memory();
         folder::fits(Path::new(r.path), train + test, shapes::SIZE, free)?;
         return Ok(shapes::generate(r.seed, r.shapes.0, r.shapes.1));
     }

@@ -1,6 +1,6 @@
 //! From what was found, in folders or in a list, to what is trained and tested on.
 
-use super::folder::Entry;
+use super::load::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 

@@ -167,6 +167,7 @@ pub fn open(r: &Request<'_>, folder: &Path, names: &[String]) -> Result<Split, D
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Reading;
 
     fn request() -> Request<'static> {
         Request {
@@ -176,6 +177,7 @@ mod tests {
             stored_size: SIDE,
             unlabeled: false,
             fold: None,
+            reading: Reading::default(),
             progress: &|_, _| (),
         }
     }

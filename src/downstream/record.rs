@@ -3,6 +3,8 @@
 use super::{Result, Source};
 use crate::config::Config;
 use crate::run::checkpoint::write_atomically;
+use crate::run::environment::DataRecord;
+use crate::run::folder::CONFIG;
 use crate::run::io;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -99,12 +101,16 @@ impl Provenance<'_> {
     }
 }
 
-/// The data that a run was trained on, in the words of its log.
-fn trained_on(run: &Path) -> Option<String> {
-    let log = std::fs::read_to_string(run.join("log.txt")).ok()?;
-    // Lines of the same beginning follow it, which say what was left out of the data.
-    let mut lines = log.lines().filter_map(|l| l.strip_prefix("data: "));
-    lines.next().map(String::from)
+/// Was a result measured on the data that the run was trained on? A run whose program kept no record of its data is
+/// known by their path alone.
+fn on_own_data(run: &Path, result: &Value) -> bool {
+    if let Some(own) = DataRecord::read(run) {
+        return result["data"] == own.description.as_str();
+    }
+    let text = std::fs::read_to_string(run.join(CONFIG)).unwrap_or_default();
+    let own = Config::parse(&text, &[]).map(|c| place(&c.data.path));
+    let of = result["data_path"].as_str().map(place);
+    own.is_ok_and(|own| of == Some(own))
 }
 
 /// Reads the result of the name on the run's own data. None where there is none, or where it is of another
@@ -114,6 +120,6 @@ pub fn read_own(run: &Path, name: &str, protocol: &str, seed: u64, epoch: usize)
     let own = result["protocol"] == protocol
         && result["seed"] == seed
         && result["epoch"] == epoch
-        && trained_on(run).is_some_and(|data| result["data"] == data.as_str());
+        && on_own_data(run, &result);
     own.then_some(result)
 }

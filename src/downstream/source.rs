@@ -5,6 +5,7 @@ use super::{DownstreamError, Notice, Result, Tell, progress};
 use crate::config::Precision;
 use crate::data::Split;
 use crate::device::Choice;
+use crate::run::environment::DataRecord;
 use crate::run::weights::{self, Trained};
 use crate::train::session::open_executor;
 use std::path::PathBuf;
@@ -20,6 +21,20 @@ pub struct Source {
     pub device: Choice,
 }
 
+/// Tells how a run's own data differ from those that it was trained on.
+fn said_of(record: &DataRecord, split: &Split, tell: Tell<'_>) {
+    if let Some(changed) = record.changed(split) {
+        tell(Notice::Warning(&format!(
+            "data: they have changed since the run was trained: {changed}"
+        )));
+    }
+    if let Some(last) = record.changes.last() {
+        tell(Notice::Warning(&format!(
+            "data: they changed while the run was trained ({last}): its parts were trained on different data"
+        )));
+    }
+}
+
 impl Source {
     /// Reads the run's newest weights and opens the data. The configuration that comes back names the data
     /// that were opened.
@@ -31,11 +46,25 @@ impl Source {
         if let Some(data) = &self.data {
             trained.config.data.path = data.clone();
         }
+        let record = DataRecord::read(&self.run);
+        let named = trained.config.data.path.clone();
+        if let Some(record) = record.as_ref().filter(|_| self.data.is_none()) {
+            trained.config.data.path = record.place(&named).into();
+        }
+        let path = &trained.config.data.path;
+        if *path != named && self.data.is_none() {
+            tell(Notice::Warning(&format!(
+                "data: there is nothing at {named}; taken from where the run found them, {path}"
+            )));
+        }
         let decoding = |done, all| progress(tell, done, all, "decoding images");
         let split = trained.config.open_data(&decoding)?;
         tell(Notice::Line(&format!("data: {}", split.description)));
         for w in &split.warnings {
             tell(Notice::Warning(&format!("data: {w}")));
+        }
+        if let Some(record) = record.filter(|_| self.data.is_none()) {
+            said_of(&record, &split, tell);
         }
         Ok((trained, split))
     }

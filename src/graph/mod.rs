@@ -9,6 +9,7 @@ pub(crate) mod class;
 pub mod exec;
 pub mod gpu;
 pub mod host;
+pub mod memory;
 pub mod onnx;
 pub(crate) mod op;
 pub mod plan;

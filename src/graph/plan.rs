@@ -390,15 +390,6 @@ pub fn states_fit(states: &super::States, free: Option<u64>) -> Result<()> {
     )))
 }
 
-/// Free memory of this machine, or of the container that the process runs in; none where the system does not tell.
-pub fn free_memory() -> Option<u64> {
-    let mut system = sysinfo::System::new().ok()?;
-    system.refresh_memory();
-    let machine = system.available_memory();
-    let container = system.cgroup_limits().map(|c| c.free_memory);
-    Some(container.map_or(machine, |c| c.min(machine))).filter(|m| *m > 0)
-}
-
 /// Bytes as `12.3 MiB`.
 pub fn mebibytes(bytes: usize) -> String {
     format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)

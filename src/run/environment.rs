@@ -1,8 +1,12 @@
 //! What a run ran on, for whoever reads it later: `environment.json`.
 
-use crate::graph::plan::free_memory;
-use serde::Serialize;
+use super::folder::ENVIRONMENT;
+use crate::data::Split;
+use crate::data::fingerprint::Fingerprint;
+use crate::graph::memory::free_memory;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Seconds that a run took before its first step.
@@ -27,6 +31,8 @@ pub struct Memory {
     pub states: usize,
     /// The training images lie on the device; else a batch at a time is sent.
     pub images_on_device: bool,
+    /// Why they do not.
+    pub images_streamed: Option<String>,
     /// The loss is computed without matrices of all pairs.
     #[serde(skip)]
     pub streamed_loss: bool,
@@ -34,9 +40,62 @@ pub struct Memory {
     pub largest: Vec<(usize, String)>,
 }
 
+/// The data that a run is trained on: `data` in [`ENVIRONMENT`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataRecord {
+    /// What they are, in words.
+    pub description: String,
+    /// Where they are, as an absolute path; `shapes` for those; none where the caller gave the images.
+    pub path: Option<String>,
+    /// What tells them from others.
+    pub fingerprint: Fingerprint,
+    /// What changed each time when the run was continued on other data, oldest first.
+    #[serde(default)]
+    pub changes: Vec<String>,
+}
+
+impl DataRecord {
+    /// The record of data that were opened at `path`.
+    pub fn of(split: &Split, path: Option<&str>) -> Self {
+        let absolute = |p: &str| match p {
+            "shapes" => p.to_string(),
+            _ => std::path::absolute(p).map_or(p.into(), |a| a.to_string_lossy().into_owned()),
+        };
+        Self {
+            description: split.description.clone(),
+            path: path.map(absolute),
+            fingerprint: Fingerprint::of(split),
+            changes: Vec::new(),
+        }
+    }
+
+    /// The record in a run's folder. None where there is no run, or one of a program that kept none.
+    pub fn read(run: &Path) -> Option<Self> {
+        let text = std::fs::read_to_string(run.join(ENVIRONMENT)).ok()?;
+        let mut all: Value = serde_json::from_str(&text).ok()?;
+        serde_json::from_value(all["data"].take()).ok()
+    }
+
+    /// How the data of `split` differ from those of this record, in a line; none where they do not.
+    pub fn changed(&self, split: &Split) -> Option<String> {
+        let all = self.fingerprint.differences(&Fingerprint::of(split));
+        (!all.is_empty()).then(|| all.join("; "))
+    }
+
+    /// The path to open, for a run whose configuration says `path`: where that leads nowhere from here, the absolute
+    /// one of the record, if there is something.
+    pub fn place<'a>(&'a self, path: &'a str) -> &'a str {
+        let kept = self.path.as_deref().filter(|p| Path::new(p).exists());
+        match path == "shapes" || Path::new(path).exists() {
+            true => path,
+            false => kept.unwrap_or(path),
+        }
+    }
+}
+
 /// This program, this machine, the device, the memory plan. Times are in seconds, sizes in bytes; what the system does
 /// not tell is null.
-pub fn describe(device: &str, memory: &Memory, before: Prelude) -> Value {
+pub fn describe(device: &str, memory: &Memory, before: Prelude, data: &DataRecord) -> Value {
     let system = sysinfo::System::new().ok();
     let total = system.map(|mut s| {
         s.refresh_memory();
@@ -48,6 +107,7 @@ pub fn describe(device: &str, memory: &Memory, before: Prelude) -> Value {
         "system": sysinfo::System::long_os_version().ok(), "kernel": sysinfo::System::kernel_version().ok(),
         "arch": std::env::consts::ARCH, "threads": rayon::current_num_threads(),
         "memory_total": total, "memory_free": free_memory(), "device": device, "memory": memory,
+        "data": data,
         "data_seconds": before.data.as_secs_f64(), "compile_seconds": before.compile.as_secs_f64(),
     })
 }

@@ -13,6 +13,7 @@ use crate::eval::knn::{self, Bank, Distance, Knn, Vote};
 use crate::graph::exec::Ticket;
 use crate::graph::gpu::GpuExecutor;
 use crate::graph::host::HostExecutor;
+use crate::graph::plan::mebibytes;
 use crate::graph::state::Group;
 use crate::graph::{Executor, GraphError, HostData, ProgramId, StateId, StepScalars, TensorType};
 use crate::methods::Method;
@@ -123,11 +124,30 @@ pub struct Session {
     knn: Option<Knn>,
     /// Decay of the momentum encoder at the start and at the end of the run, where there is one.
     pub momentum: Option<[f32; 2]>,
+    /// Why the training images do not lie on the device, if they do not.
+    streamed: Option<String>,
+}
+
+/// Why training images of so many bytes are streamed; none where they are to lie on the device. The device's largest
+/// buffer has to hold them (2 GiB on many drivers). Its largest binding need not: `gather_rows` walks over the rows.
+fn streamed(bytes: u64, resident_mib: usize, largest: Option<u64>) -> Option<String> {
+    let setting = (resident_mib as u64).saturating_mul(1 << 20);
+    let size = mebibytes(bytes as usize);
+    if bytes > setting {
+        return Some(format!(
+            "{size} are more than data.resident_mib, {resident_mib}"
+        ));
+    }
+    let largest = largest.filter(|l| bytes > *l)?;
+    Some(format!(
+        "{size} are more than the device's largest buffer, {}",
+        mebibytes(largest as usize)
+    ))
 }
 
 impl Session {
     /// Builds the graphs of a configuration for a data set and compiles them; weights are initialised from the seed.
-    /// A data set of at most `data.resident_mib` goes to the device once.
+    /// A data set of at most `data.resident_mib`, and of a buffer that the device has, goes to the device once.
     ///
     /// # Errors
     /// Impossible shapes, memory, device.
@@ -154,11 +174,13 @@ impl Session {
         if o.precision == Precision::Mixed {
             halves_run(exec.as_ref())?;
         }
-        let resident =
-            (data.len() * image_words * 4 <= config.data.resident_mib << 20).then(|| {
-                let ty = TensorType::u32([data.len(), image_words]);
-                model.states.add(IMAGES, "images", ty)
-            });
+        let largest = exec.device().map(|d| d.limits.max_buffer);
+        let bytes = data.len() as u64 * image_words as u64 * 4;
+        let streamed = streamed(bytes, config.data.resident_mib, largest);
+        let resident = streamed.is_none().then(|| {
+            let ty = TensorType::u32([data.len(), image_words]);
+            model.states.add(IMAGES, "images", ty)
+        });
 
         let batch = o.batch_size / o.micro_batches;
         let mut gradient = Gradient::new(config, method, &mut model, side, resident)?;
@@ -196,6 +218,7 @@ impl Session {
             features,
             knn: None,
             momentum,
+            streamed,
         })
     }
 
@@ -242,6 +265,7 @@ impl Session {
             without_reuse: plan.unpooled,
             states: self.model.states.bytes(),
             images_on_device: self.gradient.resident,
+            images_streamed: self.streamed.clone(),
             streamed_loss: method::streams(&self.config),
             largest: largest.map(|(bytes, t)| (bytes, t.to_string())).collect(),
         }
@@ -464,5 +488,26 @@ impl Session {
         };
         let ranked = knn.ranked(self.exec.as_mut(), &queries, bank)?;
         Ok((knn::top(&ranked, &split.test.labels, 1), queries))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_lie_on_the_device_where_setting_and_buffer_hold_them() {
+        let (gib, many) = (1u64 << 30, 4096);
+        assert_eq!(streamed(2 * gib, many, Some(2 * gib)), None);
+        assert_eq!(
+            streamed(4 * gib, many, None),
+            None,
+            "a host has no such limit"
+        );
+        let why = streamed(2 * gib + 4, many, Some(2 * gib)).unwrap();
+        assert!(why.contains("largest buffer, 2048.0 MiB"), "{why}");
+        let why = streamed(4 * gib + 4, many, None).unwrap();
+        assert!(why.contains("data.resident_mib, 4096"), "{why}");
+        assert_eq!(streamed(4 * gib, usize::MAX, None), None, "no wrap");
     }
 }

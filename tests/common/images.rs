@@ -2,12 +2,17 @@
 
 #![allow(dead_code, reason = "every test file uses a part")]
 
-use amcl_wgpu::data::{DataError, Request, Split, open};
+use amcl_wgpu::data::{DataError, Reading, Request, Split, open};
 use image::{ImageFormat, Rgb, RgbImage};
 use std::path::Path;
 
 /// Opens a folder or list, its images brought to `size`.
 pub fn try_open(path: &Path, size: usize) -> Result<Split, DataError> {
+    open_as(path, size, Reading::default())
+}
+
+/// As [`try_open`], with a say in how files become pixels.
+pub fn open_as(path: &Path, size: usize, reading: Reading) -> Result<Split, DataError> {
     open(&Request {
         unlabeled: false,
         fold: None,
@@ -15,6 +20,7 @@ pub fn try_open(path: &Path, size: usize) -> Result<Split, DataError> {
         seed: 1,
         shapes: (0, 0),
         stored_size: size,
+        reading,
         progress: &|_, _| (),
     })
 }

@@ -6,8 +6,9 @@ mod search;
 mod twin;
 
 use super::exec::{Executor, HostData, NonFinite, ProgramId, Ticket};
+use super::memory::free_memory;
 use super::op::Bindings;
-use super::plan::{Location, Plan, PlanOptions, free_memory, states_fit};
+use super::plan::{Location, Plan, PlanOptions, states_fit};
 use super::state::{StateId, States};
 use super::step::StepScalars;
 use super::tensor::{DType, TensorType};

@@ -3,8 +3,9 @@
 mod memory;
 
 use super::exec::{Executor, HostData, NonFinite, ProgramId, Ticket, range_of};
+use super::memory::free_memory;
 use super::op::{HostIo, HostMut, Op};
-use super::plan::{Plan, PlanOptions, Slot, free_memory, states_fit};
+use super::plan::{Plan, PlanOptions, Slot, states_fit};
 use super::state::{StateId, States};
 use super::step::StepScalars;
 use super::tensor::{DType, TensorType};

@@ -158,9 +158,9 @@ const NAMED: usize = 3;
 
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let held = match self.images_on_device {
-            true => "on the device",
-            false => "streamed",
+        let held = match &self.images_streamed {
+            None => "on the device".into(),
+            Some(why) => format!("streamed ({why})"),
         };
         let loss = match self.streamed_loss {
             true => "; loss streamed, without matrices of all pairs",

@@ -9,7 +9,7 @@ use crate::device::TileChoices;
 use crate::graph::Executor;
 use crate::methods::Method;
 use crate::nn::import::{import, without_prefix};
-use crate::run::environment::{self, Prelude};
+use crate::run::environment::{self, DataRecord, Prelude};
 use crate::run::event::{Event, KnnProtocol};
 use crate::run::folder::{self, RunFolder};
 use crate::run::weights;
@@ -51,12 +51,23 @@ impl<'a> Run<'a> {
             folder::claim(&job.out, job.overwrite)?;
         }
         let mut stream = Stream::new(listener);
+        let previous = job.resume.then(|| DataRecord::read(&job.out)).flatten();
+        let mut path = None;
         let split = match data {
             Some(split) => split,
-            None => stream.open_data(&job.config)?,
+            None => {
+                let mut config = job.config.clone();
+                if let Some(previous) = &previous {
+                    config.data.path = previous.place(&config.data.path).into();
+                }
+                let split = stream.open_data(&config)?;
+                path = Some(config.data.path);
+                split
+            }
         };
         let read = begin.elapsed();
         let exec = job.device(&split, &mut stream)?;
+        let record = job.record(&split, path.as_deref(), previous, &mut stream)?;
         if job.method.is_some() {
             let note = "the method is the caller's own: only a program that has it reads this run's checkpoints";
             stream.emit(Event::Note(note.into()))?;
@@ -88,7 +99,7 @@ impl<'a> Run<'a> {
             compile,
         };
         let memory = session.memory();
-        let environment = environment::describe(&session.exec.name(), &memory, before);
+        let environment = environment::describe(&session.exec.name(), &memory, before, &record);
         folder.write(folder::ENVIRONMENT, &format!("{environment:#}\n"))?;
         let checkpoints = folder.checkpoints();
         stream.attach(folder)?;
@@ -159,6 +170,35 @@ impl Job<'_> {
         let name = exec.name();
         stream.emit(Event::Device { name })?;
         Ok(exec)
+    }
+
+    /// The record of the data. Tells how they differ from those that a run which is continued was trained on so far.
+    fn record(
+        &self,
+        split: &Split,
+        path: Option<&str>,
+        previous: Option<DataRecord>,
+        stream: &mut Stream<'_>,
+    ) -> Result<DataRecord> {
+        let mut record = DataRecord::of(split, path);
+        let Some(previous) = previous else {
+            return Ok(record);
+        };
+        let changed = previous.changed(split);
+        record.changes = previous.changes;
+        if let Some(changed) = changed {
+            stream.emit(Event::Note(format!(
+                "data: they have changed since the run was last trained: {changed}. It goes on with what is there now"
+            )))?;
+            record.changes.push(changed);
+        }
+        if let Some(path) = path.filter(|p| *p != self.config.data.path) {
+            stream.emit(Event::Note(format!(
+                "data: there is nothing at {}; taken from where they were before, {path}",
+                self.config.data.path
+            )))?;
+        }
+        Ok(record)
     }
 
     /// The tiles of products and convolutions on a GPU: those that the run began with, timed ones, or a table's.
