@@ -41,7 +41,7 @@ pub const fn between(low: f64, high: f64) -> Range {
 }
 
 /// Seeds: what TOML's integers hold, but for the last thousand, so that the limit is a number of f64.
-pub const SEED: Range = between(0.0, 9_223_372_036_854_774_784.0);
+pub const SEED: Range = between(0.0, ((1u64 << 63) - 1024) as f64);
 
 impl Range {
     /// The range up to `high`, which is included.
@@ -238,8 +238,8 @@ impl Field {
         };
         match value.as_array() {
             Some(all) if all.len() == count => {
-                let each = all.iter();
-                each.map(|v| self.check_number(&key, v, range)).collect()
+                let mut each = all.iter();
+                each.try_for_each(|v| self.check_number(&key, v, range))
             }
             _ => Err(format!(
                 "{key} is {value}; it must be a list of {count} numbers, each {range}"

@@ -228,10 +228,14 @@ fn an_odd_header_and_a_missing_end_are_a_note() {
 
 /// An EXIF block with nothing but an orientation, in either order of bytes.
 fn exif(orientation: u8, big: bool) -> Vec<u8> {
-    let (word, long): (fn(u16) -> Vec<u8>, fn(u32) -> Vec<u8>) = match big {
-        true => (|v| v.to_be_bytes().into(), |v| v.to_be_bytes().into()),
-        false => (|v| v.to_le_bytes().into(), |v| v.to_le_bytes().into()),
+    let ordered = |mut bytes: Vec<u8>| {
+        if !big {
+            bytes.reverse();
+        }
+        bytes
     };
+    let word = |v: u16| ordered(v.to_be_bytes().into());
+    let long = |v: u32| ordered(v.to_be_bytes().into());
     let mark: &[u8] = if big { b"MM" } else { b"II" };
     // One entry: tag 0x112, a SHORT, one value, which stands in the first two of four bytes.
     let entry = [
@@ -250,7 +254,7 @@ fn turned(image: &RgbImage, orientation: u8) -> Vec<u8> {
     let mut out = Vec::new();
     let mut e = Encoder::new(&mut out, 100);
     e.set_sampling_factor(SamplingFactor::F_1_1);
-    e.add_exif_metadata(&exif(orientation, orientation % 2 == 0))
+    e.add_exif_metadata(&exif(orientation, orientation.is_multiple_of(2)))
         .unwrap();
     e.encode(
         image,

@@ -323,7 +323,7 @@ pub(super) fn section(name: &str) -> Option<&'static str> {
 pub fn meant(section: Option<&str>, key: &str) -> Option<String> {
     let name = plain(key);
     let all = Config::keys();
-    let own = section.and_then(|s| Some((self::section(s).unwrap_or(s), &all)));
+    let own = section.map(|s| (self::section(s).unwrap_or(s), &all));
     // The key in the section that was meant.
     if let Some((s, all)) = own
         && Some(s) != section
