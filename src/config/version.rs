@@ -1,5 +1,6 @@
 //! Versions of configuration files. `version` stands at the top of a file; a file without it is of version 1, and a
-//! text that sets nothing at all is no file and means today's defaults. Old files and run folders mean what they meant when they were written.
+//! text that sets nothing at all is no file and means today's defaults. Old files and run folders mean what they meant
+//! when they were written.
 
 use crate::methods::METHODS;
 use toml::{Table, Value};

@@ -26,15 +26,19 @@ fn fail(path: &Path, reason: impl Into<String>) -> DataError {
     }
 }
 
+/// What to do about more images than the memory holds.
+pub(super) const SMALLER: &str =
+    "bring them to a smaller size (data.stored_size), or name fewer of them in a CSV list";
+
 /// Refuses what would not fit the host's free memory: images are decoded one by one and then laid side by side.
 ///
 /// # Errors
-/// More than is free; says how much, and what to do.
+/// More than is free; says how much, and what to do (`advice`).
 pub(super) fn fits(
     path: &Path,
     images: usize,
     side: usize,
-    free: Option<u64>,
+    (free, advice): (Option<u64>, &str),
 ) -> Result<(), DataError> {
     let square = (side as u64).saturating_mul(side as u64);
     let need = square.saturating_mul(6).saturating_mul(images as u64);
@@ -44,8 +48,7 @@ pub(super) fn fits(
             path,
             format!(
                 "{images} images brought to {side}x{side} need {} of memory while they are read, and \
-                 {} are free; bring them to a smaller size (data.stored_size), or name \
-                 fewer of them in a CSV list",
+                 {} are free; {advice}",
                 mebibytes(need as usize),
                 mebibytes(free as usize)
             ),
@@ -93,7 +96,12 @@ pub(super) fn read(
     parts: &Parts,
     mut warnings: Vec<String>,
 ) -> Result<Split, DataError> {
-    fits(path, parts.entries().count(), r.stored_size, free_memory())?;
+    fits(
+        path,
+        parts.entries().count(),
+        r.stored_size,
+        (free_memory(), SMALLER),
+    )?;
     let mut loader = Loader::new(r, root);
     let (train, sides) = loader.load(&parts.train);
     if train.is_empty() {
@@ -162,7 +170,7 @@ mod tests {
 
     #[test]
     fn more_than_the_memory_holds_is_refused_before_it_is_read() {
-        let check = |images, free| fits(Path::new("D"), images, 256, free);
+        let check = |images, free| fits(Path::new("D"), images, 256, (free, SMALLER));
         // ImageNet at 256 px: 1.28 million times 192 KiB, twice.
         let e = check(1_281_167, Some(64 << 30)).unwrap_err().to_string();
         assert!(

@@ -178,7 +178,8 @@ pub fn open(r: &Request<'_>) -> Result<Split, DataError> {
     if r.path == "shapes" {
         let (train, test) = r.shapes;
         let free = crate::graph::memory::free_memory();
-        folder::fits(Path::new(r.path), train + test, shapes::SIZE, free)?;
+        let fewer = "ask for fewer (data.shapes_train, data.shapes_test)";
+        folder::fits(Path::new(r.path), train + test, shapes::SIZE, (free, fewer))?;
         return Ok(shapes::generate(r.seed, r.shapes.0, r.shapes.1));
     }
     let path = Path::new(r.path);

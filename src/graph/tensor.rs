@@ -28,9 +28,9 @@ impl DType {
     }
 }
 
-/// Most elements of a tensor: 4 TiB of f32, more than any machine's memory, and so few that sums of all sizes of a
+/// Most elements of a tensor: 32 TiB of f32, more than any machine's memory, and so few that sums of all sizes of a
 /// graph stay far below the largest `usize`. The graph refuses larger tensors; what fits the device, the plan decides.
-pub const MAX_ELEMENTS: usize = 1 << 40;
+pub const MAX_ELEMENTS: usize = 1 << 43;
 
 /// Dimensions, slowest first (row-major).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -42,7 +42,7 @@ pub fn similarity(
     seed: u64,
     tell: Tell<'_>,
 ) -> Result<PairsResult> {
-    check_range("similarity.pairs", &wanted, between(2.0, 1e9))
+    check_range("similarity.pairs", &wanted, between(1.0, 1e9))
         .and_then(|()| check_range("similarity.seed", &seed, SEED))
         .map_err(DownstreamError::Request)?;
     let (trained, split) = source.read(tell)?;
