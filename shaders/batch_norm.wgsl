@@ -14,6 +14,7 @@
 // HALF: x, residual and y lie in f16; statistics and arithmetic are f32.
 // Grid: partial runs * blocks groups, combine C, apply ceil(p.total / 256), folded.
 #import channels
+#import clamp
 #ifndef APPLY
 // Of a column's threads; n = 0: of no row.
 struct Moments { mean: E, m2: E, n: f32 }
@@ -142,7 +143,7 @@ fn result(v: X, f: Factors, plus: X) -> X {
     r = r + E(plus);
 #endif
 #ifdef RELU
-    r = max(r, E(0.0));
+    r = relu(r);
 #endif
     return X(r);
 }

@@ -1,5 +1,5 @@
 // Gradient of batch normalisation in training mode, with xhat = (x - mean) / sqrt(var + eps) and g = dy where y > 0
-// (RELU) or dy:
+// or a NaN (RELU), or dy:
 //   dbeta = sum g, dgamma = sum g xhat, dx = gamma / sqrt(var + eps) (g - dbeta/M - xhat dgamma/M), dresidual = g
 //   (RESIDUAL).
 // Where no residual went into y its sign is that of gamma xhat + beta, made of x, which is read anyway: 5 tensors are
@@ -15,6 +15,7 @@
 // HALF: dy, x, y, dx and dresidual lie in f16 (g is rounded by nothing: it is dy or zero).
 // Grid: as batch_norm.wgsl.
 #import channels
+#import clamp
 #ifdef PARTIAL
 @group(0) @binding(0) var<storage, read> dy: array<X>;
 @group(0) @binding(1) var<storage, read> x: array<X>;
@@ -217,9 +218,9 @@ fn upstream(i: u32, v: X, f: Factors) -> X {
     let g = dy[i];
 #ifdef RELU
 #ifdef RESIDUAL
-    return select(X(0.0), g, E(y[i]) > E(0.0));
+    return select(X(0.0), g, lets_through(E(y[i])));
 #else
-    return select(X(0.0), g, affine(v, f.mean, f.scale, f.beta) > E(0.0));
+    return select(X(0.0), g, lets_through(affine(v, f.mean, f.scale, f.beta)));
 #endif
 #else
     return g;

@@ -1,6 +1,8 @@
-// y_i = max(0, 1 - sqrt(x_i + eps)), p.a = eps: VICReg's hinge on the deviation of a channel, from its variance x
+// y_i = max(0, 1 - sqrt(x_i + eps)), p.a = eps: VICReg's hinge on the deviation of a channel, from its variance x; a
+// NaN stays one
 // Any shape, flattened. Grid: lib/element.wgsl.
 #import element
+#import clamp
 @group(0) @binding(0) var<storage, read> x: array<E>;
 @group(0) @binding(1) var<storage, read_write> y: array<E>;
 @compute @workgroup_size(64)
@@ -11,5 +13,5 @@ fn main(
 ) {
     let i = element(wid, nwg, lid);
     if i >= p.n { return; }
-    y[i] = max(E(1.0) - sqrt(x[i] + E(p.a)), E(0.0));
+    y[i] = relu(E(1.0) - sqrt(x[i] + E(p.a)));
 }

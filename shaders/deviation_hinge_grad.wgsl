@@ -1,6 +1,7 @@
-// dx_i = -dy_i / (2 sqrt(x_i + eps)) where sqrt(x_i + eps) < 1, else 0; p.a = eps
+// dx_i = -dy_i / (2 sqrt(x_i + eps)) where sqrt(x_i + eps) < 1 or a NaN, else 0; p.a = eps
 // Any shape, flattened. Grid: lib/element.wgsl.
 #import element
+#import clamp
 @group(0) @binding(0) var<storage, read> dy: array<E>;
 @group(0) @binding(1) var<storage, read> x: array<E>;
 @group(0) @binding(2) var<storage, read_write> dx: array<E>;
@@ -13,5 +14,8 @@ fn main(
     let i = element(wid, nwg, lid);
     if i >= p.n { return; }
     let s = sqrt(x[i] + E(p.a));
-    dx[i] = select(E(0.0), -dy[i] / (s + s), s < E(1.0));
+    // Neither 1 nor more, by bits: a NaN goes through. (A root is not negative.)
+    let b = bitcast<Bits>(s);
+    let flat = (b >= Bits(0x3f800000)) & (b <= Bits(BITS_INF));
+    dx[i] = select(-dy[i] / (s + s), E(0.0), flat);
 }

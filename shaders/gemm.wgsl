@@ -14,6 +14,9 @@
 // ceil(n/TILE_N)), folded.
 #import grid
 #import storage
+#ifdef RELU
+#import clamp
+#endif
 #ifdef HALF_C
 alias C1 = f16;
 alias C4 = vec4<f16>;
@@ -161,7 +164,7 @@ fn store(batch: u32, i0: u32, j0: u32, sum: mat4x4<f32>) {
         if i0 + ii >= p.m { break; }
         var v = p.alpha * rows[ii] + add;
 #ifdef RELU
-        v = max(v, vec4<f32>(0.0));
+        v = vec4<f32>(relu(v.x), relu(v.y), relu(v.z), relu(v.w));
 #endif
         let at = out + (i0 + ii) * p.n + j0;
 #ifdef VEC_C
@@ -251,7 +254,7 @@ fn put(batch: u32, i: u32, j: u32, sum: f32) {
     v = v + bias[batch * p.stride_bias + j];
 #endif
 #ifdef RELU
-    v = max(v, 0.0);
+    v = relu(v);
 #endif
     c[out + i * p.n + j] = C1(v);
 }

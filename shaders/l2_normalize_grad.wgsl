@@ -1,6 +1,7 @@
 // Gradient of l2_normalize: dx = (dy - x (x . dy) / |x|^2) / |x|; dy / eps where |x| <= eps (p.a).
 // Grid: a group a row, folded (lib/row.wgsl).
 #import row
+#import clamp
 @group(0) @binding(0) var<storage, read> dy: array<f32>;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> dx: array<f32>;
@@ -22,7 +23,7 @@ fn main(
     }
     let norm = sqrt(row_sum(l, s));
     let dot = row_sum(l, t);
-    let inv = 1.0 / max(norm, p.a);
+    let inv = 1.0 / at_least(norm, p.a);
     let along = select(0.0, dot * inv * inv, norm > p.a);
     for (var i = l; i < p.d; i = i + 64u) { dx[at + i] = (dy[at + i] - x[at + i] * along) * inv; }
 }

@@ -5,6 +5,7 @@
 // 64) groups, folded.
 #import grid
 #import storage
+#import nan
 struct Params {
     h: u32, w: u32, c: u32, oh: u32, ow: u32, kernel: u32, stride: u32, padding: u32, total: u32, r0: u32, r1: u32,
     r2: u32,
@@ -32,13 +33,15 @@ fn main(
     let bottom = min(i * p.stride + p.kernel - p.padding, p.h);
     let right = min(j * p.stride + p.kernel - p.padding, p.w);
     var at = top * p.w + left;
+    // Is `best` a NaN? No number is larger than that.
+    var found = false;
     var best = f32(x[(image + at) * p.c + c]);
     for (var h = top; h < bottom; h = h + 1u) {
         for (var w = left; w < right; w = w + 1u) {
             let v = f32(x[(image + h * p.w + w) * p.c + c]);
-            // By bits: a compiler may assume that floats are not NaN.
-            let nan = (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u;
-            if v > best || nan {
+            let nan = is_nan(v);
+            if nan || (v > best && !found) {
+                found = found || nan;
                 best = v;
                 at = h * p.w + w;
             }

@@ -1,6 +1,7 @@
-// y_i = 1 / max(a x_i + b, 1e-6) (p.a, p.b)
+// y_i = 1 / max(a x_i + b, 1e-6) (p.a, p.b); a NaN stays one
 // Any shape, flattened. Grid: lib/element.wgsl.
 #import element
+#import clamp
 @group(0) @binding(0) var<storage, read> x: array<E>;
 @group(0) @binding(1) var<storage, read_write> y: array<E>;
 @compute @workgroup_size(64)
@@ -11,5 +12,5 @@ fn main(
 ) {
     let i = element(wid, nwg, lid);
     if i >= p.n { return; }
-    y[i] = E(1.0) / max(p.a * x[i] + E(p.b), E(1e-6));
+    y[i] = E(1.0) / at_least(p.a * x[i] + E(p.b), 1e-6);
 }

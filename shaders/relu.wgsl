@@ -1,6 +1,7 @@
-// y_i = max(x_i, 0)
+// y_i = max(x_i, 0); a NaN stays one.
 // Any shape, flattened. Grid: lib/element.wgsl.
 #import element
+#import clamp
 @group(0) @binding(0) var<storage, read> x: array<E>;
 @group(0) @binding(1) var<storage, read_write> y: array<E>;
 @compute @workgroup_size(64)
@@ -11,5 +12,5 @@ fn main(
 ) {
     let i = element(wid, nwg, lid);
     if i >= p.n { return; }
-    y[i] = max(x[i], E(0.0));
+    y[i] = relu(x[i]);
 }

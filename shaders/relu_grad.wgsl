@@ -1,6 +1,7 @@
-// dx_i = dy_i where y_i > 0, else 0 (y: the ReLU's output; the derivative at 0 is 0, as PyTorch's)
+// dx_i = dy_i where y_i > 0 or a NaN, else 0 (y: the ReLU's output; the derivative at 0 is 0, as PyTorch's)
 // Any shape, flattened. Grid: lib/element.wgsl.
 #import element
+#import clamp
 @group(0) @binding(0) var<storage, read> dy: array<E>;
 @group(0) @binding(1) var<storage, read> y: array<E>;
 @group(0) @binding(2) var<storage, read_write> dx: array<E>;
@@ -12,5 +13,5 @@ fn main(
 ) {
     let i = element(wid, nwg, lid);
     if i >= p.n { return; }
-    dx[i] = select(E(0.0), dy[i], y[i] > E(0.0));
+    dx[i] = select(E(0.0), dy[i], lets_through(y[i]));
 }

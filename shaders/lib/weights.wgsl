@@ -1,10 +1,11 @@
+#import nan
 // What a candidate counts in its anchor's loss; for amcl_loss, amcl_stream and their gradients. Needs p.beta,
 // p.official_sum and temperature.
 // The threshold (value, index) of top_k or top_k_stream: column j of similarity v is selected or not. Column `index`
 // is, even where the kernel that reads the threshold was compiled to round v otherwise than the one that made it: an
-// anchor never is left without any.
+// anchor never is left without any. A NaN is selected, as it is larger than any number.
 fn is_selected(v: f32, j: u32, value: f32, index: u32) -> bool {
-    return v > value || j == index || (v == value && j < index);
+    return is_nan(v) || v > value || j == index || (v == value && j < index);
 }
 // Weight of v/tau in the loss, and what of Omega's slope goes with it, from the norm that the loss keeps
 // (log-sum-exp, or 1/k).

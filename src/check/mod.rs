@@ -86,6 +86,17 @@ impl Feed {
         }
     }
 
+    /// The same numbers whatever the case's name, with NaNs of both signs at `at`.
+    #[must_use]
+    pub fn with_nan(mut self, at: &[usize]) -> Self {
+        let mut values: Vec<f32> = self.make(1).to_f32();
+        for (n, i) in at.iter().enumerate() {
+            values[*i] = [f32::NAN, -f32::NAN][n % 2];
+        }
+        self.fill = Fill::Values(values);
+        self
+    }
+
     /// The contents, from a seed (SplitMix64: only tests use it).
     pub fn make(&self, seed: u64) -> HostData {
         let n = self.ty.elements();

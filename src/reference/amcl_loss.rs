@@ -111,7 +111,7 @@ impl<T: Scalar> Form<T> {
     fn selected(&self, limit: Threshold<T>, j: usize, s: T) -> bool {
         limit.is_some_and(|(value, index)| {
             let index = index as usize;
-            s > value || j == index || s == value && j < index
+            s.is_nan() || s > value || j == index || s == value && j < index
         })
     }
     /// Weight of a candidate's s/tau in its anchor's loss, and its share of Omega's slope there

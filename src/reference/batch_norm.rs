@@ -69,8 +69,7 @@ pub fn apply<T: Scalar>(
                         .for_each(|(y, v)| *y += *v);
                 }
                 if relu {
-                    y.iter_mut()
-                        .for_each(|y| *y = if *y > T::zero() { *y } else { T::zero() });
+                    y.iter_mut().for_each(|y| *y = y.at_least(T::zero()));
                 }
             }
         });

@@ -45,7 +45,7 @@ impl<T: Scalar> BatchNormGrad<'_, T> {
         let (dy, x) = (&self.dy[at..at + c], &self.x[at..at + c]);
         // The gradient is read whatever the mask is: a conditional read would be a branch that is mispredicted half the
         // time.
-        let behind = |g: T, y: T| if y > T::zero() { g } else { T::zero() };
+        let behind = |g: T, y: T| y.lets_through(g);
         match self.mask {
             Mask::None => (0..c).for_each(|j| f(j, dy[j], x[j])),
             Mask::Output(y) => {

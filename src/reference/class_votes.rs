@@ -28,7 +28,9 @@ pub fn class_votes<T: Scalar>(
         .zip(v.par_chunks(k))
         .zip(label.par_chunks(k))
         .for_each(|((y, v), label)| {
-            let top = v.iter().copied().fold(T::neg_infinity(), T::max);
+            // Of values with a NaN it is the NaN.
+            let larger = |m: T, v: T| if v <= m || m.is_nan() { m } else { v };
+            let top = v.iter().copied().fold(T::neg_infinity(), larger);
             y.fill(T::zero());
             for (v, label) in v.iter().zip(label) {
                 if let Some(y) = y.get_mut(*label as usize) {

@@ -212,7 +212,7 @@ pub fn gemm<T: Scalar>(d: &GemmDims, alpha: T, a: &[T], b: &[T], bias: Option<&[
                     .for_each(|(c, b)| *c += *b);
             }
             if d.relu {
-                row.iter_mut().for_each(|c| *c = c.max(T::zero()));
+                row.iter_mut().for_each(|c| *c = c.at_least(T::zero()));
             }
         }
     };

@@ -10,7 +10,7 @@ pub fn l2_normalize_grad<T: Scalar>(d: usize, eps: T, dy: &[T], x: &[T], dx: &mu
         .zip(dy.par_chunks(d))
         .for_each(|((dx, x), dy)| {
             let norm = x.iter().map(|v| *v * *v).sum::<T>().sqrt();
-            let inv = T::one() / norm.max(eps);
+            let inv = T::one() / norm.at_least(eps);
             let dot = x.iter().zip(dy).map(|(x, g)| *x * *g).sum::<T>();
             let along = if norm > eps {
                 dot * inv * inv

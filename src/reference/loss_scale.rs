@@ -26,7 +26,7 @@ pub fn loss_scale<T: Scalar>(interval: T, step: u32, [norm2, loss]: [T; 2], s: S
             *s.halt = 0;
         }
     } else if *s.good + one >= interval {
-        *s.scale = (*s.scale + *s.scale).min(T::of(16_777_216.0));
+        *s.scale = (*s.scale + *s.scale).at_most(T::of(16_777_216.0));
         *s.good = T::zero();
     } else {
         *s.good += one;

@@ -104,6 +104,25 @@ pub trait Scalar:
     fn f64(self) -> f64;
     /// The nearest half (IEEE binary16, ties to even, infinite past 65,504), as this type.
     fn half(self) -> Self;
+    /// `max(self, least)` that keeps a NaN, which `max` of the standard library drops.
+    #[inline(always)]
+    fn at_least(self, least: Self) -> Self {
+        if self <= least { least } else { self }
+    }
+    /// `min(self, most)` that keeps a NaN.
+    #[inline(always)]
+    fn at_most(self, most: Self) -> Self {
+        if self >= most { most } else { self }
+    }
+    /// The gradient `dy` where a ReLU's result is `self`: 0 where that is 0, `dy` where it is positive or a NaN.
+    #[inline(always)]
+    fn lets_through(self, dy: Self) -> Self {
+        if self <= Self::zero() {
+            Self::zero()
+        } else {
+            dy
+        }
+    }
 }
 
 impl Scalar for f32 {

@@ -18,7 +18,7 @@ pub struct Temperature<T> {
 impl<T: Scalar> Temperature<T> {
     /// Eq. (3): `tau = eta + iota / (1 + exp(r))`.
     pub fn of(&self, r: T) -> T {
-        self.eta + self.iota / (T::one() + r.min(T::of(80.0)).exp())
+        self.eta + self.iota / (T::one() + r.at_most(T::of(80.0)).exp())
     }
     /// `dtau/dr = -iota sigmoid(r) sigmoid(-r)`.
     pub fn slope(&self, r: T) -> T {

@@ -44,7 +44,10 @@ impl Candidates {
 /// Orders column j of a row before column i when it is larger, or as large and further left. It is a total order, in
 /// which NaN is larger than any number and -0 equals 0.
 pub(super) fn before<T: Scalar>(s: &[T], i: u32, j: u32) -> std::cmp::Ordering {
-    let key = |c: u32| (s[c as usize] + T::zero()).f64();
+    let key = |c: u32| {
+        let v = (s[c as usize] + T::zero()).f64();
+        if v.is_nan() { f64::NAN } else { v }
+    };
     key(j).total_cmp(&key(i)).then(i.cmp(&j))
 }
 

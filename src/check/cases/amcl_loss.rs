@@ -139,7 +139,27 @@ pub(super) fn cases() -> Vec<Case> {
             v.push(if n <= 10 { case.grads(grads) } else { case });
         }
     }
+    for (note, op) in forms_with_nan() {
+        let mut inputs = feeds(&op, 2, 34);
+        inputs[0] = inputs[0].clone().with_nan(&[40, 1500]);
+        if op.form.adaptive() {
+            inputs[1] = inputs[1].clone().with_nan(&[100, 2000]);
+        }
+        v.push(
+            Case::new(op, inputs)
+                .note(&format!("{note}, not a number"))
+                .depth(34)
+                .condition(16.0),
+        );
+    }
     v
+}
+
+/// Forms that are tried on inputs with NaNs: a log-sum-exp with temperatures, and a selection without.
+pub(super) fn forms_with_nan() -> [(String, AmclLoss); 2] {
+    let mut all = forms();
+    let selected = all.remove(14);
+    [all.remove(0), selected]
 }
 
 pub(super) fn mutations() -> Vec<Mutation> {
@@ -158,6 +178,16 @@ pub(super) fn mutations() -> Vec<Mutation> {
             kernel: "amcl_loss",
             find: "x.y * exp(x.x - m)",
             replace: "x.y",
+        },
+        Mutation {
+            kernel: "amcl_loss",
+            find: "at_most(r, 80.0)",
+            replace: "min(r, 80.0)",
+        },
+        Mutation {
+            kernel: "amcl_loss",
+            find: "is_nan(v) || v > value",
+            replace: "v > value",
         },
     ]
 }

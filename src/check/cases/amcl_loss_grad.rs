@@ -1,6 +1,6 @@
 //! Cases of `amcl_loss_grad`.
 
-use super::amcl_loss::{feeds, forms};
+use super::amcl_loss::{feeds, forms, forms_with_nan};
 use crate::check::{Case, Feed, Mutation};
 use crate::graph::StepScalars;
 use crate::ops::amcl_loss_grad::AmclLossGrad;
@@ -56,6 +56,20 @@ pub(super) fn cases() -> Vec<Case> {
             .condition(64.0)
             .step(step),
     );
+    for (note, loss) in forms_with_nan() {
+        let mut inputs = feeds(&loss, 2, 34);
+        inputs[0] = inputs[0].clone().with_nan(&[40, 1500]);
+        if loss.form.adaptive() {
+            inputs[1] = inputs[1].clone().with_nan(&[100, 2000]);
+        }
+        inputs.insert(0, Feed::uniform([2, 34]));
+        inputs.insert(2, Feed::range([2, 34], 3.0, 4.0));
+        v.push(
+            Case::new(AmclLossGrad { loss }, inputs)
+                .note(&format!("{note}, not a number"))
+                .condition(64.0),
+        );
+    }
     v
 }
 
@@ -75,6 +89,16 @@ pub(super) fn mutations() -> Vec<Mutation> {
             kernel: "amcl_loss_grad",
             find: "d = -g / tp",
             replace: "d = g / tp",
+        },
+        Mutation {
+            kernel: "amcl_loss_grad",
+            find: "at_most(r, 80.0)",
+            replace: "min(r, 80.0)",
+        },
+        Mutation {
+            kernel: "amcl_loss_grad",
+            find: "is_nan(v) || v > value",
+            replace: "v > value",
         },
     ]
 }

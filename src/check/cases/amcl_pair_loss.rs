@@ -12,13 +12,20 @@ pub(super) fn cases() -> Vec<Case> {
         d: 16,
     };
     // s/tau with tau down to .05 beside Omega of size 20: terms of size 20 in sums of size 1.
-    [1, 7, 64, 1000]
+    let mut v: Vec<Case> = [1, 7, 64, 1000]
         .map(|n| {
             Case::new(op, vec![Feed::uniform([n]), Feed::range([n], -3.0, 3.0)])
                 .condition(16.0)
                 .grads(&[0, 1])
         })
-        .into()
+        .into();
+    let (s, r) = (Feed::uniform([7]), Feed::range([7], -3.0, 3.0));
+    v.push(
+        Case::new(op, vec![s.with_nan(&[1]), r.with_nan(&[2, 5])])
+            .condition(16.0)
+            .note("not a number"),
+    );
+    v
 }
 
 pub(super) fn mutations() -> Vec<Mutation> {
@@ -32,6 +39,11 @@ pub(super) fn mutations() -> Vec<Mutation> {
             kernel: "amcl_pair_loss",
             find: "p.beta * omega(tau)",
             replace: "omega(tau)",
+        },
+        Mutation {
+            kernel: "amcl_pair_loss",
+            find: "at_most(r, 80.0)",
+            replace: "min(r, 80.0)",
         },
     ]
 }

@@ -12,7 +12,7 @@ pub(super) fn cases() -> Vec<Case> {
         iota: 1.95,
         d: 16,
     };
-    [1, 7, 64, 1000]
+    let mut v: Vec<Case> = [1, 7, 64, 1000]
         .map(|n| {
             let inputs = vec![
                 Feed::uniform([n]),
@@ -21,7 +21,15 @@ pub(super) fn cases() -> Vec<Case> {
             ];
             Case::new(AmclPairLossGrad { loss }, inputs).condition(16.0)
         })
-        .into()
+        .into();
+    let r = Feed::range([7], -3.0, 3.0).with_nan(&[2, 5]);
+    let inputs = vec![Feed::uniform([7]), Feed::uniform([7]), r];
+    v.push(
+        Case::new(AmclPairLossGrad { loss }, inputs)
+            .condition(16.0)
+            .note("not a number"),
+    );
+    v
 }
 
 pub(super) fn mutations() -> Vec<Mutation> {
@@ -35,6 +43,11 @@ pub(super) fn mutations() -> Vec<Mutation> {
             kernel: "amcl_pair_loss_grad",
             find: "omega_slope(tau)",
             replace: "omega(tau)",
+        },
+        Mutation {
+            kernel: "amcl_pair_loss_grad",
+            find: "at_most(r, 80.0)",
+            replace: "min(r, 80.0)",
         },
     ]
 }

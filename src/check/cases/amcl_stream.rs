@@ -143,6 +143,26 @@ pub(super) fn cases() -> Vec<Case> {
                 .grads(&[0, 1]),
         );
     }
+    for (note, op) in forms_with_nan() {
+        let case = Case::new(op, feeds_with_nan(&op)).note(&format!("{note}, not a number"));
+        v.push(case.depth(70).condition(32.0));
+    }
+    v
+}
+
+/// Forms that are tried on inputs with NaNs: temperatures of the positives alone, so that only two anchors get them,
+/// and a selection at constant temperatures.
+pub(super) fn forms_with_nan() -> [(String, AmclStream); 2] {
+    let mut all = forms();
+    let selected = all.remove(14);
+    [all.remove(2), selected]
+}
+
+/// NaNs among the features of such a form, else in the rows.
+pub(super) fn feeds_with_nan(op: &AmclStream) -> Vec<Feed> {
+    let mut v = feeds(op, [1, 70, 6], false);
+    let of = usize::from(op.form.adaptive());
+    v[of] = v[of].clone().with_nan(&[50]);
     v
 }
 
@@ -216,6 +236,16 @@ pub(super) fn mutations() -> Vec<Mutation> {
             kernel: "amcl_stream",
             find: "j0 < p.a; j0 = j0 + 64u",
             replace: "j0 < p.a; j0 = j0 + 128u",
+        },
+        Mutation {
+            kernel: "amcl_stream",
+            find: "at_most(r, 80.0)",
+            replace: "min(r, 80.0)",
+        },
+        Mutation {
+            kernel: "amcl_stream",
+            find: "is_nan(v) || v > value",
+            replace: "v > value",
         },
     ]
 }

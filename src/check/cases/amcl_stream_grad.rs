@@ -1,6 +1,6 @@
 //! Cases of `amcl_stream_grad`.
 
-use super::amcl_stream::{SHAPES, coarse, feeds, forms, steps};
+use super::amcl_stream::{SHAPES, coarse, feeds, feeds_with_nan, forms, forms_with_nan, steps};
 use crate::check::{Case, Feed, Mutation};
 use crate::graph::StepScalars;
 use crate::ops::amcl_stream_grad::AmclStreamGrad;
@@ -54,6 +54,16 @@ pub(super) fn cases() -> Vec<Case> {
     for (note, loss, step) in steps() {
         push(&note, loss, [1, 6, 4], false, step);
     }
+    for (note, loss) in forms_with_nan() {
+        let mut inputs = feeds_with_nan(&loss);
+        inputs.extend([Feed::uniform([1, 70]), Feed::range([1, 70], 4.0, 5.0)]);
+        v.push(
+            Case::new(AmclStreamGrad { loss }, inputs)
+                .note(&format!("{note}, not a number"))
+                .depth(70)
+                .condition(64.0),
+        );
+    }
     v
 }
 
@@ -93,6 +103,11 @@ pub(super) fn mutations() -> Vec<Mutation> {
             kernel: "amcl_stream_grad",
             find: "/ 4u == k0 / TILE_K",
             replace: "/ 4u == (k0 / TILE_K + 1u) % 4u",
+        },
+        Mutation {
+            kernel: "amcl_stream_grad",
+            find: "at_most(r, 80.0)",
+            replace: "min(r, 80.0)",
         },
     ]
 }

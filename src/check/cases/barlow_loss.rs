@@ -32,6 +32,22 @@ pub(super) fn cases() -> Vec<Case> {
             v.push(if d < 10 { case.grads(grads) } else { case });
         }
     }
+    let op = BarlowLoss {
+        adaptive_on: true,
+        adaptive_off: true,
+        constant: [0.4, 1.5],
+        lambda: 5e-3,
+        beta: 0.01,
+        eta: 0.05,
+        iota: 1.95,
+    };
+    let scores = Feed::range([2, 9, 9], -3.0, 3.0).with_nan(&[3, 100]);
+    v.push(
+        Case::new(op, vec![Feed::uniform([2, 9, 9]).with_nan(&[40]), scores])
+            .depth(9)
+            .condition(32.0)
+            .note("not a number"),
+    );
     v
 }
 
@@ -51,6 +67,11 @@ pub(super) fn mutations() -> Vec<Mutation> {
             kernel: "barlow_loss",
             find: "on * on + reg",
             replace: "on + reg",
+        },
+        Mutation {
+            kernel: "barlow_loss",
+            find: "at_most(r, 80.0)",
+            replace: "min(r, 80.0)",
         },
     ]
 }

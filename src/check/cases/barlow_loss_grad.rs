@@ -32,6 +32,25 @@ pub(super) fn cases() -> Vec<Case> {
             );
         }
     }
+    let loss = BarlowLoss {
+        adaptive_on: true,
+        adaptive_off: true,
+        constant: [0.4, 1.5],
+        lambda: 5e-3,
+        beta: 0.01,
+        eta: 0.05,
+        iota: 1.95,
+    };
+    let inputs = vec![
+        Feed::uniform([2, 9]),
+        Feed::uniform([2, 9, 9]).with_nan(&[40]),
+        Feed::range([2, 9, 9], -3.0, 3.0).with_nan(&[3, 100]),
+    ];
+    v.push(
+        Case::new(BarlowLossGrad { loss }, inputs)
+            .condition(32.0)
+            .note("not a number"),
+    );
     v
 }
 
@@ -51,6 +70,11 @@ pub(super) fn mutations() -> Vec<Mutation> {
             kernel: "barlow_loss_grad",
             find: "2.0 * on * v / (tau * tau) + reg",
             replace: "2.0 * on * v / (tau * tau)",
+        },
+        Mutation {
+            kernel: "barlow_loss_grad",
+            find: "at_most(r, 80.0)",
+            replace: "min(r, 80.0)",
         },
     ]
 }

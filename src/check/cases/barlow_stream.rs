@@ -90,7 +90,22 @@ pub(super) fn cases() -> Vec<Case> {
             .depth(depth(dims))
             .condition(32.0),
     );
+    let (op, inputs) = with_nan();
+    v.push(
+        Case::new(op, inputs)
+            .note("not a number")
+            .depth(70)
+            .condition(32.0),
+    );
     v
+}
+
+/// A form whose temperatures all adapt, on a first view with a NaN among a channel's features.
+pub(super) fn with_nan() -> (BarlowStream, Vec<Feed>) {
+    let (_, op) = forms().remove(1);
+    let mut inputs = feeds(&op, [1, 8, 70, 6], false);
+    inputs[2] = inputs[2].clone().with_nan(&[50]);
+    (op, inputs)
 }
 
 pub(super) fn mutations() -> Vec<Mutation> {
@@ -119,6 +134,11 @@ pub(super) fn mutations() -> Vec<Mutation> {
             kernel: "barlow_stream",
             find: "select(p.adaptive_off, p.adaptive_on,",
             replace: "select(p.adaptive_on, p.adaptive_off,",
+        },
+        Mutation {
+            kernel: "barlow_stream",
+            find: "at_most(r, 80.0)",
+            replace: "min(r, 80.0)",
         },
     ]
 }

@@ -1,6 +1,6 @@
 //! Cases of `barlow_stream_grad`.
 
-use super::barlow_stream::{SHAPES, depth, feeds, forms};
+use super::barlow_stream::{SHAPES, depth, feeds, forms, with_nan};
 use crate::check::{Case, Feed, Mutation};
 use crate::ops::barlow_stream_grad::BarlowStreamGrad;
 
@@ -33,6 +33,15 @@ pub(super) fn cases() -> Vec<Case> {
         true,
         [256, 8, 130, 8],
         false,
+    );
+    let (forward, mut inputs) = with_nan();
+    inputs.push(Feed::uniform([1, 70]));
+    let by_column = false;
+    v.push(
+        Case::new(BarlowStreamGrad { forward, by_column }, inputs)
+            .note("not a number")
+            .depth(70)
+            .condition(64.0),
     );
     v
 }
@@ -73,6 +82,11 @@ pub(super) fn mutations() -> Vec<Mutation> {
             kernel: "barlow_stream_grad",
             find: "temperature_slope(r[ii][jj]), adaptive)",
             replace: "temperature_slope(r[ii][jj]), true)",
+        },
+        Mutation {
+            kernel: "barlow_stream_grad",
+            find: "at_most(r, 80.0)",
+            replace: "min(r, 80.0)",
         },
     ]
 }

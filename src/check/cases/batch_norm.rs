@@ -191,6 +191,41 @@ pub(super) fn cases() -> Vec<Case> {
         .depth(64)
         .condition(64.0),
     );
+    // A NaN makes its channel NaN, in the residual its element alone; behind the ReLU too.
+    for c in [5, 8] {
+        for residual in [false, true] {
+            let mut inputs = vec![
+                Feed::uniform([3, 4, 5, c]).with_nan(&[c + 1]),
+                Feed::range([c], 0.5, 1.5),
+                Feed::uniform([c]).with_nan(&[3]),
+            ];
+            if residual {
+                inputs.push(Feed::uniform([3, 4, 5, c]).with_nan(&[2 * c + 2, 7 * c + 4]));
+            }
+            let relu = true;
+            let inference = [Feed::uniform([c]), Feed::range([c], 0.5, 2.0)];
+            let evaluated = [&inputs[..3], &inference, &inputs[3..]].concat();
+            let cases = [
+                Case::new(
+                    BatchNorm {
+                        eps: 1e-5,
+                        relu,
+                        residual,
+                    },
+                    inputs,
+                ),
+                Case::new(
+                    BatchNormInference {
+                        eps: 1e-5,
+                        relu,
+                        residual,
+                    },
+                    evaluated,
+                ),
+            ];
+            v.extend(cases.map(|case| case.note("not a number").depth(60).condition(4.0)));
+        }
+    }
     for (c, relu, residual) in [
         (5, false, false),
         (8, true, false),
@@ -246,5 +281,6 @@ pub(super) fn mutations() -> Vec<Mutation> {
             "i = i + FLIGHT * p.span;",
             "i = i + (FLIGHT - 1u) * p.span;",
         ),
+        m("r = relu(r);", "r = max(r, E(0.0));"),
     ]
 }

@@ -70,6 +70,22 @@ pub(super) fn cases() -> Vec<Case> {
                 .condition(4.0),
         );
     }
+    // Where what the ReLU made is a NaN, of the residual or of beta, the gradient goes through.
+    for (c, residual) in [(5, false), (8, false), (5, true), (8, true)] {
+        let mut inputs = inputs([3, 4, 5, c], true, residual);
+        inputs[5] = inputs[5].clone().with_nan(&[1, 3]);
+        let op = BatchNormGrad {
+            eps: 1e-5,
+            relu: true,
+            residual,
+        };
+        v.push(
+            Case::new(op, inputs)
+                .note(&format!("not a number, residual {residual}"))
+                .depth(60)
+                .condition(4.0),
+        );
+    }
     let (behind, plain): (Vec<Case>, Vec<Case>) = v
         .into_iter()
         .partition(|c| c.inputs.get(5).is_some_and(|y| y.ty.shape.rank() > 1));
@@ -102,9 +118,14 @@ pub(super) fn mutations() -> Vec<Mutation> {
             "i = i + (FLIGHT - 1u) * p.span;",
         ),
         m(
-            "affine(v, f.mean, f.scale, f.beta) > E(0.0)",
-            "affine(v, f.mean, f.scale, E(0.0)) > E(0.0)",
+            "affine(v, f.mean, f.scale, f.beta))",
+            "affine(v, f.mean, f.scale, E(0.0)))",
         ),
+        m(
+            "lets_through(affine(v, f.mean, f.scale, f.beta))",
+            "affine(v, f.mean, f.scale, f.beta) > E(0.0)",
+        ),
+        m("lets_through(E(y[i]))", "E(y[i]) > E(0.0)"),
     ]
 }
 

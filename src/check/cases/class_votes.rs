@@ -39,6 +39,18 @@ pub(super) fn cases() -> Vec<Case> {
                 .note("squared distances"),
         );
     }
+    // A NaN, first or last of a row or between, is the row's largest value: whatever has a vote there has no number.
+    let op = ClassVotes {
+        classes: 3,
+        weight: Weight::Similarity { t: 0.5 },
+    };
+    let similarities = Feed::uniform([4, 7]).with_nan(&[0, 10, 20]);
+    v.push(
+        Case::new(op, vec![similarities, Feed::index([4, 7], 5)])
+            .depth(7)
+            .condition(4.0)
+            .note("not a number"),
+    );
     v
 }
 
@@ -58,6 +70,11 @@ pub(super) fn mutations() -> Vec<Mutation> {
             kernel: "class_votes",
             find: "label[at + i] == c",
             replace: "label[i] == c",
+        },
+        Mutation {
+            kernel: "class_votes",
+            find: "if is_nan(v[at + i]) {",
+            replace: "if false {",
         },
     ]
 }

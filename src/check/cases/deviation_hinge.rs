@@ -16,13 +16,24 @@ pub(super) fn cases() -> Vec<Case> {
             .grads(&[0]),
     );
     v.push(Case::new(op, vec![Feed::range([1000], 0.0, 2.0)]).note("both sides"));
+    for n in [7, 64] {
+        let x = Feed::range([n], 0.0, 2.0).with_nan(&[0, 2, 5]);
+        v.push(Case::new(op, vec![x]).note("not a number"));
+    }
     v
 }
 
 pub(super) fn mutations() -> Vec<Mutation> {
-    vec![Mutation {
-        kernel: "deviation_hinge",
-        find: "E(1.0) - sqrt",
-        replace: "E(1.5) - sqrt",
-    }]
+    vec![
+        Mutation {
+            kernel: "deviation_hinge",
+            find: "E(1.0) - sqrt",
+            replace: "E(1.5) - sqrt",
+        },
+        Mutation {
+            kernel: "deviation_hinge",
+            find: "relu(E(1.0) - sqrt(x[i] + E(p.a)))",
+            replace: "max(E(1.0) - sqrt(x[i] + E(p.a)), E(0.0))",
+        },
+    ]
 }

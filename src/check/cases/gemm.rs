@@ -130,6 +130,22 @@ pub(super) fn cases() -> Vec<Case> {
             .grads(&[0, 1, 2]),
         );
     }
+    // Behind the ReLU too: a row of A, a row of B (a column of the result), a bias.
+    for n in [14, 16] {
+        let op = Gemm {
+            bias: true,
+            relu: true,
+            trans_b: true,
+            ..base
+        };
+        let inputs = vec![
+            Feed::uniform([9, 20]).with_nan(&[45]),
+            Feed::uniform([n, 20]).with_nan(&[100]),
+            Feed::uniform([n]).with_nan(&[1, 7]),
+        ];
+        let case = Case::new(op, inputs).note("not a number").depth(20);
+        v.extend([case.clone().in_f16(&[0, 1]), case]);
+    }
     // Large enough for each of the larger tiles of GPUs (ops/tiles.rs), and no multiple of one.
     for (m, n, k) in [
         (2_044, 2_040, 4),
@@ -273,6 +289,16 @@ pub(super) fn mutations() -> Vec<Mutation> {
             kernel: "gemm",
             find: "(row + min(k, p.k - 4u)) / 4u]), k < p.k)",
             replace: "(row + min(k, p.k - 4u)) / 4u]), true)",
+        },
+        Mutation {
+            kernel: "gemm",
+            find: "vec4<f32>(relu(v.x), relu(v.y), relu(v.z), relu(v.w))",
+            replace: "max(v, vec4<f32>(0.0))",
+        },
+        Mutation {
+            kernel: "gemm",
+            find: "v = relu(v);",
+            replace: "v = max(v, 0.0);",
         },
     ]
 }

@@ -19,13 +19,28 @@ pub(super) fn cases() -> Vec<Case> {
         )
         .note("a zero row"),
     );
+    v.push(
+        Case::new(
+            L2Normalize { eps: 1e-12 },
+            vec![Feed::normal([5, 70]).with_nan(&[3, 150])],
+        )
+        .depth(70)
+        .note("not a number"),
+    );
     v
 }
 
 pub(super) fn mutations() -> Vec<Mutation> {
-    vec![Mutation {
-        kernel: "l2_normalize",
-        find: "sqrt(row_sum(l, s))",
-        replace: "row_sum(l, s)",
-    }]
+    vec![
+        Mutation {
+            kernel: "l2_normalize",
+            find: "sqrt(row_sum(l, s))",
+            replace: "row_sum(l, s)",
+        },
+        Mutation {
+            kernel: "l2_normalize",
+            find: "at_least(sqrt(row_sum(l, s)), p.a)",
+            replace: "max(sqrt(row_sum(l, s)), p.a)",
+        },
+    ]
 }

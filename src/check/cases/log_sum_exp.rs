@@ -17,6 +17,13 @@ pub(super) fn cases() -> Vec<Case> {
             .note("large")
             .depth(40),
     );
+    // A NaN makes its row NaN, and no other.
+    v.push(
+        Case::new(LogSumExp, vec![Feed::uniform([5, 70]).with_nan(&[3, 150])])
+            .note("not a number")
+            .depth(70)
+            .condition(8.0),
+    );
     v
 }
 

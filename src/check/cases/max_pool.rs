@@ -35,6 +35,16 @@ pub(super) fn cases() -> Vec<Case> {
         ));
         v.push(if differences { case.grads(&[0]) } else { case });
     }
+    // The last NaN of a window wins, first or last in it, beside larger numbers.
+    for c in [3, 4] {
+        let x = Feed::uniform([2, 7, 7, c]).with_nan(&[0, 40, 43, 100, 200]);
+        let op = MaxPool {
+            kernel: 3,
+            stride: 2,
+            padding: 1,
+        };
+        v.push(Case::new(op, vec![x]).note("not a number"));
+    }
     with_halves(v, &[0])
 }
 
@@ -49,6 +59,11 @@ pub(super) fn mutations() -> Vec<Mutation> {
             kernel: "max_pool",
             find: "min(i * p.stride + p.kernel - p.padding, p.h)",
             replace: "min(i * p.stride + p.kernel - p.padding - 1u, p.h)",
+        },
+        Mutation {
+            kernel: "max_pool",
+            find: "let nan = is_nan(v);",
+            replace: "let nan = false;",
         },
     ]
 }

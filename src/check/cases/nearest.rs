@@ -27,6 +27,8 @@ pub(super) fn cases() -> Vec<Case> {
     v.push(
         Case::new(Nearest { k: 6 }, vec![Feed::values([4, 16], zeros)]).note("zeros of both signs"),
     );
+    let nan = Feed::uniform([4, 16]).with_nan(&[0, 7, 21, 22, 40, 41, 42, 43, 44]);
+    v.push(Case::new(Nearest { k: 3 }, vec![nan]).note("not a number"));
     v
 }
 
@@ -42,6 +44,11 @@ pub(super) fn mutations() -> Vec<Mutation> {
             kernel: "nearest",
             find: "i < l; i",
             replace: "i <= l; i",
+        },
+        Mutation {
+            kernel: "nearest",
+            find: "bitcast<i32>(b) <= BITS_MINUS_INF",
+            replace: "(b & 0x80000000u) != 0u",
         },
     ]
 }

@@ -20,6 +20,14 @@ pub(super) fn cases() -> Vec<Case> {
         )
         .note("kept away from zero"),
     );
+    for n in [7, 64] {
+        let x = Feed::uniform([n]).with_nan(&[0, 2, 5]);
+        v.push(
+            Case::new(Reciprocal { a: 0.3, b: 1.0 }, vec![x])
+                .condition(8.0)
+                .note("not a number"),
+        );
+    }
     v
 }
 
@@ -32,8 +40,13 @@ pub(super) fn mutations() -> Vec<Mutation> {
         },
         Mutation {
             kernel: "reciprocal",
-            find: "E(1e-6)",
-            replace: "E(1e-3)",
+            find: ", 1e-6)",
+            replace: ", 1e-3)",
+        },
+        Mutation {
+            kernel: "reciprocal",
+            find: "at_least(p.a * x[i] + E(p.b), 1e-6)",
+            replace: "max(p.a * x[i] + E(p.b), E(1e-6))",
         },
     ]
 }

@@ -13,13 +13,23 @@ pub(super) fn cases() -> Vec<Case> {
             .note("rank 4")
             .grads(&[0]),
     );
+    for n in [7, 64] {
+        v.push(Case::new(Relu, vec![Feed::uniform([n]).with_nan(&[0, 2, 5])]).note("not a number"));
+    }
     v
 }
 
 pub(super) fn mutations() -> Vec<Mutation> {
-    vec![Mutation {
-        kernel: "relu",
-        find: "E(0.0)",
-        replace: "E(0.1)",
-    }]
+    vec![
+        Mutation {
+            kernel: "relu",
+            find: "relu(x[i])",
+            replace: "relu(x[i]) + E(0.1)",
+        },
+        Mutation {
+            kernel: "relu",
+            find: "relu(x[i])",
+            replace: "max(x[i], E(0.0))",
+        },
+    ]
 }

@@ -15,14 +15,28 @@ pub(super) fn cases() -> Vec<Case> {
         )
         .note("rank 4"),
     );
-
+    // Where y is not a number the gradient goes through, and where dy is not, it stays so.
+    for n in [7, 64] {
+        let (dy, y) = (Feed::uniform([n]), Feed::uniform([n]));
+        v.push(
+            Case::new(ReluGrad, vec![dy.with_nan(&[1]), y.with_nan(&[0, 2, 5])])
+                .note("not a number"),
+        );
+    }
     v
 }
 
 pub(super) fn mutations() -> Vec<Mutation> {
-    vec![Mutation {
-        kernel: "relu_grad",
-        find: "y[i] > E(0.0)",
-        replace: "y[i] < E(0.0)",
-    }]
+    vec![
+        Mutation {
+            kernel: "relu_grad",
+            find: "lets_through(y[i])",
+            replace: "y[i] < E(0.0)",
+        },
+        Mutation {
+            kernel: "relu_grad",
+            find: "lets_through(y[i])",
+            replace: "y[i] > E(0.0)",
+        },
+    ]
 }

@@ -19,6 +19,13 @@ pub(super) fn cases() -> Vec<Case> {
             .depth(40)
             .condition(1000.0),
     );
+    // A NaN makes its row NaN, and no other.
+    v.push(
+        Case::new(Softmax, vec![Feed::uniform([5, 70]).with_nan(&[3, 150])])
+            .note("not a number")
+            .depth(70)
+            .condition(8.0),
+    );
     v
 }
 

@@ -70,6 +70,19 @@ pub(super) fn cases() -> Vec<Case> {
         )
         .note("ties"),
     );
+    // NaNs of either sign are larger than all numbers: fewer than kappa in a row, as many and more.
+    let nan = [0, 7, 21, 22, 40, 41, 42, 43, 44];
+    v.push(
+        Case::new(
+            TopK {
+                kappa: 3,
+                layout: Layout::All,
+                include_positive: false,
+            },
+            vec![Feed::uniform([1, 4, 16]).with_nan(&nan)],
+        )
+        .note("not a number"),
+    );
     v
 }
 
@@ -82,8 +95,13 @@ pub(super) fn mutations() -> Vec<Mutation> {
         },
         Mutation {
             kernel: "top_k",
-            find: "~b, (b",
-            replace: "b, (b",
+            find: "~b, bitcast",
+            replace: "b, bitcast",
+        },
+        Mutation {
+            kernel: "top_k",
+            find: "bitcast<i32>(b) <= BITS_MINUS_INF",
+            replace: "(b & 0x80000000u) != 0u",
         },
     ]
 }

@@ -97,6 +97,10 @@ pub(super) fn cases() -> Vec<Case> {
     };
     push([1, 130, 1], 3, true, wide([1, 130, 1]), "long rows, ");
     push([1, 130, 1], 100, false, wide([1, 130, 1]), "long rows, ");
+    // Rows that are not numbers: they are the first of every row's candidates.
+    let rows = random([1, 70, 6]).with_nan(&[8, 61, 300]);
+    push([1, 70, 6], 2, true, rows.clone(), "not a number, ");
+    push([1, 70, 6], 40, false, rows, "not a number, ");
     // More groups than one dispatch takes, and a tensor over a small binding.
     push([256, 130, 1], 5, true, coarse([256, 130, 1]), "in pieces, ");
     push([3, 246, 64], 9, false, coarse([3, 246, 64]), "in pieces, ");
@@ -154,6 +158,11 @@ pub(super) fn mutations() -> Vec<Mutation> {
             kernel: "top_k_stream",
             find: "min(t.hi - n.lo, (1u << part_bits(t)) - 1u)",
             replace: "(2u << part_bits(t))",
+        },
+        Mutation {
+            kernel: "top_k_stream",
+            find: "bitcast<i32>(b) <= BITS_MINUS_INF",
+            replace: "(b & 0x80000000u) != 0u",
         },
     ]
 }
