@@ -19,7 +19,7 @@ use amcl_wgpu::nn::heads::{Last, Mlp};
 use amcl_wgpu::nn::model::{MOMENTUM_COPY, PARAMS};
 use amcl_wgpu::nn::{Mode, Model, Net};
 use amcl_wgpu::ops;
-use common::plain::{Temperatures, heads as split, mean_cosine, mlp, rows};
+use common::plain::{BATCH_NORM, Temperatures, UNBIASED, heads as split, mean_cosine, mlp, rows};
 use common::{B, Run, net, normal, relative, view};
 use std::collections::BTreeMap;
 
@@ -300,16 +300,31 @@ fn simsiam_with_amcl() {
 const LAMBDA: f64 = 0.3;
 const CONSTANT: [f64; 2] = [0.7, 1.6];
 
-/// Barlow Twins through its method: the forms, with channels of unit length (the default) and raw ones, and every
-/// role by itself.
+/// Values of `method.standardize`, and what they mean.
+const STANDARDS: [(&str, [f64; 2]); 2] = [
+    ("method.standardize=unbiased", UNBIASED),
+    ("method.standardize=batch_norm", BATCH_NORM),
+];
+
+fn name_of(standard: [f64; 2]) -> &'static str {
+    STANDARDS.iter().find(|s| s.1 == standard).unwrap().0
+}
+
+/// Barlow Twins through its method: the forms, each with one deviation and the other, with channels of unit length (the
+/// default) and raw ones, and every role by itself.
 #[test]
 fn barlow_twins_with_amcl() {
     let mut all = forms();
     for adaptive in [Adaptive::PositiveOnly, Adaptive::NegativeOnly] {
         all.push(Amcl { adaptive, ..all[0] });
     }
-    for (a, unit) in all.into_iter().flat_map(|a| [(a, true), (a, false)]) {
+    let mut kinds: Vec<(Amcl, bool, [f64; 2])> = Vec::new();
+    for (i, a) in all.into_iter().enumerate() {
+        kinds.extend([true, false].map(|unit| (a, unit, STANDARDS[(i + usize::from(unit)) % 2].1)));
+    }
+    for (a, unit, standard) in kinds {
         let set = [
+            name_of(standard),
             "method.name=barlow_twins",
             "method.lambda=0.3",
             "method.tau_diagonal=0.7",
@@ -317,27 +332,31 @@ fn barlow_twins_with_amcl() {
             "method.unit_channels=false",
         ];
         // Channels of unit length are what is said by saying nothing.
-        let method = of_config(&a, if unit { &set[..4] } else { &set });
+        let method = of_config(&a, if unit { &set[..5] } else { &set });
         let loss = Loss {
             dims: &[[C, N, D]; 2],
             differentiated: 2,
             build: &|net, x| method.split().unwrap().loss(net, x).unwrap().loss,
         };
-        let formula = |a: Amcl, constant: [f64; 2], unit: bool| {
+        let with = |a: Amcl, constant: [f64; 2], unit: bool, standard: [f64; 2]| {
             move |at: &Numbers| {
                 let [z1, z2] = [0, 1].map(|i| split(&at.inputs[i], N, D));
                 at.temperatures(&a)
-                    .barlow([&z1, &z2], LAMBDA, constant, unit)
+                    .barlow([&z1, &z2], LAMBDA, constant, unit, standard)
             }
         };
+        let formula = |a, constant, unit| with(a, constant, unit, standard);
         let got = loss.evaluate();
-        let name = format!("{a:?} unit {unit}");
+        let name = format!("{a:?} unit {unit} standard {standard:?}");
         let right = formula(a, CONSTANT, unit);
         for other in controls(&a) {
             got.is(&name, &right, &formula(other, CONSTANT, unit));
         }
         // The other kind of channels; every constant, where it is one.
         got.is(&name, &right, &formula(a, CONSTANT, !unit));
+        // The other deviation.
+        let other = STANDARDS.map(|s| s.1).into_iter().find(|s| *s != standard);
+        got.is(&name, &right, &with(a, CONSTANT, unit, other.unwrap()));
         let role = match a.adaptive {
             Adaptive::PositiveOnly => 1,
             Adaptive::NegativeOnly => 0,
@@ -365,6 +384,7 @@ fn barlow_twins_of_constant_temperatures() {
         "method.lambda=0.3",
         "method.tau_diagonal=0.7",
         "method.tau_off_diagonal=1.6",
+        "method.standardize=batch_norm",
     ];
     let method = of_config(&a, &set);
     let got = Loss {
@@ -379,7 +399,7 @@ fn barlow_twins_of_constant_temperatures() {
             let mut loss = 0.0;
             for c in 0..C {
                 let [x, y] = [0, 1].map(|i| split(&at.inputs[i], N, D)[c].clone());
-                let k = common::plain::correlation(&x, &y);
+                let k = common::plain::correlation(&x, &y, BATCH_NORM);
                 for (l, m) in (0..D * D).map(|i| (i / D, i % D)) {
                     loss += match l == m {
                         true => (1.0 - k[l][l] / constant[0]).powi(2),

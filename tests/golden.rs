@@ -4,7 +4,14 @@ use amcl_wgpu::device::{Choice, Device, Options};
 use amcl_wgpu::graph::Executor;
 use amcl_wgpu::graph::gpu::GpuExecutor;
 use amcl_wgpu::graph::host::HostExecutor;
+use amcl_wgpu::methods::loss::Plain;
+use amcl_wgpu::methods::loss::evaluate::{Array, Loss};
+use amcl_wgpu::methods::loss::macl::Macl;
 use amcl_wgpu::methods::loss_file::LossFile;
+use amcl_wgpu::ops::standardize_columns::Deviation;
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use std::collections::HashMap;
 
 fn files() -> Vec<(String, LossFile)> {
     let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
@@ -72,5 +79,127 @@ fn a_wrong_gradient_is_noticed() {
     assert!(
         file.compare(&e).unwrap().iter().any(|c| c.1 > c.2),
         "{name}"
+    );
+}
+
+/// A stored gradient of another shape than its input, empty ones among them, compares with nothing; so does a loss of
+/// several values or of none.
+#[test]
+fn a_stored_result_of_another_shape_is_refused() {
+    let mut exec = HostExecutor::<f64>::new();
+    for (shape, values) in [
+        (vec![0], 0),
+        (vec![1, 3], 3),
+        (vec![16, 8], 128),
+        (vec![128], 128),
+    ] {
+        let bytes = std::fs::read("tests/golden/nt_xent_b8.safetensors").unwrap();
+        let mut file = LossFile::parse(&bytes).unwrap();
+        let e = file.evaluate(&mut exec).unwrap();
+        assert!(file.compare(&e).is_ok() && file.not_stored(&e).is_empty());
+        let array = Array {
+            shape: shape.clone(),
+            values: vec![0.0; values],
+        };
+        let stored = file.tensors.insert("grad.z1".into(), array.clone());
+        let said = file.compare(&e).unwrap_err().to_string();
+        assert!(
+            said.contains(&format!("`grad.z1` has shape {shape:?}")) && said.contains("[8, 16]"),
+            "{said}"
+        );
+        file.tensors.insert("grad.z1".into(), stored.unwrap());
+        file.tensors.insert("loss".into(), array);
+        let said = file.compare(&e).unwrap_err().to_string();
+        assert!(said.contains("`loss` has shape"), "{said}");
+        file.tensors.remove("grad.z1");
+        assert_eq!(file.not_stored(&e), ["grad.z1"]);
+    }
+}
+
+/// A file with this `meta`, of these tensors.
+fn file(meta: &str, tensors: &[(&str, Dtype, &[usize], Vec<u8>)]) -> LossFile {
+    let views = tensors.iter().map(|(name, dtype, shape, data)| {
+        (
+            name.to_string(),
+            TensorView::new(*dtype, shape.to_vec(), data).unwrap(),
+        )
+    });
+    let meta = HashMap::from([("meta".to_string(), meta.to_string())]);
+    LossFile::parse(&safetensors::serialize(views, Some(meta)).unwrap()).unwrap()
+}
+
+/// Numbers stored in 16 bits are not compared, and that is said.
+#[test]
+fn a_stored_gradient_of_16_bits_is_refused() {
+    let z: Vec<u8> = (0..12)
+        .flat_map(|i| (i as f32).sin().to_le_bytes())
+        .collect();
+    let halves = vec![0u8; 24];
+    let inputs = [
+        ("z1", Dtype::F32, &[4, 3][..], z.clone()),
+        (
+            "z2",
+            Dtype::F32,
+            &[4, 3],
+            z.iter().rev().copied().map(|b| b & 0x3f).collect(),
+        ),
+        ("loss", Dtype::F32, &[1], 1f32.to_le_bytes().to_vec()),
+        ("grad.z1", Dtype::F16, &[4, 3], halves),
+    ];
+    let f = file(r#"{"kind": "nt_xent", "config": {}}"#, &inputs);
+    let e = f.evaluate(&mut HostExecutor::<f64>::new()).unwrap();
+    let said = f.compare(&e).unwrap_err().to_string();
+    assert!(said.contains("`grad.z1` is F16"), "{said}");
+}
+
+/// `macl` is what `nt_xent` and `moco` are with MACL's constants; Barlow Twins of a file without the key is unbiased.
+#[test]
+fn kinds_and_defaults_of_files() {
+    let plain = Plain {
+        tau: 0.1,
+        macl: Some(Macl {
+            alpha: 0.5,
+            a0: 0.0,
+        }),
+    };
+    let empty: [(&str, Dtype, &[usize], Vec<u8>); 0] = [];
+    let of = |meta: &str| file(meta, &empty).loss().unwrap();
+    let positive_in_denominator = true;
+    assert_eq!(
+        of(r#"{"kind": "macl", "config": {}}"#),
+        Loss::NtXent {
+            temperature: plain,
+            positive_in_denominator
+        }
+    );
+    let queue = [("queue", Dtype::F32, &[1, 1][..], vec![0u8; 4])];
+    assert_eq!(
+        file(r#"{"kind": "macl", "config": {}}"#, &queue)
+            .loss()
+            .unwrap(),
+        Loss::Moco { temperature: plain }
+    );
+    let barlow = |standardize| Loss::BarlowTwins {
+        lambda: 5e-3,
+        standardize,
+    };
+    assert_eq!(
+        of(r#"{"kind": "barlow", "config": {}}"#),
+        barlow(Deviation::Unbiased)
+    );
+    assert_eq!(
+        of(r#"{"kind": "barlow", "config": {"standardize": "batch_norm"}}"#),
+        barlow(Deviation::BatchNorm)
+    );
+    let unknown = file(
+        r#"{"kind": "barlow", "config": {"standardize": "no"}}"#,
+        &empty,
+    );
+    assert!(
+        unknown
+            .loss()
+            .unwrap_err()
+            .to_string()
+            .contains("standardize")
     );
 }

@@ -14,6 +14,7 @@ use amcl_wgpu::methods::loss::{
 };
 use amcl_wgpu::ops;
 use amcl_wgpu::ops::gemm::Gemm;
+use amcl_wgpu::ops::standardize_columns::Deviation;
 use amcl_wgpu::ops::swap_axes::SwapAxes;
 use amcl_wgpu::reference::philox::{Purpose, Stream};
 use std::sync::Arc;
@@ -359,6 +360,7 @@ fn redundancy(lambda: f64, path: Path) -> Redundancy {
     Redundancy {
         lambda,
         constant: [0.8, 1.5],
+        standardize: Deviation::BatchNorm,
         path,
     }
 }

@@ -12,7 +12,7 @@ use amcl_wgpu::methods::loss_file::LossFile;
 use amcl_wgpu::nn::backbones::family;
 use amcl_wgpu::nn::heads::Last;
 use amcl_wgpu::nn::model::PARAMS;
-use common::plain::{Row, Temperatures, heads, info_nce, mean_cosine, mlp, rows};
+use common::plain::{Row, Temperatures, UNBIASED, heads, info_nce, mean_cosine, mlp, rows};
 use common::{B, Run, relative, settings_of, view};
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
@@ -263,7 +263,7 @@ fn loss_files_say_what_adapts() {
                 (4, "none") => {
                     let [x, y] = ["z1", "z2"].map(|n| tensor(&f, n));
                     let of = |c: usize| {
-                        let k = common::plain::correlation(&x[c], &y[c]);
+                        let k = common::plain::correlation(&x[c], &y[c], UNBIASED);
                         let each = k.iter().enumerate().flat_map(|(l, row)| {
                             let term = move |(m, v): (usize, &f64)| match l == m {
                                 true => (1.0 - v / 0.7f64).powi(2),
@@ -277,7 +277,7 @@ fn loss_files_say_what_adapts() {
                 }
                 (4, _) => {
                     let [x, y] = ["z1", "z2"].map(|n| tensor(&f, n));
-                    t.barlow([&x, &y], 5e-3, [0.7, 1.6], false)
+                    t.barlow([&x, &y], 5e-3, [0.7, 1.6], false, UNBIASED)
                 }
                 _ => {
                     let [p1, p2, z1, z2] = ["p1", "p2", "z1", "z2"].map(|n| tensor(&f, n));

@@ -6,6 +6,7 @@ use crate::methods::loss::barlow_twins::{Redundancy, amcl_barlow_twins};
 use crate::methods::loss::contrastive::amcl;
 use crate::methods::loss::{Amcl, Path, Scorer};
 use crate::ops::gemm::Gemm;
+use crate::ops::standardize_columns::Deviation;
 use crate::ops::swap_axes::SwapAxes;
 
 /// Which loss, both with AMCL and a phi of one layer without bias.
@@ -72,6 +73,7 @@ impl LossSubject {
                 let of = Redundancy {
                     lambda: 0.005,
                     constant: [1.0, 1.0],
+                    standardize: Deviation::BatchNorm,
                     path: self.path,
                 };
                 amcl_barlow_twins(&mut g, z1, z2, &of, &a, scorer)?.loss

@@ -82,7 +82,7 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
             _ => open_executor(&args.device, &[], Precision::F32, |n| errln!("{n}"))?,
         };
         let e = file.evaluate(exec.as_mut()).with_context(what)?;
-        let mut compared = Vec::new();
+        let (mut compared, mut left) = (Vec::new(), Vec::new());
         if !output.json {
             outln!("{}: {} loss {:.9e}", path.display(), file.kind, e.loss);
         }
@@ -101,9 +101,16 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
                 );
             }
         }
+        if args.verify {
+            left = file.not_stored(&e);
+            if !(left.is_empty() || output.json) {
+                outln!("  not stored, not compared: {}", left.join(", "));
+            }
+        }
         if output.json {
             let line = json!({
                 "file": path.display().to_string(), "kind": file.kind, "loss": e.loss, "compared": compared,
+                "not_stored": left,
             });
             outln!("{line}");
         }

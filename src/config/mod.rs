@@ -123,8 +123,13 @@ impl Config {
     /// Syntax, unknown keys (with the nearest known one), wrong types, impossible values.
     pub fn parse(text: &str, overrides: &[String]) -> Result<Self> {
         let mut table = settings::parse(text).map_err(fault)?;
-        version::migrate(&mut table).map_err(fault)?;
         let set = overridden(overrides)?;
+        let named = set
+            .iter()
+            .rev()
+            .find(|(s, key, _)| s == "method" && key == "name");
+        let method = named.and_then(|(_, _, name)| name.as_str());
+        version::migrate(&mut table, method).map_err(fault)?;
         for (section, own, keys) in [
             ("method", "name", of_all_methods as fn() -> Vec<String>),
             ("model", "encoder", of_all_encoders),

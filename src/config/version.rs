@@ -15,6 +15,8 @@ struct Changed {
     since: i64,
     section: &'static str,
     key: &'static str,
+    /// The method whose setting it is; none: of all.
+    method: Option<&'static str>,
     /// The value before, as TOML.
     before: &'static str,
 }
@@ -25,13 +27,22 @@ const CHANGED: &[Changed] = &[
         since: 3,
         section: "data",
         key: "exif",
+        method: None,
         before: "false",
     },
     Changed {
         since: 3,
         section: "data",
         key: "pixels",
+        method: None,
         before: "1",
+    },
+    Changed {
+        since: 3,
+        section: "method",
+        key: "standardize",
+        method: Some("barlow_twins"),
+        before: "\"unbiased\"",
     },
 ];
 
@@ -44,9 +55,11 @@ const RENAMED: &[(&str, &str, &str)] = &[("vicreg", "vicreg", "weights")];
 ///   are dropped.
 /// - Defaults that have changed since are set to what they were.
 ///
+/// `method` is the method that is asked for in place of the file's.
+///
 /// # Errors
 /// A version that this program does not know.
-pub(super) fn migrate(table: &mut Table) -> Result<(), String> {
+pub(super) fn migrate(table: &mut Table, method: Option<&str>) -> Result<(), String> {
     let version = match table.remove("version") {
         None if table.is_empty() => VERSION,
         None => 1,
@@ -60,19 +73,22 @@ pub(super) fn migrate(table: &mut Table) -> Result<(), String> {
     if version == 1 {
         one_list_of_method_settings(table);
     }
-    old_defaults(table, version, CHANGED)
+    let method = method.unwrap_or(&named(table)).to_string();
+    old_defaults(table, &method, version, CHANGED)
+}
+
+/// The method that a file names.
+fn named(table: &Table) -> String {
+    let method = table.get("method").and_then(|m| m.get("name"));
+    method.and_then(Value::as_str).unwrap_or("simclr").into()
 }
 
 /// Drops the settings of other methods than the one that is named.
 fn one_list_of_method_settings(table: &mut Table) {
+    let name = named(table);
     let Some(Value::Table(method)) = table.get_mut("method") else {
         return;
     };
-    let name = method
-        .get("name")
-        .and_then(Value::as_str)
-        .unwrap_or("simclr")
-        .to_string();
     let own = METHODS
         .iter()
         .find(|m| m.name == name)
@@ -88,8 +104,14 @@ fn one_list_of_method_settings(table: &mut Table) {
 }
 
 /// Sets what is not given and had another default in `version`.
-fn old_defaults(table: &mut Table, version: i64, changed: &[Changed]) -> Result<(), String> {
-    for c in changed.iter().filter(|c| version < c.since) {
+fn old_defaults(
+    table: &mut Table,
+    method: &str,
+    version: i64,
+    changed: &[Changed],
+) -> Result<(), String> {
+    let concerns = |c: &&Changed| version < c.since && c.method.is_none_or(|m| m == method);
+    for c in changed.iter().filter(concerns) {
         let value: Table = format!("v = {}", c.before)
             .parse()
             .map_err(|e: toml::de::Error| e.to_string())?;
@@ -116,7 +138,7 @@ mod tests {
         let mut t = parsed(
             "[method]\nname = \"moco\"\nqueue = 64\nlambda = 0.1\nvicreg = [1, 2, 3]\nqueeu = 3",
         );
-        migrate(&mut t).unwrap();
+        migrate(&mut t, None).unwrap();
         let keys: Vec<&str> = t["method"]
             .as_table()
             .unwrap()
@@ -126,13 +148,13 @@ mod tests {
         // What no method ever had stays, to be refused with the nearest key.
         assert_eq!(keys, ["name", "queeu", "queue"]);
         let mut t = parsed("[method]\nname = \"vicreg\"\nvicreg = [1, 2, 3]");
-        migrate(&mut t).unwrap();
+        migrate(&mut t, None).unwrap();
         assert!(t["method"].get("weights").is_some());
         // The control: a file of this version keeps all, and is checked strictly.
         let mut t = parsed("version = 2\n[method]\nname = \"simclr\"\nqueue = 64");
-        migrate(&mut t).unwrap();
+        migrate(&mut t, None).unwrap();
         assert!(t["method"].get("queue").is_some());
-        let e = migrate(&mut parsed("version = 9")).unwrap_err();
+        let e = migrate(&mut parsed("version = 9"), None).unwrap_err();
         assert!(e.contains("versions 1 to 3"), "{e}");
     }
 
@@ -156,11 +178,12 @@ mod tests {
             since: 3,
             section: "optim",
             key: "clip",
+            method: None,
             before: "10.0",
         }];
         let at = |text: &str, version| {
             let mut t = parsed(text);
-            old_defaults(&mut t, version, &changed).unwrap();
+            old_defaults(&mut t, "simclr", version, &changed).unwrap();
             t.get("optim")
                 .and_then(|o| o.get("clip"))
                 .and_then(Value::as_float)
@@ -172,5 +195,26 @@ mod tests {
             "what is given stays"
         );
         assert_eq!(at("", 3), None, "the new default is the type's own");
+    }
+    /// Barlow Twins of a file without the key is what it was, by whatever way the method is named; other methods get no
+    /// such key, and a file of today has the new default.
+    #[test]
+    fn barlow_twins_of_old_files_keeps_its_deviation() {
+        let of = |text: &str, method| {
+            let mut t = parsed(text);
+            migrate(&mut t, method).unwrap();
+            let found = t.get("method").and_then(|m| m.get("standardize"));
+            found.and_then(Value::as_str).map(String::from)
+        };
+        let barlow = "[method]\nname = \"barlow_twins\"";
+        let unbiased = Some("unbiased".to_string());
+        assert_eq!(of(barlow, None), unbiased);
+        assert_eq!(of(&format!("version = 2\n{barlow}"), None), unbiased);
+        assert_eq!(of("version = 2", Some("barlow_twins")), unbiased);
+        let given = format!("version = 2\n{barlow}\nstandardize = \"batch_norm\"");
+        assert_eq!(of(&given, None), Some("batch_norm".into()));
+        assert_eq!(of(&format!("version = 3\n{barlow}"), None), None);
+        assert_eq!(of("version = 2", None), None);
+        assert_eq!(of(barlow, Some("moco")), None);
     }
 }

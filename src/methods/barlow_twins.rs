@@ -11,6 +11,7 @@ use super::{
 use crate::graph::{Graph, Result, TensorId};
 use crate::nn::heads::Mlp;
 use crate::nn::{Backbone, Net};
+use crate::ops::standardize_columns::Deviation;
 use crate::settings::between;
 use std::sync::Arc;
 
@@ -19,6 +20,10 @@ crate::section! {
     Settings {
         /// Weight of the off-diagonal.
         lambda: f64 = 5e-3 => between(0.0, 1e6),
+        /// Before channels are correlated, each is divided by its deviation over the batch: `batch_norm` (biased
+        /// variance plus 1e-5, as the authors, lightly and solo-learn have it) or `unbiased` (over B - 1, no epsilon,
+        /// as MIFA-Lab's contrastive2021 has it).
+        standardize: Deviation = Deviation::BatchNorm,
         /// Temperature of Eq. (2.3)'s diagonal where it does not adapt (with AMCL); 1: as in the plain loss.
         tau_diagonal: f64 = 1.0 => TEMPERATURE,
         /// The same off the diagonal.
@@ -37,6 +42,8 @@ pub struct BarlowTwins {
     pub projector: Mlp,
     /// Weight of the off-diagonal.
     pub lambda: f64,
+    /// What makes a channel's deviation over the batch 1.
+    pub standardize: Deviation,
     /// With AMCL: temperatures on and off the diagonal where they do not adapt; 1 is Eq. (1.3).
     pub constant: [f64; 2],
     /// The AMCL loss; `None`: Eq. (1.3).
@@ -74,6 +81,7 @@ fn build(r: &Recipe, encoder: Arc<dyn Backbone>) -> std::result::Result<Box<dyn 
         encoder,
         projector: r.projector(true),
         lambda: s.lambda,
+        standardize: s.standardize,
         constant: [s.tau_diagonal, s.tau_off_diagonal],
         amcl: r.amcl(),
         unit_channels: s.unit_channels,
@@ -139,6 +147,7 @@ impl BarlowTwins {
     fn redundancy(&self) -> Redundancy {
         Redundancy {
             lambda: self.lambda,
+            standardize: self.standardize,
             constant: self.amcl.map_or([1.0; 2], |_| self.constant),
             path: self.path,
         }

@@ -79,16 +79,10 @@ impl Method for Byol {
         };
         let z1 = target(net, batch.views[0])?;
         let z2 = target(net, batch.views[1])?;
-        let out = simsiam::simsiam(net, (online[0], z1), (online[1], z2))?;
-        // -1/2 cos a direction becomes 2 - 2 cos.
-        let scaled = net.scale(out.loss, 4.0)?;
-        let four = net.constant([1], 4.0)?;
-        let loss = net.add(scaled, four)?;
         Ok(LossOutput {
-            loss,
             features,
             embedding: Some(z1),
-            ..out
+            ..simsiam::byol(net, (online[0], z1), (online[1], z2))?
         })
     }
 

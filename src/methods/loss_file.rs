@@ -3,7 +3,12 @@
 //!
 //! The header's `meta` is JSON with `kind` and `config`; tensors are the inputs (float32 or float64, un-normalised,
 //! under the names that [`Loss`] lists), and for verification `loss` and `grad.*`. Kinds: `nt_xent` and `moco` (with
-//! `macl_alpha` and `macl_a0`: MACL), `simsiam`, `barlow`, `amcl_ntxent`, `amcl_moco`, `amcl_simsiam`, `amcl_barlow`.
+//! `macl_alpha` and `macl_a0`: MACL), `macl`, `simsiam`, `byol`, `barlow`, `vicreg`, `amcl_ntxent`, `amcl_moco`,
+//! `amcl_simsiam`, `amcl_barlow`.
+//!
+//! `macl` is NT-Xent's form, or MoCo's where the file has a `queue`; `config.tau`, `alpha` and `a0` are 0.1, 0.5 and 0
+//! where the file does not say. `vicreg` has `config.weights`, [25, 25, 1]. `barlow` and `amcl_barlow` have
+//! `config.standardize`: `unbiased` (the default: files from before the key mean it) or `batch_norm`.
 //!
 //! `config.adaptive` says whose temperature comes from phi: `full` (the default), `positive_only`, `negative_only`,
 //! `first_head`, or `none`, for which the file needs no phi. Other roles have `tau_const`; in `amcl_barlow`,
@@ -14,6 +19,7 @@ use super::loss::evaluate::{Array, Evaluated, Loss, LossError, evaluate_on};
 use super::loss::macl::Macl;
 use super::loss::{Adaptive, Amcl, NegOmega, Negatives, Plain, TEMPERATURE};
 use crate::graph::Executor;
+use crate::ops::standardize_columns::Deviation;
 use crate::settings::{Range, between, check_range};
 use safetensors::{Dtype, SafeTensors};
 use serde::de::DeserializeOwned;
@@ -30,8 +36,10 @@ pub struct LossFile {
     /// Which loss.
     pub kind: String,
     config: Value,
-    /// All tensors.
+    /// All tensors of float32 and float64.
     pub tensors: BTreeMap<String, Array>,
+    /// Names and types of the others.
+    others: Vec<(String, Dtype)>,
     /// Guides of the fixture's maker: relative error of a float32 loss, and of its gradients.
     pub guide: (f64, f64),
 }
@@ -57,7 +65,7 @@ impl LossFile {
             .to_string();
         let st = SafeTensors::deserialize(bytes)
             .map_err(|e| bad(format!("no safetensors file: {e}")))?;
-        let mut tensors = BTreeMap::new();
+        let (mut tensors, mut others) = (BTreeMap::new(), Vec::new());
         for (name, t) in st.tensors() {
             let values = match t.dtype() {
                 Dtype::F32 => t
@@ -70,8 +78,11 @@ impl LossFile {
                     .chunks_exact(8)
                     .map(|b| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]))
                     .collect(),
-                // Of no use to a loss: labels and the like.
-                _ => continue,
+                // Labels and the like, which a loss does not read.
+                other => {
+                    others.push((name, other));
+                    continue;
+                }
             };
             tensors.insert(
                 name,
@@ -90,6 +101,7 @@ impl LossFile {
             kind,
             config: meta["config"].clone(),
             tensors,
+            others,
             guide,
         })
     }
@@ -159,8 +171,29 @@ impl LossFile {
                 temperature: plain(0.1)?,
             },
             "simsiam" => Loss::SimSiam,
+            "macl" => {
+                let temperature = Plain {
+                    tau: self.number("tau", 0.1, TEMPERATURE)?,
+                    macl: Some(Macl {
+                        alpha: self.number("alpha", 0.5, between(0.0, 1.0))?,
+                        a0: self.number("a0", 0.0, between(0.0, 1.0))?,
+                    }),
+                };
+                match self.tensors.contains_key("queue") {
+                    true => Loss::Moco { temperature },
+                    false => Loss::NtXent {
+                        temperature,
+                        positive_in_denominator: true,
+                    },
+                }
+            }
+            "byol" => Loss::Byol,
+            "vicreg" => Loss::VicReg {
+                weights: self.setting("weights", [25.0, 25.0, 1.0])?,
+            },
             "barlow" => Loss::BarlowTwins {
                 lambda: self.number("lambda", 5e-3, between(0.0, 1e6))?,
+                standardize: self.setting("standardize", Deviation::Unbiased)?,
             },
             "amcl_ntxent" => Loss::AmclNtXent(self.amcl(0.5)?),
             "amcl_moco" => Loss::AmclMoco(self.amcl(0.1)?),
@@ -168,6 +201,7 @@ impl LossFile {
             "amcl_barlow" => Loss::AmclBarlowTwins {
                 amcl: self.amcl(0.5)?,
                 lambda: self.number("lambda", 5e-3, between(0.0, 1e6))?,
+                standardize: self.setting("standardize", Deviation::Unbiased)?,
                 constant: [
                     self.number("tau_diagonal", 1.0, TEMPERATURE)?,
                     self.number("tau_off_diagonal", 1.0, TEMPERATURE)?,
@@ -175,8 +209,8 @@ impl LossFile {
             },
             other => {
                 return Err(bad(format!(
-                    "no loss `{other}`; there are nt_xent, moco, simsiam, barlow, amcl_ntxent, amcl_moco, \
-                     amcl_simsiam, amcl_barlow"
+                    "no loss `{other}`; there are nt_xent, moco, macl, simsiam, byol, barlow, vicreg, amcl_ntxent, \
+                     amcl_moco, amcl_simsiam, amcl_barlow"
                 )));
             }
         })
@@ -197,13 +231,24 @@ impl LossFile {
     /// relative L2 norm, max(20 guide, 2e-5).
     ///
     /// # Errors
-    /// A stored gradient that was not computed, or no stored loss.
+    /// A stored gradient that was not computed, has another shape than its input or is neither float32 nor float64; no
+    /// stored loss of one value.
     pub fn compare(&self, e: &Evaluated) -> Result<Vec<(String, f64, f64)>, LossError> {
-        let want = self
-            .tensors
-            .get("loss")
-            .and_then(|l| l.values.first())
-            .ok_or_else(|| bad("the file stores no `loss` to compare with"))?;
+        let compared = |name: &str| name == "loss" || name.starts_with("grad.");
+        if let Some((name, dtype)) = self.others.iter().find(|(name, _)| compared(name)) {
+            return Err(bad(format!(
+                "the stored `{name}` is {dtype:?}: only F32 and F64 can be compared"
+            )));
+        }
+        let want = match self.tensors.get("loss") {
+            None => return Err(bad("the file stores no `loss` to compare with")),
+            Some(Array { values, .. }) if values.len() == 1 => values[0],
+            Some(Array { shape, .. }) => {
+                return Err(bad(format!(
+                    "the stored `loss` has shape {shape:?}, expected one value"
+                )));
+            }
+        };
         let mut out = vec![(
             "loss".to_string(),
             (e.loss - want).abs() / want.abs().max(1e-30),
@@ -217,6 +262,12 @@ impl LossFile {
                 .gradients
                 .get(input)
                 .ok_or_else(|| bad(format!("the file stores `{name}`, which is not computed")))?;
+            if got.shape != stored.shape {
+                return Err(bad(format!(
+                    "the stored `{name}` has shape {:?}, but `{input}` has {:?}",
+                    stored.shape, got.shape
+                )));
+            }
             let diff: f64 = got
                 .values
                 .iter()
@@ -231,5 +282,11 @@ impl LossFile {
             ));
         }
         Ok(out)
+    }
+
+    /// Names of the gradients that were computed and that the file does not store.
+    pub fn not_stored(&self, e: &Evaluated) -> Vec<String> {
+        let names = e.gradients.keys().map(|input| format!("grad.{input}"));
+        names.filter(|n| !self.tensors.contains_key(n)).collect()
     }
 }

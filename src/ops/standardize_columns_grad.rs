@@ -1,7 +1,7 @@
 //! `standardize_columns_grad`: the gradient of standardised columns, from their result. Twin:
 //! `reference/standardize_columns_grad.rs`.
 
-use super::standardize_columns::{groups, params};
+use super::standardize_columns::{Deviation, groups, params};
 use crate::device::recording::Recorder;
 use crate::graph::{Bindings, Class, HostIo, Op, Result, TensorType};
 use crate::reference::{Scalar, standardize_columns_grad};
@@ -9,7 +9,10 @@ use crate::{kernel, twin};
 
 /// dy, y [c,n,d], inv [c,d] -> dx [c,n,d].
 #[derive(Clone, Copy, Debug)]
-pub struct StandardizeColumnsGrad;
+pub struct StandardizeColumnsGrad {
+    /// The forward pass's.
+    pub deviation: Deviation,
+}
 
 impl Op for StandardizeColumnsGrad {
     fn name(&self) -> &'static str {
@@ -29,7 +32,7 @@ impl Op for StandardizeColumnsGrad {
         let (dy, dx) = (&io.inputs[0], &io.outputs[0]);
         let views = [dy, &io.inputs[1], &io.inputs[2], dx];
         let kernel = kernel!("standardize_columns_grad", "main");
-        Ok(rec.dispatch(&kernel, &params(dy), &views, groups(dy))?)
+        Ok(rec.dispatch(&kernel, &params(dy, self.deviation), &views, groups(dy))?)
     }
     twin!();
 }
@@ -39,6 +42,7 @@ impl StandardizeColumnsGrad {
         let t = io.input_types[0].dims();
         let (n, d) = (t[1], t[2]);
         let x = [io.input(0), io.input(1), io.input(2)];
-        standardize_columns_grad::standardize_columns_grad(n, d, x, io.output(0));
+        let divisor = T::of(self.deviation.divisor(n));
+        standardize_columns_grad::standardize_columns_grad((n, d), divisor, x, io.output(0));
     }
 }

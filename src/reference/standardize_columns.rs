@@ -4,8 +4,15 @@ use super::Scalar;
 use super::scratch::{self, split};
 use rayon::prelude::*;
 
-/// Columns of each [n,d] with zero mean and unit (unbiased) deviation; `inv` = 1/deviation.
-pub fn standardize_columns<T: Scalar>(n: usize, d: usize, x: &[T], y: &mut [T], inv: &mut [T]) {
+/// Columns of each [n,d] with zero mean and unit deviation, whose square is the sum of squares over `divisor`, plus
+/// `eps`; `inv` = 1/deviation.
+pub fn standardize_columns<T: Scalar>(
+    (n, d): (usize, usize),
+    (divisor, eps): (T, T),
+    x: &[T],
+    y: &mut [T],
+    inv: &mut [T],
+) {
     y.par_chunks_mut(n * d)
         .zip(x.par_chunks(n * d))
         .zip(inv.par_chunks_mut(d))
@@ -23,7 +30,7 @@ pub fn standardize_columns<T: Scalar>(n: usize, d: usize, x: &[T], y: &mut [T], 
                 }
             }
             for j in 0..d {
-                inv[j] = T::one() / (square[j] / (count - T::one())).sqrt();
+                inv[j] = T::one() / (square[j] / divisor + eps).sqrt();
             }
             for (y, x) in y.chunks_mut(d).zip(x.chunks(d)) {
                 for j in 0..d {

@@ -4,10 +4,10 @@ use super::Scalar;
 use super::scratch::{self, split};
 use rayon::prelude::*;
 
-/// From `[dy, y, inv]`: `dx = (dy - mean(dy) - y sum(dy y) / (n - 1)) inv`, down the columns of each [n,d].
+/// From `[dy, y, inv]`: `dx = (dy - mean(dy) - y sum(dy y) / divisor) inv`, down the columns of each [n,d].
 pub fn standardize_columns_grad<T: Scalar>(
-    n: usize,
-    d: usize,
+    (n, d): (usize, usize),
+    divisor: T,
     [dy, y, inv]: [&[T]; 3],
     dx: &mut [T],
 ) {
@@ -22,7 +22,7 @@ pub fn standardize_columns_grad<T: Scalar>(
             for (dy, y) in dy.chunks(d).zip(y.chunks(d)) {
                 for j in 0..d {
                     mean[j] += dy[j] / T::of(n as f64);
-                    along[j] += dy[j] * y[j] / T::of(n as f64 - 1.0);
+                    along[j] += dy[j] * y[j] / divisor;
                 }
             }
             for ((dx, dy), y) in dx.chunks_mut(d).zip(dy.chunks(d)).zip(y.chunks(d)) {

@@ -226,17 +226,18 @@ impl Temperatures<'_> {
     }
 
     /// Eq. (2.3); `constant`: the temperatures on and off the diagonal where they do not adapt, without Omega.
-    /// `unit_channels`: phi sees channels of unit length.
+    /// `unit_channels`: phi sees channels of unit length. `standard`: as [`correlation`] has it.
     pub fn barlow(
         &self,
         z: [&[Vec<Row>]; 2],
         lambda: f64,
         constant: [f64; 2],
         unit_channels: bool,
+        standard: [f64; 2],
     ) -> f64 {
         let mut loss = 0.0;
         for c in 0..z[0].len() {
-            let k = correlation(&z[0][c], &z[1][c]);
+            let k = correlation(&z[0][c], &z[1][c], standard);
             let channels = z.map(|z| {
                 let x = columns(&z[self.head(c)]);
                 if unit_channels { units(&x) } else { x }
@@ -273,13 +274,18 @@ impl Temperatures<'_> {
     }
 }
 
-/// Cross-correlation of the columns: unbiased deviations, divided by the batch (7.6).
-pub fn correlation(x: &[Row], y: &[Row]) -> Vec<Row> {
+/// What is taken off the count of values, and added to the variance: MIFA-Lab's deviation.
+pub const UNBIASED: [f64; 2] = [1.0, 0.0];
+/// Batch norm's.
+pub const BATCH_NORM: [f64; 2] = [0.0, 1e-5];
+
+/// Cross-correlation of the standardised columns, divided by the batch (7.6).
+pub fn correlation(x: &[Row], y: &[Row], [less, eps]: [f64; 2]) -> Vec<Row> {
     let standard = |x: &[Row]| -> Vec<Row> {
         let one = |column: &Row| -> Row {
             let mu = mean(column);
             let sum: f64 = column.iter().map(|v| (v - mu).powi(2)).sum();
-            let deviation = (sum / (column.len() - 1) as f64).sqrt();
+            let deviation = (sum / (column.len() as f64 - less) + eps).sqrt();
             column.iter().map(|v| (v - mu) / deviation).collect()
         };
         columns(x).iter().map(one).collect()

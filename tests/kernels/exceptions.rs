@@ -75,11 +75,17 @@ pub const BOUND_WHOLE: &[(&str, &[&str])] = &[
     ),
     (
         "means and deviations are of columns, whose rows are bound whole",
-        &["standardize_columns [1,256,130]"],
+        &[
+            "standardize_columns [1,256,130]",
+            "standardize_columns [1,256,130] as batch norm",
+        ],
     ),
     (
         "its sums are of columns, whose rows are bound whole",
-        &["standardize_columns_grad [1,256,130] [1,256,130] [1,130]"],
+        &[
+            "standardize_columns_grad [1,256,130] [1,256,130] [1,130]",
+            "standardize_columns_grad [1,256,130] [1,256,130] [1,130] as batch norm",
+        ],
     ),
 ];
 

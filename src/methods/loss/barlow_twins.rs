@@ -5,7 +5,7 @@ use crate::graph::{Graph, GraphError, Result, TensorId};
 use crate::ops::barlow_loss::BarlowLoss;
 use crate::ops::barlow_stream::BarlowStream;
 use crate::ops::first_rows::FirstRows;
-use crate::ops::standardize_columns::StandardizeColumns;
+use crate::ops::standardize_columns::{Deviation, StandardizeColumns};
 use crate::ops::swap_axes::SwapAxes;
 
 /// What both forms of the loss have.
@@ -15,12 +15,14 @@ pub struct Redundancy {
     pub lambda: f64,
     /// Temperatures on and off the diagonal where they do not adapt; 1 in Eq. (1.3).
     pub constant: [f64; 2],
+    /// What makes a channel's deviation over the batch 1.
+    pub standardize: Deviation,
     /// How the loss over all pairs of channels is computed.
     pub path: Path,
 }
 
 /// sum_l (1 - C_ll/tau_0)^2 + lambda sum_{m != l} C_lm^2/tau_1 of z1, z2 [c,B,d'], C their cross-correlation
-/// (unbiased deviations, divided by B); tau the `constant` temperatures on and off the diagonal, 1 in Eq. (1.3).
+/// (of standardised channels, divided by B); tau the `constant` temperatures on and off the diagonal, 1 in Eq. (1.3).
 ///
 /// # Errors
 /// Shapes that do not fit.
@@ -41,7 +43,7 @@ pub fn barlow_twins(
             eta: 1.0,
             iota: 0.0,
         };
-        let columns = standardised(g, z1, z2)?;
+        let columns = standardised(g, of, [z1, z2])?;
         match stream {
             true => streamed(g, op, columns, None),
             false => {
@@ -82,7 +84,7 @@ pub fn amcl_barlow_twins(
             eta: a.tau_min,
             iota: a.range(),
         };
-        let columns = standardised(g, z1, z2)?;
+        let columns = standardised(g, of, [z1, z2])?;
         let (x1, x2) = (scored_heads(g, a, z1)?, scored_heads(g, a, z2)?);
         let p1 = scorer.features(g, a, x1)?;
         let p2 = scorer.features(g, a, x2)?;
@@ -171,10 +173,11 @@ fn built(
 }
 
 /// Both views with columns of deviation 1.
-fn standardised(g: &mut Graph, z1: TensorId, z2: TensorId) -> Result<[TensorId; 2]> {
-    let a = g.push(StandardizeColumns, &[z1])?[0];
-    let b = g.push(StandardizeColumns, &[z2])?[0];
-    Ok([a, b])
+fn standardised(g: &mut Graph, of: &Redundancy, z: [TensorId; 2]) -> Result<[TensorId; 2]> {
+    let op = StandardizeColumns {
+        deviation: of.standardize,
+    };
+    Ok([g.push(op, &[z[0]])?[0], g.push(op, &[z[1]])?[0]])
 }
 
 /// [c,d',d'] of standardised columns [c,B,d'].

@@ -2,14 +2,16 @@
 
 use super::barlow_twins::{Redundancy, amcl_barlow_twins, barlow_twins};
 use super::contrastive::{amcl, amcl_moco, moco, nt_xent};
-use super::simsiam::{amcl_simsiam, simsiam};
-use super::{Adaptive, Amcl, LossOutput, Path, Plain, Scorer};
+use super::simsiam::{amcl_simsiam, byol, simsiam};
+use super::{Adaptive, Amcl, LossOutput, Pairs, Path, Plain, Scorer};
 use crate::device::{Choice, Device, DeviceError, Options};
 use crate::graph::gpu::GpuExecutor;
 use crate::graph::host::HostExecutor;
 use crate::graph::{Executor, Graph, GraphError, HostData, TensorId, TensorType};
+use crate::methods::vicreg::vicreg;
 use crate::ops;
 use crate::ops::gemm::Gemm;
+use crate::ops::standardize_columns::Deviation;
 use std::collections::BTreeMap;
 
 /// Why a loss could not be evaluated.
@@ -54,6 +56,8 @@ impl Array {
 /// | `Moco` | q [B,d] | k [B,d], queue [K,d] |
 /// | `SimSiam` | p1, p2 [B,d] | z1, z2 [B,d] |
 /// | `BarlowTwins` | z1, z2 [B,d] | |
+/// | `Byol` | p1, p2 [B,d] | z1, z2 [B,d] |
+/// | `VicReg` | z1, z2 [B,d] | |
 /// | `AmclNtXent` | z [C,2B,d] (rows 0..B view 1, B..2B view 2), phi | |
 /// | `AmclMoco` | q [C,B,d], phi | k [C,B,d], queue [C,K,d] |
 /// | `AmclSimSiam` | p1, p2 [C,B,d], phi | z1, z2 [C,B,d] |
@@ -81,6 +85,15 @@ pub enum Loss {
     BarlowTwins {
         /// Weight of the elements off the diagonal.
         lambda: f64,
+        /// What makes a channel's deviation over the batch 1.
+        standardize: Deviation,
+    },
+    /// 2 - 2 cos in both directions (Grill et al., 2020).
+    Byol,
+    /// Invariance, variance and covariance (Bardes et al., 2022).
+    VicReg {
+        /// Their weights.
+        weights: [f64; 3],
     },
     /// AMCL's Eqs. (2.1) and (2.4).
     AmclNtXent(Amcl),
@@ -94,6 +107,8 @@ pub enum Loss {
         amcl: Amcl,
         /// Weight of the elements off the diagonal.
         lambda: f64,
+        /// What makes a channel's deviation over the batch 1.
+        standardize: Deviation,
         /// Temperatures on and off the diagonal where they do not adapt.
         constant: [f64; 2],
     },
@@ -370,10 +385,24 @@ impl<'a> Inputs<'a, '_> {
                 let [p1, z1, p2, z2] = self.alike(2, predictions)?;
                 simsiam(&mut self.graph, (p1, z1), (p2, z2))?
             }
-            Loss::BarlowTwins { lambda } => {
-                let of = redundancy(*lambda, [1.0; 2])?;
+            Loss::Byol => {
+                let [p1, z1, p2, z2] = self.alike(2, predictions)?;
+                byol(&mut self.graph, (p1, z1), (p2, z2))?
+            }
+            Loss::BarlowTwins {
+                lambda,
+                standardize,
+            } => {
+                let of = redundancy(*lambda, *standardize, [1.0; 2])?;
                 let [z1, z2] = self.alike(2, [("z1", true), ("z2", true)])?;
                 barlow_twins(&mut self.graph, z1, z2, &of)?
+            }
+            Loss::VicReg { weights } => {
+                if weights.iter().any(|w| !(w.is_finite() && *w >= 0.0)) {
+                    return Err(bad(format!("weights of VICReg are {weights:?}")));
+                }
+                let views = self.alike(2, [("z1", true), ("z2", true)])?;
+                self.vicreg(views, *weights)?
             }
             Loss::AmclNtXent(a) => {
                 let [z] = self.alike(3, [("z", true)])?;
@@ -404,9 +433,10 @@ impl<'a> Inputs<'a, '_> {
             Loss::AmclBarlowTwins {
                 amcl,
                 lambda,
+                standardize,
                 constant,
             } => {
-                let of = redundancy(*lambda, *constant)?;
+                let of = redundancy(*lambda, *standardize, *constant)?;
                 let [z1, z2] = self.alike(3, [("z1", true), ("z2", true)])?;
                 // Channel vectors are as long as the batch.
                 let phi = self.phi(amcl, self.graph.dims(z1)[1])?;
@@ -415,6 +445,25 @@ impl<'a> Inputs<'a, '_> {
                 })?
             }
         })
+    }
+}
+
+impl Inputs<'_, '_> {
+    /// VICReg's loss of z1, z2 [1,B,d], with the cosines of their rows.
+    fn vicreg(&mut self, z: [TensorId; 2], weights: [f64; 3]) -> Result<LossOutput, LossError> {
+        let g = &mut self.graph;
+        let (mut unit, mut rows) = (Vec::new(), Vec::new());
+        for t in z {
+            let shape = [g.dims(t)[1], g.dims(t)[2]];
+            if shape[0] < 2 {
+                return Err(bad("VICReg's variance needs at least two rows"));
+            }
+            unit.push(g.l2_normalize(t)?);
+            rows.push(g.reshape(t, shape)?);
+        }
+        let loss = vicreg(g, rows[0], rows[1], weights)?;
+        let similarity = g.row_dot(unit[0], unit[1])?;
+        Ok(LossOutput::of_pairs(loss, similarity, None, Pairs::All))
     }
 }
 
@@ -427,7 +476,11 @@ fn checked(t: &Plain) -> Result<&Plain, LossError> {
 }
 
 /// Settings of the redundancy losses.
-fn redundancy(lambda: f64, constant: [f64; 2]) -> Result<Redundancy, LossError> {
+fn redundancy(
+    lambda: f64,
+    standardize: Deviation,
+    constant: [f64; 2],
+) -> Result<Redundancy, LossError> {
     if !lambda.is_finite() {
         return Err(bad(format!("lambda is {lambda}")));
     }
@@ -436,6 +489,7 @@ fn redundancy(lambda: f64, constant: [f64; 2]) -> Result<Redundancy, LossError> 
     }
     Ok(Redundancy {
         lambda,
+        standardize,
         constant,
         path: Path::Auto,
     })
@@ -472,67 +526,4 @@ fn scored(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn array(rows: usize, d: usize, seed: usize) -> Array {
-        let value = |i: usize| ((i * 37 + seed) % 41) as f64 / 20.0 - 1.0;
-        Array::new(&[rows, d], (0..rows * d).map(value))
-    }
-
-    /// A gradient is the difference quotient of the loss; another temperature's is not.
-    #[test]
-    fn gradients_are_those_of_the_loss() {
-        let (z1, z2) = (array(5, 4, 3), array(5, 4, 20));
-        let at = |z1: &Array, tau: f64| {
-            let inputs = [("z1", z1), ("z2", &z2)];
-            evaluate(&Loss::nt_xent(tau), &inputs, &Choice::Cpu).unwrap()
-        };
-        let h = 1e-5;
-        let moved = |by: f64| {
-            let mut z = z1.clone();
-            z.values[6] += by;
-            at(&z, 0.3).loss
-        };
-        let quotient = (moved(h) - moved(-h)) / (2.0 * h);
-        let gradient = |tau: f64| at(&z1, tau).gradients["z1"].values[6];
-        // The quotient's own error is of the order of h^2.
-        assert!((gradient(0.3) - quotient).abs() < 1e-8, "{quotient}");
-        assert!((gradient(0.4) - quotient).abs() > 1e-3);
-    }
-
-    #[test]
-    fn what_is_wrong_with_an_input_is_said() {
-        let z = array(4, 3, 0);
-        let said = |loss: Loss, inputs: &[(&str, &Array)]| {
-            let e = evaluate(&loss, inputs, &Choice::Cpu).unwrap_err();
-            assert!(matches!(e, LossError::Input(_)), "{e}");
-            e.to_string()
-        };
-        let e = said(Loss::nt_xent(0.5), &[("z1", &z)]);
-        assert!(e.contains("`z2`"), "{e}");
-        let e = said(Loss::nt_xent(-0.5), &[("z1", &z), ("z2", &z)]);
-        assert!(e.contains("-0.5, not positive"), "{e}");
-        let wide = array(4, 5, 0);
-        let e = said(Loss::moco(0.1), &[("q", &z), ("k", &wide), ("queue", &z)]);
-        assert!(
-            e.contains("`q` has shape [4, 3]") && e.contains("`k` [4, 5]"),
-            "{e}"
-        );
-        let e = said(Loss::moco(0.1), &[("q", &z), ("k", &z), ("queue", &wide)]);
-        assert!(e.contains("[1, K, 3]"), "{e}");
-        let short = Array::new(&[4, 3], [0.0; 11]);
-        let e = said(
-            Loss::BarlowTwins { lambda: 5e-3 },
-            &[("z1", &short), ("z2", &z)],
-        );
-        assert!(e.contains("11 values") && e.contains("12"), "{e}");
-        let a = Amcl {
-            kappa: 0,
-            ..Amcl::default()
-        };
-        let heads = Array::new(&[1, 4, 3], z.values.iter().copied());
-        let e = said(Loss::AmclNtXent(a), &[("z", &heads)]);
-        assert!(e.contains("kappa"), "{e}");
-    }
-}
+mod tests;

@@ -42,6 +42,22 @@ pub fn simsiam(
     })
 }
 
+/// BYOL's 2 - 2 cos(p1, z2) + 2 - 2 cos(p2, z1), mean over the batch: [`simsiam`] times 4, plus 4.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn byol(
+    g: &mut Graph,
+    first: (TensorId, TensorId),
+    second: (TensorId, TensorId),
+) -> Result<LossOutput> {
+    let out = simsiam(g, first, second)?;
+    let scaled = g.scale(out.loss, 4.0)?;
+    let four = g.constant([1], 4.0)?;
+    let loss = g.add(scaled, four)?;
+    Ok(LossOutput { loss, ..out })
+}
+
 /// Eq. (2.2) of p, z [c,B,d']: the targets z are constants also inside the temperature, though phi gets gradients
 /// through them. Where nothing adapts, the negative cosines over the constant temperature, without Omega.
 ///
