@@ -3,6 +3,7 @@
 use super::console::OutputOptions;
 use super::source::SourceArgs;
 use amcl_wgpu::data::Dataset;
+use amcl_wgpu::eval::spread;
 use amcl_wgpu::export::table::{ENDINGS, Table};
 use serde_json::json;
 use std::path::PathBuf;
@@ -65,6 +66,10 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
         "there are no {} images",
         args.split
     );
+    let doubt = spread::doubt(&table.features, table.dim);
+    if let Some(doubt) = &doubt {
+        console.warn(doubt);
+    }
     let files = table.write(&args.out)?;
     let names: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
     console.result(
@@ -74,7 +79,7 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
             table.dim,
             names.join(" and ")
         ),
-        &json!({"rows": table.names.len(), "dim": table.dim, "files": names}),
+        &json!({"rows": table.names.len(), "dim": table.dim, "files": names, "doubt": doubt}),
     );
     Ok(())
 }

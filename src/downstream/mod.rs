@@ -70,6 +70,13 @@ pub enum Notice<'a> {
 /// Who is told of a [`Notice`]. Images are decoded by several threads, each of which tells its progress.
 pub type Tell<'a> = &'a (dyn Fn(Notice<'_>) + Sync);
 
+/// Warns where the features [n,dim] of `images` say nothing of them.
+pub(crate) fn look_at(tell: Tell<'_>, images: &str, features: &[f32], dim: usize) {
+    if let Some(doubt) = crate::eval::spread::doubt(features, dim) {
+        tell(Notice::Warning(&format!("{images}: {doubt}")));
+    }
+}
+
 /// Tells progress.
 pub(crate) fn progress(tell: Tell<'_>, done: usize, all: usize, what: &str) {
     tell(Notice::Progress { done, all, what });

@@ -16,8 +16,38 @@ pub struct Spread {
     pub effective_rank: f64,
 }
 
-/// Spread of features [n,d].
+/// Why features [n,d] say nothing of their images, if that is so: some are not finite, or all images have the same ones
+/// (to 1e-6 of the largest).
+pub fn doubt(features: &[f32], d: usize) -> Option<String> {
+    let rows = || features.chunks(d);
+    let n = rows().len();
+    let broken = |row: &[f32]| row.iter().any(|v| !v.is_finite());
+    if let Some(first) = rows().position(broken) {
+        let count = rows().filter(|row| broken(row)).count();
+        return Some(format!(
+            "the features of {count} of {n} images are not finite (the first is image {})",
+            first + 1
+        ));
+    }
+    let largest = features.iter().fold(0f32, |m, v| m.max(v.abs()));
+    let same = |row: &[f32]| {
+        row.iter()
+            .zip(features)
+            .all(|(a, b)| (a - b).abs() <= 1e-6 * largest)
+    };
+    (n > 1 && rows().all(same)).then(|| {
+        format!("the features of all {n} images are the same: the encoder tells nothing apart")
+    })
+}
+
+/// Spread of features [n,d]; not numbers where a feature is not finite.
 pub fn spread(features: &[f32], d: usize) -> Spread {
+    if features.iter().any(|v| !v.is_finite()) {
+        return Spread {
+            feature_std: f64::NAN,
+            effective_rank: f64::NAN,
+        };
+    }
     let n = features.len() / d;
     let mut unit = vec![0.0f32; features.len()];
     l2_normalize(d, 1e-12, features, &mut unit);
@@ -78,5 +108,32 @@ mod tests {
             s.effective_rank < 1.0 + 1e-6 && s.feature_std < 1e-6,
             "{s:?}"
         );
+    }
+
+    #[test]
+    fn features_that_say_nothing_are_named() {
+        let mut x: Vec<f32> = (0..12).map(|i| (i as f32).sin()).collect();
+        assert_eq!(doubt(&x, 4), None);
+        let constant = [1.0, -2.0, 0.5].repeat(4);
+        assert!(
+            doubt(&constant, 3)
+                .unwrap()
+                .contains("all 4 images are the same")
+        );
+        assert!(doubt(&[0.0; 8], 4).unwrap().contains("all 2 images"));
+        // A single image is the same as itself, and a channel that differs is enough.
+        assert_eq!(doubt(&constant[..3], 3), None);
+        let mut nearly = constant;
+        nearly[7] += 1e-4;
+        assert_eq!(doubt(&nearly, 3), None);
+        x[9] = f32::NAN;
+        x[5] = f32::INFINITY;
+        let said = doubt(&x, 4).unwrap();
+        assert!(
+            said.contains("2 of 3 images") && said.contains("image 2"),
+            "{said}"
+        );
+        let s = spread(&x, 4);
+        assert!(s.feature_std.is_nan() && s.effective_rank.is_nan());
     }
 }

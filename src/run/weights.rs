@@ -60,16 +60,28 @@ fn config_of(run: &Path) -> Result<Config> {
 }
 
 /// The weights of a model whose variables are declared.
-fn read(run: &Path, config: Config, model: &Model, warn: impl FnMut(String)) -> Result<Trained> {
+fn read(
+    run: &Path,
+    config: Config,
+    model: &Model,
+    mut warn: impl FnMut(String),
+) -> Result<Trained> {
     let groups = [PARAMS, STATISTICS];
     let dir = run.join("checkpoints");
-    let (values, at) = checkpoint::read_latest(&dir, &model.states, &groups, warn)?;
+    let (values, at) = checkpoint::read_latest(&dir, &model.states, &groups, &mut warn)?;
     let weights = import::named(model, |group, range| {
         let found = values.iter().find(|(g, _)| *g == group);
         found
             .map(|(_, v)| v.to_f32()[range].to_vec())
             .unwrap_or_default()
     });
+    let finite = |w: &Weights| w.values.iter().all(|v| v.is_finite());
+    if let Some((name, _)) = weights.iter().find(|(_, w)| !finite(w)) {
+        warn(format!(
+            "{}: values of `{name}` are not finite: what is made with these weights means nothing",
+            run.display()
+        ));
+    }
     Ok(Trained {
         config,
         at,

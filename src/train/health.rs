@@ -1,6 +1,7 @@
 //! Signs of collapse that a finite loss hides: quantiles of similarities and temperatures, and the alarms made of them.
 
 use crate::methods::loss::{Amcl, Pairs};
+use crate::reference::Scalar;
 use crate::run::event::{Alarm, Health, Histograms, Quantiles};
 
 fn quantiles(mut v: Vec<f32>) -> Quantiles {
@@ -84,9 +85,12 @@ impl Batch<'_> {
 /// Bins of a histogram, of 0.04 each.
 const BINS: usize = 50;
 
-/// An alarm when the backbone's features have collapsed; `deviation` as
+/// An alarm when the backbone's features have collapsed or are not finite (a deviation that is none); `deviation` as
 /// [`crate::eval::spread::Spread::feature_std`] has it (1: spread over the sphere).
 pub fn feature_alarm(deviation: f64) -> Option<Alarm> {
+    if deviation.is_nan() {
+        return Some(Alarm::FeaturesNotFinite);
+    }
     (deviation < 0.1).then_some(Alarm::FeaturesAlike { deviation })
 }
 
@@ -125,7 +129,7 @@ impl Health {
             .unwrap_or_default()
         {
             let tau = |v: Vec<f32>| -> Vec<f32> {
-                let of = |r: f32| a.tau_min + a.range() / (1.0 + f64::from(r.min(80.0)).exp());
+                let of = |r: f32| a.tau_min + a.range() / (1.0 + f64::from(r.at_most(80.0)).exp());
                 v.into_iter().map(|r| of(r) as f32).collect()
             };
             let (pos, neg) = (tau(pos), tau(neg));

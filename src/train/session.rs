@@ -1,7 +1,7 @@
 //! A model with its programs on an executor: gradient step, update, features. Training and evaluation both start here.
 
 use super::gradient::Gradient;
-use super::optimizer::Optimizer;
+use super::optimizer::{Optimizer, SCALING};
 use super::{Config, Result, TrainError};
 use crate::check::self_test;
 use crate::config::{Precision, method};
@@ -18,6 +18,7 @@ use crate::graph::state::Group;
 use crate::graph::{Executor, GraphError, HostData, ProgramId, StateId, StepScalars, TensorType};
 use crate::methods::Method;
 use crate::methods::loss::Pairs;
+use crate::nn::model::PARAMS;
 use crate::nn::{Mode, Model, Net};
 use crate::ops::augment::words;
 use crate::run::environment::Memory;
@@ -325,6 +326,36 @@ impl Session {
                 failed: !finite,
             },
         })
+    }
+
+    /// The name of a parameter with a value that is not finite, if there is one. Reads all parameters from the device.
+    ///
+    /// # Errors
+    /// Device loss.
+    pub fn broken_parameter(&mut self) -> Result<Option<String>> {
+        let states = &self.model.states;
+        let Some(whole) = states.whole(PARAMS) else {
+            return Ok(None);
+        };
+        let values = self.exec.read_state(states, whole)?.to_f32();
+        let entries = self.model.params.iter().map(|p| states.entry(p.id));
+        let broken = entries.into_iter().find(|e| {
+            let own = &values[e.offset..e.offset + e.ty.elements()];
+            own.iter().any(|v| !v.is_finite())
+        });
+        Ok(broken.map(|e| e.name))
+    }
+
+    /// Steps of the whole run that mixed precision skipped; 0 in f32.
+    ///
+    /// # Errors
+    /// Device loss.
+    pub fn skipped_steps(&mut self) -> Result<usize> {
+        let states = &self.model.states;
+        let Some(id) = states.find(SCALING, "skipped") else {
+            return Ok(0);
+        };
+        Ok(self.exec.read_state(states, id)?.to_f32()[0] as usize)
     }
 
     /// Similarities and scores of the last (micro-)batch, where the loss compares pairs.

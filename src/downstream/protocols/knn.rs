@@ -3,7 +3,7 @@
 use crate::config::{NEIGHBOURS, VOTES};
 use crate::downstream::encoder::Feature;
 use crate::downstream::record::Provenance;
-use crate::downstream::{DownstreamError, Result, Source, Tell, progress};
+use crate::downstream::{DownstreamError, Result, Source, Tell, look_at, progress};
 use crate::eval::knn::{self, Bank, Distance, Vote};
 use crate::settings::check_range;
 use serde_json::{Value, json};
@@ -56,6 +56,8 @@ pub fn knn(source: &Source, s: &KnnSettings, tell: Tell<'_>) -> Result<KnnResult
     let mut told = |done, all| progress(tell, done, all, "features");
     let bank = encoder.features(split.bank(), &mut told)?;
     let queries = encoder.features(&split.test, &mut told)?;
+    look_at(tell, "training images", &bank, encoder.dim());
+    look_at(tell, "test images", &queries, encoder.dim());
     let labels = &split.bank().labels;
     let bank = Bank {
         features: &bank,

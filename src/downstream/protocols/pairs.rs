@@ -3,7 +3,7 @@
 use crate::config::Precision;
 use crate::downstream::record::Provenance;
 use crate::downstream::similarity::{self, FIRST, Similarity, WIDTH};
-use crate::downstream::{DownstreamError, Result, Source, Tell};
+use crate::downstream::{DownstreamError, Notice, Result, Source, Tell};
 use crate::settings::{SEED, between, check_range};
 use crate::train::session::open_executor;
 use serde_json::{Value, json};
@@ -56,6 +56,11 @@ pub fn similarity(
         let mut exec = open_executor(&source.device, &[], Precision::F32, |_| ())?;
         let found =
             similarity::similarity(&trained, &split.test, &policy, wanted, seed, exec.as_mut())?;
+        if let Some(doubt) = &found.doubt {
+            tell(Notice::Warning(&format!(
+                "views of test images, {letters}: {doubt}"
+            )));
+        }
         sets.push((letters.clone(), found));
     }
     let of = |(letters, s): &(String, Similarity)| json!({"families": letters, "scores": s.scores});

@@ -5,7 +5,7 @@ use crate::data::{Dataset, Split, draw_per_class};
 use crate::downstream::encoder::{Encoder, Feature};
 use crate::downstream::probe::{Found, Labelled, PROTOCOLS, Protocol, probe};
 use crate::downstream::record::Provenance;
-use crate::downstream::{DownstreamError, Result, Source, Tell, progress};
+use crate::downstream::{DownstreamError, Result, Source, Tell, look_at, progress};
 use crate::settings::{Range, SEED, Section, between, check_range, did_you_mean};
 use crate::train::session::open_executor;
 use serde_json::{Value, json};
@@ -138,12 +138,17 @@ impl<'a> Frozen<'a> {
         let (trained, split) = source.read_labelled(tell)?;
         let mut encoder = source.encoder(&trained, &split, Feature::Backbone, tell)?;
         let mut told = |done, all| progress(tell, done, all, "features");
+        let dim = encoder.dim();
+        let bank = encoder.features(split.bank(), &mut told)?;
+        let test = encoder.features(&split.test, &mut told)?;
+        look_at(tell, "training images", &bank, dim);
+        look_at(tell, "test images", &test, dim);
         Ok(Self {
             source,
             tell,
-            bank: encoder.features(split.bank(), &mut told)?,
-            test: encoder.features(&split.test, &mut told)?,
-            dim: encoder.dim(),
+            bank,
+            test,
+            dim,
             split,
             encoder,
         })

@@ -8,6 +8,7 @@ use crate::config::method::method;
 use crate::data::augment::Policy;
 use crate::data::{Dataset, packed};
 use crate::eval::knn::cosines;
+use crate::eval::spread;
 use crate::graph::{Executor, Graph, HostData, StepScalars, TensorId, TensorType};
 use crate::methods::loss::{Adaptive, Amcl};
 use crate::methods::{Diagnostics, Spec};
@@ -90,6 +91,9 @@ pub struct Similarity {
     pub merged: String,
     /// What the temperature-scaled scores are, in words, or why there are none.
     pub scaled: String,
+    /// Why the backbone's features say nothing, if that is so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<String>,
 }
 
 /// Rows (anchor, other) of positive and of negative pairs.
@@ -364,6 +368,7 @@ pub fn similarity(
         pairs: n,
         merged: "a pair's score is its mean over heads (of cosines, or of scaled scores)".into(),
         scaled,
+        doubt: spread::doubt(&looked.features, looked.d),
     })
 }
 

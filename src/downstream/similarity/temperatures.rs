@@ -4,6 +4,7 @@ use super::{Pairs, Values, dot};
 use crate::downstream::{DownstreamError, Result};
 use crate::methods::Temperatures;
 use crate::methods::loss::{Amcl, Parametrisation};
+use crate::reference::Scalar;
 use crate::run::weights::Trained;
 
 /// How temperatures come from phi, as in the run's loss.
@@ -66,7 +67,7 @@ impl PairTemperatures {
         };
         let (of_positive, of_negative) = a.roles();
         let adapts = [of_positive, of_negative || self.positives_only];
-        let tau = |r: &f32| a.tau_min as f32 + a.range() as f32 / (1.0 + r.min(80.0).exp());
+        let tau = |r: &f32| a.tau_min as f32 + a.range() as f32 / (1.0 + r.at_most(80.0).exp());
         [0, 1].map(|k| match adapts[k] {
             true => scores[k].iter().map(tau).collect(),
             false => vec![a.tau_const as f32; scores[k].len()],

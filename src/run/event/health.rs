@@ -79,6 +79,8 @@ pub enum Alarm {
         /// Deviation of the normalised features; 1 when they spread over the sphere.
         deviation: f64,
     },
+    /// Some of the backbone's features are not finite.
+    FeaturesNotFinite,
 }
 
 impl fmt::Display for Alarm {
@@ -101,6 +103,10 @@ impl fmt::Display for Alarm {
                 f,
                 "collapse: the deviation of the normalised backbone features is {deviation:.3} of what spread \
                  features have"
+            ),
+            Self::FeaturesNotFinite => f.write_str(
+                "features of test images are not finite, so the accuracy means nothing: a running statistic of a batch \
+                 norm may have overflowed",
             ),
         }
     }

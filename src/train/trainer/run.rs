@@ -23,6 +23,20 @@ const IN_FLIGHT: usize = 2;
 /// Images whose views TensorBoard shows.
 const VIEWS: usize = 8;
 
+/// Steps that were skipped one after the other up to a run's end before the run counts as failed.
+const TOO_MANY_SKIPPED: usize = 100;
+
+/// Steps that mixed precision skipped since the program began.
+#[derive(Default)]
+pub(super) struct Skipped {
+    /// In all.
+    pub(super) all: usize,
+    /// One after the other up to the newest step.
+    row: usize,
+    /// Loss and squared gradient norm of the newest of them.
+    newest: (f32, f32),
+}
+
 /// A step that was submitted and not yet collected.
 pub(super) struct Flight {
     pending: Pending,
@@ -68,8 +82,7 @@ pub(super) struct Run<'a> {
     pub(super) progress: Progress,
     /// Gradient norms of all steps but skipped ones.
     pub(super) norms: Vec<f32>,
-    /// Steps that mixed precision skipped since the program began.
-    pub(super) skipped: usize,
+    pub(super) skipped: Skipped,
     pub(super) alarms: usize,
 }
 
@@ -108,12 +121,29 @@ impl Run<'_> {
                 self.save(at)?;
             }
         }
+        if let Some(error) = self.in_vain(at)? {
+            return Err(error);
+        }
         let trained = match last {
             // A run that had ended before.
             None if self.labelled() => Some(self.knn()?.0),
             known => known,
         };
         self.finished(at, untrained, trained)
+    }
+
+    /// The error of a run at its end that trained nothing, or nothing at last, since its steps were skipped.
+    fn in_vain(&mut self, at: Position) -> Result<Option<TrainError>> {
+        let all = self.session.skipped_steps()?;
+        let Some(which) = skipped_in_vain(at.step, all, self.skipped.row) else {
+            return Ok(None);
+        };
+        let why = format!(
+            "{which}, since their gradients overflow 16 bits, and a skipped step changes no weight: use \
+             --precision f32, a smaller optim.lr or more epochs"
+        );
+        let (loss, norm2) = self.skipped.newest;
+        Ok(Some(self.failed(at.step, (loss, norm2), why)?))
     }
 
     fn stopped(mut self, at: Position, untrained: Option<f64>) -> Result<Outcome> {
@@ -144,7 +174,7 @@ impl Run<'_> {
             scratch_bytes: s.exec.scratch_bytes(),
             alarms: self.alarms,
             precision: config.optim.precision,
-            skipped_steps: self.skipped,
+            skipped_steps: self.skipped.all,
             weights_sha256: outcome.weights.clone(),
             version: env!("CARGO_PKG_VERSION"),
         };
@@ -319,7 +349,7 @@ impl Run<'_> {
         if ended.failed {
             return Err(self.diverged(&f, ended.loss, ended.norm2)?);
         }
-        let (config, p) = (&self.job.config, &mut self.progress);
+        let (config, p) = (&self.job.config, &self.progress);
         let images = (f.at.batch + 1 - p.first) * config.optim.batch_size;
         let step = Step {
             epoch: f.at.epoch,
@@ -334,10 +364,19 @@ impl Run<'_> {
             skipped: ended.skipped(),
         };
         if step.skipped {
-            self.skipped += 1;
+            // A smaller loss scale mends an overflow, but no weight. Skipped steps are few, so reading the weights at
+            // each costs little.
+            if let Some(name) = self.session.broken_parameter()? {
+                let why =
+                    format!("the weights of `{name}` are not finite, which no loss scale mends");
+                return Err(self.failed(f.at.step, (ended.loss, ended.norm2), why)?);
+            }
+            let s = &mut self.skipped;
+            (s.all, s.row, s.newest) = (s.all + 1, s.row + 1, (ended.loss, ended.norm2));
         } else {
-            p.loss += f64::from(step.loss);
-            p.steps += 1;
+            self.skipped.row = 0;
+            self.progress.loss += f64::from(step.loss);
+            self.progress.steps += 1;
             self.norms.push(step.grad_norm);
         }
         self.stream.emit(Event::Step(step))
@@ -350,8 +389,18 @@ impl Run<'_> {
         let why = self
             .session
             .explain_non_finite(&self.split.train, &ids, &f.scalars)?;
+        self.failed(f.at.step, (loss, norm2), why)
+    }
+
+    /// Tells that a run has failed after `step` steps, for the reason `why`, and gives the error.
+    fn failed(
+        &mut self,
+        step: usize,
+        (loss, norm2): (f32, f32),
+        why: String,
+    ) -> Result<TrainError> {
         let divergence = Divergence {
-            step: f.at.step,
+            step,
             loss,
             norm2,
             why,
@@ -379,5 +428,28 @@ impl Run<'_> {
         self.session.knn(&self.split, &mut |done, all| {
             stream.show(&Event::Features { done, all });
         })
+    }
+}
+
+/// Which steps of a run of `steps` were skipped, in words, if they are too many for a success: all, or the last `row`.
+fn skipped_in_vain(steps: usize, all: usize, row: usize) -> Option<String> {
+    if all > 0 && all == steps {
+        return Some(format!("all {all} steps were skipped"));
+    }
+    (row >= TOO_MANY_SKIPPED).then(|| format!("the last {row} steps were skipped"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::skipped_in_vain;
+
+    #[test]
+    fn a_run_may_skip_some_steps_but_not_all_or_the_last_hundred() {
+        let said = |steps, all, row| skipped_in_vain(steps, all, row).unwrap_or_default();
+        assert!(said(3, 3, 3).contains("all 3"));
+        assert!(said(500, 120, 100).contains("the last 100"));
+        for (steps, all, row) in [(3, 2, 2), (500, 499, 99), (500, 0, 0), (0, 0, 0)] {
+            assert_eq!(said(steps, all, row), "", "{steps} {all} {row}");
+        }
     }
 }

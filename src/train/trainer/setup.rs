@@ -1,6 +1,6 @@
 //! What is done before the first step: data, device, tiles, compiling, initial weights, the run's folder.
 
-use super::run::{Progress, Run};
+use super::run::{Progress, Run, Skipped};
 use super::stream::Stream;
 use super::{Job, Trainer};
 use crate::config::method;
@@ -122,7 +122,7 @@ impl<'a> Run<'a> {
             flights: VecDeque::new(),
             progress: Progress::new(0),
             norms: Vec::new(),
-            skipped: 0,
+            skipped: Skipped::default(),
             alarms: 0,
         })
     }
