@@ -1,6 +1,8 @@
 //! Augmentations against torchvision's, and kNN against PyTorch's (tests/golden/data, made by
 //! tests/golden/make_golden.py).
 
+use amcl_wgpu::data::augment::Policy;
+use amcl_wgpu::data::{packed, shapes};
 use amcl_wgpu::device::{Choice, Device, Options};
 use amcl_wgpu::downstream::probe::{Decay, Labelled, Protocol, probe};
 use amcl_wgpu::eval::knn;
@@ -11,8 +13,10 @@ use amcl_wgpu::ops::augment::{Augment, words};
 use amcl_wgpu::reference::augment::{
     Adjust, FACTORS, FLIP, GRAY, ORDER, RADIUS, ROW, SIGMA, SOLARISE, TOP, order_code,
 };
-use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
+use std::collections::HashMap;
 
 fn read(name: &str) -> Vec<u8> {
     let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/data");
@@ -294,4 +298,68 @@ fn evaluation_equals_scikit_learns() {
         panic!("two accuracies")
     };
     assert!((found.top1 - test).abs() < 1e-9 && (found.train_top1 - train).abs() < 1e-9);
+}
+
+/// Writes images, what is drawn for two views of each, and the views, for `tests/interop/run`, into the file that
+/// `AMCL_VIEWS` names.
+#[test]
+#[ignore = "only writes a file that tests/interop/run reads"]
+fn views_for_torchvision() {
+    let file = std::env::var("AMCL_VIEWS").expect("AMCL_VIEWS names the file");
+    let (n, size) = (24, 32);
+    let split = shapes::generate(5, n, 0);
+    let data = &split.train;
+    let side = (data.height, data.width);
+    let policy = Policy {
+        families: "abcde".into(),
+        solarization_prob: [0.3, 0.0],
+        ..Policy::default()
+    };
+    let ids: Vec<u32> = (0..n as u32).collect();
+    let rows = policy.two_views(side, &ids, size, 1, 0);
+    let op = Augment {
+        height: side.0,
+        width: side.1,
+        size,
+        blur: policy.blurs(),
+        mean: policy.mean,
+        std: policy.std,
+    };
+    let packed = packed::pack(data, &ids);
+    let mut g = Graph::new();
+    let x = g.input("images", TensorType::u32([n, words(side.0, side.1)]));
+    let t = g.input("table", TensorType::f32([2 * n, ROW]));
+    let y = g.push1(op, &[x, t]).unwrap();
+    let mut exec = HostExecutor::<f32>::new();
+    let inputs = [
+        (x, HostData::U32(packed.clone())),
+        (t, HostData::F32(rows.clone())),
+    ];
+    let views = exec.evaluate(&g, &inputs, &[y]).unwrap()[0].to_f32();
+    let bytes = |v: &[f32]| -> Vec<u8> { v.iter().flat_map(|v| v.to_le_bytes()).collect() };
+    // Four bytes a word, each image padded to whole words.
+    let pixels = 3 * side.0 * side.1;
+    let images: Vec<u8> = packed
+        .chunks(words(side.0, side.1))
+        .flat_map(|image| {
+            let bytes = image.iter().flat_map(|w| w.to_le_bytes());
+            bytes.take(pixels).collect::<Vec<u8>>()
+        })
+        .collect();
+    let tensors = [
+        ("images", Dtype::U8, vec![n, side.0, side.1, 3], images),
+        ("rows", Dtype::F32, vec![2 * n, ROW], bytes(&rows)),
+        (
+            "views",
+            Dtype::F32,
+            vec![2 * n, size, size, 3],
+            bytes(&views),
+        ),
+    ];
+    let tensors = tensors.iter().map(|(name, dtype, shape, data)| {
+        (*name, TensorView::new(*dtype, shape.clone(), data).unwrap())
+    });
+    let meta = serde_json::json!({"mean": policy.mean, "std": policy.std}).to_string();
+    let meta = HashMap::from([("meta".to_string(), meta)]);
+    std::fs::write(file, safetensors::serialize(tensors, Some(meta)).unwrap()).unwrap();
 }
