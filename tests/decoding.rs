@@ -100,6 +100,7 @@ fn every_kind_of_jpeg_shows_the_same_image() {
     let grey = DynamicImage::from(image.clone()).into_luma8();
     let grey = DynamicImage::from(grey).into_rgb8();
     for (number, kind) in kinds().into_iter().enumerate() {
+        println!("kind {number}");
         let original = if kind.grey { &grey } else { &image };
         let plain = encoded(&original.clone().into(), ImageFormat::Png);
         let want = read("a.png", &plain, 70, NEW).0;
@@ -124,6 +125,7 @@ fn first_scan(bytes: &[u8]) -> usize {
 fn jpegs_that_break_off_are_named_and_left_out() {
     let image = photo(90, 70);
     for (number, kind) in kinds().into_iter().enumerate() {
+        println!("kind {number}");
         let whole = jpeg(&image, kind);
         let begin = first_scan(&whole);
         let cut = |percent: usize| whole[..begin + (whole.len() - begin) * percent / 100].to_vec();
@@ -197,7 +199,8 @@ fn bad_data_amid_a_jpeg_are_an_error() {
 
 #[test]
 fn an_odd_header_and_a_missing_end_are_a_note() {
-    for kind in kinds() {
+    for (number, kind) in kinds().into_iter().enumerate() {
+        println!("kind {number}");
         let whole = jpeg(&photo(90, 70), kind);
         let (want, said) = read("a.jpg", &whole, 32, NEW);
         assert_eq!(said, [""; 0]);
@@ -283,11 +286,7 @@ fn images_are_turned_upright() {
         (false, true) => Rgb([20, 20, 230]),
         (false, false) => Rgb([128; 3]),
     });
-    let as_it_lies = NEW;
-    let as_it_lies = Reading {
-        exif: false,
-        ..as_it_lies
-    };
+    let as_it_lies = Reading { exif: false, ..NEW };
     let (want, said) = read("a.jpg", &turned(&upright, 1), 32, NEW);
     assert_eq!(
         said, [""; 0],

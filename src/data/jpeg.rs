@@ -52,8 +52,8 @@ struct Structure {
     scans: usize,
     /// Where the data of the last scan begin.
     last: usize,
-    /// Components are not all of the same size.
-    sampled: bool,
+    /// Restart markers stand within scans.
+    restarts: bool,
     /// Of a progressive file: the lowest bit that was sent of each coefficient of each component.
     progressive: Option<HashMap<u8, [u8; 64]>>,
 }
@@ -66,11 +66,9 @@ impl Structure {
     }
 
     /// Notes the components of a frame header.
-    fn frame(&mut self, body: &[u8], progressive: bool) {
+    fn frame(&mut self, body: &[u8]) {
         let components = body.get(6..).unwrap_or_default().chunks_exact(3);
-        self.sampled = components.clone().any(|c| c[1] != body[7]);
-        let bits = components.map(|c| (c[0], [u8::MAX; 64]));
-        self.progressive = progressive.then(|| bits.collect());
+        self.progressive = Some(components.map(|c| (c[0], [u8::MAX; 64])).collect());
     }
 
     /// Notes which bits a scan sends.
@@ -142,7 +140,8 @@ fn structure(bytes: &[u8]) -> Result<Structure, String> {
             break;
         };
         match code {
-            0xC0..=0xC2 => s.frame(inside, code == 0xC2),
+            0xC2 => s.frame(inside),
+            0xDD => s.restarts = inside != [0, 0],
             0xDA => {
                 s.scan(inside);
                 s.last = body + 2 + inside.len();
@@ -159,8 +158,9 @@ fn structure(bytes: &[u8]) -> Result<Structure, String> {
     if scan {
         s.end = bytes.len();
     }
-    // A scan of zeros alone is nothing to wonder at: colours that hardly change have such scans.
-    if bytes.ends_with(&[0; ZEROS]) && bytes[s.last..].iter().any(|b| *b != 0) {
+    // A scan of zeros alone is nothing to wonder at in a progressive file: colours that hardly change have such scans.
+    let zeros = s.progressive.is_some() && bytes[s.last..].iter().all(|b| *b == 0);
+    if bytes.ends_with(&[0; ZEROS]) && !zeros {
         return Err("it breaks off: zeros stand where its pixels should go on".into());
     }
     Ok(s)
@@ -205,7 +205,7 @@ pub(super) fn decode(
             oddity = oddity.or(Some(Oddity::Header));
             bytes.drain(stray);
         }
-        separate = s.progressive.is_none() && s.scans > 1 && s.sampled;
+        separate = s.scans > 1 && (s.progressive.is_none() || s.restarts);
     }
     let options = options(limit).set_strict_mode(whole);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes.as_slice()), options);
@@ -218,7 +218,7 @@ pub(super) fn decode(
     let orientation = decoder.exif().and_then(|e| Orientation::from_exif_chunk(e));
     pixels.clear();
     if separate {
-        components_apart(bytes, pixels, memory)?;
+        several_scans(bytes, pixels, memory)?;
     } else {
         pixels.resize(size, 0);
         decoder.decode_into(pixels).map_err(|e| match whole {
@@ -237,18 +237,16 @@ fn damaged(e: &dyn std::fmt::Display) -> String {
     format!("it breaks off or is damaged: {e}")
 }
 
-/// Decodes a file that is not progressive and has each component in a scan of its own, the components being of
-/// different sizes. zune-jpeg (0.5.15) reads one of two rows of blocks of such a scan.
-fn components_apart(bytes: &[u8], pixels: &mut Vec<u8>, memory: u64) -> Result<(), String> {
+/// Decodes files that zune-jpeg (0.5.15) reads wrongly: ones of several scans that are not progressive, of which it
+/// takes one of two rows of blocks where components differ in size, and ones of several scans with restart markers.
+fn several_scans(bytes: &[u8], pixels: &mut Vec<u8>, memory: u64) -> Result<(), String> {
     let mut decoder = jpeg_decoder::Decoder::new(bytes);
     decoder.set_max_decoding_buffer_size(usize::try_from(memory).unwrap_or(usize::MAX));
     let found = decoder.decode().map_err(|e| damaged(&e))?;
     match decoder.info().map(|i| i.pixel_format) {
         Some(jpeg_decoder::PixelFormat::RGB24) => pixels.extend(found),
         other => {
-            return Err(format!(
-                "scans of one component each, as {other:?}, are not read"
-            ));
+            return Err(format!("several scans of pixels as {other:?} are not read"));
         }
     }
     Ok(())
