@@ -132,6 +132,16 @@ fn class_folders_that_look_like_splits_are_refused_with_the_reason() {
         e.contains("`Training`, `train` all bear a name of training images"),
         "{e}"
     );
+    let e = made(|d| {
+        std::fs::create_dir(d.join("train")).unwrap();
+        std::fs::write(d.join("train/0.heic"), "x").unwrap();
+        classes(&d.join("test"), &TWO, 1);
+    });
+    let e = e.unwrap_err();
+    assert!(
+        e.contains("no image in `train` can be read; there are 1 .heic"),
+        "{e}"
+    );
     // Two data sets side by side; a split below each class.
     let e = made(|d| {
         for part in ["a/train", "a/test", "b/train", "b/test"] {

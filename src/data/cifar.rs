@@ -146,6 +146,18 @@ mod tests {
             (4, 99, 100)
         );
         assert_eq!(split.test.len(), 1);
+        // Packed, in two members.
+        let mut packed = Vec::new();
+        for member in [&record[..100], &record[100..]] {
+            let mut z = flate2::write::GzEncoder::new(packed, flate2::Compression::fast());
+            std::io::Write::write_all(&mut z, member).unwrap();
+            packed = z.finish().unwrap();
+        }
+        std::fs::write(dir.path().join("train.bin.gz"), packed).unwrap();
+        let names = ["train.bin.gz".to_string(), "test.bin".to_string()];
+        assert!(is(&names));
+        let again = open(dir.path(), &names).unwrap();
+        assert_eq!(again.train.images, split.test.images);
     }
 
     #[test]

@@ -300,3 +300,51 @@ pub(super) fn splits<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<String> {
     let all: BTreeSet<(Part, &str)> = rows.map(|r| (r.part, &*r.split)).collect();
     all.into_iter().map(|(_, name)| name.to_string()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference::philox::{Purpose, Stream};
+
+    /// Texts of pieces that mean something, in any order: read, or refused with a reason.
+    #[test]
+    fn any_text_is_read_or_refused() {
+        const PIECES: [&[u8]; 16] = [
+            b"path",
+            b"label",
+            b"split",
+            b"a.png",
+            b"train",
+            b"val",
+            b",",
+            b",",
+            b";",
+            b"\t",
+            b"\"",
+            b"\n",
+            b"\r\n",
+            b" ",
+            b"\xff",
+            b"\xef\xbb\xbf",
+        ];
+        let (mut read, mut refused) = (0, 0);
+        for seed in 0..3000 {
+            let mut s = Stream::new(seed, 0, 0, Purpose::Shapes);
+            let mut text = Vec::new();
+            for _ in 0..s.below(24) {
+                text.extend(PIECES[s.below(PIECES.len())]);
+            }
+            match parse(&text, &|cell| cell == "a.png") {
+                Ok(table) => {
+                    read += usize::from(!table.rows.is_empty());
+                    assert!(table.rows.iter().all(|r| !r.path.is_empty()), "{text:?}");
+                }
+                Err(reason) => {
+                    refused += 1;
+                    assert!(!reason.is_empty());
+                }
+            }
+        }
+        assert!(read > 30 && refused > 300, "{read} read, {refused} refused");
+    }
+}

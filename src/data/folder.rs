@@ -64,14 +64,13 @@ pub fn open(r: &Request<'_>, path: &Path) -> Result<Split, DataError> {
     let mut warnings = Vec::new();
     let tree = Tree::read(path, &mut warnings)?;
     if tree.images == 0 {
-        let there = tree.unused(&HashSet::new(), &HashSet::new());
         return Err(fail(
             path,
             format!(
                 "no images: expected png, jpeg, webp, bmp, gif, tiff, pnm, qoi or tga files, in a folder a class or \
                  side by side, or train/ and test/ folders of these; or CIFAR, STL-10 or IDX binary files; there \
                  {}",
-                there.map_or("is nothing".into(), |t| format!("are {t}"))
+                tree.there()
             ),
         ));
     }

@@ -38,13 +38,19 @@ struct Splits<'t> {
     tests: Vec<&'t Tree>,
     /// Others with images.
     others: Vec<&'t Tree>,
+    /// A folder that bears a name of training images and holds none that can be read.
+    bare: Option<&'t Tree>,
 }
 
 impl<'t> Splits<'t> {
     /// Of the folders of `tree` that hold images. A word beside the split's has to occur with both parts: `seg_train`
     /// and `seg_test` are parts, `train_station` is a class.
     fn of(tree: &'t Tree) -> Self {
-        let mut out = Self::default();
+        let bare = |f: &&Tree| f.images == 0 && part(&f.name()) == Some(Part::Train);
+        let mut out = Self {
+            bare: tree.folders().find(bare),
+            ..Self::default()
+        };
         let mut named: BTreeMap<String, Vec<(Part, &Tree)>> = BTreeMap::new();
         for f in with_images(tree) {
             match part_in(&f.name()) {
@@ -78,9 +84,14 @@ impl<'t> Splits<'t> {
     /// # Errors
     /// Several, or folders of test images alone.
     fn train_folder(&self) -> Result<Option<&'t Tree>, String> {
-        match &self.train[..] {
-            [] if self.tests.is_empty() => Ok(None),
-            [] => Err(format!(
+        match (&self.train[..], self.bare) {
+            ([], _) if self.tests.is_empty() => Ok(None),
+            ([], Some(bare)) => Err(format!(
+                "no image in `{}` can be read; there {}",
+                bare.name(),
+                bare.there()
+            )),
+            ([], None) => Err(format!(
                 "{} {} a name of test images, and no folder of training images (train) is beside: name that one \
                  `train`, or, if these are classes, rename them or list the images in a CSV",
                 names(&self.tests),
@@ -90,8 +101,8 @@ impl<'t> Splits<'t> {
                     "bear"
                 }
             )),
-            [train] => Ok(Some(train)),
-            several => Err(format!(
+            ([train], _) => Ok(Some(train)),
+            (several, _) => Err(format!(
                 "{} all bear a name of training images: put them into one folder, or name one with --data",
                 names(several)
             )),
@@ -209,7 +220,7 @@ fn annotated(tree: &Tree, notes: &mut Vec<String>) -> Option<(PathBuf, Group)> {
         }
     };
     let lines = || text.lines().filter(|l| !l.trim().is_empty());
-    let pair = |line: &'_ str| -> Option<(PathBuf, String)> {
+    let pair = |line: &str| -> Option<(PathBuf, String)> {
         let mut words = line.split_whitespace();
         let image = tree.path.join("images").join(words.next()?);
         Some((image, words.next()?.to_string()))

@@ -1,6 +1,7 @@
 //! Data sets as uint8 images, augmentation, sampling.
 
 pub mod augment;
+mod binary;
 #[doc(hidden)]
 pub mod cifar;
 mod columns;
@@ -31,11 +32,6 @@ pub use pixels::{Alpha, Reading};
 pub use split::draw_per_class;
 
 use std::path::{Path, PathBuf};
-
-/// Folders within folders that are searched for a binary set.
-const BINARY_LEVELS: usize = 2;
-/// Most folders of one level that are searched.
-const BINARY_FOLDERS: usize = 32;
 
 /// Why data could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -198,86 +194,9 @@ pub fn open(r: &Request<'_>) -> Result<Split, DataError> {
     if path.is_file() {
         return Ok(split::complete(list::open(r, path)?, r.seed));
     }
-    let (folder, names) = match binary(path)? {
-        Some(found) => found,
-        None => (path.to_path_buf(), file_names(path)?),
+    let split = match binary::open(r, path)? {
+        Some(split) => split,
+        None => folder::open(r, path)?,
     };
-    let mut split = if cifar::is(&names) {
-        cifar::open(&folder, &names)?
-    } else if stl10::is(&names) {
-        stl10::open(r, &folder, &names)?
-    } else if idx::is(&names) {
-        idx::open(&folder, &names)?
-    } else if cifar::is_python(&folder, &names) {
-        return Err(DataError::Format {
-            path: path.into(),
-            reason: "CIFAR's Python version, which is not read; fetch the binary one: amcl-wgpu data download \
-                     cifar10 (or cifar100)"
-                .into(),
-        });
-    } else {
-        folder::open(r, path)?
-    };
-    if folder != path {
-        let note = format!("the set is that in {}", folder.display());
-        split.warnings.insert(0, note);
-    }
     Ok(split::complete(split, r.seed))
-}
-
-/// Names of what is in a folder.
-fn file_names(folder: &Path) -> Result<Vec<String>, DataError> {
-    let io = |source| DataError::Io {
-        path: folder.into(),
-        source,
-    };
-    let mut out = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(io)? {
-        // Names that are no Unicode are none of the known ones.
-        out.extend(entry.map_err(io)?.file_name().into_string().ok());
-    }
-    Ok(out)
-}
-
-/// The folder of a binary set, of CIFAR, STL-10 or IDX: `path`, or the only one in it or two folders down
-/// (`MNIST/raw`), with the names of what is in it. None where there is none.
-///
-/// # Errors
-/// Several sets; a folder that cannot be read.
-fn binary(path: &Path) -> Result<Option<(PathBuf, Vec<String>)>, DataError> {
-    let mut level = vec![path.to_path_buf()];
-    for _ in 0..=BINARY_LEVELS {
-        let (mut found, mut next) = (Vec::new(), Vec::new());
-        // A folder with so many others is one of classes.
-        for folder in level.iter().take(BINARY_FOLDERS) {
-            // Only the folder that is named has to be readable.
-            let names = match file_names(folder) {
-                Ok(names) => names,
-                Err(e) if folder == path => return Err(e),
-                Err(_) => continue,
-            };
-            let known = cifar::is(&names) || stl10::is(&names) || idx::is(&names);
-            if known || cifar::is_python(folder, &names) {
-                found.push((folder.clone(), names));
-                continue;
-            }
-            let inner = names.iter().filter(|n| !names::is_litter(n.as_ref()));
-            next.extend(inner.map(|n| folder.join(n)).filter(|p| p.is_dir()));
-        }
-        if found.len() > 1 {
-            let all: Vec<String> = found.iter().map(|(f, _)| f.display().to_string()).collect();
-            return Err(DataError::Format {
-                path: path.into(),
-                reason: format!(
-                    "several data sets are in it, name one of them: {}",
-                    all.join(", ")
-                ),
-            });
-        }
-        if let Some(one) = found.pop() {
-            return Ok(Some(one));
-        }
-        level = next;
-    }
-    Ok(None)
 }

@@ -186,6 +186,12 @@ impl Tree {
         (!parts.is_empty()).then(|| parts.join("; "))
     }
 
+    /// What is in it and below, in words behind `there`.
+    pub fn there(&self) -> String {
+        self.unused(&HashSet::new(), &HashSet::new())
+            .map_or("is nothing".into(), |t| format!("are {t}"))
+    }
+
     fn counted(&self, kind: &Kind, places: &Places<'_>) -> String {
         let count: usize = places.values().sum();
         let named = |p: &Path| match p.strip_prefix(&self.path) {
