@@ -50,8 +50,7 @@ fn listing(folder: &Path) -> Result<(Vec<String>, Vec<PathBuf>), DataError> {
         // Only a link has to be followed to be known.
         let kind = entry.file_type().map_err(io)?;
         let path = entry.path();
-        if (kind.is_dir() || (kind.is_symlink() && path.is_dir()))
-            && !is_litter(&entry.file_name())
+        if (kind.is_dir() || (kind.is_symlink() && path.is_dir())) && !is_litter(&entry.file_name())
         {
             folders.push(path);
         }
