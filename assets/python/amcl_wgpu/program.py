@@ -33,11 +33,14 @@ def find_program() -> Path:
         if not Path(named).is_file():
             raise FileNotFoundError(f"AMCL_WGPU names {named}, which is no file")
         return Path(named)
-    name = "amcl-wgpu.exe" if os.name == "nt" else "amcl-wgpu"
-    schemes = [sysconfig.get_default_scheme()] if hasattr(sysconfig, "get_default_scheme") else [None]
-    schemes += ["nt_user" if os.name == "nt" else "posix_user"]
-    for scheme in schemes:
-        folder = sysconfig.get_path("scripts", scheme) if scheme else sysconfig.get_path("scripts")
+    windows = os.name == "nt"
+    name = "amcl-wgpu.exe" if windows else "amcl-wgpu"
+    if hasattr(sysconfig, "get_preferred_scheme"):  # Python 3.10
+        user = sysconfig.get_preferred_scheme("user")
+    else:
+        user = "nt_user" if windows else "posix_user"
+    beside = Path(__file__).parents[1] / "bin"  # pip install --target
+    for folder in (sysconfig.get_path("scripts"), sysconfig.get_path("scripts", user), beside):
         if Path(folder, name).is_file():
             return Path(folder, name)
     found = shutil.which(name)
