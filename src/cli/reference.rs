@@ -48,7 +48,7 @@ fn wrap(first: &str, text: &str) -> String {
     out + &line + "\n"
 }
 
-/// Text for Markdown: outside of code, `<` and `*` stand for themselves; it ends with a full stop, but behind a command.
+/// Text for Markdown: outside of code, `<` and `*` stand for themselves. It ends with a full stop, or with a command.
 fn prose(text: &str) -> String {
     let mut out = String::new();
     for (i, part) in text.trim().split('`').enumerate() {
@@ -447,7 +447,8 @@ fn a_command_that_the_program_does_not_take_is_noticed() {
             "{wrong}"
         );
     }
-    let block = "text `amcl-wgpu check` and `amcl-wgpu VERB`\n    amcl-wgpu devices\n```sh\namcl-wgpu train \\\n  --seed 1 | tee log # so\nls\n```\n```text\namcl-wgpu nonsense\n```\n";
+    let block = "text `amcl-wgpu check` and `amcl-wgpu VERB`\n    amcl-wgpu devices\n```sh\namcl-wgpu train \\\n  \
+                 --seed 1 | tee log # so\nls\n```\n```text\namcl-wgpu nonsense\n```\n";
     let found: Vec<_> = lines(block)
         .iter()
         .filter_map(|l| command_of(l).unwrap())

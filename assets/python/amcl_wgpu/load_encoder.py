@@ -21,7 +21,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 
 class Encoder(nn.Module):
-    """torchvision's ResNet with any width, depth and stem, without its classifier; the names of parameters are torchvision's."""
+    """torchvision's ResNet, its parameters' names too, with any width, depth and stem, without its classifier."""
 
     def __init__(self, block, blocks, width, stem, stem_stride):
         super().__init__()
@@ -64,6 +64,11 @@ def load(folder):
     p = config["pretrained_cfg"]
     size = p["input_size"][1]
     transform = transforms.Compose(
-        [transforms.Resize(size), transforms.CenterCrop(size), transforms.ToTensor(), transforms.Normalize(p["mean"], p["std"])]
+        [
+            transforms.Resize(size),
+            transforms.CenterCrop(size),
+            transforms.ToTensor(),
+            transforms.Normalize(p["mean"], p["std"]),
+        ]
     )
     return model.eval(), transform

@@ -78,8 +78,8 @@ def run(**settings: Any) -> Path:
 
     A setting is a flag of `amcl-wgpu train`, with `_` for `-`: `preset="simclr-cifar10"`, `epochs=100`,
     `batch_size=64`, `overwrite=True`. A mapping is a section of the configuration, as `--set` takes it:
-    `optim={"lr": 0.1}`. A list repeats a flag: `set=["data.stored_size=128"]`. `resume=RUN` goes on with a run. None and
-    False leave a flag out.
+    `optim={"lr": 0.1}`. A list repeats a flag: `set=["data.stored_size=128"]`. `resume=RUN` goes on with a run. None
+    and False leave a flag out.
 
     Raises RunError with the program's message where it fails or is stopped before its end, and FileNotFoundError where
     there is no program. On KeyboardInterrupt the program saves a checkpoint first.

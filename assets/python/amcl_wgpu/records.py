@@ -43,7 +43,7 @@ def summary(run: Folder) -> dict[str, Any]:
 
 
 def columns(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Records by column: numpy arrays where numpy is installed and a column is all numbers (None becomes NaN), else lists.
+    """Records by column: lists; where numpy is installed, columns of numbers are its arrays, and None is NaN.
 
     `columns(epochs(run))` is what plotting libraries and `pandas.DataFrame` take.
     """
