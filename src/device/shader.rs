@@ -26,8 +26,10 @@ const LIBRARY: &[(&str, &str)] = &[
     library!("clamp"),
     library!("element"),
     library!("grid"),
+    library!("head_tile"),
     library!("lanes"),
     library!("nan"),
+    library!("normal"),
     library!("order"),
     library!("outer"),
     library!("pair_tile"),
@@ -40,6 +42,7 @@ const LIBRARY: &[(&str, &str)] = &[
     library!("tile"),
     library!("tile_coop"),
     library!("weights"),
+    library!("wide_row"),
 ];
 
 /// Flags that enable an extension of the language.

@@ -10,10 +10,9 @@ pub enum Class {
     Product,
     /// A convolution, or its gradient by its input or by its weights.
     Convolution,
-    /// Matrix products inside one kernel that reduces them before they reach memory: the streamed losses; an attention
-    /// would be one.
+    /// Matrix products inside one kernel that reduces them before they reach memory: the streamed losses, attention.
     FusedProduct,
-    /// Batch norm, rows of unit length, standardised columns, and their gradients.
+    /// Batch norm, layer norm, rows of unit length, standardised columns, and their gradients.
     Normalisation,
     /// The maximum or the mean over windows of an image, and the gradients.
     Pooling,

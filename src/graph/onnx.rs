@@ -45,6 +45,8 @@ pub enum Operand {
     Node(usize),
     /// A shape (an `int64` vector). At most one of its dimensions may count images ([`BATCH`]).
     Shape(Vec<usize>),
+    /// Integers as they are (an `int64` vector): indices, bounds.
+    Integers(Vec<i64>),
     /// A number (a `float` without dimensions).
     Scalar(f32),
 }

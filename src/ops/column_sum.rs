@@ -30,7 +30,38 @@ fn dims(d: &[usize]) -> std::result::Result<[usize; 3], String> {
 }
 
 /// Rows of a partial sum: few enough to fill a device, enough to shrink the second pass.
-const ROWS: usize = 64;
+pub(super) const ROWS: usize = 64;
+
+/// Records y [b,n] = the sums over the rows of x [b,m,n], in two passes: `part` [b,m / ROWS rounded up,n] takes the
+/// sums of [`ROWS`] rows each.
+pub(super) fn record_sum(
+    rec: &mut Recorder<'_>,
+    [b, m, n]: [usize; 3],
+    x: &View,
+    part: &View,
+    y: &View,
+) -> Result<()> {
+    let chunks = m.div_ceil(ROWS);
+    let mut pass = |x: &View, y: &View, m: usize, rows: usize, chunks: usize| {
+        let total = b * chunks * n;
+        let p = Params {
+            m: m as u32,
+            n: n as u32,
+            rows: rows as u32,
+            chunks: chunks as u32,
+            total: total as u32,
+            r: [0; 3],
+        };
+        rec.dispatch(
+            &kernel!("column_sum", "main"),
+            &p,
+            &[x, y],
+            total.div_ceil(64),
+        )
+    };
+    pass(x, part, m, ROWS, chunks)?;
+    Ok(pass(part, y, chunks, chunks, 1)?)
+}
 
 impl Op for ColumnSum {
     fn name(&self) -> &'static str {
@@ -53,26 +84,8 @@ impl Op for ColumnSum {
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         let [b, m, n] = dims(io.inputs[0].dims()).unwrap_or([1, 1, 1]);
-        let chunks = m.div_ceil(ROWS);
-        let mut pass = |x: &View, y: &View, m: usize, rows: usize, chunks: usize| {
-            let total = b * chunks * n;
-            let p = Params {
-                m: m as u32,
-                n: n as u32,
-                rows: rows as u32,
-                chunks: chunks as u32,
-                total: total as u32,
-                r: [0; 3],
-            };
-            rec.dispatch(
-                &kernel!("column_sum", "main"),
-                &p,
-                &[x, y],
-                total.div_ceil(64),
-            )
-        };
-        pass(&io.inputs[0], &io.workspace[0], m, ROWS, chunks)?;
-        Ok(pass(&io.workspace[0], &io.outputs[0], chunks, chunks, 1)?)
+        let (x, y) = (&io.inputs[0], &io.outputs[0]);
+        record_sum(rec, [b, m, n], x, &io.workspace[0], y)
     }
     twin!();
 }

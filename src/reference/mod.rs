@@ -14,6 +14,8 @@ pub(crate) mod amcl_pair_loss;
 pub(crate) mod amcl_pair_loss_grad;
 pub(crate) mod amcl_stream;
 pub(crate) mod amcl_stream_grad;
+pub(crate) mod attention;
+pub(crate) mod attention_grad;
 pub mod augment;
 pub(crate) mod barlow_loss;
 pub(crate) mod barlow_loss_grad;
@@ -39,16 +41,21 @@ pub(crate) mod elementwise;
 pub(crate) mod ema;
 pub(crate) mod enqueue;
 pub(crate) mod exp;
+mod exponential;
 pub(crate) mod first_rows;
 pub(crate) mod first_rows_grad;
 pub(crate) mod fma_probe;
 pub(crate) mod gather_rows;
+pub(crate) mod gelu;
+pub(crate) mod gelu_grad;
 pub(crate) mod gemm;
 pub(crate) mod global_avg_pool;
 pub(crate) mod global_avg_pool_grad;
 pub(crate) mod l2_normalize;
 pub(crate) mod l2_normalize_grad;
 pub(crate) mod lars_trust;
+pub(crate) mod layer_norm;
+pub(crate) mod layer_norm_grad;
 pub(crate) mod log_sum_exp;
 pub(crate) mod loss_scale;
 pub(crate) mod max_pool;
@@ -123,6 +130,10 @@ pub trait Scalar:
             dy
         }
     }
+    /// e^x, for loops over many x up to 88: in f32 by arithmetic that is compiled to vectors, 0 below -87.
+    fn exp_of_many(self) -> Self;
+    /// The standard normal's distribution function, and exp(-x^2 / 2).
+    fn normal(self) -> (Self, Self);
 }
 
 impl Scalar for f32 {
@@ -136,6 +147,14 @@ impl Scalar for f32 {
     fn half(self) -> Self {
         half::f16::from_f32(self).to_f32()
     }
+    #[inline(always)]
+    fn exp_of_many(self) -> Self {
+        exponential::exp(self)
+    }
+    #[inline(always)]
+    fn normal(self) -> (Self, Self) {
+        exponential::normal(self)
+    }
 }
 
 impl Scalar for f64 {
@@ -148,5 +167,12 @@ impl Scalar for f64 {
     }
     fn half(self) -> Self {
         half::f16::from_f64(self).to_f64()
+    }
+    fn exp_of_many(self) -> Self {
+        self.exp()
+    }
+    fn normal(self) -> (Self, Self) {
+        let phi = 0.5 * libm::erfc(-self * std::f64::consts::FRAC_1_SQRT_2);
+        (phi, (-0.5 * self * self).exp())
     }
 }

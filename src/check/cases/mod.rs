@@ -9,6 +9,8 @@ mod amcl_pair_loss;
 mod amcl_pair_loss_grad;
 mod amcl_stream;
 mod amcl_stream_grad;
+mod attention;
+mod attention_grad;
 mod augment;
 mod barlow_loss;
 mod barlow_loss_grad;
@@ -37,12 +39,16 @@ mod first_rows;
 mod first_rows_grad;
 mod fma_probe;
 mod gather_rows;
+mod gelu;
+mod gelu_grad;
 mod gemm;
 mod global_avg_pool;
 mod global_avg_pool_grad;
 mod l2_normalize;
 mod l2_normalize_grad;
 mod lars_trust;
+mod layer_norm;
+mod layer_norm_grad;
 mod log_sum_exp;
 mod loss_scale;
 mod max_pool;
@@ -90,6 +96,8 @@ const TABLES: &[Table] = &[
     (amcl_pair_loss_grad::cases, amcl_pair_loss_grad::mutations),
     (amcl_stream::cases, amcl_stream::mutations),
     (amcl_stream_grad::cases, amcl_stream_grad::mutations),
+    (attention::cases, attention::mutations),
+    (attention_grad::cases, attention_grad::mutations),
     (augment::cases, augment::mutations),
     (barlow_loss::cases, barlow_loss::mutations),
     (barlow_loss_grad::cases, barlow_loss_grad::mutations),
@@ -118,12 +126,16 @@ const TABLES: &[Table] = &[
     (first_rows_grad::cases, first_rows_grad::mutations),
     (fma_probe::cases, fma_probe::mutations),
     (gather_rows::cases, gather_rows::mutations),
+    (gelu::cases, gelu::mutations),
+    (gelu_grad::cases, gelu_grad::mutations),
     (gemm::cases, gemm::mutations),
     (global_avg_pool::cases, global_avg_pool::mutations),
     (global_avg_pool_grad::cases, global_avg_pool_grad::mutations),
     (l2_normalize::cases, l2_normalize::mutations),
     (l2_normalize_grad::cases, l2_normalize_grad::mutations),
     (lars_trust::cases, lars_trust::mutations),
+    (layer_norm::cases, layer_norm::mutations),
+    (layer_norm_grad::cases, layer_norm_grad::mutations),
     (log_sum_exp::cases, log_sum_exp::mutations),
     (loss_scale::cases, loss_scale::mutations),
     (max_pool::cases, max_pool::mutations),

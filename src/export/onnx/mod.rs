@@ -219,6 +219,7 @@ impl Writer<'_> {
                     Operand::Input(i, axes) => self.value(node.inputs[*i], kept(*axes))?,
                     Operand::Node(i) => made[*i].clone(),
                     Operand::Shape(dims) => self.shape(dims, node)?,
+                    Operand::Integers(values) => self.integers(values),
                     Operand::Scalar(value) => self.number(*value),
                 });
             }

@@ -1,0 +1,195 @@
+// Gradient of attention.wgsl from g = do [B,N,H,D] (f32) and what was kept, o and lse [B,H,N]: dqkv [B,N,3,H,D], f32.
+//   D_i = g_i . o_i,  P_ij = exp(scale q_i . k_j - lse_i),  S_ij = P_ij (g_i . v_j - D_i)
+//   dq_i = scale sum_j S_ij k_j,  dk_j = scale sum_i S_ij q_i,  dv_j = sum_i P_ij g_i
+// INNER: D_i alone, inner [B,H,N], a thread a query and head. Grid: ceil(B N H / 64) groups.
+// QUERIES: a group takes 64 queries of a head and walks over all keys, 64 at a time: dq.
+// KEYS: a group takes 64 keys and walks over all queries: dk and dv. A sum is made by one thread in a fixed order, so
+// that no atomics are needed; the logits are made once by each of the two.
+// Grid of both: B * H * p.tiles * p.chunks groups of 256, folded (lib/head_tile.wgsl). HALF: qkv and o lie in f16.
+#ifdef INNER
+#import grid
+#import storage
+struct Params {
+    n: u32, d: u32, heads: u32, groups: u32,
+    tiles: u32, chunks: u32, scale: f32, scale2: f32,
+}
+@group(1) @binding(0) var<uniform> p: Params;
+#ifdef VEC4
+alias E = vec4<f32>;
+alias X = S4;
+const WIDE: u32 = 4u;
+fn across(v: vec4<f32>) -> f32 { return (v.x + v.y) + (v.z + v.w); }
+#else
+alias E = f32;
+alias X = S;
+const WIDE: u32 = 1u;
+fn across(v: f32) -> f32 { return v; }
+#endif
+@group(0) @binding(0) var<storage, read> dout: array<E>;
+@group(0) @binding(1) var<storage, read> o: array<X>;
+@group(0) @binding(2) var<storage, read_write> inner: array<f32>;
+@compute @workgroup_size(64)
+fn products(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
+    let t = group_index(wid, nwg) * 64u + lid.x;
+    // p.groups counts images here.
+    if t >= p.groups * p.n * p.heads { return; }
+    let width = p.d / WIDE;
+    var s = E(0.0);
+    for (var c = 0u; c < width; c = c + 1u) { s = fma(dout[t * width + c], E(o[t * width + c]), s); }
+    let token = t / p.heads;
+    inner[(token / p.n * p.heads + t % p.heads) * p.n + token % p.n] = across(s);
+}
+#else
+#import head_tile
+#ifdef VEC4
+@group(0) @binding(1) var<storage, read> dout: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> dqkv: array<vec4<f32>>;
+#else
+@group(0) @binding(1) var<storage, read> dout: array<f32>;
+@group(0) @binding(4) var<storage, read_write> dqkv: array<f32>;
+#endif
+@group(0) @binding(2) var<storage, read> lse: array<f32>;
+@group(0) @binding(3) var<storage, read> inner: array<f32>;
+
+// piece and along, of dout.
+fn piece_g(at: u32, token: u32, c: u32) -> vec4<f32> {
+    let from_row = at + min(token, p.n - 1u) * p.heads * p.d;
+#ifdef VEC4
+    return select(vec4<f32>(0.0), dout[(from_row + min(c, p.d - 4u)) / 4u], c < p.d);
+#else
+    let k = vec4<u32>(c, c + 1u, c + 2u, c + 3u);
+    let i = from_row + min(k, vec4<u32>(p.d - 1u));
+    return select(vec4<f32>(0.0), vec4<f32>(dout[i.x], dout[i.y], dout[i.z], dout[i.w]), k < vec4<u32>(p.d));
+#endif
+}
+fn along_g(at: u32, token: u32, c: u32) -> mat4x4<f32> {
+    return mat4x4<f32>(piece_g(at, token, c), piece_g(at, token + 1u, c), piece_g(at, token + 2u, c), piece_g(at, token + 3u, c));
+}
+// g_i . v_j of 64 queries and 64 keys; columns of the result for the operand that the group owns.
+fn upstream(own: Place, i0: u32, j0: u32, l: u32) -> mat4x4<f32> {
+    let lb = block_b(l);
+    let g = start(own.head);
+    var sums: Sums;
+    for (var k0 = 0u; k0 < p.d; k0 = k0 + TILE_K) {
+#ifdef KEYS
+        if l < TILE_M { put_a(l / 4u, l % 4u, transpose(along(own.v, j0 + (l / 4u) * 4u, k0 + (l % 4u) * 4u))); }
+        if lb < TILE_N { put_b(lb / 4u, lb % 4u, transpose(along_g(g, i0 + (lb / 4u) * 4u, k0 + (lb % 4u) * 4u))); }
+#else
+        if l < TILE_M { put_a(l / 4u, l % 4u, transpose(along_g(g, i0 + (l / 4u) * 4u, k0 + (l % 4u) * 4u))); }
+        if lb < TILE_N { put_b(lb / 4u, lb % 4u, transpose(along(own.v, j0 + (lb / 4u) * 4u, k0 + (lb % 4u) * 4u))); }
+#endif
+        workgroupBarrier();
+        tile_multiply(&sums, l);
+        workgroupBarrier();
+    }
+    return sums.a;
+}
+// lse in powers of two, and D, of four queries of the head.
+struct Rows { lse: vec4<f32>, inner: vec4<f32> }
+fn rows(head: u32, i: u32) -> Rows {
+    let at = head * p.n + min(vec4<u32>(i, i + 1u, i + 2u, i + 3u), vec4<u32>(p.n - 1u));
+    return Rows(vec4<f32>(lse[at.x], lse[at.y], lse[at.z], lse[at.w]) * LOG2_E, vec4<f32>(inner[at.x], inner[at.y], inner[at.z], inner[at.w]));
+}
+// Rows of a thread's 4x4 of a result, from `first` on, columns of the group's chunk.
+fn put(at: u32, own: Place, l: u32, sums: mat4x4<f32>) {
+    let c = own.column + (l % COLS) * 4u;
+    var v = sums;
+    for (var ii = 0u; ii < 4u; ii = ii + 1u) {
+        let i = own.first + (l / COLS) * 4u + ii;
+        if i >= p.n { break; }
+        let to = at + i * 3u * p.heads * p.d + c;
+#ifdef VEC4
+        if c < p.d { dqkv[to / 4u] = v[ii]; }
+#else
+        for (var jj = 0u; jj < 4u; jj = jj + 1u) { if c + jj < p.d { dqkv[to + jj] = v[ii][jj]; } }
+#endif
+    }
+}
+
+#ifdef KEYS
+@compute @workgroup_size(256)
+fn keys(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
+    let group = group_index(wid, nwg);
+    if group >= p.groups { return; }
+    let own = place(group);
+    let l = lid.x;
+    let lb = block_b(l);
+    let g = start(own.head);
+    var dk: Sums;
+    var dv: Sums;
+    for (var i0 = 0u; i0 < p.n; i0 = i0 + 64u) {
+        var s = pairs(own.k, own.first, own.q, i0, l);
+        let dp = upstream(own, i0, own.first, l);
+        let i = i0 + (l % COLS) * 4u;
+        let of_i = rows(own.head, i);
+        // Rows are keys, columns queries. A query that does not exist has no weight.
+        var ds = mat4x4<f32>();
+        for (var jj = 0u; jj < 4u; jj = jj + 1u) {
+            s[jj] = select(vec4<f32>(0.0), exp2(s[jj] * p.scale2 - of_i.lse), exist(i));
+            ds[jj] = s[jj] * (dp[jj] - of_i.inner);
+        }
+        let wp = transpose(s);
+        let ws = transpose(ds);
+        // 16 queries at a time: those of 4 threads of each row of threads.
+        for (var k0 = 0u; k0 < min(64u, p.n - i0); k0 = k0 + TILE_K) {
+            let mine = (l % COLS) / 4u == k0 / TILE_K;
+            let from_i = i0 + k0 + (lb / 16u) * 4u;
+            let c = own.column + (lb % 16u) * 4u;
+            if mine { put_a(l / COLS, l % 4u, wp); }
+            if lb < TILE_N { put_b(lb % 16u, lb / 16u, along_g(g, from_i, c)); }
+            workgroupBarrier();
+            tile_multiply(&dv, l);
+            workgroupBarrier();
+            if mine { put_a(l / COLS, l % 4u, ws); }
+            if lb < TILE_N { put_b(lb % 16u, lb / 16u, along(own.q, from_i, c)); }
+            workgroupBarrier();
+            tile_multiply(&dk, l);
+            workgroupBarrier();
+        }
+    }
+    put(own.k, own, l, dk.a * p.scale);
+    put(own.v, own, l, dv.a);
+}
+#else
+@compute @workgroup_size(256)
+fn queries(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
+    let group = group_index(wid, nwg);
+    if group >= p.groups { return; }
+    let own = place(group);
+    let l = lid.x;
+    let lb = block_b(l);
+    let of_i = rows(own.head, own.first + (l / COLS) * 4u);
+    var dq: Sums;
+    for (var j0 = 0u; j0 < p.n; j0 = j0 + 64u) {
+        var s = pairs(own.q, own.first, own.k, j0, l);
+        let dp = upstream(own, own.first, j0, l);
+        let valid = exist(j0 + (l % COLS) * 4u);
+        for (var ii = 0u; ii < 4u; ii = ii + 1u) {
+            let w = select(vec4<f32>(0.0), exp2(s[ii] * p.scale2 - vec4<f32>(of_i.lse[ii])), valid);
+            s[ii] = w * (dp[ii] - vec4<f32>(of_i.inner[ii]));
+        }
+        let w = transpose(s);
+        for (var k0 = 0u; k0 < min(64u, p.n - j0); k0 = k0 + TILE_K) {
+            if (l % COLS) / 4u == k0 / TILE_K { put_a(l / COLS, l % 4u, w); }
+            if lb < TILE_N { put_b(lb % 16u, lb / 16u, along(own.k, j0 + k0 + (lb / 16u) * 4u, own.column + (lb % 16u) * 4u)); }
+            workgroupBarrier();
+            tile_multiply(&dq, l);
+            workgroupBarrier();
+        }
+    }
+    put(own.q, own, l, dq.a * p.scale);
+}
+#endif
+#endif
