@@ -4,9 +4,15 @@
 // row's maximum over the 16 threads that have it, rescales what it has summed when that grows, and multiplies the
 // weights by the values through workgroup memory. The weights are stored nowhere (Dao et al., "FlashAttention", 2022;
 // Milakov, Gimelshein, 2018, for the sums).
-// Grid: B * H * p.tiles * p.chunks groups of 256, folded (lib/head_tile.wgsl); of the columns of a head wider than 64
-// each chunk is a group's, which makes the weights anew.
+// Of the columns of a head wider than 64 each chunk is a group's, which makes the weights anew. Grid: B * H * p.tiles *
+// p.chunks groups of 256, folded.
+// LANES, for drivers that run on CPUs: a thread a query, which walks over the keys by 16 and has all its sums in
+// registers (lib/head_lanes.wgsl); no query or key is made up to fill a tile of 64. B * H * p.tiles groups of 8.
+#ifdef LANES
+#import head_lanes
+#else
 #import head_tile
+#endif
 #ifdef VEC4
 @group(0) @binding(1) var<storage, read_write> o: array<S4>;
 #else
@@ -14,10 +20,48 @@
 #endif
 @group(0) @binding(2) var<storage, read_write> lse: array<f32>;
 
-// Far below every logit, yet finite: a difference of two of them is no NaN, and what it weighs is scaled away by the
-// first true one.
-const NONE: f32 = -3.0e38;
-
+#ifdef LANES
+@compute @workgroup_size(8)
+fn lanes(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
+    let g = group_index(wid, nwg);
+    if g >= p.groups { return; }
+    let own = place(g);
+    let i = own.first + lid.x;
+    var most = NONE;
+    var total = 0.0;
+    var sums: array<mat4x4<f32>, C16>;
+    for (var j0 = 0u; j0 < p.n; j0 = j0 + 16u) {
+        var s = mat4x4<f32>();
+        for (var c = 0u; c < p.d; c = c + 4u) {
+            let q = four(own.q, i, c);
+            let k = sixteen(lane, own.k, j0, c);
+            s = products16(s, q, k);
+        }
+        s = all_exist(s * p.scale2, j0, NONE);
+        let four_most = max(max(s[0], s[1]), max(s[2], s[3]));
+        let m = max(most, max(max(four_most.x, four_most.y), max(four_most.z, four_most.w)));
+        let shrink = exp2(most - m);
+        most = m;
+        let w = exp2_of(s, 1.0, m);
+        total = fma(total, shrink, dot(w[0] + w[1] + w[2] + w[3], vec4<f32>(1.0)));
+        for (var c = 0u; c < C16; c = c + 1u) { sums[c] = weighted16(sums[c] * shrink, lane, w, own.v, j0, c * 16u); }
+    }
+    if i >= p.n { return; }
+    lse[own.head * p.n + i] = (most + log2(total)) / LOG2_E;
+    let at = start(own.head) + i * p.heads * p.d;
+    for (var c = 0u; c < C16; c = c + 1u) {
+        let v = sums[c] * (1.0 / total);
+        for (var k = 0u; k < 4u; k = k + 1u) {
+            if c * 16u + k * 4u < p.d { o[at / 4u + c * 4u + k] = S4(v[k]); }
+        }
+    }
+}
+#else
 @compute @workgroup_size(256)
 fn main(
     @builtin(workgroup_id) wid: vec3<u32>,
@@ -57,7 +101,8 @@ fn main(
         let w = transpose(s);
         for (var k0 = 0u; k0 < min(64u, p.n - j0); k0 = k0 + TILE_K) {
             if (l % COLS) / 4u == k0 / TILE_K { put_a(l / COLS, l % 4u, w); }
-            if lb < TILE_N { put_b(lb % 16u, lb / 16u, along(own.v, j0 + k0 + (lb / 16u) * 4u, own.column + (lb % 16u) * 4u)); }
+            let from_j = j0 + k0 + (lb / 16u) * 4u;
+            if lb < TILE_N { put_b(lb % 16u, lb / 16u, along(own.v, from_j, own.column + (lb % 16u) * 4u)); }
             workgroupBarrier();
             tile_multiply(&sums, l);
             workgroupBarrier();
@@ -82,3 +127,4 @@ fn main(
 #endif
     }
 }
+#endif

@@ -6,6 +6,8 @@
 // KEYS: a group takes 64 keys and walks over all queries: dk and dv. A sum is made by one thread in a fixed order, so
 // that no atomics are needed; the logits are made once by each of the two.
 // Grid of both: B * H * p.tiles * p.chunks groups of 256, folded (lib/head_tile.wgsl). HALF: qkv and o lie in f16.
+// LANES, for drivers that run on CPUs: both with a thread a query or key, which walks over the others by 16; B * H *
+// p.tiles groups of 8 (lib/head_lanes.wgsl).
 #ifdef INNER
 #import grid
 #import storage
@@ -44,7 +46,11 @@ fn products(
     inner[(token / p.n * p.heads + t % p.heads) * p.n + token % p.n] = across(s);
 }
 #else
+#ifdef LANES
+#import head_lanes
+#else
 #import head_tile
+#endif
 #ifdef VEC4
 @group(0) @binding(1) var<storage, read> dout: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> dqkv: array<vec4<f32>>;
@@ -55,8 +61,8 @@ fn products(
 @group(0) @binding(2) var<storage, read> lse: array<f32>;
 @group(0) @binding(3) var<storage, read> inner: array<f32>;
 
-// piece and along, of dout.
-fn piece_g(at: u32, token: u32, c: u32) -> vec4<f32> {
+// `four`, of dout.
+fn four_g(at: u32, token: u32, c: u32) -> vec4<f32> {
     let from_row = at + min(token, p.n - 1u) * p.heads * p.d;
 #ifdef VEC4
     return select(vec4<f32>(0.0), dout[(from_row + min(c, p.d - 4u)) / 4u], c < p.d);
@@ -66,8 +72,104 @@ fn piece_g(at: u32, token: u32, c: u32) -> vec4<f32> {
     return select(vec4<f32>(0.0), vec4<f32>(dout[i.x], dout[i.y], dout[i.z], dout[i.w]), k < vec4<u32>(p.d));
 #endif
 }
+#ifdef LANES
+// lse in powers of two of a query, and D.
+fn row_of(head: u32, i: u32) -> vec2<f32> {
+    let at = head * p.n + min(i, p.n - 1u);
+    return vec2<f32>(lse[at] * LOG2_E, inner[at]);
+}
+fn put16(at: u32, c: u32, v: mat4x4<f32>) {
+    var all = v;
+    for (var k = 0u; k < 4u; k = k + 1u) { if c * 16u + k * 4u < p.d { dqkv[at / 4u + c * 4u + k] = all[k]; } }
+}
+#ifdef KEYS
+@compute @workgroup_size(8)
+fn keys_lanes(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
+    let group = group_index(wid, nwg);
+    if group >= p.groups { return; }
+    let own = place(group);
+    let j = own.first + lid.x;
+    let g = start(own.head);
+    var dk: array<mat4x4<f32>, C16>;
+    var dv: array<mat4x4<f32>, C16>;
+    for (var i0 = 0u; i0 < p.n; i0 = i0 + 16u) {
+        var s = mat4x4<f32>();
+        var dp = mat4x4<f32>();
+        for (var c = 0u; c < p.d; c = c + 4u) {
+            let q = sixteen(lane, own.q, i0, c);
+            s = products16(s, four(own.k, j, c), q);
+            let up = sixteen(lane, g, i0, c | SECOND);
+            dp = products16(dp, four(own.v, j, c), up);
+        }
+        var ds = mat4x4<f32>();
+        for (var k = 0u; k < 4u; k = k + 1u) {
+            let a = row_of(own.head, i0 + k * 4u);
+            let b = row_of(own.head, i0 + k * 4u + 1u);
+            let c = row_of(own.head, i0 + k * 4u + 2u);
+            let d = row_of(own.head, i0 + k * 4u + 3u);
+            s[k] = exp2(s[k] * p.scale2 - vec4<f32>(a.x, b.x, c.x, d.x));
+            ds[k] = dp[k] - vec4<f32>(a.y, b.y, c.y, d.y);
+        }
+        // A query that does not exist has no weight.
+        s = all_exist(s, i0, 0.0);
+        ds = mat4x4<f32>(s[0] * ds[0], s[1] * ds[1], s[2] * ds[2], s[3] * ds[3]);
+        for (var c = 0u; c < C16; c = c + 1u) {
+            dv[c] = weighted16(dv[c], lane, s, g, i0, c * 16u | SECOND);
+            dk[c] = weighted16(dk[c], lane, ds, own.q, i0, c * 16u);
+        }
+    }
+    if j >= p.n { return; }
+    let row = j * 3u * p.heads * p.d;
+    for (var c = 0u; c < C16; c = c + 1u) {
+        put16(own.k + row, c, dk[c] * p.scale);
+        put16(own.v + row, c, dv[c]);
+    }
+}
+#else
+@compute @workgroup_size(8)
+fn queries_lanes(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+    @builtin(subgroup_invocation_id) lane: u32,
+) {
+    let group = group_index(wid, nwg);
+    if group >= p.groups { return; }
+    let own = place(group);
+    let i = own.first + lid.x;
+    let g = start(own.head);
+    let of_i = row_of(own.head, i);
+    var dq: array<mat4x4<f32>, C16>;
+    for (var j0 = 0u; j0 < p.n; j0 = j0 + 16u) {
+        var s = mat4x4<f32>();
+        var dp = mat4x4<f32>();
+        for (var c = 0u; c < p.d; c = c + 4u) {
+            let k = sixteen(lane, own.k, j0, c);
+            s = products16(s, four(own.q, i, c), k);
+            let v = sixteen(lane, own.v, j0, c);
+            dp = products16(dp, four_g(g, i, c), v);
+        }
+        s = all_exist(exp2_of(s, p.scale2, of_i.x), j0, 0.0);
+        let less = vec4<f32>(of_i.y);
+        let a = s[0] * (dp[0] - less);
+        let b = s[1] * (dp[1] - less);
+        let ds = mat4x4<f32>(a, b, s[2] * (dp[2] - less), s[3] * (dp[3] - less));
+        for (var c = 0u; c < C16; c = c + 1u) { dq[c] = weighted16(dq[c], lane, ds, own.k, j0, c * 16u); }
+    }
+    if i >= p.n { return; }
+    for (var c = 0u; c < C16; c = c + 1u) { put16(own.q + i * 3u * p.heads * p.d, c, dq[c] * p.scale); }
+}
+#endif
+#else
 fn along_g(at: u32, token: u32, c: u32) -> mat4x4<f32> {
-    return mat4x4<f32>(piece_g(at, token, c), piece_g(at, token + 1u, c), piece_g(at, token + 2u, c), piece_g(at, token + 3u, c));
+    let a = four_g(at, token, c);
+    let b = four_g(at, token + 1u, c);
+    return mat4x4<f32>(a, b, four_g(at, token + 2u, c), four_g(at, token + 3u, c));
 }
 // g_i . v_j of 64 queries and 64 keys; columns of the result for the operand that the group owns.
 fn upstream(own: Place, i0: u32, j0: u32, l: u32) -> mat4x4<f32> {
@@ -92,7 +194,8 @@ fn upstream(own: Place, i0: u32, j0: u32, l: u32) -> mat4x4<f32> {
 struct Rows { lse: vec4<f32>, inner: vec4<f32> }
 fn rows(head: u32, i: u32) -> Rows {
     let at = head * p.n + min(vec4<u32>(i, i + 1u, i + 2u, i + 3u), vec4<u32>(p.n - 1u));
-    return Rows(vec4<f32>(lse[at.x], lse[at.y], lse[at.z], lse[at.w]) * LOG2_E, vec4<f32>(inner[at.x], inner[at.y], inner[at.z], inner[at.w]));
+    let sums = vec4<f32>(lse[at.x], lse[at.y], lse[at.z], lse[at.w]);
+    return Rows(sums * LOG2_E, vec4<f32>(inner[at.x], inner[at.y], inner[at.z], inner[at.w]));
 }
 // Rows of a thread's 4x4 of a result, from `first` on, columns of the group's chunk.
 fn put(at: u32, own: Place, l: u32, sums: mat4x4<f32>) {
@@ -183,7 +286,8 @@ fn queries(
         let w = transpose(s);
         for (var k0 = 0u; k0 < min(64u, p.n - j0); k0 = k0 + TILE_K) {
             if (l % COLS) / 4u == k0 / TILE_K { put_a(l / COLS, l % 4u, w); }
-            if lb < TILE_N { put_b(lb % 16u, lb / 16u, along(own.k, j0 + k0 + (lb / 16u) * 4u, own.column + (lb % 16u) * 4u)); }
+            let from_j = j0 + k0 + (lb / 16u) * 4u;
+            if lb < TILE_N { put_b(lb % 16u, lb / 16u, along(own.k, from_j, own.column + (lb % 16u) * 4u)); }
             workgroupBarrier();
             tile_multiply(&dq, l);
             workgroupBarrier();
@@ -191,5 +295,6 @@ fn queries(
     }
     put(own.q, own, l, dq.a * p.scale);
 }
+#endif
 #endif
 #endif

@@ -62,7 +62,10 @@ fn serial(
         two = fma(g, (x[at + c] - m) * r, two);
     }
     let s = vec2<f32>(across(one), across(two)) / f32(p.d);
-    for (var c = 0u; c < width; c = c + 1u) { dx[at + c] = (dy[at + c] * w[c] - E(s.x) - (x[at + c] - m) * (r * s.y)) * r; }
+    for (var c = 0u; c < width; c = c + 1u) {
+        let g = dy[at + c] * w[c];
+        dx[at + c] = (g - E(s.x) - (x[at + c] - m) * (r * s.y)) * r;
+    }
 }
 #else
 @group(0) @binding(6) var<storage, read_write> part_w: array<E>;

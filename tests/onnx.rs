@@ -10,14 +10,20 @@ use amcl_wgpu::graph::{
 use amcl_wgpu::nn::import::Weights;
 use amcl_wgpu::nn::model::PARAMS;
 use amcl_wgpu::ops::add::Add;
+use amcl_wgpu::ops::add_rows::AddRows;
+use amcl_wgpu::ops::attention::Attention;
 use amcl_wgpu::ops::batch_norm::BatchNormInference;
+use amcl_wgpu::ops::concat_tokens::ConcatTokens;
 use amcl_wgpu::ops::conv2d::Conv2d;
+use amcl_wgpu::ops::gelu::Gelu;
 use amcl_wgpu::ops::gemm::Gemm;
+use amcl_wgpu::ops::layer_norm::LayerNorm;
 use amcl_wgpu::ops::max_pool::MaxPool;
 use amcl_wgpu::ops::mul::Mul;
 use amcl_wgpu::ops::relu::Relu;
 use amcl_wgpu::ops::reshape::Reshape;
 use amcl_wgpu::ops::scale::Scale;
+use amcl_wgpu::ops::slice_tokens::SliceTokens;
 use amcl_wgpu::ops::swap_axes::SwapAxes;
 use amcl_wgpu::reference::philox::{Purpose, Stream};
 use std::collections::BTreeMap;
@@ -85,6 +91,34 @@ impl Net {
         self.batch_norm("bn2", y, Some(x))
     }
 
+    /// A block of a Transformer over tokens [n,16,6] and a class token, which is dropped at the end.
+    fn block(&mut self, x: TensorId) -> Result<TensorId> {
+        let class = self.weight("cls_token", &[1, 6]);
+        let x = self.g.push1(ConcatTokens, &[class, x])?;
+        let positions = self.weight("pos_embed", &[17, 6]);
+        let x = self.g.push1(AddRows, &[x, positions])?;
+        let [w, b] = ["norm.weight", "norm.bias"].map(|name| self.weight(name, &[6]));
+        let y = self.g.push(LayerNorm::new(1e-6), &[x, w, b])?[0];
+        let w = self.weight("qkv.weight", &[1, 18, 6]);
+        let b = self.weight("qkv.bias", &[18]);
+        let linear = Gemm {
+            trans_b: true,
+            bias: true,
+            ..Gemm::default()
+        };
+        let y = self.g.push1(linear, &[y, w, b])?;
+        let y = self.g.push(Attention::new(6, 2), &[y])?[0];
+        let x = self.g.push1(Add, &[x, y])?;
+        let x = self.g.push1(Gelu::default(), &[x])?;
+        self.g.push1(
+            SliceTokens {
+                first: 1,
+                count: 16,
+            },
+            &[x],
+        )
+    }
+
     /// An attention's products over tokens [n,16,6] -> [n,16,5].
     fn attention(&mut self, x: TensorId) -> Result<TensorId> {
         // A single head's weights lose their axis of one in files.
@@ -149,6 +183,7 @@ fn network(n: usize) -> (Net, TensorId, TensorId) {
     let images = net.g.input("images", TensorType::f32([n, SIDE, SIDE, 3]));
     let x = net.images(images).unwrap();
     let x = net.reshape(x, &[n, 16, 6]).unwrap();
+    let x = net.block(x).unwrap();
     let x = net.attention(x).unwrap();
     let x = net.reshape(x, &[n, 80]).unwrap();
     let y = net.heads(x).unwrap();

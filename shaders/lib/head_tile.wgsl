@@ -1,49 +1,10 @@
-// Tokens of one head of an attention, 64 at a time (lib/tile.wgsl); mirrors ops/attention.rs.
-// qkv [B,N,3,H,D]: the queries, keys and values of every head side by side, as one linear layer leaves them. Products
-// of tokens are made where they are used and stored nowhere. VEC4: D is a multiple of 4. HALF: qkv lies in f16.
-// A group's head is numbered over all images of the dispatch; p.tiles times 64 tokens cover N, p.chunks times 64
-// columns D. p.scale is the logits' factor, p.scale2 = p.scale / ln 2, for powers of two.
-#import grid
-#import storage
-struct Params {
-    n: u32, d: u32, heads: u32, groups: u32,
-    tiles: u32, chunks: u32, scale: f32, scale2: f32,
-}
-@group(1) @binding(0) var<uniform> p: Params;
-#ifdef VEC4
-@group(0) @binding(0) var<storage, read> qkv: array<S4>;
-#else
-@group(0) @binding(0) var<storage, read> qkv: array<S>;
-#endif
+// Tokens of one head of an attention (lib/heads.wgsl), 64 at a time through workgroup memory (lib/tile.wgsl). Products
+// of tokens are made where they are used and stored nowhere.
+#import heads
 #import tile
-const LOG2_E: f32 = 1.44269504;
-
-// What a group does: a head, 64 tokens from `first` on, 64 columns of the result from `column` on; q, k and v are where
-// the head's queries, keys and values begin.
-struct Place { head: u32, first: u32, column: u32, q: u32, k: u32, v: u32 }
-fn place(g: u32) -> Place {
-    let head = g / (p.chunks * p.tiles);
-    let width = p.heads * p.d;
-    let q = head / p.heads * p.n * 3u * width + head % p.heads * p.d;
-    return Place(head, g / p.chunks % p.tiles * 64u, g % p.chunks * 64u, q, q + width, q + 2u * width);
-}
-// Where the head's columns begin in a tensor [B,N,H,D].
-fn start(head: u32) -> u32 { return (head / p.heads * p.n * p.heads + head % p.heads) * p.d; }
-
-// Four numbers of a token from column c on; zero behind the head's last. Behind the last token those of the last.
-fn piece(at: u32, token: u32, c: u32) -> vec4<f32> {
-    let from_row = at + min(token, p.n - 1u) * 3u * p.heads * p.d;
-#ifdef VEC4
-    return select(vec4<f32>(0.0), vec4<f32>(qkv[(from_row + min(c, p.d - 4u)) / 4u]), c < p.d);
-#else
-    let k = vec4<u32>(c, c + 1u, c + 2u, c + 3u);
-    let i = from_row + min(k, vec4<u32>(p.d - 1u));
-    return select(vec4<f32>(0.0), vec4<f32>(S4(qkv[i.x], qkv[i.y], qkv[i.z], qkv[i.w])), k < vec4<u32>(p.d));
-#endif
-}
 // Columns kk = 0..3: x[token + kk, c..c+4].
 fn along(at: u32, token: u32, c: u32) -> mat4x4<f32> {
-    return mat4x4<f32>(piece(at, token, c), piece(at, token + 1u, c), piece(at, token + 2u, c), piece(at, token + 3u, c));
+    return mat4x4<f32>(four(at, token, c), four(at, token + 1u, c), four(at, token + 2u, c), four(at, token + 3u, c));
 }
 // 64 x 64 products of the tokens from i0 on of one operand and from j0 on of another: a thread's 4x4, columns of the
 // result for the first operand's tokens.
@@ -59,5 +20,3 @@ fn pairs(at_i: u32, i0: u32, at_j: u32, j0: u32, l: u32) -> mat4x4<f32> {
     }
     return sums.a;
 }
-// Whether the four tokens from j on exist.
-fn exist(j: u32) -> vec4<bool> { return vec4<u32>(j, j + 1u, j + 2u, j + 3u) < vec4<u32>(p.n); }

@@ -2,6 +2,7 @@
 
 use super::attention_grad::AttentionGrad;
 use super::cast_f32::CastF32;
+use crate::device::Limits;
 use crate::device::recording::{Kernel, Recorder, View, row_chunks};
 use crate::graph::onnx::{Attribute, Axes, OnnxForm, Operand};
 use crate::graph::{
@@ -37,8 +38,10 @@ pub(super) struct Params {
     scale2: f32,
 }
 
-/// Tokens of a tile and columns of a chunk.
+/// Tokens of a tile and columns of a chunk, for GPUs.
 const TILE: usize = 64;
+/// Tokens of a group, on drivers that run on CPUs.
+const GROUP: usize = 8;
 
 impl Attention {
     /// With the usual factor, for tokens of `dim` numbers.
@@ -60,31 +63,61 @@ impl Attention {
         Ok([b, n, d3 / 3 / heads])
     }
 
-    /// A kernel for these widths, the parameters of a dispatch over `images`, and its groups.
-    pub(super) fn launch(
+    /// Whether the kernels for drivers that run on CPUs serve.
+    pub(super) fn by_lanes(qkv: &View, width: usize, limits: &Limits) -> bool {
+        limits.lanes() > 0 && width.is_multiple_of(4) && !qkv.is_half()
+    }
+
+    /// Records a kernel (of several entry points: the one for GPUs, the one for drivers that run on CPUs) over the
+    /// images of `qkv`.
+    pub(super) fn dispatch(
         &self,
-        kernel: Kernel,
-        qkv: &View,
+        rec: &mut Recorder<'_>,
+        kernels: [Kernel; 2],
         width: usize,
-    ) -> (Kernel, Params, usize) {
+        bound: &[&View],
+    ) -> Result<()> {
+        let qkv = bound[0];
+        let lanes = Self::by_lanes(qkv, width, rec.limits());
+        let [tiled, by_lanes] = kernels;
+        let (tokens, kernel) = match lanes {
+            true => (
+                GROUP,
+                by_lanes
+                    .flag("LANES", true)
+                    .flag("LANES_8", rec.limits().lanes() == 8)
+                    .define("C16", format!("{}u", width.div_ceil(16))),
+            ),
+            false => (TILE, tiled.define("COLS", "16u")),
+        };
+        let kernel = kernel
+            .define("TOKENS", format!("{tokens}u"))
+            .flag("VEC4", width.is_multiple_of(4))
+            .flag("HALF", qkv.is_half());
+        let chunks = if lanes { 1 } else { width.div_ceil(TILE) };
         let (images, n) = (qkv.dims()[0], qkv.dims()[1]);
-        let (tiles, chunks) = (n.div_ceil(TILE), width.div_ceil(TILE));
-        let groups = images * self.heads * tiles * chunks;
+        let groups = images * self.heads * n.div_ceil(tokens) * chunks;
         let p = Params {
+            groups: groups as u32,
+            tiles: n.div_ceil(tokens) as u32,
+            chunks: chunks as u32,
+            ..self.params(n, width)
+        };
+        Ok(rec.dispatch(&kernel, &p, bound, groups)?)
+    }
+
+    /// Parameters but for the grid.
+    pub(super) fn params(&self, n: usize, width: usize) -> Params {
+        Params {
             n: n as u32,
             d: width as u32,
             heads: self.heads as u32,
-            groups: groups as u32,
-            tiles: tiles as u32,
-            chunks: chunks as u32,
+            groups: 0,
+            tiles: 0,
+            chunks: 0,
             scale: self.scale as f32,
             scale2: (self.scale * std::f64::consts::LOG2_E) as f32,
-        };
-        let kernel = kernel
-            .define("COLS", "16u")
-            .flag("VEC4", width.is_multiple_of(4))
-            .flag("HALF", qkv.is_half());
-        (kernel, p, groups)
+        }
     }
 
     /// The twin's shape.
@@ -181,8 +214,8 @@ impl Op for Attention {
         let width = all[1].dims()[2] / self.heads;
         for r in row_chunks(&all, rec.limits()) {
             let [qkv, o, lse] = all.map(|v| v.rows(r.clone()));
-            let (kernel, p, groups) = self.launch(kernel!("attention", "main"), &qkv, width);
-            rec.dispatch(&kernel, &p, &[&qkv, &o, &lse], groups)?;
+            let kernels = [kernel!("attention", "main"), kernel!("attention", "lanes")];
+            self.dispatch(rec, kernels, width, &[&qkv, &o, &lse])?;
         }
         Ok(())
     }
@@ -199,5 +232,96 @@ impl Attention {
         let heads = self.heads::<T>(&io.input_types[0]);
         let [o, lse] = io.outputs_n();
         heads.attention(qkv, o, lse);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::host::HostExecutor;
+    use crate::graph::{Executor, HostData};
+    use crate::ops::backward;
+    use crate::ops::slice_tokens::SliceTokens;
+    use crate::ops::swap_axes::SwapAxes;
+
+    /// The same by ops that store the weights: products of batches, and a softmax.
+    fn unfused(g: &mut Graph, op: Attention, qkv: TensorId) -> Result<TensorId> {
+        let [b, n, width] = op
+            .shape(g.ty(qkv))
+            .map_err(crate::graph::GraphError::Invalid)?;
+        let (h, d) = (op.heads, op.heads * width);
+        let swap = |g: &mut Graph, x, axes, out: &[usize]| {
+            let out = out.into();
+            g.push1(SwapAxes { axes, out }, &[x])
+        };
+        let thirds = swap(g, qkv, [1, b * n, 3, d], &[1, 3, b * n * d])?;
+        let mut operand = |first: usize| {
+            let x = g.push1(SliceTokens { first, count: 1 }, &[thirds])?;
+            swap(g, x, [b, n, h, width], &[b * h, n, width])
+        };
+        let [q, k, v] = [operand(0)?, operand(1)?, operand(2)?];
+        let q = g.scale(q, op.scale)?;
+        let s = g.matmul_nt(q, k)?;
+        let w = g.softmax(s)?;
+        let o = g.matmul(w, v)?;
+        swap(g, o, [b, h, n, width], &[b, n, d])
+    }
+
+    /// Result and gradient of sum(coefficients * result).
+    fn run(fused: bool, op: Attention, [b, n, d]: [usize; 3]) -> [Vec<f64>; 2] {
+        let mut g = Graph::new();
+        let qkv = g.input("qkv", TensorType::f32([b, n, 3 * d]));
+        let coefficients = g.input("c", TensorType::f32([b, n, d]));
+        let o = match fused {
+            true => g.push(op, &[qkv]).unwrap()[0],
+            false => unfused(&mut g, op, qkv).unwrap(),
+        };
+        let loss = g.mul(o, coefficients).and_then(|y| g.sum(y)).unwrap();
+        let dqkv = backward(&mut g, loss, &[qkv]).unwrap()[0].unwrap();
+        let values =
+            |n: usize, f: f64| HostData::F64((0..n).map(|i| (i as f64 * f).sin()).collect());
+        let inputs = [
+            (qkv, values(b * n * 3 * d, 0.37)),
+            (coefficients, values(b * n * d, 1.7)),
+        ];
+        let got = HostExecutor::<f64>::new().evaluate(&g, &inputs, &[o, dqkv]);
+        let got = got.unwrap();
+        [0, 1].map(|i| got[i].to_f64())
+    }
+
+    /// In f64, where both have 1e-15 and sums of 131 terms.
+    #[test]
+    fn equals_the_path_that_stores_the_weights() {
+        for (b, n, heads, width) in [(2, 1, 2, 3), (1, 37, 3, 5), (2, 131, 1, 8)] {
+            let shape = [b, n, heads * width];
+            let op = Attention::new(heads * width, heads);
+            let (one, other) = (run(true, op, shape), run(false, op, shape));
+            for (a, b) in one.iter().flatten().zip(other.iter().flatten()) {
+                assert!((a - b).abs() < 1e-12, "{n}: {a} {b}");
+            }
+            // Another factor is another function.
+            let wrong = Attention {
+                scale: 1.01 * op.scale,
+                ..op
+            };
+            let off = run(true, wrong, shape);
+            let far = off[1]
+                .iter()
+                .zip(&one[1])
+                .any(|(a, b)| (a - b).abs() > 1e-6);
+            assert!(far || n == 1);
+        }
+    }
+
+    #[test]
+    fn columns_that_heads_do_not_divide_are_refused() {
+        let mut g = Graph::new();
+        let qkv = g.input("qkv", TensorType::f32([2, 5, 3 * 64]));
+        let e = g
+            .push(Attention::new(64, 5), &[qkv])
+            .unwrap_err()
+            .to_string();
+        assert!(e.contains("do not divide by 5 heads"), "{e}");
+        assert!(g.push(Attention::new(64, 4), &[qkv]).is_ok());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::attention::Attention;
 use crate::device::Limits;
-use crate::device::recording::{Recorder, row_chunks};
+use crate::device::recording::{Kernel, Recorder, row_chunks};
 use crate::graph::{Bindings, Class, Cost, DType, HostIo, Op, Result, TensorType};
 use crate::reference::Scalar;
 use crate::reference::attention_grad::Kept;
@@ -45,19 +45,26 @@ impl Op for AttentionGrad {
         let width = o.dims()[2] / self.forward.heads;
         for r in row_chunks(&all, rec.limits()) {
             let [qkv, o, lse, dout, dqkv, inner] = all.map(|v| v.rows(r.clone()));
-            let launch = |kernel| self.forward.launch(kernel, &qkv, width);
-            let (kernel, p, _) = launch(kernel!("attention_grad", "products").flag("INNER", true));
-            let p = p.by_queries(r.len());
+            let wide = width.is_multiple_of(4);
+            let products = kernel!("attention_grad", "products")
+                .flag("INNER", true)
+                .flag("VEC4", wide)
+                .flag("HALF", o.is_half());
+            let p = self.forward.params(o.dims()[1], width).by_queries(r.len());
             let groups = lse.elements().div_ceil(64);
-            rec.dispatch(&kernel, &p, &[&dout, &o, &inner], groups)?;
+            rec.dispatch(&products, &p, &[&dout, &o, &inner], groups)?;
             let bound = [&qkv, &dout, &lse, &inner, &dqkv];
-            for kernel in [
+            let second = |k: Kernel| k.flag("SECOND_TENSOR", true);
+            let queries = [
                 kernel!("attention_grad", "queries"),
+                second(kernel!("attention_grad", "queries_lanes")),
+            ];
+            self.forward.dispatch(rec, queries, width, &bound)?;
+            let keys = [
                 kernel!("attention_grad", "keys").flag("KEYS", true),
-            ] {
-                let (kernel, p, groups) = launch(kernel);
-                rec.dispatch(&kernel, &p, &bound, groups)?;
-            }
+                second(kernel!("attention_grad", "keys_lanes")).flag("KEYS", true),
+            ];
+            self.forward.dispatch(rec, keys, width, &bound)?;
         }
         Ok(())
     }

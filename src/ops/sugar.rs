@@ -3,10 +3,13 @@
 //! The options that a function leaves out are the op's own: push the op ([`Graph::push1`]) where they matter.
 
 use super::add::Add;
+use super::attention::Attention;
 use super::constant::Constant;
 use super::exp::Exp;
+use super::gelu::Gelu;
 use super::gemm::Gemm;
 use super::l2_normalize::L2Normalize;
+use super::layer_norm::LayerNorm;
 use super::mul::Mul;
 use super::relu::Relu;
 use super::reshape::Reshape;
@@ -199,6 +202,54 @@ impl Graph {
         self.push1(SwapAxes { axes, out }, &[x])
     }
 
+    /// images [b,h,w,c] -> [b,l,p p c]: the l = (h/p)(w/p) patches of side p, row by row, each as its pixels row by row
+    /// and their channels. A convolution of stride and side p is the product of these with its weights [d,p,p,c], read
+    /// as a matrix.
+    ///
+    /// # Errors
+    /// A side that the patch does not divide.
+    pub fn patches(&mut self, images: TensorId, patch: usize) -> Result<TensorId> {
+        let [b, h, w, c] = self
+            .ty(images)
+            .rank("images")
+            .map_err(GraphError::Invalid)?;
+        if patch == 0 || h % patch != 0 || w % patch != 0 {
+            let reason = format!("a patch of {patch} pixels does not divide images of {h} x {w}");
+            return Err(GraphError::Invalid(reason));
+        }
+        let (rows, columns) = (h / patch, w / patch);
+        let axes = [b * rows, patch, columns, patch * c];
+        let out = [b, rows * columns, patch * patch * c].into();
+        self.push1(SwapAxes { axes, out }, &[images])
+    }
+
+    /// x/2 (1 + erf(x / sqrt 2)), element by element.
+    ///
+    /// # Errors
+    /// An integer tensor.
+    pub fn gelu(&mut self, x: TensorId) -> Result<TensorId> {
+        self.push1(Gelu::default(), &[x])
+    }
+
+    /// x [..,d], w, b [d] -> as x: each row less its mean, over its deviation (`eps` is added to the variance), times w,
+    /// plus b.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn layer_norm(&mut self, x: TensorId, [w, b]: [TensorId; 2], eps: f64) -> Result<TensorId> {
+        Ok(self.push(LayerNorm::new(eps), &[x, w, b])?[0])
+    }
+
+    /// qkv [b,n,3d] -> [b,n,d]: softmax(q k^T / sqrt(d / heads)) v of each head. Columns of qkv: the queries of all
+    /// heads, their keys, their values.
+    ///
+    /// # Errors
+    /// A width that the heads do not divide.
+    pub fn attention(&mut self, qkv: TensorId, heads: usize) -> Result<TensorId> {
+        let [_, _, width] = self.ty(qkv).rank("qkv").map_err(GraphError::Invalid)?;
+        Ok(self.push(Attention::new(width / 3, heads), &[qkv])?[0])
+    }
+
     /// x, through which no gradient passes.
     ///
     /// # Errors
@@ -282,6 +333,33 @@ mod tests {
         assert!(close(&[shares[..3].iter().sum()], &[1.0]) && shares[2] > shares[0]);
         let unit = of(|g, x| g.l2_normalize(x)).1;
         assert!(close(&unit[..1], &[1.0 / 14f64.sqrt()]));
+        let half = of(|g, x| g.gelu(x)).1;
+        // Phi(1), and Phi(-2) = 0.0228.
+        assert!((half[0] - 0.841_344_746_068_543).abs() < 1e-12 && (half[1] + 0.0455).abs() < 1e-4);
+        let normed = of(|g, x| {
+            let w = g.constant([3], 1.0)?;
+            g.layer_norm(x, [w, w], 0.0)
+        });
+        // 1, -2, 3 less 2/3, over sqrt(38/9), plus 1.
+        assert!((normed.1[0] - 1.0 - 1.0 / 38f64.sqrt()).abs() < 1e-12);
+        // One token attends to itself.
+        let (shape, y) = of(|g, x| {
+            let x = g.reshape(x, [2, 1, 3])?;
+            g.attention(x, 1)
+        });
+        assert_eq!((&shape[..], &y[..]), (&[2, 1, 1][..], &[3.0, -6.0][..]));
+        let (shape, y) = of(|g, x| {
+            let x = g.reshape(x, [1, 2, 3, 1])?;
+            let twice = g.repeat(x, 4)?;
+            let x = g.reshape(twice, [1, 4, 6, 1])?;
+            g.patches(x, 2)
+        });
+        // Rows of six alike: a patch has two of each.
+        assert_eq!(
+            (&shape[..], &y[..4]),
+            (&[1, 6, 4][..], &[1.0, -2.0, 1.0, -2.0][..])
+        );
+        assert_eq!(y[4..8], [3.0, -4.0, 3.0, -4.0]);
         let filled = of(|g, _| g.constant([3], 0.25));
         assert_eq!(filled, (vec![3], vec![0.25; 3]));
     }
@@ -291,6 +369,12 @@ mod tests {
         let mut g = Graph::new();
         let [a, b] = [[2, 3], [2, 4]].map(|d| g.input("x", TensorType::f32(d)));
         assert!(g.matmul(a, b).is_err() && g.add(a, b).is_err() && g.reshape(a, [5]).is_err());
+        let images = g.input("x", TensorType::f32([1, 6, 4, 3]));
+        let e = g.patches(images, 4).unwrap_err().to_string();
+        assert!(
+            e.contains("a patch of 4 pixels does not divide images of 6 x 4"),
+            "{e}"
+        );
         let flat = g.input("x", TensorType::f32([4]));
         let e = g.transpose(flat).unwrap_err().to_string();
         assert!(e.contains("two dimensions") && e.contains("[4]"), "{e}");

@@ -51,6 +51,8 @@ pub(super) fn mutations() -> Vec<Mutation> {
         ),
         m("total[ii] * shrink[ii]", "total[ii]"),
         m("sums.a[ii] * shrink[ii]", "sums.a[ii]"),
+        m("sums[c] * shrink, lane", "sums[c], lane"),
+        m("all_exist(s * p.scale2, j0, NONE)", "s * p.scale2"),
         m(
             "own.column == 0u && l == row",
             "own.column == 64u && l == row",

@@ -42,7 +42,7 @@ pub(super) fn mutations() -> Vec<Mutation> {
             "(g[i] - E(s.x) - h[i] * s.y) * r",
             "(g[i] - h[i] * s.y) * r",
         ),
-        m("- (x[at + c] - m) * (r * s.y)) * r", ") * r"),
+        m("- (x[at + c] - m) * (r * s.y)", ""),
         m("sb[i] = sb[i] + d;", "sb[i] = d;"),
         m("sb = sb + d;", "sb = d;"),
         m("let to = (p.first + run)", "let to = (p.first + run / 2u)"),

@@ -3,6 +3,7 @@
 mod accumulate;
 mod adamw;
 mod add;
+mod add_rows;
 mod amcl_loss;
 mod amcl_loss_grad;
 mod amcl_pair_loss;
@@ -26,12 +27,14 @@ mod centre_scores;
 mod centre_scores_grad;
 mod class_votes;
 mod column_sum;
+mod concat_tokens;
 mod constant;
 mod conv2d;
 mod conv2d_input_grad;
 mod conv2d_weight_grad;
 mod deviation_hinge;
 mod deviation_hinge_grad;
+mod drop_path;
 mod ema;
 mod enqueue;
 mod exp;
@@ -49,13 +52,18 @@ mod l2_normalize_grad;
 mod lars_trust;
 mod layer_norm;
 mod layer_norm_grad;
+mod level_embedding;
 mod log_sum_exp;
 mod loss_scale;
+mod mask_ranks;
+mod masked_mse;
+mod masked_mse_grad;
 mod max_pool;
 mod max_pool_grad;
 mod micro_part;
 mod mul;
 mod nearest;
+mod pixel_noise;
 mod positives;
 mod prepend_column;
 mod prepend_column_grad;
@@ -68,14 +76,19 @@ mod row_scale;
 mod sample_views;
 mod scale;
 mod sgd;
+mod slice_tokens;
+mod slice_tokens_grad;
 mod softmax;
 mod softmax_grad;
 mod squared_distance;
 mod standardize_columns;
 mod standardize_columns_grad;
+mod standardize_rows;
 mod stop_gradient;
 mod sum_all;
 mod swap_axes;
+mod take_tokens;
+mod take_tokens_grad;
 mod top_k;
 mod top_k_stream;
 mod unscale;
@@ -90,6 +103,7 @@ const TABLES: &[Table] = &[
     (accumulate::cases, accumulate::mutations),
     (adamw::cases, adamw::mutations),
     (add::cases, add::mutations),
+    (add_rows::cases, add_rows::mutations),
     (amcl_loss::cases, amcl_loss::mutations),
     (amcl_loss_grad::cases, amcl_loss_grad::mutations),
     (amcl_pair_loss::cases, amcl_pair_loss::mutations),
@@ -113,12 +127,14 @@ const TABLES: &[Table] = &[
     (centre_scores_grad::cases, centre_scores_grad::mutations),
     (class_votes::cases, class_votes::mutations),
     (column_sum::cases, column_sum::mutations),
+    (concat_tokens::cases, concat_tokens::mutations),
     (constant::cases, constant::mutations),
     (conv2d::cases, conv2d::mutations),
     (conv2d_input_grad::cases, conv2d_input_grad::mutations),
     (conv2d_weight_grad::cases, conv2d_weight_grad::mutations),
     (deviation_hinge::cases, deviation_hinge::mutations),
     (deviation_hinge_grad::cases, deviation_hinge_grad::mutations),
+    (drop_path::cases, drop_path::mutations),
     (ema::cases, ema::mutations),
     (enqueue::cases, enqueue::mutations),
     (exp::cases, exp::mutations),
@@ -136,13 +152,18 @@ const TABLES: &[Table] = &[
     (lars_trust::cases, lars_trust::mutations),
     (layer_norm::cases, layer_norm::mutations),
     (layer_norm_grad::cases, layer_norm_grad::mutations),
+    (level_embedding::cases, level_embedding::mutations),
     (log_sum_exp::cases, log_sum_exp::mutations),
     (loss_scale::cases, loss_scale::mutations),
+    (mask_ranks::cases, mask_ranks::mutations),
+    (masked_mse::cases, masked_mse::mutations),
+    (masked_mse_grad::cases, masked_mse_grad::mutations),
     (max_pool::cases, max_pool::mutations),
     (max_pool_grad::cases, max_pool_grad::mutations),
     (micro_part::cases, micro_part::mutations),
     (mul::cases, mul::mutations),
     (nearest::cases, nearest::mutations),
+    (pixel_noise::cases, pixel_noise::mutations),
     (positives::cases, positives::mutations),
     (prepend_column::cases, prepend_column::mutations),
     (prepend_column_grad::cases, prepend_column_grad::mutations),
@@ -155,6 +176,8 @@ const TABLES: &[Table] = &[
     (sample_views::cases, sample_views::mutations),
     (scale::cases, scale::mutations),
     (sgd::cases, sgd::mutations),
+    (slice_tokens::cases, slice_tokens::mutations),
+    (slice_tokens_grad::cases, slice_tokens_grad::mutations),
     (softmax::cases, softmax::mutations),
     (softmax_grad::cases, softmax_grad::mutations),
     (squared_distance::cases, squared_distance::mutations),
@@ -163,9 +186,12 @@ const TABLES: &[Table] = &[
         standardize_columns_grad::cases,
         standardize_columns_grad::mutations,
     ),
+    (standardize_rows::cases, standardize_rows::mutations),
     (stop_gradient::cases, stop_gradient::mutations),
     (sum_all::cases, sum_all::mutations),
     (swap_axes::cases, swap_axes::mutations),
+    (take_tokens::cases, take_tokens::mutations),
+    (take_tokens_grad::cases, take_tokens_grad::mutations),
     (top_k::cases, top_k::mutations),
     (top_k_stream::cases, top_k_stream::mutations),
     (unscale::cases, unscale::mutations),
