@@ -108,26 +108,24 @@ pub(super) fn transposed<T>(m: Mat<'_, T>) -> Mat<'_, T> {
 /// A row's shares in place of its logits; the logarithm of the sum of their exponentials.
 #[inline(always)]
 fn softmax<T: Scalar>(s: &mut [T]) -> T {
-    let larger = |a: T, b: T| if b > a { b } else { a };
-    let mut lanes = [T::neg_infinity(); LANES];
-    for v in s.chunks(LANES) {
-        lanes
-            .iter_mut()
-            .zip(v)
-            .for_each(|(l, v)| *l = larger(*l, *v));
-    }
-    let most = lanes.into_iter().fold(T::neg_infinity(), larger);
-    let mut lanes = [T::zero(); LANES];
-    for v in s.chunks_mut(LANES) {
-        for (l, v) in lanes.iter_mut().zip(v) {
-            *v = (*v - most).exp_of_many();
-            *l += *v;
-        }
-    }
-    let total: T = lanes.into_iter().sum();
+    let most = in_lanes(s, T::neg_infinity(), |a, b| if b > a { b } else { a });
+    s.iter_mut().for_each(|v| *v = (*v - most).exp_of_many());
+    let total = in_lanes(s, T::zero(), |a, b| a + b);
     let inverse = T::one() / total;
     s.iter_mut().for_each(|v| *v *= inverse);
     most + total.ln()
+}
+
+/// What `f` makes of all elements, in [`LANES`] interleaved lanes from `start` on, which it joins in order.
+#[inline(always)]
+fn in_lanes<T: Scalar>(x: &[T], start: T, f: impl Fn(T, T) -> T) -> T {
+    let mut lanes = [start; LANES];
+    let (whole, rest) = x.as_chunks::<LANES>();
+    for v in whole {
+        lanes.iter_mut().zip(v).for_each(|(l, v)| *l = f(*l, *v));
+    }
+    lanes.iter_mut().zip(rest).for_each(|(l, v)| *l = f(*l, *v));
+    lanes.into_iter().fold(start, f)
 }
 
 #[cfg(test)]

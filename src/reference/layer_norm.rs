@@ -9,23 +9,25 @@ pub(super) const ROWS: usize = 32;
 /// Sums that run side by side, so that they are compiled to vectors.
 const LANES: usize = 16;
 
-/// `sum f(i)` over `i < n`, two sums at once, in [`LANES`] interleaved lanes that are added in order.
+/// Sums over what `f` makes of the elements of slices of one length, two at once, in [`LANES`] interleaved lanes that
+/// are added in order.
 #[inline(always)]
-pub(super) fn two_sums<T: Scalar>(n: usize, f: impl Fn(usize) -> (T, T)) -> (T, T) {
+pub(super) fn two_sums<T: Scalar, const K: usize>(
+    x: [&[T]; K],
+    f: impl Fn([T; K]) -> (T, T),
+) -> (T, T) {
     let (mut a, mut b) = ([T::zero(); LANES], [T::zero(); LANES]);
-    let whole = n / LANES * LANES;
-    for i in (0..whole).step_by(LANES) {
-        for lane in 0..LANES {
-            let (x, y) = f(i + lane);
-            a[lane] += x;
-            b[lane] += y;
-        }
+    let parts = x.map(<[T]>::as_chunks::<LANES>);
+    let mut add = |lane: usize, v: [T; K]| {
+        let (one, two) = f(v);
+        a[lane] += one;
+        b[lane] += two;
+    };
+    for chunk in 0..parts[0].0.len() {
+        let v = parts.map(|p| &p.0[chunk]);
+        (0..LANES).for_each(|lane| add(lane, v.map(|v| v[lane])));
     }
-    for i in whole..n {
-        let (x, y) = f(i);
-        a[i - whole] += x;
-        b[i - whole] += y;
-    }
+    (0..parts[0].1.len()).for_each(|lane| add(lane, parts.map(|p| p.1[lane])));
     (a.into_iter().sum(), b.into_iter().sum())
 }
 
@@ -40,7 +42,6 @@ pub fn layer_norm<T: Scalar>(
 ) {
     let d = w.len();
     let n = T::of(d as f64);
-    let b = &b[..d];
     y.par_chunks_mut(ROWS * d)
         .zip(x.par_chunks(ROWS * d))
         .zip(mean.par_chunks_mut(ROWS).zip(rstd.par_chunks_mut(ROWS)))
@@ -48,15 +49,14 @@ pub fn layer_norm<T: Scalar>(
             vectorized(|| {
                 let rows = y.chunks_exact_mut(d).zip(x.chunks_exact(d));
                 for ((y, x), (mean, rstd)) in rows.zip(mean.iter_mut().zip(rstd)) {
-                    let m = two_sums(d, |i| (x[i], T::zero())).0 / n;
+                    let m = two_sums([x], |[x]| (x, T::zero())).0 / n;
                     // What rounding left of the mean.
-                    let (one, two) = two_sums(d, |i| (x[i] - m, (x[i] - m) * (x[i] - m)));
+                    let (one, two) = two_sums([x], |[x]| (x - m, (x - m) * (x - m)));
                     let delta = one / n;
                     let variance = (two / n - delta * delta).max(T::zero());
                     let r = T::one() / (variance + eps).sqrt();
-                    for i in 0..d {
-                        y[i] = (x[i] - m - delta) * r * w[i] + b[i];
-                    }
+                    let all = y.iter_mut().zip(x).zip(w.iter().zip(b));
+                    all.for_each(|((y, x), (w, b))| *y = (*x - m - delta) * r * *w + *b);
                     (*mean, *rstd) = (m + delta, r);
                 }
             });

@@ -36,9 +36,9 @@ impl<T: Scalar> LayerNormGrad<'_, T> {
                     let (dy, x) = (&self.dy[row * d..][..d], &self.x[row * d..][..d]);
                     let (m, r, w) = (self.mean[row], self.rstd[row], &self.w[..d]);
                     let (sw, sb, dx) = (&mut sw[..d], &mut sb[..d], &mut dx[..d]);
-                    let (one, two) = two_sums(d, |j| {
-                        let g = dy[j] * w[j];
-                        (g, g * ((x[j] - m) * r))
+                    let (one, two) = two_sums([dy, x, w], |[dy, x, w]| {
+                        let g = dy * w;
+                        (g, g * ((x - m) * r))
                     });
                     let (one, two) = (one / n, two / n);
                     for j in 0..d {
