@@ -136,11 +136,45 @@ pub struct Options {
     pub pipeline_cache: Option<std::path::PathBuf>,
 }
 
+/// What the driver reported and nobody has been told yet.
 #[derive(Default)]
 struct Health {
+    /// The device is gone. This stays.
     lost: Option<String>,
-    error: Option<String>,
-    out_of_memory: bool,
+    /// The first error of a call. It is told once, whatever its kind: the device goes on after it.
+    error: Option<Reported>,
+}
+
+/// An error of a call, as the driver reported it.
+enum Reported {
+    OutOfMemory,
+    Other(String),
+}
+
+impl Health {
+    /// Keeps an error of a call, unless an earlier one waits: those that follow are mostly its consequences.
+    fn keep(&mut self, error: &wgpu::Error) {
+        self.error.get_or_insert_with(|| match error {
+            wgpu::Error::OutOfMemory { .. } => Reported::OutOfMemory,
+            other => Reported::Other(other.to_string()),
+        });
+    }
+
+    /// The error to tell of the work `during`. An error of a call is forgotten once it is told.
+    fn take(&mut self, during: &str) -> Result<(), DeviceError> {
+        let during = during.to_string();
+        if let Some(reason) = self.lost.clone() {
+            return Err(DeviceError::Lost { during, reason });
+        }
+        match self.error.take() {
+            None => Ok(()),
+            Some(Reported::OutOfMemory) => Err(DeviceError::OutOfMemory {
+                doing: format!("running {during}"),
+                bytes: 0,
+            }),
+            Some(Reported::Other(reason)) => Err(DeviceError::Validation { during, reason }),
+        }
+    }
 }
 
 /// Which tile each product and convolution runs with. For a shape without an entry the table in `ops::tiles` decides.
@@ -259,32 +293,13 @@ impl Device {
         self.allocated.load(Ordering::Relaxed)
     }
 
-    /// The errors that the driver reported since the last call, if any.
+    /// The first error that the driver reported since the last call, if any. Running out of memory is told once, like
+    /// any error of a call; the device can be used after it. Only its loss stays.
     ///
     /// # Errors
     /// Loss, exhaustion or validation, with the work at hand.
     pub fn check(&self, during: &str) -> Result<(), DeviceError> {
-        let mut h = lock(&self.health);
-        if let Some(reason) = h.lost.clone() {
-            return Err(DeviceError::Lost {
-                during: during.to_string(),
-                reason,
-            });
-        }
-        if let Some(reason) = h.error.take() {
-            return Err(if h.out_of_memory {
-                DeviceError::OutOfMemory {
-                    doing: format!("running {during}"),
-                    bytes: 0,
-                }
-            } else {
-                DeviceError::Validation {
-                    during: during.to_string(),
-                    reason,
-                }
-            });
-        }
-        Ok(())
+        lock(&self.health).take(during)
     }
 
     /// Waits until everything submitted has run.

@@ -1,6 +1,7 @@
 //! Opening a device: the features that it is asked for, its limits, its pipeline cache, the watch over its errors.
 
 use super::adapter::{self, Cooperative};
+use super::view::BINDING_ALIGN;
 use super::{
     AdapterReport, Choice, Device, DeviceError, Health, Limits, Options, TileChoices, lock,
 };
@@ -112,9 +113,7 @@ fn watch(device: &wgpu::Device) -> Arc<Mutex<Health>> {
     });
     let h = health.clone();
     device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| {
-        let mut h = lock(&h);
-        h.out_of_memory |= matches!(e, wgpu::Error::OutOfMemory { .. });
-        h.error.get_or_insert_with(|| e.to_string());
+        lock(&h).keep(&e);
     }));
     health
 }
@@ -140,6 +139,18 @@ fn pipeline_cache(
     Some((cache, path))
 }
 
+/// Largest binding that kernels are given, bytes. Metal and some Vulkan drivers report more than 32 bits hold; shaders
+/// count elements, and Metal's length of a buffer counts bytes, in 32 bits.
+const MOST_BOUND: u64 = u32::MAX as u64;
+
+/// The largest binding to use where the adapter reports `reported` bytes and buffers of at most `buffer` bytes, or
+/// less where a test asks for less. A multiple of the strictest alignment, so that splits can use all of it.
+fn binding(reported: u64, buffer: u64, pretended: Option<usize>) -> usize {
+    let most = reported.min(buffer).min(MOST_BOUND);
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    pretended.unwrap_or(most).min(most) / BINDING_ALIGN * BINDING_ALIGN
+}
+
 /// What ops may rely on.
 fn limits(
     adapter: &wgpu::Adapter,
@@ -149,10 +160,12 @@ fn limits(
     options: &Options,
 ) -> Limits {
     let limits = adapter.limits();
-    let max_binding = usize::try_from(limits.max_storage_buffer_binding_size).unwrap_or(usize::MAX);
     Limits {
-        // A multiple of the strictest alignment, so that splits can use all of it.
-        max_binding: options.max_binding.unwrap_or(max_binding).min(max_binding) / 256 * 256,
+        max_binding: binding(
+            limits.max_storage_buffer_binding_size,
+            limits.max_buffer_size,
+            options.max_binding,
+        ),
         max_buffer: limits.max_buffer_size,
         max_groups: limits.max_compute_workgroups_per_dimension,
         workgroup_memory: limits.max_compute_workgroup_storage_size,
@@ -162,5 +175,63 @@ fn limits(
         cooperative,
         subgroup: report.subgroup,
         is_cpu: report.kind == "cpu" && !options.gpu_kernels,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{DeviceError, Health};
+    use super::*;
+
+    #[test]
+    fn bindings_are_counted_in_32_bits() {
+        const GIB: u64 = 1 << 30;
+        // What Metal reports of a large machine; and a driver whose buffers are smaller than its bindings.
+        assert_eq!(binding(96 * GIB, 96 * GIB, None), (1 << 32) - 256);
+        assert_eq!(binding(4 * GIB, 2 * GIB, None), 2 << 30);
+        assert_eq!(
+            binding(u64::MAX, u64::MAX, Some(70_000)),
+            70_000 / 256 * 256
+        );
+        // Below the limits nothing is changed, and a test cannot pretend to more than there is.
+        assert_eq!(binding(128 << 20, GIB, None), 128 << 20);
+        assert_eq!(binding(128 << 20, GIB, Some(GIB as usize)), 128 << 20);
+    }
+
+    fn out_of_memory() -> wgpu::Error {
+        wgpu::Error::OutOfMemory {
+            source: "no room".into(),
+        }
+    }
+
+    #[test]
+    fn running_out_of_memory_is_told_once_and_loss_always() {
+        let mut h = Health::default();
+        assert!(h.take("nothing").is_ok());
+        h.keep(&out_of_memory());
+        // What follows from it is not told in its place.
+        h.keep(&wgpu::Error::Validation {
+            source: "invalid".into(),
+            description: "buffer is invalid".into(),
+        });
+        assert!(matches!(
+            h.take("a step"),
+            Err(DeviceError::OutOfMemory { .. })
+        ));
+        assert!(h.take("the next step").is_ok());
+        // A later error is not taken for the one before it.
+        h.keep(&wgpu::Error::Validation {
+            source: "invalid".into(),
+            description: "a binding is missing".into(),
+        });
+        assert!(matches!(
+            h.take("a step"),
+            Err(DeviceError::Validation { .. })
+        ));
+        h.lost = Some("unplugged".into());
+        h.keep(&out_of_memory());
+        for _ in 0..2 {
+            assert!(matches!(h.take("a step"), Err(DeviceError::Lost { .. })));
+        }
     }
 }
