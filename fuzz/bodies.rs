@@ -3,12 +3,17 @@
 
 use amcl_wgpu::config::Config;
 use amcl_wgpu::data::{Reading, Request, cifar, idx, stl10};
+use amcl_wgpu::device::Choice;
+use amcl_wgpu::experiment::{Experiment, Sweep};
 use amcl_wgpu::graph::state::Group;
 use amcl_wgpu::graph::{States, TensorType};
 use amcl_wgpu::methods::loss_file::LossFile;
 use amcl_wgpu::nn::model::PARAMS;
-use amcl_wgpu::run::checkpoint::read_latest;
+use amcl_wgpu::report;
+use amcl_wgpu::run::checkpoint::{Groups, Position, pack, read_latest};
+use amcl_wgpu::run::folder::{RunFolder, previous_untrained};
 use amcl_wgpu::run::weights;
+use safetensors::Dtype;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -108,14 +113,133 @@ pub fn config(data: &[u8]) {
     }
 }
 
-/// A checkpoint of a small model.
-pub fn checkpoint(data: &[u8]) {
+/// The states of a small model.
+fn states() -> States {
     const CONTROL: Group = Group::saved("control");
     let mut states = States::new();
     states.add(PARAMS, "w", TensorType::f32([70]));
     states.add(CONTROL, "halt", TensorType::u32([1]));
-    std::fs::write(folder().join("step-00000001.safetensors"), data).unwrap();
-    if let Ok((groups, _)) = read_latest(folder(), &states, &[], |_| ()) {
+    states
+}
+
+/// Reads these bytes as the only checkpoint of a folder.
+fn only(data: &[u8]) -> Option<(Groups, Position)> {
+    let file = folder().join("step-00000001.safetensors");
+    std::fs::write(&file, data).unwrap();
+    let found = read_latest(folder(), &states(), &[], |_| ()).ok();
+    std::fs::remove_file(file).unwrap();
+    found
+}
+
+/// A checkpoint of a small model.
+pub fn checkpoint(data: &[u8]) {
+    if let Some((groups, _)) = only(data) {
         assert_eq!(groups.len(), 2);
+    }
+}
+
+/// The header of a checkpoint, under a checksum that is right: lines `key=value` of what it says of the run, after
+/// three bytes that choose a bit and the length of a state. With that bit turned it must be refused, or say the same.
+pub fn header(data: &[u8]) {
+    let Some((&[high, low, len], rest)) = data.split_first_chunk() else {
+        return;
+    };
+    let text = String::from_utf8_lossy(rest);
+    let pairs = text.lines().filter_map(|l| l.split_once('='));
+    let about = pairs.map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    let len = usize::from(len);
+    let w = (PARAMS.name(), Dtype::F32, vec![len], vec![1; 4 * len]);
+    let halt = ("control".to_string(), Dtype::U32, vec![1], vec![0; 4]);
+    let mut bytes = pack(about, &[w, halt]).unwrap();
+    let whole = only(&bytes);
+    assert!(len == 70 || whole.is_none());
+    let bit = usize::from(u16::from_be_bytes([high, low])) % (8 * bytes.len());
+    bytes[bit / 8] ^= 1 << (bit % 8);
+    if let Some((_, at)) = only(&bytes) {
+        assert_eq!(Some(at), whole.map(|w| w.1));
+    }
+}
+
+/// A CSV list beside two images.
+pub fn list(data: &[u8]) {
+    static CONFIG: OnceLock<Config> = OnceLock::new();
+    let file = folder().join("list.csv");
+    let config = CONFIG.get_or_init(|| {
+        for (name, grey) in [("a.png", 10), ("b.png", 200)] {
+            let image = image::RgbImage::from_pixel(2, 2, image::Rgb([grey; 3]));
+            image.save(folder().join(name)).unwrap();
+        }
+        let path = toml::Value::String(file.display().to_string());
+        Config::parse(
+            "",
+            &[format!("data.path={path}"), "data.stored_size=8".into()],
+        )
+        .unwrap()
+    });
+    // Names that lead out of the folder would read this machine's files.
+    if data.contains(&b'/') {
+        return;
+    }
+    std::fs::write(&file, data).unwrap();
+    if let Ok(s) = config.open_data(&|_, _| ()) {
+        assert!(!s.train.is_empty());
+        for part in [&s.train, &s.test] {
+            assert!(part.labels.is_empty() || part.labels.len() == part.len());
+            let known = |l: &u32| (*l as usize) < s.classes.len();
+            assert!(part.labels.iter().all(known));
+        }
+    }
+}
+
+/// An experiment file: what is accepted is planned, each training with a folder of its own.
+pub fn experiment(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let Ok(experiment) = Experiment::parse(text) else {
+        return;
+    };
+    let Ok(experiment) = experiment.on(None) else {
+        return;
+    };
+    let columns = experiment.columns().len();
+    if let Ok(sweep) = Sweep::new(experiment, &[], folder(), Choice::Cpu) {
+        let mut folders: Vec<_> = sweep.trials.iter().map(|t| &t.folder).collect();
+        folders.sort();
+        folders.dedup();
+        assert!(folders.len() == sweep.trials.len() && !folders.is_empty());
+        assert!(sweep.table().columns.len() >= columns);
+    }
+}
+
+/// The records of a run: drawn as a page, and cut where the run goes on from its second step.
+pub fn metrics(data: &[u8]) {
+    static RUN: OnceLock<PathBuf> = OnceLock::new();
+    let run = RUN.get_or_init(|| {
+        let run = folder().join("run");
+        std::fs::create_dir(&run).unwrap();
+        std::fs::write(run.join("config.toml"), "version = 2\n").unwrap();
+        run
+    });
+    let file = run.join("metrics.jsonl");
+    std::fs::write(&file, data).unwrap();
+    report::write(run, None).unwrap();
+    let _ = previous_untrained(run);
+    let mut open = RunFolder::open(run).unwrap();
+    let at = Position {
+        epoch: 1,
+        batch: 0,
+        step: 2,
+    };
+    open.truncate(at).unwrap();
+    for line in std::fs::read_to_string(&file).unwrap().lines() {
+        let record: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(record["step"].as_u64().unwrap() <= 2);
+    }
+    drop(open);
+    for e in std::fs::read_dir(run).unwrap().flatten() {
+        if e.file_name().to_string_lossy().starts_with("events.") {
+            std::fs::remove_file(e.path()).unwrap();
+        }
     }
 }

@@ -9,13 +9,17 @@ type Target = (&'static str, fn(&[u8]));
 
 #[test]
 fn parsers_take_any_bytes() {
-    let targets: [Target; 6] = [
+    let targets: [Target; 10] = [
         ("cifar", bodies::cifar),
         ("stl10", bodies::stl10),
         ("idx", bodies::idx),
         ("weights", bodies::weights),
         ("config", bodies::config),
         ("checkpoint", bodies::checkpoint),
+        ("header", bodies::header),
+        ("list", bodies::list),
+        ("experiment", bodies::experiment),
+        ("metrics", bodies::metrics),
     ];
     for (name, body) in targets {
         let folder = format!("{}/fuzz/seeds/{name}", env!("CARGO_MANIFEST_DIR"));

@@ -97,7 +97,7 @@ fn a_run_that_is_stopped_and_goes_on_tells_and_keeps_what_an_uninterrupted_one_d
     let config = config(&[]);
     let (outcome, events) = run(&config, &whole, false, usize::MAX);
     assert!(outcome.finished && outcome.trained.is_some());
-    let before = ["data", "device", "started", "evaluated", "saved", "views"];
+    let before = ["data", "device", "started", "saved", "evaluated", "views"];
     let last = ["step", "similarities", "evaluated", "epoch", "saved"];
     let expected = [
         &before,

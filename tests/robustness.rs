@@ -206,7 +206,7 @@ fn a_corrupt_checkpoint_gives_way_to_the_one_before() {
         std::fs::write(&files[1], bad).unwrap();
         let o = knn();
         assert!(o.status.success(), "{}", error(&o));
-        assert!(error(&o).contains("trying the checkpoint before it"));
+        assert!(error(&o).contains("using the checkpoint before it"));
         assert!(String::from_utf8_lossy(&o.stdout).contains("after epoch 1"));
     }
     std::fs::write(&files[0], b"").unwrap();

@@ -11,6 +11,7 @@ use amcl_wgpu::graph::gpu::GpuExecutor;
 use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::graph::{Executor, GraphError};
 use amcl_wgpu::methods::METHODS;
+use amcl_wgpu::run::{environment, output};
 use amcl_wgpu::settings::above;
 use amcl_wgpu::train::{Config, tune};
 use anyhow::Context;
@@ -42,6 +43,9 @@ pub struct Args {
     /// Write the results to this file as JSON.
     #[arg(long, short)]
     out: Option<PathBuf>,
+    /// Replace the file of --out where it is already there.
+    #[arg(long)]
+    overwrite: bool,
     /// Print the ratio of each row's time to that in this file (written by --out): under 1 is faster.
     #[arg(long)]
     compare: Option<PathBuf>,
@@ -51,7 +55,13 @@ pub struct Args {
 #[derive(Debug, Serialize, Deserialize)]
 struct Report {
     version: String,
+    /// The commit that the program was built from; none in files of older programs.
+    #[serde(default)]
+    commit: Option<String>,
     device: String,
+    /// Name and version of the driver; none on the CPU executor.
+    #[serde(default)]
+    driver: Option<String>,
     ceilings: Ceilings,
     rows: Vec<Row>,
     steps: Vec<StepRow>,
@@ -282,20 +292,21 @@ fn open(choice: &Choice) -> anyhow::Result<Option<Arc<Device>>> {
 ///
 /// # Errors
 /// No such device, a comparison that cannot be read, files.
-pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
+pub fn run(args: &Args, options: OutputOptions) -> anyhow::Result<()> {
+    output::free(args.out.as_slice(), args.overwrite)?;
     let print = Printer {
-        output,
+        output: options,
         before: args.compare.as_deref().map(read).transpose()?,
     };
     let device = open(&args.device)?;
     let device = device.as_ref();
     let report = measure(args, device, &print)?;
     let text = serde_json::to_string_pretty(&report)?;
-    if output.json {
+    if options.json {
         outln!("{text}");
     }
     if let Some(p) = &args.out {
-        std::fs::write(p, text + "\n").with_context(|| format!("cannot write {}", p.display()))?;
+        output::write(&[(p.clone(), (text + "\n").into_bytes())], args.overwrite)?;
     }
     Ok(())
 }
@@ -308,8 +319,14 @@ fn measure(args: &Args, device: Option<&Arc<Device>>, print: &Printer) -> anyhow
             Some(d) => Box::new(GpuExecutor::new(d.clone())),
         })
     };
-    let name = fresh()?.name();
-    print.line(&format!("device: {name}"));
+    let exec = fresh()?;
+    let (name, driver) = (exec.name(), environment::driver(exec.as_ref()));
+    print.line(&format!(
+        "device: {name}{}",
+        driver
+            .as_ref()
+            .map_or(String::new(), |d| format!(", driver {d}"))
+    ));
     let effort = Effort {
         warm: 2,
         warm_seconds: if device.is_some() { 0.15 } else { 0.0 },
@@ -349,7 +366,9 @@ fn measure(args: &Args, device: Option<&Arc<Device>>, print: &Printer) -> anyhow
     }
     Ok(Report {
         version: env!("CARGO_PKG_VERSION").into(),
+        commit: environment::commit().map(String::from),
         device: name,
+        driver,
         ceilings,
         rows,
         steps,

@@ -4,7 +4,8 @@ use super::console::OutputOptions;
 use super::source::SourceArgs;
 use amcl_wgpu::data::Dataset;
 use amcl_wgpu::eval::spread;
-use amcl_wgpu::export::table::{ENDINGS, Table};
+use amcl_wgpu::export::table::Table;
+use amcl_wgpu::run::output;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -19,24 +20,18 @@ pub struct Args {
     /// File to write: .npy (with a .csv of names and labels beside it), .safetensors, .csv or .parquet.
     #[arg(long, short)]
     out: PathBuf,
+    /// Replace files that are already there.
+    #[arg(long)]
+    overwrite: bool,
 }
 
 /// Runs the verb.
 ///
 /// # Errors
-/// No such run or data, an unknown ending, a file that cannot be written.
-pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
-    let ending = args
-        .out
-        .extension()
-        .map(|e| e.to_string_lossy().to_lowercase());
-    anyhow::ensure!(
-        ending.is_some_and(|e| ENDINGS.contains(&&*e)),
-        "{}: no known ending; choose one of .{}",
-        args.out.display(),
-        ENDINGS.join(", .")
-    );
-    let console = output.console();
+/// No such run or data, an unknown ending, a file that is there or cannot be written.
+pub fn run(args: &Args, options: OutputOptions) -> anyhow::Result<()> {
+    output::free(&Table::files(&args.out)?, args.overwrite)?;
+    let console = options.console();
     let (mut encoder, split) = args.on.open(&console)?;
     let mut table = Table {
         dim: encoder.dim(),
@@ -70,7 +65,7 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
     if let Some(doubt) = &doubt {
         console.warn(doubt);
     }
-    let files = table.write(&args.out)?;
+    let files = table.write(&args.out, args.overwrite)?;
     let names: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
     console.result(
         &format!(

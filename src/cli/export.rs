@@ -2,7 +2,7 @@
 
 use super::console::OutputOptions;
 use amcl_wgpu::export;
-use amcl_wgpu::run::weights;
+use amcl_wgpu::run::{output, weights};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -15,16 +15,20 @@ pub struct Args {
     /// Folder to write.
     #[arg(long, short)]
     out: PathBuf,
+    /// Replace files that are already there.
+    #[arg(long)]
+    overwrite: bool,
 }
 
 /// Runs the verb.
 ///
 /// # Errors
 /// No such run, no usable checkpoint, a folder that cannot be written.
-pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
-    let console = output.console();
+pub fn run(args: &Args, options: OutputOptions) -> anyhow::Result<()> {
+    output::free(&export::files(&args.out), args.overwrite)?;
+    let console = options.console();
     let found = weights::of_run(&args.run, |w| console.warn(&w))?;
-    let files: Vec<String> = export::write(&found, &args.out)?
+    let files: Vec<String> = export::write(&found, &args.out, args.overwrite)?
         .iter()
         .map(|f| f.display().to_string())
         .collect();

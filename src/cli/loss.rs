@@ -7,7 +7,7 @@ use amcl_wgpu::graph::Executor;
 use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::methods::loss::evaluate::Evaluated;
 use amcl_wgpu::methods::loss_file::LossFile;
-use amcl_wgpu::run::checkpoint::write_atomically;
+use amcl_wgpu::run::output;
 use amcl_wgpu::train::session::open_executor;
 use anyhow::Context;
 use safetensors::tensor::{Dtype, TensorView};
@@ -23,6 +23,9 @@ pub struct Args {
     /// Write `loss` and `grad.*` here (one input only).
     #[arg(long, short)]
     out: Option<PathBuf>,
+    /// Replace files that are already there.
+    #[arg(long)]
+    overwrite: bool,
     /// Compare with the `loss` and `grad.*` stored in the files; fail past the bounds.
     #[arg(long)]
     verify: bool,
@@ -34,7 +37,7 @@ pub struct Args {
     precision: Option<String>,
 }
 
-fn write(path: &std::path::Path, e: &Evaluated) -> anyhow::Result<()> {
+fn file_of(e: &Evaluated) -> anyhow::Result<Vec<u8>> {
     let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> =
         vec![("loss".into(), vec![1], e.loss.to_le_bytes().to_vec())];
     for (name, a) in &e.gradients {
@@ -54,21 +57,19 @@ fn write(path: &std::path::Path, e: &Evaluated) -> anyhow::Result<()> {
             TensorView::new(dtype, s.clone(), b).map(|v| (n.as_str(), v))
         })
         .collect::<Result<_, _>>()?;
-    Ok(write_atomically(
-        path,
-        &safetensors::serialize(views, None)?,
-    )?)
+    Ok(safetensors::serialize(views, None)?)
 }
 
 /// Runs the verb; false when a verification failed.
 ///
 /// # Errors
 /// Files that are not loss files, losses that do not exist.
-pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
+pub fn run(args: &Args, options: OutputOptions) -> anyhow::Result<bool> {
     anyhow::ensure!(
         args.out.is_none() || args.inputs.len() == 1,
         "--out takes one input file"
     );
+    output::free(args.out.as_slice(), args.overwrite)?;
     let mut good = true;
     for path in &args.inputs {
         let bytes =
@@ -83,14 +84,14 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
         };
         let e = file.evaluate(exec.as_mut()).with_context(what)?;
         let (mut compared, mut left) = (Vec::new(), Vec::new());
-        if !output.json {
+        if !options.json {
             outln!("{}: {} loss {:.9e}", path.display(), file.kind, e.loss);
         }
         if args.verify {
             for (name, error, bound) in file.compare(&e).with_context(what)? {
                 let ok = error <= bound;
                 good &= ok;
-                if !(output.json || output.quiet && ok) {
+                if !(options.json || options.quiet && ok) {
                     outln!(
                         "  {} {name}: relative error {error:.2e} (bound {bound:.1e})",
                         if ok { "ok  " } else { "FAIL" }
@@ -103,11 +104,11 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
         }
         if args.verify {
             left = file.not_stored(&e);
-            if !(left.is_empty() || output.json) {
+            if !(left.is_empty() || options.json) {
                 outln!("  not stored, not compared: {}", left.join(", "));
             }
         }
-        if output.json {
+        if options.json {
             let line = json!({
                 "file": path.display().to_string(), "kind": file.kind, "loss": e.loss, "compared": compared,
                 "not_stored": left,
@@ -115,7 +116,7 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
             outln!("{line}");
         }
         if let Some(out) = &args.out {
-            write(out, &e)?;
+            output::write(&[(out.clone(), file_of(&e)?)], args.overwrite)?;
         }
     }
     Ok(good)

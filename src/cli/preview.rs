@@ -6,7 +6,7 @@ use amcl_wgpu::config::Config;
 use amcl_wgpu::config::Precision;
 use amcl_wgpu::device::Choice;
 use amcl_wgpu::eval::sheet::sheet;
-use amcl_wgpu::run::checkpoint::write_atomically;
+use amcl_wgpu::run::output;
 use amcl_wgpu::settings::between;
 use amcl_wgpu::train::session::open_executor;
 use anyhow::Context;
@@ -29,6 +29,9 @@ pub struct Args {
     /// PNG file to write.
     #[arg(long, short)]
     out: PathBuf,
+    /// Replace files that are already there.
+    #[arg(long)]
+    overwrite: bool,
     /// Images on the sheet.
     #[arg(long, default_value_t = 8, value_parser = within::<usize>(between(1.0, 256.0)))]
     count: usize,
@@ -47,8 +50,9 @@ pub struct Args {
 ///
 /// # Errors
 /// Configuration, data, device, a file that cannot be written.
-pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
-    let console = output.console();
+pub fn run(args: &Args, options: OutputOptions) -> anyhow::Result<()> {
+    output::free(&[&args.out], args.overwrite)?;
+    let console = options.console();
     let text = match &args.config {
         Some(p) => {
             std::fs::read_to_string(p).with_context(|| format!("cannot read {}", p.display()))?
@@ -69,7 +73,7 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
     let mut exec = open_executor(&args.device, &[], Precision::F32, |l| console.say(&l))?;
     let of = (config.model.image_size, config.run.seed, args.epoch);
     let s = sheet(&config.augment, of, &split.train, args.count, exec.as_mut())?;
-    write_atomically(&args.out, &s.png()?)?;
+    output::write(&[(args.out.clone(), s.png()?)], args.overwrite)?;
     let lines: Vec<String> = s
         .rows
         .iter()

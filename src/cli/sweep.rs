@@ -3,7 +3,7 @@
 use super::console::{Console, OutputOptions};
 use amcl_wgpu::config::Config;
 use amcl_wgpu::device::Choice;
-use amcl_wgpu::experiment::{Event, Experiment, Finished, Row, Sweep, Table};
+use amcl_wgpu::experiment::{Event, Experiment, Finished, PAGE, Row, Sweep, Table};
 use amcl_wgpu::report;
 use amcl_wgpu::run::checkpoint::write_atomically;
 use anyhow::Context;
@@ -50,7 +50,7 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
         return Ok(true);
     }
     super::train::catch_signals()?;
-    let page = sweep.out.join("report.html");
+    let page = sweep.out.join(PAGE);
     // A page that cannot be written does not stop a sweep.
     let draw = |table: &Table| {
         if let Err(e) = write_atomically(&page, report::sweep::page(table).as_bytes()) {

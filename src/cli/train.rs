@@ -3,9 +3,9 @@
 use super::console::{Console, OutputOptions};
 use amcl_wgpu::config::Config;
 use amcl_wgpu::device::Choice;
-use amcl_wgpu::downstream::encoder::Encoder;
 use amcl_wgpu::methods::{METHODS, Spec};
 use amcl_wgpu::report::{self, Page};
+use amcl_wgpu::run::claim;
 use amcl_wgpu::run::event::Event;
 use amcl_wgpu::train::{Outcome, Trainer};
 use anyhow::Context;
@@ -59,7 +59,7 @@ pub struct Args {
     /// Run folder; default runs/<preset>-<seed>, numbered when taken.
     #[arg(long, short)]
     out: Option<PathBuf>,
-    /// Replace the run in the folder.
+    /// Replace the run in the folder. It is removed when the new one has saved its first checkpoint.
     #[arg(long)]
     overwrite: bool,
     /// Before training, time every kernel of one step: a table, and trace.json for Perfetto.
@@ -106,25 +106,13 @@ pub fn catch_signals() -> anyhow::Result<()> {
     })?)
 }
 
-/// `runs/NAME-SEED`, numbered where it is taken.
-fn free_folder(name: &str, seed: u64) -> PathBuf {
-    let base = PathBuf::from("runs");
-    (0u32..)
-        .map(|i| {
-            base.join(if i == 0 {
-                format!("{name}-{seed}")
-            } else {
-                format!("{name}-{seed}.{i}")
-            })
-        })
-        .find(|p| !p.exists())
-        .unwrap_or(base)
-}
-
 impl Args {
     /// The run's configuration and its folder.
     fn plan(&self) -> anyhow::Result<(Config, PathBuf)> {
         if let Some(folder) = &self.resume {
+            if let Some(note) = claim::mend(folder)? {
+                errln!("{note}");
+            }
             let text = std::fs::read_to_string(folder.join("config.toml"))
                 .with_context(|| format!("{} is no run folder", folder.display()))?;
             return Ok((Config::parse(&text, &[])?, folder.clone()));
@@ -149,8 +137,10 @@ impl Args {
         {
             config.warms_up(|_| true)?;
         }
-        let out = self.out.clone();
-        let out = out.unwrap_or_else(|| free_folder(&name, config.run.seed));
+        let out = match &self.out {
+            Some(out) => out.clone(),
+            None => claim::numbered(Path::new("runs"), &format!("{name}-{}", config.run.seed))?,
+        };
         Ok((config, out))
     }
 
@@ -182,6 +172,7 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
     catch_signals()?;
     let console = output.console();
     let mut page = (!args.no_report).then(|| Page::of(&out));
+    let mut last = None;
     let outcome = Trainer::new(config)
         .device(args.device.clone())
         .out(&out)
@@ -204,15 +195,33 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
                 console.warn(&format!("report: {e}"));
             }
         })
-        .run()?;
+        .at_end(|session, split| {
+            if !args.no_report {
+                last = Some(report::write(&out, Some((session, split))));
+            }
+        })
+        .run();
+    if outcome.is_err() && args.resume.is_none() && args.out.is_none() {
+        // The numbered folder was made for this run. It goes only if it is empty.
+        let _ = std::fs::remove_dir(&out);
+    }
+    let outcome = outcome?;
     if outcome.finished {
-        finished(args, &out, &outcome, &console);
+        let page = match last {
+            Some(Ok(path)) => Some(path.display().to_string()),
+            Some(Err(e)) => {
+                console.warn(&format!("report: {e}"));
+                None
+            }
+            None => None,
+        };
+        finished(&out, &outcome, page, &console);
     }
     Ok(outcome.finished)
 }
 
-/// Writes the last page and says how the run ended and what to do next.
-fn finished(args: &Args, out: &Path, outcome: &Outcome, console: &Console) {
+/// Says how the run ended, where its report is, and what to do next.
+fn finished(out: &Path, outcome: &Outcome, page: Option<String>, console: &Console) {
     let mut text = match (outcome.trained, outcome.untrained) {
         (Some(a), Some(b)) => format!("kNN {a:.1} % (untrained {b:.1} %)"),
         _ => "done".into(),
@@ -223,15 +232,8 @@ fn finished(args: &Args, out: &Path, outcome: &Outcome, console: &Console) {
         &outcome.weights[..16],
         out.display()
     );
-    let mut page = None;
-    if !args.no_report {
-        match last_page(out, &args.device, console) {
-            Ok(p) => {
-                text += &format!("\nreport: {p}");
-                page = Some(p);
-            }
-            Err(e) => console.warn(&format!("report: {e:#}")),
-        }
+    if let Some(page) = &page {
+        text += &format!("\nreport: {page}");
     }
     text += &format!(
         "\nnext: amcl-wgpu eval knn {0}    amcl-wgpu export {0} -o exported    amcl-wgpu train --data FOLDER --amcl",
@@ -244,14 +246,4 @@ fn finished(args: &Args, out: &Path, outcome: &Outcome, console: &Console) {
             "weights_sha256": outcome.weights, "run": out.display().to_string(), "report": page,
         }),
     );
-}
-
-/// The report with what the encoder sees.
-fn last_page(out: &Path, device: &Choice, console: &Console) -> anyhow::Result<String> {
-    let text = std::fs::read_to_string(out.join("config.toml"))?;
-    let split = Config::parse(&text, &[])?.open_data(&|_, _| ())?;
-    let side = (split.train.height, split.train.width);
-    let mut encoder = Encoder::open(out, device, side, |l| console.warn(&l))?;
-    let path = report::write(out, Some((&mut encoder, &split)))?;
-    Ok(path.display().to_string())
 }

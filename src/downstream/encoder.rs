@@ -7,8 +7,8 @@ use crate::config::Precision;
 use crate::config::method::method;
 use crate::data::Dataset;
 use crate::device::Choice;
-use crate::eval::features::Features;
-use crate::eval::knn::{Bank, Knn, Vote};
+use crate::eval::features::{Embedder, Features};
+use crate::eval::knn::{self, Bank, Vote};
 use crate::graph::Executor;
 use crate::methods::Method;
 use crate::nn::heads::Last;
@@ -233,8 +233,32 @@ impl Encoder {
         classes: usize,
         vote: Vote,
     ) -> Result<Vec<u32>> {
-        let (exec, dim) = (self.exec.as_mut(), self.features.dim);
-        let knn = Knn::compile(exec, bank.labels.len(), dim, classes, vote)?;
-        Ok(knn.ranked(exec, queries, bank)?)
+        Ok(self.rank(queries, bank, classes, vote)?)
+    }
+}
+
+impl Embedder for Encoder {
+    fn dim(&self) -> usize {
+        self.features.dim
+    }
+
+    fn embed(&mut self, data: &Dataset) -> crate::graph::Result<Vec<f32>> {
+        self.features.of(self.exec.as_mut(), data, &mut |_, _| ())
+    }
+
+    fn rank(
+        &mut self,
+        queries: &[f32],
+        bank: Bank<'_>,
+        classes: usize,
+        vote: Vote,
+    ) -> crate::graph::Result<Vec<u32>> {
+        knn::ranked_once(
+            self.exec.as_mut(),
+            (queries, self.features.dim),
+            bank,
+            classes,
+            vote,
+        )
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::data::augment::Policy;
 use crate::data::{Dataset, packed};
+use crate::eval::knn::{Bank, Vote};
 use crate::graph::exec::Ticket;
 use crate::graph::{
     Executor, Graph, GraphError, HostData, ProgramId, Result, StepScalars, TensorId, TensorType,
@@ -13,6 +14,31 @@ use std::collections::VecDeque;
 
 /// Batches under way: while the device computes one, the host packs the next.
 const IN_FLIGHT: usize = 2;
+
+/// A trained encoder at hand, whoever holds it: a training that has ended, or a run that was read back.
+pub trait Embedder {
+    /// Length of a feature.
+    fn dim(&self) -> usize;
+
+    /// Backbone features [n,dim] of all images.
+    ///
+    /// # Errors
+    /// Images of another size than the encoder was set up for; device loss.
+    fn embed(&mut self, data: &Dataset) -> Result<Vec<f32>>;
+
+    /// All classes for each of `queries` [q,dim], the likeliest first ([q,classes]), by its nearest neighbours in
+    /// `bank`.
+    ///
+    /// # Errors
+    /// An empty bank; memory, device loss.
+    fn rank(
+        &mut self,
+        queries: &[f32],
+        bank: Bank<'_>,
+        classes: usize,
+        vote: Vote,
+    ) -> Result<Vec<u32>>;
+}
 
 /// A compiled feature extractor.
 #[derive(Clone, Copy, Debug)]

@@ -122,6 +122,21 @@ pub struct Knn {
 /// A neighbour: its similarity or squared distance, and its class.
 type Neighbour = (f32, u32);
 
+/// [`Knn::ranked`] of `queries` [q,dim] by a classifier that is compiled for this one bank.
+///
+/// # Errors
+/// As [`Knn::compile`] and [`Knn::ranked`].
+pub fn ranked_once(
+    exec: &mut dyn Executor,
+    (queries, dim): (&[f32], usize),
+    bank: Bank<'_>,
+    classes: usize,
+    vote: Vote,
+) -> Result<Vec<u32>> {
+    let knn = Knn::compile(exec, bank.labels.len(), dim, classes, vote)?;
+    knn.ranked(exec, queries, bank)
+}
+
 impl Knn {
     /// For banks of `size` features of length `dim` in `classes` classes.
     ///

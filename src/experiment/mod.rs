@@ -11,7 +11,7 @@ mod table;
 mod trial;
 
 pub use file::{EXPERIMENTS, Experiment, Measure};
-pub use sweep::{Event, Finished, Sweep};
+pub use sweep::{Event, Finished, PAGE, Sweep};
 pub use table::{Row, Table};
 pub use trial::Trial;
 

@@ -12,6 +12,11 @@ use crate::train::{TrainError, Trainer};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// The table of a sweep, in its folder.
+const TABLE: &str = "table.md";
+/// The table as a page, which the program writes beside it.
+pub const PAGE: &str = "report.html";
+
 /// An experiment's trainings in a folder.
 #[derive(Clone, Debug)]
 pub struct Sweep {
@@ -102,8 +107,12 @@ impl Sweep {
     /// A folder that holds a run of another configuration (then nothing is done); any failure of a training
     /// or measurement but a loss that is not finite.
     pub fn run(&self, stop: &AtomicBool, tell: Tell<'_>) -> Result<Finished> {
+        let mut begun = false;
         for t in &self.trials {
-            t.begun()?;
+            begun |= t.begun()?;
+        }
+        if !begun {
+            self.unused()?;
         }
         std::fs::create_dir_all(&self.out).map_err(io(&self.out))?;
         let stopped = || stop.load(Ordering::Relaxed);
@@ -126,7 +135,7 @@ impl Sweep {
                 }
             }
             let table = self.table();
-            write_atomically(&self.out.join("table.md"), table.markdown().as_bytes())?;
+            write_atomically(&self.out.join(TABLE), table.markdown().as_bytes())?;
             tell(Event::Tabled(&table));
             if stopped() {
                 break;
@@ -137,6 +146,17 @@ impl Sweep {
             diverged,
             complete: !stopped(),
         })
+    }
+
+    /// Checks that the folder's own files are not there: without a run of this sweep they are somebody else's.
+    fn unused(&self) -> Result<()> {
+        match [TABLE, PAGE].iter().find(|n| self.out.join(n).exists()) {
+            None => Ok(()),
+            Some(name) => Err(ExperimentError::File(format!(
+                "{} holds `{name}` and no run of this sweep: move it away or choose another --out",
+                self.out.display()
+            ))),
+        }
     }
 
     /// Trains, or goes on where the training was interrupted.

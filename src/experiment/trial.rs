@@ -6,7 +6,7 @@ use crate::config::{Config, ConfigError};
 use crate::downstream::protocols::{FEW_LABEL, LINEAR};
 use crate::downstream::record::{file_name, read, read_own};
 use crate::methods;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// One training of a sweep.
@@ -105,24 +105,59 @@ fn method_keys(text: &str, e: &Experiment, case: &Case) -> Vec<String> {
     spec.map_or_else(|_| Vec::new(), |s| (s.keys)())
 }
 
+/// Trainings of an experiment at most. More would take months, and come of a mistake in the grid.
+const MOST: usize = 10_000;
+
+/// Checks the number of trainings before they are made up.
+fn countable(e: &Experiment) -> Result<()> {
+    if let Some((key, _)) = e.grid.iter().find(|(_, values)| values.is_empty()) {
+        let text = format!("grid: {key} has no values; give one or more, or leave it out");
+        return Err(ExperimentError::File(text));
+    }
+    let counts = e.grid.values().map(Vec::len);
+    let all = counts
+        .chain([e.case.len(), e.seeds.len()])
+        .try_fold(1usize, usize::checked_mul);
+    match all {
+        Some(all) if all <= MOST => Ok(()),
+        _ => Err(ExperimentError::File(format!(
+            "cases, grid and seeds make {} trainings; expected at most {MOST}",
+            all.map_or("too many".into(), |n| n.to_string())
+        ))),
+    }
+}
+
+/// Checks that no two trainings have one folder: the second would be taken for the first.
+fn apart(all: &[Trial]) -> Result<()> {
+    let mut folders = BTreeSet::new();
+    match all.iter().find(|t| !folders.insert(&t.folder)) {
+        None => Ok(()),
+        Some(t) => Err(ExperimentError::File(format!(
+            "two trainings would be in {}: cases, values of the grid and seeds need to differ, in letters and digits",
+            t.folder.display()
+        ))),
+    }
+}
+
 /// All trainings of an experiment, each with a folder in `out`. `over` are settings (`section.key=value`) of
 /// every training, which override the file.
 pub(super) fn trials(e: &Experiment, over: &[String], out: &Path) -> Result<Vec<Trial>> {
+    countable(e)?;
+    let everywhere = points(&e.grid);
     let mut all = Vec::new();
     for case in &e.case {
         let mut grid = e.grid.clone();
         grid.retain(|key, _| !case.without.contains(key));
         for point in points(&grid) {
             // The result stands at all values of the settings that have no effect on the case.
-            let agrees = |p: &Point| point.iter().all(|kv| p.contains(kv));
-            let text = |p: Point| -> Vec<(String, String)> {
-                p.into_iter().map(|(k, v)| (k, v.to_string())).collect()
+            let agrees = |p: &&Point| point.iter().all(|kv| p.contains(kv));
+            let text = |p: &Point| -> Vec<(String, String)> {
+                p.iter().map(|(k, v)| (k.clone(), v.to_string())).collect()
             };
-            let at: Vec<Vec<(String, String)>> = points(&e.grid)
-                .into_iter()
-                .filter(agrees)
-                .map(text)
-                .collect();
+            let at: Vec<Vec<(String, String)>> = match case.without.is_empty() {
+                true => vec![text(&point)],
+                false => everywhere.iter().filter(|p| agrees(p)).map(text).collect(),
+            };
             let values = point
                 .iter()
                 .map(|(k, v)| format!("{}={v}", k.rsplit('.').next().unwrap_or(k)));
@@ -144,6 +179,7 @@ pub(super) fn trials(e: &Experiment, over: &[String], out: &Path) -> Result<Vec<
             }
         }
     }
+    apart(&all)?;
     Ok(all)
 }
 

@@ -1,19 +1,17 @@
 //! A table of features as .npy or .parquet.
 
 use super::table::{Table, fail};
-use crate::run::checkpoint::write_atomically;
 use crate::train::Result;
 use npyz::WriterBuilder;
 use parquet::data_type::{ByteArray, ByteArrayType, FloatType};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 impl Table {
     /// The features alone, [rows, dim].
-    fn npy(&self) -> Result<Vec<u8>> {
+    pub(super) fn npy(&self) -> Result<Vec<u8>> {
         let mut out = Vec::new();
         let mut w = npyz::WriteOptions::new()
             .default_dtype()
@@ -24,14 +22,6 @@ impl Table {
         w.extend(self.features.iter().copied()).map_err(fail)?;
         w.finish().map_err(fail)?;
         Ok(out)
-    }
-
-    /// Writes the features to `path`, and names and labels into a .csv beside it. Returns the files.
-    pub(super) fn write_npy(&self, path: &Path) -> Result<Vec<PathBuf>> {
-        let beside = path.with_extension("csv");
-        write_atomically(&beside, &self.csv(false)?)?;
-        write_atomically(path, &self.npy()?)?;
-        Ok(vec![path.to_path_buf(), beside])
     }
 
     /// A column for the names, one for each number of a feature, and one for the labels.

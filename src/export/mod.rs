@@ -9,8 +9,8 @@ use crate::graph::onnx::BATCH;
 use crate::graph::{Graph, TensorType};
 use crate::nn::import::{Named, of_encoder};
 use crate::nn::{Backbone, Mode, Model, Net};
-use crate::run::checkpoint::write_atomically;
 use crate::run::io;
+use crate::run::output;
 use crate::run::weights::Trained;
 use crate::train::{Result, TrainError};
 use safetensors::tensor::{Dtype, TensorView};
@@ -66,11 +66,27 @@ fn safetensors_bytes(weights: &Named, steps: usize) -> Result<Vec<u8>> {
     safetensors::serialize(views, Some(meta)).map_err(fail)
 }
 
-/// Writes `model.safetensors`, `config.json`, `encoder.onnx` and `load_encoder.py` into a folder; returns the files.
+/// Names of the files that [`write`] writes.
+const FILES: [&str; 4] = [
+    "model.safetensors",
+    "config.json",
+    "encoder.onnx",
+    "load_encoder.py",
+];
+
+/// The files that [`write`] writes into a folder: `model.safetensors`, `config.json`, `encoder.onnx` and
+/// `load_encoder.py`.
+pub fn files(out: &Path) -> [PathBuf; 4] {
+    FILES.map(|name| out.join(name))
+}
+
+/// Writes the [files](files) of an export into a folder, which is made where it is not there, and returns them. Those
+/// that are already there are replaced only with `overwrite`.
 ///
 /// # Errors
-/// A folder that cannot be written.
-pub fn write(run: &Trained, out: &Path) -> Result<Vec<PathBuf>> {
+/// A file that is there; a folder that cannot be written.
+pub fn write(run: &Trained, out: &Path, overwrite: bool) -> Result<Vec<PathBuf>> {
+    output::free(&files(out), overwrite)?;
     let (net, size) = (run.config.backbone()?, run.config.model.image_size);
     // The network of evaluation: images [n,s,s,3], normalised as in training -> features [n,d].
     let (mut g, mut model) = (Graph::new(), Model::default());
@@ -82,20 +98,14 @@ pub fn write(run: &Trained, out: &Path) -> Result<Vec<PathBuf>> {
         .map_err(|e| TrainError::Config(e.to_string()))?;
     std::fs::create_dir_all(out).map_err(io(out))?;
     let text = |v: &Value| format!("{v:#}\n").into_bytes();
-    let files = [
-        (
-            "model.safetensors",
-            safetensors_bytes(&weights, run.at.step)?,
-        ),
-        ("config.json", text(&config(run, net.as_ref()))),
-        ("encoder.onnx", onnx),
-        ("load_encoder.py", LOADER.as_bytes().to_vec()),
+    // In the order of `FILES`.
+    let bytes = [
+        safetensors_bytes(&weights, run.at.step)?,
+        text(&config(run, net.as_ref())),
+        onnx,
+        LOADER.as_bytes().to_vec(),
     ];
-    let mut paths = Vec::new();
-    for (name, bytes) in files {
-        let path = out.join(name);
-        write_atomically(&path, &bytes)?;
-        paths.push(path);
-    }
-    Ok(paths)
+    let files: Vec<(PathBuf, Vec<u8>)> = files(out).into_iter().zip(bytes).collect();
+    output::write(&files, overwrite)?;
+    Ok(files.into_iter().map(|(path, _)| path).collect())
 }

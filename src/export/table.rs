@@ -1,7 +1,7 @@
 //! Features of images as a file, with file names and labels: .safetensors or .csv. The Cargo feature `tables`
 //! adds .npy and .parquet.
 
-use crate::run::checkpoint::write_atomically;
+use crate::run::output;
 use crate::train::{Result, TrainError};
 use safetensors::tensor::{Dtype, TensorView};
 use std::collections::HashMap;
@@ -72,29 +72,50 @@ impl Table {
         safetensors::serialize([("features", view)], Some(meta)).map_err(fail)
     }
 
-    /// Writes the table in the format that the file's ending names, and returns the files. A .npy holds the
-    /// features only, so names and labels are written to a .csv beside it.
+    /// The files that [`Table::write`] writes for a path: the file itself, and beside a .npy, which holds the features
+    /// only, a .csv of names and labels.
     ///
     /// # Errors
-    /// An unknown ending; a file that cannot be written.
-    pub fn write(&self, path: &Path) -> Result<Vec<PathBuf>> {
-        let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-        let bytes = match ending.as_deref() {
-            #[cfg(feature = "tables")]
-            Some("npy") => return self.write_npy(path),
-            #[cfg(feature = "tables")]
-            Some("parquet") => self.parquet()?,
-            Some("safetensors") => self.safetensors()?,
-            Some("csv") => self.csv(true)?,
-            _ => {
-                return Err(TrainError::Config(format!(
-                    "{}: no known ending; choose one of .{}",
-                    path.display(),
-                    ENDINGS.join(", .")
-                )));
-            }
-        };
-        write_atomically(path, &bytes)?;
-        Ok(vec![path.to_path_buf()])
+    /// An unknown ending.
+    pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
+        let ending = ending(path);
+        if !ENDINGS.contains(&ending.as_str()) {
+            return Err(TrainError::Config(format!(
+                "{}: no known ending; choose one of .{}",
+                path.display(),
+                ENDINGS.join(", .")
+            )));
+        }
+        let mut files = vec![path.to_path_buf()];
+        if ending == "npy" {
+            files.push(path.with_extension("csv"));
+        }
+        Ok(files)
     }
+
+    /// Writes the table in the format that the file's ending names, and returns the [files](Table::files). Those that
+    /// are already there are replaced only with `overwrite`.
+    ///
+    /// # Errors
+    /// An unknown ending; a file that is there or cannot be written.
+    pub fn write(&self, path: &Path, overwrite: bool) -> Result<Vec<PathBuf>> {
+        let files = Self::files(path)?;
+        let bytes = match ending(path).as_str() {
+            #[cfg(feature = "tables")]
+            "npy" => vec![self.npy()?, self.csv(false)?],
+            #[cfg(feature = "tables")]
+            "parquet" => vec![self.parquet()?],
+            "safetensors" => vec![self.safetensors()?],
+            _ => vec![self.csv(true)?],
+        };
+        let files: Vec<(PathBuf, Vec<u8>)> = files.into_iter().zip(bytes).collect();
+        output::write(&files, overwrite)?;
+        Ok(files.into_iter().map(|(path, _)| path).collect())
+    }
+}
+
+/// The ending of a file's name, in small letters.
+fn ending(path: &Path) -> String {
+    let ending = path.extension().unwrap_or_default();
+    ending.to_string_lossy().to_lowercase()
 }

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::data::{Dataset, Split};
 use crate::downstream::Result;
-use crate::downstream::encoder::Encoder;
+use crate::eval::features::Embedder;
 use crate::eval::knn::{self, Bank, Distance, Vote};
 use crate::eval::pca;
 use crate::eval::sheet::{self, png};
@@ -83,14 +83,14 @@ impl Records {
         if file.metadata().is_ok_and(|m| m.len() < self.read) {
             *self = Self::default();
         }
-        let mut text = String::new();
-        if file.seek(SeekFrom::Start(self.read)).is_err() || file.read_to_string(&mut text).is_err()
-        {
+        let mut bytes = Vec::new();
+        if file.seek(SeekFrom::Start(self.read)).is_err() || file.read_to_end(&mut bytes).is_err() {
             return;
         }
-        for line in text.split_inclusive('\n') {
-            let record = serde_json::from_str(line);
-            if record.is_err() && !line.ends_with('\n') {
+        // By bytes: a damaged line, which need not be text, takes no other line with it.
+        for line in bytes.split_inclusive(|b| *b == b'\n') {
+            let record = serde_json::from_slice(line);
+            if record.is_err() && !line.ends_with(b"\n") {
                 break;
             }
             self.read += line.len() as u64;
@@ -188,7 +188,7 @@ impl Facts {
     ///
     /// # Errors
     /// Device loss.
-    pub fn inspect(&mut self, encoder: &mut Encoder, split: &Split) -> Result<()> {
+    pub fn inspect(&mut self, encoder: &mut dyn Embedder, split: &Split) -> Result<()> {
         let few = |d: &Dataset, most: usize| d.select(&spaced(d.len(), most));
         let sheet = sheet::sheet(
             &self.config.augment,
@@ -209,8 +209,8 @@ impl Facts {
         if split.unmeasured().is_none() {
             let bank = few(split.bank(), MOST_BANK);
             let test = few(&split.test, MOST_TEST);
-            let b = encoder.features(&bank, &mut |_, _| ())?;
-            let t = encoder.features(&test, &mut |_, _| ())?;
+            let b = encoder.embed(&bank)?;
+            let t = encoder.embed(&test)?;
             let r = &self.config.run;
             let vote = Vote {
                 k: r.knn_k,
@@ -221,7 +221,7 @@ impl Facts {
                 features: &b,
                 labels: &bank.labels,
             };
-            let ranked = encoder.neighbours(&t, known, split.classes.len(), vote)?;
+            let ranked = encoder.rank(&t, known, split.classes.len(), vote)?;
             self.compare(&mut seen, &ranked, encoder.dim(), (&bank, &b), (&test, &t))?;
         }
         self.seen = Some(seen);

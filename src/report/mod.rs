@@ -11,17 +11,18 @@ pub use facts::Facts;
 
 use crate::data::Split;
 use crate::downstream::Result;
-use crate::downstream::encoder::Encoder;
+use crate::eval::features::Embedder;
 use crate::run::checkpoint::write_atomically;
 use std::path::{Path, PathBuf};
 
 /// Writes `report.html` of a run from its files: curves, temperatures, similarities, alarms, configuration.
 /// The page reloads itself while the run is under way. With an encoder and its data it also shows views,
-/// neighbours, a projection and the confusion matrix.
+/// neighbours, a projection and the confusion matrix. The encoder is one that was read back, or the session of a
+/// training that has just ended ([`Trainer::at_end`](crate::train::Trainer::at_end)).
 ///
 /// # Errors
 /// No run there; a folder that cannot be written.
-pub fn write(run: &Path, trained: Option<(&mut Encoder, &Split)>) -> Result<PathBuf> {
+pub fn write(run: &Path, trained: Option<(&mut dyn Embedder, &Split)>) -> Result<PathBuf> {
     let mut facts = Facts::read(run)?;
     if let Some((encoder, split)) = trained {
         facts.inspect(encoder, split)?;

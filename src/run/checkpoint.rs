@@ -1,5 +1,9 @@
-//! Checkpoints: all states and the position, in one safetensors file, written to a temporary name, synced and renamed.
-//! A damaged one is noticed by its checksum, and the one before it is used.
+//! Checkpoints: all states, the position and the configuration, in one safetensors file, written to a temporary name,
+//! synced and renamed. One that cannot be read or is damaged is noticed, told, and the one before it is used.
+//!
+//! The checksum `sha256_of_all` is of everything: what the header says of the run, and every tensor's name, type, shape
+//! and values. Checkpoints of older programs have `sha256` in its place, the SHA-256 of the tensors' values. They are
+//! read as they were, and nothing protects their header.
 
 use super::{Result, RunError, io};
 use crate::graph::state::{Group, StateGroup};
@@ -66,15 +70,12 @@ pub fn remove_half_written(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Writes `bytes` so that `path` holds either its old or its new content, whatever happens.
+/// Writes `bytes` to a temporary file beside `path`, on the disk before this returns.
 ///
 /// # Errors
-/// A full disk and the like; the old content stays.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let dir = match path.parent() {
-        Some(d) if !d.as_os_str().is_empty() => d,
-        _ => Path::new("."),
-    };
+/// A full disk and the like; nothing is left of it.
+pub(super) fn stage(path: &Path, bytes: &[u8]) -> Result<tempfile::NamedTempFile> {
+    let dir = folder_of(path);
     let mut builder = tempfile::Builder::new();
     builder.prefix(WRITING);
     #[cfg(unix)]
@@ -82,15 +83,84 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let f = builder.tempfile_in(dir).map_err(io(dir))?;
     std::io::Write::write_all(&mut f.as_file(), bytes).map_err(io(path))?;
     f.as_file().sync_all().map_err(io(path))?;
-    f.persist(path).map_err(|e| RunError::Io {
-        path: path.into(),
-        source: e.error,
-    })?;
+    Ok(f)
+}
+
+/// The folder of a file.
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(d) if !d.as_os_str().is_empty() => d,
+        _ => Path::new("."),
+    }
+}
+
+/// Writes `bytes` so that `path` holds either its old or its new content, whatever happens.
+///
+/// # Errors
+/// A full disk and the like; the old content stays.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    stage(path, bytes)?
+        .persist(path)
+        .map_err(|e| io(path)(e.error))?;
     // The rename itself must reach the disk too; not every platform lets a folder be synced.
-    if let Ok(d) = std::fs::File::open(dir) {
+    if let Ok(d) = std::fs::File::open(folder_of(path)) {
         let _ = d.sync_all();
     }
     Ok(())
+}
+
+/// Key of the checksum of a checkpoint as a whole.
+const CHECKSUM: &str = "sha256_of_all";
+/// Key of the checksum in checkpoints of older programs: of the tensors' values alone.
+const STATES_ONLY: &str = "sha256";
+
+/// A tensor of a checkpoint: name, type, shape, little-endian values.
+pub type Stored = (String, Dtype, Vec<usize>, Vec<u8>);
+
+/// SHA-256 of a checkpoint: what it says of the run (but for the checksum itself) and its tensors, each in the order of
+/// the names. Lengths stand before texts, so that no two checkpoints give the same bytes.
+fn checksum<'a>(
+    about: &HashMap<String, String>,
+    tensors: impl Iterator<Item = (&'a str, TensorView<'a>)>,
+) -> String {
+    let mut digest = Sha256::new();
+    let text = |digest: &mut Sha256, t: &str| {
+        digest.update((t.len() as u64).to_le_bytes());
+        digest.update(t);
+    };
+    let mut about: Vec<_> = about.iter().filter(|(k, _)| *k != CHECKSUM).collect();
+    about.sort();
+    digest.update((about.len() as u64).to_le_bytes());
+    for (key, value) in about {
+        text(&mut digest, key);
+        text(&mut digest, value);
+    }
+    let mut tensors: Vec<_> = tensors.collect();
+    tensors.sort_by_key(|(name, _)| *name);
+    for (name, t) in tensors {
+        text(&mut digest, name);
+        text(&mut digest, &format!("{:?} {:?}", t.dtype(), t.shape()));
+        digest.update(t.data());
+    }
+    hex(&digest.finalize())
+}
+
+/// The bytes of a checkpoint that says `about` of the run and holds these tensors, with its checksum.
+///
+/// # Errors
+/// Values that do not fill their shape.
+pub fn pack(mut about: HashMap<String, String>, tensors: &[Stored]) -> Result<Vec<u8>> {
+    let bad = |e: safetensors::SafeTensorError| RunError::Checkpoint(e.to_string());
+    let views: Vec<(&str, TensorView<'_>)> = tensors
+        .iter()
+        .map(|(name, dtype, shape, bytes)| {
+            TensorView::new(*dtype, shape.clone(), bytes).map(|v| (name.as_str(), v))
+        })
+        .collect::<std::result::Result<_, _>>()
+        .map_err(bad)?;
+    let sum = checksum(&about, views.iter().map(|(n, v)| (*n, v.clone())));
+    about.insert(CHECKSUM.into(), sum);
+    safetensors::serialize(views, Some(about)).map_err(bad)
 }
 
 /// Saves a checkpoint into `dir` and removes all but the newest two.
@@ -105,36 +175,25 @@ pub fn save(
     config: &str,
 ) -> Result<PathBuf> {
     let mut groups = Vec::new();
-    let mut digest = Sha256::new();
     for g in by_name(states) {
         let Some(id) = states.whole(g.group) else {
             continue;
         };
+        let dtype = if g.dtype == DType::F32 {
+            Dtype::F32
+        } else {
+            Dtype::U32
+        };
         let bytes = group_bytes(&exec.read_state(states, id)?);
-        digest.update(&bytes);
-        groups.push((g.group.name(), g.dtype, g.len, bytes));
+        groups.push((g.group.name(), dtype, vec![g.len], bytes));
     }
-    let views: Vec<(String, TensorView<'_>)> = groups
-        .iter()
-        .map(|(name, dtype, len, bytes)| {
-            let dtype = if *dtype == DType::F32 {
-                Dtype::F32
-            } else {
-                Dtype::U32
-            };
-            TensorView::new(dtype, vec![*len], bytes).map(|v| (name.clone(), v))
-        })
-        .collect::<std::result::Result<_, _>>()
-        .map_err(|e| RunError::Checkpoint(e.to_string()))?;
-    let meta = HashMap::from([
+    let about = HashMap::from([
         ("epoch".to_string(), at.epoch.to_string()),
         ("batch".to_string(), at.batch.to_string()),
         ("step".to_string(), at.step.to_string()),
         ("config".to_string(), config.to_string()),
-        ("sha256".to_string(), hex(&digest.finalize())),
     ]);
-    let bytes = safetensors::serialize(views, Some(meta))
-        .map_err(|e| RunError::Checkpoint(e.to_string()))?;
+    let bytes = pack(about, &groups)?;
     std::fs::create_dir_all(dir).map_err(io(dir))?;
     let path = dir.join(format!("step-{:08}.safetensors", at.step));
     write_atomically(&path, &bytes)?;
@@ -167,29 +226,41 @@ pub fn present(dir: &Path) -> bool {
 /// Values of groups.
 pub type Groups = Vec<(Group, HostData)>;
 
-/// Reads the newest undamaged checkpoint: of all saved groups, those that `only` names (all when empty); `warn` is told
-/// of damaged ones.
+/// Reads the newest usable checkpoint: of all saved groups, those that `only` names (all when empty). `warn` is told of
+/// newer ones that cannot be read or are damaged.
 ///
 /// # Errors
-/// None is usable, or it belongs to another model.
+/// None is usable, or they belong to another model; says why.
 pub fn read_latest(
     dir: &Path,
     states: &States,
     only: &[Group],
     mut warn: impl FnMut(String),
 ) -> Result<(Groups, Position)> {
+    let mut unusable = Vec::new();
     for path in list(dir)?.iter().rev() {
-        let bytes = std::fs::read(path).map_err(io(path))?;
-        match parse(&bytes, states, only) {
-            Ok(found) => return Ok(found),
-            Err(e) => warn(format!(
-                "{}: {e}; trying the checkpoint before it",
-                path.display()
-            )),
+        let bytes = std::fs::read(path).map_err(io(path));
+        let found = bytes.and_then(|bytes| {
+            parse(&bytes, states, only)
+                .map_err(|e| RunError::Checkpoint(format!("{}: {e}", path.display())))
+        });
+        match found {
+            Ok(found) => {
+                let used = path.file_name().unwrap_or_default().to_string_lossy();
+                for why in &unusable {
+                    warn(format!("{why}; using the checkpoint before it, {used}"));
+                }
+                return Ok(found);
+            }
+            Err(e) => unusable.push(e.to_string()),
         }
     }
+    let why = match unusable.is_empty() {
+        true => "there is none".into(),
+        false => unusable.join("; "),
+    };
     Err(RunError::Checkpoint(format!(
-        "{}: no usable checkpoint",
+        "{}: no usable checkpoint: {why}",
         dir.display()
     )))
 }
@@ -224,6 +295,17 @@ fn by_name(states: &States) -> Vec<&StateGroup> {
     groups
 }
 
+/// SHA-256 of the values alone, by the tensors' names in order, as older programs wrote it.
+fn values_checksum(st: &SafeTensors<'_>) -> String {
+    let mut tensors = st.tensors();
+    tensors.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut digest = Sha256::new();
+    for (_, t) in &tensors {
+        digest.update(t.data());
+    }
+    hex(&digest.finalize())
+}
+
 fn parse(bytes: &[u8], states: &States, only: &[Group]) -> Result<(Groups, Position)> {
     let bad = |e: &dyn std::fmt::Display| RunError::Checkpoint(format!("damaged checkpoint: {e}"));
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| bad(&e))?;
@@ -239,13 +321,11 @@ fn parse(bytes: &[u8], states: &States, only: &[Group]) -> Result<(Groups, Posit
         step: number("step")?,
     };
     let st = SafeTensors::deserialize(bytes).map_err(|e| bad(&e))?;
-    let mut digest = Sha256::new();
-    let mut names = st.names();
-    names.sort_unstable();
-    for name in names {
-        digest.update(st.tensor(name).map_err(|e| bad(&e))?.data());
-    }
-    if meta.get("sha256") != Some(&hex(&digest.finalize())) {
+    let (kept, found) = match meta.get(CHECKSUM) {
+        Some(kept) => (Some(kept), checksum(&meta, st.iter())),
+        None => (meta.get(STATES_ONLY), values_checksum(&st)),
+    };
+    if kept != Some(&found) {
         return Err(bad(&"its checksum does not match"));
     }
     let mut out = Vec::new();
@@ -274,49 +354,4 @@ fn parse(bytes: &[u8], states: &States, only: &[Group]) -> Result<(Groups, Posit
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::graph::TensorType;
-    use crate::graph::host::HostExecutor;
-
-    #[test]
-    fn a_damaged_checkpoint_falls_back_to_the_one_before() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut states = States::new();
-        let id = states.add(PARAMS, "w", TensorType::f32([70]));
-        let mut exec = HostExecutor::<f32>::new();
-        exec.allocate_states(&states).unwrap();
-        let mut paths = Vec::new();
-        for step in 1..=3 {
-            exec.write_state(&states, id, &HostData::F32(vec![step as f32; 70]))
-                .unwrap();
-            paths.push(
-                save(
-                    dir.path(),
-                    &mut exec,
-                    &states,
-                    Position {
-                        epoch: 0,
-                        batch: step,
-                        step,
-                    },
-                    "",
-                )
-                .unwrap(),
-            );
-        }
-        assert_eq!(list(dir.path()).unwrap().len(), 2, "the oldest is removed");
-        let mut bytes = std::fs::read(&paths[2]).unwrap();
-        let n = bytes.len();
-        bytes[n - 300] ^= 1;
-        std::fs::write(&paths[2], bytes).unwrap();
-        let mut warnings = Vec::new();
-        let at = load_latest(dir.path(), &mut exec, &states, |w| warnings.push(w)).unwrap();
-        assert_eq!((at.step, warnings.len()), (2, 1));
-        assert!(warnings[0].contains("checksum"), "{warnings:?}");
-        assert_eq!(
-            exec.read_state(&states, id).unwrap().to_f32(),
-            vec![2.0; 70]
-        );
-    }
-}
+mod tests;

@@ -3,11 +3,23 @@
 use super::folder::ENVIRONMENT;
 use crate::data::Split;
 use crate::data::fingerprint::Fingerprint;
+use crate::graph::Executor;
 use crate::graph::memory::free_memory;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The commit that this program was built from, with `-dirty` where its sources differed from it. None where it was
+/// built from neither a checkout nor a package.
+pub fn commit() -> Option<&'static str> {
+    Some(env!("AMCL_COMMIT")).filter(|c| !c.is_empty())
+}
+
+/// The name and version of the driver that an executor runs on; none on the CPU executor.
+pub fn driver(exec: &dyn Executor) -> Option<String> {
+    exec.device().map(|d| d.report.driver.clone())
+}
 
 /// Seconds that a run took before its first step.
 #[derive(Clone, Copy, Debug)]
@@ -95,7 +107,7 @@ impl DataRecord {
 
 /// This program, this machine, the device, the memory plan. Times are in seconds, sizes in bytes; what the system does
 /// not tell is null.
-pub fn describe(device: &str, memory: &Memory, before: Prelude, data: &DataRecord) -> Value {
+pub fn describe(exec: &dyn Executor, memory: &Memory, before: Prelude, data: &DataRecord) -> Value {
     let system = sysinfo::System::new().ok();
     let total = system.map(|mut s| {
         s.refresh_memory();
@@ -103,10 +115,11 @@ pub fn describe(device: &str, memory: &Memory, before: Prelude, data: &DataRecor
     });
     let started = SystemTime::now().duration_since(UNIX_EPOCH).ok();
     json!({
-        "version": env!("CARGO_PKG_VERSION"), "started_unix": started.map(|d| d.as_secs()),
+        "version": env!("CARGO_PKG_VERSION"), "commit": commit(), "started_unix": started.map(|d| d.as_secs()),
         "system": sysinfo::System::long_os_version().ok(), "kernel": sysinfo::System::kernel_version().ok(),
         "arch": std::env::consts::ARCH, "threads": rayon::current_num_threads(),
-        "memory_total": total, "memory_free": free_memory(), "device": device, "memory": memory,
+        "memory_total": total, "memory_free": free_memory(), "device": exec.name(),
+        "driver": driver(exec), "memory": memory,
         "data": data,
         "data_seconds": before.data.as_secs_f64(), "compile_seconds": before.compile.as_secs_f64(),
     })

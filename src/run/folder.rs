@@ -1,10 +1,10 @@
-//! The folder of a run: who may write there, and its files (configuration, metrics, TensorBoard events, log,
-//! checkpoints).
+//! The folder of a run and its files: configuration, metrics, TensorBoard events, log, checkpoints.
 
-use super::checkpoint::{Position, WRITING, remove_half_written, write_atomically};
+use super::checkpoint::{Position, remove_half_written, write_atomically};
+use super::claim::{Aside, CHECKPOINTS, Claim, Purpose};
 use super::csv;
 use super::tensorboard::Events;
-use super::{Result, RunError, io};
+use super::{Result, io};
 use serde_json::Value;
 use std::fs::File;
 use std::io::Write;
@@ -17,27 +17,12 @@ pub struct RunFolder {
     metrics: File,
     log: File,
     pub(super) events: Events,
-    /// Held as long as the run lives; the system lets go of it when the process ends, however it ends.
-    _lock: File,
+    /// Files of the run that this one replaces, until it stands. They come back when the files above are closed, and
+    /// before the lock is let go: fields are dropped in their order.
+    replaced: Option<Aside>,
+    /// Held as long as the run lives.
+    _lock: Option<File>,
 }
-
-/// Takes the folder for this process.
-fn lock(path: &Path) -> Result<File> {
-    let file = path.join(LOCK);
-    let f = append(&file)?;
-    match f.try_lock() {
-        Ok(()) => Ok(f),
-        Err(std::fs::TryLockError::WouldBlock) => Err(RunError::Config(format!(
-            "another process is training into {}; choose another --out, or wait for its end",
-            path.display()
-        ))),
-        // Some network file systems have no locks: the run goes on without.
-        Err(std::fs::TryLockError::Error(_)) => Ok(f),
-    }
-}
-
-/// Name of the file that is locked.
-const LOCK: &str = ".lock";
 
 /// The tiles that the run's kernels took on a GPU.
 pub const TILES: &str = "tiles.json";
@@ -55,79 +40,8 @@ pub const ENVIRONMENT: &str = "environment.json";
 /// A profiled step.
 pub const TRACE: &str = "trace.json";
 
-/// What a run writes, besides event files: all that `--overwrite` removes.
-const OURS: &[&str] = &[
-    CONFIG,
-    METRICS,
-    LOG,
-    csv::NAME,
-    SUMMARY,
-    ENVIRONMENT,
-    "report.html",
-    TRACE,
-    "checkpoints",
-    TILES,
-    LOCK,
-];
-
-/// Is it the name of something that a run writes?
-fn ours(name: &str) -> bool {
-    let begins = ["events.out.tfevents.", "eval-", WRITING];
-    OURS.contains(&name) || begins.iter().any(|b| name.starts_with(b))
-}
-
-/// Checks that a new run may use the folder; with `overwrite` removes what an earlier run left there, and nothing else.
-///
-/// # Errors
-/// The folder holds something (then nothing is removed), another process trains there, or files cannot be removed.
-pub fn claim(path: &Path, overwrite: bool) -> Result<()> {
-    let p = path.display();
-    let found: Vec<PathBuf> = std::fs::read_dir(path)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|e| e.path())
-        .collect();
-    if found.is_empty() {
-        return Ok(());
-    }
-    if !overwrite {
-        return Err(RunError::Config(format!(
-            "{p} already holds something; choose another --out, continue that run with --resume {p}, or \
-             replace it with --overwrite"
-        )));
-    }
-    let name = |f: &Path| {
-        f.file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned()
-    };
-    if let Some(f) = found.iter().find(|f| !ours(&name(f))) {
-        return Err(RunError::Config(format!(
-            "{p} already holds something that no run writes, `{}`: move it away or choose another --out",
-            name(f)
-        )));
-    }
-    // Not under the hands of a run that goes on.
-    if path.join(LOCK).exists() {
-        drop(lock(path)?);
-    }
-    for f in &found {
-        let gone = if f.is_dir() {
-            std::fs::remove_dir_all(f)
-        } else {
-            std::fs::remove_file(f)
-        };
-        match gone {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io(f)(e)),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn append(path: &Path) -> Result<File> {
+/// Opens a file for appending, made when absent.
+pub(super) fn append(path: &Path) -> Result<File> {
     std::fs::OpenOptions::new()
         .create(true)
         .append(true)
@@ -136,23 +50,45 @@ fn append(path: &Path) -> Result<File> {
 }
 
 impl RunFolder {
-    /// Opens the folder (made when absent) for appending.
+    /// Opens the folder (made when absent) of a run that goes on.
     ///
     /// # Errors
-    /// Files that cannot be made.
+    /// Another process trains there; files that cannot be made.
     pub fn open(path: &Path) -> Result<Self> {
-        let checkpoints = path.join("checkpoints");
+        Claim::take(path, Purpose::Resume)?.enter()
+    }
+
+    /// Opens a claimed folder for appending; `replaced` are the files of the run that this one replaces.
+    pub(super) fn create(path: &Path, lock: Option<File>, replaced: Option<Aside>) -> Result<Self> {
+        let checkpoints = path.join(CHECKPOINTS);
         std::fs::create_dir_all(&checkpoints).map_err(io(&checkpoints))?;
-        let lock = lock(path)?;
         // What a kill cut off: only who holds the lock writes here, and it is large.
         remove_half_written(&checkpoints)?;
         Ok(Self {
-            _lock: lock,
             metrics: append(&path.join(METRICS))?,
             log: append(&path.join(LOG))?,
             events: Events::create(path).map_err(io(path))?,
             path: path.into(),
+            replaced,
+            _lock: lock,
         })
+    }
+
+    /// Removes what this run replaces, once its own first checkpoint is saved. A run that is dropped before puts it
+    /// back.
+    ///
+    /// # Errors
+    /// Files that cannot be removed; the next run in this folder tries it again.
+    pub fn stands(&mut self) -> Result<()> {
+        self.replaced.take().map_or(Ok(()), Aside::discard)
+    }
+
+    /// Ends as a kill ends it: the lock is let go, and nothing is put in order.
+    #[cfg(test)]
+    pub(super) fn kill(mut self) {
+        if let Some(replaced) = self.replaced.take() {
+            replaced.abandon();
+        }
     }
 
     /// Keeps the metrics up to a position: lines of steps that a resumed run will do again are dropped, and a torn last
@@ -162,7 +98,9 @@ impl RunFolder {
     /// The disk.
     pub fn truncate(&mut self, at: Position) -> Result<()> {
         let path = self.path.join(METRICS);
-        let text = std::fs::read_to_string(&path).map_err(io(&path))?;
+        let bytes = std::fs::read(&path).map_err(io(&path))?;
+        // A torn line need not be text.
+        let text = String::from_utf8_lossy(&bytes);
         let keep: String = text
             .lines()
             .filter(|l| {
@@ -188,7 +126,7 @@ impl RunFolder {
 
     /// The folder of the checkpoints.
     pub fn checkpoints(&self) -> PathBuf {
-        self.path.join("checkpoints")
+        self.path.join(CHECKPOINTS)
     }
 
     /// Writes a whole file, atomically.
@@ -225,7 +163,8 @@ impl RunFolder {
 
 /// The untrained accuracy that an interrupted run already measured.
 pub fn previous_untrained(folder: &Path) -> Option<f64> {
-    let text = std::fs::read_to_string(folder.join(METRICS)).ok()?;
+    let bytes = std::fs::read(folder.join(METRICS)).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
     text.lines()
         .filter_map(|l| serde_json::from_str::<Value>(l).ok())
         .find(|v| v["untrained"] == true)

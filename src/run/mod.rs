@@ -1,10 +1,12 @@
 //! The run folder: what a training writes, and what is read back from it.
 
 pub mod checkpoint;
+pub mod claim;
 mod csv;
 pub mod environment;
 pub mod event;
 pub mod folder;
+pub mod output;
 pub mod profile;
 mod records;
 pub(crate) mod tensorboard;

@@ -8,7 +8,7 @@ use crate::config::{Precision, method};
 use crate::data::{Dataset, Split, packed};
 use crate::device::recording::Timed;
 use crate::device::{Choice, DeviceError, Options};
-use crate::eval::features::Features;
+use crate::eval::features::{Embedder, Features};
 use crate::eval::knn::{self, Bank, Distance, Knn, Vote};
 use crate::graph::exec::Ticket;
 use crate::graph::gpu::GpuExecutor;
@@ -519,6 +519,32 @@ impl Session {
         };
         let ranked = knn.ranked(self.exec.as_mut(), &queries, bank)?;
         Ok((knn::top(&ranked, &split.test.labels, 1), queries))
+    }
+}
+
+impl Embedder for Session {
+    fn dim(&self) -> usize {
+        self.features.dim
+    }
+
+    fn embed(&mut self, data: &Dataset) -> crate::graph::Result<Vec<f32>> {
+        self.features.of(self.exec.as_mut(), data, &mut |_, _| ())
+    }
+
+    fn rank(
+        &mut self,
+        queries: &[f32],
+        bank: Bank<'_>,
+        classes: usize,
+        vote: Vote,
+    ) -> crate::graph::Result<Vec<u32>> {
+        knn::ranked_once(
+            self.exec.as_mut(),
+            (queries, self.features.dim),
+            bank,
+            classes,
+            vote,
+        )
     }
 }
 

@@ -5,6 +5,7 @@ mod run;
 mod setup;
 mod stream;
 
+use super::session::Session;
 use super::{Config, Result};
 use crate::data::Split;
 use crate::device::Choice;
@@ -48,7 +49,11 @@ pub struct Trainer<'a> {
     job: Job<'a>,
     data: Option<Split>,
     listener: Listener<'a>,
+    at_end: Option<AtEnd<'a>>,
 }
+
+/// Who is given the session and the images of a run that went to its end.
+pub(super) type AtEnd<'a> = Box<dyn FnOnce(&mut Session, &Split) + 'a>;
 
 /// The settings of a run beside its data.
 struct Job<'a> {
@@ -85,6 +90,7 @@ impl<'a> Trainer<'a> {
             },
             data: None,
             listener: Box::new(|_| ()),
+            at_end: None,
         }
     }
 
@@ -112,7 +118,8 @@ impl<'a> Trainer<'a> {
         self
     }
 
-    /// Replace a run that is in the folder.
+    /// Replace a run that is in the folder: its files are removed when this one has saved its first checkpoint, and
+    /// stay where this one does not come to it.
     pub fn overwrite(mut self, overwrite: bool) -> Self {
         self.job.overwrite = overwrite;
         self
@@ -160,6 +167,14 @@ impl<'a> Trainer<'a> {
     /// Is told everything that happens. What comes while images are decoded comes from other threads.
     pub fn on_event(mut self, listener: impl FnMut(&Event) + Send + 'a) -> Self {
         self.listener = Box::new(listener);
+        self
+    }
+
+    /// Is given the trained network, on its device, and the images, when the run has gone to its end and its files are
+    /// written: what is looked at then need not be opened a second time. A run that is stopped or fails does not call
+    /// it.
+    pub fn at_end(mut self, look: impl FnOnce(&mut Session, &Split) + 'a) -> Self {
+        self.at_end = Some(Box::new(look));
         self
     }
 

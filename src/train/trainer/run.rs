@@ -1,7 +1,7 @@
 //! The training loop.
 
 use super::stream::Stream;
-use super::{Job, Outcome, setup};
+use super::{AtEnd, Job, Outcome, setup};
 use crate::data::{Split, sampler};
 use crate::eval::sheet;
 use crate::graph::StepScalars;
@@ -69,6 +69,7 @@ impl Progress {
 /// A run under way.
 pub(super) struct Run<'a> {
     pub(super) job: Job<'a>,
+    pub(super) at_end: Option<AtEnd<'a>>,
     pub(super) begin: Instant,
     pub(super) stream: Stream<'a>,
     pub(super) checkpoints: PathBuf,
@@ -102,10 +103,11 @@ impl Run<'_> {
             self.profile()?;
         }
         let mut at = self.position()?;
-        let untrained = self.untrained()?;
         if !self.job.resume {
             self.save(at)?;
+            self.stands()?;
         }
+        let untrained = self.untrained()?;
         self.views(at)?;
         let mut last = None;
         let (epochs, every) = (
@@ -146,6 +148,16 @@ impl Run<'_> {
         Ok(Some(self.failed(at.step, (loss, norm2), why)?))
     }
 
+    /// The new run has a checkpoint: what it replaces goes now.
+    fn stands(&mut self) -> Result<()> {
+        match self.stream.stands() {
+            Ok(()) => Ok(()),
+            Err(e) => self.stream.emit(Event::Note(format!(
+                "the files of the run that this one replaces could not be removed: {e}"
+            ))),
+        }
+    }
+
     fn stopped(mut self, at: Position, untrained: Option<f64>) -> Result<Outcome> {
         self.save(at)?;
         let (folder, device) = (self.job.out.clone(), self.job.device.clone());
@@ -179,6 +191,9 @@ impl Run<'_> {
             version: env!("CARGO_PKG_VERSION"),
         };
         self.stream.emit(Event::Finished(Box::new(summary)))?;
+        if let Some(look) = self.at_end.take() {
+            look(&mut self.session, &self.split);
+        }
         Ok(outcome)
     }
 

@@ -9,9 +9,10 @@ use crate::device::TileChoices;
 use crate::graph::Executor;
 use crate::methods::Method;
 use crate::nn::import::{import, without_prefix};
+use crate::run::claim::{Claim, Purpose};
 use crate::run::environment::{self, DataRecord, Prelude};
 use crate::run::event::{Event, KnnProtocol};
-use crate::run::folder::{self, RunFolder};
+use crate::run::folder;
 use crate::run::weights;
 use crate::train::session::{Session, open_executor};
 use crate::train::{Result, TrainError, tune};
@@ -25,14 +26,15 @@ pub(super) fn labelled(split: &Split) -> bool {
 }
 
 impl<'a> Run<'a> {
-    /// Makes a run ready for its first step. Until everything is compiled nothing is written, so that a run that cannot
-    /// start leaves nothing behind.
+    /// Makes a run ready for its first step. Until everything is compiled and in memory nothing is written and nothing
+    /// is replaced, so that a run that cannot start leaves the folder as it was.
     pub(super) fn open(trainer: Trainer<'a>) -> Result<Self> {
         let begin = Instant::now();
         let Trainer {
             job,
             data,
             listener,
+            at_end,
         } = trainer;
         // What settings, method and encoder make impossible together is said before anything is opened.
         let named;
@@ -47,10 +49,11 @@ impl<'a> Run<'a> {
             }
         };
         method::declare_method(&job.config, method)?;
-        if !job.resume {
-            folder::claim(&job.out, job.overwrite)?;
-        }
+        let mut claim = Claim::take(&job.out, job.purpose())?;
         let mut stream = Stream::new(listener);
+        if let Some(note) = claim.note.take() {
+            stream.emit(Event::Note(note))?;
+        }
         let previous = job.resume.then(|| DataRecord::read(&job.out)).flatten();
         let mut path = None;
         let split = match data {
@@ -86,8 +89,7 @@ impl<'a> Run<'a> {
             start_from(path, &mut session, &mut stream)?;
         }
         let resolved = job.config.to_toml()?;
-        let folder = RunFolder::open(&job.out)?;
-        // A run that replaces another must not leave the other's choice.
+        let folder = claim.enter()?;
         if !choices.listed.is_empty() || job.out.join(folder::TILES).exists() {
             folder.write(folder::TILES, &tune::record(&choices))?;
         }
@@ -99,7 +101,7 @@ impl<'a> Run<'a> {
             compile,
         };
         let memory = session.memory();
-        let environment = environment::describe(&session.exec.name(), &memory, before, &record);
+        let environment = environment::describe(session.exec.as_ref(), &memory, before, &record);
         folder.write(folder::ENVIRONMENT, &format!("{environment:#}\n"))?;
         let checkpoints = folder.checkpoints();
         stream.attach(folder)?;
@@ -112,6 +114,7 @@ impl<'a> Run<'a> {
         };
         Ok(Self {
             job,
+            at_end,
             begin,
             stream,
             checkpoints,
@@ -129,6 +132,15 @@ impl<'a> Run<'a> {
 }
 
 impl Job<'_> {
+    /// What the folder is for.
+    fn purpose(&self) -> Purpose {
+        match (self.resume, self.overwrite) {
+            (true, _) => Purpose::Resume,
+            (false, true) => Purpose::Replace,
+            (false, false) => Purpose::New,
+        }
+    }
+
     /// Opens the device for the data, and tells of both.
     fn device(&self, split: &Split, stream: &mut Stream<'_>) -> Result<Box<dyn Executor>> {
         let optim = &self.config.optim;

@@ -72,6 +72,15 @@ impl<'a> Stream<'a> {
             .map_or(Ok(()), |folder| Ok(folder.truncate(at)?))
     }
 
+    /// Removes what the run replaces.
+    ///
+    /// # Errors
+    /// The disk.
+    pub(super) fn stands(&mut self) -> Result<()> {
+        let folder = self.folder.as_mut();
+        Ok(folder.map_or(Ok(()), RunFolder::stands)?)
+    }
+
     /// The folder from now on; it gets what came before it was open.
     ///
     /// # Errors

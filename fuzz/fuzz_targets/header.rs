@@ -1,0 +1,5 @@
+//! See `bodies::header`.
+#![no_main]
+#[path = "../bodies.rs"]
+mod bodies;
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::header(data));
