@@ -14,6 +14,7 @@ use amcl_wgpu::train::session::Session;
 use assert_cmd::Command;
 use common::settings_of;
 use serde_json::Value;
+use std::path::Path;
 
 /// Whoever adds a file to the folder has added the preset. `quickstart` stands first.
 #[test]
@@ -419,4 +420,94 @@ fn a_case_without_the_grid_is_trained_once() {
         .collect();
     names.sort();
     assert_eq!(names, ["level-0", "topk-kappa_2-0", "topk-kappa_5-0"]);
+}
+
+/// Images of one size in `folder`: of two classes, or side by side.
+fn photos(folder: &Path, side: u32, count: u32, labelled: bool) {
+    for i in 0..count {
+        let class = ["", "dark", "light"][if labelled { 1 + i as usize % 2 } else { 0 }];
+        std::fs::create_dir_all(folder.join(class)).unwrap();
+        let pixel = |x: u32, y: u32| image::Rgb([(x * 3) as u8, (y * 5) as u8, (i * 7) as u8]);
+        let image = image::RgbImage::from_fn(side, side + 9, pixel);
+        image
+            .save(folder.join(class).join(format!("{i}.png")))
+            .unwrap();
+    }
+}
+
+/// Trains on a folder and returns what was printed.
+fn train_on(data: &Path, out: &Path, more: &[&str]) -> String {
+    let mut command = Command::cargo_bin("amcl-wgpu").unwrap();
+    command.args(["train", "--device", "cpu", "--epochs", "1", "--no-report"]);
+    command.arg("--data").arg(data).arg("--out").arg(out);
+    for set in ["model.width=2", "heads.hidden=8", "heads.out=8"] {
+        command.args(["--set", set]);
+    }
+    let output = command.args(more).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A folder without a recipe gets one by its images; it is said, kept in the run's folder as plain settings, and not
+/// chosen again. What the user gives wins, and the quickstart's network is called what it is.
+#[test]
+fn a_folder_of_photos_chooses_its_recipe() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = |run: &Path| {
+        let text = std::fs::read_to_string(run.join("config.toml")).unwrap();
+        Config::parse(&text, &[]).unwrap()
+    };
+    for (labelled, words) in [(true, "with labels"), (false, "without labels")] {
+        let data = dir.path().join(format!("photos-{labelled}"));
+        let run = dir.path().join(format!("run-{labelled}"));
+        photos(&data, 60, 40, labelled);
+        let small = ["--set", "model.image_size=32"];
+        let said = train_on(&data, &run, &small);
+        let line = said
+            .lines()
+            .find(|l| l.starts_with("recipe: preset"))
+            .unwrap();
+        for part in [
+            "photos-small",
+            "40 training images",
+            words,
+            "60 px",
+            "batch 8",
+        ] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+        assert!(!said.contains("tiny network"), "{said}");
+        let log = std::fs::read_to_string(run.join("log.txt")).unwrap();
+        assert!(log.contains(line), "{log}");
+        let c = config(&run);
+        // 40 images, four steps an epoch: 8; 0.06 of a batch of 256 in proportion; --set and --epochs as given.
+        assert_eq!((c.optim.batch_size, c.optim.lr), (8, 0.001875));
+        assert_eq!((c.model.image_size, c.run.epochs), (32, 1));
+        assert_eq!((c.augment.families.as_str(), c.heads.count), ("abcde", 1));
+        // A run goes on with the recipe that it began with, which is not chosen again.
+        let mut command = Command::cargo_bin("amcl-wgpu").unwrap();
+        let again = command.args(["train", "--device", "cpu", "--no-report", "--resume"]);
+        let output = again.arg(&run).output().unwrap();
+        assert!(output.status.success());
+        assert!(!String::from_utf8_lossy(&output.stdout).contains("recipe:"));
+        assert_eq!(config(&run), c);
+    }
+    // The controls: a preset that is given is not chosen, and the tiny network says what it is.
+    let (data, run) = (dir.path().join("photos-true"), dir.path().join("tiny"));
+    let small = [
+        "--preset",
+        "quickstart",
+        "--batch-size",
+        "8",
+        "--set",
+        "heads.count=1",
+    ];
+    let said = train_on(&data, &run, &small);
+    assert!(
+        said.contains("only the quickstart's tiny network"),
+        "{said}"
+    );
+    assert!(!said.contains("recipe: preset"), "{said}");
+    assert_eq!(config(&run).model.encoder, "tiny");
 }

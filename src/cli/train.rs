@@ -1,7 +1,8 @@
 //! `amcl-wgpu train`.
 
 use super::console::{Console, OutputOptions};
-use amcl_wgpu::config::Config;
+use amcl_wgpu::config::{Config, chosen};
+use amcl_wgpu::data::survey::survey;
 use amcl_wgpu::device::Choice;
 use amcl_wgpu::methods::{METHODS, Spec};
 use amcl_wgpu::report::{self, Page};
@@ -29,7 +30,8 @@ pub struct Args {
     /// Configuration file (TOML).
     #[arg(long, conflicts_with = "preset")]
     config: Option<PathBuf>,
-    /// A built-in configuration; `amcl-wgpu presets` lists them, for every method and data set.
+    /// A built-in configuration; `amcl-wgpu presets` lists them, for every method and data set. Without one, the images
+    /// of --data choose it by their size and number, and the first lines say which and why.
     #[arg(long)]
     preset: Option<String>,
     /// `shapes`, or a folder: images (train/ and test/, a folder a class, or flat), CIFAR, STL-10 or MNIST files.
@@ -107,17 +109,27 @@ pub fn catch_signals() -> anyhow::Result<()> {
 }
 
 impl Args {
-    /// The run's configuration and its folder.
-    fn plan(&self) -> anyhow::Result<(Config, PathBuf)> {
+    /// The run's configuration, its folder, and what is to be said of how the configuration came about.
+    fn plan(&self) -> anyhow::Result<(Config, PathBuf, Vec<String>)> {
         if let Some(folder) = &self.resume {
             if let Some(note) = claim::mend(folder)? {
                 errln!("{note}");
             }
             let text = std::fs::read_to_string(folder.join("config.toml"))
                 .with_context(|| format!("{} is no run folder", folder.display()))?;
-            return Ok((Config::parse(&text, &[])?, folder.clone()));
+            return Ok((Config::parse(&text, &[])?, folder.clone(), Vec::new()));
         }
-        let preset = self.preset.as_deref().unwrap_or("quickstart");
+        let mut over = self.overrides();
+        let mut notes = Vec::new();
+        let mut preset = self.preset.as_deref().unwrap_or("quickstart");
+        if self.preset.is_none()
+            && self.config.is_none()
+            && let Some(found) = self.data.as_deref().map(survey).transpose()?.flatten()
+        {
+            let chosen = chosen::choose(&found, &over)?;
+            (preset, notes) = (chosen.preset, vec![chosen.why]);
+            over = [chosen.settings, over].concat();
+        }
         let (name, text) = match &self.config {
             Some(p) => {
                 let text = std::fs::read_to_string(p)
@@ -127,7 +139,6 @@ impl Args {
             }
             None => (preset.to_string(), Config::preset(preset)?.to_string()),
         };
-        let over = self.overrides();
         let config = Config::parse(&text, &over)?;
         // A file of the user's own that contradicts itself; a preset may be cut short by a flag.
         if self.config.is_some()
@@ -137,11 +148,12 @@ impl Args {
         {
             config.warms_up(|_| true)?;
         }
+        notes.extend(chosen::only_a_trial(&config));
         let out = match &self.out {
             Some(out) => out.clone(),
             None => claim::numbered(Path::new("runs"), &format!("{name}-{}", config.run.seed))?,
         };
-        Ok((config, out))
+        Ok((config, out, notes))
     }
 
     /// The settings that the flags stand for, then those of `--set`, which win.
@@ -168,7 +180,7 @@ impl Args {
 /// # Errors
 /// Anything that keeps the run from its end.
 pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
-    let (config, out) = args.plan()?;
+    let (config, out, notes) = args.plan()?;
     catch_signals()?;
     let console = output.console();
     let mut page = (!args.no_report).then(|| Page::of(&out));
@@ -181,6 +193,7 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
         .profile(args.profile)
         .autotune(!args.no_autotune)
         .twins(args.twin.clone())
+        .notes(notes)
         .init(args.init.clone())
         .stop(&STOP)
         .on_event(|event| {
@@ -236,7 +249,7 @@ fn finished(out: &Path, outcome: &Outcome, page: Option<String>, console: &Conso
         text += &format!("\nreport: {page}");
     }
     text += &format!(
-        "\nnext: amcl-wgpu eval knn {0}    amcl-wgpu export {0} -o exported    amcl-wgpu train --data FOLDER --amcl",
+        "\nnext: amcl-wgpu eval knn {0}    amcl-wgpu export {0} -o exported    amcl-wgpu train --data FOLDER",
         out.display()
     );
     console.result(

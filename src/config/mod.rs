@@ -1,6 +1,7 @@
 //! The configuration: TOML sections, presets, overrides. Unknown keys are refused with the nearest known one, numbers
 //! outside their range with the range.
 
+pub mod chosen;
 pub mod method;
 pub mod presets;
 pub(crate) mod sections;

@@ -66,7 +66,7 @@ fn listing(folder: &Path) -> Result<(Vec<String>, Vec<PathBuf>), DataError> {
 ///
 /// # Errors
 /// Several sets; a folder that cannot be read.
-fn find(path: &Path) -> Result<Option<(PathBuf, Vec<String>)>, DataError> {
+pub(super) fn find(path: &Path) -> Result<Option<(PathBuf, Vec<String>)>, DataError> {
     let mut level = vec![path.to_path_buf()];
     for _ in 0..=LEVELS {
         let (mut found, mut next) = (Vec::new(), Vec::new());

@@ -19,6 +19,16 @@ const FOLDERS: [&str; 5] = ["", "images", "image", "imgs", "img"];
 /// # Errors
 /// No CSV, no images, a label here and none there, no image that decodes.
 pub fn open(r: &Request<'_>, path: &Path) -> Result<Split, DataError> {
+    let (parts, notes) = parts(path)?;
+    let root = path.parent().unwrap_or(Path::new(""));
+    folder::read(r, "CSV list", [path, root], &parts, notes)
+}
+
+/// What a list's parts are, and what is to be said of them; no image is opened.
+///
+/// # Errors
+/// As [`open`], but for images that do not decode.
+pub(super) fn parts(path: &Path) -> Result<(Parts, Vec<String>), DataError> {
     let fail = |reason: String| DataError::Format {
         path: path.into(),
         reason,
@@ -93,7 +103,7 @@ pub fn open(r: &Request<'_>, path: &Path) -> Result<Split, DataError> {
         };
         choose(group(&train), tests, &mut notes)
     };
-    folder::read(r, "CSV list", [path, root], &parts, notes)
+    Ok((parts, notes))
 }
 
 /// Where a path of the list is. One written with backslashes is read so where it is no file as it stands.

@@ -26,6 +26,7 @@ pub mod shapes;
 mod split;
 #[doc(hidden)]
 pub mod stl10;
+pub mod survey;
 mod tree;
 
 pub use pixels::{Alpha, Reading};

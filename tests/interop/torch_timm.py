@@ -44,7 +44,7 @@ def pixels(folder, names, mean, std):
 
 def train(name, folder, size, *sets):
     run = f"{work}/{name}"
-    args = ["--overwrite", "--epochs", 1, "--batch-size", 8, "--data", folder, "--device", "cpu", "--out", run, "--no-report"]
+    args = ["--preset", "quickstart", "--overwrite", "--epochs", 1, "--batch-size", 8, "--data", folder, "--device", "cpu", "--out", run, "--no-report"]
     for s in (f"model.image_size={size}", f"data.stored_size={size}", "heads.hidden=32", *sets):
         args += ["--set", s]
     call("train", *args)
@@ -130,7 +130,7 @@ from safetensors.torch import save_file
 state = {f"module.encoder_q.{k}": v.half() if v.is_floating_point() else v for k, v in torchvision.models.resnet18().state_dict().items()}
 save_file(state, f"{work}/torchvision.safetensors")
 out = subprocess.run(
-    [program, "train", "--overwrite", "--epochs", "1", "--batch-size", "8", "--data", large, "--device", "cpu", "--out", f"{work}/init", "--no-report",
+    [program, "train", "--preset", "quickstart", "--overwrite", "--epochs", "1", "--batch-size", "8", "--data", large, "--device", "cpu", "--out", f"{work}/init", "--no-report",
      "--set", 'model.encoder="resnet18"', "--set", "model.width=64", "--set", 'model.stem="imagenet"', "--set", "model.image_size=64",
      "--init", f"{work}/torchvision.safetensors"],
     check=True, capture_output=True, text=True).stdout

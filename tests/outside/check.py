@@ -39,7 +39,7 @@ for i in range(40):
     Image.fromarray(low).resize((32, 32), Image.BILINEAR).save(f"{folder}/{i:02}.png")
 run = f"{work}/run"
 sets = ["model.width=8", "heads.hidden=16", "heads.out=16", "run.knn_every=1", "model.stem_stride=1"]
-call("train", "--device", "cpu", "--data", images, "--epochs", 3, "--batch-size", 12, "--out", run, *[a for s in sets for a in ("--set", s)])
+call("train", "--device", "cpu", "--preset", "quickstart", "--data", images, "--epochs", 3, "--batch-size", 12, "--out", run, *[a for s in sets for a in ("--set", s)])
 
 # Embeddings: every form holds the same.
 for form in ("npy", "safetensors", "csv", "parquet"):

@@ -94,6 +94,8 @@ pub enum Event {
     },
     /// An optimiser step has ended.
     Step(Step),
+    /// On a CPU, once, after the first steps: how long the run takes, where that is long.
+    Forecast(Forecast),
     /// How similar the pairs of the last batch are.
     Similarities(Similarities),
     /// An accuracy was measured. One that belongs to an epoch's end comes again in [`Event::Epoch`].
@@ -147,6 +149,19 @@ pub struct Step {
     pub loss_scale: Option<f32>,
     /// Mixed precision: the gradient overflowed, and the step changed no weight.
     pub skipped: bool,
+}
+
+/// How long a run takes, by its first steps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Forecast {
+    /// Steps that were timed.
+    pub timed: usize,
+    /// Seconds of each, mean.
+    pub seconds_per_step: f64,
+    /// Steps that are left.
+    pub left: usize,
+    /// The command that trains a smaller network on the same data; none where there is none smaller.
+    pub smaller: Option<String>,
 }
 
 /// Similarities of the pairs of a batch.

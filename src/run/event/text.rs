@@ -1,6 +1,6 @@
 //! What people read of an event.
 
-use super::{Divergence, Epoch, Event, KnnProtocol, Step};
+use super::{Divergence, Epoch, Event, Forecast, KnnProtocol, Step};
 use crate::device::Choice;
 use crate::graph::plan::mebibytes;
 use crate::run::environment::Memory;
@@ -42,6 +42,7 @@ impl Event {
             Self::Evaluated(e) if e.untrained => {
                 format!("untrained {:.1} % ({})", e.knn_top1, e.protocol)
             }
+            Self::Forecast(f) => f.line(),
             Self::Epoch(e) => e.line(),
             Self::Alarm(alarm) => format!("ALARM {alarm}"),
             Self::Stopped { at, folder, device } => {
@@ -94,12 +95,52 @@ impl Event {
 impl Step {
     fn pace(&self) -> String {
         format!(
-            "epoch {}/{} loss {:.4} {:.0} images/s",
+            "epoch {}/{} loss {:.4} {}",
             self.epoch + 1,
             self.epochs,
             self.loss,
-            self.images_per_s
+            rate(self.images_per_s)
         )
+    }
+}
+
+/// Images a second in words: in three digits, and as seconds an image where it is less than one.
+pub fn rate(images_per_s: f64) -> String {
+    match images_per_s {
+        r if r >= 100.0 => format!("{r:.0} images/s"),
+        r if r >= 10.0 => format!("{r:.1} images/s"),
+        r if r >= 1.0 => format!("{r:.2} images/s"),
+        r if r > 0.0 => format!("{:.3} s an image", 1.0 / r),
+        _ => "no image yet".into(),
+    }
+}
+
+/// A time in words, rounded to what a forecast can tell: minutes, hours or days.
+fn about(seconds: f64) -> String {
+    match seconds {
+        s if s < 5_400.0 => format!("{:.0} minutes", s / 60.0),
+        s if s < 36_000.0 => format!("{:.1} hours", s / 3_600.0),
+        s if s < 259_200.0 => format!("{:.0} hours", s / 3_600.0),
+        s => format!("{:.0} hours ({:.0} days)", s / 3_600.0, s / 86_400.0),
+    }
+}
+
+impl Forecast {
+    fn line(&self) -> String {
+        let mut line = format!(
+            "no GPU: the {} steps that are left take about {}, by the {} so far of {:.2} s each; evaluations come on \
+             top",
+            self.left,
+            about(self.seconds_per_step * self.left as f64),
+            self.timed,
+            self.seconds_per_step
+        );
+        if let Some(command) = &self.smaller {
+            line += &format!(
+                "\nno GPU: Ctrl-C saves and ends; the quickstart's tiny network, to see that all works: {command}"
+            );
+        }
+        line
     }
 }
 
@@ -179,5 +220,47 @@ impl fmt::Display for Memory {
             write!(f, "\n  {:>12}  {tensor}", mebibytes(*bytes))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_rates_are_seconds_an_image() {
+        for (rate_of, text) in [
+            (1234.4, "1234 images/s"),
+            (99.96, "100.0 images/s"),
+            (1.0, "1.00 images/s"),
+            (0.4, "2.500 s an image"),
+            (0.0, "no image yet"),
+            (f64::NAN, "no image yet"),
+        ] {
+            assert_eq!(rate(rate_of), text);
+        }
+    }
+
+    #[test]
+    fn a_forecast_names_hours_what_they_are_measured_by_and_the_smaller_command() {
+        let f = Forecast {
+            timed: 3,
+            seconds_per_step: 36.0,
+            left: 1000,
+            smaller: Some("amcl-wgpu train".into()),
+        };
+        let line = Event::Forecast(f.clone()).line().unwrap();
+        for part in [
+            "1000 steps",
+            "10 hours",
+            "3 so far of 36.00 s",
+            "amcl-wgpu train",
+        ] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+        let smallest = Forecast { smaller: None, ..f };
+        assert!(!smallest.line().contains("amcl-wgpu"));
+        assert_eq!(about(600.0), "10 minutes");
+        assert_eq!(about(864_000.0), "240 hours (10 days)");
     }
 }

@@ -68,6 +68,7 @@ struct Job<'a> {
     init: Option<PathBuf>,
     method: Option<Box<dyn Method + 'a>>,
     stop: Option<&'a AtomicBool>,
+    notes: Vec<String>,
 }
 
 impl<'a> Trainer<'a> {
@@ -87,6 +88,7 @@ impl<'a> Trainer<'a> {
                 init: None,
                 method: None,
                 stop: None,
+                notes: Vec::new(),
             },
             data: None,
             listener: Box::new(|_| ()),
@@ -161,6 +163,12 @@ impl<'a> Trainer<'a> {
     /// Is read after every step: once it is set, the run saves and ends.
     pub fn stop(mut self, stop: &'a AtomicBool) -> Self {
         self.job.stop = Some(stop);
+        self
+    }
+
+    /// Lines that the run tells and keeps in its log behind those of its data: why it is what it is.
+    pub fn notes(mut self, notes: Vec<String>) -> Self {
+        self.job.notes = notes;
         self
     }
 

@@ -2,12 +2,14 @@
 
 use super::stream::Stream;
 use super::{AtEnd, Job, Outcome, setup};
+use crate::config::chosen::smaller;
 use crate::data::{Split, sampler};
+use crate::device::Choice;
 use crate::eval::sheet;
 use crate::graph::StepScalars;
 use crate::graph::host::HostExecutor;
 use crate::run::checkpoint::{self, Position};
-use crate::run::event::{Divergence, Evaluation, Event, KnnProtocol, Step, Summary};
+use crate::run::event::{Divergence, Evaluation, Event, Forecast, KnnProtocol, Step, Summary};
 use crate::run::folder;
 use crate::train::schedule::{learning_rate, momentum, tau_scale};
 use crate::train::session::{Pending, Session};
@@ -19,6 +21,11 @@ use std::time::Instant;
 
 /// Steps under way: the host prepares and submits one while the device computes the other.
 const IN_FLIGHT: usize = 2;
+
+/// On a CPU the time of the run is told once by so many steps, or by those of so many seconds if they are fewer.
+const TIMED: (usize, f64) = (3, 5.0);
+/// It is told where it is at least so many seconds.
+const LONG: f64 = 600.0;
 
 /// Images whose views TensorBoard shows.
 const VIEWS: usize = 8;
@@ -85,6 +92,19 @@ pub(super) struct Run<'a> {
     pub(super) norms: Vec<f32>,
     pub(super) skipped: Skipped,
     pub(super) alarms: usize,
+    /// How long the run takes is known, or need not be: there is a GPU.
+    pub(super) forecast: bool,
+}
+
+/// How long `left` steps take, after `timed` steps in `elapsed` seconds: none before there are enough to tell.
+fn forecast(timed: usize, elapsed: f64, left: usize) -> Option<Forecast> {
+    let enough = timed >= TIMED.0 || (timed > 0 && elapsed >= TIMED.1);
+    enough.then(|| Forecast {
+        timed,
+        seconds_per_step: elapsed / timed as f64,
+        left,
+        smaller: None,
+    })
 }
 
 impl Run<'_> {
@@ -365,7 +385,8 @@ impl Run<'_> {
             return Err(self.diverged(&f, ended.loss, ended.norm2)?);
         }
         let (config, p) = (&self.job.config, &self.progress);
-        let images = (f.at.batch + 1 - p.first) * config.optim.batch_size;
+        let (timed, elapsed) = (f.at.batch + 1 - p.first, p.begin.elapsed().as_secs_f64());
+        let images = timed * config.optim.batch_size;
         let step = Step {
             epoch: f.at.epoch,
             epochs: config.run.epochs,
@@ -374,7 +395,7 @@ impl Run<'_> {
             loss: ended.loss,
             lr: f.scalars.lr,
             grad_norm: ended.norm2.sqrt(),
-            images_per_s: images as f64 / p.begin.elapsed().as_secs_f64(),
+            images_per_s: images as f64 / elapsed,
             loss_scale: ended.scale,
             skipped: ended.skipped(),
         };
@@ -394,7 +415,26 @@ impl Run<'_> {
             self.progress.steps += 1;
             self.norms.push(step.grad_norm);
         }
-        self.stream.emit(Event::Step(step))
+        self.stream.emit(Event::Step(step))?;
+        match forecast(timed, elapsed, step.steps.saturating_sub(step.step)) {
+            Some(told) if !self.forecast => self.foretell(told),
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells once how long the run takes, where that is long.
+    fn foretell(&mut self, told: Forecast) -> Result<()> {
+        self.forecast = true;
+        if told.seconds_per_step * (told.left as f64) < LONG {
+            return Ok(());
+        }
+        let device = match &self.job.device {
+            Choice::Auto => String::new(),
+            other => format!(" --device {other}"),
+        };
+        let smaller = smaller(&self.job.config).map(|command| command + &device);
+        self.stream
+            .emit(Event::Forecast(Forecast { smaller, ..told }))
     }
 
     /// The error of a step that is not finite. The optimiser has refused this step and those after it, so the weights
@@ -456,7 +496,7 @@ fn skipped_in_vain(steps: usize, all: usize, row: usize) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::skipped_in_vain;
+    use super::*;
 
     #[test]
     fn a_run_may_skip_some_steps_but_not_all_or_the_last_hundred() {
@@ -466,5 +506,15 @@ mod tests {
         for (steps, all, row) in [(3, 2, 2), (500, 499, 99), (500, 0, 0), (0, 0, 0)] {
             assert_eq!(said(steps, all, row), "", "{steps} {all} {row}");
         }
+    }
+
+    #[test]
+    fn the_time_of_a_run_is_told_by_steps_that_were_timed() {
+        assert!(forecast(0, 60.0, 9).is_none(), "nothing was timed");
+        assert!(forecast(2, 4.9, 9).is_none(), "too little");
+        let f = forecast(3, 0.3, 100).unwrap();
+        assert!((f.seconds_per_step - 0.1).abs() < 1e-12 && f.left == 100);
+        // One step that takes minutes is enough.
+        assert_eq!(forecast(1, 120.0, 50).unwrap().seconds_per_step, 120.0);
     }
 }

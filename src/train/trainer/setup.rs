@@ -100,6 +100,7 @@ impl<'a> Run<'a> {
             data: read,
             compile,
         };
+        let hardware = session.exec.device().is_some_and(|d| !d.limits.is_cpu);
         let memory = session.memory();
         let environment = environment::describe(session.exec.as_ref(), &memory, before, &record);
         folder.write(folder::ENVIRONMENT, &format!("{environment:#}\n"))?;
@@ -127,6 +128,7 @@ impl<'a> Run<'a> {
             norms: Vec::new(),
             skipped: Skipped::default(),
             alarms: 0,
+            forecast: hardware,
         })
     }
 }
@@ -161,7 +163,7 @@ impl Job<'_> {
                 u32::MAX
             )));
         }
-        let mut notes = Vec::new();
+        let mut notes = self.notes.clone();
         let warmup = self.config.schedule.warmup_epochs;
         if !self.resume && warmup > epochs && epochs > 0 {
             notes.push(format!(
