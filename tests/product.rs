@@ -267,6 +267,14 @@ fn the_report_asks_nothing_of_anyone() {
     ] {
         assert!(page.contains(part), "{part}");
     }
+    // What happened and what to do next, in words.
+    for part in [
+        "The run went to its end: 3 epochs",
+        "with random weights",
+        "amcl-wgpu export ",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
     for request in ["http://", "https://", "<script", "<link", "@import", "url("] {
         assert!(!page.contains(request), "{request}");
     }
@@ -290,7 +298,71 @@ fn the_report_asks_nothing_of_anyone() {
     std::fs::write(&log, text + stop).unwrap();
     json(&["report", "--curves", copy.to_str().unwrap()]);
     let page = std::fs::read_to_string(copy.join("report.html")).unwrap();
-    assert!(!page.contains("http-equiv=\"refresh\"") && page.contains("Not finished: stopped"));
+    assert!(
+        !page.contains("http-equiv=\"refresh\"")
+            && page.contains("The run was stopped after 3 of 3 epochs")
+    );
+}
+
+/// Two runs on one page: their numbers, the settings that differ and no others, a curve of each, links that lead to
+/// their reports. What is there already and no page of this program stays.
+#[test]
+fn runs_lie_side_by_side() {
+    let (dir, at) = temporary();
+    for (copy, from, to) in [("a", "", ""), ("b", "lr = 0.12", "lr = 0.5")] {
+        let copy = PathBuf::from(at(copy));
+        std::fs::create_dir(&copy).unwrap();
+        for name in [
+            "config.toml",
+            "metrics.jsonl",
+            "log.txt",
+            "summary.json",
+            "report.html",
+        ] {
+            let text = std::fs::read_to_string(Path::new(run()).join(name)).unwrap();
+            let text = if name == "config.toml" && !from.is_empty() {
+                assert!(text.contains(from), "{text}");
+                text.replace(from, to)
+            } else {
+                text
+            };
+            std::fs::write(copy.join(name), text).unwrap();
+        }
+    }
+    let written = json(&["report", &at("a"), &at("b")])["file"].clone();
+    let path = PathBuf::from(written.as_str().unwrap());
+    assert_eq!(path, dir.path().join("comparison.html"));
+    let page = std::fs::read_to_string(&path).unwrap();
+    for part in [
+        "2 runs side by side",
+        "href=\"a/report.html\"",
+        "href=\"b/report.html\"",
+        "optim.lr",
+        "<td>0.5</td>",
+        "3 / 3",
+        "line c1",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(!page.contains("optim.batch_size"), "it is the same in both");
+    for request in ["http://", "https://", "<script", "<link", "@import", "url("] {
+        assert!(!page.contains(request), "{request}");
+    }
+    // Again, over its own page; but not over another's.
+    json(&["report", &at("a"), &at("b")]);
+    std::fs::write(at("mine.html"), "mine").unwrap();
+    let (a, b, mine) = (at("a"), at("b"), at("mine.html"));
+    let args = ["report", &a, &b, "--out", &mine];
+    let refused = program().args(args).output().unwrap();
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--overwrite"));
+    assert_eq!(std::fs::read_to_string(&mine).unwrap(), "mine");
+    json(&[&args[..], &["--overwrite"]].concat());
+    assert!(
+        std::fs::read_to_string(&mine)
+            .unwrap()
+            .contains("side by side")
+    );
 }
 
 #[test]

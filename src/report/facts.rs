@@ -103,6 +103,8 @@ impl Records {
 pub struct Facts {
     /// The run's folder name.
     pub name: String,
+    /// Its folder, as it was named.
+    pub run: String,
     /// Configuration, resolved.
     pub config: Config,
     /// The same as text.
@@ -150,6 +152,7 @@ impl Facts {
                 .file_name()
                 .map(|n| n.to_string_lossy().into_owned())
                 .unwrap_or_default(),
+            run: run.to_string_lossy().into_owned(),
             config: Config::parse(&config_text, &[])?,
             config_text,
             summary: serde_json::from_str(&text("summary.json")).ok(),
@@ -182,6 +185,20 @@ impl Facts {
             .all
             .iter()
             .filter(move |r| r["kind"] == kind.as_str())
+    }
+
+    /// Alarms in order, with their epochs.
+    pub fn alarms(&self) -> Vec<(u64, &str)> {
+        let of = |r: &'_ Value| r["epoch"].as_u64();
+        self.records
+            .all
+            .iter()
+            .filter(|r| r["kind"] == "epoch")
+            .flat_map(|r| {
+                let list = r["alarms"].as_array().into_iter().flatten();
+                list.filter_map(move |a| Some((of(r)?, a.as_str()?)))
+            })
+            .collect()
     }
 
     /// Adds what the encoder sees.

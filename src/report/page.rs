@@ -2,6 +2,7 @@
 
 use super::document::document;
 use super::facts::{Facts, Picture, Seen, State};
+use super::headline::Story;
 use super::pairs::similarity;
 use super::plot::{self, Line};
 use crate::graph::plan::mebibytes;
@@ -33,12 +34,17 @@ fn series<'a>(name: &str, records: impl Iterator<Item = &'a Value>, key: &str) -
     let all: Vec<(f64, f64)> = records
         .filter_map(|r| Some((r["step"].as_f64()?, r[key].as_f64()?)))
         .collect();
-    let every = all.len().div_ceil(POINTS).max(1);
     Line {
         name: name.into(),
-        points: all.into_iter().step_by(every).collect(),
+        points: thinned(all),
         ..Line::default()
     }
+}
+
+/// At most [`POINTS`] of the points.
+pub(super) fn thinned(all: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
+    let every = all.len().div_ceil(POINTS).max(1);
+    all.into_iter().step_by(every).collect()
 }
 
 /// The median and the band from 5 to 95 % that records hold under a key, of one head where `head` is given.
@@ -92,22 +98,17 @@ fn head(f: &Facts) -> Markup {
     let untrained = f.of("eval").find(|r| r["untrained"] == true);
     let epochs = f.config.run.epochs;
     let done = last.and_then(|r| r["epoch"].as_u64()).unwrap_or(0);
-    let alarms: usize = f
-        .of("epoch")
-        .filter_map(|r| r["alarms"].as_array())
-        .map(Vec::len)
-        .sum();
+    let alarms = f.alarms().len();
     let percent = |r: Option<&Value>| r.and_then(|r| r["knn_top1"].as_f64());
     html! {
         h1 { (f.name) }
         p.soft {
             (f.config.method_title()) " on " (f.config.data.path) ", " (f.config.model.encoder)
-            ", batch " (f.config.optim.batch_size) ", seed " (f.config.run.seed) ". "
-            @match f.state() {
-                State::Finished => { "Finished." }
-                State::Stopped(why) => { "Not finished: " (why) }
-                State::UnderWay => { "Under way: this page reloads itself every " (RELOAD) " seconds." }
-            }
+            ", batch " (f.config.optim.batch_size) ", seed " (f.config.run.seed) "."
+        }
+        (headline(&Story::of(f)))
+        @if f.state() == State::UnderWay {
+            p.soft { "This page reloads itself every " (RELOAD) " seconds while the run is under way." }
         }
         nav aria-label="Sections" {
             @for (id, name) in SECTIONS { a href={"#" (id)} { (name) } }
@@ -126,6 +127,39 @@ fn head(f: &Facts) -> Markup {
             p.soft { "Protocol: " (p) "; the last epoch, not the best." }
         }
     }
+}
+
+/// What happened and what to do next.
+fn headline(story: &Story) -> Markup {
+    let next = story.next();
+    html! {
+        section.headline aria-label="What happened and what to do next" {
+            @for (i, s) in story.sentences().iter().enumerate() {
+                @if i == 0 { p.lead { b { (s) } } } @else { p { (s) } }
+            }
+            @if !next.is_empty() {
+                h3 { "What to do next" }
+                dl { @for n in &next { dt { (n.why) } dd { code { (n.command) } } } }
+            }
+        }
+    }
+}
+
+/// Images a second; seconds an image where that is the larger number.
+fn pace(f: &Facts) -> Markup {
+    let mut line = series("rate", f.of("step"), "images_per_s");
+    let mut rates: Vec<f64> = line.points.iter().map(|p| p.1).collect();
+    rates.sort_by(f64::total_cmp);
+    let slow = rates.get(rates.len() / 2).is_some_and(|r| *r < 1.0);
+    if slow {
+        line.points.iter_mut().for_each(|p| p.1 = 1.0 / p.1);
+    }
+    let title = if slow {
+        "Seconds an image"
+    } else {
+        "Images per second"
+    };
+    figure(title, plot::lines(title, &[line]))
 }
 
 fn curves(f: &Facts) -> Markup {
@@ -148,10 +182,43 @@ fn curves(f: &Facts) -> Markup {
             (eval("kNN top-1, %", "kNN top-1 in percent", "kNN", "knn_top1"))
             (step("Learning rate", "lr"))
             (step("Gradient norm, before clipping", "grad_norm"))
-            (step("Images per second", "images_per_s"))
+            (pace(f))
             (eval("Effective rank of test features", "Effective rank", "rank", "effective_rank"))
         }
         p.soft { "The horizontal axis counts optimiser steps." }
+    }
+}
+
+/// Says it where the pairs of a head have one temperature, so that the two curves lie on each other without a band: in
+/// all records, or in the first ones.
+fn one_temperature(f: &Facts, head: usize) -> Option<String> {
+    let alike = |r: &&Value| {
+        let all = ["tau_pos", "tau_neg"].map(|key| r[key][head].as_array());
+        let all: Vec<f64> = all
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(Value::as_f64)
+            .collect();
+        all.iter()
+            .all(|v| (v - all[0]).abs() <= 1e-5 * all[0].abs())
+    };
+    let records = f.of("epoch").filter(|r| r["tau_pos"][head].is_array());
+    let epochs: Vec<u64> = records
+        .clone()
+        .filter_map(|r| r["epoch"].as_u64())
+        .collect();
+    match records.take_while(alike).count() {
+        0 => None,
+        n if n == epochs.len() => Some(
+            "All pairs of this head have one temperature in this run: the curves lie on each other, and there is no \
+             band."
+                .into(),
+        ),
+        n => Some(format!(
+            "Up to epoch {} all pairs have one temperature: there the curves lie on each other, without a band.",
+            epochs[n - 1]
+        )),
     }
 }
 
@@ -169,7 +236,11 @@ fn temperatures(f: &Facts) -> Markup {
         ];
         let lines = pairs.map(|(name, key)| band(name, f.of("epoch"), key, Some(h)));
         let title = format!("Temperatures of head {}", h + 1);
-        figure(&format!("Head {}", h + 1), plot::lines(&title, &lines))
+        html! { figure {
+            h3 { "Head " (h + 1) }
+            (svg(plot::lines(&title, &lines)))
+            @if let Some(note) = one_temperature(f, h) { p.soft { (note) } }
+        } }
     };
     html! {
         h2 id="temperatures" { "Temperatures" }
@@ -357,17 +428,7 @@ fn environment(f: &Facts) -> Markup {
 }
 
 fn rest(f: &Facts) -> Markup {
-    let alarms: Vec<(u64, &str)> = f
-        .of("epoch")
-        .flat_map(|r| {
-            let list = r["alarms"]
-                .as_array()
-                .map(Vec::as_slice)
-                .unwrap_or_default();
-            list.iter()
-                .filter_map(|a| Some((r["epoch"].as_u64()?, a.as_str()?)))
-        })
-        .collect();
+    let alarms = f.alarms();
     let train: f64 = f.of("epoch").filter_map(|r| r["seconds"].as_f64()).sum();
     let eval: f64 = f.of("eval").filter_map(|r| r["seconds"].as_f64()).sum();
     let before = |key: &str| f.environment[key].as_f64();

@@ -8,6 +8,19 @@ const LEFT: f64 = 56.0;
 const BOTTOM: f64 = 26.0;
 const MARGIN: f64 = 18.0;
 
+/// Colours of the style sheet. Further lines are dashed, in the same colours.
+const COLOURS: usize = 6;
+
+/// Class of the line, band or key of this number.
+pub fn class(i: usize) -> String {
+    let dashed = if (i / COLOURS).is_multiple_of(2) {
+        ""
+    } else {
+        " dashed"
+    };
+    format!("c{}{dashed}", i % COLOURS)
+}
+
 /// A line, with a band around it where `band` is not empty.
 #[derive(Clone, Debug, Default)]
 pub struct Line {
@@ -135,8 +148,8 @@ fn legend(names: impl Iterator<Item = String>) -> String {
         .enumerate()
         .map(|(i, n)| {
             format!(
-                "<span class=\"key c{}\">{}</span>",
-                i % 6,
+                "<span class=\"key {}\">{}</span>",
+                class(i),
                 maud::html! { (n) }.into_string()
             )
         })
@@ -161,7 +174,11 @@ pub fn lines(title: &str, lines: &[Line]) -> String {
                 .chain(down)
                 .map(|(x, y)| format!("{:.1},{:.1} ", f.px(x), f.py(y)))
                 .collect();
-            let _ = write!(s, "<polygon class=\"band c{}\" points=\"{area}\"/>", i % 6);
+            let _ = write!(
+                s,
+                "<polygon class=\"band {}\" points=\"{area}\"/>",
+                class(i)
+            );
         }
         let line: String = l
             .points
@@ -169,7 +186,11 @@ pub fn lines(title: &str, lines: &[Line]) -> String {
             .filter(|p| p.1.is_finite())
             .map(|(x, y)| format!("{:.1},{:.1} ", f.px(*x), f.py(*y)))
             .collect();
-        let _ = write!(s, "<polyline class=\"line c{}\" points=\"{line}\"/>", i % 6);
+        let _ = write!(
+            s,
+            "<polyline class=\"line {}\" points=\"{line}\"/>",
+            class(i)
+        );
         if let ([only], true) = (&l.points[..], line.len() > 1) {
             let _ = write!(
                 s,

@@ -5,6 +5,7 @@ mod health;
 mod text;
 
 pub use health::{Alarm, Health, Histograms, Quantiles};
+pub use text::rate;
 
 use super::checkpoint::Position;
 use super::environment::Memory;
