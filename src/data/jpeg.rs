@@ -54,21 +54,21 @@ struct Structure {
     last: usize,
     /// Restart markers stand within scans.
     restarts: bool,
-    /// Of a progressive file: the lowest bit that was sent of each coefficient of each component.
-    progressive: Option<HashMap<u8, [u8; 64]>>,
+    progressive: bool,
+    /// The lowest bit that was sent of each coefficient of each component.
+    sent: HashMap<u8, [u8; 64]>,
 }
 
 impl Structure {
     /// Does every coefficient have all its bits?
     fn refined(&self) -> bool {
-        let all = |sent: &HashMap<u8, [u8; 64]>| sent.values().flatten().all(|low| *low == 0);
-        self.progressive.as_ref().is_none_or(all)
+        self.sent.values().flatten().all(|low| *low == 0)
     }
 
     /// Notes the components of a frame header.
     fn frame(&mut self, body: &[u8]) {
         let components = body.get(6..).unwrap_or_default().chunks_exact(3);
-        self.progressive = Some(components.map(|c| (c[0], [u8::MAX; 64])).collect());
+        self.sent = components.map(|c| (c[0], [u8::MAX; 64])).collect();
     }
 
     /// Notes which bits a scan sends.
@@ -76,12 +76,12 @@ impl Structure {
         self.scans += 1;
         let count = usize::from(*body.first().unwrap_or(&0));
         let rest = body.get(1 + 2 * count..).unwrap_or_default();
-        let (Some(sent), [first, last, bits, ..]) = (&mut self.progressive, rest) else {
+        let [first, last, bits, ..] = rest else {
             return;
         };
         let (first, last) = (usize::from(*first), usize::from(*last).min(63));
         for c in body[1..].chunks_exact(2).take(count) {
-            let of = sent.get_mut(&c[0]);
+            let of = self.sent.get_mut(&c[0]);
             for low in of
                 .and_then(|s| s.get_mut(first..=last))
                 .into_iter()
@@ -140,7 +140,10 @@ fn structure(bytes: &[u8]) -> Result<Structure, String> {
             break;
         };
         match code {
-            0xC2 => s.frame(inside),
+            0xC0..=0xC2 => {
+                s.frame(inside);
+                s.progressive = code == 0xC2;
+            }
             0xDD => s.restarts = inside != [0, 0],
             0xDA => {
                 s.scan(inside);
@@ -159,7 +162,7 @@ fn structure(bytes: &[u8]) -> Result<Structure, String> {
         s.end = bytes.len();
     }
     // A scan of zeros alone is nothing to wonder at in a progressive file: colours that hardly change have such scans.
-    let zeros = s.progressive.is_some() && bytes[s.last..].iter().all(|b| *b == 0);
+    let zeros = s.progressive && bytes[s.last..].iter().all(|b| *b == 0);
     if bytes.ends_with(&[0; ZEROS]) && !zeros {
         return Err("it breaks off: zeros stand where its pixels should go on".into());
     }
@@ -189,15 +192,14 @@ pub(super) fn decode(
     let mut separate = false;
     if whole {
         let s = structure(bytes)?;
-        if !s.ended {
-            if !s.refined() {
-                return Err("it breaks off: some of its scans are missing".into());
-            }
-            oddity = Some(Oddity::NoEnd);
+        // A progressive file may end early, and shows what it has.
+        if !s.refined() && !(s.ended && s.progressive) {
+            return Err("it breaks off: some of its scans are missing".into());
         }
+        oddity = (!s.ended).then_some(Oddity::NoEnd);
         bytes.truncate(s.end);
         // The decoder has to meet a marker behind the first of several scans.
-        if s.progressive.is_none() || s.scans > 1 {
+        if !s.progressive || s.scans > 1 {
             bytes.extend(ONES);
         }
         bytes.extend(END);
@@ -205,7 +207,7 @@ pub(super) fn decode(
             oddity = oddity.or(Some(Oddity::Header));
             bytes.drain(stray);
         }
-        separate = s.scans > 1 && (s.progressive.is_none() || s.restarts);
+        separate = s.scans > 1 && (!s.progressive || s.restarts);
     }
     let options = options(limit).set_strict_mode(whole);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes.as_slice()), options);
@@ -245,6 +247,7 @@ fn several_scans(bytes: &[u8], pixels: &mut Vec<u8>, memory: u64) -> Result<(), 
     let found = decoder.decode().map_err(|e| damaged(&e))?;
     match decoder.info().map(|i| i.pixel_format) {
         Some(jpeg_decoder::PixelFormat::RGB24) => pixels.extend(found),
+        Some(jpeg_decoder::PixelFormat::L8) => pixels.extend(found.iter().flat_map(|v| [*v; 3])),
         other => {
             return Err(format!("several scans of pixels as {other:?} are not read"));
         }
