@@ -189,6 +189,22 @@ pub fn mend(path: &Path) -> Result<Option<String>> {
     }
 }
 
+/// Checks that the run in a folder can be read: no other is about to take its place.
+///
+/// # Errors
+/// A replacement is under way, or a kill cut it off.
+pub(super) fn readable(path: &Path) -> Result<()> {
+    let replaced = path.join(ASIDE).exists() && !checkpoint::present(&path.join(CHECKPOINTS));
+    match replaced || path.join(MOVING).exists() {
+        false => Ok(()),
+        true => Err(RunError::Config(format!(
+            "{0}: a run that replaces another has no checkpoint yet; if it was killed, `amcl-wgpu train --resume {0}` \
+             brings the other back",
+            path.display()
+        ))),
+    }
+}
+
 /// Takes the folder for this process.
 fn lock(path: &Path) -> Result<File> {
     let file = path.join(LOCK);

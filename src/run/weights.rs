@@ -1,6 +1,7 @@
 //! Named weights: of a run's newest checkpoint, or of a safetensors file from elsewhere.
 
 use super::checkpoint::{self, Position};
+use super::claim;
 use super::{Result, RunError, io};
 use crate::config::Config;
 use crate::config::method::{declare, declare_method};
@@ -48,6 +49,7 @@ pub fn of_method(run: &Path, method: &dyn Method, warn: impl FnMut(String)) -> R
 
 /// The configuration in a run's folder.
 fn config_of(run: &Path) -> Result<Config> {
+    claim::readable(run)?;
     let path = run.join("config.toml");
     let text = std::fs::read_to_string(&path).map_err(|e| {
         RunError::Config(format!(

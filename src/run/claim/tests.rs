@@ -90,10 +90,17 @@ fn what_a_kill_cut_off_is_put_in_order_by_the_next_claim() {
         let old = finished(&path);
         killed(&path, false);
         assert!(refusal(&path, Purpose::New).contains("already holds something"));
+        assert!(
+            readable(&path)
+                .unwrap_err()
+                .to_string()
+                .contains("--resume")
+        );
         let claim = Claim::take(&path, purpose).unwrap();
         assert!(claim.note.as_ref().is_some_and(|n| n.contains("is back")));
         drop(claim);
         assert_eq!(files(&path), old, "{purpose:?}");
+        assert!(readable(&path).is_ok());
         // Cut off while the files were moved, the one way and the other.
         std::fs::create_dir(path.join(MOVING)).unwrap();
         std::fs::rename(
@@ -106,6 +113,7 @@ fn what_a_kill_cut_off_is_put_in_order_by_the_next_claim() {
         assert_eq!(mend(&path).unwrap(), None);
         // Cut off when the new run stood: the new one stays.
         killed(&path, true);
+        assert!(readable(&path).is_ok());
         let claim = Claim::take(&path, purpose).unwrap();
         assert_eq!(claim.note, None);
         drop(claim);
