@@ -69,10 +69,12 @@ pub fn choose(found: &Survey, given: &[String]) -> Result<Chosen> {
             "the data are IDX files of 28 px".into(),
         ),
         Kind::Files { side, sampled } => {
-            let preset = match side {
-                0..=SMALL => of_set("cifar10", given),
-                0..=MEDIUM => "photos-small",
-                _ => "photos",
+            let preset = if side <= SMALL {
+                of_set("cifar10", given)
+            } else if side <= MEDIUM {
+                "photos-small"
+            } else {
+                "photos"
             };
             let labels = match found.labelled {
                 true => "with labels",

@@ -193,7 +193,7 @@ pub(super) fn decode(
     if whole {
         let s = structure(bytes)?;
         // A progressive file may end early, and shows what it has.
-        if !s.refined() && !(s.ended && s.progressive) {
+        if !(s.refined() || s.ended && s.progressive) {
             return Err("it breaks off: some of its scans are missing".into());
         }
         oddity = (!s.ended).then_some(Oddity::NoEnd);

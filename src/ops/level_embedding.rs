@@ -35,7 +35,7 @@ impl Op for LevelEmbedding {
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [b] = inputs[0].rank("levels")?;
         let dim = self.dim;
-        if dim < 4 || dim % 2 != 0 || inputs[0].dtype != DType::F32 {
+        if dim < 4 || !dim.is_multiple_of(2) || inputs[0].dtype != DType::F32 {
             return Err(format!(
                 "needs levels [b] and an even width of 4 and more, not {dim}"
             ));

@@ -424,7 +424,7 @@ mod tests {
         assert!(commands(&asked).starts_with(r"amcl-wgpu train --resume 'my runs/it'\''s'"));
         let failed = Story {
             ended: Some(Ended::Failed("step 7: loss NaN".into())),
-            ..asked.clone()
+            ..asked
         };
         assert!(words(&failed).contains("failed after 3 of 20 epochs: step 7: loss NaN"));
         let out = r"--out 'my runs/it'\''s-slower'";

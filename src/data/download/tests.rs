@@ -68,11 +68,11 @@ fn rest(from: usize, claimed: &str) -> Vec<u8> {
     answer("206 Partial Content", &headers, &content()[from..])
 }
 
+/// What came of a download: the file or the error, the length of the part that is left, and the ranges asked for.
+type Fetched = (Result<Vec<u8>, String>, Option<u64>, Vec<Option<String>>);
+
 /// Fetches where `have` bytes lie already.
-fn fetched(
-    have: &[u8],
-    answers: Vec<Vec<u8>>,
-) -> (Result<Vec<u8>, String>, Option<u64>, Vec<Option<String>>) {
+fn fetched(have: &[u8], answers: Vec<Vec<u8>>) -> Fetched {
     let dir = tempfile::tempdir().unwrap();
     let part = dir.path().join("file.bin.part");
     if !have.is_empty() {
