@@ -30,16 +30,11 @@ fn packaged() -> Option<String> {
 }
 
 /// The commit of a checkout, with `-dirty` where files that the program is made of differ from it. None elsewhere: a
-/// repository around the crate is another's.
+/// repository around the crate is another's. A later commit alone does not compile the crate again: until its sources
+/// change, the program says the commit that it was built from.
 fn checked_out() -> Option<String> {
     if !Path::new(".git").exists() {
         return None;
-    }
-    for file in ["HEAD", "logs/HEAD"] {
-        let path = git(&["rev-parse", "--git-path", file])?;
-        if Path::new(&path).exists() {
-            println!("cargo::rerun-if-changed={path}");
-        }
     }
     let mut commit = git(&["rev-parse", "HEAD"])?;
     let changed = [&["status", "--porcelain", "--"][..], &SOURCES].concat();

@@ -173,7 +173,8 @@ impl Reader {
         let facts = Facts {
             side: (w, h),
             lies: false,
-            alpha: has_alpha,
+            // A gif has no such channel, only a colour that may stand for none: it is always decoded with one.
+            alpha: has_alpha && (transparent || format != ImageFormat::Gif),
             transparent,
             oddity: None,
         };
