@@ -156,12 +156,21 @@ pub fn only_a_trial(config: &Config) -> Option<String> {
     })
 }
 
-/// The command that trains the quickstart's network on the same data; none where that is what is trained.
+/// The command that trains the quickstart's network on the same data; none where that is what is trained. A batch that
+/// is smaller than the quickstart's stays, since the images may be fewer than that.
 pub fn smaller(config: &Config) -> Option<String> {
-    (config.model.encoder != "tiny").then(|| {
-        let data = argument(&config.data.path);
-        format!("amcl-wgpu train --data {data} --preset quickstart")
-    })
+    let quickstart = Config::parse(Config::preset("quickstart").ok()?, &[]).ok()?;
+    if config.model.encoder == quickstart.model.encoder {
+        return None;
+    }
+    let data = argument(&config.data.path);
+    let batch = match config.optim.batch_size {
+        n if n < quickstart.optim.batch_size => format!(" --batch-size {n}"),
+        _ => String::new(),
+    };
+    Some(format!(
+        "amcl-wgpu train --data {data} --preset quickstart{batch}"
+    ))
 }
 
 /// A text as one argument of a command that is printed, for a POSIX shell: in quotes where it needs them.
@@ -289,5 +298,8 @@ mod tests {
             smaller(&photos).unwrap(),
             r"amcl-wgpu train --data 'it'\''s' --preset quickstart"
         );
+        let mut few = photos;
+        few.optim.batch_size = 16;
+        assert!(smaller(&few).unwrap().ends_with(" --batch-size 16"));
     }
 }

@@ -167,7 +167,7 @@ impl Story {
         };
         let mut text = match self.untrained {
             Some(b) if self.in_vain() => format!(
-                "kNN accuracy is {last:.1} %, no better than {b:.1} % with random weights: nothing useful was learnt"
+                "kNN accuracy is {last:.1} %, no better than {b:.1} % with random weights: kNN sees nothing that was learnt"
             ),
             Some(b) => {
                 format!("kNN accuracy rose from {b:.1} % with random weights to {last:.1} %")
@@ -199,7 +199,7 @@ impl Story {
                 format!("It was highest after epoch {epoch}, at {best:.1} %, and has fallen since.")
             }
             Trend::Level(since) => {
-                format!("It has changed by less than chance would since epoch {since}.")
+                format!("It has not changed by more than chance would since epoch {since}.")
             }
         })
     }
@@ -262,6 +262,7 @@ impl Story {
             }
             Some(Ended::Whole) => {
                 if self.in_vain() {
+                    add("Train longer, if this run was short", longer());
                     add("Try a third of the learning rate", slower());
                 }
                 match self.trend() {
@@ -381,7 +382,7 @@ mod tests {
             commands(&level)
         );
         assert!(
-            words(&level).contains("less than chance"),
+            words(&level).contains("more than chance"),
             "{}",
             words(&level)
         );
@@ -402,7 +403,7 @@ mod tests {
                 tests: Some(tests),
                 ..story()
             };
-            assert_eq!(words(&s).contains("nothing useful"), vain, "{}", words(&s));
+            assert_eq!(words(&s).contains("sees nothing"), vain, "{}", words(&s));
             assert_eq!(commands(&s).contains("slower"), vain, "{}", commands(&s));
         }
         let one = Story {
