@@ -167,7 +167,8 @@ impl Story {
         };
         let mut text = match self.untrained {
             Some(b) if self.in_vain() => format!(
-                "kNN accuracy is {last:.1} %, no better than {b:.1} % with random weights: kNN sees nothing that was learnt"
+                "kNN accuracy is {last:.1} %, no better than {b:.1} % with random weights: kNN sees nothing that was \
+                 learnt"
             ),
             Some(b) => {
                 format!("kNN accuracy rose from {b:.1} % with random weights to {last:.1} %")

@@ -1,6 +1,7 @@
 //! A run, from its settings to its summary.
 
 mod epoch;
+mod forecast;
 mod run;
 mod setup;
 mod stream;

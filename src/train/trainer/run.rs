@@ -2,14 +2,12 @@
 
 use super::stream::Stream;
 use super::{AtEnd, Job, Outcome, setup};
-use crate::config::chosen::smaller;
 use crate::data::{Split, sampler};
-use crate::device::Choice;
 use crate::eval::sheet;
 use crate::graph::StepScalars;
 use crate::graph::host::HostExecutor;
 use crate::run::checkpoint::{self, Position};
-use crate::run::event::{Divergence, Evaluation, Event, Forecast, KnnProtocol, Step, Summary};
+use crate::run::event::{Divergence, Evaluation, Event, KnnProtocol, Step, Summary};
 use crate::run::folder;
 use crate::train::schedule::{learning_rate, momentum, tau_scale};
 use crate::train::session::{Pending, Session};
@@ -21,11 +19,6 @@ use std::time::Instant;
 
 /// Steps under way: the host prepares and submits one while the device computes the other.
 const IN_FLIGHT: usize = 2;
-
-/// On a CPU the time of the run is told once by so many steps, or by those of so many seconds if they are fewer.
-const TIMED: (usize, f64) = (3, 5.0);
-/// It is told where it is at least so many seconds.
-const LONG: f64 = 600.0;
 
 /// Images whose views TensorBoard shows.
 const VIEWS: usize = 8;
@@ -94,17 +87,6 @@ pub(super) struct Run<'a> {
     pub(super) alarms: usize,
     /// How long the run takes is known, or need not be: there is a GPU.
     pub(super) forecast: bool,
-}
-
-/// How long `left` steps take, after `timed` steps in `elapsed` seconds: none before there are enough to tell.
-fn forecast(timed: usize, elapsed: f64, left: usize) -> Option<Forecast> {
-    let enough = timed >= TIMED.0 || (timed > 0 && elapsed >= TIMED.1);
-    enough.then(|| Forecast {
-        timed,
-        seconds_per_step: elapsed / timed as f64,
-        left,
-        smaller: None,
-    })
 }
 
 impl Run<'_> {
@@ -416,25 +398,7 @@ impl Run<'_> {
             self.norms.push(step.grad_norm);
         }
         self.stream.emit(Event::Step(step))?;
-        match forecast(timed, elapsed, step.steps.saturating_sub(step.step)) {
-            Some(told) if !self.forecast => self.foretell(told),
-            _ => Ok(()),
-        }
-    }
-
-    /// Tells once how long the run takes, where that is long.
-    fn foretell(&mut self, told: Forecast) -> Result<()> {
-        self.forecast = true;
-        if told.seconds_per_step * (told.left as f64) < LONG {
-            return Ok(());
-        }
-        let device = match &self.job.device {
-            Choice::Auto => String::new(),
-            other => format!(" --device {other}"),
-        };
-        let smaller = smaller(&self.job.config).map(|command| command + &device);
-        self.stream
-            .emit(Event::Forecast(Forecast { smaller, ..told }))
+        self.foretell(timed, elapsed, step.steps.saturating_sub(step.step))
     }
 
     /// The error of a step that is not finite. The optimiser has refused this step and those after it, so the weights
@@ -506,15 +470,5 @@ mod tests {
         for (steps, all, row) in [(3, 2, 2), (500, 499, 99), (500, 0, 0), (0, 0, 0)] {
             assert_eq!(said(steps, all, row), "", "{steps} {all} {row}");
         }
-    }
-
-    #[test]
-    fn the_time_of_a_run_is_told_by_steps_that_were_timed() {
-        assert!(forecast(0, 60.0, 9).is_none(), "nothing was timed");
-        assert!(forecast(2, 4.9, 9).is_none(), "too little");
-        let f = forecast(3, 0.3, 100).unwrap();
-        assert!((f.seconds_per_step - 0.1).abs() < 1e-12 && f.left == 100);
-        // One step that takes minutes is enough.
-        assert_eq!(forecast(1, 120.0, 50).unwrap().seconds_per_step, 120.0);
     }
 }
