@@ -167,7 +167,7 @@ fn embeddings_are_the_same_in_every_form() {
     let (_dir, at) = temporary();
     let mut rows: Vec<Vec<f32>> = Vec::new();
     for form in ["npy", "safetensors", "csv", "parquet"] {
-        let file = at(&format!("e.{form}"));
+        let file = at(&format!("{form}.{form}"));
         let v = json(&[
             "embed",
             run(),
@@ -185,7 +185,7 @@ fn embeddings_are_the_same_in_every_form() {
         let bytes = std::fs::read(&file).unwrap();
         rows.push(match form {
             "npy" => {
-                let names = std::fs::read_to_string(at("e.csv")).unwrap();
+                let names = std::fs::read_to_string(at("npy.csv")).unwrap();
                 assert!(names.starts_with("filename,label\ntest/0,"), "{names}");
                 npyz::NpyFile::new(&bytes[..])
                     .unwrap()

@@ -217,9 +217,10 @@ impl Answer {
                 range.unwrap_or("missing")
             )
         };
-        let range = range.and_then(content_range);
+        let length: Option<u64> = length.and_then(|l| l.trim().parse().ok());
+        let (named, range) = (range.is_some(), range.and_then(content_range));
         match (status, range) {
-            (200, _) => Self::Whole(length.and_then(|l| l.trim().parse().ok())),
+            (200, _) => Self::Whole(length),
             // The rest to the end of the file, and nothing but it.
             (206, Some((Some((first, last)), all)))
                 if have > 0
@@ -227,6 +228,10 @@ impl Answer {
                     && all.is_none_or(|all| last.checked_add(1) == Some(all)) =>
             {
                 Self::Rest(all.or(last.checked_add(1)))
+            }
+            // A server that does not say which part it sends is believed: the sum decides in the end.
+            (206, None) if have > 0 && !named => {
+                Self::Rest(length.and_then(|l| have.checked_add(l)))
             }
             (416, Some((None, Some(all)))) if have > 0 && all == have => Self::Complete,
             (206 | 416, _) => Self::OtherPart(format!(

@@ -92,6 +92,14 @@ fn a_part_is_continued_only_by_the_rest_of_the_same_file() {
     let (file, left, ranges) =
         fetched(&content()[..2000], vec![rest(2000, "bytes 2000-4999/5000")]);
     assert_eq!((file, left, ranges), (Ok(content()), None, asked.clone()));
+    // So is one that the server does not name.
+    let unnamed = answer(
+        "206 Partial Content",
+        "Content-Length: 3000\r\n",
+        &content()[2000..],
+    );
+    let (file, _, ranges) = fetched(&content()[..2000], vec![unnamed]);
+    assert_eq!((file, ranges), (Ok(content()), asked.clone()));
     // A server without ranges sends all, and all is taken from the start.
     let (file, _, ranges) = fetched(&content()[..2000], vec![whole()]);
     assert_eq!((file, ranges), (Ok(content()), asked.clone()));
