@@ -157,11 +157,19 @@ fn weights_and_features_that_are_not_finite_are_named() {
         );
         let table = at("features.npy");
         let embedded = [
-            "embed", path, "--device", "cpu", "--split", "test", "-o", &table,
+            "embed",
+            path,
+            "--device",
+            "cpu",
+            "--split",
+            "test",
+            "--overwrite",
+            "-o",
+            &table,
         ];
         say(&embedded, words);
         say(
-            &["export", path, "-o", &at("exported")],
+            &["export", path, "--overwrite", "-o", &at("exported")],
             &["`conv1.weight` are not finite"],
         );
         std::fs::remove_file(&table).unwrap();
@@ -215,6 +223,7 @@ fn features_that_are_all_the_same_are_named() {
             path,
             "--device",
             "cpu",
+            "--overwrite",
             "-o",
             table.to_str().unwrap(),
         ];
