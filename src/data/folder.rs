@@ -1,10 +1,10 @@
 //! Folders of images, with class folders or without:
-//! - `D/train/CLASS/..` with `D/test/`, `D/val/` or others likewise ([`super::names`] has their names), ImageNet;
+//! - `D/train/CLASS/..` with `D/test/`, `D/val/` or others likewise (`data::names` has their names), ImageNet;
 //!   Tiny-ImageNet with its `val_annotations.txt`;
 //! - `D/train/*` without labels, and a labelled `D/val/CLASS/..`, which serves evaluation;
 //! - `D/CLASS/..`, without a test split;
 //! - `D/*`, without labels;
-//! - any of these a few folders down ([`super::layout`]).
+//! - any of these a few folders down (`data::layout`).
 //!
 //! Every image is brought to one square size: the shorter side resized, the centre cropped.
 

@@ -1,6 +1,6 @@
 //! CSV lists of images: columns `path` (relative to the list's folder, or absolute), and, where there are labels,
 //! `label` (any text) and `split` (`train`, `test` or another name of such a part). The first line names the columns,
-//! which have other names too ([`super::columns`]); without it, they are path, label, split.
+//! which have other names too (`data::columns`); without it, they are path, label, split.
 
 use super::columns::{Row, parse, splits};
 use super::folder;

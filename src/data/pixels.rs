@@ -1,6 +1,6 @@
 //! From an image file to a square of RGB bytes.
 //!
-//! Version 2 of the pixels, that of new runs: JPEGs by zune-jpeg in its strict mode ([`super::jpeg`]), other formats
+//! Version 2 of the pixels, that of new runs: JPEGs by zune-jpeg in its strict mode (`data::jpeg`), other formats
 //! by `image`; the largest centred square; brought to size by fast_image_resize's convolution with a triangle as wide
 //! as the step (Pillow's and torchvision's antialiased bilinear), rounded to bytes after each axis; turned as EXIF
 //! says. Version 1, that of runs whose configuration is of version 1 or 2: JPEGs as far as they go, `image`'s

@@ -80,7 +80,7 @@ pub fn files(out: &Path) -> [PathBuf; 4] {
     FILES.map(|name| out.join(name))
 }
 
-/// Writes the [files](files) of an export into a folder, which is made where it is not there, and returns them. Those
+/// Writes the [files] of an export into a folder, which is made where it is not there, and returns them. Those
 /// that are already there are replaced only with `overwrite`.
 ///
 /// # Errors
