@@ -310,7 +310,7 @@ fn a_full_disk_leaves_the_last_checkpoint() {
         &o,
         &[
             "No space left",
-            "free some space and continue with --resume",
+            "free some space and run it again (a training goes on with --resume)",
         ],
     );
     assert!(left.status.success() && unmounted, "{}", error(&left));

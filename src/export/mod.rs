@@ -96,6 +96,7 @@ pub fn write(run: &Trained, out: &Path, overwrite: bool) -> Result<Vec<PathBuf>>
     let weights = of_encoder(&model, &run.weights);
     let onnx = onnx::model(&g, (images, "images"), (features, "features"), &weights)
         .map_err(|e| TrainError::Config(e.to_string()))?;
+    let new = !out.exists();
     std::fs::create_dir_all(out).map_err(io(out))?;
     let text = |v: &Value| format!("{v:#}\n").into_bytes();
     // In the order of `FILES`.
@@ -106,6 +107,11 @@ pub fn write(run: &Trained, out: &Path, overwrite: bool) -> Result<Vec<PathBuf>>
         LOADER.as_bytes().to_vec(),
     ];
     let files: Vec<(PathBuf, Vec<u8>)> = files(out).into_iter().zip(bytes).collect();
-    output::write(&files, overwrite)?;
+    output::write(&files, overwrite).inspect_err(|_| {
+        if new {
+            // Removes the folder only where nothing is in it.
+            let _ = std::fs::remove_dir(out);
+        }
+    })?;
     Ok(files.into_iter().map(|(path, _)| path).collect())
 }

@@ -51,7 +51,7 @@ pub type Result<T> = std::result::Result<T, RunError>;
 fn advice(e: &std::io::Error) -> &'static str {
     match e.kind() {
         std::io::ErrorKind::StorageFull => {
-            "; what was saved before is whole: free some space and continue with --resume"
+            "; what was saved before is whole: free some space and run it again (a training goes on with --resume)"
         }
         std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
             "; choose a folder that can be written with --out"
