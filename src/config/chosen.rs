@@ -114,9 +114,9 @@ pub fn choose(found: &Survey, given: &[String]) -> Result<Chosen> {
     })
 }
 
-/// Batch, learning rate, epochs and, with AMCL, heads for so many images. A smaller batch has a learning rate smaller in
-/// proportion (Goyal et al. 2017; the presets' sources do the same). Larger sets get fewer epochs, of as many steps in
-/// all.
+/// Batch, learning rate, epochs and, with AMCL, heads for so many images. A smaller batch has a learning rate smaller
+/// in proportion (Goyal et al. 2017; the presets' sources do the same). Larger sets get fewer epochs, of as many steps
+/// in all.
 fn by_count(preset: &str, images: usize, given: &[String]) -> Result<Vec<String>> {
     let base = Config::parse(Config::preset(preset)?, &[])?;
     let (full, mut out) = (base.optim.batch_size, Vec::new());

@@ -5,8 +5,8 @@ use super::rows::{self, by_rows};
 use crate::graph::{HostIo, Op, TensorType};
 use crate::reference::{Scalar, standardize_rows};
 
-/// x [..,d], d of 2 and more -> y alike: (x - mean) / sqrt(variance + eps) of each row, with the unbiased variance (over
-/// d - 1). For targets, which are constants: it has no gradient.
+/// x [..,d], d of 2 and more -> y alike: (x - mean) / sqrt(variance + eps) of each row, with the unbiased variance
+/// (over d - 1). For targets, which are constants: it has no gradient.
 #[derive(Clone, Copy, Debug)]
 pub struct StandardizeRows {
     /// Added to the variance: 1e-6 in masked autoencoders.

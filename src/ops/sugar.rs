@@ -231,8 +231,8 @@ impl Graph {
         self.push1(Gelu::default(), &[x])
     }
 
-    /// x [..,d], w, b [d] -> as x: each row less its mean, over its deviation (`eps` is added to the variance), times w,
-    /// plus b.
+    /// x [..,d], w, b [d] -> as x: each row less its mean, over its deviation (`eps` is added to the variance), times
+    /// w, plus b.
     ///
     /// # Errors
     /// Shapes that do not fit.

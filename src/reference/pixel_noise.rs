@@ -35,7 +35,8 @@ pub fn pixel_noise<T: Scalar>(words: &[u32], levels: &[T], e: &mut [T]) {
 mod tests {
     use super::{WORDS, pixel_noise};
 
-    /// 65,536 numbers: the mean is within 4 / sqrt(n), the variance within 4 sqrt(2 / n), and another image's are others.
+    /// 65,536 numbers: the mean is within 4 / sqrt(n), the variance within 4 sqrt(2 / n), and another image's are
+    /// others.
     #[test]
     fn is_normal() {
         let n = 1 << 16;

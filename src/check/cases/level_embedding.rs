@@ -4,7 +4,8 @@ use crate::check::{Case, Feed, Mutation};
 use crate::ops::level_embedding::LevelEmbedding;
 
 pub(super) fn cases() -> Vec<Case> {
-    // exp2 of numbers down to -13.3 may be wrong by 3 + 2 * 13.3 units, and the angle with it: 30 of the 8 in the bound.
+    // exp2 of numbers down to -13.3 may be wrong by 3 + 2 * 13.3 units, and the angle with it: 30 of the 8 in the
+    // bound.
     let case = |b: usize, dim: usize, most: f32| {
         Case::new(LevelEmbedding { dim }, vec![Feed::range([b], 0.0, most)])
             .note(&format!("dim {dim}, up to {most}"))

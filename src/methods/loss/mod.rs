@@ -113,11 +113,12 @@ crate::section! {
         /// Regulariser of the selected candidates: `mean` of Omega, or `official_sum` of log tau + 1/tau, as in the
         /// authors' later code.
         neg_omega: NegOmega = NegOmega::Mean,
-        /// Whose temperature adapts: `full` (both roles'), `none` (constant heads), `positive_only`, `negative_only`, or
+        /// Whose temperature adapts: `full` (both roles'), `none` (constant heads), `positive_only`, `negative_only`,
+        /// or
         /// `first_head` (both, from head 0's features for every head).
         adaptive: Adaptive = Adaptive::Full,
-        /// How a pair's score is made: `dot` of phi's outputs (Eq. 3), or `centred`, in which only the part that differs
-        /// between pairs is learned.
+        /// How a pair's score is made: `dot` of phi's outputs (Eq. 3), or `centred`, in which only the part that
+        /// differs between pairs is learned.
         parametrisation: Parametrisation = Parametrisation::Dot,
         /// Temperature at the mean score of the centred parametrisation.
         tau0: f64 = 0.1 => TEMPERATURE,
