@@ -8,7 +8,7 @@ use crate::config::method::method;
 use crate::data::Dataset;
 use crate::device::Choice;
 use crate::eval::features::{Embedder, Features};
-use crate::eval::knn::{self, Bank, Vote};
+use crate::eval::knn::{Bank, Vote};
 use crate::graph::Executor;
 use crate::methods::Method;
 use crate::nn::heads::Last;
@@ -242,23 +242,7 @@ impl Embedder for Encoder {
         self.features.dim
     }
 
-    fn embed(&mut self, data: &Dataset) -> crate::graph::Result<Vec<f32>> {
-        self.features.of(self.exec.as_mut(), data, &mut |_, _| ())
-    }
-
-    fn rank(
-        &mut self,
-        queries: &[f32],
-        bank: Bank<'_>,
-        classes: usize,
-        vote: Vote,
-    ) -> crate::graph::Result<Vec<u32>> {
-        knn::ranked_once(
-            self.exec.as_mut(),
-            (queries, self.features.dim),
-            bank,
-            classes,
-            vote,
-        )
+    fn parts(&mut self) -> (Features, &mut dyn Executor) {
+        (self.features, self.exec.as_mut())
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::data::augment::Policy;
 use crate::data::{Dataset, packed};
-use crate::eval::knn::{Bank, Vote};
+use crate::eval::knn::{self, Bank, Vote};
 use crate::graph::exec::Ticket;
 use crate::graph::{
     Executor, Graph, GraphError, HostData, ProgramId, Result, StepScalars, TensorId, TensorType,
@@ -17,6 +17,9 @@ const IN_FLIGHT: usize = 2;
 
 /// A trained encoder at hand, whoever holds it: a training that has ended, or a run that was read back.
 pub trait Embedder {
+    /// The extractor, and the executor that it is compiled on.
+    fn parts(&mut self) -> (Features, &mut dyn Executor);
+
     /// Length of a feature.
     fn dim(&self) -> usize;
 
@@ -24,7 +27,10 @@ pub trait Embedder {
     ///
     /// # Errors
     /// Images of another size than the encoder was set up for; device loss.
-    fn embed(&mut self, data: &Dataset) -> Result<Vec<f32>>;
+    fn embed(&mut self, data: &Dataset) -> Result<Vec<f32>> {
+        let (features, exec) = self.parts();
+        features.of(exec, data, &mut |_, _| ())
+    }
 
     /// All classes for each of `queries` [q,dim], the likeliest first ([q,classes]), by its nearest neighbours in
     /// `bank`.
@@ -37,7 +43,10 @@ pub trait Embedder {
         bank: Bank<'_>,
         classes: usize,
         vote: Vote,
-    ) -> Result<Vec<u32>>;
+    ) -> Result<Vec<u32>> {
+        let (features, exec) = self.parts();
+        knn::ranked_once(exec, (queries, features.dim), bank, classes, vote)
+    }
 }
 
 /// A compiled feature extractor.

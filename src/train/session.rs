@@ -527,24 +527,8 @@ impl Embedder for Session {
         self.features.dim
     }
 
-    fn embed(&mut self, data: &Dataset) -> crate::graph::Result<Vec<f32>> {
-        self.features.of(self.exec.as_mut(), data, &mut |_, _| ())
-    }
-
-    fn rank(
-        &mut self,
-        queries: &[f32],
-        bank: Bank<'_>,
-        classes: usize,
-        vote: Vote,
-    ) -> crate::graph::Result<Vec<u32>> {
-        knn::ranked_once(
-            self.exec.as_mut(),
-            (queries, self.features.dim),
-            bank,
-            classes,
-            vote,
-        )
+    fn parts(&mut self) -> (Features, &mut dyn Executor) {
+        (self.features, self.exec.as_mut())
     }
 }
 
