@@ -91,6 +91,14 @@ impl Linear {
         Self::declare(net, name, &shape, Layout::Heads, false)
     }
 
+    /// Declares weights [k,d], uniform with the bound sqrt(6 / (d + fan_out)), and a bias of zero (Glorot, Bengio, AISTATS
+    /// 2010; "Xavier uniform"). `fan_out` is k, but where a code base initialises a layer in parts.
+    pub fn xavier(net: &mut Net<'_>, name: &str, [k, d]: [usize; 2], fan_out: usize) -> Self {
+        let bound = Init::Uniform((6.0 / (d + fan_out) as f32).sqrt());
+        let inits = [bound, Init::Constant(0.0)];
+        Self::declare_as(net, name, &[k, d], Layout::Plain, inits, true)
+    }
+
     /// The classifier of features of length d ([`Part::Classifier`]). It starts as zero, so that nothing is drawn.
     pub fn classifier(net: &mut Net<'_>, [classes, d]: [usize; 2]) -> Self {
         let zero = Init::Constant(0.0);
@@ -102,11 +110,24 @@ impl Linear {
     }
 
     fn declare(net: &mut Net<'_>, name: &str, dims: &[usize], layout: Layout, bias: bool) -> Self {
-        let (d, rest) = (dims[dims.len() - 1], &dims[..dims.len() - 1]);
+        let d = dims[dims.len() - 1];
         let init = Init::Uniform(1.0 / (d as f32).sqrt());
+        Self::declare_as(net, name, dims, layout, [init; 2], bias)
+    }
+
+    /// Initial values of weights and bias: `inits`.
+    fn declare_as(
+        net: &mut Net<'_>,
+        name: &str,
+        dims: &[usize],
+        layout: Layout,
+        inits: [Init; 2],
+        bias: bool,
+    ) -> Self {
+        let rest = &dims[..dims.len() - 1];
         net.scope(name, |net| Self {
-            weight: net.param("weight", dims, init, layout),
-            bias: bias.then(|| net.param("bias", rest, init, layout)),
+            weight: net.param("weight", dims, inits[0], layout),
+            bias: bias.then(|| net.param("bias", rest, inits[1], layout)),
             name: String::new(),
         })
         .named(net.name(name))

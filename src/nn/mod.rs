@@ -7,6 +7,8 @@ pub mod import;
 pub mod layers;
 pub mod model;
 pub mod net;
+pub mod positions;
+pub mod transformer;
 
 pub use backbones::{Backbone, Features, Network};
 pub use model::{Init, Layout, Model, Part, Variable};

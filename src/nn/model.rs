@@ -1,6 +1,7 @@
 //! The variables of a model: parameters and running statistics, what they start from, and what they are called in
 //! files.
 
+use super::positions;
 use crate::graph::state::Group;
 use crate::graph::{Executor, HostData, Result, StateId, States, TensorType};
 use crate::reference::philox::{Purpose, Stream};
@@ -22,6 +23,9 @@ pub enum Init {
     Uniform(f32),
     /// One value.
     Constant(f32),
+    /// The table of sines and cosines ([`super::positions::sin_cos`]) of dimensions [1,tokens,d]. Tokens beyond the
+    /// largest square, a class token's, stand first.
+    SinCos,
 }
 
 /// Which part of a model a variable belongs to. A part has a prefix of names within the model, and files of its own.
@@ -126,6 +130,8 @@ pub struct Variable {
     pub lr_multiplier: f32,
     /// Number of the layer of its part, for rates that differ from layer to layer.
     pub layer: usize,
+    /// Training changes it. What does not train has no gradient and no decay.
+    pub trained: bool,
 }
 
 impl Variable {
@@ -134,6 +140,10 @@ impl Variable {
     /// variables.
     pub fn initial(&self, dims: &[usize], seed: u64) -> Vec<f32> {
         let n: usize = dims.iter().product();
+        if let (Init::SinCos, &[.., tokens, d]) = (self.init, dims) {
+            let side = tokens.isqrt();
+            return positions::sin_cos(side, d, tokens - side * side);
+        }
         let heads = match self.layout {
             Layout::Heads => dims.first().copied().unwrap_or(1).max(1),
             _ => 1,
@@ -149,6 +159,7 @@ impl Variable {
                 Init::Normal(s) => s * stream.normal(),
                 Init::Uniform(b) => stream.range(-b, b),
                 Init::Constant(v) => v,
+                Init::SinCos => 0.0,
             };
             out.extend((0..n / heads).map(|_| draw()));
         }
@@ -182,6 +193,7 @@ impl Model {
                 init,
                 lr_multiplier: 1.0,
                 layer: 0,
+                trained: true,
             });
             id
         })
@@ -230,7 +242,7 @@ impl Model {
         self.level_momentum_copy(exec)
     }
 
-    /// Elements of the group of parameters, padding included, and number of trained values.
+    /// Elements of the group of parameters, padding included, and number of the parameters' values.
     pub fn sizes(&self) -> (usize, usize) {
         let padded = self
             .states

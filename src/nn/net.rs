@@ -3,7 +3,7 @@
 //! then what they were before.
 
 use super::model::{Init, Layout, MOMENTUM_COPY, Model, PARAMS, Part, STATISTICS, Variable};
-use crate::graph::{Graph, StateId, TensorId, TensorType};
+use crate::graph::{Graph, Result, StateId, TensorId, TensorType};
 use serde::{Deserialize, Serialize};
 use std::ops::{Deref, DerefMut};
 
@@ -74,6 +74,7 @@ struct Place {
     part_begins: usize,
     layer: usize,
     lr_multiplier: f32,
+    trained: bool,
 }
 
 /// A graph under construction, with its model. It can be used as the [`Graph`] that it holds.
@@ -115,6 +116,7 @@ impl<'a> Net<'a> {
                 part_begins: 0,
                 layer: 0,
                 lr_multiplier: 1.0,
+                trained: true,
             },
             names: Vec::new(),
         }
@@ -164,6 +166,11 @@ impl<'a> Net<'a> {
     /// Puts a factor on the learning rate of what `build` declares.
     pub fn lr_multiplier<T>(&mut self, factor: f32, build: impl FnOnce(&mut Self) -> T) -> T {
         self.at(|p| p.lr_multiplier = factor, build)
+    }
+
+    /// What `build` declares is not trained: fixed position embeddings, MoCo v3's random patch projection.
+    pub fn frozen<T>(&mut self, build: impl FnOnce(&mut Self) -> T) -> T {
+        self.at(|p| p.trained = false, build)
     }
 
     /// Layers compute in f32, whatever the precision outside: losses and what belongs to them.
@@ -221,6 +228,7 @@ impl<'a> Net<'a> {
             init,
             lr_multiplier: self.place.lr_multiplier,
             layer: self.place.layer,
+            trained: self.place.trained,
         }
     }
 
@@ -261,6 +269,19 @@ impl<'a> Net<'a> {
             _ => var.0,
         };
         self.graph.state(&self.model.states, id)
+    }
+
+    /// The tensor of a variable that may be frozen: no gradient passes to it then.
+    ///
+    /// # Errors
+    /// None is expected.
+    pub fn value_if_trained(&mut self, var: Var) -> Result<TensorId> {
+        let value = self.value(var);
+        let trained = self.model.params.iter().any(|p| p.id == var.0 && p.trained);
+        match self.place.mode {
+            Mode::Train if !trained => self.stop_gradient(value),
+            _ => Ok(value),
+        }
     }
 
     /// A state's tensor in this graph.

@@ -210,7 +210,8 @@ impl Optimizer {
             let plain = vector && (lars || o.exclude_bias_and_norm);
             let decay = if plain { 0.0 } else { o.weight_decay };
             let trust = if lars && vector { -1.0 } else { 0.0 };
-            rows.extend([p.lr_multiplier, decay, trust, 0.0]);
+            let rate = if p.trained { p.lr_multiplier } else { 0.0 };
+            rows.extend([rate, decay, trust, 0.0]);
         }
         exec.upload(self.program, self.segments, &HostData::U32(segments))?;
         exec.upload(self.program, self.table, &HostData::F32(rows))?;

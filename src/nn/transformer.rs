@@ -1,0 +1,167 @@
+//! Layers of Vision Transformers (Dosovitskiy et al., ICLR 2021): layer norm, attention, the pre-norm block. Encoders and
+//! the decoders of masked autoencoders are made of them. Names of parameters are timm's.
+
+use super::layers::Linear;
+use super::model::{Init, Layout};
+use super::net::{Net, Precision, Var};
+use crate::graph::{Result, TensorId};
+use crate::ops::attention::Attention as AttentionOp;
+use crate::ops::gelu::Gelu;
+use crate::ops::layer_norm::LayerNorm as LayerNormOp;
+
+/// Layer norm's constant in Vision Transformers (MAE, MoCo v3, timm). PyTorch's default, 1e-5, is another one.
+const EPS: f64 = 1e-6;
+
+/// Layer normalisation over the last dimension: x [..,d].
+#[derive(Clone, Debug)]
+pub struct LayerNorm {
+    name: String,
+    weight: Var,
+    bias: Var,
+}
+
+impl LayerNorm {
+    /// Declares scale (1) and shift (0).
+    pub fn new(net: &mut Net<'_>, name: &str, d: usize) -> Self {
+        let [weight, bias] = net.scope(name, |net| {
+            [("weight", 1.0), ("bias", 0.0)]
+                .map(|(leaf, value)| net.param(leaf, &[d], Init::Constant(value), Layout::Plain))
+        });
+        let name = net.name(name);
+        Self { name, weight, bias }
+    }
+
+    /// Appends the norm, in f32.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn call(&self, net: &mut Net<'_>, x: TensorId) -> Result<TensorId> {
+        self.append(net, x, false)
+    }
+
+    /// Appends the norm for a linear layer behind it: halves where that layer takes them.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn call_for_product(&self, net: &mut Net<'_>, x: TensorId) -> Result<TensorId> {
+        self.append(net, x, net.precision() == Precision::Mixed)
+    }
+
+    fn append(&self, net: &mut Net<'_>, x: TensorId, half: bool) -> Result<TensorId> {
+        net.labelled(&self.name, |net| {
+            let (w, b) = (net.value(self.weight), net.value(self.bias));
+            let op = LayerNormOp {
+                half,
+                ..LayerNormOp::new(EPS)
+            };
+            Ok(net.push(op, &[x, w, b])?[0])
+        })
+    }
+}
+
+/// How linear layers start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// Xavier uniform of every matrix, of [3d,d] for queries, keys and values together (MAE).
+    #[default]
+    Whole,
+    /// Xavier uniform, of queries, keys and values each by itself (MoCo v3).
+    Thirds,
+}
+
+/// The shape of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Numbers of a token (d), a multiple of the heads.
+    pub dim: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Hidden numbers of the MLP.
+    pub hidden: usize,
+    /// How linear layers start.
+    pub start: Start,
+}
+
+/// x + attention(norm(x)), then + mlp(norm(..)): tokens [b,n,d] -> [b,n,d].
+#[derive(Clone, Debug)]
+pub struct Block {
+    name: String,
+    norms: [LayerNorm; 2],
+    qkv: Linear,
+    proj: Linear,
+    fc: [Linear; 2],
+    heads: usize,
+}
+
+impl Block {
+    /// Declares the block's parameters under `name`.
+    pub fn new(net: &mut Net<'_>, name: &str, shape: Shape) -> Self {
+        let Shape {
+            dim: d,
+            heads,
+            hidden,
+            start,
+        } = shape;
+        let of_qkv = match start {
+            Start::Whole => 3 * d,
+            Start::Thirds => d,
+        };
+        let full = net.name(name);
+        net.scope(name, |net| {
+            let norm1 = LayerNorm::new(net, "norm1", d);
+            let [qkv, proj] = net.scope("attn", |net| {
+                let qkv = Linear::xavier(net, "qkv", [3 * d, d], of_qkv);
+                [qkv, Linear::xavier(net, "proj", [d, d], d)]
+            });
+            let norm2 = LayerNorm::new(net, "norm2", d);
+            let fc = net.scope("mlp", |net| {
+                let first = Linear::xavier(net, "fc1", [hidden, d], hidden);
+                [first, Linear::xavier(net, "fc2", [d, hidden], d)]
+            });
+            Self {
+                name: full,
+                norms: [norm1, norm2],
+                qkv,
+                proj,
+                fc,
+                heads,
+            }
+        })
+    }
+
+    /// Appends the block. The residual stream is f32 in mixed precision too: trained networks have channels of several
+    /// hundred.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn call(&self, net: &mut Net<'_>, x: TensorId) -> Result<TensorId> {
+        let dims: [usize; 3] = net.dims(x).try_into().map_err(|_| {
+            let found = net.ty(x).to_string();
+            crate::graph::GraphError::Invalid(format!("a block takes tokens [b,n,d], not {found}"))
+        })?;
+        let [b, n, d] = dims;
+        let y = self.norms[0].call_for_product(net, x)?;
+        let y = net.reshape(y, [b * n, d])?;
+        let qkv = self.qkv.call(net, y)?;
+        let qkv = net.reshape(qkv, [b, n, 3 * d])?;
+        let attention = AttentionOp::new(d, self.heads);
+        let attn = format!("{}.attn", self.name);
+        let o = net.labelled(&attn, |net| net.push(attention, &[qkv]))?[0];
+        let o = net.reshape(o, [b * n, d])?;
+        let o = self.proj.call(net, o)?;
+        let o = net.reshape(o, dims)?;
+        let x = net.add(x, o)?;
+
+        let y = self.norms[1].call_for_product(net, x)?;
+        let y = net.reshape(y, [b * n, d])?;
+        let y = self.fc[0].call(net, y)?;
+        let gelu = Gelu {
+            half: net.precision() == Precision::Mixed,
+            ..Gelu::default()
+        };
+        let y = net.push1(gelu, &[y])?;
+        let y = self.fc[1].call(net, y)?;
+        let y = net.reshape(y, dims)?;
+        net.add(x, y)
+    }
+}
