@@ -1,0 +1,467 @@
+//! Vision Transformers (Dosovitskiy et al., ICLR 2021), pre-norm, with a class token. Names of parameters are timm's.
+
+use super::{Backbone, Card, Family, Features, Network};
+use crate::graph::{Result, TensorId};
+use crate::nn::model::{Init, Layout};
+use crate::nn::net::Var;
+use crate::nn::transformer::{Block, LayerNorm, Shape, Start};
+use crate::nn::{Net, Precision, halved};
+use crate::ops::add_rows::AddRows;
+use crate::ops::concat_tokens::ConcatTokens;
+use crate::ops::gemm::Gemm;
+use crate::ops::global_avg_pool::GlobalAvgPool;
+use crate::ops::slice_tokens::SliceTokens;
+use crate::ops::swap_axes::SwapAxes;
+use crate::settings::{self, Section, between};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::sync::Arc;
+use toml::Table;
+
+/// Where tokens learn their place from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Positions {
+    /// A fixed table of sines and cosines (MAE, MoCo v3).
+    #[default]
+    Sincos,
+    /// Learned numbers, which start as normal with deviation 0.02 (timm).
+    Learned,
+}
+
+/// What the feature of an image is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pool {
+    /// The class token.
+    #[default]
+    Token,
+    /// The mean over the patches' tokens.
+    Mean,
+}
+
+/// A network's shape.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Vit {
+    /// Side of the images.
+    pub image: usize,
+    /// Side of a patch, which divides the image's.
+    pub patch: usize,
+    /// Numbers of a token.
+    pub dim: usize,
+    /// Blocks.
+    pub depth: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Hidden numbers of a block's MLP.
+    pub hidden: usize,
+    /// Position embeddings.
+    pub positions: Positions,
+    /// The feature.
+    pub pool: Pool,
+    /// The projection of patches stays as it was drawn (MoCo v3's frozen random projection).
+    pub frozen_patches: bool,
+}
+
+crate::section! {
+    /// Settings of `[model]` for a Vision Transformer.
+    Settings {
+        /// Side of a patch in pixels. It divides the image's side.
+        patch: usize = 4 => between(1.0, 1024.0),
+        /// Numbers of a token; 0: the name's (tiny 192, small 384, base 768, large 1024). The heads divide it.
+        dim: usize = 0 => between(0.0, 16384.0),
+        /// Blocks; 0: the name's (12; large 24).
+        depth: usize = 0 => between(0.0, 256.0),
+        /// Attention heads; 0: the name's (3, 6, 12, 16).
+        heads: usize = 0 => between(0.0, 256.0),
+        /// Hidden numbers of a block's MLP for each of a token's.
+        mlp_ratio: f32 = 4.0 => between(0.01, 64.0),
+        /// `sincos`: a fixed table of sines and cosines; `learned`.
+        positions: Positions = Positions::Sincos,
+        /// The feature of an image: the class `token`, or the `mean` over the patches.
+        pool: Pool = Pool::Token,
+        /// Leave the projection of patches as it was drawn, which steadies contrastive training (MoCo v3).
+        frozen_patches: bool = false,
+    }
+}
+
+/// Vision Transformers.
+pub static FAMILY: Family = Family {
+    names: &["vit_tiny", "vit_small", "vit_base", "vit_large"],
+    complete: |given| settings::complete::<Settings>("model", given),
+    keys: settings::keys::<Settings>,
+    fields: Settings::fields,
+    build,
+};
+
+/// Most tokens of an image.
+const TOKENS: usize = 1 << 16;
+
+/// Sizes by name: numbers of a token, blocks, heads (Dosovitskiy et al.; Touvron et al., ICML 2021).
+fn sizes(name: &str) -> Option<[usize; 3]> {
+    match name {
+        "vit_tiny" => Some([192, 12, 3]),
+        "vit_small" => Some([384, 12, 6]),
+        "vit_base" => Some([768, 12, 12]),
+        "vit_large" => Some([1024, 24, 16]),
+        _ => None,
+    }
+}
+
+fn build(name: &str, given: &Table, side: usize) -> std::result::Result<Arc<dyn Backbone>, String> {
+    let s: Settings = settings::typed(given)?;
+    let named = sizes(name).ok_or_else(|| format!("no Vision Transformer `{name}`"))?;
+    let or = |value: usize, default| if value == 0 { default } else { value };
+    let (dim, depth) = (or(s.dim, named[0]), or(s.depth, named[1]));
+    let heads = or(s.heads, named[2]);
+    if !side.is_multiple_of(s.patch) {
+        let near: Vec<String> = (1..=side)
+            .filter(|p| side.is_multiple_of(*p) && p.abs_diff(s.patch) <= s.patch)
+            .map(|p| p.to_string())
+            .collect();
+        return Err(format!(
+            "model.patch {} does not divide model.image_size {side}; patches of {} px do",
+            s.patch,
+            near.join(", ")
+        ));
+    }
+    let grid = side / s.patch;
+    if grid * grid >= TOKENS {
+        return Err(format!(
+            "model.patch {} cuts an image of {side} px into {} patches; there must be fewer than {TOKENS}",
+            s.patch,
+            grid * grid
+        ));
+    }
+    if !dim.is_multiple_of(heads) {
+        return Err(format!("model.heads {heads} do not divide model.dim {dim}"));
+    }
+    if s.positions == Positions::Sincos && !dim.is_multiple_of(4) {
+        return Err(format!(
+            "model.dim {dim} is no multiple of 4, which a table of sines and cosines needs; or \
+             model.positions = \"learned\""
+        ));
+    }
+    Ok(Arc::new(Vit {
+        image: side,
+        patch: s.patch,
+        dim,
+        depth,
+        heads,
+        hidden: ((dim as f32 * s.mlp_ratio).round() as usize).max(1),
+        positions: s.positions,
+        pool: s.pool,
+        frozen_patches: s.frozen_patches,
+    }))
+}
+
+impl Vit {
+    /// Patches along a side.
+    pub fn grid(&self) -> usize {
+        self.image / self.patch
+    }
+
+    /// Declares the encoder's layers.
+    pub fn declare(&self, net: &mut Net<'_>) -> VitLayers {
+        let d = self.dim;
+        let patches = PatchEmbedding::new(net, self);
+        let class = net.param("cls_token", &[1, 1, d], Init::Normal(0.02), Layout::Plain);
+        let dims = [1, 1 + self.grid() * self.grid(), d];
+        let positions = match self.positions {
+            Positions::Sincos => {
+                net.frozen(|net| net.param("pos_embed", &dims, Init::SinCos, Layout::Plain))
+            }
+            Positions::Learned => net.param("pos_embed", &dims, Init::Normal(0.02), Layout::Plain),
+        };
+        let shape = Shape {
+            dim: d,
+            heads: self.heads,
+            hidden: self.hidden,
+            start: match self.frozen_patches {
+                true => Start::Thirds,
+                false => Start::Whole,
+            },
+        };
+        let blocks = (0..self.depth).map(|i| {
+            let name = format!("blocks.{i}");
+            net.layer(i + 1, |net| Block::new(net, &name, shape))
+        });
+        let blocks = blocks.collect();
+        let norm = net.layer(self.depth + 1, |net| LayerNorm::new(net, "norm", d));
+        VitLayers {
+            patches,
+            class,
+            positions,
+            blocks,
+            norm,
+            pool: self.pool,
+        }
+    }
+}
+
+impl Backbone for Vit {
+    fn width(&self) -> usize {
+        self.dim
+    }
+
+    /// Embeddings, every block, the last norm: MAE's layer ids.
+    fn depth(&self) -> usize {
+        self.depth + 2
+    }
+
+    fn layers(&self, net: &mut Net<'_>) -> Box<dyn Network> {
+        Box::new(self.declare(net))
+    }
+
+    fn card(&self) -> Card {
+        let shape = (self.dim, self.depth, self.heads, self.hidden / self.dim.max(1));
+        let architecture = match (shape, self.patch, self.image) {
+            ((192, 12, 3, 4), 16, 224) => Some("vit_tiny_patch16_224"),
+            ((384, 12, 6, 4), 16, 224) => Some("vit_small_patch16_224"),
+            ((768, 12, 12, 4), 16, 224) => Some("vit_base_patch16_224"),
+            ((1024, 24, 16, 4), 16, 224) => Some("vit_large_patch16_224"),
+            _ => None,
+        };
+        Card {
+            architecture,
+            first_conv: "patch_embed.proj",
+            classifier: "head",
+            network: json!({
+                "family": "vit", "image_size": self.image, "patch": self.patch, "dim": self.dim, "depth": self.depth,
+                "heads": self.heads, "hidden": self.hidden, "pool": self.pool,
+            }),
+        }
+    }
+}
+
+/// Patches of images as tokens: a convolution whose stride is its kernel, as a product.
+#[derive(Clone, Debug)]
+struct PatchEmbedding {
+    weight: Var,
+    bias: Var,
+    patch: usize,
+}
+
+impl PatchEmbedding {
+    fn new(net: &mut Net<'_>, vit: &Vit) -> Self {
+        let (p, d) = (vit.patch, vit.dim);
+        let fan_in = 3 * p * p;
+        let bound = Init::Uniform((6.0 / (fan_in + d) as f32).sqrt());
+        // MAE leaves the bias as PyTorch's convolutions have it; MoCo v3, which freezes the projection, sets it to zero.
+        let bias = match vit.frozen_patches {
+            true => Init::Constant(0.0),
+            false => Init::Uniform(1.0 / (fan_in as f32).sqrt()),
+        };
+        let declare = |net: &mut Net<'_>| {
+            net.scope("patch_embed.proj", |net| Self {
+                weight: net.param("weight", &[d, p, p, 3], bound, Layout::Conv),
+                bias: net.param("bias", &[d], bias, Layout::Plain),
+                patch: p,
+            })
+        };
+        match vit.frozen_patches {
+            true => net.frozen(declare),
+            false => declare(net),
+        }
+    }
+
+    /// Images [n,s,s,3] -> tokens [n,l,d], l patches row by row.
+    fn call(&self, net: &mut Net<'_>, images: TensorId) -> Result<TensorId> {
+        let (n, p) = (net.dims(images)[0], self.patch);
+        let (rows, columns) = (net.dims(images)[1] / p, net.dims(images)[2] / p);
+        let [w, b] = [self.weight, self.bias].map(|v| net.value_if_trained(v));
+        let (w, b) = (w?, b?);
+        let d = net.dims(w)[0];
+        net.labelled("patch_embed", |net| {
+            // Rows of a patch stand apart by a row of the image.
+            let cut = SwapAxes {
+                axes: [n * rows, p, columns, p * 3],
+                out: [n * rows * columns, p * p * 3].into(),
+            };
+            let x = net.push1(cut, &[images])?;
+            let w = net.reshape(w, [d, p * p * 3])?;
+            let operands = match net.precision() {
+                Precision::Mixed => [halved(net, x)?, halved(net, w)?, b],
+                Precision::F32 => [x, w, b],
+            };
+            let product = Gemm {
+                trans_b: true,
+                bias: true,
+                ..Gemm::default()
+            };
+            let x = net.push1(product, &operands)?;
+            net.reshape(x, [n, rows * columns, d])
+        })
+    }
+}
+
+/// A Vision Transformer's layers, which methods with masks call one by one.
+#[derive(Clone, Debug)]
+pub struct VitLayers {
+    patches: PatchEmbedding,
+    class: Var,
+    positions: Var,
+    blocks: Vec<Block>,
+    norm: LayerNorm,
+    pool: Pool,
+}
+
+impl VitLayers {
+    /// Images [n,s,s,3] -> the patches' tokens with their positions [n,l,d], before any is left out.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn embed(&self, net: &mut Net<'_>, images: TensorId) -> Result<TensorId> {
+        let x = self.patches.call(net, images)?;
+        let (l, d) = (net.dims(x)[1], net.dims(x)[2]);
+        let positions = net.value_if_trained(self.positions)?;
+        let of_patches = net.push1(SliceTokens { first: 1, count: l }, &[positions])?;
+        let of_patches = net.reshape(of_patches, [l, d])?;
+        net.push1(AddRows, &[x, of_patches])
+    }
+
+    /// Tokens of patches [n,k,d], all or some -> all of the encoder's tokens [n,1+k,d] behind the last norm, the class
+    /// token first.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn encode(&self, net: &mut Net<'_>, tokens: TensorId) -> Result<TensorId> {
+        let d = net.dims(tokens)[2];
+        let positions = net.value_if_trained(self.positions)?;
+        let place = net.push1(SliceTokens { first: 0, count: 1 }, &[positions])?;
+        let class = net.value(self.class);
+        let class = net.add(class, place)?;
+        let class = net.reshape(class, [1, d])?;
+        let mut x = net.push1(ConcatTokens, &[class, tokens])?;
+        for block in &self.blocks {
+            x = block.call(net, x)?;
+        }
+        self.norm.call(net, x)
+    }
+
+    /// The feature [n,d] of all of the encoder's tokens.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn pool(&self, net: &mut Net<'_>, tokens: TensorId) -> Result<TensorId> {
+        let (n, count, d) = (net.dims(tokens)[0], net.dims(tokens)[1], net.dims(tokens)[2]);
+        match self.pool {
+            Pool::Token => {
+                let token = net.push1(SliceTokens { first: 0, count: 1 }, &[tokens])?;
+                net.reshape(token, [n, d])
+            }
+            Pool::Mean => {
+                let of_patches = SliceTokens {
+                    first: 1,
+                    count: count - 1,
+                };
+                let patches = net.push1(of_patches, &[tokens])?;
+                let grid = net.reshape(patches, [n, count - 1, 1, d])?;
+                net.push1(GlobalAvgPool, &[grid])
+            }
+        }
+    }
+}
+
+impl Network for VitLayers {
+    fn call(&self, net: &mut Net<'_>, images: TensorId) -> Result<Features> {
+        let x = self.embed(net, images)?;
+        let tokens = self.encode(net, x)?;
+        Ok(Features {
+            pooled: self.pool(net, tokens)?,
+            tokens: Some(tokens),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Graph, TensorType};
+    use crate::nn::{Mode, Model};
+
+    fn vit(name: &str, set: &str, side: usize) -> std::result::Result<Arc<dyn Backbone>, String> {
+        let given = (FAMILY.complete)(&set.parse().unwrap())?;
+        (FAMILY.build)(name, &given, side)
+    }
+
+    fn declared(net: &dyn Backbone) -> Model {
+        let (mut g, mut m) = (Graph::new(), Model::default());
+        net.layers(&mut Net::new(&mut g, &mut m, Mode::Train));
+        m
+    }
+
+    /// timm's counts with `pos_embed` and `cls_token`, without the classifier.
+    #[test]
+    fn parameter_counts_are_timms() {
+        for (name, count) in [
+            ("vit_tiny", 5_524_416),
+            ("vit_small", 21_665_664),
+            ("vit_base", 85_798_656),
+            ("vit_large", 303_301_632),
+        ] {
+            let net = vit(name, "patch = 16", 224).unwrap();
+            let m = declared(net.as_ref());
+            let found: usize = m.params.iter().map(|p| m.dims(p).iter().product::<usize>()).sum();
+            assert_eq!(found, count, "{name}");
+            let timm = format!("{name}_patch16_224");
+            assert_eq!(net.card().architecture, Some(timm.as_str()));
+        }
+        let small = vit("vit_tiny", "patch = 4", 32).unwrap();
+        assert_eq!(small.card().architecture, None);
+    }
+
+    #[test]
+    fn names_are_timms_and_what_is_fixed_does_not_train() {
+        let of = |set: &str| declared(vit("vit_tiny", set, 8).unwrap().as_ref());
+        let m = of("depth = 1");
+        let names: Vec<&str> = m.params.iter().map(|p| p.file_name.as_str()).collect();
+        let mut want = vec!["patch_embed.proj.weight", "patch_embed.proj.bias", "cls_token", "pos_embed"];
+        let block = ["norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"];
+        let block: Vec<String> = block
+            .iter()
+            .flat_map(|l| ["weight", "bias"].map(|leaf| format!("blocks.0.{l}.{leaf}")))
+            .collect();
+        want.extend(block.iter().map(String::as_str));
+        want.extend(["norm.weight", "norm.bias"]);
+        assert_eq!(names, want);
+        let fixed = |m: &Model| -> Vec<String> {
+            let fixed = m.params.iter().filter(|p| !p.trained);
+            fixed.map(|p| p.name.clone()).collect()
+        };
+        assert_eq!(fixed(&m), ["pos_embed"]);
+        assert_eq!(fixed(&of("positions = \"learned\"")), [""; 0]);
+        assert_eq!(
+            fixed(&of("frozen_patches = true")),
+            ["patch_embed.proj.weight", "patch_embed.proj.bias", "pos_embed"]
+        );
+    }
+
+    #[test]
+    fn shapes_that_cannot_be_are_refused_in_words() {
+        for (set, side, want) in [
+            ("patch = 5", 32, "does not divide model.image_size 32; patches of 1, 2, 4, 8 px do"),
+            ("patch = 1", 512, "into 262144 patches"),
+            ("heads = 5", 32, "model.heads 5 do not divide model.dim 192"),
+            ("dim = 6\nheads = 2", 32, "no multiple of 4"),
+            ("width = 3", 32, "no key model.width"),
+        ] {
+            let e = vit("vit_tiny", set, side).unwrap_err();
+            assert!(e.contains(want), "{set}: {e}");
+        }
+        assert!(vit("vit_tiny", "dim = 6\nheads = 2\npositions = \"learned\"", 32).is_ok());
+    }
+
+    #[test]
+    fn features_are_the_token_or_the_mean() {
+        let (mut g, mut m) = (Graph::new(), Model::default());
+        let x = g.input("x", TensorType::f32([2, 8, 8, 3]));
+        for pool in ["token", "mean"] {
+            let net = vit("vit_tiny", &format!("depth = 1\npool = \"{pool}\""), 8).unwrap();
+            let mut c = Net::new(&mut g, &mut m, Mode::Train);
+            let f = net.layers(&mut c).call(&mut c, x).unwrap();
+            assert_eq!(c.dims(f.pooled), [2, 192]);
+            assert_eq!(c.dims(f.tokens.unwrap()), [2, 5, 192]);
+        }
+    }
+}
