@@ -2,6 +2,7 @@
 //! trait. [`FAMILIES`] lists them.
 
 pub mod resnet;
+pub mod vit;
 
 use super::Net;
 use crate::graph::{Result, TensorId};
@@ -77,7 +78,7 @@ pub struct Family {
 }
 
 /// All families.
-pub static FAMILIES: &[&Family] = &[&resnet::FAMILY];
+pub static FAMILIES: &[&Family] = &[&resnet::FAMILY, &vit::FAMILY];
 
 /// The family that has a backbone of this name.
 ///

@@ -214,7 +214,12 @@ impl Backbone for Vit {
     }
 
     fn card(&self) -> Card {
-        let shape = (self.dim, self.depth, self.heads, self.hidden / self.dim.max(1));
+        let shape = (
+            self.dim,
+            self.depth,
+            self.heads,
+            self.hidden / self.dim.max(1),
+        );
         let architecture = match (shape, self.patch, self.image) {
             ((192, 12, 3, 4), 16, 224) => Some("vit_tiny_patch16_224"),
             ((384, 12, 6, 4), 16, 224) => Some("vit_small_patch16_224"),
@@ -344,7 +349,11 @@ impl VitLayers {
     /// # Errors
     /// Shapes that do not fit.
     pub fn pool(&self, net: &mut Net<'_>, tokens: TensorId) -> Result<TensorId> {
-        let (n, count, d) = (net.dims(tokens)[0], net.dims(tokens)[1], net.dims(tokens)[2]);
+        let (n, count, d) = (
+            net.dims(tokens)[0],
+            net.dims(tokens)[1],
+            net.dims(tokens)[2],
+        );
         match self.pool {
             Pool::Token => {
                 let token = net.push1(SliceTokens { first: 0, count: 1 }, &[tokens])?;
@@ -402,7 +411,11 @@ mod tests {
         ] {
             let net = vit(name, "patch = 16", 224).unwrap();
             let m = declared(net.as_ref());
-            let found: usize = m.params.iter().map(|p| m.dims(p).iter().product::<usize>()).sum();
+            let found: usize = m
+                .params
+                .iter()
+                .map(|p| m.dims(p).iter().product::<usize>())
+                .sum();
             assert_eq!(found, count, "{name}");
             let timm = format!("{name}_patch16_224");
             assert_eq!(net.card().architecture, Some(timm.as_str()));
@@ -416,8 +429,20 @@ mod tests {
         let of = |set: &str| declared(vit("vit_tiny", set, 8).unwrap().as_ref());
         let m = of("depth = 1");
         let names: Vec<&str> = m.params.iter().map(|p| p.file_name.as_str()).collect();
-        let mut want = vec!["patch_embed.proj.weight", "patch_embed.proj.bias", "cls_token", "pos_embed"];
-        let block = ["norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"];
+        let mut want = vec![
+            "patch_embed.proj.weight",
+            "patch_embed.proj.bias",
+            "cls_token",
+            "pos_embed",
+        ];
+        let block = [
+            "norm1",
+            "attn.qkv",
+            "attn.proj",
+            "norm2",
+            "mlp.fc1",
+            "mlp.fc2",
+        ];
         let block: Vec<String> = block
             .iter()
             .flat_map(|l| ["weight", "bias"].map(|leaf| format!("blocks.0.{l}.{leaf}")))
@@ -433,14 +458,22 @@ mod tests {
         assert_eq!(fixed(&of("positions = \"learned\"")), [""; 0]);
         assert_eq!(
             fixed(&of("frozen_patches = true")),
-            ["patch_embed.proj.weight", "patch_embed.proj.bias", "pos_embed"]
+            [
+                "patch_embed.proj.weight",
+                "patch_embed.proj.bias",
+                "pos_embed"
+            ]
         );
     }
 
     #[test]
     fn shapes_that_cannot_be_are_refused_in_words() {
         for (set, side, want) in [
-            ("patch = 5", 32, "does not divide model.image_size 32; patches of 1, 2, 4, 8 px do"),
+            (
+                "patch = 5",
+                32,
+                "does not divide model.image_size 32; patches of 1, 2, 4, 8 px do",
+            ),
             ("patch = 1", 512, "into 262144 patches"),
             ("heads = 5", 32, "model.heads 5 do not divide model.dim 192"),
             ("dim = 6\nheads = 2", 32, "no multiple of 4"),
@@ -449,7 +482,14 @@ mod tests {
             let e = vit("vit_tiny", set, side).unwrap_err();
             assert!(e.contains(want), "{set}: {e}");
         }
-        assert!(vit("vit_tiny", "dim = 6\nheads = 2\npositions = \"learned\"", 32).is_ok());
+        assert!(
+            vit(
+                "vit_tiny",
+                "dim = 6\nheads = 2\npositions = \"learned\"",
+                32
+            )
+            .is_ok()
+        );
     }
 
     #[test]
