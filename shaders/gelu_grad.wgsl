@@ -1,5 +1,5 @@
 // Gradient of GELU: dx = dy (Phi(x) + x exp(-x^2/2) / sqrt(2 pi)).
-// Any shape, flattened. Grid: lib/element.wgsl.
+// HALF: x lies in f16. Any shape, flattened. Grid: lib/element.wgsl.
 #import element
 #ifdef VEC4
 alias V = vec4<f32>;
@@ -8,7 +8,7 @@ alias V = f32;
 #endif
 #import normal
 @group(0) @binding(0) var<storage, read> dy: array<V>;
-@group(0) @binding(1) var<storage, read> x: array<V>;
+@group(0) @binding(1) var<storage, read> x: array<E>;
 @group(0) @binding(2) var<storage, read_write> dx: array<V>;
 @compute @workgroup_size(64)
 fn main(
@@ -18,7 +18,7 @@ fn main(
 ) {
     let i = element(wid, nwg, lid);
     if i >= p.n { return; }
-    let v = x[i];
+    let v = V(x[i]);
     let f = normal(v);
     dx[i] = dy[i] * fma(v * f.e, V(0.39894228), f.phi);
 }

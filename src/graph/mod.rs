@@ -144,6 +144,8 @@ pub struct Graph {
     pub(crate) tensors: Vec<Tensor>,
     pub(crate) nodes: Vec<Node>,
     scope: Vec<String>,
+    /// Runs of nodes whose results are not kept for the backward pass ([`Graph::checkpoint`]).
+    segments: Vec<std::ops::Range<usize>>,
 }
 
 impl Graph {
@@ -168,6 +170,19 @@ impl Graph {
     /// Leaves the scope that was entered last.
     pub(crate) fn leave(&mut self) {
         self.scope.pop();
+    }
+
+    /// The nodes that `build` appends are run a second time in the backward pass, where it reads their results, instead
+    /// of those results being kept (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016): of a
+    /// Transformer's block its input alone is kept. What later nodes of the forward pass read is kept too, and so are
+    /// results of nodes that update states. Segments must not lie within each other.
+    pub fn begin_checkpoint(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Ends what [`Graph::begin_checkpoint`] began.
+    pub fn end_checkpoint(&mut self, began: usize) {
+        self.segments.push(began..self.nodes.len());
     }
 
     /// The current scope joined with `leaf` (`layer1.0` + `conv1` -> `layer1.0.conv1`).

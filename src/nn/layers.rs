@@ -157,6 +157,19 @@ impl Linear {
         self.append(net, x, with_relu)
     }
 
+    /// Appends the layer for an op that takes halves in mixed precision (attention, GELU).
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn call_half(&self, net: &mut Net<'_>, x: TensorId) -> Result<TensorId> {
+        let half = net.precision() == Precision::Mixed;
+        let op = Gemm {
+            half,
+            ..Gemm::default()
+        };
+        self.append(net, x, op)
+    }
+
     fn append(&self, net: &mut Net<'_>, x: TensorId, op: Gemm) -> Result<TensorId> {
         net.labelled(&self.name, |net| {
             let w = net.value(self.weight);

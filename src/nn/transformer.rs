@@ -8,6 +8,7 @@ use crate::graph::{Result, TensorId};
 use crate::ops::attention::Attention as AttentionOp;
 use crate::ops::gelu::Gelu;
 use crate::ops::layer_norm::LayerNorm as LayerNormOp;
+use serde::{Deserialize, Serialize};
 
 /// Layer norm's constant in Vision Transformers (MAE, MoCo v3, timm). PyTorch's default, 1e-5, is another one.
 const EPS: f64 = 1e-6;
@@ -36,27 +37,44 @@ impl LayerNorm {
     /// # Errors
     /// Shapes that do not fit.
     pub fn call(&self, net: &mut Net<'_>, x: TensorId) -> Result<TensorId> {
-        self.append(net, x, false)
+        self.append(net, x, LayerNormOp::new(EPS))
     }
 
-    /// Appends the norm for a linear layer behind it: halves where that layer takes them.
-    ///
-    /// # Errors
-    /// Shapes that do not fit.
-    pub fn call_for_product(&self, net: &mut Net<'_>, x: TensorId) -> Result<TensorId> {
-        self.append(net, x, net.precision() == Precision::Mixed)
+    /// Appends the norm for a linear layer behind it: halves where that layer takes them; `recompute`: not kept for
+    /// the backward pass.
+    fn call_for_product(
+        &self,
+        net: &mut Net<'_>,
+        x: TensorId,
+        recompute: bool,
+    ) -> Result<TensorId> {
+        let op = LayerNormOp {
+            half: net.precision() == Precision::Mixed,
+            recompute,
+            ..LayerNormOp::new(EPS)
+        };
+        self.append(net, x, op)
     }
 
-    fn append(&self, net: &mut Net<'_>, x: TensorId, half: bool) -> Result<TensorId> {
+    fn append(&self, net: &mut Net<'_>, x: TensorId, op: LayerNormOp) -> Result<TensorId> {
         net.labelled(&self.name, |net| {
             let (w, b) = (net.value(self.weight), net.value(self.bias));
-            let op = LayerNormOp {
-                half,
-                ..LayerNormOp::new(EPS)
-            };
             Ok(net.push(op, &[x, w, b])?[0])
         })
     }
+}
+
+/// What the backward pass makes a second time instead of keeping it from the forward pass. Results are the same bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Recompute {
+    /// Nothing: the fastest.
+    #[default]
+    None,
+    /// Results of layer norm and GELU: one pass over memory each.
+    Pointwise,
+    /// All of a block, from its input: a second forward pass.
+    Blocks,
 }
 
 /// How linear layers start.
@@ -80,6 +98,8 @@ pub struct Shape {
     pub hidden: usize,
     /// How linear layers start.
     pub start: Start,
+    /// What is not kept for the backward pass.
+    pub recompute: Recompute,
 }
 
 /// x + attention(norm(x)), then + mlp(norm(..)): tokens [b,n,d] -> [b,n,d].
@@ -90,7 +110,9 @@ pub struct Block {
     qkv: Linear,
     proj: Linear,
     fc: [Linear; 2],
+    dim: usize,
     heads: usize,
+    recompute: Recompute,
 }
 
 impl Block {
@@ -101,6 +123,7 @@ impl Block {
             heads,
             hidden,
             start,
+            recompute,
         } = shape;
         let of_qkv = match start {
             Start::Whole => 3 * d,
@@ -124,7 +147,9 @@ impl Block {
                 qkv,
                 proj,
                 fc,
+                dim: d,
                 heads,
+                recompute,
             }
         })
     }
@@ -135,33 +160,32 @@ impl Block {
     /// # Errors
     /// Shapes that do not fit.
     pub fn call(&self, net: &mut Net<'_>, x: TensorId) -> Result<TensorId> {
-        let dims: [usize; 3] = net.dims(x).try_into().map_err(|_| {
-            let found = net.ty(x).to_string();
-            crate::graph::GraphError::Invalid(format!("a block takes tokens [b,n,d], not {found}"))
-        })?;
-        let [b, n, d] = dims;
-        let y = self.norms[0].call_for_product(net, x)?;
-        let y = net.reshape(y, [b * n, d])?;
-        let qkv = self.qkv.call(net, y)?;
-        let qkv = net.reshape(qkv, [b, n, 3 * d])?;
-        let attention = AttentionOp::new(d, self.heads);
+        let began = net.begin_checkpoint();
+        let y = self.append(net, x)?;
+        if self.recompute == Recompute::Blocks {
+            net.end_checkpoint(began);
+        }
+        Ok(y)
+    }
+
+    fn append(&self, net: &mut Net<'_>, x: TensorId) -> Result<TensorId> {
+        let recompute = self.recompute == Recompute::Pointwise;
+        let y = self.norms[0].call_for_product(net, x, recompute)?;
+        let qkv = self.qkv.call_half(net, y)?;
+        let attention = AttentionOp::new(self.dim, self.heads);
         let attn = format!("{}.attn", self.name);
         let o = net.labelled(&attn, |net| net.push(attention, &[qkv]))?[0];
-        let o = net.reshape(o, [b * n, d])?;
         let o = self.proj.call(net, o)?;
-        let o = net.reshape(o, dims)?;
         let x = net.add(x, o)?;
 
-        let y = self.norms[1].call_for_product(net, x)?;
-        let y = net.reshape(y, [b * n, d])?;
-        let y = self.fc[0].call(net, y)?;
+        let y = self.norms[1].call_for_product(net, x, recompute)?;
+        let y = self.fc[0].call_half(net, y)?;
         let gelu = Gelu {
             half: net.precision() == Precision::Mixed,
-            ..Gelu::default()
+            recompute,
         };
         let y = net.push1(gelu, &[y])?;
         let y = self.fc[1].call(net, y)?;
-        let y = net.reshape(y, dims)?;
         net.add(x, y)
     }
 }

@@ -14,6 +14,17 @@ use crate::{kernel, twin};
 #[derive(Clone, Copy, Debug)]
 pub struct CastF16;
 
+/// x in f16, as it is or rounded.
+///
+/// # Errors
+/// None is expected.
+pub fn halved(g: &mut Graph, x: TensorId) -> Result<TensorId> {
+    match g.ty(x).dtype {
+        DType::F16 => Ok(x),
+        _ => g.push1(CastF16, &[x]),
+    }
+}
+
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct Params {

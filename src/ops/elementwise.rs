@@ -27,6 +27,19 @@ pub(super) fn record(
     record_with(rec, kernel, &[], views, a, b)
 }
 
+/// [`record`] for a kernel that computes with halves: four numbers at a time at most. Its flags say which of `views`
+/// are halves.
+pub(super) fn record_by_four(
+    rec: &mut Recorder<'_>,
+    kernel: &Kernel,
+    views: &[&View],
+) -> Result<(), DeviceError> {
+    pieces(rec, kernel, &[], views, [0.0; 2], |n| match n % 4 {
+        0 => 4,
+        _ => 1,
+    })
+}
+
 /// [`record`] with tensors bound whole in front of the elementwise ones.
 pub(super) fn record_with(
     rec: &mut Recorder<'_>,
@@ -36,14 +49,27 @@ pub(super) fn record_with(
     a: f32,
     b: f32,
 ) -> Result<(), DeviceError> {
+    let half = views[0].is_half();
+    let kernel = kernel.flag("HALF", half);
+    pieces(rec, &kernel, whole, views, [a, b], |n| match n {
+        n if half && n.is_multiple_of(8) => 8,
+        n if n.is_multiple_of(4) => 4,
+        _ => 1,
+    })
+}
+
+/// Records `kernel` piece by piece; `wide`: elements of a thread, of a piece's length.
+fn pieces(
+    rec: &mut Recorder<'_>,
+    kernel: &Kernel,
+    whole: &[&View],
+    views: &[&View],
+    [a, b]: [f32; 2],
+    wide: impl Fn(usize) -> usize,
+) -> Result<(), DeviceError> {
     for range in views[0].flat_chunks(rec.limits()) {
         let len = range.len();
-        let half = views[0].is_half();
-        let wide = match len {
-            n if half && n.is_multiple_of(8) => 8,
-            n if n.is_multiple_of(4) => 4,
-            _ => 1,
-        };
+        let wide = wide(len);
         let parts: Vec<View> = views.iter().map(|v| v.flat(range.clone())).collect();
         let elements = len / wide;
         let params = Params {
@@ -55,8 +81,7 @@ pub(super) fn record_with(
         let kernel = kernel
             .clone()
             .flag("VEC8", wide == 8)
-            .flag("VEC4", wide == 4)
-            .flag("HALF", half);
+            .flag("VEC4", wide == 4);
         let bound: Vec<&View> = whole.iter().copied().chain(&parts).collect();
         rec.dispatch(&kernel, &params, &bound, elements.div_ceil(64))?;
     }

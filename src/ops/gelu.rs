@@ -1,5 +1,6 @@
 //! `gelu`: the Gaussian error linear unit. Twin: `reference/gelu.rs`.
 
+use super::cast_f32::CastF32;
 use super::elementwise;
 use super::gelu_grad::GeluGrad;
 use crate::device::recording::Recorder;
@@ -11,8 +12,8 @@ use crate::reference::{Scalar, gelu};
 use crate::{kernel, twin};
 use std::sync::Arc;
 
-/// x f32 -> y = x/2 (1 + erf(x / sqrt 2)), the exact form (Hendrycks, Gimpel, "Gaussian Error Linear Units", 2016), of
-/// the same shape; f32, or f16.
+/// x f32 or f16 -> y = x/2 (1 + erf(x / sqrt 2)), the exact form (Hendrycks, Gimpel, "Gaussian Error Linear Units",
+/// 2016), of the same shape; f32, or f16, as x in f16 always has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Gelu {
     /// y is f16, for a product of halves.
@@ -28,8 +29,12 @@ impl Op for Gelu {
     fn class(&self) -> Class {
         Class::Elementwise
     }
+    fn takes_f16(&self) -> bool {
+        true
+    }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         match inputs {
+            [x] if x.dtype == DType::F16 && !self.half => Err("of halves come halves".into()),
             [x] => Ok(vec![TensorType {
                 shape: x.shape.clone(),
                 dtype: if self.half { DType::F16 } else { DType::F32 },
@@ -43,10 +48,13 @@ impl Op for Gelu {
         node: NodeId,
         dy: &[Option<TensorId>],
     ) -> Result<Vec<Option<TensorId>>> {
-        let Some(dy) = dy[0] else {
+        let Some(mut dy) = dy[0] else {
             return Ok(vec![None]);
         };
         let x = g.node(node).inputs[0];
+        if g.ty(dy).dtype == DType::F16 {
+            dy = g.push1(CastF32, &[dy])?;
+        }
         Ok(vec![Some(g.push1(GeluGrad, &[dy, x])?)])
     }
     fn rematerialise(&self, node: &Node) -> Option<(Arc<dyn Op>, Vec<TensorId>)> {
@@ -66,9 +74,11 @@ impl Op for Gelu {
         Some(form)
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
-        let kernel = kernel!("gelu", "main").flag("HALF", self.half);
         let views = [&io.inputs[0], &io.outputs[0]];
-        Ok(elementwise::record(rec, kernel, &views, 0.0, 0.0)?)
+        let kernel = kernel!("gelu", "main")
+            .flag("HALF", self.half)
+            .flag("HALF_X", views[0].is_half());
+        Ok(elementwise::record_by_four(rec, &kernel, &views)?)
     }
     twin!();
 }

@@ -1,6 +1,7 @@
 //! `gemm`: (batched) matrix products with transposes, broadcast, bias and ReLU. Twin: `reference/gemm.rs`.
 
-use super::cast_f16::CastF16;
+use super::cast_f16::halved;
+use super::cast_f32::CastF32;
 use super::column_sum::ColumnSum;
 use super::relu_grad::ReluGrad;
 use super::reshape::Reshape;
@@ -14,8 +15,8 @@ use crate::reference::{Scalar, gemm};
 use crate::{kernel, twin};
 
 /// C = act(alpha * op(A) op(B) + bias). A [b,m,k] ([b,k,m] with `trans_a`), B [b,k,n] ([b,n,k] with `trans_b`), bias
-/// [n] or [b,n], C [b,m,n]. A and B may both be f16; sums, bias and C are f32. Rank 2 stands for a batch of one; a
-/// batch of one broadcasts against the other's. C has rank 2 when both have, or with `sum_batch`.
+/// [n] or [b,n], C [b,m,n]. A and B may both be f16; sums and bias are f32, and C where it is not to be `half`. Rank 2 stands for a batch of one; a
+/// batch of one broadcasts against the other's: tokens [b,m,k] times one matrix are one product of b m rows. C has rank 2 when both have, or with `sum_batch`.
 #[derive(Clone, Copy, Debug)]
 pub struct Gemm {
     /// A is stored transposed.
@@ -30,6 +31,8 @@ pub struct Gemm {
     pub alpha: f32,
     /// Sum over the batch: C [m,n] (the gradient of a broadcast operand).
     pub sum_batch: bool,
+    /// C is f16, of operands that are, and without a ReLU.
+    pub half: bool,
 }
 
 impl Default for Gemm {
@@ -41,6 +44,7 @@ impl Default for Gemm {
             relu: false,
             alpha: 1.0,
             sum_batch: false,
+            half: false,
         }
     }
 }
@@ -86,6 +90,33 @@ fn key(d: &gemm::GemmDims, half: bool) -> String {
     )
 }
 
+/// A batch whose matrices lie one below the other in one larger product: rows that meet one B, or a sum over the batch
+/// that is a sum over more rows of both.
+fn one_product(d: gemm::GemmDims) -> gemm::GemmDims {
+    let one = gemm::GemmDims {
+        batch: 1,
+        stride_a: 0,
+        stride_b: 0,
+        sum_batch: false,
+        ..d
+    };
+    if d.batch == 1 {
+        d
+    } else if d.sum_batch && d.trans_a && !d.trans_b && d.stride_a > 0 && d.stride_b > 0 {
+        gemm::GemmDims {
+            k: d.batch * d.k,
+            ..one
+        }
+    } else if !d.sum_batch && !d.trans_a && d.stride_b == 0 && d.stride_bias == 0 {
+        gemm::GemmDims {
+            m: d.batch * d.m,
+            ..one
+        }
+    } else {
+        d
+    }
+}
+
 impl Gemm {
     pub(super) fn dims(
         &self,
@@ -116,7 +147,7 @@ impl Gemm {
         if self.sum_batch && (self.bias || self.relu) {
             return Err("a sum over the batch takes neither bias nor ReLU".into());
         }
-        Ok(gemm::GemmDims {
+        let d = gemm::GemmDims {
             batch,
             m,
             n,
@@ -128,7 +159,13 @@ impl Gemm {
             trans_b: self.trans_b,
             sum_batch: self.sum_batch,
             relu: self.relu,
-        })
+        };
+        Ok(one_product(d))
+    }
+
+    /// Rows of C: of one matrix of the batch.
+    fn rows(&self, a: &[usize]) -> usize {
+        a[a.len() - if self.trans_a { 1 } else { 2 }]
     }
 
     /// Records C = A B on views that each fit one binding.
@@ -221,12 +258,17 @@ impl Op for Gemm {
             inputs[1].dims(),
             self.bias.then(|| inputs[2].dims()),
         )?;
-        let flat = self.sum_batch || inputs[0].shape.rank() == 2 && inputs[1].shape.rank() == 2;
-        Ok(vec![if flat {
-            TensorType::f32([d.m, d.n])
-        } else {
-            TensorType::f32([d.batch, d.m, d.n])
-        }])
+        if self.half && (inputs[0].dtype != DType::F16 || self.relu) {
+            return Err("a product in halves is one of halves, and has no ReLU".into());
+        }
+        let [a, b] = [inputs[0].dims(), inputs[1].dims()];
+        let m = self.rows(a);
+        let shape: Shape = match self.sum_batch || a.len() == 2 && b.len() == 2 {
+            true => [m, d.n].into(),
+            false => [rank3(a)?[0].max(rank3(b)?[0]), m, d.n].into(),
+        };
+        let dtype = if self.half { DType::F16 } else { DType::F32 };
+        Ok(vec![TensorType { shape, dtype }])
     }
     fn gradient(
         &self,
@@ -242,11 +284,14 @@ impl Op for Gemm {
             dy = g.push1(ReluGrad, &[dy, y])?;
         }
         let (a, b) = (inputs[0], inputs[1]);
-        // Products of halves take halves.
+        // Products of halves take halves; a bias takes the gradient in f32.
         let dc = match g.ty(a).dtype {
-            DType::F16 => g.push1(CastF16, &[dy])?,
+            DType::F16 => halved(g, dy)?,
             _ => dy,
         };
+        if self.bias && g.ty(dy).dtype == DType::F16 {
+            dy = g.push1(CastF32, &[dy])?;
+        }
         let batch_of = |g: &Graph, t: TensorId| {
             if g.dims(t).len() == 3 {
                 g.dims(t)[0]
@@ -327,17 +372,10 @@ impl Op for Gemm {
         let mut out = vec![Some(da), Some(db)];
         if self.bias {
             let bias = inputs[2];
-            let mut d = dy;
+            let mut d = g.push1(ColumnSum, &[dy])?;
             if g.dims(bias).len() == 1 && g.dims(dy).len() == 3 {
-                let [b, m, n] = rank3(g.dims(dy)).unwrap_or([1, 1, 1]);
-                d = g.push1(
-                    Reshape {
-                        shape: [b * m, n].into(),
-                    },
-                    &[d],
-                )?;
+                d = g.push1(ColumnSum, &[d])?;
             }
-            let mut d = g.push1(ColumnSum, &[d])?;
             if g.dims(d) != g.dims(bias) {
                 let shape = g.ty(bias).shape.clone();
                 d = g.push1(Reshape { shape }, &[d])?;

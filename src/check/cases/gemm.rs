@@ -186,6 +186,22 @@ pub(super) fn cases() -> Vec<Case> {
         .depth(k);
         v.extend([case.clone(), case.in_f16(&[0, 1])]);
     }
+    // The product itself in halves, as attention and GELU take it.
+    for (m, n, k) in [(5, 7, 3), (65, 36, 24), (130, 67, 129)] {
+        let op = Gemm {
+            trans_b: true,
+            bias: true,
+            half: true,
+            ..base
+        };
+        let inputs = vec![
+            Feed::uniform([m, k]),
+            Feed::uniform([n, k]),
+            Feed::uniform([n]),
+        ];
+        let case = Case::new(op, inputs).note("in halves").depth(k);
+        v.push(case.in_f16(&[0, 1]));
+    }
     // A batch of matrices tall enough for the kernel of CPU drivers, apart and summed.
     for (trans_b, sum_batch) in [(false, false), (true, false), (false, true), (true, true)] {
         let b = if trans_b { [2, 21, 10] } else { [2, 10, 21] };

@@ -4,7 +4,7 @@ use super::{Backbone, Card, Family, Features, Network};
 use crate::graph::{Result, TensorId};
 use crate::nn::model::{Init, Layout};
 use crate::nn::net::Var;
-use crate::nn::transformer::{Block, LayerNorm, Shape, Start};
+use crate::nn::transformer::{Block, LayerNorm, Recompute, Shape, Start};
 use crate::nn::{Net, Precision, halved};
 use crate::ops::add_rows::AddRows;
 use crate::ops::concat_tokens::ConcatTokens;
@@ -61,6 +61,8 @@ pub struct Vit {
     pub pool: Pool,
     /// The projection of patches stays as it was drawn (MoCo v3's frozen random projection).
     pub frozen_patches: bool,
+    /// What the backward pass makes a second time.
+    pub recompute: Recompute,
 }
 
 crate::section! {
@@ -82,6 +84,9 @@ crate::section! {
         pool: Pool = Pool::Token,
         /// Leave the projection of patches as it was drawn, which steadies contrastive training (MoCo v3).
         frozen_patches: bool = false,
+        /// What training makes a second time in the backward pass to save memory: `none`; `pointwise`, layer norm and
+        /// GELU; `blocks`, all of a block from its input, at the price of a second forward pass.
+        recompute: Recompute = Recompute::None,
     }
 }
 
@@ -152,6 +157,7 @@ fn build(name: &str, given: &Table, side: usize) -> std::result::Result<Arc<dyn 
         positions: s.positions,
         pool: s.pool,
         frozen_patches: s.frozen_patches,
+        recompute: s.recompute,
     }))
 }
 
@@ -181,6 +187,7 @@ impl Vit {
                 true => Start::Thirds,
                 false => Start::Whole,
             },
+            recompute: self.recompute,
         };
         let blocks = (0..self.depth).map(|i| {
             let name = format!("blocks.{i}");
@@ -281,7 +288,7 @@ impl PatchEmbedding {
             // Rows of a patch stand apart by a row of the image.
             let cut = SwapAxes {
                 axes: [n * rows, p, columns, p * 3],
-                out: [n * rows * columns, p * p * 3].into(),
+                out: [n, rows * columns, p * p * 3].into(),
             };
             let x = net.push1(cut, &[images])?;
             let w = net.reshape(w, [d, p * p * 3])?;
@@ -294,8 +301,7 @@ impl PatchEmbedding {
                 bias: true,
                 ..Gemm::default()
             };
-            let x = net.push1(product, &operands)?;
-            net.reshape(x, [n, rows * columns, d])
+            net.push1(product, &operands)
         })
     }
 }
