@@ -1,7 +1,7 @@
 // LARS's trust ratio of every segment (parameter tensor) of a flat group:
 //   trust = eta |w| / (|g| + wd |w| + 1e-8), 1 where |w| or |g| is zero, or where the table's entry is negative
-//   (excluded).
-// `partial`: a thread a block of 64 elements makes (sum w^2, sum g^2). `combine`: a group a segment adds its blocks:
+//   (excluded). With OF_STEP the divisor is |g + wd w|.
+// `partial`: a thread a block of 64 elements makes (sum w^2, sum g^2; with OF_STEP sum (g + wd w)^2). `combine`: a group a segment adds its blocks:
 // 64 threads stride, then a tree.
 // table[s] = (lr multiplier, weight decay, entry, 0) -> out[s] = (lr multiplier, weight decay, trust, 0).
 // Grid: partial ceil(blocks / 64), combine one group a segment, folded.
@@ -12,6 +12,10 @@ struct Params { blocks: u32, segments: u32, first: u32, eta: f32 }
 @group(0) @binding(0) var<storage, read> grad: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> w: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> part: array<vec2<f32>>;
+#ifdef OF_STEP
+@group(0) @binding(3) var<storage, read> segment: array<u32>;
+@group(0) @binding(4) var<storage, read> table: array<vec4<f32>>;
+#endif
 @compute @workgroup_size(64)
 fn partial(
     @builtin(workgroup_id) wid: vec3<u32>,
@@ -20,11 +24,18 @@ fn partial(
 ) {
     let b = group_index(wid, nwg) * 64u + lid.x;
     if b >= p.blocks { return; }
+#ifdef OF_STEP
+    let decay = table[segment[p.first + b]].y;
+#endif
     var ww = vec4<f32>(0.0);
     var gg = vec4<f32>(0.0);
     for (var i = 0u; i < 16u; i = i + 1u) {
         let a = w[b * 16u + i];
+#ifdef OF_STEP
+        let g = fma(vec4<f32>(decay), a, grad[b * 16u + i]);
+#else
         let g = grad[b * 16u + i];
+#endif
         ww = fma(a, a, ww);
         gg = fma(g, g, gg);
     }
@@ -59,7 +70,12 @@ fn combine(
         let row = table[s];
         let n = sqrt(lane[0]);
         var trust = 1.0;
-        if row.z >= 0.0 && n.x > 0.0 && n.y > 0.0 { trust = p.eta * n.x / (n.y + row.y * n.x + 1e-8); }
+#ifdef OF_STEP
+        let size = n.y;
+#else
+        let size = n.y + row.y * n.x + 1e-8;
+#endif
+        if row.z >= 0.0 && n.x > 0.0 && n.y > 0.0 { trust = p.eta * n.x / size; }
         out[s] = vec4<f32>(row.x, row.y, trust, 0.0);
     }
 }

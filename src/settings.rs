@@ -112,6 +112,8 @@ impl Display for Range {
 pub trait Numbers {
     /// They are whole numbers.
     const WHOLE: bool;
+    /// They are a list.
+    const LIST: bool = false;
     /// How many there must be, where it is a list of so many.
     const COUNT: Option<usize> = None;
     /// Its numbers.
@@ -148,6 +150,7 @@ whole_numbers!(usize, u64, i64);
 
 impl<T: Numbers, const N: usize> Numbers for [T; N] {
     const WHOLE: bool = T::WHOLE;
+    const LIST: bool = true;
     const COUNT: Option<usize> = Some(N);
     fn numbers(&self) -> Vec<f64> {
         self.iter().flat_map(Numbers::numbers).collect()
@@ -158,6 +161,14 @@ impl<T: Numbers> Numbers for [T] {
     const WHOLE: bool = T::WHOLE;
     fn numbers(&self) -> Vec<f64> {
         self.iter().flat_map(Numbers::numbers).collect()
+    }
+}
+
+impl<T: Numbers> Numbers for Vec<T> {
+    const WHOLE: bool = T::WHOLE;
+    const LIST: bool = true;
+    fn numbers(&self) -> Vec<f64> {
+        self.as_slice().numbers()
     }
 }
 
@@ -201,7 +212,9 @@ pub struct Field {
     pub range: Option<Range>,
     /// Its numbers are whole.
     pub whole: bool,
-    /// It is a list of so many numbers.
+    /// It is a list of numbers.
+    pub list: bool,
+    /// It is a list of so many numbers; none: of any number.
     pub count: Option<usize>,
 }
 
@@ -213,6 +226,7 @@ impl Field {
             doc,
             range: None,
             whole: false,
+            list: false,
             count: None,
         }
     }
@@ -222,6 +236,7 @@ impl Field {
         Self {
             range: Some(range),
             whole: T::WHOLE,
+            list: T::LIST,
             count: T::COUNT,
             ..self
         }
@@ -233,17 +248,20 @@ impl Field {
             return Ok(());
         };
         let key = format!("{section}.{}", self.name);
-        let Some(count) = self.count else {
+        if !self.list {
             return self.check_number(&key, value, range);
-        };
+        }
         match value.as_array() {
-            Some(all) if all.len() == count => {
+            Some(all) if self.count.is_none_or(|n| n == all.len()) => {
                 let mut each = all.iter();
                 each.try_for_each(|v| self.check_number(&key, v, range))
             }
-            _ => Err(format!(
-                "{key} is {value}; it must be a list of {count} numbers, each {range}"
-            )),
+            _ => {
+                let count = self.count.map_or(String::new(), |n| format!("{n} "));
+                Err(format!(
+                    "{key} is {value}; it must be a list of {count}numbers, each {range}"
+                ))
+            }
         }
     }
 

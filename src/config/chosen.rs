@@ -125,7 +125,10 @@ fn by_count(preset: &str, images: usize, given: &[String]) -> Result<Vec<String>
     let batch = (1usize << most.ilog2()).min(full);
     if batch < full && value(given, "optim.batch_size").is_none() {
         out.push(format!("optim.batch_size={batch}"));
-        if value(given, "optim.lr").is_none() {
+        if base.optim.blr == 0.0
+            && value(given, "optim.lr").is_none()
+            && value(given, "optim.blr").is_none()
+        {
             let lr = f64::from(base.optim.lr) * batch as f64 / full as f64;
             out.push(format!("optim.lr={lr:.6}"));
         }

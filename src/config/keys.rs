@@ -98,6 +98,42 @@ pub(super) fn drop_settings_of_another(
     }
 }
 
+/// Leaves one of `optim.lr` and `optim.blr`: an override of one takes the place of the file's other one.
+///
+/// # Errors
+/// The file, or the overrides, set both.
+pub(super) fn one_rate(table: &mut Table, set: &[(String, String, Value)]) -> Result<()> {
+    let zero = |v: &Value| v.as_integer() == Some(0) || v.as_float() == Some(0.0);
+    let both = || {
+        fault(
+            "optim.lr and optim.blr both set the learning rate, and blr is lr of 256 images; give one of them",
+        )
+    };
+    let of = |key: &str| {
+        let mut all = set.iter().rev();
+        let found = all.find(|(s, k, _)| s == "optim" && k == key);
+        found.map(|(_, _, value)| value)
+    };
+    let (lr, blr) = (of("lr"), of("blr").filter(|v| !zero(v)));
+    if lr.is_some() && blr.is_some() {
+        return Err(both());
+    }
+    let Some(Value::Table(optim)) = table.get_mut("optim") else {
+        return Ok(());
+    };
+    let scaled = optim.get("blr").is_some_and(|v| !zero(v));
+    if scaled && optim.contains_key("lr") {
+        return Err(both());
+    }
+    if lr.is_some() {
+        optim.remove("blr");
+    }
+    if blr.is_some() {
+        optim.remove("lr");
+    }
+    Ok(())
+}
+
 /// Refuses sections and keys that there are not.
 pub(super) fn refuse_unknown_keys(table: &Table) -> Result<()> {
     let all = settings::table(&Config::default()).map_err(fault)?;

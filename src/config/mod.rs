@@ -9,14 +9,15 @@ pub mod synonyms;
 
 mod error;
 mod keys;
+mod layer_rates;
 mod version;
 
 pub use crate::methods::recipe::{AmclSettings, Heads, LossSettings, Schedule};
 pub use crate::nn::Precision;
 pub use error::{ConfigError, Result};
 pub use sections::{
-    BATCH, Data, EPOCHS, MOMENTUM, MethodSettings, ModelSettings, NEIGHBOURS, Optim, RATE,
-    RunSettings, ScheduleSettings, VOTES, WEIGHT_DECAY,
+    BATCH, Data, Decays, EPOCHS, LAYER_DECAY, LEAST_RATE, MOMENTUM, MethodSettings, ModelSettings,
+    Moves, NEIGHBOURS, Optim, RATE, RunSettings, ScheduleSettings, TrustNorm, VOTES, WEIGHT_DECAY,
 };
 pub use version::VERSION;
 
@@ -26,7 +27,7 @@ use crate::methods::{self, Chosen, Recipe, Spec, recipe::Batches};
 use crate::nn::backbones::{self, Backbone};
 use crate::settings::{self, Field, Section, did_you_mean, nearest};
 use keys::{
-    drop_settings_of_another, kind_of_value, of_all_encoders, of_all_methods, overridden,
+    drop_settings_of_another, kind_of_value, of_all_encoders, of_all_methods, one_rate, overridden,
     refuse_unknown_keys,
 };
 use presets::PRESETS;
@@ -124,7 +125,10 @@ impl Config {
     /// Syntax, unknown keys (with the nearest known one), wrong types, impossible values.
     pub fn parse(text: &str, overrides: &[String]) -> Result<Self> {
         let mut table = settings::parse(text).map_err(fault)?;
-        let set = overridden(overrides)?;
+        let mut set = overridden(overrides)?;
+        for (section, field, value) in &mut set {
+            version::rename(section, field, value);
+        }
         let named = set
             .iter()
             .rev()
@@ -137,6 +141,7 @@ impl Config {
         ] {
             drop_settings_of_another(&mut table, &set, section, own, &keys());
         }
+        one_rate(&mut table, &set)?;
         for (section, field, value) in set {
             let entry = table
                 .entry(section.clone())
@@ -266,6 +271,13 @@ impl Config {
                 o.name
             )));
         }
+        if self.schedule.min_lr > o.rate() {
+            return Err(ConfigError(format!(
+                "schedule.min_lr {} is more than the learning rate, {}; it is where the rate ends",
+                self.schedule.min_lr,
+                o.rate()
+            )));
+        }
         if !o.batch_size.is_multiple_of(o.micro_batches) || o.batch_size / o.micro_batches < 2 {
             return Err(ConfigError(format!(
                 "optim.batch_size {} must be a multiple of optim.micro_batches {} with at least 2 images each",
@@ -287,6 +299,7 @@ impl Config {
             image_size: self.model.image_size,
             backbone: backbone.as_ref(),
         };
+        self.optim.layer_scales(backbone.as_ref())?;
         self.spec()?
             .check(&self.recipe(), &encoder)
             .map_err(ConfigError)
@@ -336,12 +349,20 @@ impl Config {
         }
     }
 
-    /// The configuration as TOML.
+    /// The configuration as TOML. It has `optim.blr` or `optim.lr`, whichever counts, so that whoever changes the
+    /// batch of a run with `blr` gets another rate.
     ///
     /// # Errors
     /// Values that TOML cannot hold.
     pub fn to_toml(&self) -> Result<String> {
-        toml::to_string_pretty(self).map_err(|e| ConfigError(e.to_string()))
+        if self.optim.blr == 0.0 {
+            return toml::to_string_pretty(self).map_err(|e| ConfigError(e.to_string()));
+        }
+        let mut table = settings::table(self).map_err(ConfigError)?;
+        if let Some(Value::Table(optim)) = table.get_mut("optim") {
+            optim.remove("lr");
+        }
+        toml::to_string_pretty(&table).map_err(|e| ConfigError(e.to_string()))
     }
 }
 
@@ -351,6 +372,72 @@ pub const OPTIMISERS: [&str; 3] = ["sgd", "adamw", "lars"];
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// One of lr and blr counts; the file that a run keeps says which.
+    #[test]
+    fn the_rate_of_256_images() {
+        let of = |text: &str, set: &[&str]| {
+            let set: Vec<String> = set.iter().map(ToString::to_string).collect();
+            Config::parse(text, &set).map_err(|e| e.to_string())
+        };
+        let blr = "[optim]\nblr = 1.5e-4\nbatch_size = 512";
+        let c = of(blr, &[]).unwrap();
+        assert_eq!(c.optim.rate(), 3e-4);
+        let said = c.optim.rate_in_words().unwrap();
+        assert_eq!(said, "learning rate 1.5e-4 x 512 / 256 = 3e-4");
+        let kept = c.to_toml().unwrap();
+        assert!(!kept.contains("\nlr = "), "{kept}");
+        assert_eq!(of(&kept, &[]).unwrap(), c);
+        // What is kept follows another batch, and an override of the one takes the place of the other.
+        let larger = of(&kept, &["optim.batch_size=1024"]).unwrap();
+        assert_eq!(larger.optim.rate(), 6e-4);
+        let plain = of(&kept, &["optim.lr=0.1"]).unwrap();
+        assert_eq!((plain.optim.rate(), plain.optim.blr), (0.1, 0.0));
+        assert_eq!(plain.optim.rate_in_words(), None);
+        let scaled = of(
+            "[optim]\nlr = 0.5",
+            &["optim.blr=0.1", "optim.batch_size=512"],
+        );
+        assert_eq!(scaled.unwrap().optim.rate(), 0.2);
+        for (text, set) in [
+            ("[optim]\nlr = 0.1\nblr = 0.1", &[][..]),
+            ("", &["optim.lr=0.1", "optim.blr=0.1"]),
+        ] {
+            let e = of(text, set).unwrap_err();
+            assert!(e.contains("give one of them") && !e.contains('\n'), "{e}");
+        }
+        assert!(of("[optim]\nlr = 0.1\nblr = 0", &[]).is_ok());
+        let e = of("", &["schedule.min_lr=0.1"]).unwrap_err();
+        assert!(
+            e.contains("schedule.min_lr 0.1 is more than the learning rate, 0.06"),
+            "{e}"
+        );
+        assert!(of("", &["optim.blr=-1"]).is_err());
+    }
+
+    /// The older name of `optim.decay`, in files and as an override.
+    #[test]
+    fn what_decays_under_its_older_name() {
+        let of = |text: &str, set: &[&str]| {
+            let set: Vec<String> = set.iter().map(ToString::to_string).collect();
+            Config::parse(text, &set).map(|c| c.optim.decay)
+        };
+        let old = "[optim]\nexclude_bias_and_norm = true";
+        assert_eq!(of(old, &[]).unwrap(), Decays::NoVectors);
+        assert_eq!(
+            of(&format!("version = 3\n{old}"), &[]).unwrap(),
+            Decays::NoVectors
+        );
+        assert_eq!(of(&old.replace("true", "false"), &[]).unwrap(), Decays::All);
+        let set = &["optim.exclude_bias_and_norm=true"];
+        assert_eq!(of("", set).unwrap(), Decays::NoVectors);
+        assert_eq!(
+            of(old, &["optim.decay=no_tokens"]).unwrap(),
+            Decays::NoTokens
+        );
+        let e = of(&format!("{old}\ndecay = \"all\""), &[]).unwrap_err();
+        assert!(e.to_string().contains("under its older name too"), "{e}");
+    }
 
     #[test]
     fn presets_parse_and_resolve_to_themselves() {

@@ -4,7 +4,8 @@ use crate::data::pixels::{Alpha, NEWEST};
 use crate::nn::Precision;
 use crate::nn::backbones;
 use crate::section;
-use crate::settings::{Range, SEED, above, between};
+use crate::settings::{Numbers, Range, SEED, above, between};
+use serde::{Deserialize, Serialize};
 use toml::Table;
 
 /// Epochs of a training, of a run's or of a classifier's.
@@ -15,6 +16,12 @@ pub const BATCH: Range = between(2.0, 1_048_576.0);
 
 /// Learning rates. There is no largest: a rate that is too large makes itself known by a loss that is not finite.
 pub const RATE: Range = above(0.0);
+
+/// Learning rates at which a schedule ends.
+pub const LEAST_RATE: Range = between(0.0, f64::INFINITY);
+
+/// Factors of layer decay: 1 is none.
+pub const LAYER_DECAY: Range = above(0.0).to(1.0);
 
 /// Weight decays.
 pub const WEIGHT_DECAY: Range = between(0.0, 1e3);
@@ -81,6 +88,43 @@ section! {
     }
 }
 
+/// Which parameters have weight decay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decays {
+    /// All.
+    #[default]
+    All,
+    /// All but biases and tensors of one axis, which are those of normalisation. Class and mask tokens, which have
+    /// three axes, do decay (MAE's pre-training).
+    NoVectors,
+    /// As [`Decays::NoVectors`], and neither class and mask tokens nor position embeddings (MAE's fine-tuning, timm's
+    /// `no_weight_decay`).
+    NoTokens,
+}
+
+/// How LARS measures a tensor's step, to which its trust ratio compares the tensor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrustNorm {
+    /// |g| + wd |w| + 1e-8 (You, Gitman, Ginsburg 2017).
+    #[default]
+    Sum,
+    /// |g + wd w| (MAE's code).
+    Step,
+}
+
+/// How often a schedule moves the learning rate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Moves {
+    /// Every epoch; the first epoch of a warm-up has its first stair, lr/W.
+    #[default]
+    Epoch,
+    /// Every step; the first step of a warm-up has rate 0 (MAE, MoCo v3).
+    Step,
+}
+
 section! {
     /// `[optim]`
     Optim {
@@ -88,20 +132,31 @@ section! {
         name: String = "sgd".into(),
         /// Learning rate (no scaling with the batch).
         lr: f32 = 0.06 => RATE,
+        /// Learning rate of 256 images, in place of `lr`: the rate is blr x batch_size / 256; 0: `lr` counts.
+        blr: f32 = 0.0 => LEAST_RATE,
         /// Momentum of sgd and lars.
         momentum: f32 = 0.9 => MOMENTUM,
         /// Nesterov's form of the momentum.
         nesterov: bool = false,
         /// Weight decay: added to the gradient (sgd, lars) or decoupled (adamw).
         weight_decay: f32 = 5e-4 => WEIGHT_DECAY,
-        /// No weight decay for biases and normalisation (always so for lars).
-        exclude_bias_and_norm: bool = false,
+        /// What decays: `all`; `no_vectors`: not biases and normalisation (always so for lars); `no_tokens`: nor class
+        /// and mask tokens and position embeddings.
+        decay: Decays = Decays::All,
+        /// Layer decay: each layer's rate is so many times that of the layer behind it; the last layer and all that
+        /// is no encoder have the whole rate. 1: none.
+        layer_decay: f32 = 1.0 => LAYER_DECAY,
+        /// Factors on the learning rate by depth: the blocks are cut into as many equal runs as there are factors.
+        /// What stands before the blocks has the first, what stands behind them and all that is no encoder the last.
+        layer_rates: Vec<f32> = Vec::new() => between(0.0, 1e6),
         /// Decays of adamw's moments.
         betas: [f32; 2] = [0.9, 0.999] => MOMENTUM,
         /// Added to the root of adamw's second moment. 0 would divide 0 by 0 where a gradient is 0.
         eps: f32 = 1e-8 => between(1e-16, 1.0),
         /// Trust coefficient of lars.
         trust: f32 = 1e-3 => above(0.0).to(1e3),
+        /// What lars divides a tensor's norm by: `sum`, |g| + wd |w|, or `step`, |g + wd w|, as MAE's code does.
+        trust_norm: TrustNorm = TrustNorm::Sum,
         /// `f32`, or `mixed`: the encoder's activations, weights and gradients as f16 while a step runs, sums,
         /// losses, statistics and what the optimiser keeps in f32, with dynamic loss scaling.
         precision: Precision = Precision::F32,
@@ -117,11 +172,39 @@ section! {
         gradient_cache: bool = true,
     }
 }
+
+impl Optim {
+    /// The learning rate: `lr`, or what `blr` makes of the batch.
+    pub fn rate(&self) -> f32 {
+        match self.blr {
+            0.0 => self.lr,
+            // As it is written: 1.5e-4 for the f32 next to it.
+            blr => (blr.numbers()[0] * self.batch_size as f64 / 256.0) as f32,
+        }
+    }
+
+    /// How `blr` made the learning rate, in words; none where `lr` is given.
+    pub fn rate_in_words(&self) -> Option<String> {
+        let shown = |x: f32| match x < 1e-3 {
+            true => format!("{x:e}"),
+            false => x.to_string(),
+        };
+        (self.blr > 0.0).then(|| {
+            let (blr, rate) = (shown(self.blr), shown(self.rate()));
+            format!("learning rate {blr} x {} / 256 = {rate}", self.batch_size)
+        })
+    }
+}
+
 section! {
-    /// `[schedule]`
+    /// `[schedule]`: linear warm-up from 0 to the learning rate, then a cosine to `min_lr`.
     ScheduleSettings {
         /// Epochs of linear warm-up.
         warmup_epochs: usize = 0 => EPOCHS,
+        /// Learning rate at the end of the cosine.
+        min_lr: f32 = 0.0 => LEAST_RATE,
+        /// The rate moves every `epoch` or every `step`.
+        moves: Moves = Moves::Epoch,
     }
 }
 

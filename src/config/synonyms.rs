@@ -91,6 +91,16 @@ const SETTINGS: &[(&[&str], &str)] = &[
         &["save_every", "save_freq", "checkpoint_freq", "ckpt_every"],
         "run.checkpoint_every",
     ),
+    (&["base_lr", "base_learning_rate"], "optim.blr"),
+    (
+        &["lr_decay_rate_layer", "layer_wise_decay", "llrd"],
+        "optim.layer_decay",
+    ),
+    (&["lr_layer_wise", "layer_wise_rates"], "optim.layer_rates"),
+    (
+        &["min_learning_rate", "lr_min", "eta_min", "final_lr"],
+        "schedule.min_lr",
+    ),
     (
         &[
             "warmup",

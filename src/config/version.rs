@@ -49,8 +49,41 @@ const CHANGED: &[Changed] = &[
 /// Keys of `[method]` that version 2 renamed: method, old key, new key.
 const RENAMED: &[(&str, &str, &str)] = &[("vicreg", "vicreg", "weights")];
 
+/// Brings a setting under an older name, of any version, to the present one. `optim.exclude_bias_and_norm` is
+/// `optim.decay` now.
+pub(super) fn rename(section: &str, key: &mut String, value: &mut Value) {
+    if let ("optim", "exclude_bias_and_norm", Value::Boolean(exclude)) =
+        (section, key.as_str(), &*value)
+    {
+        let decays = if *exclude { "no_vectors" } else { "all" };
+        (*key, *value) = ("decay".into(), decays.into());
+    }
+}
+
+/// Renames what a file says under older names.
+fn rename_all(table: &mut Table) -> Result<(), String> {
+    for (section, settings) in table.iter_mut() {
+        let Value::Table(settings) = settings else {
+            continue;
+        };
+        let mut renamed = Table::new();
+        for (old, value) in &*settings {
+            let (mut key, mut value) = (old.clone(), value.clone());
+            rename(section, &mut key, &mut value);
+            if renamed.insert(key.clone(), value).is_some() {
+                return Err(format!(
+                    "{section}.{key} stands there under its older name too; give one of them"
+                ));
+            }
+        }
+        *settings = renamed;
+    }
+    Ok(())
+}
+
 /// Brings the table of a file to the present version.
 ///
+/// - Settings under older names get their present names.
 /// - Version 1 had one list of settings for all methods in `[method]`: those of other methods, which had no effect,
 ///   are dropped.
 /// - Defaults that have changed since are set to what they were.
@@ -70,6 +103,7 @@ pub(super) fn migrate(table: &mut Table, method: Option<&str>) -> Result<(), Str
             ));
         }
     };
+    rename_all(table)?;
     if version == 1 {
         one_list_of_method_settings(table);
     }

@@ -125,7 +125,7 @@ pub fn finetune(
     let [eval_images, eval_table, eval_out] = logits(config, &mut e, &mut model, seen, Mode::Eval)?;
     exec.allocate_states(&model.states)?;
     let step_program = exec.compile(&g, &[loss])?;
-    let optimizer = optimizer.compile(&u, &own, &model, exec)?;
+    let optimizer = optimizer.compile(&u, &own.optim, &[], &model, exec)?;
     let eval_program = exec.compile(&e, &[eval_out])?;
     model.initialise(exec, s.seed)?;
     let report = import(&model, exec, weights)?;

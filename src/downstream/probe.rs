@@ -2,8 +2,7 @@
 //! that the order of samples is the only thing that depends on the seed.
 
 use super::{DownstreamError, Result};
-use crate::config::Config;
-use crate::config::Optim;
+use crate::config::{Config, Decays, Optim};
 use crate::data::augment::Policy;
 use crate::data::sampler;
 use crate::graph::{
@@ -68,7 +67,7 @@ pub(super) fn sgd(lr: f32, momentum: f32, weight_decay: f32, batch_size: usize) 
         momentum,
         nesterov: false,
         weight_decay,
-        exclude_bias_and_norm: false,
+        decay: Decays::All,
         batch_size,
         clip: 0.0,
         ..Optim::default()
@@ -265,7 +264,7 @@ impl Probe {
         optimizer::collect(&mut g, &model, &grads, Delivery::Written)?;
         exec.allocate_states(&model.states)?;
         let grad = exec.compile(&g, &[loss])?;
-        let optimizer = optimizer.compile(&u, &config, &model, exec)?;
+        let optimizer = optimizer.compile(&u, &config.optim, &[], &model, exec)?;
         model.initialise(exec, 0)?;
         let [weight, bias] = [model.params[0].id, model.params[1].id];
         Ok(Self {

@@ -12,10 +12,13 @@ use crate::{kernel, twin};
 ///
 /// trust = eta |w| / (|g| + wd |w| + 1e-8) (You, Gitman, Ginsburg 2017); 1 where a norm is zero, or where the table's
 /// third entry is negative (biases and normalisation, which LARS leaves out). Norms are those before clipping.
+/// With `of_step` the divisor is |g + wd w|, as MAE's code has it.
 #[derive(Clone, Copy, Debug)]
 pub struct LarsTrust {
     /// Trust coefficient.
     pub eta: f32,
+    /// Divide by the norm of the step, weight decay included, in place of the sum of both norms.
+    pub of_step: bool,
 }
 
 #[repr(C)]
@@ -64,19 +67,27 @@ impl Op for LarsTrust {
             first: first as u32,
             eta: self.eta,
         };
+        let partial = kernel!("lars_trust", "partial")
+            .define("PARTIAL", "")
+            .flag("OF_STEP", self.of_step);
         let piece = (rec.limits().max_binding / 4 / ALIGN * ALIGN).max(ALIGN);
         for start in (0..n).step_by(piece) {
             let end = (start + piece).min(n);
             let blocks = (end - start) / ALIGN;
+            let (g, w) = (grad.flat(start..end), w.flat(start..end));
+            let mut views = vec![&g, &w, part];
+            if self.of_step {
+                views.extend([segment, table]);
+            }
             rec.dispatch(
-                &kernel!("lars_trust", "partial").define("PARTIAL", ""),
+                &partial,
                 &params(blocks, start / ALIGN),
-                &[&grad.flat(start..end), &w.flat(start..end), part],
+                &views,
                 blocks.div_ceil(64),
             )?;
         }
         Ok(rec.dispatch(
-            &kernel!("lars_trust", "combine"),
+            &kernel!("lars_trust", "combine").flag("OF_STEP", self.of_step),
             &params(n / ALIGN, 0),
             &[part, segment, table, &io.outputs[0]],
             segments,
@@ -89,6 +100,10 @@ impl LarsTrust {
     fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
         let (grad, w, segment, table) = (io.input(0), io.input(1), io.input_u32(2), io.input(3));
         let eta = T::of(f64::from(self.eta));
-        lars_trust::lars_trust(eta, grad, w, segment, table, io.output(0));
+        let op = lars_trust::LarsTrust {
+            eta,
+            of_step: self.of_step,
+        };
+        op.run(grad, w, segment, table, io.output(0));
     }
 }

@@ -99,7 +99,7 @@ impl Story {
             classes: listed.filter(|n| *n > 0).or(shown),
             tests: data["test"]["images"].as_u64().map(|n| n as usize),
             alarms: f.alarms().into_iter().map(|(e, a)| (e, a.into())).collect(),
-            lr: f.config.optim.lr,
+            lr: f.config.optim.rate(),
             tiny: f.config.model.encoder == "tiny",
             data: f.config.data.path.clone(),
         }

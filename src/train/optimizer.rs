@@ -1,12 +1,12 @@
 //! The optimiser as a graph of its own: gradients in, parameters updated, with clipping and a guard against
 //! non-finite gradients.
 
-use super::{Config, Result, TrainError};
-use crate::config::{OPTIMISERS, Optim};
+use super::{Result, TrainError};
+use crate::config::{Decays, OPTIMISERS, Optim, TrustNorm};
 use crate::graph::state::Group;
 use crate::graph::{Executor, Graph, HostData, ProgramId, StateId, TensorId, TensorType};
 use crate::nn::model::PARAMS;
-use crate::nn::{Init, Model};
+use crate::nn::{Init, Model, Part, Variable};
 use crate::ops::accumulate::Accumulate;
 use crate::ops::adamw::AdamW;
 use crate::ops::lars_trust::LarsTrust;
@@ -128,8 +128,11 @@ impl Optimizer {
                 let momentum = model.states.mirror(PARAMS, MOMENTUM);
                 let updates = [params, momentum, halt].map(|id| g.state(&model.states, id));
                 if o.name == "lars" {
-                    let eta = o.trust;
-                    inputs[3] = g.push1(LarsTrust { eta }, &[grad, updates[0], segments, table])?;
+                    let op = LarsTrust {
+                        eta: o.trust,
+                        of_step: o.trust_norm == TrustNorm::Step,
+                    };
+                    inputs[3] = g.push1(op, &[grad, updates[0], segments, table])?;
                 }
                 let op = Sgd {
                     momentum: f64::from(o.momentum),
@@ -185,18 +188,19 @@ impl Optimizer {
     }
 
     /// Compiles the graph that [`Optimizer::graph`] made, and sends what belongs to each parameter: learning-rate
-    /// factor, weight decay, LARS's exclusion.
+    /// factor, weight decay, LARS's exclusion. `scales` are factors by layer of the encoder
+    /// ([`Optim::layer_scales`]), the last one of all other parts too; empty: 1.
     ///
     /// # Errors
     /// Memory, shaders.
     pub fn compile(
         mut self,
         g: &Graph,
-        config: &Config,
+        o: &Optim,
+        scales: &[f64],
         model: &Model,
         exec: &mut dyn Executor,
     ) -> Result<Self> {
-        let o = &config.optim;
         self.program = exec.compile(g, &self.fetched())?;
         let (len, _) = model.sizes();
         let mut segments = vec![0u32; len / 64];
@@ -204,17 +208,49 @@ impl Optimizer {
         for (i, p) in model.params.iter().enumerate() {
             let e = model.states.entry(p.id);
             segments[e.offset / 64..(e.offset + e.ty.elements()).div_ceil(64)].fill(i as u32);
-            // Biases and normalisation. LARS leaves them out of adaptation and decay (Goyal et al. 2017; SimCLR).
-            let vector = e.name.ends_with("bias") || e.ty.dims().len() == 1;
-            let lars = o.name == "lars";
-            let plain = vector && (lars || o.exclude_bias_and_norm);
-            let decay = if plain { 0.0 } else { o.weight_decay };
+            let (vector, lars) = (is_vector(model, p), o.name == "lars");
+            let decay = if decays(o, model, p) {
+                o.weight_decay
+            } else {
+                0.0
+            };
+            // LARS leaves biases and normalisation out of adaptation (Goyal et al. 2017; SimCLR).
             let trust = if lars && vector { -1.0 } else { 0.0 };
-            let rate = if p.trained { p.lr_multiplier } else { 0.0 };
+            let rate = match (p.trained, layer_scale(scales, p)) {
+                (true, scale) => (f64::from(p.lr_multiplier) * scale) as f32,
+                (false, _) => 0.0,
+            };
             rows.extend([rate, decay, trust, 0.0]);
         }
         exec.upload(self.program, self.segments, &HostData::U32(segments))?;
         exec.upload(self.program, self.table, &HostData::F32(rows))?;
         Ok(self)
+    }
+}
+
+/// Is it a bias, or a parameter of a normalisation?
+fn is_vector(model: &Model, p: &Variable) -> bool {
+    p.name.ends_with("bias") || model.dims(p).len() == 1
+}
+
+/// Does a parameter have weight decay?
+fn decays(o: &Optim, model: &Model, p: &Variable) -> bool {
+    let place = || {
+        let leaf = p.file_name.rsplit('.').next().unwrap_or_default();
+        ["cls_token", "pos_embed", "mask_token"].contains(&leaf)
+    };
+    match (o.name.as_str(), o.decay) {
+        ("lars", Decays::All) | (_, Decays::NoVectors) => !is_vector(model, p),
+        (_, Decays::NoTokens) => !is_vector(model, p) && !place(),
+        (_, Decays::All) => true,
+    }
+}
+
+/// The factor on a parameter's learning rate, of those by layer of the encoder.
+fn layer_scale(scales: &[f64], p: &Variable) -> f64 {
+    let last = scales.last().copied().unwrap_or(1.0);
+    match p.part {
+        Part::Encoder => scales.get(p.layer).copied().unwrap_or(last),
+        _ => last,
     }
 }

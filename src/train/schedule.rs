@@ -1,15 +1,27 @@
 //! What changes from epoch to epoch: learning rate, temperature, decay of the momentum encoder.
 
-use crate::config::{Config, Schedule};
+use crate::config::{Config, Moves, Schedule};
 
-/// Learning rate of an epoch: linear warm-up, then cosine to zero (per epoch, as the recipe has it).
-pub fn learning_rate(c: &Config, epoch: usize) -> f32 {
-    let warm = c.schedule.warmup_epochs;
+/// Learning rate of a step, a share `done` of whose epoch is done: linear warm-up, then a cosine to `schedule.min_lr`.
+///
+/// By steps, e = epoch + done is in (lr e/W, then min + (lr - min) (1 + cos(pi (e - W)/(E - W)))/2), so that the first
+/// step of a warm-up has rate 0 (MAE's and MoCo v3's code). By epochs, e is the epoch, but a warm-up's stairs begin at
+/// lr/W.
+pub fn learning_rate(c: &Config, epoch: usize, done: f64) -> f32 {
+    let (s, warm) = (&c.schedule, c.schedule.warmup_epochs);
+    let (lr, least) = (f64::from(c.optim.rate()), f64::from(s.min_lr));
+    let e = match s.moves {
+        Moves::Epoch => epoch as f64,
+        Moves::Step => epoch as f64 + done,
+    };
     if epoch < warm {
-        return c.optim.lr * (epoch + 1) as f32 / warm as f32;
+        return match s.moves {
+            Moves::Epoch => c.optim.rate() * (epoch + 1) as f32 / warm as f32,
+            Moves::Step => (lr * e / warm as f64) as f32,
+        };
     }
-    let t = (epoch - warm) as f64 / (c.run.epochs - warm).max(1) as f64;
-    (f64::from(c.optim.lr) * 0.5 * (1.0 + (std::f64::consts::PI * t).cos())) as f32
+    let t = (e - warm as f64) / c.run.epochs.saturating_sub(warm).max(1) as f64;
+    (least + (lr - least) * 0.5 * (1.0 + (std::f64::consts::PI * t).cos())) as f32
 }
 
 /// Factor on the constant temperature after so many epochs: that which makes it (high - low) (1 + cos(2 pi t / T)) /
@@ -46,6 +58,36 @@ pub fn momentum([first, last]: [f32; 2], step: usize, steps: usize) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// vit_ref's schedule by steps in plain numbers, and the older one by epochs.
+    #[test]
+    fn the_rate_by_steps_and_by_epochs() {
+        let mut c = Config::default();
+        (c.optim.lr, c.run.epochs, c.schedule.warmup_epochs) = (0.5, 10, 2);
+        let near =
+            |got: f32, want: f64| assert!((f64::from(got) - want).abs() < 1e-7, "{got} {want}");
+        let cosine = |t: f64| 0.5 * (1.0 + (std::f64::consts::PI * t).cos());
+        // By epochs a share of the epoch changes nothing.
+        near(learning_rate(&c, 0, 0.0), 0.25);
+        near(learning_rate(&c, 1, 0.9), 0.5);
+        near(learning_rate(&c, 6, 0.9), 0.5 * cosine(0.5));
+        c.schedule.moves = Moves::Step;
+        near(learning_rate(&c, 0, 0.0), 0.0);
+        near(learning_rate(&c, 1, 0.5), 0.375);
+        near(learning_rate(&c, 6, 0.4), 0.5 * cosine(4.4 / 8.0));
+        c.schedule.min_lr = 0.1;
+        near(learning_rate(&c, 6, 0.4), 0.1 + 0.4 * cosine(4.4 / 8.0));
+        near(learning_rate(&c, 10, 0.0), 0.1);
+        // The rate of 256 images.
+        c.optim.blr = 0.1;
+        near(
+            learning_rate(&c, 2, 0.0),
+            0.1 * c.optim.batch_size as f64 / 256.0,
+        );
+        // A run that ends within its warm-up.
+        c.schedule.warmup_epochs = 20;
+        near(learning_rate(&c, 9, 0.0), 0.1 * 9.0 / 20.0);
+    }
 
     #[test]
     fn schedules_of_temperature_and_momentum() {

@@ -202,7 +202,8 @@ impl Session {
 
         exec.allocate_states(&model.states)?;
         let gradient = gradient.compile(exec.as_mut())?;
-        let optimizer = optimizer.compile(&u, config, &model, exec.as_mut())?;
+        let scales = o.layer_scales(method.encoder())?;
+        let optimizer = optimizer.compile(&u, o, &scales, &model, exec.as_mut())?;
         let features = features.compile(&f, exec.as_mut())?;
         model.initialise(exec.as_mut(), config.run.seed)?;
         if let Some(id) = resident {

@@ -86,8 +86,10 @@ fn samples(f: &Field) -> [Vec<String>; 2] {
 
 /// The value in the field's form: alone, or at each place of its list, the other places as they are.
 fn forms(f: &Field, value: &str, default: &Value) -> Vec<String> {
-    let Some(count) = f.count else {
-        return vec![value.to_string()];
+    let count = match (f.list, f.count) {
+        (false, _) => return vec![value.to_string()],
+        (true, None) => return vec![format!("[{value}]")],
+        (true, Some(count)) => count,
     };
     let all: Vec<String> = default
         .as_array()

@@ -29,7 +29,8 @@ pub(super) fn cases() -> Vec<Case> {
             Feed::words([blocks], segment),
             Feed::values([segments, 4], table),
         ];
-        v.push(Case::new(LarsTrust { eta: 0.5 }, inputs).depth(n));
+        let of_step = blocks % 2 == 1;
+        v.push(Case::new(LarsTrust { eta: 0.5, of_step }, inputs).depth(n));
     }
     let zero = vec![
         Feed::uniform([64]),
@@ -37,7 +38,11 @@ pub(super) fn cases() -> Vec<Case> {
         Feed::words([1], vec![0]),
         Feed::values([1, 4], vec![1.0, 0.1, 0.0, 0.0]),
     ];
-    v.push(Case::new(LarsTrust { eta: 0.5 }, zero).note("zero parameters"));
+    let op = LarsTrust {
+        eta: 0.5,
+        of_step: false,
+    };
+    v.push(Case::new(op, zero).note("zero parameters"));
     v
 }
 
@@ -47,6 +52,11 @@ pub(super) fn mutations() -> Vec<Mutation> {
             kernel: "lars_trust",
             find: "n.y + row.y * n.x",
             replace: "n.y",
+        },
+        Mutation {
+            kernel: "lars_trust",
+            find: "fma(vec4<f32>(decay), a, grad[b * 16u + i])",
+            replace: "grad[b * 16u + i]",
         },
         Mutation {
             kernel: "lars_trust",

@@ -30,6 +30,11 @@ pub trait Backbone: Debug + Send + Sync {
     /// this less one.
     fn depth(&self) -> usize;
 
+    /// Number of blocks, which are the layers from 1 on. What stands behind them (a last norm) is no block.
+    fn blocks(&self) -> usize {
+        self.depth().saturating_sub(1)
+    }
+
     /// Declares the parameters, under their names in files, and returns the layers, ready to be called.
     fn layers(&self, net: &mut Net<'_>) -> Box<dyn Network>;
 

@@ -216,6 +216,10 @@ impl Backbone for Vit {
         self.depth + 2
     }
 
+    fn blocks(&self) -> usize {
+        self.depth
+    }
+
     fn layers(&self, net: &mut Net<'_>) -> Box<dyn Network> {
         Box::new(self.declare(net))
     }

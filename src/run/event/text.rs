@@ -144,11 +144,22 @@ impl Forecast {
     }
 }
 
+/// A learning rate to four places; small ones, which AdamW has, to three digits.
+fn learning_rate(lr: f32) -> String {
+    match lr > 0.0 && lr < 1e-3 {
+        true => format!("{lr:.2e}"),
+        false => format!("{lr:.4}"),
+    }
+}
+
 impl Epoch {
     fn line(&self) -> String {
         let mut line = format!(
-            "epoch {}/{} loss {:.4} lr {:.4}",
-            self.at.epoch, self.epochs, self.loss, self.lr
+            "epoch {}/{} loss {:.4} lr {}",
+            self.at.epoch,
+            self.epochs,
+            self.loss,
+            learning_rate(self.lr)
         );
         let h = &self.health;
         let medians = [

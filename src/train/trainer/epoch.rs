@@ -49,7 +49,7 @@ impl Run<'_> {
             epochs: self.job.config.run.epochs,
             // Not a number where every step was skipped.
             loss: self.progress.loss / self.progress.steps as f64,
-            lr: learning_rate(&self.job.config, at.epoch - 1),
+            lr: learning_rate(&self.job.config, at.epoch - 1, self.last_share()),
             seconds,
             health,
             alarms,

@@ -99,6 +99,11 @@ impl Run<'_> {
         self.split.train.len() / self.job.config.optim.batch_size
     }
 
+    /// Share of an epoch that is done before its last step.
+    pub(super) fn last_share(&self) -> f64 {
+        1.0 - 1.0 / self.steps().max(1) as f64
+    }
+
     /// Trains to the end, or until it is asked to stop.
     pub(super) fn train(mut self) -> Result<Outcome> {
         if self.job.profile {
@@ -299,7 +304,7 @@ impl Run<'_> {
             epoch: at.epoch as u32,
             step: at.step as u32,
             flags: if warm { StepScalars::WARMUP } else { 0 },
-            lr: learning_rate(c, at.epoch),
+            lr: learning_rate(c, at.epoch, at.batch as f64 / self.steps() as f64),
             ema: self.session.momentum.map_or(0.0, |ends| {
                 momentum(ends, at.step, self.steps() * c.run.epochs)
             }),

@@ -164,11 +164,12 @@ impl Job<'_> {
             )));
         }
         let mut notes = self.notes.clone();
+        notes.extend(optim.rate_in_words());
         let warmup = self.config.schedule.warmup_epochs;
         if !self.resume && warmup > epochs && epochs > 0 {
             notes.push(format!(
                 "the run ends within its warm-up: schedule.warmup_epochs is {warmup}, run.epochs {epochs}, and the \
-                 learning rate comes to {epochs}/{warmup} of optim.lr at most"
+                 learning rate comes to {epochs}/{warmup} of its height at most"
             ));
         }
         let exec = open_executor(&self.device, &self.twins, optim.precision, |n| {
