@@ -53,7 +53,7 @@ fn after(o: &Optim, exec: &mut dyn Executor) -> Vec<f64> {
     let (g, optimizer) = Optimizer::graph(o, &mut model).unwrap();
     exec.allocate_states(&model.states).unwrap();
     let optimizer = optimizer.compile(&g, o, &[], &model, exec).unwrap();
-    let mut write = |id, values: &[f64], exec: &mut dyn Executor| {
+    let write = |id, values: &[f64], exec: &mut dyn Executor| {
         let values = HostData::F64(values.to_vec());
         exec.write_state(&model.states, id, &values).unwrap();
     };
@@ -117,7 +117,7 @@ fn four_steps_of_adamw_and_lars() {
     let (file, meta) = read("optimizer");
     assert_eq!(meta["config"]["adamw"]["weight_decay"], 0.05);
     let lavapipe = || {
-        let device = Device::open(&Choice::Named("llvmpipe".into()), Options::default());
+        let device = Device::open(&Choice::Name("llvmpipe".into()), Options::default());
         GpuExecutor::new(device.expect("lavapipe"))
     };
     for (kind, o, wrong) in [
