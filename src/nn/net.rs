@@ -4,6 +4,8 @@
 
 use super::model::{Init, Layout, MOMENTUM_COPY, Model, PARAMS, Part, STATISTICS, Variable};
 use crate::graph::{Graph, Result, StateId, TensorId, TensorType};
+use crate::ops::drop_path::DropPath;
+use crate::ops::slice_tokens::SliceTokens;
 use serde::{Deserialize, Serialize};
 use std::ops::{Deref, DerefMut};
 
@@ -75,6 +77,7 @@ struct Place {
     layer: usize,
     lr_multiplier: f32,
     trained: bool,
+    thawed: bool,
 }
 
 /// A graph under construction, with its model. It can be used as the [`Graph`] that it holds.
@@ -86,6 +89,14 @@ pub struct Net<'a> {
     pub model: &'a mut Model,
     place: Place,
     names: Vec<String>,
+    dropped: Option<Dropped>,
+}
+
+/// Residual branches that images leave out: the factors of all branches, and how many are given.
+#[derive(Clone, Copy, Debug)]
+struct Dropped {
+    factors: TensorId,
+    given: usize,
 }
 
 impl Deref for Net<'_> {
@@ -117,8 +128,10 @@ impl<'a> Net<'a> {
                 layer: 0,
                 lr_multiplier: 1.0,
                 trained: true,
+                thawed: false,
             },
             names: Vec::new(),
+            dropped: None,
         }
     }
 
@@ -170,7 +183,46 @@ impl<'a> Net<'a> {
 
     /// What `build` declares is not trained: fixed position embeddings, MoCo v3's random patch projection.
     pub fn frozen<T>(&mut self, build: impl FnOnce(&mut Self) -> T) -> T {
-        self.at(|p| p.trained = false, build)
+        self.at(|p| p.trained = p.thawed, build)
+    }
+
+    /// What `build` declares is trained, though it says that it is fixed ([`Net::frozen`]): fine-tuning.
+    pub fn thawed<T>(&mut self, build: impl FnOnce(&mut Self) -> T) -> T {
+        self.at(|p| p.thawed = true, build)
+    }
+
+    /// Residual branches that `build` appends are weighted for each image (stochastic depth), in the order of their
+    /// appending, by the rows of `factors` [1,branches,n]. Returns how many rows were taken too.
+    ///
+    /// Layers append their branches by [`Net::add_branch`], or have none.
+    pub fn dropping<T>(
+        &mut self,
+        factors: TensorId,
+        build: impl FnOnce(&mut Self) -> T,
+    ) -> (T, usize) {
+        let before = self.dropped.replace(Dropped { factors, given: 0 });
+        let out = build(self);
+        let taken = self.dropped.map_or(0, |d| d.given);
+        self.dropped = before;
+        (out, taken)
+    }
+
+    /// x + branch, both [n,..]; the branch weighted inside [`Net::dropping`].
+    ///
+    /// # Errors
+    /// Shapes that do not fit; more branches than rows of factors.
+    pub fn add_branch(&mut self, x: TensorId, branch: TensorId) -> Result<TensorId> {
+        let Some(dropped) = &mut self.dropped else {
+            return self.graph.add(x, branch);
+        };
+        let (factors, first) = (dropped.factors, dropped.given);
+        dropped.given += 1;
+        let n = self.graph.dims(factors)[2];
+        let row = self
+            .graph
+            .push1(SliceTokens { first, count: 1 }, &[factors])?;
+        let row = self.graph.reshape(row, [n])?;
+        self.graph.push1(DropPath, &[x, branch, row])
     }
 
     /// Layers compute in f32, whatever the precision outside: losses and what belongs to them.

@@ -176,7 +176,7 @@ impl Block {
         let attn = format!("{}.attn", self.name);
         let o = net.labelled(&attn, |net| net.push(attention, &[qkv]))?[0];
         let o = self.proj.call(net, o)?;
-        let x = net.add(x, o)?;
+        let x = net.add_branch(x, o)?;
 
         let y = self.norms[1].call_for_product(net, x, recompute)?;
         let y = self.fc[0].call_half(net, y)?;
@@ -186,6 +186,6 @@ impl Block {
         };
         let y = net.push1(gelu, &[y])?;
         let y = self.fc[1].call(net, y)?;
-        net.add(x, y)
+        net.add_branch(x, y)
     }
 }

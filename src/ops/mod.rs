@@ -65,6 +65,7 @@ pub(crate) mod masked_mse_grad;
 pub mod max_pool;
 pub(crate) mod max_pool_grad;
 pub(crate) mod micro_part;
+pub(crate) mod mix_images;
 pub mod mul;
 pub mod nearest;
 pub mod pixel_noise;

@@ -68,6 +68,7 @@ pub(crate) mod masked_mse_grad;
 pub(crate) mod max_pool;
 pub(crate) mod max_pool_grad;
 pub(crate) mod micro_part;
+pub(crate) mod mix_images;
 pub(crate) mod mul;
 pub(crate) mod nearest;
 #[cfg_attr(

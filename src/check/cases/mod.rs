@@ -61,6 +61,7 @@ mod masked_mse_grad;
 mod max_pool;
 mod max_pool_grad;
 mod micro_part;
+mod mix_images;
 mod mul;
 mod nearest;
 mod pixel_noise;
@@ -161,6 +162,7 @@ const TABLES: &[Table] = &[
     (max_pool::cases, max_pool::mutations),
     (max_pool_grad::cases, max_pool_grad::mutations),
     (micro_part::cases, micro_part::mutations),
+    (mix_images::cases, mix_images::mutations),
     (mul::cases, mul::mutations),
     (nearest::cases, nearest::mutations),
     (pixel_noise::cases, pixel_noise::mutations),

@@ -49,6 +49,16 @@ pub trait Network {
     /// # Errors
     /// Shapes that do not fit.
     fn call(&self, net: &mut Net<'_>, images: TensorId) -> Result<Features>;
+
+    /// Images [n,s,s,3] -> the mean over the patches' tokens before the last norm [n,d], which MAE fine-tunes; none
+    /// where the network has no patches.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    fn mean_of_patches(&self, net: &mut Net<'_>, images: TensorId) -> Result<Option<TensorId>> {
+        let _ = (net, images);
+        Ok(None)
+    }
 }
 
 /// What files say of a network: `config.json` of an export.

@@ -341,6 +341,12 @@ impl VitLayers {
     /// # Errors
     /// Shapes that do not fit.
     pub fn encode(&self, net: &mut Net<'_>, tokens: TensorId) -> Result<TensorId> {
+        let x = self.through_blocks(net, tokens)?;
+        self.norm.call(net, x)
+    }
+
+    /// [`VitLayers::encode`] without the last norm.
+    fn through_blocks(&self, net: &mut Net<'_>, tokens: TensorId) -> Result<TensorId> {
         let d = net.dims(tokens)[2];
         let positions = net.value_if_trained(self.positions)?;
         let place = net.push1(SliceTokens { first: 0, count: 1 }, &[positions])?;
@@ -351,7 +357,7 @@ impl VitLayers {
         for block in &self.blocks {
             x = block.call(net, x)?;
         }
-        self.norm.call(net, x)
+        Ok(x)
     }
 
     /// The feature [n,d] of all of the encoder's tokens.
@@ -359,27 +365,27 @@ impl VitLayers {
     /// # Errors
     /// Shapes that do not fit.
     pub fn pool(&self, net: &mut Net<'_>, tokens: TensorId) -> Result<TensorId> {
-        let (n, count, d) = (
-            net.dims(tokens)[0],
-            net.dims(tokens)[1],
-            net.dims(tokens)[2],
-        );
+        let (n, d) = (net.dims(tokens)[0], net.dims(tokens)[2]);
         match self.pool {
             Pool::Token => {
                 let token = net.push1(SliceTokens { first: 0, count: 1 }, &[tokens])?;
                 net.reshape(token, [n, d])
             }
-            Pool::Mean => {
-                let of_patches = SliceTokens {
-                    first: 1,
-                    count: count - 1,
-                };
-                let patches = net.push1(of_patches, &[tokens])?;
-                let grid = net.reshape(patches, [n, count - 1, 1, d])?;
-                net.push1(GlobalAvgPool, &[grid])
-            }
+            Pool::Mean => mean_behind_class(net, tokens),
         }
     }
+}
+
+/// The mean over all tokens [n,1+k,d] but the first: [n,d].
+fn mean_behind_class(net: &mut Net<'_>, tokens: TensorId) -> Result<TensorId> {
+    let [n, count, d] = [0, 1, 2].map(|i| net.dims(tokens)[i]);
+    let of_patches = SliceTokens {
+        first: 1,
+        count: count - 1,
+    };
+    let patches = net.push1(of_patches, &[tokens])?;
+    let grid = net.reshape(patches, [n, count - 1, 1, d])?;
+    net.push1(GlobalAvgPool, &[grid])
 }
 
 impl Network for VitLayers {
@@ -390,6 +396,12 @@ impl Network for VitLayers {
             pooled: self.pool(net, tokens)?,
             tokens: Some(tokens),
         })
+    }
+
+    fn mean_of_patches(&self, net: &mut Net<'_>, images: TensorId) -> Result<Option<TensorId>> {
+        let x = self.embed(net, images)?;
+        let tokens = self.through_blocks(net, x)?;
+        Ok(Some(mean_behind_class(net, tokens)?))
     }
 }
 
