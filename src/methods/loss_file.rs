@@ -3,12 +3,13 @@
 //!
 //! The header's `meta` is JSON with `kind` and `config`; tensors are the inputs (float32 or float64, un-normalised,
 //! under the names that [`Loss`] lists), and for verification `loss` and `grad.*`. Kinds: `nt_xent` and `moco` (with
-//! `macl_alpha` and `macl_a0`: MACL), `macl`, `simsiam`, `byol`, `barlow`, `vicreg`, `amcl_ntxent`, `amcl_moco`,
-//! `amcl_simsiam`, `amcl_barlow`.
+//! `macl_alpha` and `macl_a0`: MACL), `macl`, `mocov3`, `simsiam`, `byol`, `barlow`, `vicreg`, `amcl_ntxent`,
+//! `amcl_moco`, `amcl_mocov3`, `amcl_simsiam`, `amcl_barlow`.
 //!
 //! `macl` is NT-Xent's form, or MoCo's where the file has a `queue`; `config.tau`, `alpha` and `a0` are 0.1, 0.5 and 0
 //! where the file does not say. `vicreg` has `config.weights`, [25, 25, 1]. `barlow` and `amcl_barlow` have
-//! `config.standardize`: `unbiased` (the default: files from before the key mean it) or `batch_norm`.
+//! `config.standardize`: `unbiased` (the default: files from before the key mean it) or `batch_norm`. `mocov3` has
+//! `config.tau`, 0.2; `amcl_mocov3` `config.scale`, 0.5, and `include_positive`, true (false in the other kinds).
 //!
 //! `config.adaptive` says whose temperature comes from phi: `full` (the default), `positive_only`, `negative_only`,
 //! `first_head`, or `none`, for which the file needs no phi. Other roles have `tau_const`; in `amcl_barlow`,
@@ -131,7 +132,7 @@ impl LossFile {
     }
 
     /// AMCL's settings; defaults as the reference implementation has them.
-    fn amcl(&self, tau_const: f64) -> Result<Amcl, LossError> {
+    fn amcl(&self, tau_const: f64, include_positive: bool) -> Result<Amcl, LossError> {
         let eta = self.setting("eta", 1e-5)?;
         let a = Amcl {
             negatives: self.setting("negatives", Negatives::Max)?,
@@ -139,7 +140,7 @@ impl LossFile {
             neg_omega: self.setting("neg_omega", NegOmega::Mean)?,
             adaptive: self.setting("adaptive", Adaptive::Full)?,
             tau_const: self.setting("tau_const", tau_const)?,
-            include_positive: self.setting("include_positive", false)?,
+            include_positive: self.setting("include_positive", include_positive)?,
             beta: self.required("beta")?,
             tau_min: eta,
             tau_max: eta + self.setting("iota", 2.0 - 1e-5)?,
@@ -170,6 +171,9 @@ impl LossFile {
             "moco" => Loss::Moco {
                 temperature: plain(0.1)?,
             },
+            "mocov3" => Loss::MocoV3 {
+                temperature: plain(0.2)?,
+            },
             "simsiam" => Loss::SimSiam,
             "macl" => {
                 let temperature = Plain {
@@ -195,11 +199,15 @@ impl LossFile {
                 lambda: self.number("lambda", 5e-3, between(0.0, 1e6))?,
                 standardize: self.setting("standardize", Deviation::Unbiased)?,
             },
-            "amcl_ntxent" => Loss::AmclNtXent(self.amcl(0.5)?),
-            "amcl_moco" => Loss::AmclMoco(self.amcl(0.1)?),
-            "amcl_simsiam" => Loss::AmclSimSiam(self.amcl(0.5)?),
+            "amcl_ntxent" => Loss::AmclNtXent(self.amcl(0.5, false)?),
+            "amcl_moco" => Loss::AmclMoco(self.amcl(0.1, false)?),
+            "amcl_mocov3" => Loss::AmclMocoV3 {
+                amcl: self.amcl(0.2, true)?,
+                scale: self.number("scale", 0.5, between(-1e6, 1e6))?,
+            },
+            "amcl_simsiam" => Loss::AmclSimSiam(self.amcl(0.5, false)?),
             "amcl_barlow" => Loss::AmclBarlowTwins {
-                amcl: self.amcl(0.5)?,
+                amcl: self.amcl(0.5, false)?,
                 lambda: self.number("lambda", 5e-3, between(0.0, 1e6))?,
                 standardize: self.setting("standardize", Deviation::Unbiased)?,
                 constant: [
@@ -209,8 +217,8 @@ impl LossFile {
             },
             other => {
                 return Err(bad(format!(
-                    "no loss `{other}`; there are nt_xent, moco, macl, simsiam, byol, barlow, vicreg, amcl_ntxent, \
-                     amcl_moco, amcl_simsiam, amcl_barlow"
+                    "no loss `{other}`; there are nt_xent, moco, macl, mocov3, simsiam, byol, barlow, vicreg, \
+                     amcl_ntxent, amcl_moco, amcl_mocov3, amcl_simsiam, amcl_barlow"
                 )));
             }
         })

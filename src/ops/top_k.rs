@@ -41,6 +41,9 @@ pub(super) fn check_layout(layout: Layout, a: usize, n: usize) -> std::result::R
             Err("NT-Xent needs a square matrix a head, of both views of at least two images".into())
         }
         Layout::Pairs if n < 2 => Err("needs the positive and at least one negative".into()),
+        Layout::Diagonal if a != n || n < 2 => {
+            Err("needs a square matrix a head, of at least two queries and their keys".into())
+        }
         _ if n == 0 => Err("needs candidates".into()),
         _ => Ok(()),
     }

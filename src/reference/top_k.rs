@@ -13,6 +13,8 @@ pub enum Layout {
     NtXent = 1,
     /// Column 0 is the positive, the rest are candidates (MoCo's queue).
     Pairs = 2,
+    /// Rows are queries, columns their keys: column i is the positive of row i (MoCo v3's batch).
+    Diagonal = 3,
 }
 
 /// Which columns of a row are candidates.
@@ -31,6 +33,7 @@ impl Candidates {
     pub fn positive(&self, i: usize) -> usize {
         match self.layout {
             Layout::NtXent => (i + self.anchors / 2) % self.anchors,
+            Layout::Diagonal => i,
             Layout::All | Layout::Pairs => 0,
         }
     }

@@ -113,13 +113,16 @@ pub(super) fn cases() -> Vec<Case> {
                 .grads(grads),
         );
     }
-    // Anchors with a queue: column 0 is the positive.
-    for (note, op) in forms() {
-        let op = AmclLoss {
-            layout: Layout::Pairs,
-            ..op
-        };
-        for (c, b, n) in [(1, 1, 2), (3, 5, 9), (2, 4, 70)] {
+    // Anchors with a queue, whose positive is column 0, and with the keys of the batch, whose positives are the
+    // diagonal.
+    let queue = [(1, 1, 2), (3, 5, 9), (2, 4, 70)];
+    let keys = [(1, 2, 2), (3, 5, 5), (2, 70, 70)];
+    for (layout, sizes) in [(Layout::Pairs, queue), (Layout::Diagonal, keys)] {
+        for ((note, op), (c, b, n)) in forms()
+            .into_iter()
+            .flat_map(|form| sizes.map(|size| (form.clone(), size)))
+        {
+            let op = AmclLoss { layout, ..op };
             let mut inputs = vec![Feed::uniform([c, b, n])];
             if op.form.adaptive() {
                 inputs.push(Feed::range([if c == 3 { 1 } else { c }, b, n], -2.0, 2.0));
@@ -131,7 +134,7 @@ pub(super) fn cases() -> Vec<Case> {
                 ]);
             }
             let case = Case::new(op, inputs)
-                .note(&format!("pairs {note}"))
+                .note(&format!("{layout:?} {note}").to_lowercase())
                 .depth(n)
                 .condition(16.0)
                 .loss_outputs(1);

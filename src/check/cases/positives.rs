@@ -18,6 +18,12 @@ pub(super) fn cases() -> Vec<Case> {
         };
         v.push(Case::new(op, vec![Feed::uniform([c, a, n])]).note("pairs"));
     }
+    for (c, n) in [(1, 2), (2, 7), (1, 130)] {
+        let op = Positives {
+            layout: Layout::Diagonal,
+        };
+        v.push(Case::new(op, vec![Feed::uniform([c, n, n])]).note("diagonal"));
+    }
     v
 }
 
@@ -27,6 +33,11 @@ pub(super) fn mutations() -> Vec<Mutation> {
             kernel: "positives",
             find: "(p.first + row) % p.a",
             replace: "(p.first + row + 1u) % p.a",
+        },
+        Mutation {
+            kernel: "positives",
+            find: "if p.arrangement == 3u { return i; }",
+            replace: "",
         },
         Mutation {
             kernel: "positives",

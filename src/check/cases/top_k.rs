@@ -43,6 +43,17 @@ pub(super) fn cases() -> Vec<Case> {
                 .note(&format!("pairs, positive {include_positive}")),
         );
     }
+    for include_positive in [false, true] {
+        let op = TopK {
+            kappa: 3,
+            layout: Layout::Diagonal,
+            include_positive,
+        };
+        v.push(
+            Case::new(op, vec![Feed::uniform([2, 9, 9])])
+                .note(&format!("diagonal, positive {include_positive}")),
+        );
+    }
     // A threshold between the zeros of both signs: which of them are selected must not depend on the sign.
     let zeros = (0..64)
         .map(|i| [0.0, -0.0, -0.0, 0.0, -1.0][i % 5])

@@ -74,7 +74,7 @@ pub fn moco(
 }
 
 /// The mean over anchors of the cross-entropy of similarities s over the temperature.
-fn plain_loss(
+pub(super) fn plain_loss(
     g: &mut Graph,
     t: &Plain,
     include_positive: bool,
@@ -110,18 +110,36 @@ pub fn amcl(
         if stream {
             return streamed(g, a, zn, Some(scorer));
         }
-        let s = g.matmul_nt(zn, zn)?;
-        let score = if a.roles() == (false, false) {
-            None
-        } else {
-            let features = scored_heads(g, a, zn)?;
-            let p = scorer.features(g, a, features)?;
-            let r = g.matmul_nt(p, p)?;
-            Some(scorer.scores(g, a, r, true)?)
-        };
-        let d = g.dims(z)[2];
-        finish(g, a, Layout::NtXent, s, score, d)
+        of_rows(g, a, Layout::NtXent, [zn], &mut scorer, |g, [z]| {
+            g.matmul_nt(z, z)
+        })
     })
+}
+
+/// The AMCL loss of unit rows x [c,n,d'], whose similarities `products` makes, and whose scores it makes of phi's
+/// features of these rows.
+pub(super) fn of_rows<const N: usize>(
+    g: &mut Graph,
+    a: &Amcl,
+    layout: Layout,
+    x: [TensorId; N],
+    scorer: &mut Scorer<'_>,
+    products: fn(&mut Graph, [TensorId; N]) -> Result<TensorId>,
+) -> Result<LossOutput> {
+    let s = products(g, x)?;
+    let score = if a.roles() == (false, false) {
+        None
+    } else {
+        let mut p = x;
+        for t in &mut p {
+            let heads = scored_heads(g, a, *t)?;
+            *t = scorer.features(g, a, heads)?;
+        }
+        let r = products(g, p)?;
+        Some(scorer.scores(g, a, r, layout == Layout::NtXent)?)
+    };
+    let d = g.dims(x[0])[2];
+    finish(g, a, layout, s, score, d)
 }
 
 /// Images of which all pairs are made to look at, where the loss keeps none.
@@ -202,20 +220,7 @@ pub fn amcl_moco(
             g.l2_normalize(k)?,
             g.l2_normalize(queue)?,
         ];
-        let s = against_queue(g, x)?;
-        let score = if a.roles() == (false, false) {
-            None
-        } else {
-            let mut p = x;
-            for t in &mut p {
-                let features = scored_heads(g, a, *t)?;
-                *t = scorer.features(g, a, features)?;
-            }
-            let r = against_queue(g, p)?;
-            Some(scorer.scores(g, a, r, false)?)
-        };
-        let d = g.dims(q)[2];
-        finish(g, a, Layout::Pairs, s, score, d)
+        of_rows(g, a, Layout::Pairs, x, &mut scorer, against_queue)
     })
 }
 
@@ -279,6 +284,7 @@ fn built(
     let loss = g.scaled_sum(each, 1.0 / anchors as f64)?;
     let which = match layout {
         Layout::NtXent => Pairs::Views,
+        Layout::Diagonal => Pairs::Diagonal,
         Layout::Pairs | Layout::All => Pairs::FirstColumn,
     };
     Ok(LossOutput::of_pairs(loss, s, score, which))

@@ -2,6 +2,7 @@
 
 use super::barlow_twins::{Redundancy, amcl_barlow_twins, barlow_twins};
 use super::contrastive::{amcl, amcl_moco, moco, nt_xent};
+use super::mocov3::{amcl_mocov3, mocov3};
 use super::simsiam::{amcl_simsiam, byol, simsiam};
 use super::{Adaptive, Amcl, LossOutput, Pairs, Path, Plain, Scorer};
 use crate::device::{Choice, Device, DeviceError, Options};
@@ -54,12 +55,14 @@ impl Array {
 /// |---|---|---|
 /// | `NtXent` | z1, z2 [B,d] | |
 /// | `Moco` | q [B,d] | k [B,d], queue [K,d] |
+/// | `MocoV3` | q1, q2 [B,d] | k1, k2 [B,d] |
 /// | `SimSiam` | p1, p2 [B,d] | z1, z2 [B,d] |
 /// | `BarlowTwins` | z1, z2 [B,d] | |
 /// | `Byol` | p1, p2 [B,d] | z1, z2 [B,d] |
 /// | `VicReg` | z1, z2 [B,d] | |
 /// | `AmclNtXent` | z [C,2B,d] (rows 0..B view 1, B..2B view 2), phi | |
 /// | `AmclMoco` | q [C,B,d], phi | k [C,B,d], queue [C,K,d] |
+/// | `AmclMocoV3` | q1, q2 [C,B,d], phi | k1, k2 [C,B,d] |
 /// | `AmclSimSiam` | p1, p2 [C,B,d], phi | z1, z2 [C,B,d] |
 /// | `AmclBarlowTwins` | z1, z2 [C,B,d], phi (of width B) | |
 ///
@@ -76,6 +79,11 @@ pub enum Loss {
     },
     /// InfoNCE against a queue (He et al., 2020).
     Moco {
+        /// Its temperature.
+        temperature: Plain,
+    },
+    /// InfoNCE against the keys of the batch, both directions (Chen et al., 2021).
+    MocoV3 {
         /// Its temperature.
         temperature: Plain,
     },
@@ -99,6 +107,13 @@ pub enum Loss {
     AmclNtXent(Amcl),
     /// AMCL's Eqs. (2.1) and (2.4), against a queue.
     AmclMoco(Amcl),
+    /// AMCL's Eqs. (2.1) and (2.4), against the keys of the batch.
+    AmclMocoV3 {
+        /// Its settings.
+        amcl: Amcl,
+        /// Factor on the sum of both directions.
+        scale: f64,
+    },
     /// AMCL's Eq. (2.2). It has one role, the positive's: [`Adaptive::NegativeOnly`] is refused.
     AmclSimSiam(Amcl),
     /// AMCL's Eq. (2.3).
@@ -361,6 +376,7 @@ impl<'a> Inputs<'a, '_> {
     /// Appends the loss.
     fn build(&mut self, loss: &Loss) -> Result<LossOutput, LossError> {
         let predictions = [("p1", true), ("z1", false), ("p2", true), ("z2", false)];
+        let queries = [("q1", true), ("q2", true), ("k1", false), ("k2", false)];
         Ok(match loss {
             Loss::NtXent {
                 temperature,
@@ -380,6 +396,11 @@ impl<'a> Inputs<'a, '_> {
                 let [q, k] = self.alike(2, [("q", true), ("k", false)])?;
                 let queue = self.queue(2, q)?;
                 moco(&mut self.graph, q, k, queue, t)?
+            }
+            Loss::MocoV3 { temperature } => {
+                let t = checked(temperature)?;
+                let [q1, q2, k1, k2] = self.alike(2, queries)?;
+                mocov3(&mut self.graph, [q1, q2], [k1, k2], t)?
             }
             Loss::SimSiam => {
                 let [p1, z1, p2, z2] = self.alike(2, predictions)?;
@@ -415,6 +436,13 @@ impl<'a> Inputs<'a, '_> {
                 let phi = self.phi(a, self.graph.dims(q)[2])?;
                 scored(&phi, false, |s| {
                     amcl_moco(&mut self.graph, q, k, queue, a, s)
+                })?
+            }
+            Loss::AmclMocoV3 { amcl: a, scale } => {
+                let [q1, q2, k1, k2] = self.alike(3, queries)?;
+                let phi = self.phi(a, self.graph.dims(q1)[2])?;
+                scored(&phi, false, |s| {
+                    amcl_mocov3(&mut self.graph, [q1, q2], [k1, k2], a, *scale, s)
                 })?
             }
             Loss::AmclSimSiam(a) => {

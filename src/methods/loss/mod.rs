@@ -6,6 +6,7 @@ pub mod barlow_twins;
 pub mod contrastive;
 pub mod evaluate;
 pub mod macl;
+pub mod mocov3;
 pub mod simsiam;
 
 use crate::graph::{Graph, Result, TensorId};
@@ -236,7 +237,7 @@ pub struct LossOutput {
     /// Embeddings [c,B,d'] of one view, where the loss sees no negative pairs: from them comes how alike different
     /// images are.
     pub embedding: Option<TensorId>,
-    /// Keys [c,B,d'] that go into the queue after the step.
+    /// Keys [c,B,d'] of a momentum encoder: where there is a queue, those that go into it after the step.
     pub keys: Vec<TensorId>,
 }
 
@@ -244,7 +245,8 @@ pub struct LossOutput {
 #[derive(Clone, Copy, Debug)]
 pub struct PairTensors {
     /// Similarities; [c,n,n] in NT-Xent layout, [c,d,d] of channels (of the first images or channels alone where the
-    /// loss is streamed), [c,b,1+k] with a queue (column 0 the positive), [c,b] without negatives.
+    /// loss is streamed), [c,b,1+k] with a queue (column 0 the positive), [c,b,b] of queries and keys, [c,b] without
+    /// negatives.
     pub similarity: TensorId,
     /// Scores of the same shape (or one head's), of which the temperatures are made.
     pub score: Option<TensorId>,
@@ -291,7 +293,7 @@ pub enum Pairs {
     FirstColumn,
     /// [c,b]: all; there are no negatives.
     All,
-    /// [c,d,d] of channels: the diagonal.
+    /// [c,d,d] of channels, or [c,b,b] of queries and keys: the diagonal.
     Diagonal,
 }
 
