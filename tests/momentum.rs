@@ -311,12 +311,12 @@ fn the_branch_follows_the_optimiser_by_its_decay() {
             }
             before = after;
         }
-        // After a decay of 0 it is level with the parameters, as `level_momentum_copy` makes it.
+        // After a decay of 0 it is level with the parameters, as `level_copies` makes it.
         assert_eq!(before[0], before[1]);
         let id = s.model.states.whole(MOMENTUM_COPY).unwrap();
         let zeros = HostData::F32(vec![0.0; before[0].len()]);
         s.exec.write_state(&s.model.states, id, &zeros).unwrap();
-        s.model.level_momentum_copy(s.exec.as_mut()).unwrap();
+        s.model.level_copies(s.exec.as_mut()).unwrap();
         assert_eq!(read(&mut s)[1], before[0]);
     }
 }

@@ -174,6 +174,7 @@ impl Config {
         let mut recipe = c.recipe();
         (spec.safeguards)(&mut recipe, &given);
         (c.method.settings, c.heads, c.amcl) = (recipe.settings, recipe.heads, recipe.amcl);
+        c.model.settings = recipe.model;
         c.check()?;
         Ok(c)
     }
@@ -218,6 +219,7 @@ impl Config {
         let o = &self.optim;
         Recipe {
             settings: self.method.settings.clone(),
+            model: self.model.settings.clone(),
             heads: self.heads.clone(),
             amcl: self.amcl.clone(),
             loss: self.loss.clone(),

@@ -5,9 +5,11 @@
 pub mod barlow_twins;
 pub mod byol;
 pub mod draws;
+pub mod lgp;
 pub mod loss;
 pub mod loss_file;
 pub mod moco;
+pub mod mocov3;
 pub mod recipe;
 pub mod simclr;
 pub mod simsiam;
@@ -29,10 +31,12 @@ use loss::{Amcl, LossOutput, Parametrisation, Scorer};
 pub static METHODS: &[&Spec] = &[
     &simclr::SPEC,
     &moco::SPEC,
+    &mocov3::SPEC,
     &simsiam::SPEC,
     &barlow_twins::SPEC,
     &byol::SPEC,
     &vicreg::SPEC,
+    &lgp::SPEC,
 ];
 
 /// The method of this name.
@@ -83,6 +87,12 @@ pub trait Method {
         None
     }
 
+    /// Steps by which the decay of [`Method::after_step`]'s update is ahead of the step behind which it stands. 0: the
+    /// decay is that step's. 1: the next one's, for methods whose copy follows before a step's keys are made.
+    fn momentum_ahead(&self) -> usize {
+        0
+    }
+
     /// Appended to the graph behind the gradient: what must see the state as the loss saw it (queues).
     ///
     /// # Errors
@@ -127,7 +137,8 @@ pub trait SplitLoss {
 pub struct Embedded {
     /// Backbone features, as [`LossOutput::features`].
     pub features: Vec<TensorId>,
-    /// Embeddings [c,n,d'], as many as there were tensors of views, with their rows.
+    /// Embeddings [c,n,d'], each with the rows of a tensor of views: one for each of these, or for some of them
+    /// several. What the loss takes no gradient of (a momentum encoder's keys) may be among them.
     pub z: Vec<TensorId>,
 }
 

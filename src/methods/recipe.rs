@@ -5,7 +5,7 @@ use super::Method;
 use super::loss::macl::Macl;
 use super::loss::{Amcl, Path, Plain, TEMPERATURE};
 use crate::graph::MAX_ELEMENTS;
-use crate::nn::backbones::Backbone;
+use crate::nn::backbones::{Backbone, vit};
 use crate::nn::heads::{Last, Mlp, WIDTH};
 use crate::section;
 use crate::settings::{self, Field, Section, between};
@@ -27,8 +27,8 @@ section! {
         layers: usize = 2 => between(1.0, 64.0),
         /// Batch norm behind the hidden layers (simsiam, barlow_twins, byol and vicreg always have it).
         norm: bool = false,
-        /// Behind the last layer: `plain`, `norm` (batch norm; simsiam where nothing is set) or `bare_norm` (without
-        /// scale and shift).
+        /// Behind the last layer: `plain`, `norm` (batch norm; simsiam where nothing is set), `bare_norm` (without
+        /// scale and shift; mocov3 and lgp where nothing is set) or `bare` (nothing, not even a bias).
         last: Last = Last::Plain,
     }
 }
@@ -121,6 +121,8 @@ pub type Given<'a> = &'a dyn Fn(&str, &str) -> bool;
 pub struct Recipe {
     /// The method's own settings, `[method]` without its name.
     pub settings: Table,
+    /// The encoder's own settings, `[model]` without its name and the side of its images.
+    pub model: Table,
     /// `[heads]`
     pub heads: Heads,
     /// `[amcl]`
@@ -138,6 +140,31 @@ impl Recipe {
     /// A wrong type, an unknown key.
     pub fn own<S: DeserializeOwned>(&self) -> Result<S, String> {
         crate::settings::typed(&self.settings).map_err(|e| format!("[method]: {e}"))
+    }
+
+    /// Does the encoder cut images into patches?
+    pub fn cuts_patches(&self) -> bool {
+        self.model.contains_key("frozen_patches")
+    }
+
+    /// The projection of patches stays as it was drawn where nothing is given: the gradients of a contrastive loss
+    /// have spikes there, which cost accuracy without making the loss diverge (MoCo v3, section 4).
+    pub(super) fn freeze_patches(&mut self, given: Given<'_>) {
+        if self.cuts_patches() && !given("model", "frozen_patches") {
+            self.model.insert("frozen_patches".into(), true.into());
+        }
+    }
+
+    /// AMCL with which the form of Eq. (2.4) trains where nothing is given, beside the defaults (softmax, the positive
+    /// among the candidates): beta 1e-2, temperatures of 0.1 at least. Measured by this project, the paper names none.
+    pub(super) fn steady_temperatures(&mut self, given: Given<'_>) {
+        let a = &mut self.amcl.switches;
+        if !given("amcl", "beta") {
+            a.beta = 1e-2;
+        }
+        if !given("amcl", "tau_min") {
+            a.tau_min = 0.1;
+        }
     }
 
     /// The AMCL loss, where it is used.
@@ -223,6 +250,10 @@ pub struct Spec {
     pub couples_batch: bool,
     /// It has projection heads, which `[heads]` shapes.
     pub has_heads: bool,
+    /// It hides patches, so its encoder must be a Vision Transformer.
+    pub needs_vit: bool,
+    /// What its encoder starts from, which `--init` must name; none: it can start from drawn weights.
+    pub starts_from: Option<&'static str>,
     /// It has a constant temperature, which `loss.temperature` sets and `loss.schedule` moves.
     pub has_temperature: bool,
     /// What is given of its settings, checked, with defaults for the rest.
@@ -259,6 +290,8 @@ impl Spec {
             amcl: false,
             couples_batch: false,
             has_heads: true,
+            needs_vit: false,
+            starts_from: None,
             has_temperature: false,
             complete: |given| settings::complete::<S>("method", given),
             keys: settings::keys::<S>,
@@ -275,6 +308,9 @@ impl Spec {
     /// # Errors
     /// Says which setting cannot be, and what would do.
     pub fn check(&self, r: &Recipe, encoder: &Chosen<'_>) -> Result<(), String> {
+        if self.needs_vit && encoder.backbone.vit().is_none() {
+            return Err(format!("{}, not {}", self.without_vit(), encoder.name));
+        }
         if !self.has_heads && r.heads != Heads::default() {
             return Err(format!(
                 "{} has no projection heads: leave [heads] out of its configuration",
@@ -299,6 +335,15 @@ impl Spec {
         self.fits(r, encoder)?;
         self.streams(r)?;
         self.check_schedule(r)
+    }
+
+    /// What is said where the encoder is no Vision Transformer.
+    pub(super) fn without_vit(&self) -> String {
+        format!(
+            "{} hides patches, so its model.encoder must be a Vision Transformer: {}",
+            self.name,
+            vit::FAMILY.names.join(", ")
+        )
     }
 
     /// Refuses products of settings that no tensor could hold, before anything is made of them. What is smaller and

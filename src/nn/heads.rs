@@ -24,6 +24,8 @@ pub enum Last {
     Norm,
     /// Batch norm without scale and shift.
     BareNorm,
+    /// Nothing, not even a bias.
+    Bare,
 }
 
 /// The shape of C multilayer perceptrons.
@@ -66,14 +68,15 @@ impl Mlp {
                 let end = at + 1 == self.layers;
                 let out = if end { self.out } else { self.hidden };
                 let (shape, name) = ([self.heads, out, width], number.to_string());
-                let normed = if end {
-                    self.last != Last::Plain
-                } else {
-                    self.norm
+                let (normed, bias) = match self.last {
+                    _ if !end => (self.norm, !self.norm),
+                    Last::Plain => (false, true),
+                    Last::Bare => (false, false),
+                    Last::Norm | Last::BareNorm => (true, false),
                 };
-                let linear = match normed {
-                    true => Linear::of_heads_without_bias(net, &name, shape),
-                    false => Linear::of_heads(net, &name, shape),
+                let linear = match bias {
+                    true => Linear::of_heads(net, &name, shape),
+                    false => Linear::of_heads_without_bias(net, &name, shape),
                 };
                 number += 1;
                 let norm = normed.then(|| {

@@ -239,7 +239,7 @@ pub fn import(model: &Model, exec: &mut dyn Executor, file: &Named) -> Result<Re
         exec.write_state(&model.states, v.id, &HostData::F32(values))?;
         report.loaded.push(name);
     }
-    model.level_momentum_copy(exec)?;
+    model.level_copies(exec)?;
     // PyTorch counts batches; nothing here needs it.
     let known = |n: &String| report.loaded.contains(n) || n.ends_with("num_batches_tracked");
     report.unused = file

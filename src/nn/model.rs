@@ -11,6 +11,8 @@ use sha2::{Digest, Sha256};
 pub const PARAMS: Group = Group::saved("params");
 /// Group of batch norm's running statistics.
 pub const STATISTICS: Group = Group::saved("bn_stats");
+/// Group of values that parameters had when the run began ([`Model::start_of`]).
+pub const START: Group = Group::saved("start_params");
 /// Group of a momentum encoder's parameters: a copy of [`PARAMS`] that follows it.
 pub const MOMENTUM_COPY: Group = Group::saved("key_params");
 
@@ -217,13 +219,31 @@ impl Model {
         }
     }
 
-    /// Sets the momentum copy to the parameters' values, as at the start of a run.
+    /// The value that a parameter has when a run begins, imported weights among them: a state that checkpoints hold,
+    /// declared at first sight.
+    pub fn start_of(&mut self, parameter: StateId) -> StateId {
+        let entry = self.states.entry(parameter);
+        let name = format!("{}.{}", START.name(), entry.name);
+        let found = self.states.find(START, &name);
+        found.unwrap_or_else(|| self.states.add(START, &name, entry.ty))
+    }
+
+    /// Sets the momentum copy and the starting values to what the parameters are, as at the start of a run.
     ///
     /// # Errors
     /// States that are not allocated.
-    pub fn level_momentum_copy(&self, exec: &mut dyn Executor) -> Result<()> {
+    pub fn level_copies(&self, exec: &mut dyn Executor) -> Result<()> {
         let ids = [PARAMS, MOMENTUM_COPY].map(|g| self.states.whole(g));
-        if let [Some(from), Some(to)] = ids {
+        let mut pairs: Vec<(StateId, StateId)> = match ids {
+            [Some(from), Some(to)] => vec![(from, to)],
+            _ => Vec::new(),
+        };
+        let prefix = format!("{}.", START.name());
+        for (to, entry) in self.states.entries(START) {
+            let name = entry.name.strip_prefix(&prefix).unwrap_or(&entry.name);
+            pairs.extend(self.states.find(PARAMS, name).map(|from| (from, to)));
+        }
+        for (from, to) in pairs {
             let values = exec.read_state(&self.states, from)?;
             exec.write_state(&self.states, to, &values)?;
         }
@@ -239,7 +259,7 @@ impl Model {
             let values = v.initial(&self.dims(v), seed);
             exec.write_state(&self.states, v.id, &HostData::F32(values))?;
         }
-        self.level_momentum_copy(exec)
+        self.level_copies(exec)
     }
 
     /// Elements of the group of parameters, padding included, and number of the parameters' values.

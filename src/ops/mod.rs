@@ -1,6 +1,8 @@
 //! The ops: one file each with shape rule, gradient rule, dispatches and a pointer to the twin.
 
 #[doc(hidden)]
+pub mod abs_difference;
+pub(crate) mod abs_difference_grad;
 pub mod accumulate;
 pub(crate) mod adamw;
 pub mod add;

@@ -43,6 +43,20 @@ pub fn map2<T: Scalar>(a: &[T], b: &[T], y: &mut [T], f: impl Fn(T, T) -> T + Sy
         });
 }
 
+/// `y_i = f(a_i, b_i, c_i)`.
+pub fn map3<T: Scalar>(a: &[T], b: &[T], c: &[T], y: &mut [T], f: impl Fn(T, T, T) -> T + Sync) {
+    y.par_chunks_mut(CHUNK)
+        .zip(a.par_chunks(CHUNK))
+        .zip(b.par_chunks(CHUNK))
+        .zip(c.par_chunks(CHUNK))
+        .for_each(|(((y, a), b), c)| {
+            vectorized(|| {
+                let all = y.iter_mut().zip(a).zip(b).zip(c);
+                all.for_each(|(((y, a), b), c)| *y = f(*a, *b, *c));
+            });
+        });
+}
+
 /// `y_i = f(y_i, x_i)` in place.
 pub fn update1<T: Scalar>(x: &[T], y: &mut [T], f: impl Fn(T, T) -> T + Sync) {
     y.par_chunks_mut(CHUNK)

@@ -5,6 +5,8 @@
 //! `scratch`, which keeps it, so that a step allocates nothing.
 //! Layouts are those of the kernels: activations NHWC, convolution weights KRSC, matrices row-major.
 
+pub(crate) mod abs_difference;
+pub(crate) mod abs_difference_grad;
 pub(crate) mod accumulate;
 pub(crate) mod adamw;
 pub(crate) mod add;

@@ -125,6 +125,8 @@ pub struct Session {
     knn: Option<Knn>,
     /// Decay of the momentum encoder at the start and at the end of the run, where there is one.
     pub momentum: Option<[f32; 2]>,
+    /// Steps by which that decay is ahead ([`Method::momentum_ahead`]).
+    pub momentum_ahead: usize,
     /// Why the training images do not lie on the device, if they do not.
     streamed: Option<String>,
 }
@@ -168,7 +170,7 @@ impl Session {
         data: &Dataset,
     ) -> Result<Self> {
         let (c, o) = (&config.model, &config.optim);
-        let momentum = method.momentum();
+        let (momentum, momentum_ahead) = (method.momentum(), method.momentum_ahead());
         let side = (data.height, data.width);
         let image_words = words(side.0, side.1);
         let mut model = Model::default();
@@ -220,6 +222,7 @@ impl Session {
             features,
             knn: None,
             momentum,
+            momentum_ahead,
             streamed,
         })
     }

@@ -1,5 +1,7 @@
 //! The case table: one file an op.
 
+mod abs_difference;
+mod abs_difference_grad;
 mod accumulate;
 mod adamw;
 mod add;
@@ -101,6 +103,8 @@ type Table = (fn() -> Vec<Case>, fn() -> Vec<Mutation>);
 
 /// One line an op, alphabetical.
 const TABLES: &[Table] = &[
+    (abs_difference::cases, abs_difference::mutations),
+    (abs_difference_grad::cases, abs_difference_grad::mutations),
     (accumulate::cases, accumulate::mutations),
     (adamw::cases, adamw::mutations),
     (add::cases, add::mutations),

@@ -40,6 +40,11 @@ pub trait Backbone: Debug + Send + Sync {
 
     /// What files say of the network.
     fn card(&self) -> Card;
+
+    /// The Vision Transformer that it is, if it is one: methods that hide patches need its tokens.
+    fn vit(&self) -> Option<&vit::Vit> {
+        None
+    }
 }
 
 /// An encoder with its parameters.

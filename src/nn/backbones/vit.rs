@@ -224,6 +224,10 @@ impl Backbone for Vit {
         Box::new(self.declare(net))
     }
 
+    fn vit(&self) -> Option<&Vit> {
+        Some(self)
+    }
+
     fn card(&self) -> Card {
         let shape = (
             self.dim,

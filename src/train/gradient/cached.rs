@@ -21,7 +21,8 @@ const CACHE: Group = Group::transient("cache");
 /// Places of a batch's embeddings and of their gradients, one after the other as the micro-batches come.
 struct Kept {
     z: StateId,
-    dz: StateId,
+    /// None where the loss takes no gradient of them.
+    dz: Option<StateId>,
     /// Shape of a micro-batch's: heads, rows, d'.
     micro: [usize; 3],
 }
@@ -72,10 +73,9 @@ pub(super) fn programs(
             unreachable!("embeddings are [c,n,d']");
         };
         let ty = TensorType::f32([1, parts * c * n, d]);
-        let mut place = |name: &str| model.states.add(CACHE, &format!("{name}{i}"), ty.clone());
         kept.push(Kept {
-            z: place("z"),
-            dz: place("dz"),
+            z: model.states.add(CACHE, &format!("z{i}"), ty),
+            dz: None,
             micro: [c, n, d],
         });
     }
@@ -103,9 +103,12 @@ pub(super) fn programs(
     // The scale goes with the kept gradient into the last pass.
     let loss = scaled(&mut net, out.loss)?;
     let [grads, dz] = backward(net.graph, net.model, loss, &sources)?;
-    for (k, dz) in kept.iter().zip(dz) {
+    for (i, (k, dz)) in kept.iter_mut().zip(dz).enumerate() {
         if let Some(dz) = dz {
-            Kept::put(net.graph, net.model, parts, dz, k.dz)?;
+            let ty = net.model.states.entry(k.z).ty.clone();
+            let place = net.model.states.add(CACHE, &format!("dz{i}"), ty);
+            Kept::put(net.graph, net.model, parts, dz, place)?;
+            k.dz = Some(place);
         }
     }
     let loss = Draft {
@@ -119,7 +122,8 @@ pub(super) fn programs(
     // The gradient of sum(z dz), dz constant, is what the chain rule asks for.
     let mut sum: Option<TensorId> = None;
     for (t, k) in e.z.iter().zip(&kept) {
-        let source = net.state(k.dz);
+        let Some(place) = k.dz else { continue };
+        let source = net.state(place);
         let shape = k.micro.into();
         let dz = net.push1(MicroPart { parts, out: shape }, &[source])?;
         let product = net.push1(Mul, &[*t, dz])?;

@@ -306,7 +306,8 @@ impl Run<'_> {
             flags: if warm { StepScalars::WARMUP } else { 0 },
             lr: learning_rate(c, at.epoch, at.batch as f64 / self.steps() as f64),
             ema: self.session.momentum.map_or(0.0, |ends| {
-                momentum(ends, at.step, self.steps() * c.run.epochs)
+                let step = at.step + self.session.momentum_ahead;
+                momentum(ends, step, self.steps() * c.run.epochs)
             }),
             tau_scale: tau_scale(c, at.step as f64 / self.steps() as f64),
             ..StepScalars::default()
