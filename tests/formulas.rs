@@ -13,13 +13,18 @@ use amcl_wgpu::config::{Config, method};
 use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::graph::{Executor, Graph, HostData, StepScalars, TensorId, TensorType};
 use amcl_wgpu::methods::byol::Byol;
-use amcl_wgpu::methods::loss::{Adaptive, Amcl, Parametrisation, Scorer, contrastive, simsiam};
+use amcl_wgpu::methods::loss::mocov3::{amcl_mocov3, mocov3};
+use amcl_wgpu::methods::loss::{
+    Adaptive, Amcl, Parametrisation, Plain, Scorer, contrastive, simsiam,
+};
 use amcl_wgpu::nn::heads::Phi;
 use amcl_wgpu::nn::heads::{Last, Mlp};
 use amcl_wgpu::nn::model::{MOMENTUM_COPY, PARAMS};
 use amcl_wgpu::nn::{Mode, Model, Net};
 use amcl_wgpu::ops;
-use common::plain::{BATCH_NORM, Temperatures, UNBIASED, heads as split, mean_cosine, mlp, rows};
+use common::plain::{
+    BATCH_NORM, Temperatures, UNBIASED, heads as split, info_nce, mean_cosine, mlp, rows,
+};
 use common::{B, Run, net, normal, relative, view};
 use std::collections::BTreeMap;
 
@@ -266,6 +271,71 @@ fn moco_with_amcl() {
             got.is(&format!("{a:?}"), &formula(a), &formula(other));
         }
     }
+}
+
+/// Both directions, keys of the other view; keys are constants, and phi has gradients through them. The control
+/// besides other temperatures: keys of the query's own view.
+#[test]
+fn mocov3_with_amcl() {
+    const SCALE: f64 = 0.7;
+    let four = |at: &Numbers| [0, 1, 2, 3].map(|i| split(&at.inputs[i], N, D));
+    let formula = |a: Amcl, swapped: bool| {
+        move |at: &Numbers| {
+            let [q1, q2, k1, k2] = four(at);
+            let (k1, k2) = if swapped { (k2, k1) } else { (k1, k2) };
+            let t = at.temperatures(&a);
+            SCALE * (t.keys(&q1, &k2) + t.keys(&q2, &k1))
+        }
+    };
+    for a in forms() {
+        let loss = Loss {
+            dims: &[[C, N, D]; 4],
+            differentiated: 2,
+            build: &|net, x| {
+                scored(net, &a, |g, s| {
+                    amcl_mocov3(g, [x[0], x[1]], [x[2], x[3]], &a, SCALE, s)
+                        .unwrap()
+                        .loss
+                })
+            },
+        };
+        let got = loss.evaluate();
+        for other in controls(&a) {
+            got.is(
+                &format!("{a:?}"),
+                &formula(a, false),
+                &formula(other, false),
+            );
+        }
+        got.is(&format!("{a:?}"), &formula(a, false), &formula(a, true));
+    }
+}
+
+/// 2 tau (CE + CE) of cosines, the keys of the batch for classes; the control is another temperature.
+#[test]
+fn mocov3_at_one_temperature() {
+    let loss = Loss {
+        dims: &[[1, N, D]; 4],
+        differentiated: 2,
+        build: &|net, x| {
+            let t = Plain::constant(0.2);
+            mocov3(net, [x[0], x[1]], [x[2], x[3]], &t).unwrap().loss
+        },
+    };
+    let formula = |tau: f64| {
+        move |at: &Numbers| {
+            let [q1, q2, k1, k2] = [0, 1, 2, 3].map(|i| rows(&at.inputs[i], D));
+            let one = |q: &[Vec<f64>], k: &[Vec<f64>]| {
+                let each = (0..N).map(|i| {
+                    let others = [&k[..i], &k[i + 1..]].concat();
+                    info_nce(&q[i..=i], &k[i..=i], &others, tau)
+                });
+                each.sum::<f64>() / N as f64
+            };
+            2.0 * tau * (one(&q1, &k2) + one(&q2, &k1))
+        }
+    };
+    loss.evaluate().is("mocov3", &formula(0.2), &formula(0.25));
 }
 
 /// Eq. (2.2): both directions, targets constants also inside the temperature.

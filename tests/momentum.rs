@@ -1,4 +1,4 @@
-//! The momentum encoder of MoCo and BYOL, and MoCo's batch norm, as seen from outside their own graphs: where keys
+//! The momentum encoder of MoCo, MoCo v3 and BYOL, and MoCo's batch norm, as seen from outside their own graphs: where keys
 //! come from, what gets a gradient, who is normalised with whom, in what order results come back. Every check has a
 //! control: the same check on a graph that lacks what is checked fails.
 
@@ -11,6 +11,7 @@ use amcl_wgpu::graph::{Executor, Graph, HostData, Result, StepScalars, TensorId,
 use amcl_wgpu::methods::byol::Byol;
 use amcl_wgpu::methods::loss::{Amcl, LossOutput, Plain, Scorer, contrastive, simsiam};
 use amcl_wgpu::methods::moco::Moco;
+use amcl_wgpu::methods::mocov3::MocoV3;
 use amcl_wgpu::methods::{Batch, Method};
 use amcl_wgpu::nn::heads::{Last, Mlp, Phi};
 use amcl_wgpu::nn::model::{MOMENTUM_COPY, PARAMS, STATISTICS};
@@ -55,6 +56,26 @@ fn byol() -> Byol {
         projector: mlp(8),
         predictor: mlp(5),
         momentum: [0.99, -1.0],
+    }
+}
+
+fn mocov3(amcl: bool) -> MocoV3 {
+    let mlp = |hidden, layers| Mlp {
+        heads: if amcl { 2 } else { 1 },
+        layers,
+        hidden,
+        out: 6,
+        norm: true,
+        last: Last::BareNorm,
+    };
+    MocoV3 {
+        encoder: net(),
+        projector: mlp(8, 3),
+        predictor: mlp(5, 2),
+        amcl: amcl.then(Amcl::default),
+        scale: 0.5,
+        temperature: Plain::constant(0.2),
+        momentum: [0.99, 1.0],
     }
 }
 
@@ -106,9 +127,11 @@ fn moved(method: &dyn Method, group: Group) -> [bool; 3] {
 
 #[test]
 fn keys_come_from_the_momentum_branch_and_queries_do_not() {
-    let methods: [(&str, Box<dyn Method>); 3] = [
+    let methods: [(&str, Box<dyn Method>); 5] = [
         ("moco", Box::new(moco(false))),
         ("moco + amcl", Box::new(moco(true))),
+        ("mocov3", Box::new(mocov3(false))),
+        ("mocov3 + amcl", Box::new(mocov3(true))),
         ("byol", Box::new(byol())),
     ];
     for (name, method) in &methods {
@@ -125,6 +148,30 @@ fn keys_come_from_the_momentum_branch_and_queries_do_not() {
     let control = Unbranched(byol());
     assert_eq!(moved(&control, MOMENTUM_COPY), [false; 3]);
     assert_eq!(moved(&control, PARAMS), [true; 3]);
+}
+
+/// MoCo v3's keys are of the momentum copy's encoder and projector; its copy of the predictor is read by nobody. The
+/// control: the projector's copy.
+#[test]
+fn keys_of_mocov3_pass_no_predictor() {
+    let mut run = Run::new(&mocov3(true), B);
+    let views = [view(B, 5, 0), view(B, 5, 1)];
+    let before = run.on([&views[0], &views[1]]);
+    for (part, read) in [("predictor.", false), ("head.", true)] {
+        let states = &run.b.m.states;
+        let entries = states.entries(MOMENTUM_COPY).into_iter();
+        let of_part = entries.filter(|(_, e)| e.name.contains(&format!(".{part}")));
+        let ids: Vec<_> = of_part.map(|(id, _)| id).collect();
+        assert!(ids.len() >= 4, "{part}: {} tensors", ids.len());
+        for id in ids {
+            let n = run.b.m.states.entry(id).ty.elements();
+            let data = HostData::F64(normal(n, 7));
+            run.exec.write_state(&run.b.m.states, id, &data).unwrap();
+        }
+        let after = run.on([&views[0], &views[1]]);
+        assert_eq!(before != after, read, "{part}");
+        assert_eq!(before.keys != after.keys, read, "{part}");
+    }
 }
 
 /// Where the keys of [`given_keys`] come from.
@@ -244,9 +291,11 @@ fn keys_are_constants_to_the_gradient() {
 
 #[test]
 fn a_keys_gradient_is_zero() {
-    let methods: [Box<dyn Method>; 3] = [
+    let methods: [Box<dyn Method>; 5] = [
         Box::new(moco(false)),
         Box::new(moco(true)),
+        Box::new(mocov3(false)),
+        Box::new(mocov3(true)),
         Box::new(byol()),
     ];
     for method in &methods {
@@ -271,6 +320,7 @@ fn the_branch_follows_the_optimiser_by_its_decay() {
     for (method, own) in [
         ("moco", "method.queue=24"),
         ("byol", "method.predictor_hidden=8"),
+        ("mocov3", "method.predictor_hidden=8"),
     ] {
         let set = [
             "heads.hidden=8",

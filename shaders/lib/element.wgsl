@@ -1,5 +1,5 @@
 // One element E a thread: 16 bytes where the length allows, vec4<f32> (define VEC4) or eight halves (VEC8: HALF, of
-// which `add` is the only kernel, and matrices can be added), else four halves or one number.
+// which `add` and `reshape` are the only kernels: matrices can be added and copied), else four halves or one number.
 // p.n counts elements E; a and b are the op's constants. Grid: ceil(n / 64) groups, folded.
 #import grid
 #import storage

@@ -22,6 +22,9 @@ impl Op for Reshape {
     fn class(&self) -> Class {
         Class::Layout
     }
+    fn takes_f16(&self) -> bool {
+        true
+    }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [x] = inputs else {
             return Err("needs one input".into());

@@ -256,7 +256,7 @@ pub fn read_latest(
         }
     }
     let why = match unusable.is_empty() {
-        true => "there is none".into(),
+        true => "there is none, so the run has no weights yet".into(),
         false => unusable.join("; "),
     };
     Err(RunError::Checkpoint(format!(

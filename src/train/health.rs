@@ -41,13 +41,35 @@ impl Batch<'_> {
                         Pairs::Views => j == (i + n / 2) % n,
                         Pairs::FirstColumn => j == 0,
                         Pairs::All => true,
-                        Pairs::Diagonal => i == j,
+                        Pairs::Diagonal | Pairs::Keys => i == j,
                     };
                     if positive { pos.push(*v) } else { neg.push(*v) }
                 }
                 (pos, neg)
             })
             .collect()
+    }
+
+    /// Share of the anchors of all heads whose positive is as similar as any candidate; none where there are no anchors
+    /// with candidates.
+    fn positive_nearest(&self) -> Option<f32> {
+        let compares = matches!(self.pairs, Pairs::Views | Pairs::FirstColumn | Pairs::Keys);
+        let (n, columns) = (self.rows, self.columns);
+        if !compares || columns < 2 || self.values.is_empty() {
+            return None;
+        }
+        let rows = self.values.chunks(columns).enumerate();
+        let nearest = rows.filter(|(at, row)| {
+            let i = at % n;
+            let (positive, itself) = match self.pairs {
+                Pairs::Views => ((i + n / 2) % n, Some(i)),
+                Pairs::Keys => (i, None),
+                _ => (0, None),
+            };
+            let mut others = row.iter().enumerate().filter(|(j, _)| Some(*j) != itself);
+            others.all(|(_, s)| *s <= row[positive])
+        });
+        Some(nearest.count() as f32 / (self.values.len() / columns) as f32)
     }
 
     /// Positive and negative pairs of all heads together; `negatives` as in [`Batch::histograms`].
@@ -94,6 +116,28 @@ pub fn feature_alarm(deviation: f64) -> Option<Alarm> {
     (deviation < 0.1).then_some(Alarm::FeaturesAlike { deviation })
 }
 
+/// Share of dead anchors from which on an epoch counts for the alarm, and how many such epochs in a row raise it. At
+/// 95 % an epoch has a twentieth of the gradient that its batch would give.
+const DEAD: (f32, usize) = (0.95, 3);
+
+/// Epochs in a row whose anchors were dead ([`Amcl::can_die`]). A run that goes on counts anew.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DeadEpochs(usize);
+
+impl DeadEpochs {
+    /// Counts an epoch. `live`: its loss is another one than the one that can die. An alarm when it has been so for long.
+    pub fn count(&mut self, health: &Health, live: bool) -> Option<Alarm> {
+        let share = health
+            .positive_nearest
+            .filter(|share| !live && *share >= DEAD.0);
+        self.0 = if share.is_some() { self.0 + 1 } else { 0 };
+        let epochs = self.0;
+        share
+            .filter(|_| epochs >= DEAD.1)
+            .map(|share| Alarm::AnchorsDead { share, epochs })
+    }
+}
+
 impl Health {
     /// Of a loss that compares no pairs.
     pub fn without_pairs() -> Self {
@@ -116,6 +160,7 @@ impl Health {
         let mut out = Self {
             sim_pos: quantiles(pos),
             sim_neg: quantiles(neg),
+            positive_nearest: similarity.positive_nearest(),
             ..Self::default()
         };
         for (pos, neg) in score
@@ -176,6 +221,7 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::methods::loss::Negatives;
 
     #[test]
     fn a_collapse_is_flagged_and_health_is_not() {
@@ -207,6 +253,69 @@ mod tests {
         let at = |v: &[f32]| v.iter().position(|x| *x > 0.9);
         // Bins of 0.04 from -1: 0.8 lies in number 45 (or rounds down to 44), 0.1 in 27.
         assert!(at(&h.pos).is_some_and(|b| b == 44 || b == 45) && at(&h.neg) == Some(27));
+    }
+
+    /// The max form with the positive among the candidates, whose anchors have their positive for their nearest
+    /// candidate, in three epochs in a row; the controls are the other forms, and one live epoch between.
+    #[test]
+    fn dead_anchors_are_counted_and_told_when_they_stay() {
+        let (n, a) = (4, Amcl::default());
+        fn keys(values: &[f32]) -> Batch<'_> {
+            Batch {
+                values,
+                rows: 4,
+                columns: 4,
+                pairs: Pairs::Keys,
+            }
+        }
+        let mut near = vec![0.1; n * n];
+        (0..n).for_each(|i| near[i * n + i] = 0.8);
+        let mut half = near.clone();
+        (half[1], half[n]) = (0.9, 0.9);
+        let of = |values: &[f32]| Health::of(keys(values), None, None, &a);
+        let (dead, live) = (of(&near), of(&half));
+        assert_eq!(dead.positive_nearest, Some(1.0));
+        assert_eq!(live.positive_nearest, Some(0.5));
+        assert_eq!(of(&vec![0.3; n * n]).positive_nearest, Some(1.0), "ties");
+        let channels = Batch {
+            pairs: Pairs::Diagonal,
+            ..keys(&near)
+        };
+        assert_eq!(channels.positive_nearest(), None);
+        // Rows 0 and 1 are view 1: the diagonal is no candidate.
+        let views = [
+            9.0, 0.1, 0.8, 0.2, 0.1, 9.0, 0.2, 0.1, 0.8, 0.2, 9.0, 0.1, 0.2, 0.8, 0.1, 9.0,
+        ];
+        let views = Batch {
+            pairs: Pairs::Views,
+            ..keys(&views)
+        };
+        assert_eq!(views.positive_nearest(), Some(0.75));
+
+        let alarms = |epochs: &[&Health], live| {
+            let mut count = DeadEpochs::default();
+            let all = epochs.iter().filter_map(|h| count.count(h, live));
+            all.collect::<Vec<_>>()
+        };
+        let told = alarms(&[&dead; 4], false);
+        let alarm = |epochs| Alarm::AnchorsDead { share: 1.0, epochs };
+        assert_eq!(told, [alarm(3), alarm(4)]);
+        assert!(
+            told[0]
+                .to_string()
+                .contains("100 % of the anchors are dead")
+        );
+        assert!(alarms(&[&dead; 4], true).is_empty());
+        assert!(alarms(&[&dead, &dead, &live, &dead, &dead], false).is_empty());
+        let max = Amcl {
+            negatives: Negatives::Max,
+            ..a
+        };
+        let without = Amcl {
+            include_positive: false,
+            ..max
+        };
+        assert_eq!([a, max, without].map(|a| a.can_die()), [false, true, false]);
     }
 
     #[test]

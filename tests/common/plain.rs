@@ -207,6 +207,20 @@ impl Temperatures<'_> {
         self.contrastive(&all)
     }
 
+    /// One direction of Eq. (2.4) for MoCo v3: of queries and all keys of a batch.
+    pub fn keys(&self, q: &[Vec<Row>], k: &[Vec<Row>]) -> f64 {
+        let of_head = |(q, k): (&Vec<Row>, &Vec<Row>)| -> Vec<(Row, Vec<Row>)> {
+            let (q, k) = (units(q), units(k));
+            let n = k.len();
+            // The positive first.
+            let all = |i: usize| (0..n).map(|j| k[(i + j) % n].clone()).collect();
+            let rows = q.into_iter().enumerate();
+            rows.map(|(i, q)| (q, all(i))).collect()
+        };
+        let all: Vec<_> = q.iter().zip(k).map(of_head).collect();
+        self.contrastive(&all)
+    }
+
     /// One direction of Eq. (2.2).
     pub fn simsiam(&self, p: &[Vec<Row>], z: &[Vec<Row>]) -> f64 {
         let mut loss = 0.0;

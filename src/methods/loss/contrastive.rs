@@ -284,7 +284,7 @@ fn built(
     let loss = g.scaled_sum(each, 1.0 / anchors as f64)?;
     let which = match layout {
         Layout::NtXent => Pairs::Views,
-        Layout::Diagonal => Pairs::Diagonal,
+        Layout::Diagonal => Pairs::Keys,
         Layout::Pairs | Layout::All => Pairs::FirstColumn,
     };
     Ok(LossOutput::of_pairs(loss, s, score, which))

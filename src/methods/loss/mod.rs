@@ -170,6 +170,12 @@ impl Amcl {
         }
     }
 
+    /// Whether an anchor whose positive is its nearest candidate has no loss and no gradient, whatever its temperature:
+    /// both terms are then of the same pair (Eq. 2.4 as printed).
+    pub fn can_die(&self) -> bool {
+        self.include_positive && self.selected() == Some(1)
+    }
+
     /// Whether the loss can do without matrices of all pairs, a pair's temperature needing no other pair: the centred
     /// parametrisation takes the mean score of all.
     pub fn streamable(&self) -> bool {
@@ -293,8 +299,10 @@ pub enum Pairs {
     FirstColumn,
     /// [c,b]: all; there are no negatives.
     All,
-    /// [c,d,d] of channels, or [c,b,b] of queries and keys: the diagonal.
+    /// [c,d,d] of channels: the diagonal.
     Diagonal,
+    /// [c,b,b] of queries and keys: the diagonal.
+    Keys,
 }
 
 /// What makes the scores: the temperature MLP, appended to features [c,rows,d'], and the gain [1] of the centred

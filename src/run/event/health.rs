@@ -19,10 +19,14 @@ pub struct Health {
     pub tau_neg: Vec<Quantiles>,
     /// Share of all pairs, per head, whose temperature lies within 1 % of its floor.
     pub tau_at_floor: Vec<f32>,
+    /// Share of anchors, over all heads, whose positive is as similar as any candidate; none where the loss has no
+    /// such candidates. With AMCL's max form and the positive among the candidates, these anchors are dead: they have
+    /// no gradient.
+    pub positive_nearest: Option<f32>,
 }
 
 impl Health {
-    /// Medians under names for TensorBoard; those that the method has.
+    /// Medians, and the share of nearest positives, under names for TensorBoard; those that the method has.
     pub fn medians(&self) -> Vec<(String, f32)> {
         let mut out = vec![
             ("similarity_median/positive".to_string(), self.sim_pos[1]),
@@ -33,6 +37,8 @@ impl Health {
                 |(h, q): (usize, &Quantiles)| (format!("tau_median/{role}_head_{}", h + 1), q[1]);
             out.extend(heads.iter().enumerate().map(named));
         }
+        let nearest = self.positive_nearest.iter();
+        out.extend(nearest.map(|v| ("anchors/positive_nearest".to_string(), *v)));
         out.retain(|(_, v)| v.is_finite());
         out
     }
@@ -67,6 +73,13 @@ pub enum Alarm {
         /// The floor.
         tau_min: f64,
     },
+    /// Hardly an anchor has a gradient: AMCL's max form with the positive among the candidates.
+    AnchorsDead {
+        /// Share of the anchors that have none.
+        share: f32,
+        /// Epochs in a row with such a share.
+        epochs: usize,
+    },
     /// A step's gradient was far larger than usual.
     Gradient {
         /// The epoch's largest norm.
@@ -94,6 +107,12 @@ impl fmt::Display for Alarm {
                 f,
                 "the temperature sits at its floor ({tau_min}): it no longer adapts; raise amcl.tau_min or \
                  lower amcl.phi_lr"
+            ),
+            Self::AnchorsDead { share, epochs } => write!(
+                f,
+                "{:.0} % of the anchors are dead, for {epochs} epochs now: their positive is their nearest candidate, \
+                 where amcl.negatives = \"max\" with amcl.include_positive gives no gradient; softmax does",
+                100.0 * share
             ),
             Self::Gradient { norm, median } => write!(
                 f,

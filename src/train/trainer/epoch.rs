@@ -32,6 +32,10 @@ impl Run<'_> {
         };
         let (largest, median) = self.gradient_norms();
         let mut alarms = health.alarms(&a, largest, median);
+        let c = &self.job.config;
+        let warm = at.epoch <= a.warmup_epochs;
+        let live = !c.amcl.enabled || !a.can_die() || warm;
+        alarms.extend(self.dead.count(&health, live));
         let due = self.due(at.epoch);
         let mut evaluation = None;
         if due && let Some(batch) = &batch {

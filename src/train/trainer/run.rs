@@ -9,6 +9,7 @@ use crate::graph::host::HostExecutor;
 use crate::run::checkpoint::{self, Position};
 use crate::run::event::{Divergence, Evaluation, Event, KnnProtocol, Step, Summary};
 use crate::run::folder;
+use crate::train::health::DeadEpochs;
 use crate::train::schedule::{learning_rate, momentum, tau_scale};
 use crate::train::session::{Pending, Session};
 use crate::train::{Result, TrainError};
@@ -85,6 +86,8 @@ pub(super) struct Run<'a> {
     pub(super) norms: Vec<f32>,
     pub(super) skipped: Skipped,
     pub(super) alarms: usize,
+    /// Epochs in a row whose anchors were dead.
+    pub(super) dead: DeadEpochs,
     /// How long the run takes is known, or need not be: there is a GPU.
     pub(super) forecast: bool,
 }

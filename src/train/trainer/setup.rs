@@ -9,11 +9,13 @@ use crate::device::TileChoices;
 use crate::graph::Executor;
 use crate::methods::Method;
 use crate::nn::import::{import, without_prefix};
+use crate::nn::{Part, Variable};
 use crate::run::claim::{Claim, Purpose};
 use crate::run::environment::{self, DataRecord, Prelude};
 use crate::run::event::{Event, KnnProtocol};
 use crate::run::folder;
 use crate::run::weights;
+use crate::train::health::DeadEpochs;
 use crate::train::session::{Session, open_executor};
 use crate::train::{Result, TrainError, tune};
 use std::collections::VecDeque;
@@ -49,6 +51,7 @@ impl<'a> Run<'a> {
             }
         };
         method::declare_method(&job.config, method)?;
+        let starts_from = job.starts_from()?;
         let mut claim = Claim::take(&job.out, job.purpose())?;
         let mut stream = Stream::new(listener);
         if let Some(note) = claim.note.take() {
@@ -86,7 +89,7 @@ impl<'a> Run<'a> {
         }
         let compile = begin.elapsed() - read;
         if let Some(path) = job.init.as_ref().filter(|_| !job.resume) {
-            start_from(path, &mut session, &mut stream)?;
+            start_from(path, starts_from, &mut session, &mut stream)?;
         }
         let resolved = job.config.to_toml()?;
         let folder = claim.enter()?;
@@ -128,6 +131,7 @@ impl<'a> Run<'a> {
             norms: Vec::new(),
             skipped: Skipped::default(),
             alarms: 0,
+            dead: DeadEpochs::default(),
             forecast: hardware,
         })
     }
@@ -140,6 +144,24 @@ impl Job<'_> {
             (true, _) => Purpose::Resume,
             (false, true) => Purpose::Replace,
             (false, false) => Purpose::New,
+        }
+    }
+
+    /// What the configuration's method starts from, where it cannot start from drawn weights.
+    ///
+    /// # Errors
+    /// It cannot, and the run is given none.
+    fn starts_from(&self) -> Result<Option<&'static str>> {
+        if self.method.is_some() || self.resume {
+            return Ok(None);
+        }
+        let spec = self.config.spec()?;
+        match (spec.starts_from, &self.init) {
+            (Some(what), None) => Err(TrainError::Config(format!(
+                "{} starts from {what}: name a run of method mae, or a safetensors file, with --init",
+                spec.name
+            ))),
+            (what, _) => Ok(what),
         }
     }
 
@@ -244,8 +266,14 @@ impl Job<'_> {
     }
 }
 
-/// Takes over the weights of a run or file, and tells which.
-fn start_from(path: &Path, s: &mut Session, stream: &mut Stream<'_>) -> Result<()> {
+/// Takes over the weights of a run or file, and tells which. `whole`: what the method starts from, of which it needs
+/// all tensors of the encoder.
+fn start_from(
+    path: &Path,
+    whole: Option<&str>,
+    s: &mut Session,
+    stream: &mut Stream<'_>,
+) -> Result<()> {
     let mut warnings = Vec::new();
     let named = weights::of_any(path, |w| warnings.push(w))?;
     let named = without_prefix(&s.model, named)
@@ -257,6 +285,23 @@ fn start_from(path: &Path, s: &mut Session, stream: &mut Stream<'_>) -> Result<(
             path.display(),
             named.keys().next().map_or("", String::as_str)
         )));
+    }
+    if let Some(what) = whole {
+        let lacks = |v: &&Variable| v.part == Part::Encoder && !report.loaded.contains(&v.name);
+        let lacking: Vec<&str> = s
+            .model
+            .variables()
+            .filter(lacks)
+            .map(|v| v.name.as_str())
+            .collect();
+        if let Some(first) = lacking.first() {
+            return Err(TrainError::Config(format!(
+                "{}: {} tensors of {what} are missing there or of another shape, `{first}` among them: the run starts \
+                 from all of them, so model.* must be as those weights have it",
+                path.display(),
+                lacking.len()
+            )));
+        }
     }
     for warning in warnings {
         stream.emit(Event::Note(warning))?;
