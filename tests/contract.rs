@@ -66,6 +66,7 @@ impl Backbone for Tokens {
     fn card(&self) -> Card {
         Card {
             architecture: None,
+            arguments: serde_json::Value::Null,
             first_conv: "patch_embed",
             classifier: "head",
             network: serde_json::json!({"patch": PATCH}),

@@ -1,4 +1,4 @@
-//! Files for other programs: the encoder under torchvision's names and as ONNX, and its features of images.
+//! Files for other programs: the encoder under torchvision's and timm's names and as ONNX, and its features of images.
 
 #[cfg(feature = "tables")]
 mod columnar;
@@ -29,7 +29,7 @@ fn config(run: &Trained, net: &dyn Backbone) -> Value {
     network["version"] = env!("CARGO_PKG_VERSION").into();
     network["epoch"] = run.at.epoch.into();
     network["data"] = c.data.path.clone().into();
-    json!({
+    let mut described = json!({
         "architecture": card.architecture.unwrap_or("custom"),
         "num_classes": 0,
         "num_features": net.width(),
@@ -39,7 +39,11 @@ fn config(run: &Trained, net: &dyn Backbone) -> Value {
             "num_classes": 0, "first_conv": card.first_conv, "classifier": card.classifier,
         },
         "amcl_wgpu": network,
-    })
+    });
+    if !card.arguments.is_null() {
+        described["model_args"] = card.arguments;
+    }
+    described
 }
 
 fn safetensors_bytes(weights: &Named, steps: usize) -> Result<Vec<u8>> {

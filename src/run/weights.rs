@@ -7,9 +7,10 @@ use crate::config::Config;
 use crate::config::method::{declare, declare_method};
 use crate::methods::Method;
 use crate::nn::Model;
-use crate::nn::import::{self, Named, Weights};
+use crate::nn::import::{self, Named, Source, Weights};
 use crate::nn::model::{PARAMS, STATISTICS};
 use safetensors::{Dtype, SafeTensors};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -100,7 +101,7 @@ fn read(
 pub fn of_file(path: &Path, note: impl FnMut(String)) -> Result<Named> {
     let bad = |e: &dyn std::fmt::Display| {
         RunError::Config(format!(
-            "{}: {e}; expected a safetensors file (of torchvision, timm or `amcl-wgpu export`)",
+            "{}: {e}; expected a safetensors file (of torchvision, timm, MAE, MoCo, DINO or `amcl-wgpu export`)",
             path.display()
         ))
     };
@@ -129,7 +130,6 @@ pub fn parse(bytes: &[u8]) -> std::result::Result<Named, String> {
 
 /// Files of other formats by their first bytes, and what to do.
 const FORMATS: &[(&[u8], &str)] = &[
-    (b"PK\x03\x04", TORCH),
     (b"\x80\x02", TORCH),
     (b"\x80\x04", TORCH),
     (b"\x89HDF", "this is an HDF5 file, of Keras as a rule"),
@@ -150,11 +150,31 @@ const FORMATS: &[(&[u8], &str)] = &[
     ),
 ];
 
-/// What to do about a file of `torch.save`.
+/// What to do about a file of `torch.save`: of MoCo ({"state_dict": ..}), MAE ({"model": ..}), DINO ({"teacher": ..}),
+/// or plain. Training scripts put their settings beside the weights, as an argparse.Namespace.
 const TORCH: &str = "this is a pickle of PyTorch (torch.save), which may hold any program and is not read: convert it, \
-    python -c \"import torch, safetensors.torch as s; d = torch.load('FILE', weights_only=True); \
-    d = d.get('state_dict', d); \
-    s.save_file({k: v.contiguous() for k, v in d.items() if torch.is_tensor(v)}, 'FILE.safetensors')\"";
+    python -c \"import argparse, torch, safetensors.torch as s; \
+    torch.serialization.add_safe_globals([argparse.Namespace]); \
+    d = torch.load('FILE', map_location='cpu', weights_only=True); \
+    d = next((d[k] for k in ('state_dict', 'model', 'teacher') if k in d), d); \
+    s.save_file({k: v.clone().contiguous() for k, v in d.items() if torch.is_tensor(v)}, 'FILE.safetensors')\"";
+
+/// What to do about a zip of NumPy arrays.
+const NUMPY: &str = "this is a zip of NumPy arrays (.npz), of Google's Vision Transformers as a rule, whose names and \
+    layouts are other ones: convert it with timm, python -c \"import timm, safetensors.torch as s; \
+    m = timm.create_model('vit_base_patch16_224', checkpoint_path='FILE.npz'); \
+    s.save_file(m.state_dict(), 'FILE.safetensors')\", with the name that has its size";
+
+/// What a zip is: its first member's name, behind a header of 30 bytes, tells.
+fn of_zip(bytes: &[u8]) -> Option<&'static str> {
+    let header = bytes.strip_prefix(b"PK\x03\x04")?;
+    let length = header.get(22).map_or(0, |l| usize::from(*l));
+    let name = header.get(26..26 + length);
+    Some(match name.is_some_and(|n| n.ends_with(b".npy")) {
+        true => NUMPY,
+        false => TORCH,
+    })
+}
 
 /// The tensors of a safetensors file as f32.
 fn read_tensors(bytes: &[u8], mut note: impl FnMut(String)) -> std::result::Result<Named, String> {
@@ -163,7 +183,8 @@ fn read_tensors(bytes: &[u8], mut note: impl FnMut(String)) -> std::result::Resu
     }
     let st = SafeTensors::deserialize(bytes).map_err(|e| {
         let known = FORMATS.iter().find(|(begin, _)| bytes.starts_with(begin));
-        known.map_or_else(|| e.to_string(), |(_, what)| (*what).to_string())
+        let known = known.map(|(_, what)| *what).or_else(|| of_zip(bytes));
+        known.map_or_else(|| e.to_string(), str::to_string)
     })?;
     let mut out = Named::new();
     // In the order of their names: the file's own order is that of a hash map.
@@ -224,16 +245,31 @@ fn read_tensors(bytes: &[u8], mut note: impl FnMut(String)) -> std::result::Resu
     Ok(out)
 }
 
+/// What an export's `config.json` says of its network.
+fn described(folder: &Path) -> Option<Value> {
+    let text = std::fs::read(folder.join("config.json")).ok()?;
+    let config: Value = serde_json::from_slice(&text).ok()?;
+    config.get("amcl_wgpu").cloned()
+}
+
 /// Weights to start from: a run folder, a folder that `export` wrote, or a safetensors file.
 ///
 /// # Errors
 /// As [`of_run`] and [`of_file`].
-pub fn of_any(path: &Path, warn: impl FnMut(String)) -> Result<Named> {
+pub fn of_any(path: &Path, warn: impl FnMut(String)) -> Result<Source> {
     if path.join("config.toml").is_file() {
-        return Ok(of_run(path, warn)?.weights);
+        let run = of_run(path, warn)?;
+        return Ok(Source {
+            network: Some(run.config.backbone()?.card().network),
+            tensors: run.weights,
+        });
     }
     let inside = path.join("model.safetensors");
-    of_file(if inside.is_file() { &inside } else { path }, warn)
+    let file = if inside.is_file() { &inside } else { path };
+    Ok(Source {
+        tensors: of_file(file, warn)?,
+        network: file.parent().and_then(described),
+    })
 }
 
 #[cfg(test)]
@@ -261,6 +297,11 @@ mod tests {
             (&b""[..], "empty"),
             (b"PK\x03\x04archive/data.pkl", "torch.save"),
             (b"\x80\x02\x8a\nl\xfc\x9c", "torch.save"),
+            (b"PK\x03\x04", "torch.save"),
+            (
+                b"PK\x03\x04\x14\0\0\0\0\0\0\0!\0abcdabcdabcd\x08\0\0\0head.npy",
+                "timm.create_model",
+            ),
             (b"\x89HDF\r\n\x1a\n", "HDF5"),
             (
                 b"version https://git-lfs.github.com/spec/v1\n",

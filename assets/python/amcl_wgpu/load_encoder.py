@@ -3,8 +3,8 @@
     from load_encoder import load
     model, transform = load("exported")          # torch.nn.Module; features of [n,3,s,s], normalised
 
-ResNet-18, -34 and -50 of the usual width load without this file too:
-    timm, ImageNet stem:         timm.create_model("local-dir:exported", pretrained=True)
+Vision Transformers of any size, and ResNet-18, -34 and -50 of the usual width, load without this file too:
+    timm, ViT, ImageNet stem:    timm.create_model("local-dir:exported", pretrained=True)
     torchvision, CIFAR stem:     m = torchvision.models.resnet18(); m.fc = torch.nn.Identity()
                                  m.conv1 = torch.nn.Conv2d(3, 64, 3, 1, 1, bias=False); m.maxpool = torch.nn.Identity()
                                  m.load_state_dict(safetensors.torch.load_file("exported/model.safetensors"))
@@ -54,12 +54,88 @@ class Encoder(nn.Module):
         return x.mean((2, 3))
 
 
+class Attention(nn.Module):
+    def __init__(self, dim, heads):
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x):
+        n, tokens, dim = x.shape
+        q, k, v = self.qkv(x).reshape(n, tokens, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
+        x = nn.functional.scaled_dot_product_attention(q, k, v)
+        return self.proj(x.transpose(1, 2).reshape(n, tokens, dim))
+
+
+class Mlp(nn.Module):
+    def __init__(self, dim, hidden):
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, x):
+        return self.fc2(nn.functional.gelu(self.fc1(x)))
+
+
+class Block(nn.Module):
+    def __init__(self, dim, heads, hidden):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.attn = Attention(dim, heads)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.mlp = Mlp(dim, hidden)
+
+    def forward(self, x):
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class PatchEmbedding(nn.Module):
+    def __init__(self, dim, patch):
+        super().__init__()
+        self.proj = nn.Conv2d(3, dim, patch, patch)
+
+    def forward(self, x):
+        return self.proj(x).flatten(2).transpose(1, 2)
+
+
+class ViT(nn.Module):
+    """timm's Vision Transformer, its parameters' names too, without its classifier. The feature of an image is its class
+    token or the mean over its patches' tokens, both behind the norm; `tokens` gives all of them, the class token first.
+    """
+
+    def __init__(self, image_size, patch, dim, depth, heads, hidden, pool):
+        super().__init__()
+        self.pool = pool
+        self.patch_embed = PatchEmbedding(dim, patch)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + (image_size // patch) ** 2, dim))
+        self.blocks = nn.Sequential(*[Block(dim, heads, hidden) for _ in range(depth)])
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+
+    def tokens(self, x):
+        x = self.patch_embed(x)
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], 1) + self.pos_embed
+        return self.norm(self.blocks(x))
+
+    def forward(self, x):
+        x = self.tokens(x)
+        return x[:, 1:].mean(1) if self.pool == "mean" else x[:, 0]
+
+
+FAMILIES = {
+    "resnet": (Encoder, ("block", "blocks", "width", "stem", "stem_stride")),
+    "vit": (ViT, ("image_size", "patch", "dim", "depth", "heads", "hidden", "pool")),
+}
+
+
 def load(folder):
     """The encoder in evaluation mode, and the transform that its images need."""
     with open(os.path.join(folder, "config.json")) as f:
         config = json.load(f)
-    net = {k: config["amcl_wgpu"][k] for k in ("block", "blocks", "width", "stem", "stem_stride")}
-    model = Encoder(**net)
+    family, keys = FAMILIES[config["amcl_wgpu"].get("family", "resnet")]
+    model = family(**{k: config["amcl_wgpu"][k] for k in keys})
     model.load_state_dict(load_file(os.path.join(folder, "model.safetensors")))
     p = config["pretrained_cfg"]
     size = p["input_size"][1]

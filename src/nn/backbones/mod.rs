@@ -5,6 +5,7 @@ pub mod resnet;
 pub mod vit;
 
 use super::Net;
+use super::import::Named;
 use crate::graph::{Result, TensorId};
 use crate::settings::{Field, did_you_mean};
 use serde_json::Value;
@@ -45,6 +46,21 @@ pub trait Backbone: Debug + Send + Sync {
     fn vit(&self) -> Option<&vit::Vit> {
         None
     }
+
+    /// Has a file's tensors, under the encoder's names, in the form of this network, where other code bases have them
+    /// in another one; `note` is told of each change in one line. `network` is what the file's folder says of its
+    /// network ([`Card::network`]). Unless a family says otherwise, nothing is changed.
+    ///
+    /// # Errors
+    /// Weights of a network of another size or kind, in one line that names both.
+    fn adapt(
+        &self,
+        _file: &mut Named,
+        _network: Option<&Value>,
+        _note: &mut dyn FnMut(String),
+    ) -> std::result::Result<(), String> {
+        Ok(())
+    }
 }
 
 /// An encoder with its parameters.
@@ -69,8 +85,10 @@ pub trait Network {
 /// What files say of a network: `config.json` of an export.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Card {
-    /// timm's name, where timm has a network of this shape.
+    /// timm's name, where timm has a network of this shape, or one that these arguments turn into it.
     pub architecture: Option<&'static str>,
+    /// timm's `model_args`, an object: what its function for that name is given; null where nothing is.
+    pub arguments: Value,
     /// Name of the first convolution, whose channels timm adapts.
     pub first_conv: &'static str,
     /// Name of the classifier that the export does not have.

@@ -230,6 +230,7 @@ impl Backbone for ResNet {
         };
         Card {
             architecture,
+            arguments: serde_json::Value::Null,
             first_conv: "conv1",
             classifier: "fc",
             network: json!({

@@ -1,7 +1,10 @@
 //! Vision Transformers (Dosovitskiy et al., ICLR 2021), pre-norm, with a class token. Names of parameters are timm's.
 
+mod files;
+
 use super::{Backbone, Card, Family, Features, Network};
 use crate::graph::{Result, TensorId};
+use crate::nn::import::Named;
 use crate::nn::model::{Init, Layout};
 use crate::nn::net::Var;
 use crate::nn::transformer::{Block, LayerNorm, Recompute, Shape, Start};
@@ -14,7 +17,7 @@ use crate::ops::slice_tokens::SliceTokens;
 use crate::ops::swap_axes::SwapAxes;
 use crate::settings::{self, Section, between};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use toml::Table;
 
@@ -228,22 +231,40 @@ impl Backbone for Vit {
         Some(self)
     }
 
+    fn adapt(
+        &self,
+        file: &mut Named,
+        network: Option<&Value>,
+        note: &mut dyn FnMut(String),
+    ) -> std::result::Result<(), String> {
+        self.adapt_file(file, network, note)
+    }
+
+    /// timm's function for ViT-Ti takes every size. Its mean has the norm in front (`fc_norm` false), as ours has it.
     fn card(&self) -> Card {
-        let shape = (
-            self.dim,
-            self.depth,
-            self.heads,
-            self.hidden / self.dim.max(1),
-        );
+        let shape = (self.dim, self.depth, self.heads);
         let architecture = match (shape, self.patch, self.image) {
-            ((192, 12, 3, 4), 16, 224) => Some("vit_tiny_patch16_224"),
-            ((384, 12, 6, 4), 16, 224) => Some("vit_small_patch16_224"),
-            ((768, 12, 12, 4), 16, 224) => Some("vit_base_patch16_224"),
-            ((1024, 24, 16, 4), 16, 224) => Some("vit_large_patch16_224"),
-            _ => None,
+            ((384, 12, 6), 16, 224) => "vit_small_patch16_224",
+            ((768, 12, 12), 16, 224) => "vit_base_patch16_224",
+            ((1024, 24, 16), 16, 224) => "vit_large_patch16_224",
+            _ => "vit_tiny_patch16_224",
+        };
+        // timm rounds the product with the width down.
+        let exact = self.hidden as f64 / self.dim as f64;
+        let ratio = match (self.dim as f64 * exact) as usize == self.hidden {
+            true => exact,
+            false => (self.hidden as f64 + 0.5) / self.dim as f64,
+        };
+        let pool = match self.pool {
+            Pool::Token => "token",
+            Pool::Mean => "avg",
         };
         Card {
-            architecture,
+            architecture: Some(architecture),
+            arguments: json!({
+                "img_size": self.image, "patch_size": self.patch, "embed_dim": self.dim, "depth": self.depth,
+                "num_heads": self.heads, "mlp_ratio": ratio, "global_pool": pool, "fc_norm": false,
+            }),
             first_conv: "patch_embed.proj",
             classifier: "head",
             network: json!({
@@ -446,8 +467,29 @@ mod tests {
             let timm = format!("{name}_patch16_224");
             assert_eq!(net.card().architecture, Some(timm.as_str()));
         }
-        let small = vit("vit_tiny", "patch = 4", 32).unwrap();
-        assert_eq!(small.card().architecture, None);
+        // Any other shape is ViT-Ti with arguments.
+        let set = "patch = 4\ndim = 49\nheads = 7\nmlp_ratio = 2.0\npool = \"mean\"\npositions = \"learned\"";
+        let card = vit("vit_base", set, 32).unwrap().card();
+        let args = card.arguments;
+        assert_eq!(card.architecture, Some("vit_tiny_patch16_224"));
+        assert_eq!(
+            (&args["img_size"], &args["num_heads"]),
+            (&json!(32), &json!(7))
+        );
+        assert_eq!(
+            (&args["global_pool"], &args["fc_norm"]),
+            (&json!("avg"), &json!(false))
+        );
+        for dim in 1..400 {
+            let net = vit(
+                "vit_tiny",
+                &format!("heads = 1\ndim = {dim}\npositions = \"learned\"\nmlp_ratio = 1.7"),
+                8,
+            );
+            let card = net.unwrap().card();
+            let hidden = dim as f64 * card.arguments["mlp_ratio"].as_f64().unwrap();
+            assert_eq!(json!(hidden as usize), card.network["hidden"], "{dim}");
+        }
     }
 
     #[test]

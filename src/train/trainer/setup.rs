@@ -8,8 +8,8 @@ use crate::data::Split;
 use crate::device::TileChoices;
 use crate::graph::Executor;
 use crate::methods::Method;
-use crate::nn::import::{import, without_prefix};
-use crate::nn::{Part, Variable};
+use crate::nn::import::{fitting, import};
+use crate::nn::{Backbone, Part, Variable};
 use crate::run::claim::{Claim, Purpose};
 use crate::run::environment::{self, DataRecord, Prelude};
 use crate::run::event::{Event, KnnProtocol};
@@ -89,7 +89,8 @@ impl<'a> Run<'a> {
         }
         let compile = begin.elapsed() - read;
         if let Some(path) = job.init.as_ref().filter(|_| !job.resume) {
-            start_from(path, starts_from, &mut session, &mut stream)?;
+            let encoder = method.encoder();
+            start_from(path, (encoder, starts_from), &mut session, &mut stream)?;
         }
         let resolved = job.config.to_toml()?;
         let folder = claim.enter()?;
@@ -270,13 +271,13 @@ impl Job<'_> {
 /// all tensors of the encoder.
 fn start_from(
     path: &Path,
-    whole: Option<&str>,
+    (encoder, whole): (&dyn Backbone, Option<&str>),
     s: &mut Session,
     stream: &mut Stream<'_>,
 ) -> Result<()> {
     let mut warnings = Vec::new();
-    let named = weights::of_any(path, |w| warnings.push(w))?;
-    let named = without_prefix(&s.model, named)
+    let source = weights::of_any(path, |w| warnings.push(w))?;
+    let named = fitting((&s.model, encoder), source, &mut |n| warnings.push(n))
         .map_err(|e| TrainError::Config(format!("{}: {e}", path.display())))?;
     let report = import(&s.model, s.exec.as_mut(), &named)?;
     if report.loaded.is_empty() {
