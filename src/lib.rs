@@ -78,6 +78,7 @@
 //! | [`experiment`] | sweeps: a grid of runs, resumable, measured, tabled |
 //! | [`downstream`] | what is done with a trained encoder: features, probe, fine-tuning, similarity of pairs |
 //! | [`export`] | the encoder for others: safetensors, ONNX; features as tables |
+//! | [`verify`] | numbers of other implementations, from files, beside this one's |
 //! | [`train`] | the loop: [`train::Trainer`] |
 //! | [`run`] | the run folder: events, checkpoints, weights |
 //! | [`config`] | settings with their ranges, presets, overrides |
@@ -113,6 +114,8 @@ pub mod downstream;
 pub mod eval;
 pub mod experiment;
 pub mod export;
+#[doc(hidden)]
+pub mod fixture;
 pub mod graph;
 pub mod methods;
 pub mod nn;
@@ -125,6 +128,7 @@ pub mod report;
 pub mod run;
 pub mod settings;
 pub mod train;
+pub mod verify;
 
 /// The README's and the guide's examples in Rust are compiled with the tests of the docs.
 #[cfg(doctest)]

@@ -18,3 +18,4 @@ pub mod report;
 mod source;
 pub mod sweep;
 pub mod train;
+pub mod verify;

@@ -176,10 +176,14 @@ section! {
 impl Optim {
     /// The learning rate: `lr`, or what `blr` makes of the batch.
     pub fn rate(&self) -> f32 {
+        self.exact_rate() as f32
+    }
+
+    /// The learning rate with all digits that the settings have as they are written: 1.5e-4 for the f32 next to it.
+    pub fn exact_rate(&self) -> f64 {
         match self.blr {
-            0.0 => self.lr,
-            // As it is written: 1.5e-4 for the f32 next to it.
-            blr => (blr.numbers()[0] * self.batch_size as f64 / 256.0) as f32,
+            0.0 => self.lr.numbers()[0],
+            blr => blr.numbers()[0] * self.batch_size as f64 / 256.0,
         }
     }
 

@@ -232,6 +232,33 @@ impl Knn {
         queries: &[f32],
         bank: Bank<'_>,
     ) -> Result<Vec<u32>> {
+        Ok(self.order(&self.votes(exec, queries, bank)?))
+    }
+
+    /// Classes by their votes [q,classes], the most voted first.
+    pub fn order(&self, votes: &[f32]) -> Vec<u32> {
+        let each = votes.chunks(self.classes).flat_map(|votes| {
+            let mut best: Vec<u32> = (0..self.classes as u32).collect();
+            best.sort_by(|a, b| {
+                votes[*b as usize]
+                    .total_cmp(&votes[*a as usize])
+                    .then(a.cmp(b))
+            });
+            best
+        });
+        each.collect()
+    }
+
+    /// The neighbours' votes for each class [q,classes], of `queries` [q,d].
+    ///
+    /// # Errors
+    /// Another bank than it was compiled for; device loss.
+    pub fn votes(
+        &self,
+        exec: &mut dyn Executor,
+        queries: &[f32],
+        bank: Bank<'_>,
+    ) -> Result<Vec<f32>> {
         if bank.labels.len() != self.size || bank.features.len() != self.size * self.dim {
             return Err(GraphError::Invalid(format!(
                 "kNN was set up for a bank of {} features of length {}, not for {} labels and {} values",
@@ -323,7 +350,7 @@ impl Knn {
     }
 
     /// The neighbours' votes, counted.
-    fn count(&self, exec: &mut dyn Executor, near: Vec<Vec<Neighbour>>) -> Result<Vec<u32>> {
+    fn count(&self, exec: &mut dyn Executor, near: Vec<Vec<Neighbour>>) -> Result<Vec<f32>> {
         let k = self.vote.k.min(self.size);
         let mut out = Vec::with_capacity(near.len() * self.classes);
         for rows in near.chunks(QUERIES) {
@@ -336,15 +363,7 @@ impl Knn {
             exec.upload(self.votes, self.labels, &HostData::U32(labels))?;
             exec.run(self.votes, &StepScalars::default())?;
             let votes = exec.fetch(self.votes, self.counts)?.to_f32();
-            for votes in votes.chunks(self.classes).take(rows.len()) {
-                let mut best: Vec<u32> = (0..self.classes as u32).collect();
-                best.sort_by(|a, b| {
-                    votes[*b as usize]
-                        .total_cmp(&votes[*a as usize])
-                        .then(a.cmp(b))
-                });
-                out.extend(best);
-            }
+            out.extend_from_slice(&votes[..rows.len() * self.classes]);
         }
         Ok(out)
     }

@@ -19,10 +19,11 @@
 use super::loss::evaluate::{Array, Evaluated, Loss, LossError, evaluate_on};
 use super::loss::macl::Macl;
 use super::loss::{Adaptive, Amcl, NegOmega, Negatives, Plain, TEMPERATURE};
+use crate::fixture::{Fixture, Values};
 use crate::graph::Executor;
 use crate::ops::standardize_columns::Deviation;
 use crate::settings::{Range, between, check_range};
-use safetensors::{Dtype, SafeTensors};
+use safetensors::Dtype;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -51,60 +52,31 @@ impl LossFile {
     /// # Errors
     /// No safetensors file, no `meta`, tensors of another type.
     pub fn parse(bytes: &[u8]) -> Result<Self, LossError> {
-        let (_, header) = SafeTensors::read_metadata(bytes)
-            .map_err(|e| bad(format!("no safetensors file: {e}")))?;
-        let meta = header
-            .metadata()
-            .as_ref()
-            .and_then(|m| m.get("meta"))
-            .ok_or_else(|| bad("the header has no `meta` entry"))?;
-        let meta: Value =
-            serde_json::from_str(meta).map_err(|e| bad(format!("`meta` is no JSON: {e}")))?;
-        let kind = meta["kind"]
-            .as_str()
-            .ok_or_else(|| bad("`meta` names no kind"))?
-            .to_string();
-        let st = SafeTensors::deserialize(bytes)
-            .map_err(|e| bad(format!("no safetensors file: {e}")))?;
+        let fixture = Fixture::parse(bytes).map_err(|e| bad(e.0))?;
+        Ok(Self::of(&fixture))
+    }
+
+    /// The loss file that a parsed file is.
+    pub fn of(fixture: &Fixture) -> Self {
         let (mut tensors, mut others) = (BTreeMap::new(), Vec::new());
-        for (name, t) in st.tensors() {
-            let values = match t.dtype() {
-                Dtype::F32 => t
-                    .data()
-                    .chunks_exact(4)
-                    .map(|b| f64::from(f32::from_le_bytes([b[0], b[1], b[2], b[3]])))
-                    .collect(),
-                Dtype::F64 => t
-                    .data()
-                    .chunks_exact(8)
-                    .map(|b| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]))
-                    .collect(),
-                // Labels and the like, which a loss does not read.
-                other => {
-                    others.push((name, other));
-                    continue;
+        for (name, stored) in &fixture.tensors {
+            match &stored.values {
+                Values::Real(values) => {
+                    let array = Array::new(&stored.shape, values.iter().copied());
+                    tensors.insert(name.clone(), array);
                 }
-            };
-            tensors.insert(
-                name,
-                Array {
-                    shape: t.shape().to_vec(),
-                    values,
-                },
-            );
+                // Labels and the like, which a loss does not read.
+                _ => others.push((name.clone(), stored.dtype)),
+            }
         }
-        let g = &meta["float32_guide"];
-        let guide = (
-            g["loss_rel"].as_f64().unwrap_or(0.0),
-            g["grad_rel_l2_max"].as_f64().unwrap_or(0.0),
-        );
-        Ok(Self {
-            kind,
-            config: meta["config"].clone(),
+        let guide = |key| fixture.guide("float32_guide", key);
+        Self {
+            kind: fixture.kind.clone(),
+            config: fixture.meta["config"].clone(),
             tensors,
             others,
-            guide,
-        })
+            guide: (guide("loss_rel"), guide("grad_rel_l2_max")),
+        }
     }
 
     /// A setting, or the default where the file has none.

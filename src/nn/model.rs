@@ -86,7 +86,7 @@ impl Layout {
     }
 
     /// Values from memory's order to the files'.
-    pub fn to_file(self, dims: &[usize], values: Vec<f32>) -> Vec<f32> {
+    pub fn to_file<T: Copy>(self, dims: &[usize], values: Vec<T>) -> Vec<T> {
         match (self, dims) {
             (Self::Conv, &[_, r, s, c]) => transposed(&values, r * s, c),
             _ => values,
@@ -94,7 +94,7 @@ impl Layout {
     }
 
     /// Values from the files' order to memory's.
-    pub fn from_file(self, dims: &[usize], values: Vec<f32>) -> Vec<f32> {
+    pub fn from_file<T: Copy>(self, dims: &[usize], values: Vec<T>) -> Vec<T> {
         match (self, dims) {
             (Self::Conv, &[_, r, s, c]) => transposed(&values, c, r * s),
             _ => values,
@@ -103,7 +103,7 @@ impl Layout {
 }
 
 /// Every block [a,b] of `values` as [b,a].
-fn transposed(values: &[f32], a: usize, b: usize) -> Vec<f32> {
+fn transposed<T: Copy>(values: &[T], a: usize, b: usize) -> Vec<T> {
     let mut out = Vec::with_capacity(values.len());
     for block in values.chunks(a * b) {
         for j in 0..b {

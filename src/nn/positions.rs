@@ -22,6 +22,14 @@ pub fn sin_cos(n: usize, d: usize, prefix: usize) -> Vec<f32> {
     table
 }
 
+/// A table of width d with the row first instead of the column, as MoCo v3's code has it, or the reverse: the halves
+/// of every row are exchanged.
+pub fn row_first(table: &[f32], d: usize) -> Vec<f32> {
+    let rows = table.chunks(d.max(1));
+    let halves = rows.map(|row| row.split_at(row.len() / 2));
+    halves.flat_map(|(a, b)| [b, a].concat()).collect()
+}
+
 /// A cubic convolution kernel's weight at a distance x (Keys, 1981; a = -0.75, as PyTorch's `bicubic` has it).
 fn cubic(x: f64) -> f64 {
     const A: f64 = -0.75;

@@ -14,11 +14,11 @@ use crate::{kernel, twin};
 #[derive(Clone, Copy, Debug)]
 pub struct AdamW {
     /// Decay of the first moment.
-    pub beta1: f32,
+    pub beta1: f64,
     /// Decay of the second moment.
-    pub beta2: f32,
+    pub beta2: f64,
     /// Added to the root of the second moment.
-    pub eps: f32,
+    pub eps: f64,
     /// Clip the global gradient norm to this; 0: never.
     pub max_norm: f32,
 }
@@ -38,14 +38,15 @@ struct Params {
 
 impl AdamW {
     fn params(&self, n: usize) -> Params {
+        let [beta1, beta2, eps] = [self.beta1, self.beta2, self.eps].map(|v| v as f32);
         let log = |beta: f32| f64::from(beta).ln() as f32;
         Params {
             n: n as u32,
-            beta1: self.beta1,
-            beta2: self.beta2,
-            log_beta1: log(self.beta1),
-            log_beta2: log(self.beta2),
-            eps: self.eps,
+            beta1,
+            beta2,
+            log_beta1: log(beta1),
+            log_beta2: log(beta2),
+            eps,
             max_norm: self.max_norm,
             r: 0,
         }
@@ -54,14 +55,13 @@ impl AdamW {
     fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
         let (grad, norm2, segment, table) =
             (io.input(0), io.input(1)[0], io.input_u32(2), io.input(3));
-        let of = |v: f32| T::of(f64::from(v));
         let t = io.step.step + 1;
         let op = adamw::AdamW {
-            lr: of(io.step.lr),
-            beta1: of(self.beta1),
-            beta2: of(self.beta2),
-            eps: of(self.eps),
-            max_norm: of(self.max_norm),
+            lr: T::of(f64::from(io.step.lr)),
+            beta1: T::of(self.beta1),
+            beta2: T::of(self.beta2),
+            eps: T::of(self.eps),
+            max_norm: T::of(f64::from(self.max_norm)),
             t,
         };
         let [w, m, v, halt] = io.updates.as_mut_slice() else {

@@ -14,6 +14,7 @@ use crate::ops::loss_scale::LossScale;
 use crate::ops::sgd::Sgd;
 use crate::ops::sum_all::SumSquares;
 use crate::ops::unscale::Unscale;
+use crate::settings::Numbers;
 
 /// The compiled update.
 #[derive(Clone, Debug)]
@@ -135,7 +136,7 @@ impl Optimizer {
                     inputs[3] = g.push1(op, &[grad, updates[0], segments, table])?;
                 }
                 let op = Sgd {
-                    momentum: f64::from(o.momentum),
+                    momentum: written(o.momentum),
                     nesterov: o.nesterov,
                     max_norm: f64::from(o.clip),
                 };
@@ -145,9 +146,9 @@ impl Optimizer {
                 let [first, second] = MOMENTS.map(|group| model.states.mirror(PARAMS, group));
                 let updates = [params, first, second, halt].map(|id| g.state(&model.states, id));
                 let op = AdamW {
-                    beta1: o.betas[0],
-                    beta2: o.betas[1],
-                    eps: o.eps,
+                    beta1: written(o.betas[0]),
+                    beta2: written(o.betas[1]),
+                    eps: written(o.eps),
                     max_norm: o.clip,
                 };
                 g.push_updating(op, &inputs, &updates)?;
@@ -187,45 +188,68 @@ impl Optimizer {
         std::iter::once(self.norm2).chain(scaling).collect()
     }
 
-    /// Compiles the graph that [`Optimizer::graph`] made, and sends what belongs to each parameter: learning-rate
-    /// factor, weight decay, LARS's exclusion. `scales` are factors by layer of the encoder
-    /// ([`Optim::layer_scales`]), the last one of all other parts too; empty: 1.
+    /// Compiles the graph that [`Optimizer::graph`] made, and sends what belongs to each parameter ([`table`]).
     ///
     /// # Errors
     /// Memory, shaders.
     pub fn compile(
-        mut self,
+        self,
         g: &Graph,
         o: &Optim,
         scales: &[f64],
         model: &Model,
         exec: &mut dyn Executor,
     ) -> Result<Self> {
+        self.compile_table(g, &table(o, scales, model), model, exec)
+    }
+
+    /// As [`Optimizer::compile`], with a table that the caller has.
+    ///
+    /// # Errors
+    /// Memory, shaders.
+    pub fn compile_table(
+        mut self,
+        g: &Graph,
+        table: &[[f64; 4]],
+        model: &Model,
+        exec: &mut dyn Executor,
+    ) -> Result<Self> {
         self.program = exec.compile(g, &self.fetched())?;
         let (len, _) = model.sizes();
         let mut segments = vec![0u32; len / 64];
-        let mut rows = Vec::new();
         for (i, p) in model.params.iter().enumerate() {
             let e = model.states.entry(p.id);
             segments[e.offset / 64..(e.offset + e.ty.elements()).div_ceil(64)].fill(i as u32);
-            let (vector, lars) = (is_vector(model, p), o.name == "lars");
-            let decay = if decays(o, model, p) {
-                o.weight_decay
-            } else {
-                0.0
-            };
-            // LARS leaves biases and normalisation out of adaptation (Goyal et al. 2017; SimCLR).
-            let trust = if lars && vector { -1.0 } else { 0.0 };
-            let rate = match (p.trained, layer_scale(scales, p)) {
-                (true, scale) => (f64::from(p.lr_multiplier) * scale) as f32,
-                (false, _) => 0.0,
-            };
-            rows.extend([rate, decay, trust, 0.0]);
         }
         exec.upload(self.program, self.segments, &HostData::U32(segments))?;
-        exec.upload(self.program, self.table, &HostData::F32(rows))?;
+        exec.upload(self.program, self.table, &HostData::F64(table.concat()))?;
         Ok(self)
     }
+}
+
+/// What belongs to each parameter: learning-rate factor, weight decay, LARS's exclusion (negative), 0. `scales` are
+/// factors by layer of the encoder ([`Optim::layer_scales`]), the last one of all other parts too; empty: 1.
+pub fn table(o: &Optim, scales: &[f64], model: &Model) -> Vec<[f64; 4]> {
+    let row = |p: &Variable| {
+        let (vector, lars) = (is_vector(model, p), o.name == "lars");
+        let decay = match decays(o, model, p) {
+            true => written(o.weight_decay),
+            false => 0.0,
+        };
+        // LARS leaves biases and normalisation out of adaptation (Goyal et al. 2017; SimCLR).
+        let trust = if lars && vector { -1.0 } else { 0.0 };
+        let rate = match p.trained {
+            true => f64::from(p.lr_multiplier) * layer_scale(scales, p),
+            false => 0.0,
+        };
+        [rate, decay, trust, 0.0]
+    };
+    model.params.iter().map(row).collect()
+}
+
+/// A setting as it is written, 0.9 for the f32 next to it: f64 computes with all its digits, f32 with the same f32.
+fn written(value: f32) -> f64 {
+    value.numbers()[0]
 }
 
 /// Is it a bias, or a parameter of a normalisation?

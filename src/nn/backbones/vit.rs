@@ -367,11 +367,22 @@ impl VitLayers {
     /// Shapes that do not fit.
     pub fn encode(&self, net: &mut Net<'_>, tokens: TensorId) -> Result<TensorId> {
         let x = self.through_blocks(net, tokens)?;
+        self.norm(net, x)
+    }
+
+    /// The last norm of tokens, or of their mean: x [..,d].
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn norm(&self, net: &mut Net<'_>, x: TensorId) -> Result<TensorId> {
         self.norm.call(net, x)
     }
 
     /// [`VitLayers::encode`] without the last norm.
-    fn through_blocks(&self, net: &mut Net<'_>, tokens: TensorId) -> Result<TensorId> {
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn through_blocks(&self, net: &mut Net<'_>, tokens: TensorId) -> Result<TensorId> {
         let d = net.dims(tokens)[2];
         let positions = net.value_if_trained(self.positions)?;
         let place = net.push1(SliceTokens { first: 0, count: 1 }, &[positions])?;
@@ -402,7 +413,10 @@ impl VitLayers {
 }
 
 /// The mean over all tokens [n,1+k,d] but the first: [n,d].
-fn mean_behind_class(net: &mut Net<'_>, tokens: TensorId) -> Result<TensorId> {
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn mean_behind_class(net: &mut Net<'_>, tokens: TensorId) -> Result<TensorId> {
     let [n, count, d] = [0, 1, 2].map(|i| net.dims(tokens)[i]);
     let of_patches = SliceTokens {
         first: 1,
