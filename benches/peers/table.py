@@ -1,4 +1,4 @@
-"""One table with ratios, from what `amcl-wgpu bench --out`, `pytorch.py --out` and the burn crate's `--out` wrote on one machine:
+"""One table with ratios, from what `amcl-wgpu bench --out`, `pytorch.py --out`, `vit.py --out` and the burn crate's `--out` wrote on one machine:
 
     python benches/peers/table.py OURS.json PEER.json [PEER.json ..]
 
@@ -19,12 +19,15 @@ def times(report):
         if name.startswith("conv2d ") and name.replace("conv2d", "conv2d_input_grad", 1) in rows:
             rest = [rows[name.replace("conv2d", f"conv2d_{g}_grad", 1)] for g in ("input", "weight")]
             out[name.replace("conv2d", "conv2d forward+backward", 1)] = forward + sum(rest)
+        for op in ("attention", "layer_norm", "gelu"):
+            if name.startswith(f"{op} ") and name.replace(op, f"{op}_grad", 1) in rows:
+                out[name.replace(op, f"{op} forward+backward", 1)] = forward + rows[name.replace(op, f"{op}_grad", 1)]
         if name.startswith("batch_norm+") and name.replace("batch_norm", "batch_norm_grad", 1) in rows:
             out[name.replace("+add+relu", "+add+relu forward+backward")] = forward + rows[name.replace("batch_norm", "batch_norm_grad", 1)]
         out[name.replace("conv2d+grads", "conv2d forward+backward")] = forward
     for s in report.get("steps", []):
         mixed = " mixed" in s["name"]
-        out[s["name"].replace(" mixed", "") + (" mixed" if mixed else " f32") if "step" in s["name"] else f"step resnet18 {named(s)}"] = s["seconds"]
+        out[s["name"].replace(" mixed", "") + (" mixed" if mixed else " f32") if "step" in s["name"] else f"step {s.get('encoder', 'resnet18')} {named(s)}"] = s["seconds"]
     return out
 
 

@@ -1,4 +1,4 @@
-//! What is timed: kernels at the shapes of ResNet training.
+//! What is timed: kernels at the shapes of training ResNets and Vision Transformers.
 
 use super::Subject;
 use crate::check::{self, Case, Feed};
@@ -269,6 +269,52 @@ fn loss(heads: usize, views: usize, d: usize) -> Vec<Subject> {
     ]
 }
 
+/// What a Transformer's block has beside products, both ways: b images of n tokens, heads of `width` columns.
+fn transformer([b, n, heads, width]: [usize; 4]) -> Vec<Subject> {
+    let d = heads * width;
+    let attention = ops::attention::Attention::new(d, heads);
+    let norm = ops::layer_norm::LayerNorm::new(1e-6);
+    let tokens = |columns| TensorType::f32([b, n, columns]);
+    let row = || TensorType::f32([b, n]);
+    let note = format!("{b}x{n} {heads}x{width}");
+    let mut attention_grad = subject(
+        format!("attention_grad {note}"),
+        ops::attention_grad::AttentionGrad { forward: attention },
+        vec![
+            tokens(3 * d),
+            tokens(d),
+            TensorType::f32([b, heads, n]),
+            tokens(d),
+        ],
+    );
+    // Log-sum-exps of n logits, so that the weights are of the size of real ones.
+    attention_grad.inputs[2] = Feed::range([b, heads, n], (n as f32).ln(), (n as f32).ln() + 1.0);
+    vec![
+        subject(format!("attention {note}"), attention, vec![tokens(3 * d)]),
+        attention_grad,
+        subject(
+            format!("layer_norm {b}x{n}x{d}"),
+            norm,
+            vec![tokens(d), TensorType::f32([d]), TensorType::f32([d])],
+        ),
+        subject(
+            format!("layer_norm_grad {b}x{n}x{d}"),
+            ops::layer_norm_grad::LayerNormGrad,
+            vec![tokens(d), tokens(d), TensorType::f32([d]), row(), row()],
+        ),
+        subject(
+            format!("gelu {b}x{n}x{}", 4 * d),
+            ops::gelu::Gelu::default(),
+            vec![tokens(4 * d)],
+        ),
+        subject(
+            format!("gelu_grad {b}x{n}x{}", 4 * d),
+            ops::gelu_grad::GeluGrad,
+            vec![tokens(4 * d), tokens(4 * d)],
+        ),
+    ]
+}
+
 /// The ops that have no row among `listed`, each at the largest of its cases: what they take of a training step, the
 /// steps' rows say.
 fn others(listed: &[Subject], half: bool) -> Vec<Subject> {
@@ -341,6 +387,15 @@ fn in_f32(large: bool) -> Vec<Subject> {
         v.push(augment(256, 256, 224, true));
         v.extend(loss(3, 1024, 128));
         v.extend(streamed_loss(3, 8192, 128));
+        // ViT-S/16 and ViT-B/16 at 224 px, and what CAN's encoder and MAE's decoder see.
+        for shape in [
+            [256, 197, 6, 64],
+            [256, 197, 12, 64],
+            [512, 99, 12, 64],
+            [256, 197, 16, 32],
+        ] {
+            v.extend(transformer(shape));
+        }
     } else {
         v.extend([512, 1024].map(|n| gemm(n, n, n)));
         // The three shapes of the published burn 0.22 figures.
@@ -356,6 +411,8 @@ fn in_f32(large: bool) -> Vec<Subject> {
         v.push(augment(64, 32, 32, false));
         v.extend(loss(3, 512, 128));
         v.extend(streamed_loss(3, 512, 128));
+        // ViT-S/4 at 32 px, two views of 16 images.
+        v.extend(transformer([32, 65, 6, 64]));
     }
     v
 }

@@ -68,59 +68,66 @@ struct Report {
 }
 
 /// Settings of the training steps that are timed, name and overrides of the defaults: every method plain and
-/// with AMCL; `large`: a ResNet-50 at 224 px too, with a quarter of the batch; `half`: in mixed precision as
-/// well.
+/// with AMCL, and SimCLR on Vision Transformers; `large`: at 224 px too, a ResNet-50 with a quarter of the batch and
+/// Vision Transformers with half of it; `half`: in mixed precision as well.
 fn steps(
     batch: usize,
     (large, half): (bool, bool),
     wanted: impl Fn(&str) -> bool,
 ) -> anyhow::Result<Vec<(String, Config)>> {
-    let base = [
-        "model.encoder=resnet18".to_string(),
-        "model.width=64".into(),
-        "heads.hidden=512".into(),
-        "heads.out=128".into(),
-        format!("optim.batch_size={batch}"),
-    ];
-    let quarter = (batch / 4).max(2);
-    let quarter_batch = format!("optim.batch_size={quarter}");
-    let resnet50 = [
-        "model.encoder=resnet50",
-        "model.stem=imagenet",
-        "model.image_size=224",
-        &quarter_batch,
-    ];
-    let mut methods: Vec<(String, Vec<String>)> = Vec::new();
+    let base = ["heads.hidden=512", "heads.out=128"].map(String::from);
+    let resnet18 = ["model.encoder=resnet18", "model.width=64"];
+    let vit_small = ["model.encoder=vit_small", "model.patch=4"];
+    // Name, images of a step, overrides.
+    let mut methods: Vec<(String, usize, Vec<String>)> = Vec::new();
+    let strings = |s: &[&str]| -> Vec<String> { s.iter().map(ToString::to_string).collect() };
     for m in METHODS {
         let mut own = vec![format!("method.name={}", m.name)];
         own.extend(m.recipe.iter().map(ToString::to_string));
+        let on_vit = m.recipe.iter().any(|r| r.starts_with("model.encoder=vit"));
+        let (encoder, model) = match on_vit {
+            true => ("vit_small/4", vit_small),
+            false => ("resnet18", resnet18),
+        };
+        own.extend(strings(&model));
         // A queue holds at least the batch.
         if (m.keys)().iter().any(|k| k == "queue") {
             own.push(format!("method.queue={}", batch.max(4096)));
         }
-        methods.push((m.name.into(), own.clone()));
+        methods.push((format!("{encoder} {}", m.name), batch, own.clone()));
         if m.amcl {
             own.extend(["amcl.enabled=true".into(), "heads.count=3".into()]);
-            methods.push((format!("{}+amcl C=3", m.name), own));
+            let name = format!("{encoder} {}+amcl C=3", m.name);
+            methods.push((name, batch, own));
         }
     }
+    methods.push(("vit_small/4 simclr".into(), batch, strings(&vit_small)));
     if large {
-        let over = resnet50.iter().map(ToString::to_string).collect();
-        methods.push(("resnet50 simclr 224 px".into(), over));
+        let resnet50 = [
+            "model.encoder=resnet50",
+            "model.stem=imagenet",
+            "model.image_size=224",
+        ];
+        let quarter = (batch / 4).max(2);
+        methods.push(("resnet50 simclr 224 px".into(), quarter, strings(&resnet50)));
+        for encoder in ["vit_small", "vit_base"] {
+            let name = format!("model.encoder={encoder}");
+            let vit = [name.as_str(), "model.patch=16", "model.image_size=224"];
+            let title = format!("{encoder}/16 simclr 224 px");
+            methods.push((title, (batch / 2).max(2), strings(&vit)));
+        }
     }
     let mut all = Vec::new();
     for precision in ["f32", "mixed"].into_iter().take(1 + usize::from(half)) {
-        for (name, over) in &methods {
+        for (name, images, over) in &methods {
             let mark = if precision == "mixed" { " mixed" } else { "" };
-            let title = match name.starts_with("resnet") {
-                true => format!("step {name}{mark} batch {quarter}"),
-                false => format!("step resnet18 {name}{mark} batch {batch}"),
-            };
+            let title = format!("step {name}{mark} batch {images}");
             if !wanted(&title) {
                 continue;
             }
             let mut over = over.clone();
             over.push(format!("optim.precision={precision:?}"));
+            over.push(format!("optim.batch_size={images}"));
             let config = Config::parse("", &[&base[..], &over].concat())?;
             all.push((title, config));
         }

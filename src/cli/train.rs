@@ -84,6 +84,9 @@ pub struct Args {
     /// of torchvision's or timm's ResNet.
     #[arg(long, conflicts_with = "resume")]
     init: Option<PathBuf>,
+    /// Print how much memory the run would take, and stop: nothing is allocated, and no folder is made.
+    #[arg(long, conflicts_with_all = ["resume", "out", "profile"])]
+    plan: bool,
     /// Write no report page.
     #[arg(long)]
     no_report: bool,
@@ -151,6 +154,7 @@ impl Args {
         notes.extend(chosen::only_a_trial(&config));
         let out = match &self.out {
             Some(out) => out.clone(),
+            None if self.plan => PathBuf::new(),
             None => claim::numbered(Path::new("runs"), &format!("{name}-{}", config.run.seed))?,
         };
         Ok((config, out, notes))
@@ -183,6 +187,14 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
     let (config, out, notes) = args.plan()?;
     catch_signals()?;
     let console = output.console();
+    if args.plan {
+        let trainer = Trainer::new(config).device(args.device.clone());
+        let trainer = trainer.notes(notes).on_event(|e| console.event(e));
+        let (parameters, memory) = trainer.plan()?;
+        let planned = json!({ "parameters": parameters, "memory": memory });
+        console.result("nothing was allocated", &planned);
+        return Ok(true);
+    }
     let mut page = (!args.no_report).then(|| Page::of(&out));
     let mut last = None;
     let outcome = Trainer::new(config)

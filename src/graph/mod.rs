@@ -13,6 +13,7 @@ pub mod memory;
 pub mod onnx;
 pub(crate) mod op;
 pub mod plan;
+pub mod planner;
 pub(crate) mod rematerialise;
 pub mod state;
 pub(crate) mod step;

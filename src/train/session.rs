@@ -14,6 +14,7 @@ use crate::graph::exec::Ticket;
 use crate::graph::gpu::GpuExecutor;
 use crate::graph::host::HostExecutor;
 use crate::graph::plan::mebibytes;
+use crate::graph::planner::Planner;
 use crate::graph::state::Group;
 use crate::graph::{Executor, GraphError, HostData, ProgramId, StateId, StepScalars, TensorType};
 use crate::methods::Method;
@@ -166,7 +167,50 @@ impl Session {
     pub fn of_method(
         config: &Config,
         method: &dyn Method,
+        exec: Box<dyn Executor>,
+        data: &Dataset,
+    ) -> Result<Self> {
+        if config.optim.precision == Precision::Mixed {
+            halves_run(exec.as_ref())?;
+        }
+        let largest = exec.device().map(|d| d.limits.max_buffer);
+        let mut s = Self::compiled(config, method, exec, largest, data)?;
+        s.model.initialise(s.exec.as_mut(), config.run.seed)?;
+        if let Some(id) = s.model.states.find(IMAGES, "images") {
+            let ids: Vec<u32> = (0..data.len() as u32).collect();
+            let images = packed::pack(data, &ids);
+            s.exec
+                .write_state(&s.model.states, id, &HostData::U32(images))?;
+        }
+        Ok(s)
+    }
+
+    /// Number of parameters and memory of the session that `exec` would hold, before anything is allocated; with
+    /// `split` its kNN evaluation too. What a GPU keeps as parameters of kernels comes on top.
+    ///
+    /// # Errors
+    /// Impossible shapes.
+    pub fn planned(
+        config: &Config,
+        method: &dyn Method,
+        exec: &dyn Executor,
+        (data, split): (&Dataset, Option<&Split>),
+    ) -> Result<(usize, Memory)> {
+        let largest = exec.device().map(|d| d.limits.max_buffer);
+        let planner = Box::new(Planner::like(exec));
+        let mut s = Self::compiled(config, method, planner, largest, data)?;
+        if let Some(split) = split {
+            s.prepare_knn(split)?;
+        }
+        Ok((s.model.sizes().1, s.memory()))
+    }
+
+    /// The programs, with all memory allocated and nothing in it. `largest`: the device's largest buffer.
+    fn compiled(
+        config: &Config,
+        method: &dyn Method,
         mut exec: Box<dyn Executor>,
+        largest: Option<u64>,
         data: &Dataset,
     ) -> Result<Self> {
         let (c, o) = (&config.model, &config.optim);
@@ -174,10 +218,6 @@ impl Session {
         let side = (data.height, data.width);
         let image_words = words(side.0, side.1);
         let mut model = Model::default();
-        if o.precision == Precision::Mixed {
-            halves_run(exec.as_ref())?;
-        }
-        let largest = exec.device().map(|d| d.limits.max_buffer);
         let bytes = data.len() as u64 * image_words as u64 * 4;
         let streamed = streamed(bytes, config.data.resident_mib, largest);
         let resident = streamed.is_none().then(|| {
@@ -207,12 +247,6 @@ impl Session {
         let scales = o.layer_scales(method.encoder())?;
         let optimizer = optimizer.compile(&u, o, &scales, &model, exec.as_mut())?;
         let features = features.compile(&f, exec.as_mut())?;
-        model.initialise(exec.as_mut(), config.run.seed)?;
-        if let Some(id) = resident {
-            let ids: Vec<u32> = (0..data.len() as u32).collect();
-            let images = packed::pack(data, &ids);
-            exec.write_state(&model.states, id, &HostData::U32(images))?;
-        }
         Ok(Self {
             exec,
             model,

@@ -10,6 +10,7 @@ use crate::nn::Model;
 use crate::nn::backbones::vit::{FAMILY, Pool, Positions, Vit};
 use crate::nn::import::{Named, Weights, import};
 use crate::nn::model::Variable;
+use crate::nn::transformer::Recompute;
 use crate::settings::Numbers;
 use std::path::{Path, PathBuf};
 
@@ -183,6 +184,7 @@ pub(super) fn vit(sizes: [usize; 5], mlp_ratio: f32, positions: Positions) -> Re
         positions,
         pool: Pool::Token,
         frozen_patches: false,
+        recompute: Recompute::None,
     })
 }
 

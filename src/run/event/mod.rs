@@ -17,7 +17,8 @@ use crate::nn::import::Report;
 use serde::{Serialize, Serializer};
 use std::path::PathBuf;
 
-/// Something that happened in a run. In this order: data, device, tiles, compiling, initial weights, `Started`; then
+/// Something that happened in a run. In this order: data, device, `Planned`, tiles, compiling, initial weights,
+/// `Started`; then
 /// steps and what is measured after an epoch, which [`Event::Epoch`] ends; last `Finished`, `Stopped` or `Failed`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -59,9 +60,16 @@ pub enum Event {
         /// Which tensors were taken over.
         report: Report,
     },
+    /// What the run will need is planned; nothing is allocated yet.
+    Planned {
+        /// Numbers of the parameters.
+        parameters: usize,
+        /// The memory plan.
+        memory: Memory,
+    },
     /// Everything is compiled and allocated, and the run's folder is open.
     Started {
-        /// Trained numbers.
+        /// Numbers of the parameters.
         parameters: usize,
         /// The memory plan.
         memory: Memory,

@@ -26,7 +26,7 @@ impl Event {
             Self::Weights { from, report } => {
                 format!("weights from {}: {}", from.display(), report.summary())
             }
-            Self::Started { parameters, memory } => {
+            Self::Planned { parameters, memory } => {
                 format!("model: {parameters} parameters\n{memory}")
             }
             Self::Profiled { timed, folder } => format!(

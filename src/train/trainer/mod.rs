@@ -11,6 +11,7 @@ use super::{Config, Result};
 use crate::data::Split;
 use crate::device::Choice;
 use crate::methods::Method;
+use crate::run::environment::Memory;
 use crate::run::event::Event;
 use run::Run;
 use std::path::PathBuf;
@@ -185,6 +186,14 @@ impl<'a> Trainer<'a> {
     pub fn at_end(mut self, look: impl FnOnce(&mut Session, &Split) + 'a) -> Self {
         self.at_end = Some(Box::new(look));
         self
+    }
+
+    /// Number of parameters, and the memory that the run would take: nothing is allocated, and no file is written.
+    ///
+    /// # Errors
+    /// See [`TrainError`].
+    pub fn plan(self) -> Result<(usize, Memory)> {
+        setup::plan(self)
     }
 
     /// Trains, or continues a run.

@@ -11,7 +11,7 @@ use crate::methods::Method;
 use crate::nn::import::{fitting, import};
 use crate::nn::{Backbone, Part, Variable};
 use crate::run::claim::{Claim, Purpose};
-use crate::run::environment::{self, DataRecord, Prelude};
+use crate::run::environment::{self, DataRecord, Memory, Prelude};
 use crate::run::event::{Event, KnnProtocol};
 use crate::run::folder;
 use crate::run::weights;
@@ -38,19 +38,8 @@ impl<'a> Run<'a> {
             listener,
             at_end,
         } = trainer;
-        // What settings, method and encoder make impossible together is said before anything is opened.
-        let named;
-        let method = match &job.method {
-            Some(own) => {
-                job.config.check_numbers()?;
-                own.as_ref()
-            }
-            None => {
-                named = method::method(&job.config)?;
-                named.as_ref()
-            }
-        };
-        method::declare_method(&job.config, method)?;
+        let named = job.named()?;
+        let method = job.method(named.as_deref())?;
         let starts_from = job.starts_from()?;
         let mut claim = Claim::take(&job.out, job.purpose())?;
         let mut stream = Stream::new(listener);
@@ -78,6 +67,7 @@ impl<'a> Run<'a> {
             let note = "the method is the caller's own: only a program that has it reads this run's checkpoints";
             stream.emit(Event::Note(note.into()))?;
         }
+        job.planned(method, exec.as_ref(), &split, &mut stream)?;
         let choices = job.tiles(method, exec.as_ref(), &mut stream)?;
         if let Some(device) = exec.device() {
             device.set_tiles(choices.clone());
@@ -138,7 +128,65 @@ impl<'a> Run<'a> {
     }
 }
 
+/// [`Trainer::plan`].
+pub(super) fn plan(trainer: Trainer<'_>) -> Result<(usize, Memory)> {
+    let Trainer {
+        job,
+        data,
+        listener,
+        ..
+    } = trainer;
+    let named = job.named()?;
+    let method = job.method(named.as_deref())?;
+    let mut stream = Stream::new(listener);
+    let split = match data {
+        Some(split) => split,
+        None => stream.open_data(&job.config)?,
+    };
+    let exec = job.device(&split, &mut stream)?;
+    job.planned(method, exec.as_ref(), &split, &mut stream)
+}
+
 impl Job<'_> {
+    /// The configuration's method, where none is given.
+    fn named(&self) -> Result<Option<Box<dyn Method>>> {
+        match &self.method {
+            Some(_) => {
+                self.config.check_numbers()?;
+                Ok(None)
+            }
+            None => Ok(Some(method::method(&self.config)?)),
+        }
+    }
+
+    /// The method: the caller's own, or the one that the configuration names. What settings, method and encoder make
+    /// impossible together is said here, before anything is opened.
+    fn method<'m>(&'m self, named: Option<&'m dyn Method>) -> Result<&'m dyn Method> {
+        let own = self.method.as_deref().map(|m| m as &dyn Method);
+        let method = own
+            .or(named)
+            .ok_or_else(|| TrainError::Config("no method".into()))?;
+        method::declare_method(&self.config, method)?;
+        Ok(method)
+    }
+
+    /// Plans the run's memory, and tells of it.
+    fn planned(
+        &self,
+        method: &dyn Method,
+        exec: &dyn Executor,
+        split: &Split,
+        stream: &mut Stream<'_>,
+    ) -> Result<(usize, Memory)> {
+        let of = (&split.train, labelled(split).then_some(split));
+        let (parameters, memory) = Session::planned(&self.config, method, exec, of)?;
+        stream.emit(Event::Planned {
+            parameters,
+            memory: memory.clone(),
+        })?;
+        Ok((parameters, memory))
+    }
+
     /// What the folder is for.
     fn purpose(&self) -> Purpose {
         match (self.resume, self.overwrite) {

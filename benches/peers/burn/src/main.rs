@@ -1,11 +1,13 @@
-//! Products and convolutions of burn 0.22 on the default wgpu adapter, at the shapes of `amcl-wgpu bench`: forward,
-//! and the two gradients together.
+//! Products, convolutions, attention, layer norm and GELU of burn 0.22 on the default wgpu adapter, at the shapes of
+//! `amcl-wgpu bench`: forward, and forward with all gradients together.
 //!
 //!     cargo run --release --manifest-path benches/peers/burn/Cargo.toml -- [--large] [--seconds S] [--out FILE]
 //!
 //! burn's launches are asynchronous and its graph lazy, so every run reads one value back; the read-back's own time
 //! is measured and taken off.
 
+use burn::nn::LayerNormConfig;
+use burn::tensor::activation::{gelu, softmax};
 use burn::tensor::{Device, Distribution, Tensor, module::conv2d, ops::ConvOptions};
 use serde_json::json;
 use std::time::Instant;
@@ -79,6 +81,35 @@ fn main() {
         });
         row(format!("conv2d+grads {name}"), 3.0 * flops, all);
     }
+    // ViT-S/4 at 32 px, two views of 16 images; large: ViT-S/16 at 224 px, fewer images.
+    let (b, n, heads, width) = if large { (64, 197, 6, 64) } else { (32, 65, 6, 64) };
+    let (d, scale) = (heads * width, (width as f64).sqrt().recip());
+    let random = |columns| -> Tensor<3> {
+        Tensor::random([b, n, columns], Distribution::Default, &tracked).require_grad()
+    };
+    let (x, h, qkv) = (random(d), random(4 * d), random(3 * d));
+    let attention = || {
+        let parts = qkv.clone().reshape([b, n, 3, heads, width]).permute([2, 0, 3, 1, 4]);
+        let mut thirds = (0..3).map(|i| parts.clone().slice([i..i + 1]).reshape([b, heads, n, width]));
+        let mut third = || thirds.next().expect("three of them");
+        let (q, k, v): (Tensor<4>, Tensor<4>, Tensor<4>) = (third(), third(), third());
+        let weights = softmax(q.matmul(k.transpose()) * scale, 3);
+        weights.matmul(v).permute([0, 2, 1, 3]).reshape([b, n, d])
+    };
+    let norm = LayerNormConfig::new(d).with_epsilon(1e-6).init(&tracked);
+    let of_attention = 4.0 * (b * heads * n * n * width) as f64;
+    let mut both = |name: &str, note: String, flops: f64, leaf: &Tensor<3>, forward: &dyn Fn() -> Tensor<3>| {
+        let all = timed(seconds, || drop(value(&forward())));
+        row(format!("{name} {note}"), flops, all);
+        let all = timed(seconds, || {
+            let g = forward().sum().backward();
+            value(&leaf.grad(&g).expect("the input's gradient"));
+        });
+        row(format!("{name} forward+backward {note}"), 3.5 * flops, all);
+    };
+    both("attention", format!("{b}x{n} {heads}x{width}"), of_attention, &qkv, &attention);
+    both("layer_norm", format!("{b}x{n}x{d}"), 0.0, &x, &|| norm.forward(x.clone()));
+    both("gelu", format!("{b}x{n}x{}", 4 * d), 0.0, &h, &|| gelu(h.clone()));
     if let Some(path) = after("--out") {
         let text = json!({ "peer": "burn 0.22.1, wgpu backend, WGSL", "read_back_seconds": read_back, "rows": rows });
         std::fs::write(path, format!("{text:#}\n")).expect("--out can be written");
