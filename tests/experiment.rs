@@ -59,12 +59,49 @@ fn a_sweep_stops_goes_on_and_keeps_what_diverged() {
     assert_eq!(*begun.lock().unwrap(), [2]);
 }
 
+/// A case that starts from another one's weights has those of the same seed; where the other one diverged, it is lost
+/// with it, and that is said.
+#[test]
+fn a_case_starts_from_another_ones_weights() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "preset = 'quickstart'\nseeds = [0, 1]\n\
+        [set]\n'data.shapes_train' = 40\n'data.shapes_test' = 30\n'optim.batch_size' = 20\n'run.epochs' = 1\n\
+        'model.encoder' = 'vit_tiny'\n'model.dim' = 12\n'model.depth' = 3\n'model.patch' = 8\n\
+        'heads.hidden' = 8\n'heads.out' = 8\n'heads.count' = 1\n'amcl.enabled' = false\n\
+        [[case]]\nname = 'start'\n[[case]]\nname = 'wild'\nset = { 'optim.lr' = 1e30, 'optim.clip' = 0 }\n\
+        [[case]]\nname = 'grafted'\ninit = 'start'\nset = { 'method.name' = 'lgp' }\n\
+        [[case]]\nname = 'lost'\ninit = 'wild'\nset = { 'method.name' = 'lgp' }\n";
+    let experiment = Experiment::parse(text).unwrap().on(None).unwrap();
+    let sweep = Sweep::new(experiment, &[], dir.path(), Choice::Cpu).unwrap();
+    let why = Mutex::new(Vec::new());
+    let end = sweep.run(&AtomicBool::new(false), &|e| {
+        if let Event::Diverged { error, .. } = e {
+            why.lock().unwrap().push(error.to_string());
+        }
+    });
+    assert!(end.unwrap().complete);
+    let why = why.into_inner().unwrap();
+    let lost = why.iter().filter(|w| w.contains("which diverged"));
+    assert_eq!((why.len(), lost.count()), (4, 2), "{why:?}");
+    for seed in 0..2 {
+        let log = dir.path().join(format!("grafted-{seed}/log.txt"));
+        let log = std::fs::read_to_string(log).unwrap();
+        let line = log.lines().find(|l| l.starts_with("weights from")).unwrap();
+        assert!(line.contains(&format!("start-{seed}")), "{line}");
+        assert!(!dir.path().join(format!("lost-{seed}")).exists());
+    }
+}
+
 #[test]
 fn a_mistake_in_a_file_is_named() {
     for (text, why) in [
         ("preset = 'quickstart'", "no [[case]]"),
         ("seeds = []\n[[case]]\n", "must not be empty"),
         ("nonsense = 1\n[[case]]\n", "nonsense"),
+        (
+            "[[case]]\nname = 'a'\ninit = 'b'\n[[case]]\nname = 'b'\n",
+            "case `a`: `init` names `b`, which is no case before it",
+        ),
         (
             "linear = { protocol = 'none' }\n[[case]]\n",
             "no protocol `none`",

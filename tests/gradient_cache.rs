@@ -24,8 +24,13 @@ const PARTS: usize = 2;
 
 fn config(method: &str, amcl: bool, parts: usize, cache: bool) -> Config {
     let heads = if amcl { 2 } else { 1 };
+    let needs_vit = METHODS.iter().any(|m| m.name == method && m.needs_vit);
+    let model = match needs_vit {
+        true => "encoder = 'vit_tiny'\ndim = 12\ndepth = 3\npatch = 8",
+        false => "width = 4\nstem_stride = 2",
+    };
     let text = format!(
-        "[model]\nwidth = 4\nimage_size = 16\nstem_stride = 2\n[method]\nname = '{method}'\n[heads]\ncount = {heads}\nhidden = 8\nout = 6\n\
+        "[model]\nimage_size = 16\n{model}\n[method]\nname = '{method}'\n[heads]\ncount = {heads}\nhidden = 8\nout = 6\n\
          [amcl]\nenabled = {amcl}\nphi_hidden = 8\n[optim]\nbatch_size = {BATCH}\nmicro_batches = {parts}\ngradient_cache = {cache}\n"
     );
     Config::parse(&text, &[]).unwrap()

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Two epochs of two steps with a transformer of two blocks.
-const SMALL: [&str; 20] = [
+const SMALL: [&str; 21] = [
     "data.shapes_train=32",
     "data.shapes_test=20",
     "model.encoder=vit_tiny",
@@ -36,6 +36,7 @@ const SMALL: [&str; 20] = [
     "schedule.warmup_epochs=0",
     "optim.clip=0",
     "run.seed=5",
+    "optim.layer_rates=[0.1, 1]",
 ];
 
 fn config(set: &[&str]) -> Config {
@@ -255,7 +256,9 @@ fn the_pull_is_towards_the_start() {
     let views = [&views[0][..], &views[1]];
     assert_eq!(pulled.on(views).grads, free.on(views).grads, "at the start");
     let start = pulled.named(PARAMS);
-    [&mut pulled, &mut free].map(|run| run.shake(PARAMS, 9));
+    for run in [&mut pulled, &mut free] {
+        run.shake(PARAMS, 9);
+    }
     let now = pulled.named(PARAMS);
     let (with, without) = (pulled.on(views), free.on(views));
     let trained = pulled.b.m.params.iter().zip(&pulled.b.grads);
@@ -322,6 +325,10 @@ fn what_cannot_be_is_said() {
         ("model.positions=learned", "set model.positions to sincos"),
         ("method.pull=2", "method.pull is 2; it must be from 0 to 1"),
         ("method.pul=2", "did you mean method.pull?"),
+        (
+            "optim.layer_rates=[0.1, 0.1, 1]",
+            "3 factors, which cut the encoder's 2 blocks into no equal runs",
+        ),
         (
             "method.predictor_hiden=2",
             "did you mean method.predictor_hidden?",

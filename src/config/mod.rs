@@ -174,7 +174,7 @@ impl Config {
         let mut recipe = c.recipe();
         (spec.safeguards)(&mut recipe, &given);
         (c.method.settings, c.heads, c.amcl) = (recipe.settings, recipe.heads, recipe.amcl);
-        c.model.settings = recipe.model;
+        (c.model.settings, c.optim.layer_rates) = (recipe.model, recipe.layer_rates);
         c.check()?;
         Ok(c)
     }
@@ -228,6 +228,7 @@ impl Config {
                 parts: o.micro_batches,
                 cached: o.gradient_cache,
             },
+            layer_rates: o.layer_rates.clone(),
         }
     }
 

@@ -21,6 +21,9 @@ pub(super) struct Case {
     /// Settings of the grid that have no effect on this case. It is trained once for all their values, and
     /// its result stands at each of them.
     pub without: Vec<String>,
+    /// The case whose training, of the same values and seed, this one starts from: its weights (`--init`). It stands
+    /// before this case.
+    pub init: Option<String>,
 }
 
 impl Case {
@@ -179,6 +182,15 @@ impl Experiment {
             if let Some(key) = case.without.iter().find(|k| !e.grid.contains_key(*k)) {
                 return Err(ExperimentError::File(format!(
                     "case `{}`: `without` names {key}, which is not in the grid",
+                    case.name
+                )));
+            }
+        }
+        for (i, case) in e.case.iter().enumerate() {
+            let before = |name: &String| e.case[..i].iter().any(|c| c.name == *name);
+            if let Some(name) = case.init.as_ref().filter(|name| !before(name)) {
+                return Err(ExperimentError::File(format!(
+                    "case `{}`: `init` names `{name}`, which is no case before it",
                     case.name
                 )));
             }

@@ -42,7 +42,7 @@ pub enum Event<'a> {
         /// Its folder.
         folder: &'a Path,
     },
-    /// A training's loss was not finite. The others are done.
+    /// A training's loss was not finite, or that of the training that it starts from. The others are done.
     Diverged {
         /// Its folder.
         folder: &'a Path,
@@ -63,10 +63,20 @@ type Tell<'a> = &'a (dyn Fn(Event<'_>) + Sync);
 pub struct Finished {
     /// The table.
     pub table: Table,
-    /// Folders of the trainings whose loss was not finite.
+    /// Folders of the trainings whose loss was not finite, and of those that start from one of them.
     pub diverged: Vec<PathBuf>,
     /// False where it was stopped before its end.
     pub complete: bool,
+}
+
+/// A training whose start diverged is lost with it.
+fn lacks_start(trial: &Trial, init: &Path, tell: Tell<'_>) -> End {
+    let why = format!("it starts from {}, which diverged", init.display());
+    tell(Event::Diverged {
+        folder: &trial.folder,
+        error: &TrainError::Config(why),
+    });
+    End::Diverged
 }
 
 /// How a training ended.
@@ -116,7 +126,7 @@ impl Sweep {
         }
         std::fs::create_dir_all(&self.out).map_err(io(&self.out))?;
         let stopped = || stop.load(Ordering::Relaxed);
-        let mut diverged = Vec::new();
+        let mut diverged: Vec<PathBuf> = Vec::new();
         for (i, trial) in self.trials.iter().enumerate() {
             if trial.results(&self.experiment).is_none() {
                 tell(Event::Trial {
@@ -124,9 +134,11 @@ impl Sweep {
                     all: self.trials.len(),
                     folder: &trial.folder,
                 });
-                let end = match trial.ended() {
-                    true => End::Complete,
-                    false => self.train(trial, stop, tell)?,
+                let lost = trial.init.as_ref().filter(|init| diverged.contains(init));
+                let end = match (trial.ended(), lost) {
+                    (true, _) => End::Complete,
+                    (false, Some(init)) => lacks_start(trial, init, tell),
+                    (false, None) => self.train(trial, stop, tell)?,
                 };
                 match end {
                     End::Complete if !stopped() => self.measure(trial, tell)?,
@@ -166,6 +178,7 @@ impl Sweep {
         let outcome = Trainer::new(trial.config.clone())
             .device(self.device.clone())
             .out(&trial.folder)
+            .init(trial.init.clone())
             .resume(resume)
             // A run that was killed before its first checkpoint left files that are of no use.
             .overwrite(!resume)

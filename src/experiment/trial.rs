@@ -20,6 +20,8 @@ pub struct Trial {
     pub folder: PathBuf,
     /// Its configuration.
     pub config: Config,
+    /// The folder of the training whose weights it starts from.
+    pub init: Option<PathBuf>,
 }
 
 /// A combination of the grid's values.
@@ -139,12 +141,25 @@ fn apart(all: &[Trial]) -> Result<()> {
     }
 }
 
+/// The folder of the training of a case at the points `at` of the table with a seed; none where it was trained for
+/// some of them alone.
+fn source(
+    all: &[Trial],
+    case: &str,
+    (at, seed): (&[Vec<(String, String)>], u64),
+) -> Option<PathBuf> {
+    let is = |t: &&Trial| {
+        t.case == case && t.config.run.seed == seed && at.iter().all(|p| t.points.contains(p))
+    };
+    all.iter().find(is).map(|t| t.folder.clone())
+}
+
 /// All trainings of an experiment, each with a folder in `out`. `over` are settings (`section.key=value`) of
 /// every training, which override the file.
 pub(super) fn trials(e: &Experiment, over: &[String], out: &Path) -> Result<Vec<Trial>> {
     countable(e)?;
     let everywhere = points(&e.grid);
-    let mut all = Vec::new();
+    let mut all: Vec<Trial> = Vec::new();
     for case in &e.case {
         let mut grid = e.grid.clone();
         grid.retain(|key, _| !case.without.contains(key));
@@ -170,11 +185,22 @@ pub(super) fn trials(e: &Experiment, over: &[String], out: &Path) -> Result<Vec<
                     }
                 })?;
                 let name = format!("{}-{seed}", parts.join("-"));
+                let init = match &case.init {
+                    None => None,
+                    Some(from) => Some(source(&all, from, (&at, *seed)).ok_or_else(|| {
+                        ExperimentError::File(format!(
+                            "case `{}`: `init` names `{from}`, which has one training for several values of the grid \
+                             that this case is trained once for, or the reverse: give both the same `without`",
+                            case.name
+                        ))
+                    })?),
+                };
                 all.push(Trial {
                     case: case.name.clone(),
                     points: at.clone(),
                     folder: out.join(file_name(&name)),
                     config,
+                    init,
                 });
             }
         }

@@ -84,8 +84,12 @@ fn build(r: &Recipe, encoder: Arc<dyn Backbone>) -> std::result::Result<Box<dyn 
     }))
 }
 
+/// MoCo v3's, and the authors' rates: a tenth for the first two thirds of the blocks.
 fn safeguards(r: &mut Recipe, given: Given<'_>) {
     mocov3::safeguards(r, given);
+    if !given("optim", "layer_rates") && !given("optim", "layer_decay") {
+        r.layer_rates = vec![0.1, 0.1, 1.0];
+    }
 }
 
 fn check(r: &Recipe, encoder: &Chosen<'_>) -> std::result::Result<(), String> {

@@ -55,7 +55,7 @@ section! {
         /// of them, as a `stream` of tiles in memory that grows with the batch (the channels) and not with its
         /// square, or `auto`: streamed where a matrix would exceed 128 MiB.
         path: Path = Path::Auto,
-        /// Constant temperatures of simclr and moco (this one, or `amcl.tau_const` of roles that do not adapt) are
+        /// Constant temperatures of simclr, moco, mocov3 and lgp (this one, or `amcl.tau_const` of roles that do not adapt) are
         /// `constant`, or follow a `cosine` between low and high. `macl` (plain simclr and moco): temperature (1 +
         /// alpha (A - alignment)), A the mean similarity of the batch's positives, and each anchor's loss times 1 /
         /// (1 - P), P the share of its positive.
@@ -131,6 +131,8 @@ pub struct Recipe {
     pub loss: LossSettings,
     /// The batch.
     pub batch: Batches,
+    /// Factors on the learning rate by depth, `optim.layer_rates`; none: all layers have one rate.
+    pub layer_rates: Vec<f32>,
 }
 
 impl Recipe {

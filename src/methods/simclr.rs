@@ -3,8 +3,8 @@
 use super::loss::{Amcl, LossOutput, Path, Plain, contrastive};
 use super::recipe::PairMatrix;
 use super::{
-    Batch, Diagnostics, Draws, Embedded, Embedder, Method, Recipe, Spec, SplitLoss, Temperatures,
-    Views, embed_and_loss, pair_temperatures, with_scorer,
+    Batch, Diagnostics, Draws, Embedded, Embedder, Given, Method, Recipe, Spec, SplitLoss,
+    Temperatures, Views, embed_and_loss, pair_temperatures, with_scorer,
 };
 use crate::graph::{Result, TensorId};
 use crate::nn::heads::Mlp;
@@ -36,6 +36,7 @@ pub static SPEC: Spec = Spec {
     amcl: true,
     couples_batch: true,
     has_temperature: true,
+    safeguards,
     pairs: |r| {
         // With cached gradients the loss sees the whole batch.
         let parts = if r.batch.cached { 1 } else { r.batch.parts };
@@ -53,6 +54,15 @@ pub static SPEC: Spec = Spec {
         build,
     )
 };
+
+/// On a Vision Transformer the projection of patches stays as it was drawn, and AMCL has the values that
+/// [`Recipe::steady_temperatures`] sets.
+fn safeguards(r: &mut Recipe, given: Given<'_>) {
+    if r.cuts_patches() {
+        r.freeze_patches(given);
+        r.steady_temperatures(given);
+    }
+}
 
 fn build(r: &Recipe, encoder: Arc<dyn Backbone>) -> std::result::Result<Box<dyn Method>, String> {
     Ok(Box::new(SimClr {

@@ -224,15 +224,34 @@ impl Run {
     }
 }
 
+/// A Vision Transformer that a test has time for, as settings.
+pub const SMALL_VIT: [&str; 4] = [
+    "model.encoder=vit_tiny",
+    "model.dim=24",
+    "model.depth=3",
+    "model.patch=8",
+];
+
 /// Settings without those of `method.*` and `model.*` that the method and the encoder they name do not have: one list
-/// can serve all of them.
+/// can serve all of them. A method that needs a Vision Transformer, where no encoder is named, gets [`SMALL_VIT`].
 pub fn settings_of<S: AsRef<str>>(set: &[S]) -> Vec<String> {
-    let all: Vec<&str> = set.iter().map(AsRef::as_ref).collect();
-    let named = |key: &str| all.iter().rev().find_map(|s| s.strip_prefix(key));
-    let method = (spec(named("method.name=").unwrap_or("simclr"))
-        .unwrap()
-        .keys)();
-    let encoder = named("model.encoder=").unwrap_or("resnet18");
+    let mut all: Vec<&str> = set.iter().map(AsRef::as_ref).collect();
+    let name = |all: &[&str], key: &str| {
+        let found = all.iter().rev().find_map(|s| s.strip_prefix(key));
+        found.map(ToString::to_string)
+    };
+    let named = name(&all, "method.name=");
+    let method = spec(named.as_deref().unwrap_or("simclr")).unwrap();
+    if method.needs_vit && !name(&all, "model.encoder=").is_some_and(|e| e.starts_with("vit")) {
+        all.extend(SMALL_VIT);
+        all.extend([
+            "method.decoder_dim=16",
+            "method.decoder_depth=1",
+            "method.decoder_heads=2",
+        ]);
+    }
+    let encoder = name(&all, "model.encoder=").unwrap_or("resnet18".into());
+    let (method, encoder) = ((method.keys)(), encoder.as_str());
     let model = (family(encoder).unwrap().keys)();
     let has = |s: &&&str| {
         let of = |room: &str| s.strip_prefix(room).and_then(|s| s.split_once('='));
