@@ -205,8 +205,11 @@ pub fn save(
 
 /// Checkpoints of a folder, oldest first.
 fn list(dir: &Path) -> Result<Vec<PathBuf>> {
-    let mut v: Vec<PathBuf> = std::fs::read_dir(dir)
-        .map_err(io(dir))?
+    let found = match std::fs::read_dir(dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        found => found.map_err(io(dir))?,
+    };
+    let mut v: Vec<PathBuf> = found
         .filter_map(|e| Some(e.ok()?.path()))
         .filter(|p| {
             p.file_name()

@@ -8,8 +8,8 @@ use crate::data::Split;
 use crate::device::TileChoices;
 use crate::graph::Executor;
 use crate::methods::Method;
-use crate::nn::import::{fitting, import};
-use crate::nn::{Backbone, Part, Variable};
+use crate::nn::import::{Named, fitting, import};
+use crate::nn::{Backbone, Model, Part, Variable};
 use crate::run::claim::{Claim, Purpose};
 use crate::run::environment::{self, DataRecord, Memory, Prelude};
 use crate::run::event::{Event, KnnProtocol};
@@ -315,6 +315,21 @@ impl Job<'_> {
     }
 }
 
+/// A file's tensors without those of heads that the model has too: it draws its own.
+fn encoder_alone(model: &Model, mut file: Named, warnings: &mut Vec<String>) -> Named {
+    let all = file.len();
+    for v in model.variables().filter(|v| v.part != Part::Encoder) {
+        file.remove(&v.name);
+    }
+    let count = all - file.len();
+    if count > 0 {
+        warnings.push(format!(
+            "{count} tensors of heads in the given weights are left out: the run draws its own"
+        ));
+    }
+    file
+}
+
 /// Takes over the weights of a run or file, and tells which. `whole`: what the method starts from, of which it needs
 /// all tensors of the encoder.
 fn start_from(
@@ -327,6 +342,10 @@ fn start_from(
     let source = weights::of_any(path, |w| warnings.push(w))?;
     let named = fitting((&s.model, encoder), source, &mut |n| warnings.push(n))
         .map_err(|e| TrainError::Config(format!("{}: {e}", path.display())))?;
+    let named = match whole {
+        Some(_) => encoder_alone(&s.model, named, &mut warnings),
+        None => named,
+    };
     let report = import(&s.model, s.exec.as_mut(), &named)?;
     if report.loaded.is_empty() {
         return Err(TrainError::Config(format!(
