@@ -321,6 +321,26 @@ fn write(path: &Path, named: &Named) {
     std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
 }
 
+#[test]
+fn a_page_of_a_resnet_has_no_attention() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
+    let run = run.to_str().unwrap();
+    let mut args = vec!["train", "--device", "cpu", "--epochs", "1", "--out", run];
+    let sets = [
+        "data.shapes_train=32",
+        "data.shapes_test=20",
+        "model.width=4",
+        "heads.hidden=8",
+        "heads.out=8",
+        "optim.batch_size=16",
+    ];
+    sets.iter().for_each(|s| args.extend(["--set", s]));
+    assert!(program(&args).status.success());
+    let page = std::fs::read_to_string(Path::new(run).join("report.html")).unwrap();
+    assert!(page.contains("id=\"neighbours\"") && !page.contains("id=\"attention\""));
+}
+
 /// By the program: one line tells what was taken and one what was resized; an export of the run starts another one;
 /// weights that do not fit leave nothing behind.
 #[test]
@@ -376,6 +396,14 @@ fn a_run_starts_from_a_file_and_its_export_starts_another() {
             .status
             .success()
     );
+    // The page shows what the class token looks at; that of a network without one says nothing of it.
+    let page = |run: &str| {
+        assert!(program(&["report", run, "--device", "cpu"]).status.success());
+        std::fs::read_to_string(Path::new(run).join("report.html")).unwrap()
+    };
+    let shown = page(&run);
+    assert!(shown.contains("id=\"attention\"") && shown.contains("href=\"#attention\""));
+    assert!(shown.contains("heads 1 to 2. ") && shown.contains("there are 4x4 patches"));
     let (ok, said) = train(&at("again"), &at("exported"), &[]);
     assert!(ok, "{said}");
     let (ok, said) = train(&at("none"), &at("exported"), &["model.heads=4"]);

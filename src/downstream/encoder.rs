@@ -7,6 +7,7 @@ use crate::config::Precision;
 use crate::config::method::method;
 use crate::data::Dataset;
 use crate::device::Choice;
+use crate::eval::attention::{Maps, Picture};
 use crate::eval::features::{Embedder, Features};
 use crate::eval::knn::{Bank, Vote};
 use crate::graph::Executor;
@@ -56,6 +57,7 @@ impl std::fmt::Display for Feature {
 pub struct Encoder {
     exec: Box<dyn Executor>,
     features: Features,
+    maps: Option<Maps>,
     /// The configuration that it was trained with.
     pub config: Config,
     /// The epoch after which its weights were saved.
@@ -167,6 +169,8 @@ impl Encoder {
             }
             features = features.of_head(&mut g, &mut model, &head, number - 1)?;
         }
+        let (policy, size) = (&config.augment, config.model.image_size);
+        let maps = Maps::graph(encoder, &mut model, policy, side, size)?;
         exec.allocate_states(&model.states)?;
         let features = features.compile(&g, exec.as_mut())?;
         let report: Report = import(&model, exec.as_mut(), weights)?;
@@ -183,6 +187,7 @@ impl Encoder {
         Ok(Self {
             exec,
             features,
+            maps,
             config: config.clone(),
             epoch,
         })
@@ -244,5 +249,11 @@ impl Embedder for Encoder {
 
     fn parts(&mut self) -> (Features, &mut dyn Executor) {
         (self.features, self.exec.as_mut())
+    }
+
+    fn attention(&mut self, data: &Dataset) -> crate::graph::Result<Option<Picture>> {
+        let maps = self.maps.as_ref();
+        maps.map(|m| m.picture(self.exec.as_mut(), data))
+            .transpose()
     }
 }

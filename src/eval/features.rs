@@ -2,6 +2,7 @@
 
 use crate::data::augment::Policy;
 use crate::data::{Dataset, packed};
+use crate::eval::attention;
 use crate::eval::knn::{self, Bank, Vote};
 use crate::graph::exec::Ticket;
 use crate::graph::{
@@ -30,6 +31,15 @@ pub trait Embedder {
     fn embed(&mut self, data: &Dataset) -> Result<Vec<f32>> {
         let (features, exec) = self.parts();
         features.of(exec, data, &mut |_, _| ())
+    }
+
+    /// What the class token looks at in the first images of `data`, as many as a page shows; none where the encoder has
+    /// no class token.
+    ///
+    /// # Errors
+    /// Images of another size than the encoder was set up for; device loss.
+    fn attention(&mut self, _data: &Dataset) -> Result<Option<attention::Picture>> {
+        Ok(None)
     }
 
     /// All classes for each of `queries` [q,dim], the likeliest first ([q,classes]), by its nearest neighbours in

@@ -1,5 +1,6 @@
 //! Evaluation of frozen features.
 
+pub mod attention;
 pub mod features;
 pub mod knn;
 pub mod pca;

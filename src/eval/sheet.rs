@@ -9,8 +9,9 @@ use crate::reference::augment::{FACTORS, FLIP, GRAY, ORDER, RADIUS, ROW, SIGMA, 
 use image::{Rgb, RgbImage, imageops};
 
 /// Least side of a picture on the sheet; smaller ones are enlarged by whole factors, pixel by pixel.
-const SHOWN: u32 = 96;
-const GAP: u32 = 4;
+pub(super) const SHOWN: u32 = 96;
+/// Pixels between the pictures of a sheet.
+pub(super) const CELL_GAP: u32 = 4;
 
 /// A sheet with, for every row, the name of the image and what was drawn for its views.
 pub struct Sheet {
@@ -117,8 +118,8 @@ pub fn sheet(
     let factor = SHOWN.div_ceil(size as u32).max(1);
     let cell = size as u32 * factor;
     let mut sheet = RgbImage::from_pixel(
-        3 * cell + 4 * GAP,
-        n as u32 * (cell + GAP) + GAP,
+        3 * cell + 4 * CELL_GAP,
+        n as u32 * (cell + CELL_GAP) + CELL_GAP,
         Rgb([255; 3]),
     );
     for (k, view) in pixels.chunks(size * size * 3).enumerate() {
@@ -131,7 +132,7 @@ pub fn sheet(
         };
         let large = imageops::resize(&small, cell, cell, imageops::FilterType::Nearest);
         let (column, row) = ((k / n) as i64, (k % n) as i64);
-        let at = |i: i64| i * i64::from(cell + GAP) + i64::from(GAP);
+        let at = |i: i64| i * i64::from(cell + CELL_GAP) + i64::from(CELL_GAP);
         imageops::replace(&mut sheet, &large, at(column), at(row));
     }
     let row = |i: usize| &table[i * ROW..(i + 1) * ROW];
@@ -165,8 +166,9 @@ mod tests {
         assert_eq!(s.rows.len(), 12);
         let cell = 96;
         let at = |column: u32, row: usize, x: u32| {
-            let y = row as u32 * (cell + GAP) + GAP + cell / 2;
-            *s.image.get_pixel(column * (cell + GAP) + GAP + x, y)
+            let y = row as u32 * (cell + CELL_GAP) + CELL_GAP + cell / 2;
+            *s.image
+                .get_pixel(column * (cell + CELL_GAP) + CELL_GAP + x, y)
         };
         let (mut mirrored, mut same) = (0, 0);
         for (i, row) in s.rows.iter().enumerate() {

@@ -6,6 +6,7 @@ use super::model::{Init, Layout};
 use super::net::{Net, Precision, Var};
 use crate::graph::{Result, TensorId};
 use crate::ops::attention::Attention as AttentionOp;
+use crate::ops::attention_row::AttentionRow;
 use crate::ops::gelu::Gelu;
 use crate::ops::layer_norm::LayerNorm as LayerNormOp;
 use serde::{Deserialize, Serialize};
@@ -154,6 +155,29 @@ impl Block {
         })
     }
 
+    /// Queries, keys and values [b,n,3d] of tokens [b,n,d].
+    fn projected(&self, net: &mut Net<'_>, x: TensorId) -> Result<TensorId> {
+        let recompute = self.recompute == Recompute::Pointwise;
+        let y = self.norms[0].call_for_product(net, x, recompute)?;
+        self.qkv.call_half(net, y)
+    }
+
+    /// Appends the weights [b,heads,n] that the block's attention gives to all tokens for one of them, in f32, without
+    /// the block itself.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn attention_of(&self, net: &mut Net<'_>, x: TensorId, token: usize) -> Result<TensorId> {
+        let d = net.dims(x).last().copied().unwrap_or(0);
+        let op = AttentionRow {
+            attention: AttentionOp::new(d, self.heads),
+            token,
+        };
+        let qkv = net.full_precision(|net| self.projected(net, x))?;
+        let name = format!("{}.attn", self.name);
+        net.labelled(&name, |net| net.push1(op, &[qkv]))
+    }
+
     /// Appends the block. The residual stream is f32 in mixed precision too: trained networks have channels of several
     /// hundred.
     ///
@@ -170,8 +194,7 @@ impl Block {
 
     fn append(&self, net: &mut Net<'_>, x: TensorId) -> Result<TensorId> {
         let recompute = self.recompute == Recompute::Pointwise;
-        let y = self.norms[0].call_for_product(net, x, recompute)?;
-        let qkv = self.qkv.call_half(net, y)?;
+        let qkv = self.projected(net, x)?;
         let attention = AttentionOp::new(self.dim, self.heads);
         let attn = format!("{}.attn", self.name);
         let o = net.labelled(&attn, |net| net.push(attention, &[qkv]))?[0];

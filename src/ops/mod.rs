@@ -16,6 +16,7 @@ pub(crate) mod amcl_stream;
 pub(crate) mod amcl_stream_grad;
 pub mod attention;
 pub(crate) mod attention_grad;
+pub mod attention_row;
 pub mod augment;
 pub(crate) mod barlow_loss;
 pub(crate) mod barlow_loss_grad;

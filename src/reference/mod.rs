@@ -19,6 +19,7 @@ pub(crate) mod amcl_stream;
 pub(crate) mod amcl_stream_grad;
 pub(crate) mod attention;
 pub(crate) mod attention_grad;
+pub(crate) mod attention_row;
 pub mod augment;
 pub(crate) mod barlow_loss;
 pub(crate) mod barlow_loss_grad;

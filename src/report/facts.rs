@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::data::{Dataset, Split};
 use crate::downstream::Result;
+use crate::eval::attention;
 use crate::eval::features::Embedder;
 use crate::eval::knn::{self, Bank, Distance, Vote};
 use crate::eval::pca;
@@ -15,7 +16,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-/// Rows of the sheet of views.
+/// Rows of the sheet of views, and of attention.
 const VIEWS: usize = 6;
 /// Queries whose neighbours are shown.
 const QUERIES: usize = 8;
@@ -42,6 +43,8 @@ pub struct Seen {
     pub sheet: Vec<u8>,
     /// For each row of the sheet: the image's name and what was drawn for its two views.
     pub rows: Vec<[String; 3]>,
+    /// What the class token looks at, where the encoder has one.
+    pub attention: Option<attention::Picture>,
     /// Queries, each followed by its nearest training images.
     pub near: Vec<Vec<Picture>>,
     /// Test features on two principal components, with their classes.
@@ -201,6 +204,11 @@ impl Facts {
             .collect()
     }
 
+    /// What the class token looks at, where that was asked of an encoder that has one.
+    pub fn attention(&self) -> Option<&attention::Picture> {
+        self.seen.as_ref()?.attention.as_ref()
+    }
+
     /// Adds what the encoder sees.
     ///
     /// # Errors
@@ -217,6 +225,7 @@ impl Facts {
         let mut seen = Seen {
             sheet: sheet.png()?,
             rows: sheet.rows,
+            attention: encoder.attention(&looked_at(split))?,
             near: Vec::new(),
             points: Vec::new(),
             confusion: Vec::new(),
@@ -299,6 +308,20 @@ impl Facts {
         }
         Ok(())
     }
+}
+
+/// Images whose attention is shown: of all classes where the test split has labels, else evenly spaced.
+fn looked_at(split: &Split) -> Dataset {
+    let data = if split.test.is_empty() {
+        &split.train
+    } else {
+        &split.test
+    };
+    let chosen = match split.unmeasured() {
+        None => of_all_classes(&data.labels, split.classes.len(), VIEWS),
+        Some(_) => spaced(data.len(), VIEWS),
+    };
+    data.select(&chosen)
 }
 
 /// At most `most` of `n` numbers, evenly spaced.

@@ -1,5 +1,6 @@
 //! What a run looks like: the HTML report.
 
+mod attention;
 mod compare;
 mod document;
 mod facts;

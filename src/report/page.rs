@@ -1,5 +1,6 @@
 //! The report as one HTML page: no script, no request to anywhere.
 
+use super::attention;
 use super::document::document;
 use super::facts::{Facts, Picture, Seen, State};
 use super::headline::Story;
@@ -17,7 +18,7 @@ const TABLE: usize = 40;
 /// Points of a line at most. More could not be told apart on a screen.
 const POINTS: usize = 600;
 
-fn inline(png: &[u8]) -> String {
+pub(super) fn inline(png: &[u8]) -> String {
     let text = base64::engine::general_purpose::STANDARD.encode(png);
     format!("data:image/png;base64,{text}")
 }
@@ -78,11 +79,12 @@ fn card(value: &str, what: &str) -> Markup {
 }
 
 /// Sections of the page: anchor and title.
-const SECTIONS: [(&str, &str); 11] = [
+const SECTIONS: [(&str, &str); 12] = [
     ("curves", "Curves"),
     ("temperatures", "Temperatures"),
     ("similarity", "Similarity"),
     ("views", "Views"),
+    ("attention", "Attention"),
     ("neighbours", "Neighbours"),
     ("features", "Features"),
     ("alarms", "Alarms"),
@@ -111,7 +113,9 @@ fn head(f: &Facts) -> Markup {
             p.soft { "This page reloads itself every " (RELOAD) " seconds while the run is under way." }
         }
         nav aria-label="Sections" {
-            @for (id, name) in SECTIONS { a href={"#" (id)} { (name) } }
+            @for (id, name) in SECTIONS {
+                @if id != "attention" || f.attention().is_some() { a href={"#" (id)} { (name) } }
+            }
         }
         div.cards {
             @if let Some(v) = percent(knn) { (card(&format!("{v:.1} %"), "kNN top-1")) }
@@ -310,6 +314,7 @@ fn seen(s: &Seen) -> Markup {
             tr { th { "image" } th { "first view" } th { "second view" } }
             @for r in &s.rows { tr { @for c in r { td { (c) } } } }
         } } }
+        @if let Some(a) = &s.attention { (attention::section(a)) }
         h2 id="neighbours" { "Neighbours" }
         @if s.near.is_empty() { p { "No labels or no test images." } }
         @for row in &s.near { div.near { @for p in row { (picture(p, &row[0].class)) } } }

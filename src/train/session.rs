@@ -8,6 +8,7 @@ use crate::config::{Precision, method};
 use crate::data::{Dataset, Split, packed};
 use crate::device::recording::Timed;
 use crate::device::{Choice, DeviceError, Options};
+use crate::eval::attention::{Maps, Picture};
 use crate::eval::features::{Embedder, Features};
 use crate::eval::knn::{self, Bank, Distance, Knn, Vote};
 use crate::graph::exec::Ticket;
@@ -123,6 +124,7 @@ pub struct Session {
     pub gradient: Gradient,
     optimizer: Optimizer,
     features: Features,
+    maps: Option<Maps>,
     knn: Option<Knn>,
     /// Decay of the momentum encoder at the start and at the end of the run, where there is one.
     pub momentum: Option<[f32; 2]>,
@@ -242,6 +244,9 @@ impl Session {
             feature_batch,
         )?;
 
+        let (encoder, policy) = (method.encoder(), &config.augment);
+        let maps = Maps::graph(encoder, &mut model, policy, side, c.image_size)?;
+
         exec.allocate_states(&model.states)?;
         let gradient = gradient.compile(exec.as_mut())?;
         let scales = o.layer_scales(method.encoder())?;
@@ -254,6 +259,7 @@ impl Session {
             gradient,
             optimizer,
             features,
+            maps,
             knn: None,
             momentum,
             momentum_ahead,
@@ -567,6 +573,12 @@ impl Embedder for Session {
 
     fn parts(&mut self) -> (Features, &mut dyn Executor) {
         (self.features, self.exec.as_mut())
+    }
+
+    fn attention(&mut self, data: &Dataset) -> crate::graph::Result<Option<Picture>> {
+        let maps = self.maps.as_ref();
+        maps.map(|m| m.picture(self.exec.as_mut(), data))
+            .transpose()
     }
 }
 

@@ -14,6 +14,7 @@ mod amcl_stream;
 mod amcl_stream_grad;
 mod attention;
 mod attention_grad;
+mod attention_row;
 mod augment;
 mod barlow_loss;
 mod barlow_loss_grad;
@@ -117,6 +118,7 @@ const TABLES: &[Table] = &[
     (amcl_stream_grad::cases, amcl_stream_grad::mutations),
     (attention::cases, attention::mutations),
     (attention_grad::cases, attention_grad::mutations),
+    (attention_row::cases, attention_row::mutations),
     (augment::cases, augment::mutations),
     (barlow_loss::cases, barlow_loss::mutations),
     (barlow_loss_grad::cases, barlow_loss_grad::mutations),

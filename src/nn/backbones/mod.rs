@@ -80,6 +80,15 @@ pub trait Network {
         let _ = (net, images);
         Ok(None)
     }
+
+    /// Images [n,s,s,3] -> what the class token looks at: the weights [n,heads,tokens] that the last attention gives it,
+    /// where the network has one. The class token itself is the first token, the patches follow row by row.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    fn attention(&self, _net: &mut Net<'_>, _images: TensorId) -> Result<Option<TensorId>> {
+        Ok(None)
+    }
 }
 
 /// What files say of a network: `config.json` of an export.

@@ -385,6 +385,11 @@ impl VitLayers {
     /// # Errors
     /// Shapes that do not fit.
     pub fn through_blocks(&self, net: &mut Net<'_>, tokens: TensorId) -> Result<TensorId> {
+        self.after(net, tokens, self.blocks.len())
+    }
+
+    /// All of the encoder's tokens [n,1+k,d] behind its first blocks.
+    fn after(&self, net: &mut Net<'_>, tokens: TensorId, blocks: usize) -> Result<TensorId> {
         let d = net.dims(tokens)[2];
         let positions = net.value_if_trained(self.positions)?;
         let place = net.push1(SliceTokens { first: 0, count: 1 }, &[positions])?;
@@ -392,7 +397,7 @@ impl VitLayers {
         let class = net.add(class, place)?;
         let class = net.reshape(class, [1, d])?;
         let mut x = net.push1(ConcatTokens, &[class, tokens])?;
-        for block in &self.blocks {
+        for block in &self.blocks[..blocks] {
             x = block.call(net, x)?;
         }
         Ok(x)
@@ -443,6 +448,15 @@ impl Network for VitLayers {
         let x = self.embed(net, images)?;
         let tokens = self.through_blocks(net, x)?;
         Ok(Some(mean_behind_class(net, tokens)?))
+    }
+
+    fn attention(&self, net: &mut Net<'_>, images: TensorId) -> Result<Option<TensorId>> {
+        let Some((last, before)) = self.blocks.split_last() else {
+            return Ok(None);
+        };
+        let x = self.embed(net, images)?;
+        let x = self.after(net, x, before.len())?;
+        last.attention_of(net, x, 0).map(Some)
     }
 }
 
