@@ -7,10 +7,9 @@ use crate::graph::state::Group;
 use crate::graph::{Executor, HostData, StateId};
 use crate::methods::loss::evaluate::Array;
 use crate::nn::Model;
-use crate::nn::backbones::vit::{FAMILY, Pool, Positions, Vit};
+use crate::nn::backbones::vit::{FAMILY, Positions, Vit};
 use crate::nn::import::{Named, Weights, import};
 use crate::nn::model::Variable;
-use crate::nn::transformer::Recompute;
 use crate::settings::Numbers;
 use std::path::{Path, PathBuf};
 
@@ -173,19 +172,9 @@ pub(super) fn vit(sizes: [usize; 5], mlp_ratio: f32, positions: Positions) -> Re
     table.insert("mlp_ratio".into(), f64::from(mlp_ratio).into());
     // All that a run's settings are held to.
     let settings = (FAMILY.complete)(&table).map_err(|e| bad(format!("config: {e}")))?;
-    (FAMILY.build)("vit_tiny", &settings, image).map_err(|e| bad(format!("config: {e}")))?;
-    Ok(Vit {
-        image,
-        patch,
-        dim,
-        depth,
-        heads,
-        hidden: ((dim as f32 * mlp_ratio).round() as usize).max(1),
-        positions,
-        pool: Pool::Token,
-        frozen_patches: false,
-        recompute: Recompute::None,
-    })
+    let built = (FAMILY.build)("vit_tiny", &settings, image);
+    let built = built.map_err(|e| bad(format!("config: {e}")))?;
+    Ok(built.vit().cloned().ok_or_else(|| bad("no Vision Transformer"))?)
 }
 
 /// The values of a state in the layout of files.
