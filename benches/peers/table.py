@@ -1,4 +1,4 @@
-"""One table with ratios, from what `amcl-wgpu bench --out`, `pytorch.py --out`, `vit.py --out` and the burn crate's `--out` wrote on one machine:
+"""One table with ratios, from what `amcl-wgpu bench --out`, `pytorch.py --out`, `transformer.py --out` and the burn crate's `--out` wrote on one machine:
 
     python benches/peers/table.py OURS.json PEER.json [PEER.json ..]
 

@@ -1,6 +1,6 @@
 """What PyTorch does of the Transformer's work that `amcl-wgpu bench` times, on the same machine:
 
-    python benches/peers/vit.py [--batch-size N] [--large] [--modes f32,tf32,bf16,fp16] [--compile] [--steps-only] [--seconds S] [--out FILE]
+    python benches/peers/transformer.py [--batch-size N] [--large] [--modes f32,tf32,bf16,fp16] [--compile] [--steps-only] [--seconds S] [--out FILE]
 
 CUDA when there is one, else the CPU with all its cores. Attention (its scaled_dot_product_attention), layer norm and GELU alone, then the training step of SimCLR on a Vision Transformer,
 which is written out here. AdamW is the fused one. Modes as in pytorch.py. Steps take views that are ready, so they are lower bounds. Needs torch.
