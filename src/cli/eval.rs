@@ -3,14 +3,14 @@
 use super::console::OutputOptions;
 use super::source::SourceArgs;
 use amcl_wgpu::downstream::encoder::Feature;
-use amcl_wgpu::downstream::finetune::FinetuneSettings;
 use amcl_wgpu::downstream::protocols::{
-    self, FewLabelResult, FinetuneResult, KnnResult, KnnSettings, LinearResult, PairsResult,
-    ProbeSettings,
+    self, FewLabelResult, FinetuneChoice, FinetuneResult, KnnResult, KnnSettings, LinearResult,
+    PairsResult, ProbeSettings,
 };
 use amcl_wgpu::eval::knn::Distance;
 use amcl_wgpu::report::pairs;
 use amcl_wgpu::run::checkpoint::write_atomically;
+use anyhow::Context;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -68,21 +68,8 @@ enum Command {
         /// Shares of each class's labels.
         #[arg(long, value_delimiter = ',', default_value = "0.01,0.1,1")]
         fractions: Vec<f64>,
-        /// Epochs.
-        #[arg(long, default_value_t = 30)]
-        epochs: usize,
-        /// Learning rate.
-        #[arg(long, default_value_t = 0.05)]
-        lr: f32,
-        /// Images a step.
-        #[arg(long, default_value_t = 128)]
-        batch_size: usize,
-        /// Weight decay.
-        #[arg(long, default_value_t = 0.0)]
-        weight_decay: f32,
-        /// Seed of draws, order and crops.
-        #[arg(long, default_value_t = 0)]
-        seed: u64,
+        #[command(flatten)]
+        how: FinetuneArgs,
     },
     /// How alike positive and negative pairs of test images are, to the backbone and each head.
     Similarity {
@@ -145,6 +132,65 @@ impl ProbeArgs {
     }
 }
 
+/// A recipe of fine-tuning, and what is to differ from it.
+#[derive(clap::Args, Debug)]
+struct FinetuneArgs {
+    /// plain (SGD, crops and mirroring), or mae (Vision Transformers: AdamW with layer decay, drop path, mixup,
+    /// CutMix, label smoothing, random erasing, the mean over patches).
+    #[arg(long, default_value = "plain")]
+    recipe: String,
+    /// Epochs; default: the recipe's (plain 30).
+    #[arg(long)]
+    epochs: Option<u64>,
+    /// Learning rate; default: the recipe's (plain 0.05).
+    #[arg(long)]
+    lr: Option<f64>,
+    /// Images a step; default: the recipe's (plain 128).
+    #[arg(long)]
+    batch_size: Option<u64>,
+    /// Weight decay; default: the recipe's (plain 0).
+    #[arg(long)]
+    weight_decay: Option<f64>,
+    /// Seed of draws, order and crops; default 0.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Any setting of fine-tuning: --set mixup=0.8; `finetune` on the page of settings lists them.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl FinetuneArgs {
+    fn choice(&self) -> anyhow::Result<FinetuneChoice> {
+        // What is no whole number of TOML's is out of every range as a fraction too.
+        let whole = |n: u64| i64::try_from(n).map_or(toml::Value::Float(n as f64), Into::into);
+        let flags = [
+            ("epochs", self.epochs.map(whole)),
+            ("lr", self.lr.map(Into::into)),
+            ("batch_size", self.batch_size.map(whole)),
+            ("weight_decay", self.weight_decay.map(Into::into)),
+            ("seed", self.seed.map(whole)),
+        ];
+        let flags = flags
+            .into_iter()
+            .filter_map(|(key, v)| Some((key.to_string(), v?)));
+        let mut set: toml::Table = flags.collect();
+        for given in &self.set {
+            let (key, value) = given
+                .split_once('=')
+                .with_context(|| format!("--set {given}: it is not key=value"))?;
+            let key = key.trim().trim_start_matches("finetune.");
+            let value = format!("v = {value}").parse::<toml::Table>().ok();
+            let value = value.and_then(|mut t| t.remove("v"));
+            let text = given[given.find('=').map_or(0, |i| i + 1)..].to_string();
+            set.insert(key.into(), value.unwrap_or(toml::Value::String(text)));
+        }
+        Ok(FinetuneChoice {
+            recipe: self.recipe.clone(),
+            set,
+        })
+    }
+}
+
 fn distance(text: &str) -> Result<Distance, String> {
     match text {
         "cosine" => Ok(Distance::Cosine),
@@ -191,23 +237,8 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
             let r = protocols::few_label(&source, &settings, labels, *draws, &tell)?;
             (of_few_label(&r, *draws), r.record)
         }
-        Command::Finetune {
-            on,
-            fractions,
-            epochs,
-            lr,
-            batch_size,
-            weight_decay,
-            seed,
-        } => {
-            let s = FinetuneSettings {
-                epochs: *epochs,
-                batch_size: *batch_size,
-                lr: *lr,
-                weight_decay: *weight_decay,
-                seed: *seed,
-            };
-            let r = protocols::finetune_shares(&on.source(), fractions, &s, &tell)?;
+        Command::Finetune { on, fractions, how } => {
+            let r = protocols::finetune_shares(&on.source(), fractions, &how.choice()?, &tell)?;
             (of_finetuning(&r), r.record)
         }
         Command::Similarity {

@@ -6,10 +6,11 @@
 use crate::Cli;
 use amcl_wgpu::config::Config;
 use amcl_wgpu::data::sets::SETS;
+use amcl_wgpu::downstream::finetune::FinetuneSettings;
 use amcl_wgpu::experiment::Experiment;
 use amcl_wgpu::methods::METHODS;
 use amcl_wgpu::nn::backbones::FAMILIES;
-use amcl_wgpu::settings::Field;
+use amcl_wgpu::settings::{self, Field, Section};
 use clap::error::ErrorKind;
 use clap::{Arg, ArgMatches, Command, CommandFactory};
 use std::path::{Path, PathBuf};
@@ -185,6 +186,11 @@ Unknown keys are refused with the nearest one, numbers outside their range with 
 of a file: the version of its format. A file without it is of version 1 and keeps its meaning.
 ";
 
+const FINETUNE: &str =
+    "Settings of `amcl-wgpu eval finetune RUN --set KEY=VALUE`, with the defaults of the recipe \
+`plain`. They stand in no configuration.
+";
+
 /// A list of settings with their defaults, ranges and comments.
 fn settings(section: &str, fields: &[Field], defaults: &Table) -> String {
     let mut out = String::new();
@@ -216,6 +222,10 @@ fn settings_page() -> String {
             out += &format!("\n### {title}\n\n{list}");
         }
     }
+    let defaults = settings::table(&FinetuneSettings::default()).unwrap();
+    let fields = FinetuneSettings::fields();
+    let list = settings("finetune", &fields, &defaults);
+    out += &format!("\n## Fine-tuning\n\n{FINETUNE}\n{list}");
     out
 }
 

@@ -16,6 +16,7 @@ mod jpeg;
 mod layout;
 pub mod list;
 mod load;
+pub mod mixing;
 mod names;
 pub mod packed;
 mod parts;

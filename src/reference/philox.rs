@@ -38,6 +38,14 @@ pub enum Purpose {
     Shapes = 5,
     /// Hold-out split.
     Split = 6,
+    /// Which residual branches a sample leaves out.
+    Drop = 7,
+    /// How a batch is mixed.
+    Mix = 8,
+    /// What of a sample is erased.
+    Erase = 9,
+    /// The noise in its place.
+    ErasedPixels = 10,
 }
 
 /// The stream of one (seed, epoch, sample, purpose).
@@ -67,6 +75,12 @@ impl Stream {
         let mut out = Self::new(seed, epoch, sample, Purpose::Shuffle);
         out.counter[3] = FIRST + number;
         out
+    }
+
+    /// The key and the counter's words behind the first: what a kernel needs to draw this stream's numbers.
+    pub fn words(&self) -> [u32; 5] {
+        let ([a, b], [_, c, d, e]) = (self.key, self.counter);
+        [a, b, c, d, e]
     }
 
     /// The next word.

@@ -1,13 +1,53 @@
 //! Fine-tuning on shares of the labels.
 
+use crate::config::Config;
 use crate::config::Precision;
 use crate::data::draw_per_class;
-use crate::downstream::finetune::{FinetuneSettings, finetune};
+use crate::downstream::finetune::{FinetuneSettings, RECIPES, finetune, known_recipe};
 use crate::downstream::record::Provenance;
 use crate::downstream::{DownstreamError, Result, Source, Tell, progress};
-use crate::settings::{Section, above, check_range};
+use crate::settings::{Section, above, check_given, check_range, keys, refuse_unknown};
 use crate::train::session::open_executor;
 use serde_json::{Value, json};
+use toml::Table;
+
+/// A recipe of fine-tuning, and what is to differ from it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FinetuneChoice {
+    /// One of [`RECIPES`].
+    pub recipe: String,
+    /// Settings in place of the recipe's, by their keys ([`FinetuneSettings`]).
+    pub set: Table,
+}
+
+impl Default for FinetuneChoice {
+    fn default() -> Self {
+        Self {
+            recipe: RECIPES[0].into(),
+            set: Table::new(),
+        }
+    }
+}
+
+impl FinetuneChoice {
+    /// What can be said before the run is read.
+    fn check(&self) -> std::result::Result<(), String> {
+        known_recipe(&self.recipe)?;
+        let given = self.set.keys().map(String::as_str);
+        refuse_unknown("finetune", given, &keys::<FinetuneSettings>())?;
+        check_given("finetune", &self.set, &FinetuneSettings::fields())
+    }
+
+    /// The settings for the encoder of a configuration.
+    ///
+    /// # Errors
+    /// As [`FinetuneSettings::recipe`] and [`FinetuneSettings::with`].
+    pub fn settings(&self, config: &Config) -> Result<FinetuneSettings> {
+        FinetuneSettings::recipe(&self.recipe, config)
+            .and_then(|s| s.with(&self.set))
+            .map_err(DownstreamError::Request)
+    }
+}
 
 /// Accuracy after fine-tuning on a share of the labels.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,13 +80,15 @@ pub struct FinetuneResult {
 pub fn finetune_shares(
     source: &Source,
     fractions: &[f64],
-    s: &FinetuneSettings,
+    choice: &FinetuneChoice,
     tell: Tell<'_>,
 ) -> Result<FinetuneResult> {
-    s.check_ranges("finetune")
+    choice
+        .check()
         .and_then(|()| check_range("finetune.fractions", fractions, above(0.0).to(1.0)))
         .map_err(DownstreamError::Request)?;
     let (trained, split) = source.read_labelled(tell)?;
+    let s = &choice.settings(&trained.config)?;
     let (bank, classes) = (split.bank(), split.classes.len());
     let mut rows = Vec::new();
     for fraction in fractions {

@@ -6,7 +6,7 @@ mod knn;
 mod pairs;
 mod probes;
 
-pub use finetune::{FinetuneResult, LabelShare, finetune_shares};
+pub use finetune::{FinetuneChoice, FinetuneResult, LabelShare, finetune_shares};
 pub use knn::{KnnResult, KnnSettings, knn};
 pub use pairs::{PairsResult, similarity};
 pub use probes::{
