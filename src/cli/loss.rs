@@ -73,11 +73,11 @@ pub fn run(args: &Args, options: OutputOptions) -> anyhow::Result<bool> {
         Some(given) => given,
         None => "f32",
     };
-    let mut computers = computers(&args.device, Some(precision))?;
+    let computers = computers(&args.device, Some(precision))?;
     let mut tally = Tally::default();
     for path in &args.inputs {
         if args.verify {
-            tally.file(path, &mut computers, options);
+            tally.file(path, &computers, options);
         }
         if args.verify && args.out.is_none() {
             continue;
@@ -86,7 +86,7 @@ pub fn run(args: &Args, options: OutputOptions) -> anyhow::Result<bool> {
             std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let what = || path.display().to_string();
         let file = LossFile::parse(&bytes).with_context(what)?;
-        let exec = &mut computers[0].exec;
+        let mut exec = computers[0].executor();
         let e = file.evaluate(exec.as_mut()).with_context(what)?;
         if options.json && !args.verify {
             let line =

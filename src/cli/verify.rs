@@ -1,12 +1,8 @@
 //! `amcl-wgpu verify`: any implementation's numbers beside this one's.
 
 use super::console::OutputOptions;
-use amcl_wgpu::config::Precision;
 use amcl_wgpu::device::Choice;
-use amcl_wgpu::graph::Executor;
-use amcl_wgpu::graph::host::HostExecutor;
-use amcl_wgpu::train::session::open_executor;
-use amcl_wgpu::verify::{Grade, Subject, Verified, VerifyError};
+use amcl_wgpu::verify::{Computer, Subject, Verified, VerifyError};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -25,14 +21,7 @@ pub struct Args {
     precision: Option<String>,
 }
 
-/// What computes.
-pub(super) struct Computer {
-    name: String,
-    grade: Grade,
-    pub(super) exec: Box<dyn Executor>,
-}
-
-/// Executors of a precision: the f64 reference and the device, or one of them.
+/// What computes with a precision: the f64 reference and the device, or one of them.
 ///
 /// # Errors
 /// f64 on a device; no such device.
@@ -43,19 +32,10 @@ pub(super) fn computers(device: &Choice, precision: Option<&str>) -> anyhow::Res
     );
     let mut out = Vec::new();
     if precision != Some("f32") {
-        out.push(Computer {
-            name: "f64 reference".into(),
-            grade: Grade::Oracle,
-            exec: Box::new(HostExecutor::<f64>::new()),
-        });
+        out.push(Computer::Reference);
     }
     if precision != Some("f64") {
-        let exec = open_executor(device, &[], Precision::F32, |n| errln!("{n}"))?;
-        out.push(Computer {
-            name: exec.name(),
-            grade: Grade::Device,
-            exec,
-        });
+        out.push(Computer::open(device, |n| errln!("{n}"))?);
     }
     Ok(out)
 }
@@ -73,7 +53,7 @@ pub(super) struct Tally {
 
 impl Tally {
     /// Verifies a file and prints what was found.
-    pub(super) fn file(&mut self, path: &Path, computers: &mut [Computer], options: OutputOptions) {
+    pub(super) fn file(&mut self, path: &Path, computers: &[Computer], options: OutputOptions) {
         self.files += 1;
         let mut object = json!({"file": path.display().to_string()});
         let passed = self
@@ -94,7 +74,7 @@ impl Tally {
     fn verify(
         &mut self,
         path: &Path,
-        computers: &mut [Computer],
+        computers: &[Computer],
         object: &mut Value,
         options: OutputOptions,
     ) -> Result<bool, VerifyError> {
@@ -122,14 +102,14 @@ impl Tally {
         }
         let (mut compared, mut notes, mut failed) = (Vec::new(), Vec::new(), 0);
         for c in computers {
-            let verified = subject.verify(c.exec.as_mut(), c.grade)?;
+            let (name, verified) = (c.name(), subject.verify(c)?);
             if !options.json {
-                print(&c.name, &verified, options);
+                print(&name, &verified, options);
             }
             for q in &verified.compared {
                 failed += usize::from(!q.passed());
                 compared.push(json!({
-                    "executor": c.name, "name": q.name, "relative_error": q.error, "bound": q.bound,
+                    "executor": name, "name": q.name, "relative_error": q.error, "bound": q.bound,
                     "passed": q.passed(),
                 }));
             }
@@ -196,10 +176,10 @@ fn print(name: &str, verified: &Verified, options: OutputOptions) {
 /// # Errors
 /// No such device.
 pub fn run(args: &Args, options: OutputOptions) -> anyhow::Result<bool> {
-    let mut computers = computers(&args.device, args.precision.as_deref())?;
+    let computers = computers(&args.device, args.precision.as_deref())?;
     let mut tally = Tally::default();
     for path in &args.files {
-        tally.file(path, &mut computers, options);
+        tally.file(path, &computers, options);
     }
     Ok(tally.verdict(options))
 }

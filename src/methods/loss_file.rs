@@ -104,7 +104,7 @@ impl LossFile {
     }
 
     /// AMCL's settings; defaults as the reference implementation has them.
-    fn amcl(&self, tau_const: f64, include_positive: bool) -> Result<Amcl, LossError> {
+    pub(crate) fn amcl(&self, tau_const: f64, include_positive: bool) -> Result<Amcl, LossError> {
         let eta = self.setting("eta", 1e-5)?;
         let a = Amcl {
             negatives: self.setting("negatives", Negatives::Max)?,

@@ -3,9 +3,8 @@
 
 use super::case::Case;
 use super::judge::{Judge, Quantity};
-use super::{Grade, Result, Subject, Verified};
+use super::{Computer, Result, Subject, Verified};
 use crate::fixture::bad;
-use crate::graph::Executor;
 use crate::ops::attention::Attention;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -39,10 +38,11 @@ struct Sizes {
     _formula: IgnoredAny,
 }
 
-pub(super) fn verify(subject: &Subject, exec: &mut dyn Executor, grade: Grade) -> Result<Verified> {
+pub(super) fn verify(subject: &Subject, computer: &Computer) -> Result<Verified> {
     let f = &subject.fixture;
     let settings: Settings = f.config(&["seed"])?;
-    let mut judge = Judge::new(f, grade);
+    let mut judge = Judge::new(f, computer.grade());
+    let mut exec = computer.executor();
     for (i, c) in settings.cases.iter().enumerate() {
         let (b, n, heads) = (c.images, c.tokens, c.heads);
         let d = heads * c.dh;
@@ -64,7 +64,7 @@ pub(super) fn verify(subject: &Subject, exec: &mut dyn Executor, grade: Grade) -
             let guide = format!("{i}.{guide}_rel_l2");
             case.want(name(leaf), tensor, quantity, &guide);
         }
-        case.run(exec, &mut judge)?;
+        case.run(exec.as_mut(), &mut judge)?;
     }
     judge.finish()
 }

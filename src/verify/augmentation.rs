@@ -2,7 +2,7 @@
 //! key, its image and the steps; `config` has the constants of `normalize`.
 
 use super::judge::{Judge, Measure};
-use super::{Grade, Result, Subject, Verified};
+use super::{Computer, Result, Subject, Verified};
 use crate::fixture::{Fixture, bad};
 use crate::graph::{Executor, Graph, HostData, TensorType};
 use crate::ops::augment::{Augment, words};
@@ -192,10 +192,11 @@ fn cases(f: &Fixture) -> Result<Vec<Case>> {
     Ok(found.map_err(|e| bad(format!("meta.cases: {e}")))?)
 }
 
-pub(super) fn verify(subject: &Subject, exec: &mut dyn Executor, grade: Grade) -> Result<Verified> {
+pub(super) fn verify(subject: &Subject, computer: &Computer) -> Result<Verified> {
     let f = &subject.fixture;
     let settings: Settings = f.config(&["size", "n", "seed"])?;
-    let mut judge = Judge::new(f, grade);
+    let mut judge = Judge::new(f, computer.grade());
+    let mut exec = computer.executor();
     let [n, channels, side, width] = f.rank("images")?;
     if channels != 3 || side != width {
         return Err(bad("`images` are no squares [n,3,s,s]").into());
@@ -234,7 +235,7 @@ pub(super) fn verify(subject: &Subject, exec: &mut dyn Executor, grade: Grade) -
         };
         let planes = &images[case.image * 3 * side * side..][..3 * side * side];
         let want = f.reals(key, &[3, size, size])?;
-        let got = view(exec, op, packed(planes, side), plan.row)?;
+        let got = view(exec.as_mut(), op, packed(planes, side), plan.row)?;
         // A normalised value is 1/std times as large; the bound is on the image's scale.
         let differences = got.iter().enumerate().map(|(i, v)| {
             let (channel, pixel) = (i % 3, i / 3);

@@ -2,8 +2,7 @@
 
 use super::case::Case;
 use super::judge::{Judge, Quantity, distance};
-use super::{Grade, Result, Subject, Verified};
-use crate::graph::Executor;
+use super::{Computer, Result, Subject, Verified};
 use serde::Deserialize;
 
 /// From here on GELU is x or 0 to all digits of f32, and a few such values would be all of a norm.
@@ -13,10 +12,10 @@ const FAR: f64 = 14.0;
 #[serde(deny_unknown_fields)]
 struct Settings {}
 
-pub(super) fn verify(subject: &Subject, exec: &mut dyn Executor, grade: Grade) -> Result<Verified> {
+pub(super) fn verify(subject: &Subject, computer: &Computer) -> Result<Verified> {
     let f = &subject.fixture;
     let Settings {} = f.config(&["seed", "n", "span"])?;
-    let mut judge = Judge::new(f, grade);
+    let mut judge = Judge::new(f, computer.grade());
     let [n] = f.rank("x")?;
     let mut case = Case::new(f);
     let x = case.input(&mut judge, "x", &[n])?;
@@ -29,7 +28,7 @@ pub(super) fn verify(subject: &Subject, exec: &mut dyn Executor, grade: Grade) -
         Quantity::Gradient,
         "grad_rel_l2",
     );
-    let got = case.run_beside(exec, &mut judge, &[y])?;
+    let got = case.run_beside(computer.executor().as_mut(), &mut judge, &[y])?;
     let (given, want) = (f.reals("x", &[n])?, f.reals("y", &[n])?);
     let bound = judge.bound(
         f.stored("y")?.dtype,

@@ -2,10 +2,9 @@
 //! list), t and classes.
 
 use super::judge::{Judge, Quantity};
-use super::{Grade, Result, Subject, Verified};
+use super::{Computer, Result, Subject, Verified};
 use crate::eval::knn::{Bank, Distance, Knn, Vote};
 use crate::fixture::{Fixture, bad};
-use crate::graph::Executor;
 use crate::methods::loss::evaluate::Array;
 use serde::Deserialize;
 
@@ -23,13 +22,13 @@ fn features(f: &Fixture, name: &str) -> Result<([usize; 2], Vec<f32>)> {
     Ok((shape, values.iter().map(|v| *v as f32).collect()))
 }
 
-pub(super) fn verify(subject: &Subject, exec: &mut dyn Executor, grade: Grade) -> Result<Verified> {
+pub(super) fn verify(subject: &Subject, computer: &Computer) -> Result<Verified> {
     let f = &subject.fixture;
     let s: Settings = f.config(&["seed"])?;
     if s.classes == 0 {
         return Err(bad("config.classes is 0").into());
     }
-    let mut judge = Judge::new(f, grade);
+    let mut judge = Judge::new(f, computer.grade());
     let ([n, d], bank) = features(f, "bank")?;
     let ([q, width], queries) = features(f, "queries")?;
     if d != width {
@@ -59,6 +58,7 @@ pub(super) fn verify(subject: &Subject, exec: &mut dyn Executor, grade: Grade) -
             t: s.t,
             distance: Distance::Cosine,
         };
+        let exec = &mut *computer.executor();
         let knn = Knn::compile(exec, n, d, s.classes, vote)?;
         let bank = Bank {
             features: &bank,
@@ -77,7 +77,7 @@ pub(super) fn verify(subject: &Subject, exec: &mut dyn Executor, grade: Grade) -
                 Quantity::Value,
                 0.0,
             )?;
-            judge.grade = grade;
+            judge.grade = computer.grade();
         }
     }
     judge.finish()

@@ -2,8 +2,7 @@
 
 use super::case::Case;
 use super::judge::{Judge, Quantity};
-use super::{Grade, Result, Subject, Verified};
-use crate::graph::Executor;
+use super::{Computer, Result, Subject, Verified};
 use crate::ops::layer_norm::LayerNorm;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -30,10 +29,11 @@ struct Sizes {
     _constant: IgnoredAny,
 }
 
-pub(super) fn verify(subject: &Subject, exec: &mut dyn Executor, grade: Grade) -> Result<Verified> {
+pub(super) fn verify(subject: &Subject, computer: &Computer) -> Result<Verified> {
     let f = &subject.fixture;
     let settings: Settings = f.config(&["seed"])?;
-    let mut judge = Judge::new(f, grade);
+    let mut judge = Judge::new(f, computer.grade());
+    let mut exec = computer.executor();
     for (i, c) in settings.cases.iter().enumerate() {
         let name = |leaf: &str| format!("{i}.{leaf}");
         let (all, row) = ([c.rows, c.d], [c.d]);
@@ -62,7 +62,7 @@ pub(super) fn verify(subject: &Subject, exec: &mut dyn Executor, grade: Grade) -
                 &guide,
             );
         }
-        case.run(exec, &mut judge)?;
+        case.run(exec.as_mut(), &mut judge)?;
     }
     judge.finish()
 }

@@ -1,9 +1,8 @@
 //! Kinds of losses: the loss and the gradients of its inputs ([`LossFile`]).
 
 use super::judge::{Judge, Quantity};
-use super::{Grade, Result, Subject, Verified};
+use super::{Computer, Result, Subject, Verified};
 use crate::fixture::bad;
-use crate::graph::Executor;
 use crate::methods::loss::evaluate::Array;
 use crate::methods::loss_file::LossFile;
 
@@ -59,7 +58,7 @@ const KEYS: &[&str] = &[
     "pos_noise",
 ];
 
-pub(super) fn verify(subject: &Subject, exec: &mut dyn Executor, grade: Grade) -> Result<Verified> {
+pub(super) fn verify(subject: &Subject, computer: &Computer) -> Result<Verified> {
     let f = &subject.fixture;
     let config = f.meta["config"].as_object();
     let mut keys = config.into_iter().flat_map(|c| c.keys());
@@ -67,8 +66,8 @@ pub(super) fn verify(subject: &Subject, exec: &mut dyn Executor, grade: Grade) -
         return Err(bad(format!("config.{key} is no setting of kind {}", f.kind)).into());
     }
     let file = LossFile::of(f);
-    let computed = file.evaluate(exec)?;
-    let mut judge = Judge::new(f, grade);
+    let computed = file.evaluate(computer.executor().as_mut())?;
+    let mut judge = Judge::new(f, computer.grade());
     judge.loss(computed.loss);
     let loss = Array::new(&[1], [computed.loss]);
     judge.compare("loss", &loss, Quantity::Value, file.guide.0)?;

@@ -2,8 +2,7 @@
 
 use super::case::Case;
 use super::judge::{Judge, Quantity};
-use super::{Grade, Result, Subject, Verified};
-use crate::graph::Executor;
+use super::{Computer, Result, Subject, Verified};
 use crate::ops::mask_ranks::{MaskRanks, kept_of};
 use serde::Deserialize;
 
@@ -25,10 +24,11 @@ struct Sizes {
     keep: Option<usize>,
 }
 
-pub(super) fn verify(subject: &Subject, exec: &mut dyn Executor, grade: Grade) -> Result<Verified> {
+pub(super) fn verify(subject: &Subject, computer: &Computer) -> Result<Verified> {
     let f = &subject.fixture;
     let settings: Settings = f.config(&["seed"])?;
-    let mut judge = Judge::new(f, grade);
+    let mut judge = Judge::new(f, computer.grade());
+    let mut exec = computer.executor();
     for (i, c) in settings.cases.iter().enumerate() {
         let name = |leaf: &str| format!("{i}.{leaf}");
         let keep = kept_of(c.patches, c.ratio);
@@ -47,7 +47,7 @@ pub(super) fn verify(subject: &Subject, exec: &mut dyn Executor, grade: Grade) -
         case.want(name("ids_shuffle"), all[1], Quantity::Value, "");
         case.want(name("ids_restore"), masked[0], Quantity::Value, "");
         case.want(name("mask"), masked[2], Quantity::Value, "");
-        case.run(exec, &mut judge)?;
+        case.run(exec.as_mut(), &mut judge)?;
     }
     judge.finish()
 }

@@ -7,6 +7,7 @@
 mod attention;
 mod augmentation;
 mod case;
+mod computer;
 mod gelu;
 mod judge;
 mod knn;
@@ -20,11 +21,12 @@ mod rates;
 mod resnet;
 mod vit;
 
+pub use computer::Computer;
 pub use judge::{Compared, Grade, Measure, Quantity, Verified};
 pub use network::Parts;
 
 use crate::fixture::{Fixture, FixtureError, bad};
-use crate::graph::{Executor, GraphError};
+use crate::graph::GraphError;
 use crate::methods::loss::evaluate::LossError;
 use std::path::{Path, PathBuf};
 
@@ -48,7 +50,7 @@ pub enum VerifyError {
 type Result<T> = std::result::Result<T, VerifyError>;
 
 /// Computes what a file stores and compares.
-type Check = fn(&Subject, &mut dyn Executor, Grade) -> Result<Verified>;
+type Check = fn(&Subject, &Computer) -> Result<Verified>;
 
 /// Kinds of a single file, and what verifies them.
 const KINDS: &[(&[&str], Check)] = &[
@@ -106,11 +108,11 @@ impl Subject {
         Ok(Self { fixture, parts })
     }
 
-    /// Computes and compares on an executor. The oracle is a [`crate::graph::host::HostExecutor`] in f64.
+    /// Computes and compares.
     ///
     /// # Errors
     /// An unknown kind, tensors or settings that are not what the kind needs, nothing to compare with; device loss.
-    pub fn verify(&self, exec: &mut dyn Executor, grade: Grade) -> Result<Verified> {
+    pub fn verify(&self, computer: &Computer) -> Result<Verified> {
         let kind = self.fixture.kind.as_str();
         let known = KINDS.iter().find(|(kinds, _)| kinds.contains(&kind));
         let Some((_, check)) = known else {
@@ -122,6 +124,6 @@ impl Subject {
             let all = all.join(", ");
             return Err(bad(format!("no kind `{kind}`; there are {all}")).into());
         };
-        check(self, exec, grade)
+        check(self, computer)
     }
 }

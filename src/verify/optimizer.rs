@@ -3,10 +3,10 @@
 
 use super::judge::Judge;
 use super::network::{compare_group, narrow};
-use super::{Grade, Result, Subject, Verified};
+use super::{Computer, Result, Subject, Verified};
 use crate::config::{Decays, Optim, TrustNorm};
 use crate::fixture::{Fixture, bad};
-use crate::graph::{Executor, Graph, HostData, StepScalars};
+use crate::graph::{Graph, HostData, StepScalars};
 use crate::nn::model::{Init, Layout, PARAMS};
 use crate::nn::{Mode, Model, Net};
 use crate::train::optimizer::{GRADS, Optimizer, table};
@@ -90,11 +90,12 @@ fn parameters(f: &Fixture) -> Result<Vec<(String, Vec<usize>)>> {
 /// Steps from the file's start with its gradients, and the comparison with what stands under `name`.
 fn run(
     (f, judge): (&Fixture, &mut Judge<'_>),
-    exec: &mut dyn Executor,
+    computer: &Computer,
     (name, o, lr, steps): (&str, Optim, f64, usize),
 ) -> Result<()> {
     let (mut unused, mut model) = (Graph::new(), Model::default());
     let mut net = Net::new(&mut unused, &mut model, Mode::Train);
+    let exec = &mut *computer.executor();
     let parameters = parameters(f)?;
     for (name, shape) in &parameters {
         net.param(name, shape, Init::Constant(0.0), Layout::Plain);
@@ -138,18 +139,18 @@ fn run(
     })
 }
 
-pub(super) fn verify(subject: &Subject, exec: &mut dyn Executor, grade: Grade) -> Result<Verified> {
+pub(super) fn verify(subject: &Subject, computer: &Computer) -> Result<Verified> {
     let f = &subject.fixture;
     let s: Settings = f.config(&["seed"])?;
-    let mut judge = Judge::new(f, grade);
+    let mut judge = Judge::new(f, computer.grade());
     if s.steps == 0 {
         return Err(bad("config.steps is 0").into());
     }
     if let Some(o) = &s.adamw {
-        run((f, &mut judge), exec, ("adamw", o.optim()?, o.lr, s.steps))?;
+        run((f, &mut judge), computer, ("adamw", o.optim()?, o.lr, s.steps))?;
     }
     if let Some(o) = &s.lars {
-        run((f, &mut judge), exec, ("lars", o.optim()?, o.lr, s.steps))?;
+        run((f, &mut judge), computer, ("lars", o.optim()?, o.lr, s.steps))?;
     }
     judge.finish()
 }

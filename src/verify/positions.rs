@@ -3,9 +3,8 @@
 
 use super::case::Case;
 use super::judge::{Judge, Quantity};
-use super::{Grade, Result, Subject, Verified};
+use super::{Computer, Result, Subject, Verified};
 use crate::fixture::bad;
-use crate::graph::Executor;
 use crate::methods::loss::evaluate::Array;
 use crate::nn::positions;
 use crate::ops::level_embedding::LevelEmbedding;
@@ -33,10 +32,10 @@ enum First {
     Row,
 }
 
-pub(super) fn verify(subject: &Subject, exec: &mut dyn Executor, grade: Grade) -> Result<Verified> {
+pub(super) fn verify(subject: &Subject, computer: &Computer) -> Result<Verified> {
     let f = &subject.fixture;
     let settings: Settings = f.config(&[])?;
-    let mut judge = Judge::new(f, grade);
+    let mut judge = Judge::new(f, computer.grade());
     for (i, t) in settings.cases.iter().enumerate() {
         if t.dim % 4 != 0 || t.dim == 0 {
             let dim = t.dim;
@@ -63,7 +62,7 @@ pub(super) fn verify(subject: &Subject, exec: &mut dyn Executor, grade: Grade) -
         let sigma = case.input(&mut judge, "sigma", &[n])?;
         let embedding = case.graph.push1(LevelEmbedding { dim }, &[sigma])?;
         case.want(name, embedding, Quantity::Value, "");
-        case.run(exec, &mut judge)?;
+        case.run(computer.executor().as_mut(), &mut judge)?;
     }
     judge.finish()
 }

@@ -3,10 +3,10 @@
 
 use super::judge::{Judge, Quantity};
 use super::network::{narrow, vit};
-use super::{Grade, Result, Subject, Verified};
+use super::{Computer, Result, Subject, Verified};
 use crate::config::Optim;
 use crate::fixture::bad;
-use crate::graph::{Executor, Graph};
+use crate::graph::Graph;
 use crate::methods::loss::evaluate::Array;
 use crate::nn::backbones::vit::Positions;
 use crate::nn::{Mode, Model, Net};
@@ -24,15 +24,11 @@ struct Settings {
     blr: f64,
 }
 
-pub(super) fn verify(
-    subject: &Subject,
-    _exec: &mut dyn Executor,
-    grade: Grade,
-) -> Result<Verified> {
+pub(super) fn verify(subject: &Subject, computer: &Computer) -> Result<Verified> {
     let f = &subject.fixture;
     let s: Settings = f.config(&[])?;
     // The rates are made on the host, in f64, for every executor.
-    let mut judge = Judge::new(f, grade);
+    let mut judge = Judge::new(f, computer.grade());
     let encoder = vit([4, 4, 4, s.depth, 1], 1.0, Positions::Sincos)?;
     let rates = s.lgp_rates.iter().map(|r| narrow("lgp_rates", *r));
     let rates = rates.collect::<Result<Vec<f32>>>()?;

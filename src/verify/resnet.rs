@@ -8,7 +8,7 @@
 
 use super::judge::{Judge, Quantity, distance};
 use super::network::{images, in_file, load, weights};
-use super::{Grade, Parts, Result, Subject, Verified, VerifyError};
+use super::{Computer, Grade, Parts, Result, Subject, Verified, VerifyError};
 use crate::config::{Decays, Optim};
 use crate::fixture::{Fixture, bad};
 use crate::graph::host::HostExecutor;
@@ -376,13 +376,15 @@ impl Trial<'_> {
     }
 }
 
-pub(super) fn verify(subject: &Subject, exec: &mut dyn Executor, grade: Grade) -> Result<Verified> {
+pub(super) fn verify(subject: &Subject, computer: &Computer) -> Result<Verified> {
     let parts = subject.parts()?;
     let s: Settings = parts.io.config(DESCRIBED)?;
     if s.bn_eps != 1e-5 || s.bn_momentum != 0.1 {
         return Err(bad("config.bn_eps and bn_momentum: only 1e-5 and 0.1 can be computed").into());
     }
-    let mut trial = Trial::new(exec, &s, parts)?;
+    let grade = computer.grade();
+    let mut exec = computer.executor();
+    let mut trial = Trial::new(exec.as_mut(), &s, parts)?;
     let n = trial.images;
     parts
         .io

@@ -3,7 +3,7 @@
 
 use super::judge::{Judge, Quantity, distance};
 use super::network::{compare_group, images, load, narrow, of_file, vit, weights};
-use super::{Grade, Result, Subject, Verified};
+use super::{Computer, Result, Subject, Verified};
 use crate::config::{Decays, Optim};
 use crate::fixture::{Fixture, bad};
 use crate::graph::{Executor, Graph, HostData, StepScalars, TensorId, TensorType};
@@ -241,10 +241,11 @@ impl Trial {
     }
 }
 
-pub(super) fn verify(subject: &Subject, exec: &mut dyn Executor, grade: Grade) -> Result<Verified> {
+pub(super) fn verify(subject: &Subject, computer: &Computer) -> Result<Verified> {
     let parts = subject.parts()?;
     let io = &parts.io;
     let s = Settings::read(io)?;
+    let exec = &mut *computer.executor();
     let trial = Trial::new(exec, &s, io)?;
     let (model, n) = (&trial.model, s.batch);
     load(
@@ -257,7 +258,7 @@ pub(super) fn verify(subject: &Subject, exec: &mut dyn Executor, grade: Grade) -
         (&parts.grads, "grads: "),
         (&parts.after, "after: "),
     ]
-    .map(|(f, label)| Judge::new(f, grade).labelled(label));
+    .map(|(f, label)| Judge::new(f, computer.grade()).labelled(label));
     let [of_io, of_grads, of_after] = &mut judges;
     for name in FEATURES {
         of_io.read(format!("coef.{name}"));
