@@ -398,7 +398,11 @@ fn a_run_starts_from_a_file_and_its_export_starts_another() {
     );
     // The page shows what the class token looks at; that of a network without one says nothing of it.
     let page = |run: &str| {
-        assert!(program(&["report", run, "--device", "cpu"]).status.success());
+        assert!(
+            program(&["report", run, "--device", "cpu"])
+                .status
+                .success()
+        );
         std::fs::read_to_string(Path::new(run).join("report.html")).unwrap()
     };
     let shown = page(&run);

@@ -174,7 +174,10 @@ pub(super) fn vit(sizes: [usize; 5], mlp_ratio: f32, positions: Positions) -> Re
     let settings = (FAMILY.complete)(&table).map_err(|e| bad(format!("config: {e}")))?;
     let built = (FAMILY.build)("vit_tiny", &settings, image);
     let built = built.map_err(|e| bad(format!("config: {e}")))?;
-    Ok(built.vit().cloned().ok_or_else(|| bad("no Vision Transformer"))?)
+    Ok(built
+        .vit()
+        .cloned()
+        .ok_or_else(|| bad("no Vision Transformer"))?)
 }
 
 /// The values of a state in the layout of files.

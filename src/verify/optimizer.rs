@@ -147,10 +147,18 @@ pub(super) fn verify(subject: &Subject, computer: &Computer) -> Result<Verified>
         return Err(bad("config.steps is 0").into());
     }
     if let Some(o) = &s.adamw {
-        run((f, &mut judge), computer, ("adamw", o.optim()?, o.lr, s.steps))?;
+        run(
+            (f, &mut judge),
+            computer,
+            ("adamw", o.optim()?, o.lr, s.steps),
+        )?;
     }
     if let Some(o) = &s.lars {
-        run((f, &mut judge), computer, ("lars", o.optim()?, o.lr, s.steps))?;
+        run(
+            (f, &mut judge),
+            computer,
+            ("lars", o.optim()?, o.lr, s.steps),
+        )?;
     }
     judge.finish()
 }

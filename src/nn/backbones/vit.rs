@@ -176,7 +176,12 @@ impl Vit {
         let patches = PatchEmbedding::new(net, self);
         // MAE's code, and MoCo v3's, which starts the class token as hardly more than zero.
         let deviation = if self.frozen_patches { 1e-6 } else { 0.02 };
-        let class = net.param("cls_token", &[1, 1, d], Init::Normal(deviation), Layout::Plain);
+        let class = net.param(
+            "cls_token",
+            &[1, 1, d],
+            Init::Normal(deviation),
+            Layout::Plain,
+        );
         let dims = [1, 1 + self.grid() * self.grid(), d];
         let positions = match self.positions {
             Positions::Sincos => {
