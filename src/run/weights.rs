@@ -17,6 +17,9 @@ use std::path::Path;
 /// Largest weight file that is read.
 const LARGEST: u64 = 8 << 30;
 
+/// The weights in a folder that `export` wrote.
+const EXPORTED: &str = "model.safetensors";
+
 /// A run, read from its folder.
 #[derive(Clone, Debug)]
 pub struct Trained {
@@ -264,11 +267,12 @@ pub fn of_any(path: &Path, warn: impl FnMut(String)) -> Result<Source> {
             tensors: run.weights,
         });
     }
-    let inside = path.join("model.safetensors");
+    let inside = path.join(EXPORTED);
     let file = if inside.is_file() { &inside } else { path };
+    let folder = file.parent().filter(|_| file.ends_with(EXPORTED));
     Ok(Source {
         tensors: of_file(file, warn)?,
-        network: file.parent().and_then(described),
+        network: folder.and_then(described),
     })
 }
 

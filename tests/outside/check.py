@@ -72,6 +72,19 @@ for n in (1, 7, 36):
     assert error < 1e-4, error
 print(f"onnxruntime: features equal to {error:.1e} of the largest")
 assert np.abs(session.run(None, {"images": x[::-1].copy()})[0] - features).max() > 1e-3 * np.abs(features).max(), "the comparison notices nothing"
+for pool in ("token", "mean"):
+    vit = f"{work}/vit-{pool}"
+    sets = ['model.encoder="vit_tiny"', "model.patch=8", "model.dim=48", "model.depth=2", "model.heads=3", f'model.pool="{pool}"', "heads.hidden=16"]
+    call("train", "--device", "cpu", "--preset", "quickstart", "--data", images, "--epochs", 1, "--batch-size", 12, "--out", vit, "--no-report", *[a for s in sets for a in ("--set", s)])
+    call("export", vit, "-o", f"{vit}-exported")
+    call("embed", vit, "--device", "cpu", "--split", "train", "-o", f"{vit}.npy")
+    wanted = np.load(f"{vit}.npy")
+    session = onnxruntime.InferenceSession(f"{vit}-exported/encoder.onnx")
+    for n in (1, 7, 36):
+        error = np.abs(session.run(None, {"images": x[:n]})[0] - wanted[:n]).max() / np.abs(wanted).max()
+        assert error < 1e-4, error
+    print(f"onnxruntime: a Vision Transformer's features ({pool}) equal to {error:.1e} of the largest")
+    assert np.abs(session.run(None, {"images": x[::-1].copy()})[0] - wanted).max() > 1e-3 * np.abs(wanted).max(), "the comparison notices nothing"
 weights = load_file(f"{work}/exported/model.safetensors")
 assert weights["conv1.weight"].shape == (8, 3, 3, 3) and weights["bn1.num_batches_tracked"] == 9
 

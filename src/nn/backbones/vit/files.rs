@@ -129,7 +129,7 @@ impl Vit {
         };
         let (n, m) = (rows.isqrt(), self.grid());
         let prefix = rows - n * n;
-        if d != self.dim || rows == 0 || prefix > 1 || (rows == 2 && m > 1) {
+        if d != self.dim || rows == 0 || prefix > 1 {
             return;
         }
         if prefix == 0 {
