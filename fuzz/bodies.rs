@@ -202,7 +202,8 @@ pub fn experiment(data: &[u8]) {
     let Ok(experiment) = experiment.on(None) else {
         return;
     };
-    let columns = experiment.columns().len();
+    // At least one number of each measure.
+    let columns = experiment.eval.len();
     if let Ok(sweep) = Sweep::new(experiment, &[], folder(), Choice::Cpu) {
         let mut folders: Vec<_> = sweep.trials.iter().map(|t| &t.folder).collect();
         folders.sort();

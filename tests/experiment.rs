@@ -1,7 +1,11 @@
 //! A sweep from the library: stopped, gone on with, a training that diverges among its trainings.
 
+use amcl_wgpu::config::Config;
 use amcl_wgpu::device::Choice;
+use amcl_wgpu::downstream::encoder::{Encoder, Feature};
 use amcl_wgpu::experiment::{EXPERIMENTS, Event, Experiment, Sweep};
+use amcl_wgpu::graph::host::HostExecutor;
+use amcl_wgpu::run::weights::of_run;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -45,7 +49,8 @@ fn a_sweep_stops_goes_on_and_keeps_what_diverged() {
     assert_eq!(seeds, [1, 0, 1]);
     // The same configuration, so the same numbers, in percent.
     assert_eq!(rows[0].runs, rows[2].runs);
-    assert!(rows[0].runs[0].iter().all(|v| (0.0..=100.0).contains(v)));
+    let percent = |v: &Option<f64>| v.is_some_and(|v| (0.0..=100.0).contains(&v));
+    assert!(rows[0].runs[0].iter().all(percent));
     let table = std::fs::read_to_string(dir.path().join("table.md")).unwrap();
     assert_eq!(table, end.table.markdown());
     // What is done is not done again, but for what diverged.
@@ -59,37 +64,154 @@ fn a_sweep_stops_goes_on_and_keeps_what_diverged() {
     assert_eq!(*begun.lock().unwrap(), [2]);
 }
 
-/// A case that starts from another one's weights has those of the same seed; where the other one diverged, it is lost
-/// with it, and that is said.
+/// Vision Transformers of one block. `next` starts from `start` and stands before it in the file; nothing moves its
+/// weights, nor those of `alone`.
+const STARTS: &str = "preset = 'quickstart'\nseeds = [3, 4]\neval = ['knn', 'linear', 'few_label']\n\
+    linear = { epochs = 2 }\nlabels = [2]\ndraws = 1\n\
+    [set]\n'data.shapes_train' = 60\n'data.shapes_test' = 30\n'optim.batch_size' = 30\n\
+    'model.encoder' = 'vit_tiny'\n'model.patch' = 16\n'model.dim' = 12\n'model.depth' = 1\n'model.heads' = 2\n\
+    'heads.count' = 2\n'heads.hidden' = 8\n'heads.out' = 8\n'run.epochs' = 1\n\
+    [[case]]\nname = 'next'\ninit = 'start'\nset = { 'optim.lr' = 1e-30 }\n\
+    [[case]]\nname = 'start'\nset = { 'optim.lr' = 0.5 }\n\
+    [[case]]\nname = 'alone'\nset = { 'optim.lr' = 1e-30, 'model.pool' = 'mean' }\n";
+
 #[test]
-fn a_case_starts_from_another_ones_weights() {
+fn a_case_starts_from_anothers_run_of_the_same_seed() {
     let dir = tempfile::tempdir().unwrap();
-    let text = "preset = 'quickstart'\nseeds = [0, 1]\n\
-        [set]\n'data.shapes_train' = 40\n'data.shapes_test' = 30\n'optim.batch_size' = 20\n'run.epochs' = 1\n\
-        'model.encoder' = 'vit_tiny'\n'model.dim' = 12\n'model.depth' = 3\n'model.patch' = 8\n\
-        'heads.hidden' = 8\n'heads.out' = 8\n'heads.count' = 1\n'amcl.enabled' = false\n\
-        [[case]]\nname = 'start'\n[[case]]\nname = 'wild'\nset = { 'optim.lr' = 1e30, 'optim.clip' = 0 }\n\
-        [[case]]\nname = 'grafted'\ninit = 'start'\nset = { 'method.name' = 'lgp' }\n\
-        [[case]]\nname = 'lost'\ninit = 'wild'\nset = { 'method.name' = 'lgp' }\n";
-    let experiment = Experiment::parse(text).unwrap().on(None).unwrap();
+    let experiment = Experiment::parse(STARTS).unwrap();
     let sweep = Sweep::new(experiment, &[], dir.path(), Choice::Cpu).unwrap();
-    let why = Mutex::new(Vec::new());
+    let names = |t: &amcl_wgpu::experiment::Trial| {
+        t.folder.file_name().unwrap().to_str().unwrap().to_string()
+    };
+    let order: Vec<String> = sweep.trials.iter().map(names).collect();
+    assert_eq!(
+        order,
+        [
+            "start-3",
+            "next-from_start-3",
+            "alone-3",
+            "start-4",
+            "next-from_start-4",
+            "alone-4"
+        ]
+    );
+    assert_eq!(sweep.trials[4].init.as_ref(), Some(&sweep.trials[3].folder));
+    assert!(sweep.trials[5].init.is_none());
+    let end = sweep.run(&AtomicBool::new(false), &|_| ()).unwrap();
+    assert!(end.complete && end.missing().is_empty());
+    // Both features stand in the table, by name.
+    assert_eq!(
+        end.table.columns,
+        [
+            "kNN top-1, class token, %",
+            "kNN top-1, mean over patches, %",
+            "linear top-1, class token, %",
+            "linear top-1, mean over patches, %",
+            "2 labels a class, class token, %",
+            "2 labels a class, mean over patches, %",
+        ]
+    );
+    assert!(end.table.rows.iter().all(|r| r.runs.len() == 2));
+    assert_eq!(end.table.rows[0].runs, end.table.rows[1].runs);
+    let linear = |i: usize| -> serde_json::Value {
+        let text = std::fs::read_to_string(sweep.trials[i].folder.join("eval-linear.json"));
+        serde_json::from_str(&text.unwrap()).unwrap()
+    };
+    // The same features as the start's: the probe's losses say so, and those of the controls differ.
+    for start in [0, 3] {
+        assert_eq!(linear(start)["features"], linear(start + 1)["features"]);
+    }
+    assert_ne!(linear(0)["features"], linear(3)["features"], "another seed");
+    assert_ne!(linear(0)["features"], linear(2)["features"], "no start");
+    // The pooled feature is the headline.
+    for (i, pooled, other) in [(0, "token", "mean"), (2, "mean", "token")] {
+        let v = linear(i);
+        assert_eq!(
+            (&v["feature"], &v["loss"]),
+            (&pooled.into(), &v["features"][pooled]["loss"])
+        );
+        assert_ne!(v["loss"], v["features"][other]["loss"]);
+        let said = v["protocol"].as_str().unwrap();
+        assert!(
+            said.contains("frozen class token and mean over patches"),
+            "{said}"
+        );
+    }
+    // Training measured the pooled feature, and says which that is.
+    let summary = std::fs::read_to_string(sweep.trials[2].folder.join("summary.json")).unwrap();
+    assert!(
+        summary.contains("cosine, mean over patches, test transform"),
+        "{summary}"
+    );
+    // What is done is not done again.
+    let again = sweep.run(&AtomicBool::new(false), &|e| {
+        assert!(!matches!(e, Event::Trial { .. }), "{e:?}");
+    });
+    assert_eq!(again.unwrap().table, end.table);
+    one_pass_makes_each_feature(&sweep.trials[2].folder);
+}
+
+/// Both features from one pass are those that each gives alone.
+fn one_pass_makes_each_feature(run: &std::path::Path) {
+    let config = Config::parse(
+        &std::fs::read_to_string(run.join("config.toml")).unwrap(),
+        &[],
+    );
+    let config = config.unwrap();
+    let split = config.open_data(&|_, _| ()).unwrap();
+    let found = of_run(run, |w| panic!("{w}")).unwrap();
+    let side = (split.test.height, split.test.width);
+    let of = |features: &[Feature]| {
+        let exec = Box::new(HostExecutor::<f32>::new());
+        let (weights, epoch) = (&found.weights, found.at.epoch);
+        let mut e = Encoder::of(&config, weights, epoch, exec, side, features).unwrap();
+        let mut told = Vec::new();
+        let each = e.each(&split.test, &mut |done, _| told.push(done)).unwrap();
+        assert_eq!(told, [30], "one pass of one batch");
+        (e.made.clone(), each)
+    };
+    let read = |name: &str| name.parse::<Feature>().unwrap();
+    let (made, both) = of(&[]);
+    assert_eq!(made, [read("token"), read("mean")]);
+    assert_eq!(both[0], of(&[read("token")]).1[0]);
+    assert_eq!(both[1], of(&[read("mean")]).1[0]);
+    assert_ne!(both[0], both[1], "the control");
+    // The pooled feature is the configuration's, under its name.
+    let (made, pooled) = of(&[read("pooled")]);
+    assert_eq!((made, &pooled[0]), (vec![read("mean")], &both[1]));
+    let exec = Box::new(HostExecutor::<f32>::new());
+    let asked = [read("token"), read("head:1")];
+    let e = Encoder::of(&config, &found.weights, 1, exec, side, &asked);
+    let e = e.err().unwrap().to_string();
+    assert!(e.contains("--feature head:1 goes by itself"), "{e}");
+}
+
+/// A run whose start has diverged is left out, and said to be.
+#[test]
+fn without_a_start_a_run_is_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = TEXT.replace("name = 'last'", "name = 'last'\ninit = 'wild'");
+    let sweep = Sweep::new(
+        Experiment::parse(&text).unwrap(),
+        &[],
+        dir.path(),
+        Choice::Cpu,
+    );
+    let sweep = sweep.unwrap();
+    let left = Mutex::new(Vec::new());
     let end = sweep.run(&AtomicBool::new(false), &|e| {
-        if let Event::Diverged { error, .. } = e {
-            why.lock().unwrap().push(error.to_string());
+        if let Event::LeftOut { folder, start } = e {
+            left.lock()
+                .unwrap()
+                .push((folder.to_path_buf(), start.to_path_buf()));
         }
     });
-    assert!(end.unwrap().complete);
-    let why = why.into_inner().unwrap();
-    let lost = why.iter().filter(|w| w.contains("which diverged"));
-    assert_eq!((why.len(), lost.count()), (4, 2), "{why:?}");
-    for seed in 0..2 {
-        let log = dir.path().join(format!("grafted-{seed}/log.txt"));
-        let log = std::fs::read_to_string(log).unwrap();
-        let line = log.lines().find(|l| l.starts_with("weights from")).unwrap();
-        assert!(line.contains(&format!("start-{seed}")), "{line}");
-        assert!(!dir.path().join(format!("lost-{seed}")).exists());
-    }
+    let end = end.unwrap();
+    let folder = |i: usize| sweep.trials[i].folder.clone();
+    assert_eq!(end.left_out, [folder(2)]);
+    assert_eq!(*left.lock().unwrap(), [(folder(2), folder(1))]);
+    assert_eq!(end.missing(), [folder(1), folder(2)]);
+    assert!(!folder(2).exists());
 }
 
 #[test]
@@ -99,18 +221,36 @@ fn a_mistake_in_a_file_is_named() {
         ("seeds = []\n[[case]]\n", "must not be empty"),
         ("nonsense = 1\n[[case]]\n", "nonsense"),
         (
-            "[[case]]\nname = 'a'\ninit = 'b'\n[[case]]\nname = 'b'\n",
-            "case `a`: `init` names `b`, which is no case before it",
-        ),
-        (
             "linear = { protocol = 'none' }\n[[case]]\n",
             "no protocol `none`",
+        ),
+        (
+            "[grid]\n'run.epochs' = [1]\n[[case]]\nname = 'a'\ngrid = { 'optim.lr' = [1] }\n",
+            "case `a`: its grid names optim.lr, which is not in the experiment's",
+        ),
+        (
+            "[[case]]\nname = 'a'\ninit = 'mea'\n[[case]]\nname = 'mae'\n",
+            "case `a`: `init` names `mea`, which is no case of the file; there are a, mae",
+        ),
+        (
+            "[[case]]\nname = 'a'\ninit = 'b'\n[[case]]\nname = 'b'\ninit = 'a'\n",
+            "case `a`: `init` leads back to the case itself",
         ),
     ] {
         let e = Experiment::parse(text).unwrap_err().to_string();
         assert!(e.contains(why), "{text}: {e}");
     }
     Experiment::parse("[[case]]\n").unwrap();
+    // A start that has several runs for one of the case's.
+    let text = "preset = 'quickstart'\n[grid]\n'run.epochs' = [1, 2]\n[[case]]\nname = 'one'\nwithout = ['run.epochs']\n\
+        init = 'two'\n[[case]]\nname = 'two'\n";
+    let e = Experiment::parse(text).unwrap();
+    let e = Sweep::new(e, &[], std::path::Path::new("unused"), Choice::Cpu).unwrap_err();
+    assert!(
+        e.to_string()
+            .contains("`without`: name the setting in neither or in both"),
+        "{e}"
+    );
     let text = "preset = 'quickstart'\n[[case]]\nname = 'big'\ntimes = { 'heads.hidden' = 9223372036854775807 }\n";
     let e = Experiment::parse(text).unwrap();
     let folder = std::path::Path::new("unused");

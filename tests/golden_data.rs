@@ -274,24 +274,24 @@ fn evaluation_equals_scikit_learns() {
         epochs: 1500,
         batch_size: 120,
         lr: 0.5,
+        lars: false,
+        standardise: false,
         momentum: 0.9,
         weight_decay: 1e-2,
         decay: Decay::Cosine,
         augment: false,
     };
     let of = |features, labels| Labelled { features, labels };
-    let exec = &mut HostExecutor::<f32>::new();
     let found = probe(
         &p,
-        of(&bank, &y),
-        of(&query, &truth),
+        &[[of(&bank, &y), of(&query, &truth)]],
         4,
         0,
-        exec,
+        &mut || Ok(Box::new(HostExecutor::<f32>::new())),
         &mut |_| unreachable!("nothing is augmented"),
         &|_, _| (),
     )
-    .unwrap();
+    .unwrap()[0];
     let loss = reals("logistic_loss")[0];
     assert!((found.loss - loss).abs() < 1e-5, "{found:?} {loss}");
     let [test, train] = reals("logistic_top1")[..] else {

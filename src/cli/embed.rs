@@ -3,13 +3,14 @@
 use super::console::OutputOptions;
 use super::source::SourceArgs;
 use amcl_wgpu::data::Dataset;
+use amcl_wgpu::downstream::encoder::Feature;
 use amcl_wgpu::eval::spread;
 use amcl_wgpu::export::table::Table;
 use amcl_wgpu::run::output;
 use serde_json::json;
 use std::path::PathBuf;
 
-/// Writes the backbone features of images to a file, with file names and labels.
+/// Writes a feature of images to a file, with file names and labels.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]
@@ -17,6 +18,10 @@ pub struct Args {
     /// Which images: train, test, labelled (those that evaluation alone learns from, if there are such) or all.
     #[arg(long, default_value = "all", value_parser = ["train", "test", "labelled", "all"])]
     split: String,
+    /// pooled; of a Vision Transformer token (the class token) or mean (the mean over the patches), both behind the last
+    /// norm; head:N, the embeddings of projection head N (from 1; heads without batch norm).
+    #[arg(long, default_value = "pooled")]
+    feature: Feature,
     /// File to write: .npy (with a .csv of names and labels beside it), .safetensors, .csv or .parquet.
     #[arg(long, short)]
     out: PathBuf,
@@ -32,7 +37,7 @@ pub struct Args {
 pub fn run(args: &Args, options: OutputOptions) -> anyhow::Result<()> {
     output::free(&Table::files(&args.out)?, args.overwrite)?;
     let console = options.console();
-    let (mut encoder, split) = args.on.open(&console)?;
+    let (mut encoder, split) = args.on.open(args.feature, &console)?;
     let mut table = Table {
         dim: encoder.dim(),
         ..Table::default()
@@ -65,16 +70,23 @@ pub fn run(args: &Args, options: OutputOptions) -> anyhow::Result<()> {
     if let Some(doubt) = &doubt {
         console.warn(doubt);
     }
+    let what = match encoder.made[0] {
+        Feature::Backbone => "features".into(),
+        named => format!("features ({named})"),
+    };
     let files = table.write(&args.out, args.overwrite)?;
     let names: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
     console.result(
         &format!(
-            "{} features of {} dimensions in {}",
+            "{} {what} of {} dimensions in {}",
             table.names.len(),
             table.dim,
             names.join(" and ")
         ),
-        &json!({"rows": table.names.len(), "dim": table.dim, "files": names, "doubt": doubt}),
+        &json!({
+            "rows": table.names.len(), "dim": table.dim, "feature": encoder.made[0].name(), "files": names,
+            "doubt": doubt,
+        }),
     );
     Ok(())
 }

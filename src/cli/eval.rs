@@ -3,9 +3,10 @@
 use super::console::OutputOptions;
 use super::source::SourceArgs;
 use amcl_wgpu::downstream::encoder::Feature;
+use amcl_wgpu::downstream::probe::Found;
 use amcl_wgpu::downstream::protocols::{
-    self, FewLabelResult, FinetuneChoice, FinetuneResult, KnnResult, KnnSettings, LinearResult,
-    PairsResult, ProbeSettings,
+    self, Amount, FewLabelResult, FinetuneChoice, FinetuneResult, KnnResult, KnnSettings,
+    LinearResult, PairsResult, ProbeSettings,
 };
 use amcl_wgpu::eval::knn::Distance;
 use amcl_wgpu::report::pairs;
@@ -37,9 +38,8 @@ enum Command {
         /// cosine (votes weigh exp(sim/t)) or euclidean (1/distance).
         #[arg(long, default_value = "cosine", value_parser = distance)]
         distance: Distance,
-        /// backbone, or head:N, the embeddings of projection head N (from 1; heads without batch norm).
-        #[arg(long, default_value = "backbone")]
-        feature: Feature,
+        #[command(flatten)]
+        seen: FeatureArgs,
     },
     /// A linear classifier on frozen features; with --data, transfer to other data.
     Linear {
@@ -47,6 +47,8 @@ enum Command {
         on: SourceArgs,
         #[command(flatten)]
         probe: ProbeArgs,
+        #[command(flatten)]
+        seen: FeatureArgs,
     },
     /// Linear classifiers on few labels a class: several draws, mean and deviation.
     FewLabel {
@@ -54,9 +56,14 @@ enum Command {
         on: SourceArgs,
         #[command(flatten)]
         probe: ProbeArgs,
+        #[command(flatten)]
+        seen: FeatureArgs,
         /// Labels of each class.
         #[arg(long, value_delimiter = ',', default_value = "10,20,50,100,200,500")]
         labels: Vec<usize>,
+        /// Shares of each class's labels, in place of --labels: 0.01 is the 1 % protocol.
+        #[arg(long, value_delimiter = ',', conflicts_with = "labels")]
+        fractions: Vec<f64>,
         /// Draws of each.
         #[arg(long, default_value_t = 3)]
         draws: usize,
@@ -87,10 +94,21 @@ enum Command {
     },
 }
 
+/// The features that are looked at.
+#[derive(clap::Args, Debug)]
+struct FeatureArgs {
+    /// pooled; of a Vision Transformer token (the class token) and mean (the mean over the patches), both behind the
+    /// last norm; head:N, the embeddings of projection head N (from 1; heads without batch norm). Default: pooled, and
+    /// of a Vision Transformer token,mean.
+    #[arg(long = "feature", value_delimiter = ',', value_name = "FEATURE")]
+    features: Vec<Feature>,
+}
+
 /// A linear probe's protocol, and what is to differ from it.
 #[derive(clap::Args, Debug)]
 struct ProbeArgs {
-    /// lightly, solo, moco or amcl.
+    /// lightly, solo, moco, amcl; mae (batch norm without scale and shift, LARS), mae-small (its rate for some thousand
+    /// images); lgp (logistic regression to convergence, --weight-decay is its L2 penalty).
     #[arg(long, default_value = "lightly")]
     protocol: String,
     /// Epochs.
@@ -212,29 +230,37 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
             k,
             t,
             distance,
-            feature,
+            seen,
         } => {
             let settings = KnnSettings {
                 k: *k,
                 t: *t,
                 distance: *distance,
-                feature: *feature,
+                features: seen.features.clone(),
             };
             let r = protocols::knn(&on.source(), &settings, &tell)?;
             (of_knn(&r), r.record)
         }
-        Command::Linear { on, probe } => {
-            let r = protocols::linear(&on.source(), &probe.settings(), &tell)?;
+        Command::Linear { on, probe, seen } => {
+            let (source, settings) = (on.source(), probe.settings());
+            let r = protocols::linear(&source, &settings, &seen.features, &tell)?;
             (of_linear(&r), r.record)
         }
         Command::FewLabel {
             on,
             probe,
+            seen,
             labels,
+            fractions,
             draws,
         } => {
             let (source, settings) = (on.source(), probe.settings());
-            let r = protocols::few_label(&source, &settings, labels, *draws, &tell)?;
+            let amounts: Vec<Amount> = match fractions.is_empty() {
+                true => labels.iter().copied().map(Amount::Labels).collect(),
+                false => fractions.iter().copied().map(Amount::Share).collect(),
+            };
+            let seen = &seen.features;
+            let r = protocols::few_label(&source, &settings, &amounts, *draws, seen, &tell)?;
             (of_few_label(&r, *draws), r.record)
         }
         Command::Finetune { on, fractions, how } => {
@@ -258,28 +284,58 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A line for each feature where there are several, then the protocol; with one, both in one line.
+fn by_feature(each: &[(Feature, String)], protocol: &str) -> String {
+    match each {
+        [(_, one)] => format!("{one}: {protocol}"),
+        _ => {
+            let lines = each
+                .iter()
+                .map(|(feature, found)| format!("{feature}: {found}\n"));
+            lines.collect::<String>() + protocol
+        }
+    }
+}
+
 fn of_knn(r: &KnnResult) -> String {
-    format!(
-        "kNN top-1 {:.2} %, top-5 {:.2} %: {}, after epoch {}",
-        r.top1, r.top5, r.protocol, r.epoch
-    )
+    let of = |[top1, top5]: &[f64; 2]| format!("kNN top-1 {top1:.2} %, top-5 {top5:.2} %");
+    let each: Vec<(Feature, String)> = r.each.iter().map(|(f, tops)| (*f, of(tops))).collect();
+    by_feature(&each, &format!("{}, after epoch {}", r.protocol, r.epoch))
 }
 
 fn of_linear(r: &LinearResult) -> String {
-    let f = &r.found;
-    format!(
-        "linear top-1 {:.2} %, top-5 {:.2} % (training {:.2} %): {}, encoder after epoch {}",
-        f.top1, f.top5, f.train_top1, r.protocol, r.epoch
+    let of = |f: &Found| {
+        format!(
+            "linear top-1 {:.2} %, top-5 {:.2} % (training {:.2} %)",
+            f.top1, f.top5, f.train_top1
+        )
+    };
+    let each: Vec<(Feature, String)> = r.each.iter().map(|(f, found)| (*f, of(found))).collect();
+    by_feature(
+        &each,
+        &format!("{}, encoder after epoch {}", r.protocol, r.epoch),
     )
 }
 
 fn of_few_label(r: &FewLabelResult, draws: usize) -> String {
     let mut text = String::new();
-    for row in &r.rows {
-        text += &format!(
-            "{:5} labels a class: {:.2} +- {:.2} %\n",
-            row.labels, row.mean, row.deviation
-        );
+    for (feature, rows) in &r.each {
+        if r.each.len() > 1 {
+            text += &format!("{feature}\n");
+        }
+        for row in rows {
+            let amount = match row.amount {
+                Amount::Labels(labels) => format!("{labels:5} labels a class"),
+                Amount::Share(share) => {
+                    format!(
+                        "{:5.1} % of the labels ({} images)",
+                        100.0 * share,
+                        row.images
+                    )
+                }
+            };
+            text += &format!("{amount}: {:.2} +- {:.2} %\n", row.mean, row.deviation);
+        }
     }
     text + &format!(
         "{draws} draws each; {}, encoder after epoch {}",

@@ -2,6 +2,7 @@
 
 use super::console::OutputOptions;
 use super::source::SourceArgs;
+use amcl_wgpu::downstream::encoder::Feature;
 use amcl_wgpu::report;
 use serde_json::json;
 use std::path::PathBuf;
@@ -41,7 +42,7 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<()> {
     } else if args.curves {
         report::write(&args.on.run, None)?
     } else {
-        let (mut encoder, split) = args.on.open(&console)?;
+        let (mut encoder, split) = args.on.open(Feature::Backbone, &console)?;
         report::write(&args.on.run, Some((&mut encoder, &split)))?
     };
     let path = path.display().to_string();

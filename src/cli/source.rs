@@ -30,14 +30,14 @@ impl SourceArgs {
         }
     }
 
-    /// Opens the data (the run's own, or `--data`) and the run's encoder for it.
+    /// Opens the data (the run's own, or `--data`) and the run's encoder for it, with this feature.
     ///
     /// # Errors
-    /// No such run or data, no usable checkpoint, no such device.
-    pub fn open(&self, console: &Console) -> anyhow::Result<(Encoder, Split)> {
+    /// No such run, data or feature, no usable checkpoint, no such device.
+    pub fn open(&self, feature: Feature, console: &Console) -> anyhow::Result<(Encoder, Split)> {
         let (source, tell) = (self.source(), console.teller());
         let (trained, split) = source.read(&tell)?;
-        let encoder = source.encoder(&trained, &split, Feature::Backbone, &tell)?;
+        let encoder = source.encoder(&trained, &split, &[feature], &tell)?;
         Ok((encoder, split))
     }
 }

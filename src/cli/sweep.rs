@@ -66,6 +66,11 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
         Event::Diverged { folder, error } => {
             console.warn(&format!("{}: {error}", folder.display()));
         }
+        Event::LeftOut { folder, start } => console.warn(&format!(
+            "{}: left out, because {}, which it starts from, has not gone to its end",
+            folder.display(),
+            start.display()
+        )),
         Event::Tabled(table) => draw(table),
         Event::Notice(n) => console.notice(n),
     })?;
@@ -74,12 +79,13 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
         return Ok(false);
     }
     print(&end, &page, &console);
+    let missing = end.missing();
     anyhow::ensure!(
-        end.diverged.is_empty(),
+        missing.is_empty(),
         "{} of {} runs did not train to their end: {}",
-        end.diverged.len(),
+        missing.len(),
         sweep.trials.len(),
-        names(&end.diverged).join(", ")
+        names(&missing).join(", ")
     );
     Ok(true)
 }
@@ -127,6 +133,6 @@ fn print(end: &Finished, page: &Path, console: &Console) {
     let rows: Vec<Value> = table.rows.iter().map(of).collect();
     console.result(
         &format!("{}\n{page}", table.markdown()),
-        &json!({"columns": table.columns, "rows": rows, "report": page, "failed": names(&end.diverged)}),
+        &json!({"columns": table.columns, "rows": rows, "report": page, "failed": names(&end.missing())}),
     );
 }

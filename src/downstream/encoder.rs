@@ -8,11 +8,12 @@ use crate::config::method::method;
 use crate::data::Dataset;
 use crate::device::Choice;
 use crate::eval::attention::{Maps, Picture};
-use crate::eval::features::{Embedder, Features};
+use crate::eval::features::{Embedder, Features, Shape};
 use crate::eval::knn::{Bank, Vote};
 use crate::graph::Executor;
 use crate::methods::Method;
-use crate::nn::heads::Last;
+use crate::nn::backbones::Pool;
+use crate::nn::heads::{Last, Mlp};
 use crate::nn::import::{Named, Report, import};
 use crate::nn::{Backbone, Model};
 use crate::run::RunError;
@@ -23,12 +24,14 @@ use std::path::Path;
 /// Images in a batch.
 const BATCH: usize = 125;
 
-/// Which features.
+/// Which feature.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Feature {
-    /// The encoder's: what downstream tasks use.
+    /// The encoder's pooled one: what downstream tasks use.
     #[default]
     Backbone,
+    /// One that is read from the tokens of a Vision Transformer, behind its last norm.
+    Read(Pool),
     /// The embeddings of a projection head, numbered from 1.
     Head(usize),
 }
@@ -36,10 +39,18 @@ pub enum Feature {
 impl std::str::FromStr for Feature {
     type Err = String;
     fn from_str(text: &str) -> std::result::Result<Self, String> {
+        if text == "backbone" || text == "pooled" {
+            return Ok(Self::Backbone);
+        }
+        if let Some(pool) = Pool::ALL.into_iter().find(|p| p.name() == text) {
+            return Ok(Self::Read(pool));
+        }
         match text.strip_prefix("head:").map(str::parse) {
-            _ if text == "backbone" => Ok(Self::Backbone),
             Some(Ok(n)) => Ok(Self::Head(n)),
-            _ => Err(format!("`{text}` is neither backbone nor head:N")),
+            _ => Err(format!(
+                "`{text}` is no feature; there are pooled, head:N, and of Vision Transformers {}",
+                Pool::ALL.map(Pool::name).join(", ")
+            )),
         }
     }
 }
@@ -48,15 +59,73 @@ impl std::fmt::Display for Feature {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Backbone => f.write_str("backbone features"),
+            Self::Read(pool) => write!(f, "{pool}"),
             Self::Head(n) => write!(f, "embeddings of head {n}"),
         }
+    }
+}
+
+impl Feature {
+    /// Its name in results: that of the flag.
+    pub fn name(self) -> String {
+        match self {
+            Self::Backbone => "backbone".into(),
+            Self::Read(pool) => pool.name().into(),
+            Self::Head(n) => format!("head:{n}"),
+        }
+    }
+
+    /// The features that are measured where `asked` are asked for; none: all that the encoder has. The pooled feature
+    /// of a Vision Transformer becomes the one that it is, so that results say which.
+    ///
+    /// # Errors
+    /// A feature that the encoder does not have; a head among others.
+    pub fn of(encoder: &dyn Backbone, asked: &[Self]) -> Result<Vec<Self>> {
+        let own = encoder.vit().map(|v| v.pool);
+        let all: Vec<Self> = match own {
+            None => vec![Self::Backbone],
+            Some(_) => Pool::ALL.map(Self::Read).into(),
+        };
+        let mut out = Vec::new();
+        for feature in if asked.is_empty() { &all } else { asked } {
+            let found = match (feature, own) {
+                (Self::Backbone, Some(pool)) => Self::Read(pool),
+                (Self::Read(pool), None) => {
+                    return Err(DownstreamError::Request(format!(
+                        "--feature {}: this encoder is no Vision Transformer, so it has no tokens; use --feature pooled",
+                        pool.name()
+                    )));
+                }
+                (Self::Head(_), _) if asked.len() > 1 => {
+                    return Err(DownstreamError::Request(format!(
+                        "--feature {} goes by itself: its embeddings are of another length",
+                        feature.name()
+                    )));
+                }
+                _ => *feature,
+            };
+            if !out.contains(&found) {
+                out.push(found);
+            }
+        }
+        Ok(out)
+    }
+
+    /// Several features in words.
+    pub fn list(features: &[Self]) -> String {
+        let all: Vec<String> = features.iter().map(Self::to_string).collect();
+        all.join(" and ")
     }
 }
 
 /// An encoder ready to run on images of one size.
 pub struct Encoder {
     exec: Box<dyn Executor>,
-    features: Features,
+    extractor: Features,
+    /// The features that it makes of an image, all of one length.
+    pub made: Vec<Feature>,
+    /// Which of them the encoder was trained to have: the pooled one. The first where that is not among them.
+    pub main: usize,
     maps: Option<Maps>,
     /// The configuration that it was trained with.
     pub config: Config,
@@ -95,7 +164,7 @@ impl Encoder {
         let found = weights::of_method(run, method, &mut tell)?;
         let exec = open_executor(device, &[], Precision::F32, tell)?;
         let encoder = method.encoder();
-        let wanted = (&found.config, encoder, Feature::Backbone);
+        let wanted = (&found.config, encoder, &[Feature::Backbone][..]);
         Self::build(wanted, &found.weights, found.at.epoch, exec, side)
     }
 
@@ -110,69 +179,55 @@ impl Encoder {
         exec: Box<dyn Executor>,
         side: (usize, usize),
     ) -> Result<Self> {
-        Self::of(config, weights, epoch, exec, side, Feature::Backbone)
+        Self::of(config, weights, epoch, exec, side, &[Feature::Backbone])
     }
 
-    /// As [`Encoder::new`], of the features that are asked for.
+    /// As [`Encoder::new`], of the features that are asked for; none: all that the encoder has ([`Feature::of`]).
     ///
     /// # Errors
-    /// As [`Encoder::new`]; a head that is not there, or that has no features of a single image.
+    /// As [`Encoder::new`] and [`Feature::of`]; a head that is not there, or that has no features of a single image.
     pub fn of(
         config: &Config,
         weights: &Named,
         epoch: usize,
         exec: Box<dyn Executor>,
         side: (usize, usize),
-        feature: Feature,
+        features: &[Feature],
     ) -> Result<Self> {
         let encoder = config.backbone()?;
-        let wanted = (config, encoder.as_ref(), feature);
+        let wanted = (config, encoder.as_ref(), features);
         Self::build(wanted, weights, epoch, exec, side)
     }
 
     fn build(
-        (config, encoder, feature): (&Config, &dyn Backbone, Feature),
+        (config, encoder, asked): (&Config, &dyn Backbone, &[Feature]),
         weights: &Named,
         epoch: usize,
         mut exec: Box<dyn Executor>,
         side: (usize, usize),
     ) -> Result<Self> {
         let mut model = Model::default();
-        let (mut g, mut features) = Features::graph(
-            encoder,
-            &mut model,
-            &config.augment,
+        let made = Feature::of(encoder, asked)?;
+        let pools = made.iter().filter_map(|f| match f {
+            Feature::Read(pool) => Some(*pool),
+            _ => None,
+        });
+        let shape = Shape {
             side,
-            config.model.image_size,
-            BATCH,
-        )?;
-        if let Feature::Head(number) = feature {
-            let method = method(config)?;
-            let Some(head) = method.diagnostics().map(|d| *d.projector()) else {
-                return Err(DownstreamError::Request(format!(
-                    "{} has no projection heads: use --feature backbone",
-                    config.method.name
-                )));
-            };
-            if head.norm || head.last != Last::Plain {
-                return Err(DownstreamError::Request(format!(
-                    "the heads of this {} run have batch norm over the training batch, \
-                     so a single image has no head features: use --feature backbone",
-                    config.method.name
-                )));
-            }
-            if number == 0 || number > head.heads {
-                return Err(DownstreamError::Request(format!(
-                    "no head {number}: this run has heads 1 to {}",
-                    head.heads
-                )));
-            }
-            features = features.of_head(&mut g, &mut model, &head, number - 1)?;
+            size: config.model.image_size,
+            batch: BATCH,
+        };
+        let pools: Vec<Pool> = pools.collect();
+        let (mut g, mut extractor) =
+            Features::graph(encoder, &mut model, &config.augment, shape, &pools)?;
+        if let Some(Feature::Head(number)) = made.first() {
+            let head = head(config, *number)?;
+            extractor = extractor.of_head(&mut g, &mut model, &head, number - 1)?;
         }
         let (policy, size) = (&config.augment, config.model.image_size);
         let maps = Maps::graph(encoder, &mut model, policy, side, size)?;
         exec.allocate_states(&model.states)?;
-        let features = features.compile(&g, exec.as_mut())?;
+        let extractor = extractor.compile(&g, exec.as_mut())?;
         let report: Report = import(&model, exec.as_mut(), weights)?;
         if let Some(name) = report
             .missing
@@ -186,27 +241,34 @@ impl Encoder {
         }
         Ok(Self {
             exec,
-            features,
+            extractor,
+            main: {
+                let pooled = encoder.vit().map(|v| Feature::Read(v.pool));
+                let at = made.iter().position(|f| Some(*f) == pooled);
+                at.unwrap_or(0)
+            },
+            made,
             maps,
             config: config.clone(),
             epoch,
         })
     }
 
-    /// Features of views that are cropped and mirrored anew every epoch.
+    /// Each of the encoder's features of views that are cropped and mirrored anew every epoch.
     ///
     /// # Errors
     /// As [`Encoder::features`].
-    pub fn cropped(&mut self, data: &Dataset, seed: u64, epoch: u32) -> Result<Vec<f32>> {
+    pub fn cropped(&mut self, data: &Dataset, seed: u64, epoch: u32) -> Result<Vec<Vec<f32>>> {
         let policy = super::probe::crops(&self.config.augment);
         let drawn = (&policy, seed, epoch);
         let exec = self.exec.as_mut();
-        Ok(self.features.of_views(exec, data, drawn, &mut |_, _| ())?)
+        let found = self.extractor.of_views(exec, data, drawn, &mut |_, _| ());
+        Ok(found?)
     }
 
     /// Length of a feature.
     pub fn dim(&self) -> usize {
-        self.features.dim
+        self.extractor.dim
     }
 
     /// The device's name.
@@ -214,7 +276,7 @@ impl Encoder {
         self.exec.name()
     }
 
-    /// Features [n,dim] of all images.
+    /// The first of the features that the encoder makes, [n,dim], of all images.
     ///
     /// # Errors
     /// Images of another size than the encoder was opened for; device loss.
@@ -223,7 +285,19 @@ impl Encoder {
         data: &Dataset,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<f32>> {
-        Ok(self.features.of(self.exec.as_mut(), data, progress)?)
+        Ok(self.extractor.of(self.exec.as_mut(), data, progress)?)
+    }
+
+    /// Each of the features that the encoder makes, [n,dim], of all images, from one pass over them.
+    ///
+    /// # Errors
+    /// As [`Encoder::features`].
+    pub fn each(
+        &mut self,
+        data: &Dataset,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Vec<Vec<f32>>> {
+        Ok(self.extractor.each(self.exec.as_mut(), data, progress)?)
     }
 
     /// All classes for each of `queries` [q,dim], the likeliest first ([q,classes]), by its nearest
@@ -244,11 +318,11 @@ impl Encoder {
 
 impl Embedder for Encoder {
     fn dim(&self) -> usize {
-        self.features.dim
+        self.extractor.dim
     }
 
     fn parts(&mut self) -> (Features, &mut dyn Executor) {
-        (self.features, self.exec.as_mut())
+        (self.extractor.clone(), self.exec.as_mut())
     }
 
     fn attention(&mut self, data: &Dataset) -> crate::graph::Result<Option<Picture>> {
@@ -256,4 +330,29 @@ impl Embedder for Encoder {
         maps.map(|m| m.picture(self.exec.as_mut(), data))
             .transpose()
     }
+}
+
+/// The projector of a configuration's method, whose head `number` has features of a single image.
+fn head(config: &Config, number: usize) -> Result<Mlp> {
+    let name = &config.method.name;
+    let request = |why: String| Err(DownstreamError::Request(why));
+    let method = method(config)?;
+    let Some(head) = method.diagnostics().map(|d| *d.projector()) else {
+        return request(format!(
+            "{name} has no projection heads: use --feature pooled"
+        ));
+    };
+    if head.norm || head.last != Last::Plain {
+        return request(format!(
+            "the heads of this {name} run have batch norm over the training batch, so a single image has no head \
+             features: use --feature pooled"
+        ));
+    }
+    if number == 0 || number > head.heads {
+        return request(format!(
+            "no head {number}: this run has heads 1 to {}",
+            head.heads
+        ));
+    }
+    Ok(head)
 }

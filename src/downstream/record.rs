@@ -30,9 +30,9 @@ pub fn file_name(text: &str) -> String {
         .collect()
 }
 
-/// The file of a result on the run's own data, within its folder.
-fn own_file(name: &str) -> String {
-    format!("eval-{name}.json")
+/// The file of a result on the run's own data.
+pub(crate) fn own_file(run: &Path, name: &str) -> PathBuf {
+    run.join(format!("eval-{name}.json"))
 }
 
 /// The place of data, however its path is written. `shapes` has no place: it is generated.
@@ -69,7 +69,7 @@ impl Provenance<'_> {
         let (path, own) = self.paths()?;
         let whole = place(&path);
         if whole == place(&own) {
-            return Ok(run.join(own_file(name)));
+            return Ok(own_file(run, name));
         }
         let last = whole.file_name().unwrap_or(whole.as_os_str());
         let name = format!("{name}-{}", file_name(&last.to_string_lossy()));
@@ -77,10 +77,10 @@ impl Provenance<'_> {
             let of = read(file).and_then(|v| Some(place(v["data_path"].as_str()?)));
             of.is_some_and(|other| other != whole)
         };
-        let mut file = run.join(own_file(&name));
+        let mut file = own_file(run, &name);
         let mut number = 2;
         while taken(&file) {
-            file = run.join(own_file(&format!("{name}-{number}")));
+            file = own_file(run, &format!("{name}-{number}"));
             number += 1;
         }
         Ok(file)
@@ -116,7 +116,7 @@ fn on_own_data(run: &Path, result: &Value) -> bool {
 /// Reads the result of the name on the run's own data. None where there is none, or where it is of another
 /// protocol, seed, epoch or data.
 pub fn read_own(run: &Path, name: &str, protocol: &str, seed: u64, epoch: usize) -> Option<Value> {
-    let result = read(&run.join(own_file(name)))?;
+    let result = read(&own_file(run, name))?;
     let own = result["protocol"] == protocol
         && result["seed"] == seed
         && result["epoch"] == epoch

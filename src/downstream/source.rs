@@ -84,15 +84,16 @@ impl Source {
         Ok((trained, split))
     }
 
-    /// The run's encoder, ready for images of the data's size on the device.
+    /// The run's encoder, ready for images of the data's size on the device, with the features that are asked for;
+    /// none: all that it has.
     ///
     /// # Errors
-    /// No such device; a head that is not there.
+    /// No such device; a feature or a head that is not there.
     pub fn encoder(
         &self,
         trained: &Trained,
         split: &Split,
-        feature: Feature,
+        features: &[Feature],
         tell: Tell<'_>,
     ) -> Result<Encoder> {
         let exec = open_executor(&self.device, &[], Precision::F32, |l| {
@@ -100,6 +101,6 @@ impl Source {
         })?;
         let side = (split.train.height, split.train.width);
         let (config, epoch) = (&trained.config, trained.at.epoch);
-        Encoder::of(config, &trained.weights, epoch, exec, side, feature)
+        Encoder::of(config, &trained.weights, epoch, exec, side, features)
     }
 }

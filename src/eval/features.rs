@@ -8,6 +8,7 @@ use crate::graph::exec::Ticket;
 use crate::graph::{
     Executor, Graph, GraphError, HostData, ProgramId, Result, StepScalars, TensorId, TensorType,
 };
+use crate::nn::backbones::Pool;
 use crate::nn::heads::Mlp;
 use crate::nn::{Backbone, Mode, Model, Net, Part};
 use crate::ops::augment::{Augment, words};
@@ -59,13 +60,14 @@ pub trait Embedder {
     }
 }
 
-/// A compiled feature extractor.
-#[derive(Clone, Copy, Debug)]
+/// A compiled feature extractor: of one feature an image, or of several that one pass makes.
+#[derive(Clone, Debug)]
 pub struct Features {
     program: ProgramId,
     images: TensorId,
     table: TensorId,
-    output: TensorId,
+    /// The features, all of the same length.
+    outputs: Vec<TensorId>,
     batch: usize,
     side: (usize, usize),
     size: usize,
@@ -75,19 +77,29 @@ pub struct Features {
     pub dim: usize,
 }
 
+/// Which images an extractor is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Height and width of the images.
+    pub side: (usize, usize),
+    /// Side of the views that the encoder sees.
+    pub size: usize,
+    /// Images at once.
+    pub batch: usize,
+}
+
 impl Features {
-    /// Appends the graph for images of `side` (height, width) in batches of `batch`; parameters are declared in
-    /// `model` if they are not yet.
+    /// Appends the graph; parameters are declared in `model` if they are not yet. `pools` are the features that are
+    /// wanted of the encoder's tokens, in this order; where it is empty, the pooled feature is.
     ///
     /// # Errors
-    /// Shapes that do not fit.
+    /// Shapes that do not fit; an encoder without tokens.
     pub fn graph(
         encoder: &dyn Backbone,
         model: &mut Model,
         policy: &Policy,
-        side: (usize, usize),
-        size: usize,
-        batch: usize,
+        Shape { side, size, batch }: Shape,
+        pools: &[Pool],
     ) -> Result<(Graph, Self)> {
         let mut g = Graph::new();
         let images = g.input("images", TensorType::u32([batch, words(side.0, side.1)]));
@@ -105,24 +117,33 @@ impl Features {
         };
         let x = g.push1(op, &[images, table])?;
         let mut net = Net::new(&mut g, model, Mode::Eval);
-        let output = encoder.layers(&mut net).call(&mut net, x)?.pooled;
-        let dim = g.dims(output)[1];
-        let first = 0;
+        let network = encoder.layers(&mut net);
+        let seen = network.call(&mut net, x)?;
+        let mut outputs = Vec::new();
+        for pool in pools {
+            let found = network.read(&mut net, seen, *pool)?;
+            outputs.push(found.ok_or_else(|| {
+                GraphError::Invalid(format!("this encoder has no tokens, so no {pool}"))
+            })?);
+        }
+        if outputs.is_empty() {
+            outputs.push(seen.pooled);
+        }
         let features = Self {
             program: ProgramId::default(),
             images,
             table,
-            output,
+            dim: g.dims(seen.pooled)[1],
+            outputs,
             batch,
             side,
             size,
-            first,
-            dim,
+            first: 0,
         };
         Ok((g, features))
     }
 
-    /// The embeddings of head `index` of `head` in place of backbone features.
+    /// The embeddings of head `index` of `head`, made of the (first) feature, in its place.
     ///
     /// # Errors
     /// Shapes that do not fit.
@@ -135,10 +156,10 @@ impl Features {
     ) -> Result<Self> {
         let mut net = Net::new(g, model, Mode::Eval);
         let layers = head.layers(&mut net, Part::Projector, self.dim);
-        let output = layers.call(&mut net, self.output)?;
+        let output = layers.call(&mut net, self.outputs[0])?;
         let dim = g.dims(output)[2];
         Ok(Self {
-            output,
+            outputs: vec![output],
             dim,
             first: index * self.batch,
             ..self
@@ -150,7 +171,7 @@ impl Features {
     /// # Errors
     /// Memory, shaders.
     pub fn compile(mut self, g: &Graph, exec: &mut dyn Executor) -> Result<Self> {
-        self.program = exec.compile(g, &[self.output])?;
+        self.program = exec.compile(g, &self.outputs)?;
         exec.upload(
             self.program,
             self.table,
@@ -164,7 +185,7 @@ impl Features {
         self.program
     }
 
-    /// Features [n,dim] of all images; `progress` is told of images done, and of all.
+    /// The (first) feature [n,dim] of all images; `progress` is told of images done, and of all.
     ///
     /// # Errors
     /// Images of another size than the graph was made for; device loss.
@@ -174,10 +195,23 @@ impl Features {
         data: &Dataset,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<f32>> {
+        Ok(self.each(exec, data, progress)?.swap_remove(0))
+    }
+
+    /// Every feature [n,dim] of all images, from one pass over them.
+    ///
+    /// # Errors
+    /// As [`Features::of`].
+    pub fn each(
+        &self,
+        exec: &mut dyn Executor,
+        data: &Dataset,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Vec<Vec<f32>>> {
         self.through(exec, data, None, progress)
     }
 
-    /// As [`Features::of`], of views that `policy` draws for a seed and epoch.
+    /// As [`Features::each`], of views that `policy` draws for a seed and epoch.
     ///
     /// # Errors
     /// As [`Features::of`].
@@ -187,7 +221,7 @@ impl Features {
         data: &Dataset,
         (policy, seed, epoch): (&Policy, u64, u32),
         progress: &mut dyn FnMut(usize, usize),
-    ) -> Result<Vec<f32>> {
+    ) -> Result<Vec<Vec<f32>>> {
         let views = Some((policy, seed, epoch));
         let found = self.through(exec, data, views, progress);
         let plain = HostData::F32(Policy::plain(self.side, self.batch));
@@ -201,14 +235,19 @@ impl Features {
         data: &Dataset,
         views: Option<(&Policy, u64, u32)>,
         progress: &mut dyn FnMut(usize, usize),
-    ) -> Result<Vec<f32>> {
+    ) -> Result<Vec<Vec<f32>>> {
         if (data.height, data.width) != self.side {
             return Err(GraphError::Invalid(format!(
                 "images of {}x{} where the encoder was set up for {}x{}",
                 data.height, data.width, self.side.0, self.side.1
             )));
         }
-        let mut out = Vec::with_capacity(data.len() * self.dim);
+        let room = data.len() * self.dim;
+        let mut out: Vec<Vec<f32>> = self
+            .outputs
+            .iter()
+            .map(|_| Vec::with_capacity(room))
+            .collect();
         let mut pending: VecDeque<(Ticket, usize)> = VecDeque::new();
         let mut start = 0;
         while start < data.len() || !pending.is_empty() {
@@ -225,15 +264,16 @@ impl Features {
                     exec.upload(self.program, self.table, &HostData::F32(rows))?;
                 }
                 exec.run(self.program, &StepScalars::default())?;
-                let ticket = exec.fetch_later(self.program, &[self.output])?;
+                let ticket = exec.fetch_later(self.program, &self.outputs)?;
                 pending.push_back((ticket, end - start));
                 start = end;
             } else if let Some((ticket, n)) = pending.pop_front() {
                 let part = exec.collect(&ticket, true)?.unwrap_or_default();
-                let values = part.first().map(HostData::to_f32).unwrap_or_default();
                 let at = self.first * self.dim;
-                out.extend_from_slice(&values[at..at + n * self.dim]);
-                progress(out.len() / self.dim, data.len());
+                for (out, values) in out.iter_mut().zip(&part) {
+                    out.extend_from_slice(&values.to_f32()[at..at + n * self.dim]);
+                }
+                progress(out[0].len() / self.dim, data.len());
             }
         }
         Ok(out)

@@ -3,10 +3,14 @@
 use super::{ExperimentError, Result};
 use crate::config::Config;
 use crate::config::presets::{Assets, texts};
-use crate::downstream::protocols::{DRAWS, LABELS, ProbeSettings};
-use crate::settings::{self, SEED, check_range, near};
+use crate::downstream::encoder::Feature;
+use crate::downstream::protocols::{Amount, DRAWS, LABELS, ProbeSettings};
+use crate::settings::{self, SEED, check_range, did_you_mean, near};
 use serde::Deserialize;
 use std::collections::BTreeMap;
+
+/// Values of settings, all of whose combinations are trained.
+pub(super) type Grid = BTreeMap<String, Vec<toml::Value>>;
 
 /// A case: a method, or a variant of one.
 #[derive(Deserialize, Clone, Debug, Default, PartialEq)]
@@ -21,8 +25,9 @@ pub(super) struct Case {
     /// Settings of the grid that have no effect on this case. It is trained once for all their values, and
     /// its result stands at each of them.
     pub without: Vec<String>,
-    /// The case whose training, of the same values and seed, this one starts from: its weights (`--init`). It stands
-    /// before this case.
+    /// Values of settings of the grid for this case alone, in place of the experiment's.
+    pub grid: Grid,
+    /// Another case, whose run of the same seed, at the same point of the grid, this case's run starts from.
     pub init: Option<String>,
 }
 
@@ -56,7 +61,7 @@ pub struct Experiment {
     /// preset is chosen.
     small: BTreeMap<String, toml::Value>,
     /// Values of settings. All combinations are trained.
-    pub(super) grid: BTreeMap<String, Vec<toml::Value>>,
+    pub(super) grid: Grid,
     /// Seeds of every combination.
     pub seeds: Vec<u64>,
     /// What is measured of every training. The columns of the table follow from it.
@@ -89,11 +94,21 @@ impl Default for Experiment {
     }
 }
 
-/// What is measured of a training.
+/// A column of the table.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Column {
+    pub measure: Measure,
+    pub feature: Feature,
+    /// Which of the measure's numbers.
+    pub number: usize,
+    pub title: String,
+}
+
+/// What is measured of a training, by each of its encoder's features.
 #[derive(Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub enum Measure {
-    /// kNN accuracy at the end of training.
+    /// kNN accuracy after training.
     Knn,
     /// The linear probe.
     Linear,
@@ -159,7 +174,8 @@ impl Experiment {
         if let Some(seed) = twice(&e.seeds) {
             return Err(ExperimentError::File(format!("seeds holds {seed} twice")));
         }
-        for (key, values) in &e.grid {
+        let own = e.case.iter().flat_map(|c| &c.grid);
+        for (key, values) in e.grid.iter().chain(own) {
             if values.is_empty() {
                 return Err(ExperimentError::File(format!(
                     "grid: {key} has no values, so that nothing would be trained"
@@ -185,17 +201,41 @@ impl Experiment {
                     case.name
                 )));
             }
-        }
-        for (i, case) in e.case.iter().enumerate() {
-            let before = |name: &String| e.case[..i].iter().any(|c| c.name == *name);
-            if let Some(name) = case.init.as_ref().filter(|name| !before(name)) {
+            let own = |k: &&String| !e.grid.contains_key(*k) || case.without.contains(k);
+            if let Some(key) = case.grid.keys().find(own) {
                 return Err(ExperimentError::File(format!(
-                    "case `{}`: `init` names `{name}`, which is no case before it",
+                    "case `{}`: its grid names {key}, which is not in the experiment's, or which the case is `without`",
                     case.name
                 )));
             }
+            e.starts(case)?;
         }
         Ok(e)
+    }
+
+    /// Checks the cases that a case starts from, one after the other.
+    fn starts(&self, case: &Case) -> Result<()> {
+        let wrong = |why: String| {
+            Err(ExperimentError::File(format!(
+                "case `{}`: `init` {why}",
+                case.name
+            )))
+        };
+        let mut at = case;
+        for _ in 0..self.case.len() {
+            let Some(name) = &at.init else {
+                return Ok(());
+            };
+            let Some(next) = self.case.iter().find(|c| c.name == *name) else {
+                let names = self.case.iter().map(|c| c.name.as_str());
+                return wrong(format!(
+                    "names `{name}`, which is no case of the file; {}",
+                    did_you_mean(name, names)
+                ));
+            };
+            at = next;
+        }
+        wrong("leads back to the case itself, so that no run could be the first".into())
     }
 
     /// The experiment in its small form where it has one; with a `preset`, at full size on that preset.
@@ -214,23 +254,50 @@ impl Experiment {
             self.title = format!("{} ({name})", self.title);
             self.small.clear();
         }
-        self.grid.retain(|key, _| !self.small.contains_key(key));
+        let grids = self.case.iter_mut().map(|c| &mut c.grid);
+        for grid in grids.chain([&mut self.grid]) {
+            grid.retain(|key, _| !self.small.contains_key(key));
+        }
         self.set.append(&mut self.small);
         Ok(self)
     }
 
-    /// Titles of the table's columns.
-    pub fn columns(&self) -> Vec<String> {
+    /// What a measure is called in the table, one title for each of its numbers.
+    fn titles(&self, m: Measure) -> Vec<String> {
+        match m {
+            Measure::Knn => vec!["kNN top-1".into()],
+            Measure::Linear => vec!["linear top-1".into()],
+            Measure::FewLabel => {
+                let of = |l: &usize| format!("{l} labels a class");
+                self.labels.iter().map(of).collect()
+            }
+        }
+    }
+
+    /// The table's columns where its trainings have these features: what is measured, by which feature, which of the
+    /// measure's numbers, and the title.
+    pub(super) fn columns(&self, features: &[Feature]) -> Vec<Column> {
         let mut out = Vec::new();
         for m in &self.eval {
-            match m {
-                Measure::Knn => out.push("kNN top-1, %".into()),
-                Measure::Linear => out.push("linear top-1, %".into()),
-                Measure::FewLabel => {
-                    out.extend(self.labels.iter().map(|l| format!("{l} labels a class, %")));
-                }
+            for feature in features {
+                let by = match feature {
+                    Feature::Backbone => String::new(),
+                    named => format!(", {named}"),
+                };
+                let titles = self.titles(*m).into_iter().enumerate();
+                out.extend(titles.map(|(number, title)| Column {
+                    measure: *m,
+                    feature: *feature,
+                    number,
+                    title: format!("{title}{by}, %"),
+                }));
             }
         }
         out
+    }
+
+    /// Labels of few labels, as the protocol takes them.
+    pub(super) fn amounts(&self) -> Vec<Amount> {
+        self.labels.iter().copied().map(Amount::Labels).collect()
     }
 }

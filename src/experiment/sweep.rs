@@ -2,10 +2,12 @@
 
 use super::file::{Experiment, Measure};
 use super::table::Table;
-use super::trial::{Trial, trials};
+use super::trial::{Trial, ended, trials};
 use super::{ExperimentError, Result};
 use crate::device::Choice;
+use crate::downstream::protocols::KnnSettings;
 use crate::downstream::{Notice, Source, protocols};
+use crate::eval::knn::Distance;
 use crate::run::checkpoint::{present, write_atomically};
 use crate::run::{event, io};
 use crate::train::{TrainError, Trainer};
@@ -42,12 +44,19 @@ pub enum Event<'a> {
         /// Its folder.
         folder: &'a Path,
     },
-    /// A training's loss was not finite, or that of the training that it starts from. The others are done.
+    /// A training's loss was not finite. The others are done.
     Diverged {
         /// Its folder.
         folder: &'a Path,
         /// Where and why.
         error: &'a TrainError,
+    },
+    /// A training was left out: the one that it starts from has not gone to its end.
+    LeftOut {
+        /// Its folder.
+        folder: &'a Path,
+        /// The folder of the other.
+        start: &'a Path,
     },
     /// The table was brought up to date.
     Tabled(&'a Table),
@@ -63,20 +72,23 @@ type Tell<'a> = &'a (dyn Fn(Event<'_>) + Sync);
 pub struct Finished {
     /// The table.
     pub table: Table,
-    /// Folders of the trainings whose loss was not finite, and of those that start from one of them.
+    /// Folders of the trainings whose loss was not finite.
     pub diverged: Vec<PathBuf>,
+    /// Folders of the trainings that would have started from one that has not gone to its end.
+    pub left_out: Vec<PathBuf>,
     /// False where it was stopped before its end.
     pub complete: bool,
 }
 
-/// A training whose start diverged is lost with it.
-fn lacks_start(trial: &Trial, init: &Path, tell: Tell<'_>) -> End {
-    let why = format!("it starts from {}, which diverged", init.display());
-    tell(Event::Diverged {
-        folder: &trial.folder,
-        error: &TrainError::Config(why),
-    });
-    End::Diverged
+impl Finished {
+    /// Folders of the trainings that have not gone to their end although the sweep has.
+    pub fn missing(&self) -> Vec<PathBuf> {
+        self.diverged
+            .iter()
+            .chain(&self.left_out)
+            .cloned()
+            .collect()
+    }
 }
 
 /// How a training ended.
@@ -84,6 +96,7 @@ enum End {
     Complete,
     Stopped,
     Diverged,
+    LeftOut,
 }
 
 impl Sweep {
@@ -126,7 +139,7 @@ impl Sweep {
         }
         std::fs::create_dir_all(&self.out).map_err(io(&self.out))?;
         let stopped = || stop.load(Ordering::Relaxed);
-        let mut diverged: Vec<PathBuf> = Vec::new();
+        let (mut diverged, mut left_out) = (Vec::new(), Vec::new());
         for (i, trial) in self.trials.iter().enumerate() {
             if trial.results(&self.experiment).is_none() {
                 tell(Event::Trial {
@@ -134,15 +147,14 @@ impl Sweep {
                     all: self.trials.len(),
                     folder: &trial.folder,
                 });
-                let lost = trial.init.as_ref().filter(|init| diverged.contains(init));
-                let end = match (trial.ended(), lost) {
-                    (true, _) => End::Complete,
-                    (false, Some(init)) => lacks_start(trial, init, tell),
-                    (false, None) => self.train(trial, stop, tell)?,
+                let end = match ended(&trial.folder) {
+                    true => End::Complete,
+                    false => self.train(trial, stop, tell)?,
                 };
                 match end {
                     End::Complete if !stopped() => self.measure(trial, tell)?,
                     End::Diverged => diverged.push(trial.folder.clone()),
+                    End::LeftOut => left_out.push(trial.folder.clone()),
                     End::Complete | End::Stopped => {}
                 }
             }
@@ -156,6 +168,7 @@ impl Sweep {
         Ok(Finished {
             table: self.table(),
             diverged,
+            left_out,
             complete: !stopped(),
         })
     }
@@ -174,12 +187,19 @@ impl Sweep {
     /// Trains, or goes on where the training was interrupted.
     fn train(&self, trial: &Trial, stop: &AtomicBool, tell: Tell<'_>) -> Result<End> {
         let resume = trial.begun()? && present(&trial.folder.join("checkpoints"));
+        if let Some(start) = trial.init.as_ref().filter(|s| !resume && !ended(s)) {
+            tell(Event::LeftOut {
+                folder: &trial.folder,
+                start,
+            });
+            return Ok(End::LeftOut);
+        }
         let name = trial.folder.display().to_string();
         let outcome = Trainer::new(trial.config.clone())
             .device(self.device.clone())
             .out(&trial.folder)
-            .init(trial.init.clone())
             .resume(resume)
+            .init(trial.init.clone())
             // A run that was killed before its first checkpoint left files that are of no use.
             .overwrite(!resume)
             .stop(stop)
@@ -224,15 +244,30 @@ impl Sweep {
                 continue;
             }
             match m {
-                Measure::Knn => {
+                Measure::Knn if trial.is_plain() => {
                     return Err(ExperimentError::File(format!(
                         "{folder} has no kNN accuracy: its data has no labels, no test images or one class alone"
                     )));
                 }
-                Measure::Linear => drop(protocols::linear(&source, &e.linear, notice)?),
+                Measure::Knn => {
+                    let settings = KnnSettings {
+                        k: None,
+                        t: None,
+                        distance: Distance::Cosine,
+                        features: Vec::new(),
+                    };
+                    drop(protocols::knn(&source, &settings, notice)?);
+                }
+                Measure::Linear => drop(protocols::linear(&source, &e.linear, &[], notice)?),
                 Measure::FewLabel => {
+                    let (settings, amounts) = (&e.linear, e.amounts());
                     drop(protocols::few_label(
-                        &source, &e.linear, &e.labels, e.draws, notice,
+                        &source,
+                        settings,
+                        &amounts,
+                        e.draws,
+                        &[],
+                        notice,
                     )?);
                 }
             }

@@ -1,7 +1,8 @@
 //! The table of a sweep.
 
-use super::file::Experiment;
+use super::file::{Column, Experiment};
 use super::trial::Trial;
+use crate::downstream::encoder::Feature;
 use std::fmt::Write as _;
 
 /// One case at one point of the grid, over its seeds.
@@ -11,13 +12,15 @@ pub struct Row {
     pub case: String,
     /// Settings of the grid.
     pub point: Vec<(String, String)>,
-    /// Results in percent, one a column of the table, of every seed that has ended.
-    pub runs: Vec<Vec<f64>>,
+    /// Results in percent, one a column of the table, of every seed that has ended. None where the case's encoder has
+    /// no such feature.
+    pub runs: Vec<Vec<Option<f64>>>,
 }
 
 impl Row {
     fn column(&self, column: usize) -> impl Iterator<Item = f64> + Clone + '_ {
-        self.runs.iter().filter_map(move |r| r.get(column).copied())
+        let of = move |r: &Vec<Option<f64>>| r.get(column).copied().flatten();
+        self.runs.iter().filter_map(of)
     }
 
     /// Mean of a column over seeds; none before one has ended.
@@ -57,9 +60,23 @@ pub struct Table {
 impl Table {
     /// A row for every case and point, over its seeds.
     pub(super) fn of(e: &Experiment, trials: &[Trial]) -> Self {
+        let mut features: Vec<Feature> = Vec::new();
+        for feature in trials.iter().flat_map(|t| &t.features) {
+            if !features.contains(feature) {
+                features.push(*feature);
+            }
+        }
+        let columns = e.columns(&features);
         let mut rows: Vec<Row> = Vec::new();
         for trial in trials {
-            let results = trial.results(e);
+            let results = trial.results(e).map(|found| {
+                let of = |c: &Column| {
+                    let feature = trial.features.iter().position(|f| *f == c.feature)?;
+                    let (_, by) = found.iter().find(|(m, _)| *m == c.measure)?;
+                    by[feature].get(c.number).copied()
+                };
+                columns.iter().map(of).collect()
+            });
             for point in &trial.points {
                 let same = |r: &Row| r.case == trial.case && r.point == *point;
                 let at = rows.iter().position(same).unwrap_or_else(|| {
@@ -75,7 +92,7 @@ impl Table {
         }
         Self {
             title: e.title.clone(),
-            columns: e.columns(),
+            columns: columns.into_iter().map(|c| c.title).collect(),
             rows,
         }
     }
@@ -115,7 +132,10 @@ mod tests {
         let row = |v: &str, values: &[f64]| Row {
             case: "A".into(),
             point: vec![("kappa".into(), v.into())],
-            runs: values.iter().map(|v| vec![*v, 2.0 * v]).collect(),
+            runs: values
+                .iter()
+                .map(|v| vec![Some(*v), Some(2.0 * v)])
+                .collect(),
         };
         let t = Table {
             title: "T".into(),

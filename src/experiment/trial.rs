@@ -1,11 +1,14 @@
 //! The trainings of an experiment, and what their folders say of what was measured.
 
-use super::file::{Case, Experiment, Measure};
+use super::file::{Case, Experiment, Grid, Measure};
 use super::{ExperimentError, Result};
 use crate::config::{Config, ConfigError};
-use crate::downstream::protocols::{FEW_LABEL, LINEAR};
-use crate::downstream::record::{file_name, read, read_own};
+use crate::downstream::encoder::Feature;
+use crate::downstream::protocols::{FEW_LABEL, KNN, LINEAR, knn_protocol};
+use crate::downstream::record::{file_name, own_file, read, read_own};
+use crate::eval::knn::{Distance, Vote};
 use crate::methods;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -16,19 +19,23 @@ pub struct Trial {
     pub case: String,
     /// The points of the table at which its result stands. A point is the grid's settings and their values, as text.
     pub points: Vec<Vec<(String, String)>>,
+    /// The seed of the experiment that it is for.
+    pub seed: u64,
     /// The run's folder.
     pub folder: PathBuf,
     /// Its configuration.
     pub config: Config,
     /// The folder of the training whose weights it starts from.
     pub init: Option<PathBuf>,
+    /// The features of its encoder that are measured.
+    pub features: Vec<Feature>,
 }
 
 /// A combination of the grid's values.
 type Point = Vec<(String, toml::Value)>;
 
 /// All combinations of the grid's values.
-fn points(grid: &BTreeMap<String, Vec<toml::Value>>) -> Vec<Point> {
+fn points(grid: &Grid) -> Vec<Point> {
     let mut out = vec![Vec::new()];
     for (key, values) in grid {
         out = out
@@ -110,17 +117,30 @@ fn method_keys(text: &str, e: &Experiment, case: &Case) -> Vec<String> {
 /// Trainings of an experiment at most. More would take months, and come of a mistake in the grid.
 const MOST: usize = 10_000;
 
+/// The grid of a case.
+fn grid(e: &Experiment, case: &Case) -> Grid {
+    let mut grid = e.grid.clone();
+    grid.extend(case.grid.clone());
+    grid
+}
+
 /// Checks the number of trainings before they are made up.
 fn countable(e: &Experiment) -> Result<()> {
-    if let Some((key, _)) = e.grid.iter().find(|(_, values)| values.is_empty()) {
+    let grids: Vec<Grid> = e.case.iter().map(|c| grid(e, c)).collect();
+    let mut settings = grids.iter().flatten();
+    if let Some((key, _)) = settings.find(|(_, values)| values.is_empty()) {
         let text = format!("grid: {key} has no values; give one or more, or leave it out");
         return Err(ExperimentError::File(text));
     }
-    let counts = e.grid.values().map(Vec::len);
-    let all = counts
-        .chain([e.case.len(), e.seeds.len()])
-        .try_fold(1usize, usize::checked_mul);
-    match all {
+    let of_case = |grid: &Grid| {
+        grid.values()
+            .map(Vec::len)
+            .try_fold(1usize, usize::checked_mul)
+    };
+    let of_seed = grids
+        .iter()
+        .try_fold(0usize, |sum, grid| sum.checked_add(of_case(grid)?));
+    match of_seed.and_then(|n| n.checked_mul(e.seeds.len())) {
         Some(all) if all <= MOST => Ok(()),
         _ => Err(ExperimentError::File(format!(
             "cases, grid and seeds make {} trainings; expected at most {MOST}",
@@ -141,27 +161,15 @@ fn apart(all: &[Trial]) -> Result<()> {
     }
 }
 
-/// The folder of the training of a case at the points `at` of the table with a seed; none where it was trained for
-/// some of them alone.
-fn source(
-    all: &[Trial],
-    case: &str,
-    (at, seed): (&[Vec<(String, String)>], u64),
-) -> Option<PathBuf> {
-    let is = |t: &&Trial| {
-        t.case == case && t.config.run.seed == seed && at.iter().all(|p| t.points.contains(p))
-    };
-    all.iter().find(is).map(|t| t.folder.clone())
-}
-
-/// All trainings of an experiment, each with a folder in `out`. `over` are settings (`section.key=value`) of
+/// All trainings of an experiment, each with a folder in `out`: all of the first seed, then all of the next, so that a
+/// sweep that is stopped early has compared all cases. `over` are settings (`section.key=value`) of
 /// every training, which override the file.
 pub(super) fn trials(e: &Experiment, over: &[String], out: &Path) -> Result<Vec<Trial>> {
     countable(e)?;
-    let everywhere = points(&e.grid);
-    let mut all: Vec<Trial> = Vec::new();
+    let mut all = Vec::new();
     for case in &e.case {
-        let mut grid = e.grid.clone();
+        let mut grid = grid(e, case);
+        let everywhere = points(&grid);
         grid.retain(|key, _| !case.without.contains(key));
         for point in points(&grid) {
             // The result stands at all values of the settings that have no effect on the case.
@@ -176,37 +184,81 @@ pub(super) fn trials(e: &Experiment, over: &[String], out: &Path) -> Result<Vec<
             let values = point
                 .iter()
                 .map(|(k, v)| format!("{}={v}", k.rsplit('.').next().unwrap_or(k)));
-            let parts: Vec<String> = std::iter::once(case.name.clone()).chain(values).collect();
+            let from = case.init.iter().map(|i| format!("from {i}"));
+            let parts: Vec<String> = std::iter::once(case.name.clone())
+                .chain(from)
+                .chain(values)
+                .collect();
             for seed in &e.seeds {
-                let config = configuration(e, case, &point, *seed, over).map_err(|source| {
-                    ExperimentError::Case {
-                        case: case.name.clone(),
-                        source,
-                    }
-                })?;
-                let name = format!("{}-{seed}", parts.join("-"));
-                let init = match &case.init {
-                    None => None,
-                    Some(from) => Some(source(&all, from, (&at, *seed)).ok_or_else(|| {
-                        ExperimentError::File(format!(
-                            "case `{}`: `init` names `{from}`, which has one training for several values of the grid \
-                             that this case is trained once for, or the reverse: give both the same `without`",
-                            case.name
-                        ))
-                    })?),
+                let of_case = |source| ExperimentError::Case {
+                    case: case.name.clone(),
+                    source,
                 };
+                let config = configuration(e, case, &point, *seed, over).map_err(of_case)?;
+                let encoder = config.backbone().map_err(of_case)?;
+                let name = format!("{}-{seed}", parts.join("-"));
                 all.push(Trial {
                     case: case.name.clone(),
                     points: at.clone(),
+                    seed: *seed,
                     folder: out.join(file_name(&name)),
+                    features: Feature::of(encoder.as_ref(), &[])?,
                     config,
-                    init,
+                    init: None,
                 });
             }
         }
     }
     apart(&all)?;
-    Ok(all)
+    // Stable, so that cases and points stay in the order of the file.
+    all.sort_by_key(|t| e.seeds.iter().position(|s| *s == t.seed));
+    ordered(e, all)
+}
+
+/// Finds the training that each one starts from, and brings those that others start from before these; else the order
+/// stays.
+fn ordered(e: &Experiment, mut all: Vec<Trial>) -> Result<Vec<Trial>> {
+    let mut starts = Vec::new();
+    for t in &all {
+        let case = e.case.iter().find(|c| c.name == t.case);
+        let start = case.and_then(|c| c.init.as_ref()).map(|name| {
+            let fits = |s: &Trial| {
+                s.case == *name
+                    && s.seed == t.seed
+                    && s.points.iter().any(|p| t.points.contains(p))
+            };
+            let found = (0..all.len()).filter(|i| fits(&all[*i]));
+            match found.collect::<Vec<_>>()[..] {
+                [one] => Ok(one),
+                _ => Err(ExperimentError::File(format!(
+                    "case `{}`: `init` names `{name}`, which has a run for each value of a setting of the grid that \
+                     this case is `without`: name the setting in neither or in both",
+                    t.case
+                ))),
+            }
+        });
+        starts.push(start.transpose()?);
+    }
+    for (i, start) in starts.iter().enumerate() {
+        all[i].init = start.map(|s| all[s].folder.clone());
+    }
+    let mut order: Vec<usize> = Vec::new();
+    for i in 0..all.len() {
+        let mut chain: Vec<usize> = std::iter::successors(Some(i), |i| starts[*i]).collect();
+        chain.reverse();
+        for i in chain {
+            if !order.contains(&i) {
+                order.push(i);
+            }
+        }
+    }
+    let mut all: Vec<Option<Trial>> = all.into_iter().map(Some).collect();
+    Ok(order.iter().filter_map(|i| all[*i].take()).collect())
+}
+
+/// Whether the training of a folder went to its end.
+pub(super) fn ended(folder: &Path) -> bool {
+    folder.join("summary.json").exists()
 }
 
 impl Trial {
@@ -227,43 +279,67 @@ impl Trial {
         Ok(true)
     }
 
-    /// Whether the training went to its end.
-    pub(super) fn ended(&self) -> bool {
-        self.folder.join("summary.json").exists()
+    /// Its features have no names: the encoder has the pooled one alone.
+    pub(super) fn is_plain(&self) -> bool {
+        self.features == [Feature::Backbone]
     }
 
-    /// What the folder's files say of a measure. None where it was not measured after the run's end, or only
-    /// by another protocol or seed or on other data.
-    pub fn measured(&self, e: &Experiment, m: Measure) -> Option<Vec<f64>> {
+    /// The result of a measure that the folder holds. None where it was not measured after the run's end, or only by
+    /// another protocol or seed or on other data.
+    fn record(&self, e: &Experiment, m: Measure) -> Option<Value> {
         let own = |name: &str| {
-            let protocol = e.linear.resolve().ok()?.describe();
+            let protocol = e.linear.resolve().ok()?;
+            let protocol = protocol.describe(&Feature::list(&self.features));
             let (seed, epochs) = (e.linear.seed, self.config.run.epochs);
             read_own(&self.folder, name, &protocol, seed, epochs)
         };
         match m {
+            Measure::Knn if self.is_plain() => read(&self.folder.join("summary.json")),
             Measure::Knn => {
-                let summary = read(&self.folder.join("summary.json"))?;
-                Some(vec![summary["knn_top1"].as_f64()?])
-            }
-            Measure::Linear => Some(vec![own(LINEAR)?["linear_top1"].as_f64()?]),
-            Measure::FewLabel => {
-                let v = own(FEW_LABEL)?;
-                let rows = v["few_label"].as_array()?;
-                let of = |l: &usize| {
-                    let row = rows.iter().find(|r| r["labels"] == *l)?;
-                    (row["draws"].as_array()?.len() == e.draws).then(|| row["top1"].as_f64())?
+                let r = &self.config.run;
+                let vote = Vote {
+                    k: r.knn_k,
+                    t: r.knn_t,
+                    distance: Distance::Cosine,
                 };
-                e.labels.iter().map(of).collect()
+                let found = read(&own_file(&self.folder, KNN))?;
+                let n = usize::try_from(found["bank"].as_u64()?).ok()?;
+                let protocol = knn_protocol(vote, n, &self.features);
+                read_own(&self.folder, KNN, &protocol, r.seed, r.epochs)
             }
+            Measure::Linear => own(LINEAR),
+            Measure::FewLabel => own(FEW_LABEL),
         }
     }
 
-    /// The values of all columns of the table. None before all are there.
-    pub fn results(&self, e: &Experiment) -> Option<Vec<f64>> {
-        let mut out = Vec::new();
-        for m in &e.eval {
-            out.extend(self.measured(e, *m)?);
-        }
-        Some(out)
+    /// What the folder's files say of a measure: its numbers by each of [`Trial::features`]. None where it was not
+    /// measured after the run's end, or only by another protocol or seed or on other data.
+    pub fn measured(&self, e: &Experiment, m: Measure) -> Option<Vec<Vec<f64>>> {
+        let record = self.record(e, m)?;
+        let of = |feature: &Feature| {
+            let v = match feature {
+                Feature::Backbone => &record,
+                named => &record["features"][named.name()],
+            };
+            match m {
+                Measure::Knn => Some(vec![v["knn_top1"].as_f64()?]),
+                Measure::Linear => Some(vec![v["linear_top1"].as_f64()?]),
+                Measure::FewLabel => {
+                    let rows = v["few_label"].as_array()?;
+                    let of = |l: &usize| {
+                        let row = rows.iter().find(|r| r["labels"] == *l)?;
+                        (row["draws"].as_array()?.len() == e.draws).then(|| row["top1"].as_f64())?
+                    };
+                    e.labels.iter().map(of).collect()
+                }
+            }
+        };
+        self.features.iter().map(of).collect()
+    }
+
+    /// All that is measured of it, as [`Trial::measured`]. None before all is there.
+    pub fn results(&self, e: &Experiment) -> Option<Vec<(Measure, Vec<Vec<f64>>)>> {
+        let of = |m: &Measure| Some((*m, self.measured(e, *m)?));
+        e.eval.iter().map(of).collect()
     }
 }

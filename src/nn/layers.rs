@@ -100,11 +100,16 @@ impl Linear {
     }
 
     /// The classifier of features of length d ([`Part::Classifier`]). It starts as zero, so that nothing is drawn.
-    pub fn classifier(net: &mut Net<'_>, [classes, d]: [usize; 2]) -> Self {
+    pub fn classifier(net: &mut Net<'_>, shape: [usize; 2]) -> Self {
+        Self::classifier_from(net, shape, Init::Constant(0.0))
+    }
+
+    /// As [`Linear::classifier`], with weights that start as `init` says.
+    pub fn classifier_from(net: &mut Net<'_>, [classes, d]: [usize; 2], init: Init) -> Self {
         let zero = Init::Constant(0.0);
         net.part(Part::Classifier, |net| Self {
             name: Part::Classifier.prefix().into(),
-            weight: net.param("weight", &[classes, d], zero, Layout::Plain),
+            weight: net.param("weight", &[classes, d], init, Layout::Plain),
             bias: Some(net.param("bias", &[classes], zero, Layout::Plain)),
         })
     }

@@ -52,7 +52,8 @@ fn lines(t: &Table, column: usize) -> Option<(String, Vec<Line>)> {
     Some((name, out))
 }
 
-/// Lines over the labels a class, one for each row. A column's title starts with its number of labels.
+/// Lines over the labels a class, one for each row and feature. A column's title starts with its number of labels; the
+/// feature follows where it has a name: `10 labels a class, class token, %`.
 fn by_labels(t: &Table) -> Vec<Line> {
     let mut out = Vec::new();
     for r in &t.rows {
@@ -61,12 +62,14 @@ fn by_labels(t: &Table) -> Vec<Line> {
             .iter()
             .map(|p| format!(", {} {}", p.0, p.1))
             .collect();
-        let line = line_of(&mut out, format!("{}{point}", r.case));
         for (c, title) in t.columns.iter().enumerate() {
             let x = title.split(' ').next().map(str::parse::<f64>);
             let (Some(Ok(x)), Some(mean)) = (x, r.mean(c)) else {
                 continue;
             };
+            let feature = title.split(", ").nth(1).filter(|f| *f != "%");
+            let feature = feature.map_or(String::new(), |f| format!(", {f}"));
+            let line = line_of(&mut out, format!("{}{point}{feature}", r.case));
             let d = r.deviation(c).unwrap_or(0.0);
             line.points.push((x, mean));
             line.band.push((mean - d, mean + d));
@@ -133,7 +136,10 @@ mod tests {
         let row = |v: &str, values: &[f64]| Row {
             case: "A".into(),
             point: vec![("kappa".into(), v.into())],
-            runs: values.iter().map(|v| vec![*v, 2.0 * v]).collect(),
+            runs: values
+                .iter()
+                .map(|v| vec![Some(*v), Some(2.0 * v)])
+                .collect(),
         };
         let mut t = Table {
             title: "<T>".into(),

@@ -161,7 +161,11 @@ mod tests {
             knn_top1: 62.5,
             untrained: false,
             remembered: false,
-            protocol: KnnProtocol { k: 5, t: 0.1 },
+            protocol: KnnProtocol {
+                k: 5,
+                t: 0.1,
+                pool: None,
+            },
             spread: Some(Spread {
                 feature_std: 0.9,
                 effective_rank: 1.0 / 3.0,

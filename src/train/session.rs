@@ -9,7 +9,7 @@ use crate::data::{Dataset, Split, packed};
 use crate::device::recording::Timed;
 use crate::device::{Choice, DeviceError, Options};
 use crate::eval::attention::{Maps, Picture};
-use crate::eval::features::{Embedder, Features};
+use crate::eval::features::{Embedder, Features, Shape};
 use crate::eval::knn::{self, Bank, Distance, Knn, Vote};
 use crate::graph::exec::Ticket;
 use crate::graph::gpu::GpuExecutor;
@@ -239,9 +239,12 @@ impl Session {
             method.encoder(),
             &mut model,
             &config.augment,
-            side,
-            c.image_size,
-            feature_batch,
+            Shape {
+                side,
+                size: c.image_size,
+                batch: feature_batch,
+            },
+            &[],
         )?;
 
         let (encoder, policy) = (method.encoder(), &config.augment);
@@ -572,7 +575,7 @@ impl Embedder for Session {
     }
 
     fn parts(&mut self) -> (Features, &mut dyn Executor) {
-        (self.features, self.exec.as_mut())
+        (self.features.clone(), self.exec.as_mut())
     }
 
     fn attention(&mut self, data: &Dataset) -> crate::graph::Result<Option<Picture>> {

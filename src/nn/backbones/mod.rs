@@ -4,6 +4,8 @@
 pub mod resnet;
 pub mod vit;
 
+pub use vit::Pool;
+
 use super::Net;
 use super::import::Named;
 use crate::graph::{Result, TensorId};
@@ -87,6 +89,19 @@ pub trait Network {
     /// # Errors
     /// Shapes that do not fit.
     fn attention(&self, _net: &mut Net<'_>, _images: TensorId) -> Result<Option<TensorId>> {
+        Ok(None)
+    }
+
+    /// Another reading [n,d] of what [`Network::call`] made of images; none where the network has no such.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    fn read(
+        &self,
+        _net: &mut Net<'_>,
+        _features: Features,
+        _pool: Pool,
+    ) -> Result<Option<TensorId>> {
         Ok(None)
     }
 }

@@ -43,6 +43,28 @@ pub enum Pool {
     Mean,
 }
 
+impl Pool {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Token, Self::Mean];
+
+    /// Its name in settings, flags and results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Mean => "mean",
+        }
+    }
+}
+
+impl std::fmt::Display for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Token => "class token",
+            Self::Mean => "mean over patches",
+        })
+    }
+}
+
 /// A network's shape.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Vit {
@@ -413,8 +435,13 @@ impl VitLayers {
     /// # Errors
     /// Shapes that do not fit.
     pub fn pool(&self, net: &mut Net<'_>, tokens: TensorId) -> Result<TensorId> {
+        Self::pooled_by(self.pool, net, tokens)
+    }
+
+    /// As [`VitLayers::pool`], by another way of pooling than the configuration's.
+    fn pooled_by(pool: Pool, net: &mut Net<'_>, tokens: TensorId) -> Result<TensorId> {
         let (n, d) = (net.dims(tokens)[0], net.dims(tokens)[2]);
-        match self.pool {
+        match pool {
             Pool::Token => {
                 let token = net.push1(SliceTokens { first: 0, count: 1 }, &[tokens])?;
                 net.reshape(token, [n, d])
@@ -462,6 +489,14 @@ impl Network for VitLayers {
         let x = self.embed(net, images)?;
         let x = self.after(net, x, before.len())?;
         last.attention_of(net, x, 0).map(Some)
+    }
+
+    fn read(&self, net: &mut Net<'_>, features: Features, pool: Pool) -> Result<Option<TensorId>> {
+        match features.tokens {
+            _ if pool == self.pool => Ok(Some(features.pooled)),
+            Some(tokens) => Self::pooled_by(pool, net, tokens).map(Some),
+            None => Ok(None),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::config::Precision;
 use crate::device::Choice;
 use crate::device::recording::Timed;
 use crate::eval::spread::Spread;
+use crate::nn::backbones::Pool;
 use crate::nn::import::Report;
 use serde::{Serialize, Serializer};
 use std::path::PathBuf;
@@ -195,6 +196,8 @@ pub struct KnnProtocol {
     pub k: usize,
     /// Temperature of the votes.
     pub t: f32,
+    /// How the feature is made of tokens, where the encoder has tokens.
+    pub pool: Option<Pool>,
 }
 
 impl Serialize for KnnProtocol {

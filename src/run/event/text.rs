@@ -183,10 +183,11 @@ impl Epoch {
 
 impl fmt::Display for KnnProtocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { k, t } = self;
+        let Self { k, t, pool } = self;
+        let feature = pool.map_or("backbone features".into(), |p| p.to_string());
         write!(
             f,
-            "kNN k={k} t={t} cosine, backbone features, test transform, running statistics"
+            "kNN k={k} t={t} cosine, {feature}, test transform, running statistics"
         )
     }
 }

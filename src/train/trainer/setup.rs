@@ -106,6 +106,7 @@ impl<'a> Run<'a> {
         let protocol = KnnProtocol {
             k: r.knn_k.min(split.bank().len()),
             t: r.knn_t,
+            pool: method.encoder().vit().map(|v| v.pool),
         };
         Ok(Self {
             job,
