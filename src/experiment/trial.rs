@@ -140,7 +140,8 @@ fn countable(e: &Experiment) -> Result<()> {
     let of_seed = grids
         .iter()
         .try_fold(0usize, |sum, grid| sum.checked_add(of_case(grid)?));
-    match of_seed.and_then(|n| n.checked_mul(e.seeds.len())) {
+    let all = of_seed.and_then(|n| n.checked_mul(e.seeds.len()));
+    match all {
         Some(all) if all <= MOST => Ok(()),
         _ => Err(ExperimentError::File(format!(
             "cases, grid and seeds make {} trainings; expected at most {MOST}",
