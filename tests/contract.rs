@@ -114,6 +114,7 @@ impl Method for Masked {
                 distribution: Distribution::Uniform(0.0, 1.0),
             }],
             ids: true,
+            ..Draws::views(Views::One)
         }
     }
 
@@ -210,12 +211,8 @@ fn step(config: &Config, world: World, ids: &[u32], epoch: u32) -> Seen {
         epoch,
         ..StepScalars::default()
     };
-    let tickets = g.start(&mut exec, config, (&late, ids), &scalars).unwrap();
-    let mut loss = 0.0;
-    for t in &tickets {
-        let value = exec.collect(t, true).unwrap().unwrap()[0].to_f64()[0];
-        loss += value / tickets.len() as f64;
-    }
+    let started = g.start(&mut exec, config, (&late, ids), &scalars).unwrap();
+    let (loss, _) = started.collect(&mut exec).unwrap();
     assert!(g.out.pairs.is_none(), "nothing is compared");
     let mut read = |id| exec.read_state(&model.states, id).unwrap().to_f64();
     let names = [

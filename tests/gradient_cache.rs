@@ -17,23 +17,31 @@ use amcl_wgpu::ops::augment::words;
 use amcl_wgpu::train::gradient::Gradient;
 use amcl_wgpu::train::optimizer::GRADS;
 use amcl_wgpu::train::session::IMAGES;
-use common::relative;
+use common::{relative, settings_of};
 
 const BATCH: usize = 8;
 const PARTS: usize = 2;
 
 fn config(method: &str, amcl: bool, parts: usize, cache: bool) -> Config {
     let heads = if amcl { 2 } else { 1 };
-    let needs_vit = METHODS.iter().any(|m| m.name == method && m.needs_vit);
-    let model = match needs_vit {
-        true => "encoder = 'vit_tiny'\ndim = 12\ndepth = 3\npatch = 8",
-        false => "width = 4\nstem_stride = 2",
-    };
-    let text = format!(
-        "[model]\nimage_size = 16\n{model}\n[method]\nname = '{method}'\n[heads]\ncount = {heads}\nhidden = 8\nout = 6\n\
-         [amcl]\nenabled = {amcl}\nphi_hidden = 8\n[optim]\nbatch_size = {BATCH}\nmicro_batches = {parts}\ngradient_cache = {cache}\n"
-    );
-    Config::parse(&text, &[]).unwrap()
+    let set = [
+        "model.width=4".to_string(),
+        "model.stem_stride=2".into(),
+        "model.image_size=16".into(),
+        format!("method.name={method}"),
+        // So that a wrong contrast shows beside the other terms.
+        "method.w_contrast=1".into(),
+        format!("heads.count={heads}"),
+        "heads.hidden=8".into(),
+        "heads.out=6".into(),
+        format!("amcl.enabled={amcl}"),
+        "amcl.phi_hidden=8".into(),
+        format!("optim.batch_size={BATCH}"),
+        format!("optim.micro_batches={parts}"),
+        format!("optim.gradient_cache={cache}"),
+    ];
+    let tiny = [vec!["model.encoder=tiny".to_string()], set.into()].concat();
+    Config::parse("", &settings_of(&tiny)).unwrap()
 }
 
 /// A method whose batch norm is taken by groups.
@@ -88,12 +96,9 @@ fn gradient(
         step: 3,
         ..StepScalars::default()
     };
-    let tickets = g.start(exec, c, (data, ids), &scalars).unwrap();
-    let n = tickets.len() as f64;
-    let mut loss = 0.0;
-    for t in &tickets {
-        loss += exec.collect(t, true).unwrap().unwrap()[0].to_f64()[0] / n;
-    }
+    let started = g.start(exec, c, (data, ids), &scalars).unwrap();
+    let (loss, terms) = started.collect(exec).unwrap();
+    assert_eq!(terms.len(), g.terms.len());
     let values = exec.read_state(&m.states, grads).unwrap().to_f64();
     (loss, values)
 }
@@ -125,7 +130,7 @@ fn equals_the_whole_batch() {
     let plain = METHODS.iter().filter(|m| m.couples_batch);
     let plain: Vec<_> = plain.map(|m| (m.name, false)).collect();
     assert!(plain.len() >= 3, "{plain:?}");
-    for (method, amcl) in [vec![("simclr", true)], plain].concat() {
+    for (method, amcl) in [vec![("simclr", true), ("can", true)], plain].concat() {
         let c = config(method, amcl, 1, true);
         let whole = gradient(&c, f64s().as_mut(), &data, &ids, groups, true);
         // In f64 only the order of sums differs: some 1e4 of them, 1e-16 each. In f32, the same times 5e8, and batch

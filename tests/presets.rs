@@ -66,6 +66,9 @@ fn every_preset_trains() {
             "optim.micro_batches=1",
             "method.predictor_hidden=16",
             "method.queue=40",
+            "method.decoder_dim=16",
+            "method.decoder_depth=1",
+            "method.decoder_heads=2",
         ];
         let named = format!("method.name={}", config.method.name);
         let encoder = format!("model.encoder={}", config.model.encoder);

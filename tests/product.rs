@@ -248,6 +248,36 @@ fn a_preview_shows_and_tells() {
 }
 
 #[test]
+fn a_preview_shows_what_an_encoder_does_not_see() {
+    let (_dir, at) = temporary();
+    let file = at("masks.png");
+    let small = [
+        "--preset",
+        "mae-cifar10",
+        "--data",
+        "shapes",
+        "--count",
+        "3",
+    ];
+    let v = json(&[&["preview", "-o", &file][..], &small].concat());
+    assert_eq!((&v["visible"], &v["patches"]), (&16.into(), &64.into()));
+    assert_eq!(v["columns"], serde_json::json!(["masked", "original"]));
+    let image = image::open(&file).unwrap().to_rgb8();
+    assert_eq!((image.width(), image.height()), (2 * 96 + 12, 3 * 100 + 4));
+    // 4 pixels of a patch, each three times as large; grey patches are 48 of 64, the others those of the image.
+    let mut hidden = 0;
+    for patch in 0..64 {
+        let (y, x) = (4 + patch / 8 * 12 + 6, 4 + patch % 8 * 12 + 6);
+        let of = |column: u32| *image.get_pixel(column * 100 + x, y);
+        match of(0) == image::Rgb([128; 3]) {
+            true => hidden += 1,
+            false => assert_eq!(of(0), of(1), "patch {patch}"),
+        }
+    }
+    assert_eq!(hidden, 48);
+}
+
+#[test]
 fn the_report_asks_nothing_of_anyone() {
     let (_dir, at) = temporary();
     let page = std::fs::read_to_string(Path::new(run()).join("report.html")).unwrap();

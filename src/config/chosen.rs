@@ -4,6 +4,7 @@
 use super::presets::PRESETS;
 use super::{Config, Result};
 use crate::data::survey::{Kind, Survey};
+use crate::methods::spec;
 
 /// Up to this shorter side images get the recipe of CIFAR (32 px): halfway, by factors, from 32 to 64.
 const SMALL: u32 = 45;
@@ -50,9 +51,18 @@ fn of_set(set: &str, given: &[String]) -> &'static str {
         _ => "",
     };
     let known = |name: &str| PRESETS.iter().map(|p| p.0).find(|p| *p == name);
+    // What needs a Vision Transformer has one in its own presets alone.
+    let similar = needs_vit(given).then(|| known(&format!("{method}{amcl}-cifar10")));
     known(&format!("{method}{amcl}-{set}"))
+        .or(similar.flatten())
         .or_else(|| known(&format!("simclr-{set}")))
         .unwrap_or(PRESETS[0].0)
+}
+
+/// Does the method that the user asks for need a Vision Transformer?
+fn needs_vit(given: &[String]) -> bool {
+    let method = value(given, "method.name").map(spec);
+    method.is_some_and(|m| m.is_ok_and(|m| m.needs_vit))
 }
 
 /// Chooses for data that are `found`. `given` are the user's own settings: what they fix is not chosen.
@@ -60,6 +70,11 @@ fn of_set(set: &str, given: &[String]) -> &'static str {
 /// # Errors
 /// None but those of a preset that does not parse.
 pub fn choose(found: &Survey, given: &[String]) -> Result<Chosen> {
+    // The presets of photos have a ResNet.
+    let of_photos = |set: &str, other| match needs_vit(given) {
+        true => of_set(set, given),
+        false => other,
+    };
     let (preset, what) = match found.kind {
         Kind::Cifar10 => (of_set("cifar10", given), "the data are CIFAR-10".into()),
         Kind::Cifar100 => (of_set("cifar100", given), "the data are CIFAR-100".into()),
@@ -72,9 +87,9 @@ pub fn choose(found: &Survey, given: &[String]) -> Result<Chosen> {
             let preset = if side <= SMALL {
                 of_set("cifar10", given)
             } else if side <= MEDIUM {
-                "photos-small"
+                of_photos("stl10", "photos-small")
             } else {
-                "photos"
+                of_photos("imagenet", "photos")
             };
             let labels = match found.labelled {
                 true => "with labels",
@@ -125,6 +140,12 @@ fn by_count(preset: &str, images: usize, given: &[String]) -> Result<Vec<String>
     let batch = (1usize << most.ilog2()).min(full);
     if batch < full && value(given, "optim.batch_size").is_none() {
         out.push(format!("optim.batch_size={batch}"));
+        // Parts of the preset's size, fewer of them.
+        let parts = base.optim.micro_batches;
+        let fewer = (batch * parts / full).max(1);
+        if fewer < parts && value(given, "optim.micro_batches").is_none() {
+            out.push(format!("optim.micro_batches={fewer}"));
+        }
         if base.optim.blr == 0.0
             && value(given, "optim.lr").is_none()
             && value(given, "optim.blr").is_none()
@@ -241,6 +262,31 @@ mod tests {
             let warned = chosen.why.contains("few for training");
             assert_eq!(warned, images < FEW, "{images}: {}", chosen.why);
         }
+    }
+
+    #[test]
+    fn methods_that_hide_patches_get_a_vision_transformer() {
+        let mae = ["method.name=mae"];
+        for (side, preset, batch, parts) in [
+            (32, "mae-cifar10", 512, 1),
+            (100, "mae-stl10", 512, 1),
+            (500, "mae-imagenet", 2048, 8),
+        ] {
+            let (chosen, c) = resolved(&files(side, IMAGENETTE), &mae);
+            assert_eq!(chosen.preset, preset);
+            let got = (c.optim.batch_size, c.optim.micro_batches);
+            assert_eq!(got, (batch, parts), "{preset}");
+        }
+        let can = ["method.name=can", "amcl.enabled=true"];
+        let (chosen, c) = resolved(&files(500, 100), &can);
+        assert_eq!(chosen.preset, "can-amcl-imagenet");
+        assert_eq!((c.optim.batch_size, c.optim.micro_batches), (16, 1));
+        // There is none for CIFAR-100.
+        let cifar100 = Survey {
+            kind: Kind::Cifar100,
+            ..files(32, 0)
+        };
+        assert_eq!(resolved(&cifar100, &mae).0.preset, "mae-cifar10");
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub fn declare_method(config: &Config, method: &dyn Method) -> Result<Model> {
         Some(split) => {
             let parts = config.optim.micro_batches;
             let mut all = Vec::new();
-            for t in split.embed(&mut net, &batch.views).map_err(shapes)?.z {
+            for t in split.embed(&mut net, &batch).map_err(shapes)?.z {
                 let mut dims = net.dims(t).to_vec();
                 dims[1] *= parts;
                 all.push(net.input("embeddings", TensorType::f32(dims.as_slice())));

@@ -43,6 +43,30 @@ pub fn png(image: &RgbImage) -> Result<Vec<u8>> {
     Ok(out.into_inner())
 }
 
+/// Rows of pictures of one side, of pixels from 0 to 1, side by side with gaps between them. Small ones are enlarged.
+pub fn grid(rows: &[Vec<Vec<f32>>], side: usize) -> RgbImage {
+    let factor = SHOWN.div_ceil(side as u32).max(1);
+    let cell = side as u32 * factor;
+    let columns = rows.first().map_or(0, Vec::len) as u32;
+    let mut sheet = RgbImage::from_pixel(
+        columns * (cell + CELL_GAP) + CELL_GAP,
+        rows.len() as u32 * (cell + CELL_GAP) + CELL_GAP,
+        Rgb([255; 3]),
+    );
+    let at = |i: usize| i as i64 * i64::from(cell + CELL_GAP) + i64::from(CELL_GAP);
+    for (y, row) in rows.iter().enumerate() {
+        for (x, pixels) in row.iter().enumerate() {
+            let byte = |v: &f32| (v * 255.0).round().clamp(0.0, 255.0) as u8;
+            let bytes = pixels.iter().map(byte).collect();
+            if let Some(small) = RgbImage::from_raw(side as u32, side as u32, bytes) {
+                let large = imageops::resize(&small, cell, cell, imageops::FilterType::Nearest);
+                imageops::replace(&mut sheet, &large, at(x), at(y));
+            }
+        }
+    }
+    sheet
+}
+
 /// What a row of the view table says, in words.
 fn describe(row: &[f32], side: (usize, usize)) -> String {
     let whole = row[TOP..TOP + 4] == [0.0, 0.0, side.0 as f32, side.1 as f32];
@@ -115,26 +139,11 @@ pub fn sheet(
     exec.run(program, &StepScalars::default())?;
     let pixels = exec.fetch(program, out)?.to_f32();
 
-    let factor = SHOWN.div_ceil(size as u32).max(1);
-    let cell = size as u32 * factor;
-    let mut sheet = RgbImage::from_pixel(
-        3 * cell + 4 * CELL_GAP,
-        n as u32 * (cell + CELL_GAP) + CELL_GAP,
-        Rgb([255; 3]),
-    );
-    for (k, view) in pixels.chunks(size * size * 3).enumerate() {
-        let bytes: Vec<u8> = view
-            .iter()
-            .map(|v| (v * 255.0).round().clamp(0.0, 255.0) as u8)
-            .collect();
-        let Some(small) = RgbImage::from_raw(size as u32, size as u32, bytes) else {
-            continue;
-        };
-        let large = imageops::resize(&small, cell, cell, imageops::FilterType::Nearest);
-        let (column, row) = ((k / n) as i64, (k % n) as i64);
-        let at = |i: i64| i * i64::from(cell + CELL_GAP) + i64::from(CELL_GAP);
-        imageops::replace(&mut sheet, &large, at(column), at(row));
-    }
+    let view = |k: usize| pixels[k * size * size * 3..(k + 1) * size * size * 3].to_vec();
+    let cells: Vec<Vec<Vec<f32>>> = (0..n)
+        .map(|i| [0, 1, 2].map(|column| view(column * n + i)).into())
+        .collect();
+    let sheet = grid(&cells, size);
     let row = |i: usize| &table[i * ROW..(i + 1) * ROW];
     let rows = (0..n)
         .map(|i| {

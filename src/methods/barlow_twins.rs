@@ -115,8 +115,8 @@ impl Method for BarlowTwins {
 }
 
 impl SplitLoss for BarlowTwins {
-    fn embed(&self, net: &mut Net<'_>, views: &[TensorId]) -> Result<Embedded> {
-        Embedder::new(net, self.encoder(), &self.projector).each(net, views)
+    fn embed(&self, net: &mut Net<'_>, batch: &Batch) -> Result<Embedded> {
+        Embedder::new(net, self.encoder(), &self.projector).each(net, &batch.views)
     }
 
     fn loss(&self, net: &mut Net<'_>, z: &[TensorId]) -> Result<LossOutput> {

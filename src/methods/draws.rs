@@ -4,6 +4,7 @@
 
 use crate::graph::{Graph, TensorId, TensorType};
 use crate::reference::philox::Stream;
+pub use crate::reference::pixel_noise::WORDS;
 
 /// Which views a method takes of every image, [n,s,s,3] each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +69,7 @@ impl Numbers {
         let mut out = Vec::with_capacity(views * ids.len() * self.each);
         for view in 0..views {
             for id in ids {
-                let mut s = Stream::of_method(seed, epoch, *id, (index * 2 + view) as u32);
+                let mut s = number(seed, epoch, *id, (index, view));
                 out.extend((0..self.each).map(|_| match self.distribution {
                     Distribution::Uniform(low, high) => s.range(low, high),
                     Distribution::Normal(deviation) => deviation * s.normal(),
@@ -86,6 +87,8 @@ pub struct Draws {
     pub views: Views,
     /// Further numbers.
     pub numbers: Vec<Numbers>,
+    /// Streams of random numbers for every view, from which kernels draw on the device: noise of every pixel, say.
+    pub streams: usize,
     /// The samples' ids are sent, for kernels that draw on the device.
     pub ids: bool,
 }
@@ -96,9 +99,27 @@ impl Draws {
         Self {
             views,
             numbers: Vec::new(),
+            streams: 0,
             ids: false,
         }
     }
+
+    /// The words of the streams number `index` of all views of the samples `ids`, [views n, [`WORDS`]], as
+    /// [`crate::ops::pixel_noise::PixelNoise`] takes them. They share no numbers with [`Draws::numbers`].
+    pub fn words(&self, index: usize, ids: &[u32], (seed, epoch): (u64, u32)) -> Vec<u32> {
+        let index = self.numbers.len() + index;
+        let views = 0..self.views.count();
+        let of_view = |view| {
+            let stream = move |id: &u32| number(seed, epoch, *id, (index, view)).words();
+            ids.iter().flat_map(stream)
+        };
+        views.flat_map(of_view).collect()
+    }
+}
+
+/// The stream of list `index` of a view's draws.
+fn number(seed: u64, epoch: u32, id: u32, (index, view): (usize, usize)) -> Stream {
+    Stream::of_method(seed, epoch, id, (index * 2 + view) as u32)
 }
 
 /// The process's place among those that share a batch.
@@ -126,6 +147,8 @@ pub struct Batch {
     pub views: Vec<TensorId>,
     /// [`Draws::numbers`], [views n, each].
     pub numbers: Vec<TensorId>,
+    /// [`Draws::streams`], their words u32 [views n, [`WORDS`]].
+    pub streams: Vec<TensorId>,
     /// The samples' ids [n] (u32), where [`Draws::ids`] asks for them.
     pub ids: Option<TensorId>,
     /// Who computes which share of the batch.
@@ -140,6 +163,9 @@ impl Batch {
         let numbers = numbers
             .map(|n| g.input(n.name, TensorType::f32([rows, n.each])))
             .collect();
+        let streams = (0..draws.streams)
+            .map(|_| g.input("random streams", TensorType::u32([rows, WORDS])))
+            .collect();
         let ids = draws
             .ids
             .then(|| g.input("sample ids", TensorType::u32([images])));
@@ -147,6 +173,7 @@ impl Batch {
             images,
             views,
             numbers,
+            streams,
             ids,
             world: World::default(),
         }
@@ -158,6 +185,7 @@ impl Batch {
             images,
             views,
             numbers: Vec::new(),
+            streams: Vec::new(),
             ids: None,
             world: World::default(),
         }

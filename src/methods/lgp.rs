@@ -157,8 +157,8 @@ impl Method for Lgp {
 }
 
 impl SplitLoss for Lgp {
-    fn embed(&self, net: &mut Net<'_>, views: &[TensorId]) -> Result<Embedded> {
-        self.contrast.embed(net, views)
+    fn embed(&self, net: &mut Net<'_>, batch: &Batch) -> Result<Embedded> {
+        self.contrast.embed(net, batch)
     }
 
     /// MoCo v3's loss, and the pull to the start.

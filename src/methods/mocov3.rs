@@ -154,7 +154,8 @@ impl Method for MocoV3 {
 
 impl SplitLoss for MocoV3 {
     /// Queries of both views, then their keys.
-    fn embed(&self, net: &mut Net<'_>, views: &[TensorId]) -> Result<Embedded> {
+    fn embed(&self, net: &mut Net<'_>, batch: &Batch) -> Result<Embedded> {
+        let views = &batch.views;
         let embedder = Embedder::new(net, self.encoder(), &self.projector);
         let predictor = self
             .predictor

@@ -4,10 +4,12 @@
 
 pub mod barlow_twins;
 pub mod byol;
+pub mod can;
 pub mod draws;
 pub mod lgp;
 pub mod loss;
 pub mod loss_file;
+pub mod mae;
 pub mod moco;
 pub mod mocov3;
 pub mod recipe;
@@ -25,7 +27,7 @@ use crate::nn::model::{MOMENTUM_COPY, PARAMS};
 use crate::nn::{Net, Part};
 use crate::ops::ema::Ema;
 use crate::settings::did_you_mean;
-use loss::{Amcl, LossOutput, Parametrisation, Scorer};
+use loss::{Amcl, LossOutput, Parametrisation, Scorer, Term};
 
 /// All methods, in the order in which they are listed for people.
 pub static METHODS: &[&Spec] = &[
@@ -36,6 +38,8 @@ pub static METHODS: &[&Spec] = &[
     &barlow_twins::SPEC,
     &byol::SPEC,
     &vicreg::SPEC,
+    &mae::SPEC,
+    &can::SPEC,
     &lgp::SPEC,
 ];
 
@@ -111,19 +115,50 @@ pub trait Method {
         Ok(())
     }
 
+    /// What the method makes of hidden patches, where it predicts their pixels.
+    fn reconstructs(&self) -> Option<&dyn Reconstructs> {
+        None
+    }
+
     /// What can be looked at of the method's heads, where it has any whose similarities mean something.
     fn diagnostics(&self) -> Option<&dyn Diagnostics> {
         None
     }
 }
 
-/// The embed/loss split of a step: [`Method::build`] is one behind the other.
-pub trait SplitLoss {
-    /// Views -> embeddings, by encoder and heads. Nothing but batch norm couples the rows.
+/// A method that predicts the pixels of hidden patches: for pictures of them.
+pub trait Reconstructs {
+    /// Appends the prediction for a batch, of the first view of each image.
     ///
     /// # Errors
     /// Shapes that do not fit.
-    fn embed(&self, net: &mut Net<'_>, views: &[TensorId]) -> Result<Embedded>;
+    fn reconstructed(&self, net: &mut Net<'_>, batch: &Batch) -> Result<Reconstructed>;
+}
+
+/// What [`Reconstructs::reconstructed`] appends. Tensors may have further rows than the first view of each image.
+#[derive(Clone, Copy, Debug)]
+pub struct Reconstructed {
+    /// The views as the encoder gets them, before patches are hidden [n,s,s,3].
+    pub seen: TensorId,
+    /// What the prediction is compared with [n,s,s,3].
+    pub target: TensorId,
+    /// The prediction [n,l,3pp].
+    pub pred: TensorId,
+    /// 1 where a patch is hidden [n,l].
+    pub mask: TensorId,
+    /// Side of a patch.
+    pub patch: usize,
+    /// The prediction is of patches of mean 0 and deviation 1.
+    pub norm_pix: bool,
+}
+
+/// The embed/loss split of a step: [`Method::build`] is one behind the other.
+pub trait SplitLoss {
+    /// A (micro-)batch -> embeddings of its views, by encoder and heads. Nothing but batch norm couples the rows.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    fn embed(&self, net: &mut Net<'_>, batch: &Batch) -> Result<Embedded>;
 
     /// Embeddings -> loss; what it leaves out of [`LossOutput`] are the features.
     ///
@@ -140,6 +175,17 @@ pub struct Embedded {
     /// Embeddings [c,n,d'], each with the rows of a tensor of views: one for each of these, or for some of them
     /// several. What the loss takes no gradient of (a momentum encoder's keys) may be among them.
     pub z: Vec<TensorId>,
+    /// The part of the loss that needs no other image, where there is one.
+    pub own: Option<Own>,
+}
+
+/// A part of a loss that is a mean over images: micro-batches leave it as it is.
+#[derive(Clone, Debug)]
+pub struct Own {
+    /// Weighed, to be added to the loss of the embeddings [1].
+    pub loss: TensorId,
+    /// The terms that it is made of, as [`LossOutput::terms`].
+    pub terms: Vec<Term>,
 }
 
 /// What a trained run's heads can be looked at with: similarities of pairs of images, and the temperatures that the
@@ -190,11 +236,16 @@ fn pair_temperatures(
 /// # Errors
 /// Shapes that do not fit.
 fn embed_and_loss(of: &dyn SplitLoss, net: &mut Net<'_>, batch: &Batch) -> Result<LossOutput> {
-    let e = of.embed(net, &batch.views)?;
-    Ok(LossOutput {
+    let e = of.embed(net, batch)?;
+    let mut out = LossOutput {
         features: e.features,
         ..of.loss(net, &e.z)?
-    })
+    };
+    if let Some(own) = e.own {
+        out.loss = net.add(out.loss, own.loss)?;
+        out.terms.extend(own.terms);
+    }
+    Ok(out)
 }
 
 /// Encoder and projection heads, with their parameters.
@@ -226,7 +277,11 @@ impl Embedder {
             features.push(f);
             z.push(e);
         }
-        Ok(Embedded { features, z })
+        Ok(Embedded {
+            features,
+            z,
+            own: None,
+        })
     }
 }
 

@@ -221,6 +221,19 @@ pub struct PairMatrix {
     pub streamable: bool,
 }
 
+impl PairMatrix {
+    /// Of the two views of all images that the loss sees at once: with cached gradients the whole batch.
+    pub fn of_views(r: &Recipe) -> Self {
+        let parts = if r.batch.cached { 1 } else { r.batch.parts };
+        Self {
+            side: 2 * r.batch.images / parts.max(1),
+            streamable: r
+                .amcl()
+                .map_or(r.temperature().streamable(), |a| a.streamable()),
+        }
+    }
+}
+
 /// The encoder that a method is checked with: what a configuration names, made.
 #[derive(Clone, Copy, Debug)]
 pub struct Chosen<'a> {

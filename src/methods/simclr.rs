@@ -37,16 +37,7 @@ pub static SPEC: Spec = Spec {
     couples_batch: true,
     has_temperature: true,
     safeguards,
-    pairs: |r| {
-        // With cached gradients the loss sees the whole batch.
-        let parts = if r.batch.cached { 1 } else { r.batch.parts };
-        Some(PairMatrix {
-            side: 2 * r.batch.images / parts.max(1),
-            streamable: r
-                .amcl()
-                .map_or(r.temperature().streamable(), |a| a.streamable()),
-        })
-    },
+    pairs: |r| Some(PairMatrix::of_views(r)),
     ..Spec::new::<Settings>(
         "simclr",
         "SimCLR",
@@ -98,8 +89,8 @@ impl Method for SimClr {
 }
 
 impl SplitLoss for SimClr {
-    fn embed(&self, net: &mut Net<'_>, views: &[TensorId]) -> Result<Embedded> {
-        Embedder::new(net, self.encoder(), &self.projector).each(net, views)
+    fn embed(&self, net: &mut Net<'_>, batch: &Batch) -> Result<Embedded> {
+        Embedder::new(net, self.encoder(), &self.projector).each(net, &batch.views)
     }
 
     fn loss(&self, net: &mut Net<'_>, z: &[TensorId]) -> Result<LossOutput> {

@@ -115,9 +115,12 @@ impl Linear {
     }
 
     fn declare(net: &mut Net<'_>, name: &str, dims: &[usize], layout: Layout, bias: bool) -> Self {
-        let d = dims[dims.len() - 1];
-        let init = Init::Uniform(1.0 / (d as f32).sqrt());
-        Self::declare_as(net, name, dims, layout, [init; 2], bias)
+        let (k, d) = (dims[dims.len() - 2] as f32, dims[dims.len() - 1] as f32);
+        let inits = match net.is_xavier() {
+            true => [Init::Uniform((6.0 / (d + k)).sqrt()), Init::Constant(0.0)],
+            false => [Init::Uniform(1.0 / d.sqrt()); 2],
+        };
+        Self::declare_as(net, name, dims, layout, inits, bias)
     }
 
     /// Initial values of weights and bias: `inits`.

@@ -2,9 +2,11 @@
 //! hold no GPU code.
 
 pub mod backbones;
+pub mod decoder;
 pub mod heads;
 pub mod import;
 pub mod layers;
+pub mod masking;
 pub mod model;
 pub mod net;
 pub mod positions;

@@ -78,6 +78,7 @@ struct Place {
     lr_multiplier: f32,
     trained: bool,
     thawed: bool,
+    xavier: bool,
 }
 
 /// A graph under construction, with its model. It can be used as the [`Graph`] that it holds.
@@ -129,6 +130,7 @@ impl<'a> Net<'a> {
                 lr_multiplier: 1.0,
                 trained: true,
                 thawed: false,
+                xavier: false,
             },
             names: Vec::new(),
             dropped: None,
@@ -223,6 +225,17 @@ impl<'a> Net<'a> {
             .push1(SliceTokens { first, count: 1 }, &[factors])?;
         let row = self.graph.reshape(row, [n])?;
         self.graph.push1(DropPath, &[x, branch, row])
+    }
+
+    /// Linear layers that `build` declares start as Xavier uniform with a bias of zero, and not as PyTorch's
+    /// `nn.Linear` does: MAE's code starts every linear layer of a model so.
+    pub fn xavier<T>(&mut self, build: impl FnOnce(&mut Self) -> T) -> T {
+        self.at(|p| p.xavier = true, build)
+    }
+
+    /// Whether linear layers start as Xavier uniform here.
+    pub fn is_xavier(&self) -> bool {
+        self.place.xavier
     }
 
     /// Layers compute in f32, whatever the precision outside: losses and what belongs to them.

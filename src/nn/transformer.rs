@@ -43,7 +43,7 @@ impl LayerNorm {
 
     /// Appends the norm for a linear layer behind it: halves where that layer takes them; `recompute`: not kept for
     /// the backward pass.
-    fn call_for_product(
+    pub(super) fn call_for_product(
         &self,
         net: &mut Net<'_>,
         x: TensorId,

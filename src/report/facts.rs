@@ -9,6 +9,7 @@ use crate::eval::knn::{self, Bank, Distance, Vote};
 use crate::eval::pca;
 use crate::eval::sheet::{self, png};
 use crate::graph::host::HostExecutor;
+use crate::run::folder::RECONSTRUCTIONS;
 use crate::run::io;
 use image::RgbImage;
 use serde_json::Value;
@@ -123,6 +124,8 @@ pub struct Facts {
     pub log: String,
     /// Time by op of a profiled step: op, calls, milliseconds.
     pub ops: Vec<(String, usize, f64)>,
+    /// What the network makes of hidden patches, as a PNG file; none for methods that predict none.
+    pub reconstructions: Option<Vec<u8>>,
     /// What the encoder sees.
     pub seen: Option<Seen>,
 }
@@ -164,6 +167,7 @@ impl Facts {
             similarity: serde_json::from_str(&text("eval-similarity.json")).ok(),
             log: text("log.txt"),
             ops: ops(&text("trace.json")),
+            reconstructions: std::fs::read(run.join(RECONSTRUCTIONS)).ok(),
             seen: None,
         })
     }

@@ -116,6 +116,7 @@ fn head(f: &Facts) -> Markup {
             @for (id, name) in SECTIONS {
                 @if id != "attention" || f.attention().is_some() { a href={"#" (id)} { (name) } }
             }
+            @if f.reconstructions.is_some() { a href="#reconstructions" { "Reconstructions" } }
         }
         div.cards {
             @if let Some(v) = percent(knn) { (card(&format!("{v:.1} %"), "kNN top-1")) }
@@ -166,6 +167,25 @@ fn pace(f: &Facts) -> Markup {
     figure(title, plot::lines(title, &[line]))
 }
 
+/// The terms of a loss that is a sum of several, before they are weighed.
+fn terms(f: &Facts) -> Option<Markup> {
+    let last = f.of("step").last()?["terms"].as_object()?;
+    let line = |name: &String| {
+        let points = f.of("step").filter_map(|r| {
+            let value = r["terms"][name].as_f64();
+            Some((r["step"].as_f64()?, value?))
+        });
+        Line {
+            name: name.clone(),
+            points: thinned(points.collect()),
+            ..Line::default()
+        }
+    };
+    let lines: Vec<Line> = last.keys().map(line).collect();
+    let title = "Terms of the loss, before their weights";
+    (lines.len() > 1).then(|| figure(title, plot::lines(title, &lines)))
+}
+
 fn curves(f: &Facts) -> Markup {
     let step = |title: &str, key: &str| {
         figure(
@@ -183,6 +203,7 @@ fn curves(f: &Facts) -> Markup {
         h2 id="curves" { "Curves" }
         div.grid2 {
             (step("Loss", "loss"))
+            @if let Some(plot) = terms(f) { (plot) }
             (eval("kNN top-1, %", "kNN top-1 in percent", "kNN", "knn_top1"))
             (step("Learning rate", "lr"))
             (step("Gradient norm, before clipping", "grad_norm"))
@@ -303,6 +324,27 @@ fn many_classes(s: &Seen) -> Markup {
             @for (n, i, j) in wrong.iter().take(15) { tr { td { (s.classes[*i]) } td { (s.classes[*j]) } td { (n) } } }
         } }
     } }
+}
+
+/// What the network makes of hidden patches.
+fn reconstructions(f: &Facts) -> Markup {
+    html! { @if let Some(png) = &f.reconstructions {
+        h2 id="reconstructions" { "Reconstructions" }
+        p.soft {
+            "What the encoder sees, the prediction (visible patches as they are), the training image: as of the last \
+             evaluation."
+            @if norm_pix(f) {
+                " Patches are predicted without their mean and deviation, which are taken from the image here."
+            }
+        }
+        img.sheet src=(inline(png)) alt="Masked, predicted and original images";
+    } }
+}
+
+/// Are patches predicted less their mean, over their deviation?
+fn norm_pix(f: &Facts) -> bool {
+    let settings = &f.config.method.settings;
+    settings.get("norm_pix").and_then(toml::Value::as_bool) == Some(true)
 }
 
 fn seen(s: &Seen) -> Markup {
@@ -491,6 +533,7 @@ fn rest(f: &Facts) -> Markup {
 pub fn html(f: &Facts) -> String {
     let body = html! {
         (head(f)) (curves(f)) (temperatures(f)) (similarity(f))
+        (reconstructions(f))
         @match &f.seen { Some(s) => { (seen(s)) } None => { (unseen()) } }
         (rest(f))
     };

@@ -28,6 +28,7 @@ const OURS: &[&str] = &[
     folder::SUMMARY,
     folder::ENVIRONMENT,
     "report.html",
+    folder::RECONSTRUCTIONS,
     folder::TRACE,
     CHECKPOINTS,
     folder::TILES,

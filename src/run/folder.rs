@@ -37,6 +37,8 @@ pub const LOG: &str = "log.txt";
 pub const SUMMARY: &str = "summary.json";
 /// Machine, device, memory plan.
 pub const ENVIRONMENT: &str = "environment.json";
+/// A picture of what the network makes of hidden patches, as of the last evaluation.
+pub const RECONSTRUCTIONS: &str = "reconstructions.png";
 /// A profiled step.
 pub const TRACE: &str = "trace.json";
 
@@ -161,12 +163,24 @@ impl RunFolder {
     }
 }
 
+/// The records of an interrupted run.
+fn previous(folder: &Path) -> Vec<Value> {
+    let bytes = std::fs::read(folder.join(METRICS)).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let lines = text.lines();
+    lines.filter_map(|l| serde_json::from_str(l).ok()).collect()
+}
+
 /// The untrained accuracy that an interrupted run already measured.
 pub fn previous_untrained(folder: &Path) -> Option<f64> {
-    let bytes = std::fs::read(folder.join(METRICS)).ok()?;
-    let text = String::from_utf8_lossy(&bytes);
-    text.lines()
-        .filter_map(|l| serde_json::from_str::<Value>(l).ok())
-        .find(|v| v["untrained"] == true)
-        .and_then(|v| v["knn_top1"].as_f64())
+    let all = previous(folder);
+    let found = all.iter().find(|v| v["untrained"] == true);
+    found.and_then(|v| v["knn_top1"].as_f64())
+}
+
+/// A term of the loss in the first epoch of an interrupted run, if it got so far.
+pub fn previous_term(folder: &Path, name: &str) -> Option<f64> {
+    let all = previous(folder);
+    let found = all.iter().find(|v| v["kind"] == "epoch");
+    found.and_then(|v| v["terms"][name].as_f64())
 }

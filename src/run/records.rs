@@ -1,7 +1,8 @@
 //! What the run folder keeps of an event: lines of metrics, rows of the table, TensorBoard records, log, summary.
 
-use super::event::{Epoch, Evaluation, Event, Histograms, Similarities, Step};
-use super::folder::{RunFolder, SUMMARY, TRACE};
+use super::checkpoint::write_atomically;
+use super::event::{Epoch, Evaluation, Event, Histograms, Similarities, Step, Term};
+use super::folder::{RECONSTRUCTIONS, RunFolder, SUMMARY, TRACE};
 use super::{Result, csv, io, profile};
 use serde_json::{Value, json};
 
@@ -16,6 +17,13 @@ impl RunFolder {
             Event::Views { step, side, png } => {
                 let added = self.events.image(*step as u64, "views", *side, png);
                 added.map_err(io(self.path()))?;
+            }
+            Event::Reconstructions { step, side, png } => {
+                let added = self
+                    .events
+                    .image(*step as u64, "reconstructions", *side, png);
+                added.map_err(io(self.path()))?;
+                write_atomically(&self.path().join(RECONSTRUCTIONS), png)?;
             }
             Event::Step(s) => self.step(s)?,
             Event::Similarities(s) => self.similarities(s)?,
@@ -43,6 +51,11 @@ impl RunFolder {
             "images_per_s": s.images_per_s,
         });
         let mut values = vec![("lr", s.lr), ("images_per_s", s.images_per_s as f32)];
+        let tags = s.terms.iter().map(|(name, _)| format!("loss/{name}"));
+        let tags: Vec<String> = tags.collect();
+        if !s.terms.is_empty() {
+            record["terms"] = by_name(&s.terms);
+        }
         if let Some(scale) = s.loss_scale {
             record["loss_scale"] = json!(scale);
             record["skipped"] = json!(s.skipped);
@@ -50,6 +63,8 @@ impl RunFolder {
         }
         if !s.skipped {
             values.extend([("loss", s.loss), ("grad_norm", s.grad_norm)]);
+            let terms = tags.iter().zip(&s.terms);
+            values.extend(terms.map(|(tag, (_, v))| (tag.as_str(), *v)));
         }
         self.record(&record.to_string())?;
         self.scalars(s.step, &values)
@@ -80,6 +95,9 @@ impl RunFolder {
             "kind": "epoch", "epoch": e.at.epoch, "step": e.at.step, "loss": e.loss, "lr": e.lr, "alarms": alarms,
             "seconds": e.seconds,
         });
+        if !e.terms.is_empty() {
+            record["terms"] = by_name(&e.terms);
+        }
         if let (Some(r), Ok(Value::Object(h))) =
             (record.as_object_mut(), serde_json::to_value(&e.health))
         {
@@ -106,6 +124,14 @@ impl RunFolder {
         let added = self.events.scalars(step as u64, values);
         added.map_err(io(self.path()))
     }
+}
+
+/// Terms of a loss as an object.
+fn by_name<T: Copy + Into<Value>>(terms: &[Term<T>]) -> Value {
+    let all = terms
+        .iter()
+        .map(|(name, v)| (name.to_string(), (*v).into()));
+    Value::Object(all.collect())
 }
 
 /// The record of an accuracy.
@@ -147,6 +173,7 @@ mod tests {
             step,
             steps: 6,
             loss: 0.5,
+            terms: vec![("contrast", 2.5), ("noise", 0.25)],
             lr: 0.1,
             grad_norm: 2.0,
             images_per_s: 10.0,
@@ -176,6 +203,7 @@ mod tests {
             at: at(epoch, 2 * epoch),
             epochs: 3,
             loss: 0.1,
+            terms: vec![("contrast", 1.5), ("noise", 0.125)],
             lr: 0.1,
             seconds: 1.0 / 3.0,
             health: Health {
@@ -213,6 +241,18 @@ mod tests {
         for name in ["metrics.jsonl", csv::NAME] {
             assert_eq!(read(cut.path(), name), read(whole.path(), name), "{name}");
         }
+        let metrics = read(whole.path(), "metrics.jsonl");
+        let terms: Vec<Value> = metrics
+            .lines()
+            .map(|l| serde_json::from_str::<Value>(l).unwrap()["terms"].clone())
+            .collect();
+        assert_eq!(terms[0], json!({"contrast": 2.5, "noise": 0.25}));
+        assert_eq!(terms[2], json!({"contrast": 1.5, "noise": 0.125}));
+        let log = read(whole.path(), "log.txt");
+        assert!(
+            log.contains("loss 0.1000 (contrast 1.5000, noise 0.1250) lr"),
+            "{log}"
+        );
         let table = read(whole.path(), csv::NAME);
         let rows: Vec<&str> = table.lines().collect();
         assert_eq!(rows.len(), 4, "a head and three epochs");

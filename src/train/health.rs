@@ -138,6 +138,19 @@ impl DeadEpochs {
     }
 }
 
+/// Epochs behind the warm-up by which hidden pixels must be predicted better than in the first epoch.
+const PATIENCE: usize = 3;
+/// The share of the first epoch's error that must be gone by then. Initial weights predict worse than a constant does,
+/// so any learning at all takes more than this off.
+const GONE: f64 = 0.02;
+
+/// An alarm when hidden pixels are predicted no better than in the run's `first` epoch, after so many `epochs`, the
+/// first `warmup` of which had a learning rate that was still rising.
+pub fn standstill(first: f64, now: f64, (epochs, warmup): (usize, usize)) -> Option<Alarm> {
+    let still = now > (1.0 - GONE) * first;
+    (still && epochs > warmup + PATIENCE).then_some(Alarm::StandsStill { first, now, epochs })
+}
+
 impl Health {
     /// Of a loss that compares no pairs.
     pub fn without_pairs() -> Self {
@@ -316,6 +329,23 @@ mod tests {
             ..max
         };
         assert_eq!([a, max, without].map(|a| a.can_die()), [false, true, false]);
+    }
+
+    #[test]
+    fn a_loss_that_stands_still_is_flagged_after_the_warm_up() {
+        assert!(standstill(1.2, 1.19, (4, 0)).is_some());
+        assert!(
+            standstill(1.2, 3.0, (9, 2)).is_some(),
+            "worse than at first"
+        );
+        assert_eq!(standstill(1.2, 1.1, (4, 0)), None, "it falls");
+        assert_eq!(standstill(1.2, 1.19, (3, 0)), None, "too early");
+        assert_eq!(standstill(1.2, 1.19, (43, 40)), None, "still warming up");
+        assert_eq!(
+            standstill(f64::NAN, 1.0, (9, 0)),
+            None,
+            "a first epoch of skipped steps"
+        );
     }
 
     #[test]

@@ -5,6 +5,8 @@ pub mod gradient;
 pub(crate) mod health;
 #[doc(hidden)]
 pub mod optimizer;
+mod pass;
+pub mod reconstruction;
 pub(crate) mod schedule;
 #[doc(hidden)]
 pub mod session;

@@ -61,10 +61,16 @@ pub fn scale(model: &mut Model) -> StateId {
     scale
 }
 
-/// Where mixed precision keeps a step's loss on the device, declared at first sight as the [`scale`].
-pub fn kept_loss(model: &mut Model) -> StateId {
+/// The loss of a program, where mixed precision keeps it ([`kept_loss`]).
+pub const WHOLE: &str = "loss";
+/// The loss of micro-batches by themselves, beside that of the whole batch.
+pub const OWN: &str = "own loss";
+
+/// Where mixed precision keeps a step's loss on the device ([`WHOLE`], [`OWN`]), declared at first sight as the
+/// [`scale`].
+pub fn kept_loss(model: &mut Model, name: &str) -> StateId {
     let init = Init::Constant(0.0);
-    model.state(LOSS, "loss", TensorType::f32([1]), init)
+    model.state(LOSS, name, TensorType::f32([1]), init)
 }
 
 /// How a program's gradients come to the optimiser.
@@ -115,7 +121,7 @@ impl Optimizer {
         let mut g = Graph::new();
         let grad = g.state(&model.states, grads);
         let scaling = ["scale", "good", "skipped"].map(|n| model.states.find(SCALING, n));
-        let loss = model.states.find(LOSS, "loss");
+        let losses = [WHOLE, OWN].map(|name| model.states.find(LOSS, name));
         if let [Some(scale), ..] = scaling {
             let scale = g.state(&model.states, scale);
             g.push_updating(Unscale, &[scale], &[grad])?;
@@ -163,9 +169,15 @@ impl Optimizer {
         let scaling = match scaling {
             [Some(scale), Some(good), Some(skipped)] => {
                 let interval = INTERVAL;
-                let loss =
-                    loss.ok_or_else(|| TrainError::Config("a loss scale without a loss".into()))?;
-                let loss = g.state(&model.states, loss);
+                let mut kept = losses.into_iter().flatten();
+                let first = kept
+                    .next()
+                    .ok_or_else(|| TrainError::Config("a loss scale without a loss".into()))?;
+                let mut loss = g.state(&model.states, first);
+                for own in kept {
+                    let own = g.state(&model.states, own);
+                    loss = g.add(loss, own)?;
+                }
                 let updates = [scale, good, skipped, halt].map(|id| g.state(&model.states, id));
                 g.push_updating(LossScale { interval }, &[norm2, loss], &updates)?;
                 Some([updates[0], updates[3]])

@@ -1,6 +1,6 @@
 //! A model with its programs on an executor: gradient step, update, features. Training and evaluation both start here.
 
-use super::gradient::Gradient;
+use super::gradient::{Gradient, Started};
 use super::optimizer::{Optimizer, SCALING};
 use super::{Config, Result, TrainError};
 use crate::check::self_test;
@@ -63,15 +63,17 @@ pub fn open_executor(
 /// A step under way.
 #[derive(Debug)]
 pub struct Pending {
-    losses: Vec<Ticket>,
+    gradient: Started,
     norm: Ticket,
 }
 
 /// A step that is done.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Finished {
     /// Mean over micro-batches.
     pub loss: f32,
+    /// The terms that it is made of, as [`Session::terms`] names them.
+    pub terms: Vec<f32>,
     /// Squared norm of the gradient.
     pub norm2: f32,
     /// Mixed precision: the loss scale that the next step has.
@@ -326,20 +328,25 @@ impl Session {
         self.programs().iter().map(of).sum::<u64>() + self.model.states.bytes() as u64
     }
 
+    /// Names of the terms that the loss is made of; none where it is one term.
+    pub fn terms(&self) -> &[&'static str] {
+        &self.gradient.terms
+    }
+
     /// Starts one optimiser step on the samples `ids`, without waiting for it.
     ///
     /// # Errors
     /// Device loss.
     pub fn start(&mut self, data: &Dataset, ids: &[u32], scalars: &StepScalars) -> Result<Pending> {
         let exec = self.exec.as_mut();
-        let losses = self
+        let gradient = self
             .gradient
             .start(exec, &self.config, (data, ids), scalars)?;
         self.exec.run(self.optimizer.program, scalars)?;
         let norm = self
             .exec
             .fetch_later(self.optimizer.program, &self.optimizer.fetched())?;
-        Ok(Pending { losses, norm })
+        Ok(Pending { gradient, norm })
     }
 
     /// Waits for a started step.
@@ -347,27 +354,24 @@ impl Session {
     /// # Errors
     /// Device loss.
     pub fn finish(&mut self, step: &Pending) -> Result<Finished> {
-        let mut scalars = |t: &Ticket| -> Result<Vec<f32>> {
-            let values = self.exec.collect(t, true)?.unwrap_or_default();
-            Ok(values.iter().map(|d| d.to_f32()[0]).collect())
-        };
-        let mut loss = 0.0;
-        for t in &step.losses {
-            let value = scalars(t)?.first().copied().unwrap_or(f32::NAN);
-            loss += value / step.losses.len() as f32;
-        }
-        let after = scalars(&step.norm)?;
+        let (loss, terms) = step.gradient.collect(self.exec.as_mut())?;
+        let loss = loss as f32;
+        let terms = terms.into_iter().map(|t| t as f32).collect();
+        let after = self.exec.collect(&step.norm, true)?.unwrap_or_default();
+        let after: Vec<f32> = after.iter().map(|d| d.to_f32()[0]).collect();
         let norm2 = after.first().copied().unwrap_or(f32::NAN);
         let finite = loss.is_finite() && norm2.is_finite();
         Ok(match after[..] {
             [_, scale, halt] => Finished {
                 loss,
+                terms,
                 norm2,
                 scale: Some(scale),
                 failed: halt != 0.0,
             },
             _ => Finished {
                 loss,
+                terms,
                 norm2,
                 scale: None,
                 failed: !finite,

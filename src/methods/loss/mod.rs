@@ -7,6 +7,7 @@ pub mod contrastive;
 pub mod evaluate;
 pub mod macl;
 pub mod mocov3;
+pub mod reconstruction;
 pub mod simsiam;
 
 use crate::graph::{Graph, Result, TensorId};
@@ -231,6 +232,12 @@ impl Plain {
     }
 }
 
+/// Name of the term of a loss that compares predicted pixels with hidden ones.
+pub const RECONSTRUCTION: &str = "reconstruction";
+
+/// A term of a loss before it is weighed [1], with the name under which a run records it.
+pub type Term = (&'static str, TensorId);
+
 /// Results of a loss graph.
 #[derive(Clone, Debug)]
 pub struct LossOutput {
@@ -243,6 +250,8 @@ pub struct LossOutput {
     /// Embeddings [c,B,d'] of one view, where the loss sees no negative pairs: from them comes how alike different
     /// images are.
     pub embedding: Option<TensorId>,
+    /// The terms that the loss is a sum of, where it is one.
+    pub terms: Vec<Term>,
     /// Keys [c,B,d'] of a momentum encoder: where there is a queue, those that go into it after the step.
     pub keys: Vec<TensorId>,
 }
@@ -268,6 +277,7 @@ impl LossOutput {
             pairs: None,
             features: Vec::new(),
             embedding: None,
+            terms: Vec::new(),
             keys: Vec::new(),
         }
     }

@@ -94,6 +94,15 @@ pub enum Alarm {
     },
     /// Some of the backbone's features are not finite.
     FeaturesNotFinite,
+    /// Hidden pixels are predicted no better than at the start.
+    StandsStill {
+        /// The reconstruction's loss in the run's first epoch.
+        first: f64,
+        /// The same in the epoch that has ended.
+        now: f64,
+        /// How many epochs those are.
+        epochs: usize,
+    },
 }
 
 impl fmt::Display for Alarm {
@@ -126,6 +135,12 @@ impl fmt::Display for Alarm {
             Self::FeaturesNotFinite => f.write_str(
                 "features of test images are not finite, so the accuracy means nothing: a running statistic of a batch \
                  norm may have overflowed",
+            ),
+            Self::StandsStill { first, now, epochs } => write!(
+                f,
+                "the loss stands still: the error of hidden pixels is {now:.4} after {epochs} epochs and was {first:.4} \
+                 in the first; optim.lr may be too small or too large (unless the run began with weights that had \
+                 learnt it)"
             ),
         }
     }

@@ -95,6 +95,15 @@ pub enum Event {
         /// A PNG file: a row an image, with the image and its two views.
         png: Vec<u8>,
     },
+    /// What the network makes of hidden patches of some training images.
+    Reconstructions {
+        /// Optimiser steps done.
+        step: usize,
+        /// Width and height, pixels.
+        side: (u32, u32),
+        /// A PNG file: a row an image, with what the encoder sees, the prediction, and the image.
+        png: Vec<u8>,
+    },
     /// Features are being computed for kNN.
     Features {
         /// Images done.
@@ -136,8 +145,11 @@ pub enum Event {
     Finished(Box<Summary>),
 }
 
+/// A term of a loss, unweighted: its name and its value.
+pub type Term<T> = (&'static str, T);
+
 /// An optimiser step.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Step {
     /// Epochs done before it.
     pub epoch: usize,
@@ -149,6 +161,8 @@ pub struct Step {
     pub steps: usize,
     /// Loss, mean over micro-batches.
     pub loss: f32,
+    /// The terms that the loss is made of, where it is a sum of several.
+    pub terms: Vec<Term<f32>>,
     /// Learning rate.
     pub lr: f32,
     /// Norm of the gradient before clipping.
@@ -234,6 +248,8 @@ pub struct Epoch {
     pub epochs: usize,
     /// Mean loss of its steps but for skipped ones; not a number where all were.
     pub loss: f64,
+    /// Means of its terms over the same steps.
+    pub terms: Vec<Term<f64>>,
     /// Its learning rate.
     pub lr: f32,
     /// Seconds of its steps.

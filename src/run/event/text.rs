@@ -155,12 +155,15 @@ fn learning_rate(lr: f32) -> String {
 impl Epoch {
     fn line(&self) -> String {
         let mut line = format!(
-            "epoch {}/{} loss {:.4} lr {}",
-            self.at.epoch,
-            self.epochs,
-            self.loss,
-            learning_rate(self.lr)
+            "epoch {}/{} loss {:.4}",
+            self.at.epoch, self.epochs, self.loss
         );
+        // One term is the loss.
+        if self.terms.len() > 1 {
+            let terms = self.terms.iter().map(|(name, v)| format!("{name} {v:.4}"));
+            line += &format!(" ({})", terms.collect::<Vec<_>>().join(", "));
+        }
+        line += &format!(" lr {}", learning_rate(self.lr));
         let h = &self.health;
         let medians = [
             ("sim+", 2, Some(&h.sim_pos)),

@@ -1,10 +1,10 @@
 //! The graphs of gradient caching (see the module above).
 
-use super::{Draft, Pass, backward, fetched, scaled};
+use super::{backward, each_step, fetched, scaled};
 use crate::graph::state::Group;
 use crate::graph::{Graph, StateId, TensorId, TensorType};
-use crate::methods::SplitLoss;
 use crate::methods::loss::LossOutput;
+use crate::methods::{Own, SplitLoss};
 use crate::nn::{Mode, Model, Net, Precision};
 use crate::ops::add::Add;
 use crate::ops::enqueue::Enqueue;
@@ -13,7 +13,8 @@ use crate::ops::mul::Mul;
 use crate::ops::reshape::Reshape;
 use crate::ops::sum_all::SumAll;
 use crate::ops::swap_axes::SwapAxes;
-use crate::train::Result;
+use crate::train::pass::{Draft, Pass};
+use crate::train::{Result, optimizer};
 
 /// Group of the kept embeddings and their gradients.
 const CACHE: Group = Group::transient("cache");
@@ -50,6 +51,7 @@ pub(super) struct Programs {
     pub(super) loss: Draft,
     pub(super) out: LossOutput,
     pub(super) features: Vec<TensorId>,
+    pub(super) own: Option<Own>,
 }
 
 /// Makes the graphs, from two passes with their views: the one that embeds, and `last`, that of the gradient.
@@ -61,11 +63,11 @@ pub(super) fn programs(
     mut embed: Pass,
     last: &mut Pass,
 ) -> Result<Programs> {
-    let views = embed.batch.views.clone();
+    let batch = embed.batch.clone();
     // Running statistics follow the pass that gives the gradient, once a step.
     let z = Net::new(&mut embed.draft.graph, model, Mode::Train)
         .in_precision(precision)
-        .untracked(|net| split.embed(net, &views))?
+        .untracked(|net| split.embed(net, &batch))?
         .z;
     let mut kept = Vec::new();
     for (i, t) in z.iter().enumerate() {
@@ -87,7 +89,7 @@ pub(super) fn programs(
     let mut net = Net::new(&mut g, model, Mode::Train).in_precision(precision);
     // Rows of a tensor of views stand view by view, so that those of the whole batch are in the order in which the
     // loss expects them.
-    let inside = z.first().map_or(1, |_| 2 / views.len());
+    let inside = z.first().map_or(1, |_| 2 / batch.views.len());
     let (mut all, mut sources) = (Vec::new(), Vec::new());
     for k in &kept {
         let [c, n, d] = k.micro;
@@ -101,7 +103,7 @@ pub(super) fn programs(
     }
     let out = split.loss(&mut net, &all)?;
     // The scale goes with the kept gradient into the last pass.
-    let loss = scaled(&mut net, out.loss)?;
+    let loss = scaled(&mut net, out.loss, optimizer::WHOLE)?;
     let [grads, dz] = backward(net.graph, net.model, loss, &sources)?;
     for (i, (k, dz)) in kept.iter_mut().zip(dz).enumerate() {
         if let Some(dz) = dz {
@@ -118,7 +120,7 @@ pub(super) fn programs(
     };
 
     let mut net = Net::new(&mut last.draft.graph, model, Mode::Train).in_precision(precision);
-    let e = split.embed(&mut net, &last.batch.views)?;
+    let e = split.embed(&mut net, &last.batch)?;
     // The gradient of sum(z dz), dz constant, is what the chain rule asks for.
     let mut sum: Option<TensorId> = None;
     for (t, k) in e.z.iter().zip(&kept) {
@@ -133,15 +135,28 @@ pub(super) fn programs(
             None => term,
         });
     }
+    // The losses of micro-batches by themselves are averaged.
+    if let Some(own) = &e.own {
+        let share = net.scale(own.loss, 1.0 / parts as f64)?;
+        let term = scaled(&mut net, share, optimizer::OWN)?;
+        sum = Some(match sum {
+            Some(s) => net.add(s, term)?,
+            None => term,
+        });
+    }
     if let Some(sum) = sum {
         let grads = backward(net.graph, net.model, sum, &[])?[0].clone();
         last.draft.grads = grads;
     }
     last.draft.fetch = e.features.clone();
+    last.draft
+        .fetch
+        .extend(e.own.iter().flat_map(|own| each_step(own.loss, &own.terms)));
     Ok(Programs {
         embed,
         loss,
         out,
         features: e.features,
+        own: e.own,
     })
 }

@@ -13,52 +13,21 @@
 mod cached;
 
 use super::optimizer::{self, Delivery};
+use super::pass::{Draft, Pass};
 use super::{Config, Result};
 use crate::config::method::cached;
 use crate::data::packed::Images;
 use crate::device::recording::Timed;
 use crate::graph::exec::{NonFinite, Ticket};
-use crate::graph::{
-    Executor, Graph, HostData, ProgramId, StateId, StepScalars, TensorId, TensorType,
-};
+use crate::graph::{Executor, Graph, ProgramId, StateId, StepScalars, TensorId};
 use crate::methods::Method;
-use crate::methods::loss::LossOutput;
-use crate::methods::{Batch, Draws, World};
+use crate::methods::World;
+use crate::methods::loss::{LossOutput, Term};
 use crate::nn::{Mode, Model, Net, Precision};
 use crate::ops;
 use crate::ops::accumulate::Accumulate;
-use crate::ops::augment::{Augment, words};
-use crate::ops::gather_rows::GatherRows;
 use crate::ops::mul::Mul;
 use crate::ops::reshape::Reshape;
-use crate::reference::augment::ROW;
-
-/// Where a step's images come from.
-#[derive(Clone, Copy, Debug)]
-enum Source {
-    /// The data set lies on the device; a step sends the numbers of its samples.
-    Resident { index: TensorId },
-    /// Each step sends its images.
-    Streamed { images: TensorId },
-}
-
-/// A program, before it is compiled: its graph and what is fetched.
-#[derive(Debug, Default)]
-struct Draft {
-    graph: Graph,
-    fetch: Vec<TensorId>,
-    grads: Vec<Option<TensorId>>,
-}
-
-/// A program that takes a micro-batch's images.
-#[derive(Debug)]
-struct Pass {
-    draft: Draft,
-    program: ProgramId,
-    source: Source,
-    tables: Vec<TensorId>,
-    batch: Batch,
-}
 
 /// The first two programs of gradient caching.
 #[derive(Debug)]
@@ -82,72 +51,47 @@ pub struct Gradient {
     /// Operations of a batch's matrix products and convolutions, forward and backward; what caching does twice counts
     /// once.
     pub flops: f64,
+    /// Names of the loss's terms.
+    pub terms: Vec<&'static str>,
     /// Micro-batches.
     parts: usize,
     views: Pass,
     cache: Option<Cache>,
     features: Vec<TensorId>,
-    side: (usize, usize),
-    draws: Draws,
+    /// Loss and terms of each micro-batch by itself, where the loss of the whole batch is not all.
+    own: Vec<TensorId>,
 }
 
-/// Images of a micro-batch -> views, as a new graph.
-fn views_of(
-    config: &Config,
-    (draws, world): (&Draws, World),
-    model: &Model,
-    side: (usize, usize),
-    resident: Option<StateId>,
-) -> Result<Pass> {
-    let (mut g, image_words) = (Graph::new(), words(side.0, side.1));
-    let images_each = config.optim.batch_size / config.optim.micro_batches;
-    // The batch's images [batch, words]: gathered from the device's copy of the data set, or sent.
-    let (source, images) = match resident {
-        Some(id) => {
-            let all = g.state(&model.states, id);
-            let index = g.input("samples", TensorType::u32([images_each]));
-            let images = g.scope("views", |g| g.push1(GatherRows, &[all, index]))?;
-            (Source::Resident { index }, images)
+/// What is under way of a started batch: tickets of every run of the program that makes the loss, and of the one that
+/// makes what micro-batches have by themselves.
+#[derive(Debug)]
+pub struct Started([Vec<Ticket>; 2]);
+
+impl Started {
+    /// Waits for the loss and then its terms, as [`Gradient::terms`] names them.
+    ///
+    /// # Errors
+    /// Device loss.
+    pub fn collect(&self, exec: &mut dyn Executor) -> Result<(f64, Vec<f64>)> {
+        let (mut loss, mut terms) = (0.0, Vec::new());
+        for runs in &self.0 {
+            let mut mean: Vec<f64> = Vec::new();
+            for t in runs {
+                let values = exec.collect(t, true)?.unwrap_or_default();
+                mean.resize(values.len(), 0.0);
+                for (m, v) in mean.iter_mut().zip(values) {
+                    *m += v.to_f64()[0] / runs.len() as f64;
+                }
+            }
+            loss += mean.first().copied().unwrap_or(0.0);
+            terms.extend(mean.into_iter().skip(1));
         }
-        None => {
-            let images = g.input("images", TensorType::u32([images_each, image_words]));
-            (Source::Streamed { images }, images)
-        }
-    };
-    let augment = Augment {
-        height: side.0,
-        width: side.1,
-        size: config.model.image_size,
-        blur: config.augment.blurs(),
-        mean: config.augment.mean,
-        std: config.augment.std,
-    };
-    let rows = images_each * draws.views.count() / draws.views.tensors();
-    let (mut tables, mut views) = (Vec::new(), Vec::new());
-    for _ in 0..draws.views.tensors() {
-        let table = g.input("view table", TensorType::f32([rows, ROW]));
-        tables.push(table);
-        views.push(g.scope("views", |g| g.push1(augment, &[images, table]))?);
+        Ok((loss, terms))
     }
-    let batch = Batch {
-        world,
-        ..Batch::new(&mut g, draws, images_each, views)
-    };
-    let draft = Draft {
-        graph: g,
-        ..Draft::default()
-    };
-    Ok(Pass {
-        draft,
-        program: ProgramId::default(),
-        source,
-        tables,
-        batch,
-    })
 }
 
-/// The loss to differentiate: with mixed precision, times the loss scale.
-fn scaled(net: &mut Net<'_>, loss: TensorId) -> Result<TensorId> {
+/// The loss to differentiate: with mixed precision, times the loss scale. `kept`: under which name it is kept then.
+fn scaled(net: &mut Net<'_>, loss: TensorId, kept: &str) -> Result<TensorId> {
     if net.precision() == Precision::F32 {
         return Ok(loss);
     }
@@ -157,7 +101,7 @@ fn scaled(net: &mut Net<'_>, loss: TensorId) -> Result<TensorId> {
     let shape = g.ty(scale).shape.clone();
     let loss = g.push1(Reshape { shape }, &[loss])?;
     // Kept for the optimiser's side, which has to know an overflow of the loss from one of its gradient.
-    let kept = optimizer::kept_loss(model);
+    let kept = optimizer::kept_loss(model, kept);
     let kept = g.state(&model.states, kept);
     g.push_updating(Accumulate, &[loss], &[kept])?;
     Ok(g.push1(Mul, &[loss, scale])?)
@@ -182,9 +126,15 @@ fn backward(
     Ok([grads, also])
 }
 
+/// What is fetched at every step: a loss and its terms.
+fn each_step(loss: TensorId, terms: &[Term]) -> Vec<TensorId> {
+    let terms = terms.iter().map(|t| t.1);
+    std::iter::once(loss).chain(terms).collect()
+}
+
 /// What is fetched of a loss.
 fn fetched(out: &LossOutput) -> Vec<TensorId> {
-    let mut fetch = vec![out.loss];
+    let mut fetch = each_step(out.loss, &out.terms);
     if let Some(pairs) = out.pairs {
         fetch.push(pairs.similarity);
         fetch.extend(pairs.score);
@@ -224,9 +174,10 @@ impl Gradient {
         let parts = config.optim.micro_batches;
         let draws = method.draws();
         let precision = config.optim.precision;
-        let pass = |model: &Model| views_of(config, (&draws, world), model, side, resident);
+        let count = config.optim.batch_size / parts;
+        let pass = |model: &Model| Pass::new(config, count, (&draws, world), model, side, resident);
         let mut views = pass(model)?;
-        let (out, features, cache) = match cached(config, method) {
+        let (out, features, own, cache) = match cached(config, method) {
             Some(split) => {
                 let first = pass(model)?;
                 let t = cached::programs(split, model, precision, parts, first, &mut views)?;
@@ -235,20 +186,20 @@ impl Gradient {
                     draft: t.loss,
                     loss: ProgramId::default(),
                 };
-                (t.out, t.features, Some(cache))
+                (t.out, t.features, t.own, Some(cache))
             }
             None => {
                 let g = &mut views.draft.graph;
                 let mut net = Net::new(g, model, Mode::Train).in_precision(precision);
                 let out = method.build(&mut net, &views.batch)?;
-                let loss = scaled(&mut net, out.loss)?;
+                let loss = scaled(&mut net, out.loss, optimizer::WHOLE)?;
                 let [grads, _] = backward(net.graph, net.model, loss, &[])?;
                 method.after_gradient(&mut net, &out)?;
                 views.draft.grads = grads;
                 views.draft.fetch = fetched(&out);
                 views.draft.fetch.extend(&out.features);
                 let features = out.features.clone();
-                (out, features, None)
+                (out, features, None, None)
             }
         };
         let g = cache
@@ -264,6 +215,9 @@ impl Gradient {
             _ => [1, 1],
         });
         let once = cache.as_ref().map_or(0.0, |c| c.draft.graph.model_flops());
+        let of_own = own.as_ref().map_or(&[][..], |o| &o.terms);
+        let terms = out.terms.iter().chain(of_own).map(|t| t.0).collect();
+        let own = own.map_or(Vec::new(), |o| each_step(o.loss, &o.terms));
         let flops = views.draft.graph.model_flops() * parts as f64 + once;
         Ok(Self {
             out,
@@ -271,12 +225,12 @@ impl Gradient {
             embedding,
             resident: resident.is_some(),
             flops,
+            terms,
             parts,
             views,
             cache,
             features,
-            side,
-            draws,
+            own,
         })
     }
 
@@ -336,50 +290,6 @@ impl Gradient {
         self.cache.as_ref().map_or(self.views.program, |c| c.loss)
     }
 
-    /// Sends what a micro-batch needs.
-    fn send(
-        &self,
-        pass: &Pass,
-        exec: &mut dyn Executor,
-        config: &Config,
-        data: &dyn Images,
-        ids: &[u32],
-        epoch: u32,
-    ) -> Result<()> {
-        let (size, seed) = (config.model.image_size, config.run.seed);
-        let views = self.draws.views.count();
-        let table = config
-            .augment
-            .views(views, self.side, ids, size, (seed, epoch));
-        let each = table.len() / pass.tables.len();
-        for (id, rows) in pass.tables.iter().zip(table.chunks(each)) {
-            exec.upload(pass.program, *id, &HostData::F32(rows.to_vec()))?;
-        }
-        for (i, (id, n)) in pass
-            .batch
-            .numbers
-            .iter()
-            .zip(&self.draws.numbers)
-            .enumerate()
-        {
-            let drawn = n.draw(i, views, ids, (seed, epoch));
-            exec.upload(pass.program, *id, &HostData::F32(drawn))?;
-        }
-        if let Some(id) = pass.batch.ids {
-            exec.upload(pass.program, id, &HostData::U32(ids.to_vec()))?;
-        }
-        match pass.source {
-            Source::Resident { index } => {
-                exec.upload(pass.program, index, &HostData::U32(ids.to_vec()))?;
-            }
-            Source::Streamed { images } => {
-                let x = data.packed(ids);
-                exec.upload(pass.program, images, &HostData::U32(x))?;
-            }
-        }
-        Ok(())
-    }
-
     /// Has `act` done with every program of a batch, in their order, its inputs sent before: with the program, and
     /// the scalars as it needs them. Ends early when `act` says false.
     fn each(
@@ -409,7 +319,7 @@ impl Gradient {
                 return Ok(());
             }
             for (micro, ids) in ids.chunks(ids.len() / parts).enumerate() {
-                self.send(pass, exec, config, data, ids, scalars.epoch)?;
+                pass.send(exec, config, (data, ids), scalars.epoch)?;
                 let s = StepScalars {
                     micro: micro as u32,
                     ..whole
@@ -422,8 +332,7 @@ impl Gradient {
         Ok(())
     }
 
-    /// Starts the gradient of a batch of samples `ids`, without waiting for it. The mean of the tickets' values is
-    /// its loss.
+    /// Starts the gradient of a batch of samples `ids`, without waiting for it.
     ///
     /// # Errors
     /// Device loss.
@@ -433,16 +342,19 @@ impl Gradient {
         config: &Config,
         batch: (&dyn Images, &[u32]),
         scalars: &StepScalars,
-    ) -> Result<Vec<Ticket>> {
-        let mut losses = Vec::new();
+    ) -> Result<Started> {
+        let of_loss = each_step(self.out.loss, &self.out.terms);
+        let mut started = Started([Vec::new(), Vec::new()]);
         self.each(exec, config, batch, scalars, |exec, program, s| {
             exec.run(program, s)?;
             if program == self.loss_program() {
-                losses.push(exec.fetch_later(program, &[self.out.loss])?);
+                started.0[0].push(exec.fetch_later(program, &of_loss)?);
+            } else if program == self.views.program && !self.own.is_empty() {
+                started.0[1].push(exec.fetch_later(program, &self.own)?);
             }
             Ok(true)
         })?;
-        Ok(losses)
+        Ok(started)
     }
 
     /// Runs a batch op by op until one makes a value that is not finite.

@@ -1,13 +1,16 @@
 //! What is measured when an epoch has ended.
 
 use super::run::Run;
+use crate::config::method;
 use crate::eval::spread::spread;
-use crate::methods::loss::Pairs;
+use crate::graph::host::HostExecutor;
+use crate::methods::loss::{Pairs, RECONSTRUCTION};
+use crate::nn::import;
 use crate::run::checkpoint::Position;
 use crate::run::event::{Alarm, Epoch, Evaluation, Event, Health, Similarities};
-use crate::train::Result;
 use crate::train::health::{self, Batch};
 use crate::train::schedule::learning_rate;
+use crate::train::{Result, reconstruction};
 use std::time::Instant;
 
 impl Run<'_> {
@@ -48,11 +51,21 @@ impl Run<'_> {
             evaluation = Some(measured);
             self.stream.emit(Event::Evaluated(measured))?;
         }
+        if due {
+            self.reconstructions(at)?;
+        }
+        let (loss, terms) = self.progress.mean();
+        let reconstruction = terms.iter().find(|t| t.0 == RECONSTRUCTION);
+        if let Some((_, now)) = reconstruction {
+            let first = *self.first.get_or_insert(*now);
+            let warmup = self.job.config.schedule.warmup_epochs;
+            alarms.extend(health::standstill(first, *now, (at.epoch, warmup)));
+        }
         self.tell(Epoch {
             at,
             epochs: self.job.config.run.epochs,
-            // Not a number where every step was skipped.
-            loss: self.progress.loss / self.progress.steps as f64,
+            loss,
+            terms,
             lr: learning_rate(&self.job.config, at.epoch - 1, self.last_share()),
             seconds,
             health,
@@ -101,6 +114,40 @@ impl Run<'_> {
             protocol: self.protocol,
             spread: Some(spread(&features, self.session.feature_dim())),
             seconds: begin.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// Shows what the network makes of hidden patches, where it predicts them: made on the host, with the epoch's
+    /// masks, as the views are.
+    fn reconstructions(&mut self, at: Position) -> Result<()> {
+        let config = &self.job.config;
+        let named;
+        let method = match &self.job.method {
+            Some(own) => own.as_ref(),
+            None => {
+                named = method::method(config)?;
+                named.as_ref()
+            }
+        };
+        if method.reconstructs().is_none() {
+            return Ok(());
+        }
+        let s = &mut self.session;
+        let weights = import::export(&s.model, s.exec.as_mut())?;
+        let made = reconstruction::pictures(
+            config,
+            method,
+            (Some(&weights), at.epoch as u32 - 1),
+            (&self.split.train, reconstruction::SHOWN),
+            &mut HostExecutor::<f32>::new(),
+        )?;
+        let Some(pictures) = made else {
+            return Ok(());
+        };
+        self.stream.emit(Event::Reconstructions {
+            step: at.step,
+            side: pictures.image.dimensions(),
+            png: pictures.png()?,
         })
     }
 

@@ -6,8 +6,9 @@ use crate::data::{Split, sampler};
 use crate::eval::sheet;
 use crate::graph::StepScalars;
 use crate::graph::host::HostExecutor;
+use crate::methods::loss::RECONSTRUCTION;
 use crate::run::checkpoint::{self, Position};
-use crate::run::event::{Divergence, Evaluation, Event, KnnProtocol, Step, Summary};
+use crate::run::event::{Divergence, Evaluation, Event, KnnProtocol, Step, Summary, Term};
 use crate::run::folder;
 use crate::train::health::DeadEpochs;
 use crate::train::schedule::{learning_rate, momentum, tau_scale};
@@ -52,6 +53,8 @@ pub(super) struct Progress {
     pub(super) first: usize,
     /// Sum of the losses of all steps but those that mixed precision skipped.
     pub(super) loss: f64,
+    /// Sums of its terms over the same steps.
+    pub(super) terms: Vec<Term<f64>>,
     /// How many they are.
     pub(super) steps: usize,
 }
@@ -62,8 +65,30 @@ impl Progress {
             begin: Instant::now(),
             first,
             loss: 0.0,
+            terms: Vec::new(),
             steps: 0,
         }
+    }
+}
+
+impl Progress {
+    /// Adds a step that was not skipped.
+    fn add(&mut self, step: &Step) {
+        self.steps += 1;
+        self.loss += f64::from(step.loss);
+        if self.terms.is_empty() {
+            self.terms = step.terms.iter().map(|(name, _)| (*name, 0.0)).collect();
+        }
+        for (sum, (_, v)) in self.terms.iter_mut().zip(&step.terms) {
+            sum.1 += f64::from(*v);
+        }
+    }
+
+    /// Mean loss and terms; not a number where every step was skipped.
+    pub(super) fn mean(&self) -> (f64, Vec<Term<f64>>) {
+        let steps = self.steps as f64;
+        let terms = self.terms.iter().map(|(name, sum)| (*name, sum / steps));
+        (self.loss / steps, terms.collect())
     }
 }
 
@@ -82,6 +107,8 @@ pub(super) struct Run<'a> {
     pub(super) flights: VecDeque<Flight>,
     /// The epoch under way.
     pub(super) progress: Progress,
+    /// The reconstruction's loss in the run's first epoch, where hidden pixels are predicted.
+    pub(super) first: Option<f64>,
     /// Gradient norms of all steps but skipped ones.
     pub(super) norms: Vec<f32>,
     pub(super) skipped: Skipped,
@@ -235,6 +262,7 @@ impl Run<'_> {
                 warnings.push(w);
             })?;
         self.stream.truncate(at)?;
+        self.first = folder::previous_term(&self.job.out, RECONSTRUCTION);
         for w in warnings {
             self.stream.emit(Event::Note(w))?;
         }
@@ -384,6 +412,13 @@ impl Run<'_> {
             step: f.at.step + 1,
             steps: self.split.train.len() / config.optim.batch_size * config.run.epochs,
             loss: ended.loss,
+            terms: self
+                .session
+                .terms()
+                .iter()
+                .copied()
+                .zip(ended.terms.iter().copied())
+                .collect(),
             lr: f.scalars.lr,
             grad_norm: ended.norm2.sqrt(),
             images_per_s: images as f64 / elapsed,
@@ -402,12 +437,12 @@ impl Run<'_> {
             (s.all, s.row, s.newest) = (s.all + 1, s.row + 1, (ended.loss, ended.norm2));
         } else {
             self.skipped.row = 0;
-            self.progress.loss += f64::from(step.loss);
-            self.progress.steps += 1;
+            self.progress.add(&step);
             self.norms.push(step.grad_norm);
         }
+        let left = step.steps.saturating_sub(step.step);
         self.stream.emit(Event::Step(step))?;
-        self.foretell(timed, elapsed, step.steps.saturating_sub(step.step))
+        self.foretell(timed, elapsed, left)
     }
 
     /// The error of a step that is not finite. The optimiser has refused this step and those after it, so the weights

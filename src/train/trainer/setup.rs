@@ -120,6 +120,7 @@ impl<'a> Run<'a> {
             protocol,
             flights: VecDeque::new(),
             progress: Progress::new(0),
+            first: None,
             norms: Vec::new(),
             skipped: Skipped::default(),
             alarms: 0,

@@ -1,0 +1,151 @@
+//! A program's beginning: images, augmented views of them, and whatever else a method draws for a batch. It sends what
+//! a batch needs.
+
+use super::{Config, Result};
+use crate::data::packed::Images;
+use crate::graph::{Executor, Graph, HostData, ProgramId, StateId, TensorId, TensorType};
+use crate::methods::{Batch, Draws, World};
+use crate::nn::Model;
+use crate::ops::augment::{Augment, words};
+use crate::ops::gather_rows::GatherRows;
+use crate::reference::augment::ROW;
+
+/// A program, before it is compiled: its graph and what is fetched.
+#[derive(Debug, Default)]
+pub(crate) struct Draft {
+    /// The graph.
+    pub graph: Graph,
+    /// What is fetched.
+    pub fetch: Vec<TensorId>,
+    /// Gradients of the parameters, in their order.
+    pub grads: Vec<Option<TensorId>>,
+}
+
+/// Where a step's images come from.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    /// The data set lies on the device; a step sends the numbers of its samples.
+    Resident { index: TensorId },
+    /// Each step sends its images.
+    Streamed { images: TensorId },
+}
+
+/// A program that begins with images.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    /// The graph, which grows behind the views.
+    pub draft: Draft,
+    /// The program, once it is compiled.
+    pub program: ProgramId,
+    /// What a method is built on.
+    pub batch: Batch,
+    source: Source,
+    tables: Vec<TensorId>,
+    draws: Draws,
+    side: (usize, usize),
+}
+
+impl Pass {
+    /// The views of `count` images, as a new graph.
+    pub fn new(
+        config: &Config,
+        count: usize,
+        (draws, world): (&Draws, World),
+        model: &Model,
+        side: (usize, usize),
+        resident: Option<StateId>,
+    ) -> Result<Self> {
+        let (mut g, image_words) = (Graph::new(), words(side.0, side.1));
+        // The images [count, words]: gathered from the device's copy of the data set, or sent.
+        let (source, images) = match resident {
+            Some(id) => {
+                let all = g.state(&model.states, id);
+                let index = g.input("samples", TensorType::u32([count]));
+                let images = g.scope("views", |g| g.push1(GatherRows, &[all, index]))?;
+                (Source::Resident { index }, images)
+            }
+            None => {
+                let images = g.input("images", TensorType::u32([count, image_words]));
+                (Source::Streamed { images }, images)
+            }
+        };
+        let augment = Augment {
+            height: side.0,
+            width: side.1,
+            size: config.model.image_size,
+            blur: config.augment.blurs(),
+            mean: config.augment.mean,
+            std: config.augment.std,
+        };
+        let rows = count * draws.views.count() / draws.views.tensors();
+        let (mut tables, mut views) = (Vec::new(), Vec::new());
+        for _ in 0..draws.views.tensors() {
+            let table = g.input("view table", TensorType::f32([rows, ROW]));
+            tables.push(table);
+            views.push(g.scope("views", |g| g.push1(augment, &[images, table]))?);
+        }
+        let batch = Batch {
+            world,
+            ..Batch::new(&mut g, draws, count, views)
+        };
+        let draft = Draft {
+            graph: g,
+            ..Draft::default()
+        };
+        Ok(Self {
+            draft,
+            program: ProgramId::default(),
+            batch,
+            source,
+            tables,
+            draws: draws.clone(),
+            side,
+        })
+    }
+
+    /// Sends what a run on the samples `ids` needs.
+    pub fn send(
+        &self,
+        exec: &mut dyn Executor,
+        config: &Config,
+        (data, ids): (&dyn Images, &[u32]),
+        epoch: u32,
+    ) -> Result<()> {
+        let (size, seed) = (config.model.image_size, config.run.seed);
+        let views = self.draws.views.count();
+        let table = config
+            .augment
+            .views(views, self.side, ids, size, (seed, epoch));
+        let each = table.len() / self.tables.len();
+        for (id, rows) in self.tables.iter().zip(table.chunks(each)) {
+            exec.upload(self.program, *id, &HostData::F32(rows.to_vec()))?;
+        }
+        for (i, (id, n)) in self
+            .batch
+            .numbers
+            .iter()
+            .zip(&self.draws.numbers)
+            .enumerate()
+        {
+            let drawn = n.draw(i, views, ids, (seed, epoch));
+            exec.upload(self.program, *id, &HostData::F32(drawn))?;
+        }
+        for (i, id) in self.batch.streams.iter().enumerate() {
+            let words = self.draws.words(i, ids, (seed, epoch));
+            exec.upload(self.program, *id, &HostData::U32(words))?;
+        }
+        if let Some(id) = self.batch.ids {
+            exec.upload(self.program, id, &HostData::U32(ids.to_vec()))?;
+        }
+        match self.source {
+            Source::Resident { index } => {
+                exec.upload(self.program, index, &HostData::U32(ids.to_vec()))?;
+            }
+            Source::Streamed { images } => {
+                let x = data.packed(ids);
+                exec.upload(self.program, images, &HostData::U32(x))?;
+            }
+        }
+        Ok(())
+    }
+}
