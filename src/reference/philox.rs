@@ -94,12 +94,6 @@ impl Stream {
         self.block[self.at - 1]
     }
 
-    /// What the stream is keyed by: the key's two words, and the counter's but the first, which counts blocks.
-    pub fn words(&self) -> [u32; 5] {
-        let ([a, b], [_, c, d, e]) = (self.key, self.counter);
-        [a, b, c, d, e]
-    }
-
     /// Passes over `n` words.
     pub fn skip(&mut self, n: usize) {
         for _ in 0..n {
