@@ -74,7 +74,7 @@ fn a_method_is_what_its_list_entry_says() {
             "amcl.enabled=true".into(),
             "heads.count=2".into(),
         ];
-        let amcl = Config::parse("", &adaptive).and_then(|c| declare(&c));
+        let amcl = Config::parse("", &settings_of(&adaptive)).and_then(|c| declare(&c));
         match amcl {
             Ok(m) => assert!(
                 spec.amcl && m.params.iter().any(|p| p.part == Part::Temperature),

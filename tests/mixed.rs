@@ -10,7 +10,7 @@ use amcl_wgpu::graph::gpu::GpuExecutor;
 use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::graph::{Executor, HostData, StepScalars};
 use amcl_wgpu::methods::METHODS;
-use amcl_wgpu::nn::model::PARAMS;
+use amcl_wgpu::nn::model::{MOMENTUM_COPY, PARAMS};
 use amcl_wgpu::train::optimizer::{GRADS, MOMENTUM, SCALING};
 use amcl_wgpu::train::session::Session;
 use assert_cmd::Command;
@@ -69,8 +69,9 @@ fn gradient(c: &Config, exec: Box<dyn Executor>, rounded: bool) -> (f64, Vec<f64
         let value = HostData::F32(vec![1024.0]);
         s.exec.write_state(&s.model.states, id, &value).unwrap();
     }
-    if rounded {
-        let params = s.model.states.whole(PARAMS).unwrap();
+    // A momentum encoder's weights are rounded too.
+    let groups = [PARAMS, MOMENTUM_COPY].map(|group| s.model.states.whole(group));
+    for params in groups.into_iter().flatten().filter(|_| rounded) {
         let exact = s.exec.read_state(&s.model.states, params).unwrap();
         let values = exact.to_f32().into_iter();
         let halves = HostData::F32(values.map(|v| half::f16::from_f32(v).to_f32()).collect());

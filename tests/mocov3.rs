@@ -7,9 +7,12 @@ use amcl_wgpu::config::{Config, method};
 use amcl_wgpu::device::Choice;
 use amcl_wgpu::nn::model::{MOMENTUM_COPY, PARAMS, START};
 use amcl_wgpu::run::event::Event;
+use amcl_wgpu::run::weights::of_run;
 use amcl_wgpu::train::session::Session;
 use amcl_wgpu::train::{Outcome, TrainError, Trainer};
 use common::{B, Run, SIDE, settings_of, view};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -283,6 +286,26 @@ fn the_pull_is_towards_the_start() {
     assert!(distance > 1.0, "{distance}");
 }
 
+/// A file of a run's encoder without one of its tensors.
+fn lacking_one_tensor(run: &Path, dir: &Path) -> std::path::PathBuf {
+    let mut named = of_run(run, |_| ()).unwrap().weights;
+    named.remove("blocks.1.mlp.fc2.bias").unwrap();
+    let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = named
+        .into_iter()
+        .map(|(name, w)| {
+            let bytes = w.values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            (name, w.shape, bytes)
+        })
+        .collect();
+    let views = bytes.iter().map(|(name, shape, bytes)| {
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap();
+        (name, view)
+    });
+    let path = dir.join("lacking.safetensors");
+    std::fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
+    path
+}
+
 /// What cannot be is one line that says what would do, and leaves no folder.
 #[test]
 fn what_cannot_be_is_said() {
@@ -291,6 +314,7 @@ fn what_cannot_be_is_said() {
     let empty = dir.path().join("no-weights");
     std::fs::create_dir_all(&empty).unwrap();
     std::fs::copy(from.join("config.toml"), empty.join("config.toml")).unwrap();
+    let lacking = lacking_one_tensor(&from, dir.path());
     let (whole, nothing) = (Some(from.as_path()), None);
     for (set, init, want) in [
         (
@@ -303,12 +327,17 @@ fn what_cannot_be_is_said() {
             Some(empty.as_path()),
             "no usable checkpoint: there is none",
         ),
-        (&["model.depth=4"], whole, "blocks.2.norm1.weight"),
         (
-            &["model.dim=24"],
-            whole,
-            "model.* must be as those weights have it",
+            &[],
+            Some(lacking.as_path()),
+            "1 tensors of a masked autoencoder's encoder are missing there or of another shape, `blocks.1.mlp.fc2.bias`",
         ),
+        (
+            &["model.depth=4"],
+            whole,
+            "depth 2, and this model has depth 4",
+        ),
+        (&["model.dim=24"], whole, "and this model has"),
     ] {
         let out = dir.path().join("run");
         let set = [&["method.name=lgp"], set].concat();

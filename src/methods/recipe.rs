@@ -3,7 +3,7 @@
 
 use super::Method;
 use super::loss::macl::Macl;
-use super::loss::{Amcl, Path, Plain, TEMPERATURE};
+use super::loss::{Amcl, Parametrisation, Path, Plain, TEMPERATURE};
 use crate::graph::MAX_ELEMENTS;
 use crate::nn::backbones::{Backbone, vit};
 use crate::nn::heads::{Last, Mlp, WIDTH};
@@ -160,11 +160,15 @@ impl Recipe {
     /// AMCL with which the form of Eq. (2.4) trains where nothing is given, beside the defaults (softmax, the positive
     /// among the candidates): beta 1e-2, temperatures of 0.1 at least. Measured by this project, the paper names none.
     pub(super) fn steady_temperatures(&mut self, given: Given<'_>) {
+        if !self.amcl.enabled {
+            return;
+        }
         let a = &mut self.amcl.switches;
         if !given("amcl", "beta") {
             a.beta = 1e-2;
         }
-        if !given("amcl", "tau_min") {
+        // The centred parametrisation has its temperatures about tau0.
+        if a.parametrisation == Parametrisation::Dot && !given("amcl", "tau_min") {
             a.tau_min = 0.1;
         }
     }
@@ -265,7 +269,7 @@ pub struct Spec {
     pub couples_batch: bool,
     /// It has projection heads, which `[heads]` shapes.
     pub has_heads: bool,
-    /// It hides patches, so its encoder must be a Vision Transformer.
+    /// Its encoder must be a Vision Transformer: it hides patches, or starts from one that did.
     pub needs_vit: bool,
     /// What its encoder starts from, which `--init` must name; none: it can start from drawn weights.
     pub starts_from: Option<&'static str>,
@@ -355,7 +359,7 @@ impl Spec {
     /// What is said where the encoder is no Vision Transformer.
     pub(super) fn without_vit(&self) -> String {
         format!(
-            "{} hides patches, so its model.encoder must be a Vision Transformer: {}",
+            "{} is for encoders of patches: model.encoder must be a Vision Transformer ({})",
             self.name,
             vit::FAMILY.names.join(", ")
         )

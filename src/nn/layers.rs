@@ -321,19 +321,18 @@ impl BatchNorm {
                         shape: shape(),
                         value,
                     });
-                    let (gamma, beta) = (net.push1(one, &[])?, net.push1(zero, &[])?);
-                    return Ok(net.push(op, &[x, gamma, beta])?[0]);
+                    (net.push1(one, &[])?, net.push1(zero, &[])?, None)
                 }
                 Affine::Learned {
                     gamma,
                     beta,
                     running,
-                } => (net.value(gamma), net.value(beta), running),
+                } => (net.value(gamma), net.value(beta), Some(running)),
             };
-            let running = running.map(|v| net.value(v));
-            if mode == Mode::Train {
+            let running = running.map(|r| r.map(|v| net.value(v)));
+            let (Mode::Eval, Some(running)) = (mode, running) else {
                 return batch_statistics(net, op, x, [gamma, beta], residual, running);
-            }
+            };
             let mut inputs = vec![x, gamma, beta, running[0], running[1]];
             inputs.extend(residual);
             let op = BatchNormInference {
@@ -346,14 +345,15 @@ impl BatchNorm {
     }
 }
 
-/// Batch norm with the batch's own statistics, by groups if so set, and the running ones' update.
+/// Batch norm with the batch's own statistics, by groups if so set, and the update of the running ones, where there are
+/// any.
 fn batch_statistics(
     net: &mut Net<'_>,
     op: Op,
     x: TensorId,
     [gamma, beta]: [TensorId; 2],
     residual: Option<TensorId>,
-    running: [TensorId; 2],
+    running: Option<[TensorId; 2]>,
 ) -> Result<TensorId> {
     let Norm {
         groups,
@@ -396,7 +396,7 @@ fn batch_statistics(
         inputs.push(part(net, r)?);
     }
     let y = net.push(op, &inputs)?;
-    if track {
+    if let Some(running) = running.filter(|_| track) {
         let mean = |net: &mut Net<'_>, t: TensorId| match groups {
             1 => Ok(t),
             _ => {

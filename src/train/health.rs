@@ -260,7 +260,8 @@ mod tests {
         assert_eq!(well.tau_at_floor, [0.0]);
         assert_eq!((well.sim_pos[1], well.sim_neg[1]), (0.8, 0.1));
         let names: Vec<String> = well.medians().into_iter().map(|m| m.0).collect();
-        assert_eq!(names.len(), 4);
+        assert_eq!(names.len(), 5);
+        assert_eq!(names[4], "anchors/positive_nearest");
         assert_eq!(names[2], "tau_median/positive_head_1");
         let h = &views(&s).histograms(None)[0];
         let at = |v: &[f32]| v.iter().position(|x| *x > 0.9);

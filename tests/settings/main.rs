@@ -106,8 +106,26 @@ fn forms(f: &Field, value: &str, default: &Value) -> Vec<String> {
     (0..count).map(at).collect()
 }
 
+/// A method that takes no other encoder gets a Vision Transformer.
+fn encoder_of(s: &Subject) -> Option<&'static str> {
+    let method = s
+        .chosen
+        .as_ref()
+        .and_then(|c| c.strip_prefix("method.name="));
+    let needs = METHODS
+        .iter()
+        .any(|m| Some(m.name) == method && m.needs_vit);
+    needs.then_some("vit_tiny")
+}
+
+/// What chooses the section's subject.
+fn chosen(s: &Subject) -> Vec<String> {
+    let encoder = encoder_of(s).map(|e| format!("model.encoder={e}"));
+    s.chosen.iter().cloned().chain(encoder).collect()
+}
+
 fn parse(s: &Subject, set: &str) -> Result<Config, String> {
-    let over: Vec<String> = s.chosen.iter().cloned().chain([set.to_string()]).collect();
+    let over = [chosen(s), vec![set.to_string()]].concat();
     Config::parse("", &over).map_err(|e| e.to_string())
 }
 
@@ -117,7 +135,11 @@ fn parse_file(s: &Subject, key: &str, value: &str) -> Result<Config, String> {
         let (key, name) = c.split_once('=').unwrap();
         format!("{} = \"{name}\"\n", key.split('.').next_back().unwrap())
     });
-    let text = format!("version = 2\n[{}]\n{own}{key} = {value}\n", s.section);
+    let encoder = encoder_of(s).map_or(String::new(), |e| format!("[model]\nencoder = \"{e}\"\n"));
+    let text = format!(
+        "version = 2\n[{}]\n{own}{key} = {value}\n{encoder}",
+        s.section
+    );
     Config::parse(&text, &[]).map_err(|e| e.to_string())
 }
 
@@ -125,7 +147,7 @@ fn parse_file(s: &Subject, key: &str, value: &str) -> Result<Config, String> {
 fn every_field_refuses_what_is_outside_its_range_and_takes_its_ends() {
     let (mut ranged, mut strictly) = (0, 0);
     for s in subjects() {
-        let over: Vec<String> = s.chosen.iter().cloned().collect();
+        let over = chosen(&s);
         let whole = Table::try_from(Config::parse("", &over).unwrap()).unwrap();
         for f in &s.fields {
             let key = format!("{}.{}", s.section, f.name);
