@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 /// The top floor first.
-const FLOORS: [&str; 18] = [
+const FLOORS: [&str; 20] = [
     "report",
     "experiment",
     "downstream",
     "export",
     "bench",
+    "verify",
     "train",
     "run",
     "config",
@@ -21,6 +22,7 @@ const FLOORS: [&str; 18] = [
     "graph",
     "device",
     "settings",
+    "fixture",
     "reference",
 ];
 

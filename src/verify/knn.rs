@@ -1,8 +1,8 @@
 //! Kind `knn`: votes of nearest neighbours by cosine similarity, and the classes that they elect. `config` has k (a
 //! list), t and classes.
 
-use super::judge::{Grade, Judge, Quantity};
-use super::{Computer, Result, Subject, Verified};
+use super::judge::{Judge, Quantity};
+use super::{Computer, Grade, Result, Subject, Verified};
 use crate::eval::knn::{Bank, Distance, Knn, Vote};
 use crate::fixture::{Fixture, bad};
 use crate::methods::loss::evaluate::Array;
