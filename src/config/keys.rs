@@ -134,6 +134,16 @@ pub(super) fn one_rate(table: &mut Table, set: &[(String, String, Value)]) -> Re
     Ok(())
 }
 
+/// Where an override names a method without heads, what the file says of those of another method is left out.
+pub(super) fn drop_heads_of_another(table: &mut Table, named: Option<&str>) {
+    let of_file = table.get("method").and_then(|m| m.get("name"));
+    let same = named == Some(of_file.and_then(Value::as_str).unwrap_or("simclr"));
+    let spec = named.filter(|_| !same).and_then(|n| methods::spec(n).ok());
+    if spec.is_some_and(|s| !s.has_heads) {
+        table.remove("heads");
+    }
+}
+
 /// Refuses sections and keys that there are not.
 pub(super) fn refuse_unknown_keys(table: &Table) -> Result<()> {
     let all = settings::table(&Config::default()).map_err(fault)?;

@@ -27,8 +27,8 @@ use crate::methods::{self, Chosen, Recipe, Spec, recipe::Batches};
 use crate::nn::backbones::{self, Backbone};
 use crate::settings::{self, Field, Section, did_you_mean, nearest};
 use keys::{
-    drop_settings_of_another, kind_of_value, of_all_encoders, of_all_methods, one_rate, overridden,
-    refuse_unknown_keys,
+    drop_heads_of_another, drop_settings_of_another, kind_of_value, of_all_encoders,
+    of_all_methods, one_rate, overridden, refuse_unknown_keys,
 };
 use presets::PRESETS;
 use serde::{Deserialize, Serialize};
@@ -142,6 +142,7 @@ impl Config {
             drop_settings_of_another(&mut table, &set, section, own, &keys());
         }
         one_rate(&mut table, &set)?;
+        drop_heads_of_another(&mut table, method);
         for (section, field, value) in set {
             let entry = table
                 .entry(section.clone())

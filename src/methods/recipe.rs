@@ -330,17 +330,17 @@ impl Spec {
         if self.needs_vit && encoder.backbone.vit().is_none() {
             return Err(format!("{}, not {}", self.without_vit(), encoder.name));
         }
-        if !self.has_heads && r.heads != Heads::default() {
-            return Err(format!(
-                "{} has no projection heads: leave [heads] out of its configuration",
-                self.name
-            ));
-        }
         if r.amcl.enabled && !self.amcl {
             return Err(format!(
                 "AMCL is not defined for {}; it is for {} (without it: amcl.enabled = false and heads.count = 1)",
                 self.name,
                 listed(|m| m.amcl)
+            ));
+        }
+        if !self.has_heads && r.heads != Heads::default() {
+            return Err(format!(
+                "{} has no projection heads: leave [heads] out of its configuration",
+                self.name
             ));
         }
         if !r.amcl.enabled && r.heads.count != 1 {

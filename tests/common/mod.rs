@@ -233,7 +233,7 @@ pub const SMALL_VIT: [&str; 4] = [
 ];
 
 /// Settings without those of `method.*` and `model.*` that the method and the encoder they name do not have: one list
-/// can serve all of them. A method that needs a Vision Transformer, where no encoder is named, gets [`SMALL_VIT`].
+/// can serve all of them; without `heads.*` where the method has no heads. A method that needs a Vision Transformer, where no encoder is named, gets [`SMALL_VIT`].
 pub fn settings_of<S: AsRef<str>>(set: &[S]) -> Vec<String> {
     let mut all: Vec<&str> = set.iter().map(AsRef::as_ref).collect();
     let name = |all: &[&str], key: &str| {
@@ -251,7 +251,7 @@ pub fn settings_of<S: AsRef<str>>(set: &[S]) -> Vec<String> {
         ]);
     }
     let encoder = name(&all, "model.encoder=").unwrap_or("resnet18".into());
-    let (method, encoder) = ((method.keys)(), encoder.as_str());
+    let (has_heads, method, encoder) = (method.has_heads, (method.keys)(), encoder.as_str());
     let model = (family(encoder).unwrap().keys)();
     let has = |s: &&&str| {
         let of = |room: &str| s.strip_prefix(room).and_then(|s| s.split_once('='));
@@ -260,7 +260,7 @@ pub fn settings_of<S: AsRef<str>>(set: &[S]) -> Vec<String> {
             (_, Some((key, _))) => {
                 ["encoder", "image_size"].contains(&key) || model.iter().any(|k| k == key)
             }
-            _ => true,
+            _ => has_heads || !s.starts_with("heads."),
         }
     };
     all.iter().filter(has).map(ToString::to_string).collect()
