@@ -21,6 +21,7 @@ mod names;
 pub mod packed;
 mod parts;
 pub mod pixels;
+pub mod rand_augment;
 pub(crate) mod sampler;
 pub mod sets;
 pub mod shapes;

@@ -75,6 +75,7 @@ pub mod pixel_noise;
 pub(crate) mod positives;
 pub mod prepend_column;
 pub(crate) mod prepend_column_grad;
+pub mod rand_augment;
 pub mod reciprocal;
 pub mod relu;
 pub(crate) mod relu_grad;

@@ -84,6 +84,7 @@ pub(crate) mod pixel_noise;
 pub(crate) mod positives;
 pub(crate) mod prepend_column;
 pub(crate) mod prepend_column_grad;
+pub(crate) mod rand_augment;
 pub(crate) mod reciprocal;
 pub(crate) mod relu;
 pub(crate) mod relu_grad;

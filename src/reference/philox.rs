@@ -46,6 +46,8 @@ pub enum Purpose {
     Erase = 9,
     /// The noise in its place.
     ErasedPixels = 10,
+    /// Which operations change a sample's view.
+    RandAugment = 11,
 }
 
 /// The stream of one (seed, epoch, sample, purpose).

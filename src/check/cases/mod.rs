@@ -71,6 +71,7 @@ mod pixel_noise;
 mod positives;
 mod prepend_column;
 mod prepend_column_grad;
+mod rand_augment;
 mod reciprocal;
 mod relu;
 mod relu_grad;
@@ -175,6 +176,7 @@ const TABLES: &[Table] = &[
     (positives::cases, positives::mutations),
     (prepend_column::cases, prepend_column::mutations),
     (prepend_column_grad::cases, prepend_column_grad::mutations),
+    (rand_augment::cases, rand_augment::mutations),
     (reciprocal::cases, reciprocal::mutations),
     (relu::cases, relu::mutations),
     (relu_grad::cases, relu_grad::mutations),

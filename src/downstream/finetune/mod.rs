@@ -9,7 +9,7 @@ use super::probe::cross_entropy;
 use super::{DownstreamError, Result};
 use crate::config::Config;
 use crate::data::augment::Policy;
-use crate::data::{Dataset, mixing, packed, sampler};
+use crate::data::{Dataset, mixing, packed, rand_augment, sampler};
 use crate::graph::{Executor, Graph, HostData, ProgramId, StepScalars, TensorId, TensorType};
 use crate::nn::import::{Named, import};
 use crate::nn::{Mode, Model, Part};
@@ -49,6 +49,12 @@ impl Drawn<'_> {
         upload(b.views, rows)?;
         if let Some(factors) = b.dropped {
             upload(factors, self.branches(ids, epoch))?;
+        }
+        if let Some(table) = b.operations {
+            let rows = ids.iter().flat_map(|id| {
+                rand_augment::draw(s.randaugment, size, &mut of(*id, Purpose::RandAugment))
+            });
+            upload(table, rows.collect())?;
         }
         if let Some(e) = &b.erasing {
             let boxes = ids.iter().flat_map(|id| {

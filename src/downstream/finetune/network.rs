@@ -2,6 +2,7 @@
 
 use super::settings::{FinetuneSettings, Pooling};
 use crate::config::Config;
+use crate::data::rand_augment;
 use crate::downstream::{DownstreamError, Result};
 use crate::graph::{Graph, TensorId, TensorType};
 use crate::nn::layers::Linear;
@@ -10,7 +11,9 @@ use crate::nn::{Backbone, Mode, Model, Net, Part};
 use crate::ops::augment::{Augment, words};
 use crate::ops::mix_images::MixImages;
 use crate::ops::pixel_noise::PixelNoise;
+use crate::ops::rand_augment::RandAugment;
 use crate::reference::augment::ROW;
+use crate::reference::rand_augment::ENTRY;
 use crate::reference::{mix_images, pixel_noise};
 
 /// Residual branches of a block.
@@ -46,6 +49,8 @@ pub(super) struct Built {
     pub images: TensorId,
     /// What is drawn for a view of each.
     pub views: TensorId,
+    /// RandAugment's operations on each image, where there are any.
+    pub operations: Option<TensorId>,
     /// What is erased, where anything is.
     pub erasing: Option<Erasing>,
     /// How images are mixed, where they are.
@@ -83,7 +88,25 @@ impl Plan<'_> {
             mean: self.config.augment.mean,
             std: self.config.augment.std,
         };
-        let mut x = g.push1(op, &[images, views])?;
+        let (mut x, operations) = match training && s.randaugment > 0.0 {
+            true => {
+                let pixels = Augment {
+                    mean: [0.0; 3],
+                    std: [1.0; 3],
+                    ..op
+                };
+                let x = g.push1(pixels, &[images, views])?;
+                let ty = TensorType::f32([b, rand_augment::LAYERS * ENTRY]);
+                let table = g.input("operations", ty);
+                let change = RandAugment {
+                    layers: rand_augment::LAYERS,
+                    mean: op.mean,
+                    std: op.std,
+                };
+                (g.push1(change, &[x, table])?, Some(table))
+            }
+            false => (g.push1(op, &[images, views])?, None),
+        };
         let erasing = match training && s.erase > 0.0 {
             true => {
                 let erasing = Erasing {
@@ -128,6 +151,7 @@ impl Plan<'_> {
         Ok(Built {
             images,
             views,
+            operations,
             erasing,
             mixing,
             dropped,

@@ -5,6 +5,7 @@ use crate::config::{
 };
 use crate::data::augment::Policy;
 use crate::data::mixing::Mixing;
+use crate::data::rand_augment;
 use crate::downstream::probe::crops;
 use crate::settings::{self, Range, SEED, above, between, did_you_mean};
 use serde::{Deserialize, Serialize};
@@ -78,6 +79,8 @@ crate::section! {
         mixup: f32 = 0.0 => ALPHA,
         /// CutMix's alpha; 0: none. With both, one of them is drawn for each batch.
         cutmix: f32 = 0.0 => ALPHA,
+        /// Magnitude of RandAugment: two operations of PIL's fifteen, each with probability 0.5; 0: none.
+        randaugment: f32 = 0.0 => between(0.0, rand_augment::MOST as f64),
         /// Probability that a box of an image becomes noise (random erasing).
         erase: f32 = 0.0 => between(0.0, 1.0),
         /// Least share of the area that a crop keeps.
@@ -148,6 +151,7 @@ impl FinetuneSettings {
             smoothing: 0.1,
             mixup: 0.8,
             cutmix: 1.0,
+            randaugment: 9.0,
             erase: 0.25,
             ..Self::default()
         };
@@ -279,6 +283,15 @@ impl FinetuneSettings {
             "random crops ({} to 1) and mirroring ({})",
             p.min_scale, p.hf_prob
         ));
+        if self.randaugment > 0.0 {
+            parts.push(format!(
+                "RandAugment ({} of timm's increasing operations, magnitude {} +- {}, each with probability 0.5, \
+                 bilinear)",
+                rand_augment::LAYERS,
+                self.randaugment,
+                rand_augment::DEVIATION
+            ));
+        }
         if self.erase > 0.0 {
             parts.push(format!("random erasing by noise ({})", self.erase));
         }
@@ -378,6 +391,7 @@ mod tests {
         assert!(said.contains("crops (0.08 to 1)"), "{said}");
         for word in [
             "mixup",
+            "RandAugment",
             "norm,",
             "erasing",
             "smoothing",
@@ -394,6 +408,7 @@ mod tests {
         let said = FinetuneSettings::recipe("mae", &vit).unwrap().describe();
         for words in [
             "mean of the patches' tokens",
+            "RandAugment (2 of timm's increasing operations, magnitude 9 +- 0.5",
             "erasing by noise (0.25)",
             "mixup (alpha 0.8) or CutMix (alpha 1)",
             "label smoothing 0.1",

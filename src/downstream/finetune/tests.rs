@@ -115,13 +115,17 @@ fn each_setting_has_its_place_in_the_step() {
     };
     let plain = FinetuneSettings::default();
     let (b, model) = built(&plain);
-    assert!(b.erasing.is_none() && b.mixing.is_none() && b.dropped.is_none());
+    assert!(
+        b.operations.is_none() && b.erasing.is_none() && b.mixing.is_none() && b.dropped.is_none()
+    );
     // Positions that the run kept fixed are trained.
     assert!(model.params.iter().all(|p| p.trained));
     assert!(!model.params.iter().any(|p| p.name == "fc.norm.weight"));
     let mae = FinetuneSettings::recipe("mae", &config).unwrap();
     let (b, model) = built(&mae);
-    assert!(b.erasing.is_some() && b.mixing.is_some() && b.dropped.is_some());
+    assert!(
+        b.operations.is_some() && b.erasing.is_some() && b.mixing.is_some() && b.dropped.is_some()
+    );
     assert!(model.params.iter().any(|p| p.name == "fc.norm.weight"));
     // Two blocks: the first leaves nothing out, the last its branches with a probability of 0.4.
     let s = FinetuneSettings {
