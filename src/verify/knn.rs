@@ -1,11 +1,10 @@
 //! Kind `knn`: votes of nearest neighbours by cosine similarity, and the classes that they elect. `config` has k (a
 //! list), t and classes.
 
-use super::judge::{Judge, Quantity};
-use super::{Computer, Grade, Result, Subject, Verified};
+use super::judge::{Judge, Quantity, distance};
+use super::{Computer, Result, Subject, Verified};
 use crate::eval::knn::{Bank, Distance, Knn, Vote};
 use crate::fixture::{Fixture, bad};
-use crate::methods::loss::evaluate::Array;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -20,6 +19,15 @@ fn features(f: &Fixture, name: &str) -> Result<([usize; 2], Vec<f32>)> {
     let shape = f.rank(name)?;
     let values = f.reals(name, &shape)?;
     Ok((shape, values.iter().map(|v| *v as f32).collect()))
+}
+
+/// Every row's values over their sum.
+fn shares(values: &[f64], width: usize) -> Vec<f64> {
+    let rows = values.chunks(width).flat_map(|row| {
+        let sum: f64 = row.iter().sum();
+        row.iter().map(move |v| v / sum)
+    });
+    rows.collect()
 }
 
 pub(super) fn verify(subject: &Subject, computer: &Computer) -> Result<Verified> {
@@ -69,15 +77,13 @@ pub(super) fn verify(subject: &Subject, computer: &Computer) -> Result<Verified>
         judge.equal(&format!("pred_k{k}"), &[q], &elected)?;
         let scores = format!("scores_k{k}");
         if f.tensors.contains_key(&scores) {
-            // Similarities and votes pass through f32 on the host, on every executor.
-            judge.grade = Grade::Device;
-            judge.compare(
-                &scores,
-                &Array::new(&[q, s.classes], votes),
-                Quantity::Value,
-                0.0,
-            )?;
-            judge.grade = computer.grade();
+            // Our votes weigh exp((sim - the nearest's) / t), which f32 holds at any t: a query's are compared by
+            // their shares. They pass through f32 on the host, on every executor.
+            let want = shares(f.reals(&scores, &[q, s.classes])?, s.classes);
+            let votes: Vec<f64> = votes.iter().map(|v| f64::from(*v)).collect();
+            let bound = Quantity::Value.floor();
+            judge.add(&format!("{scores} (shares)"), distance(&shares(&votes, s.classes), &want), bound);
+            judge.read(scores);
         }
     }
     judge.finish()
