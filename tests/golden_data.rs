@@ -37,7 +37,8 @@ fn executors() -> [Box<dyn Executor>; 3] {
 /// cross-entropy and the same accuracies.
 #[test]
 fn evaluation_equals_scikit_learns() {
-    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/eval/eval.safetensors");
+    let file =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/eval/eval.safetensors");
     let bytes = std::fs::read(file).unwrap();
     let st = SafeTensors::deserialize(&bytes).unwrap();
     let (bank, query) = (floats(&st, "bank"), floats(&st, "query"));

@@ -253,8 +253,8 @@ fn mae_is_pytorchs() {
     assert!((other[0][0] - got[0][0]).abs() > 1e-3 && e > 1e-3, "{e}");
 }
 
-/// CAN's graph: the loss, and its terms contrast, reconstruction and noise, the loss again, latent tokens, embeddings and
-/// predictions.
+/// CAN's graph: the loss, and its terms contrast, reconstruction and noise, the loss again, latent tokens, embeddings
+/// and predictions.
 fn can(golden: &Golden, set: &[&str]) -> (Built, TensorId, Vec<TensorId>) {
     let c = &golden.config;
     let mut own = vec![

@@ -42,7 +42,8 @@ fn open(name: &str) -> Subject {
 fn lavapipe() -> Computer {
     let name = std::env::var("AMCL_TEST_DEVICE").unwrap_or_else(|_| "llvmpipe".into());
     let choice: Choice = name.parse().unwrap();
-    Computer::open(&choice, |_| ()).unwrap_or_else(|e| panic!("this test needs a Vulkan adapter: {e}"))
+    Computer::open(&choice, |_| ())
+        .unwrap_or_else(|e| panic!("this test needs a Vulkan adapter: {e}"))
 }
 
 /// Every file passes; the largest share of its bound that each took is printed.
@@ -50,10 +51,24 @@ fn all_pass(computer: &Computer) {
     for name in FILES {
         let verified = open(name).verify(computer);
         let verified = verified.unwrap_or_else(|e| panic!("{name}: {e}"));
-        let share = |c: &amcl_wgpu::verify::Compared| if c.error == 0.0 { 0.0 } else { c.error / c.bound };
-        let worst = verified.compared.iter().max_by(|a, b| share(a).total_cmp(&share(b)));
+        let share = |c: &amcl_wgpu::verify::Compared| {
+            if c.error == 0.0 {
+                0.0
+            } else {
+                c.error / c.bound
+            }
+        };
+        let worst = verified
+            .compared
+            .iter()
+            .max_by(|a, b| share(a).total_cmp(&share(b)));
         let worst = worst.unwrap();
-        println!("{name}: {} quantities, nearest {}: {}", verified.compared.len(), worst.name, worst.words());
+        println!(
+            "{name}: {} quantities, nearest {}: {}",
+            verified.compared.len(),
+            worst.name,
+            worst.words()
+        );
         let failed: Vec<String> = failures(&verified);
         assert!(failed.is_empty(), "{name}: {failed:?}");
     }
@@ -61,7 +76,9 @@ fn all_pass(computer: &Computer) {
 
 fn failures(verified: &Verified) -> Vec<String> {
     let failed = verified.compared.iter().filter(|c| !c.passed());
-    failed.map(|c| format!("{}: {}", c.name, c.words())).collect()
+    failed
+        .map(|c| format!("{}: {}", c.name, c.words()))
+        .collect()
 }
 
 #[test]
@@ -102,7 +119,11 @@ fn place<'a>(subject: &'a mut Subject, quantity: &str) -> Option<(&'a mut Fixtur
         let name = quantity.split(' ').next().unwrap();
         let known = subject.fixture.tensors.contains_key(name);
         // GELU far from zero: the last numbers.
-        let at = if quantity.contains(">=") { subject.fixture.tensors["x"].shape[0] - 1 } else { 0 };
+        let at = if quantity.contains(">=") {
+            subject.fixture.tensors["x"].shape[0] - 1
+        } else {
+            0
+        };
         return known.then(|| (&mut subject.fixture, name.to_string(), at));
     };
     let (file, name) = match quantity.split_once(": ") {
@@ -110,13 +131,18 @@ fn place<'a>(subject: &'a mut Subject, quantity: &str) -> Option<(&'a mut Fixtur
         Some(("after", name)) => (&mut parts.after, name),
         _ => (&mut parts.io, quantity),
     };
-    file.tensors.contains_key(name).then(|| (file, name.to_string(), 0))
+    file.tensors
+        .contains_key(name)
+        .then(|| (file, name.to_string(), 0))
 }
 
 /// Kinds of stored results whose every tensor is spoilt by itself; of networks, of which a run takes longer, some.
 fn results_to_spoil(name: &str, verified: &Verified) -> Vec<String> {
     let mut subject = open(name);
-    let stored = verified.compared.iter().filter(|c| place(&mut subject, &c.name).is_some());
+    let stored = verified
+        .compared
+        .iter()
+        .filter(|c| place(&mut subject, &c.name).is_some());
     let all: Vec<String> = stored.map(|c| c.name.clone()).collect();
     let every = match subject.parts {
         Some(_) => all.len().div_ceil(6),
@@ -132,13 +158,21 @@ fn one_wrong_number_is_noticed() {
         let computer = Computer::Reference;
         let right = open(name).verify(&computer).unwrap();
         let results = results_to_spoil(name, &right);
-        assert!(!results.is_empty(), "{name}: nothing that is stored was compared");
+        assert!(
+            !results.is_empty(),
+            "{name}: nothing that is stored was compared"
+        );
         for result in results {
             let mut subject = open(name);
             let (fixture, tensor, at) = place(&mut subject, &result).unwrap();
             spoil(fixture, &tensor, at);
             let failed = subject.verify(&computer).unwrap();
-            let failed: Vec<&str> = failed.compared.iter().filter(|c| !c.passed()).map(|c| c.name.as_str()).collect();
+            let failed: Vec<&str> = failed
+                .compared
+                .iter()
+                .filter(|c| !c.passed())
+                .map(|c| c.name.as_str())
+                .collect();
             assert_eq!(failed, [result.as_str()], "{name}");
         }
     }
@@ -157,7 +191,12 @@ fn one_wrong_number_is_noticed_in_f32() {
         });
         // Rates by layer are the host's in any case.
         let failed = subject.verify(&Computer::Cpu).unwrap();
-        let failed: Vec<&String> = failed.compared.iter().filter(|c| !c.passed()).map(|c| &c.name).collect();
+        let failed: Vec<&String> = failed
+            .compared
+            .iter()
+            .filter(|c| !c.passed())
+            .map(|c| &c.name)
+            .collect();
         assert_eq!(failed, [result.unwrap()], "{name}");
     }
 }
@@ -187,7 +226,11 @@ fn another_setting_is_noticed() {
         ("data/aug_32", "/cases/0/steps/0/left", "6"),
         ("data/aug_32", "/config/normalize_mean/0", "0.5"),
         ("data/aug_96", "/cases/0/steps/0/left", "21"),
-        ("data/aug_96", "/cases/4", "{\"key\": \"out_004\", \"image\": 0, \"steps\": []}"),
+        (
+            "data/aug_96",
+            "/cases/4",
+            "{\"key\": \"out_004\", \"image\": 0, \"steps\": []}",
+        ),
         ("data/aug_96", "/cases/5/steps/0/factor", "0.084"),
         ("network/net_r18w8_io", "/config/momentum", "0.89"),
     ] {
@@ -197,9 +240,13 @@ fn another_setting_is_noticed() {
             None => &mut subject.fixture,
         };
         let there = file.meta.pointer_mut(pointer);
-        *there.unwrap_or_else(|| panic!("{name} has no {pointer}")) = serde_json::from_str(value).unwrap();
+        *there.unwrap_or_else(|| panic!("{name} has no {pointer}")) =
+            serde_json::from_str(value).unwrap();
         let verified = subject.verify(&Computer::Reference).unwrap();
-        assert!(!failures(&verified).is_empty(), "{name}: {pointer} = {value}");
+        assert!(
+            !failures(&verified).is_empty(),
+            "{name}: {pointer} = {value}"
+        );
     }
 }
 
@@ -208,15 +255,27 @@ fn another_setting_is_noticed() {
 fn the_key_third_is_left_out() {
     let with = |at: usize| {
         let mut subject = open("vit/vit_d40_learned_ld_io");
-        for part in [|p: &mut amcl_wgpu::verify::Parts| &mut p.grads, |p| &mut p.after] as [fn(&mut _) -> &mut Fixture; 2] {
+        for part in [
+            |p: &mut amcl_wgpu::verify::Parts| &mut p.grads,
+            |p| &mut p.after,
+        ] as [fn(&mut _) -> &mut Fixture; 2]
+        {
             let file = part(subject.parts.as_mut().unwrap());
-            let Values::Real(v) = &mut file.tensors.get_mut("blocks.1.attn.qkv.bias").unwrap().values else {
+            let Values::Real(v) = &mut file
+                .tensors
+                .get_mut("blocks.1.attn.qkv.bias")
+                .unwrap()
+                .values
+            else {
                 panic!("real")
             };
             v[at] += 1.0;
         }
         let verified = subject.verify(&Computer::Reference).unwrap();
-        let said = verified.notes.iter().any(|n| n.contains("the key third [D:2D] of every attn.qkv.bias"));
+        let said = verified
+            .notes
+            .iter()
+            .any(|n| n.contains("the key third [D:2D] of every attn.qkv.bias"));
         assert!(said, "{:?}", verified.notes);
         failures(&verified).len()
     };
@@ -229,16 +288,56 @@ fn the_key_third_is_left_out() {
 fn faults_of_files_are_told_in_a_line() {
     type Fault = fn(&mut Subject);
     let cases: [(&str, Fault, &str); 12] = [
-        ("nt_xent_b8", |s| s.fixture.kind = "nt_xnet".into(), "no kind `nt_xnet`; there are nt_xent, moco"),
-        ("nt_xent_b8", |s| s.fixture.meta["config"]["tua"] = 1.into(), "config.tua is no setting of kind nt_xent"),
-        ("nt_xent_b8", |s| drop(s.fixture.tensors.remove("loss")), "needs a tensor `loss`"),
-        ("vit/attention", |s| drop(s.fixture.tensors.remove("1.dout")), "needs a tensor `1.dout`"),
-        ("vit/attention", |s| s.fixture.meta["config"]["cases"][0]["dw"] = 1.into(), "unknown field `dw`"),
-        ("vit/layer_norm", |s| s.fixture.meta["config"]["cases"][1]["D"] = 7.into(), "`1.x` has shape [5, 768], expected [5, 7]"),
-        ("vit/gelu", |s| s.fixture.tensors.get_mut("y").unwrap().values = Values::Unread, "`y` is F32"),
-        ("vit/masking", |s| s.fixture.meta["config"]["cases"][0]["ratio"] = 1.into(), "0 of 196 patches cannot stay"),
-        ("optim/optimizer", |s| s.fixture.meta["config"]["steps"] = 5.into(), "expected [5, "),
-        ("data/knn_200", |s| s.fixture.meta["config"]["classes"] = 3.into(), "there are 3 classes"),
+        (
+            "nt_xent_b8",
+            |s| s.fixture.kind = "nt_xnet".into(),
+            "no kind `nt_xnet`; there are nt_xent, moco",
+        ),
+        (
+            "nt_xent_b8",
+            |s| s.fixture.meta["config"]["tua"] = 1.into(),
+            "config.tua is no setting of kind nt_xent",
+        ),
+        (
+            "nt_xent_b8",
+            |s| drop(s.fixture.tensors.remove("loss")),
+            "needs a tensor `loss`",
+        ),
+        (
+            "vit/attention",
+            |s| drop(s.fixture.tensors.remove("1.dout")),
+            "needs a tensor `1.dout`",
+        ),
+        (
+            "vit/attention",
+            |s| s.fixture.meta["config"]["cases"][0]["dw"] = 1.into(),
+            "unknown field `dw`",
+        ),
+        (
+            "vit/layer_norm",
+            |s| s.fixture.meta["config"]["cases"][1]["D"] = 7.into(),
+            "`1.x` has shape [5, 768], expected [5, 7]",
+        ),
+        (
+            "vit/gelu",
+            |s| s.fixture.tensors.get_mut("y").unwrap().values = Values::Unread,
+            "`y` is F32",
+        ),
+        (
+            "vit/masking",
+            |s| s.fixture.meta["config"]["cases"][0]["ratio"] = 1.into(),
+            "0 of 196 patches cannot stay",
+        ),
+        (
+            "optim/optimizer",
+            |s| s.fixture.meta["config"]["steps"] = 5.into(),
+            "expected [5, ",
+        ),
+        (
+            "data/knn_200",
+            |s| s.fixture.meta["config"]["classes"] = 3.into(),
+            "there are 3 classes",
+        ),
         (
             "data/aug_32",
             |s| s.fixture.meta["cases"][0]["steps"][0]["top"] = 40.into(),
@@ -253,13 +352,19 @@ fn faults_of_files_are_told_in_a_line() {
     for (name, fault, words) in cases {
         let mut subject = open(name);
         fault(&mut subject);
-        let e = subject.verify(&Computer::Reference).unwrap_err().to_string();
+        let e = subject
+            .verify(&Computer::Reference)
+            .unwrap_err()
+            .to_string();
         assert!(e.contains(words) && !e.contains('\n'), "{name}: {e}");
     }
 }
 
 fn verb(args: &[&str]) -> (bool, String, String) {
-    let out = Command::new(env!("CARGO_BIN_EXE_amcl-wgpu")).args(args).output().unwrap();
+    let out = Command::new(env!("CARGO_BIN_EXE_amcl-wgpu"))
+        .args(args)
+        .output()
+        .unwrap();
     let text = |b: Vec<u8>| String::from_utf8(b).unwrap();
     (out.status.success(), text(out.stdout), text(out.stderr))
 }
@@ -277,13 +382,24 @@ fn a_network_stands_in_four_files() {
     let [init, io, grads, after] = &files;
     let (good, out, _) = verb(&["verify", after, io]);
     assert!(good, "{out}");
-    assert!(out.contains("grads: blocks.1.attn.qkv.bias") && out.contains("after: norm.bias"), "{out}");
-    assert!(out.contains(&format!("vit_network_io, verified with {after}")), "{out}");
+    assert!(
+        out.contains("grads: blocks.1.attn.qkv.bias") && out.contains("after: norm.bias"),
+        "{out}"
+    );
+    assert!(
+        out.contains(&format!("vit_network_io, verified with {after}")),
+        "{out}"
+    );
     std::fs::remove_file(grads).unwrap();
     let (good, out, err) = verb(&["verify", init, "--json"]);
-    assert!(!good && err.lines().count() == 1 && err.contains(grads.as_str()), "{err}");
+    assert!(
+        !good && err.lines().count() == 1 && err.contains(grads.as_str()),
+        "{err}"
+    );
     let object: serde_json::Value = serde_json::from_str(&out).unwrap();
-    assert!(object["passed"] == false && object["error"].as_str().unwrap().contains(grads.as_str()));
+    assert!(
+        object["passed"] == false && object["error"].as_str().unwrap().contains(grads.as_str())
+    );
     std::fs::copy(golden("network/net_r18w8_grads.safetensors"), grads).unwrap();
     let (good, _, err) = verb(&["verify", io]);
     assert!(!good && err.contains("of kind network_grads"), "{err}");
@@ -295,15 +411,45 @@ fn the_verdict() {
     let right = golden("nt_xent_b8.safetensors").display().to_string();
     let none = golden("make_golden.py").display().to_string();
     let (good, out, _) = verb(&["verify", &right]);
-    assert!(good && out.contains(" f64 reference: loss 1.496406900e0"), "{out}");
-    assert!(out.ends_with("verified: 1 file, 6 quantities, all within their bounds\n"), "{out}");
+    assert!(
+        good && out.contains(" f64 reference: loss 1.496406900e0"),
+        "{out}"
+    );
+    assert!(
+        out.ends_with("verified: 1 file, 6 quantities, all within their bounds\n"),
+        "{out}"
+    );
     let (good, out, err) = verb(&["verify", &none, &right]);
     assert!(!good && err.contains("no safetensors file"), "{err}");
-    assert!(out.ends_with("FAILED: 1 of 2 files; 0 of 6 quantities are past their bounds\n"), "{out}");
-    let (good, out, _) = verb(&["loss", "--verify", &right, &golden("vit/gelu.safetensors").display().to_string()]);
-    assert!(good && out.contains("verified: 2 files, 6 quantities"), "{out}");
-    let executors: BTreeSet<&str> = out.lines().filter(|l| l.starts_with(" f") || l.contains("CPU")).collect();
-    assert!(executors.iter().all(|e| e.starts_with(" f64 reference")), "{executors:?}");
-    let (good, _, err) = verb(&["verify", "--precision", "f64", "--device", "llvmpipe", &right]);
+    assert!(
+        out.ends_with("FAILED: 1 of 2 files; 0 of 6 quantities are past their bounds\n"),
+        "{out}"
+    );
+    let (good, out, _) = verb(&[
+        "loss",
+        "--verify",
+        &right,
+        &golden("vit/gelu.safetensors").display().to_string(),
+    ]);
+    assert!(
+        good && out.contains("verified: 2 files, 6 quantities"),
+        "{out}"
+    );
+    let executors: BTreeSet<&str> = out
+        .lines()
+        .filter(|l| l.starts_with(" f") || l.contains("CPU"))
+        .collect();
+    assert!(
+        executors.iter().all(|e| e.starts_with(" f64 reference")),
+        "{executors:?}"
+    );
+    let (good, _, err) = verb(&[
+        "verify",
+        "--precision",
+        "f64",
+        "--device",
+        "llvmpipe",
+        &right,
+    ]);
     assert!(!good && err.contains("f64 runs on the CPU"), "{err}");
 }

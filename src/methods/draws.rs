@@ -212,4 +212,31 @@ mod tests {
         assert_ne!(whole, n.draw(1, 2, &[3, 8], (7, 1)), "another list");
         assert_ne!(whole, n.draw(0, 2, &[3, 8], (7, 2)), "another epoch");
     }
+
+    #[test]
+    fn streams_are_the_views_own_and_share_nothing_with_the_numbers() {
+        let n = Numbers {
+            name: "mask",
+            each: 4,
+            distribution: Distribution::Uniform(0.0, 1.0),
+        };
+        let draws = Draws {
+            numbers: vec![n],
+            streams: 1,
+            ..Draws::views(Views::TwoStacked)
+        };
+        let whole = draws.words(0, &[3, 8], (7, 1));
+        assert_eq!(whole.len(), 4 * WORDS);
+        let alone = draws.words(0, &[8], (7, 1));
+        assert_eq!(alone[..WORDS], whole[WORDS..2 * WORDS]);
+        assert_eq!(alone[WORDS..], whole[3 * WORDS..]);
+        assert_ne!(alone[..WORDS], alone[WORDS..], "another view");
+        assert_ne!(alone, draws.words(0, &[8], (7, 2)), "another epoch");
+        let of_numbers = [0, 1].map(|view| number(7, 1, 8, (0, view)).words());
+        assert!(
+            of_numbers
+                .iter()
+                .all(|w| alone.chunks(WORDS).all(|own| own != w))
+        );
+    }
 }

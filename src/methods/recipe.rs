@@ -55,10 +55,10 @@ section! {
         /// of them, as a `stream` of tiles in memory that grows with the batch (the channels) and not with its
         /// square, or `auto`: streamed where a matrix would exceed 128 MiB.
         path: Path = Path::Auto,
-        /// Constant temperatures of simclr, moco, mocov3 and lgp (this one, or `amcl.tau_const` of roles that do not adapt) are
-        /// `constant`, or follow a `cosine` between low and high. `macl` (plain simclr and moco): temperature (1 +
-        /// alpha (A - alignment)), A the mean similarity of the batch's positives, and each anchor's loss times 1 /
-        /// (1 - P), P the share of its positive.
+        /// Constant temperatures of simclr, moco, mocov3, lgp and can (this one, or `amcl.tau_const` of roles that do
+        /// not adapt) are `constant`, or follow a `cosine` between low and high. `macl` (plain): temperature (1 + alpha
+        /// (A - alignment)), A the mean similarity of the batch's positives, and each anchor's loss times 1 / (1 - P),
+        /// P the share of its positive.
         schedule: Schedule = Schedule::Constant,
         /// Highest temperature of the cosine, at its start.
         high: f64 = 1.0 => TEMPERATURE,

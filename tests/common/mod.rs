@@ -233,7 +233,8 @@ pub const SMALL_VIT: [&str; 4] = [
 ];
 
 /// Settings without those of `method.*` and `model.*` that the method and the encoder they name do not have: one list
-/// can serve all of them; without `heads.*` where the method has no heads. A method that needs a Vision Transformer, where no encoder is named, gets [`SMALL_VIT`].
+/// can serve all of them; without `heads.*` where the method has no heads. A method that needs a Vision Transformer,
+/// where no encoder is named, gets [`SMALL_VIT`].
 pub fn settings_of<S: AsRef<str>>(set: &[S]) -> Vec<String> {
     let mut all: Vec<&str> = set.iter().map(AsRef::as_ref).collect();
     let name = |all: &[&str], key: &str| {
