@@ -139,8 +139,8 @@ impl fmt::Display for Alarm {
             Self::StandsStill { first, now, epochs } => write!(
                 f,
                 "the loss stands still: the error of hidden pixels is {now:.4} after {epochs} epochs and was \
-                 {first:.4} in the first; optim.lr may be too small or too large (unless the run began with weights that had \
-                 learnt it)"
+                 {first:.4} in the first; optim.lr may be too small or too large (unless the run began with weights \
+                 that had learnt it)"
             ),
         }
     }
