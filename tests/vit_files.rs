@@ -82,7 +82,11 @@ fn start(encoder: &dyn Backbone, source: Source) -> Result<Started, String> {
 
 fn from(encoder: &dyn Backbone, tensors: Named) -> Result<Started, String> {
     let network = None;
-    start(encoder, Source { tensors, network })
+    let mut started = start(encoder, Source { tensors, network })?;
+    // Every file without a description has this note.
+    let heads = started.notes.pop().unwrap();
+    assert!(heads.starts_with("heads: ") && heads.contains("model.heads 2 are assumed"), "{heads}");
+    Ok(started)
 }
 
 /// Everything of the encoder is the file's.
@@ -290,6 +294,10 @@ fn weights_of_another_size_or_kind_are_refused_and_both_named() {
     let e = of(4).unwrap();
     assert!(e.contains("of heads 4, and this model has heads 2"), "{e}");
     assert_eq!(of(2), None);
+    let tensors = file(net.as_ref(), "");
+    let network = Some(net.card().network);
+    let stated = start(net.as_ref(), Source { tensors, network }).unwrap();
+    assert!(stated.notes.is_empty(), "{:?}", stated.notes);
     for foreign in [
         "blocks.1.ls1.gamma",
         "reg_token",

@@ -137,8 +137,13 @@ impl Maps {
             let mean: Vec<f32> = (0..grid * grid)
                 .map(|i| of_heads.iter().map(|w| w[i]).sum::<f32>() / heads as f32)
                 .collect();
-            let mut cells = vec![image.clone(), lit(&image, &mean, grid)];
-            cells.extend(of_heads.iter().take(HEADS).map(|w| lit(&image, w, grid)));
+            let mut cells = vec![image.clone(), coloured(&image, &mean, grid)];
+            cells.extend(
+                of_heads
+                    .iter()
+                    .take(HEADS)
+                    .map(|w| coloured(&image, w, grid)),
+            );
             for (column, picture) in cells.iter().enumerate() {
                 let at = |i: usize| i64::from(length(i));
                 imageops::replace(&mut sheet, picture, at(column), at(row));
@@ -162,16 +167,36 @@ impl Maps {
     }
 }
 
-/// An image in the light of weights [grid,grid]: the patch with the largest weight shows in full, one without weight in
-/// a tenth of its brightness.
-fn lit(image: &RgbImage, weights: &[f32], grid: usize) -> RgbImage {
+/// Colours of weights from none to the largest (viridis, whose brightness grows evenly).
+const COLOURS: [[f32; 3]; 5] = [
+    [68.0, 1.0, 84.0],
+    [59.0, 82.0, 139.0],
+    [33.0, 145.0, 140.0],
+    [94.0, 201.0, 98.0],
+    [253.0, 231.0, 37.0],
+];
+
+/// The colour of a share of the largest weight.
+fn colour(share: f32) -> [f32; 3] {
+    let at = share.clamp(0.0, 1.0) * (COLOURS.len() - 1) as f32;
+    let low = (at as usize).min(COLOURS.len() - 2);
+    std::array::from_fn(|c| {
+        let [from, to] = [COLOURS[low][c], COLOURS[low + 1][c]];
+        from + (to - from) * (at - low as f32)
+    })
+}
+
+/// Weights [grid,grid] laid over an image in gray.
+fn coloured(image: &RgbImage, weights: &[f32], grid: usize) -> RgbImage {
     let most = weights.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
     let mut out = image.clone();
     let side = image.width() as usize;
     for (x, y, pixel) in out.enumerate_pixels_mut() {
         let at = |i: u32| i as usize * grid / side;
-        let light = 0.1 + 0.9 * weights[at(y) * grid + at(x)] / most;
-        pixel.0 = pixel.0.map(|v| (f32::from(v) * light).round() as u8);
+        let [r, g, b] = pixel.0.map(f32::from);
+        let gray = 0.299 * r + 0.587 * g + 0.114 * b;
+        let colour = colour(weights[at(y) * grid + at(x)] / most);
+        pixel.0 = colour.map(|c| (0.35 * gray + 0.65 * c).round() as u8);
     }
     out
 }
@@ -238,7 +263,8 @@ mod tests {
         };
         for row in 0..4 {
             for column in 1..6 {
-                assert_eq!(at(&p, column, row), at(&p, 0, row), "{column} {row}");
+                let all = coloured(&at(&p, 0, row), &[1.0; 16], 4);
+                assert_eq!(at(&p, column, row), all, "{column} {row}");
             }
         }
         // The control: with queries, heads look elsewhere than their mean.
@@ -248,7 +274,7 @@ mod tests {
             }
         });
         let p = p.unwrap();
-        assert_ne!(at(&p, 1, 0), at(&p, 0, 0));
+        assert_ne!(at(&p, 1, 0), coloured(&at(&p, 0, 0), &[1.0; 16], 4));
         assert_ne!(at(&p, 2, 0), at(&p, 1, 0));
         assert_ne!(at(&p, 3, 0), at(&p, 2, 0));
         let resnet = encoder("tiny", "width = 4");
@@ -256,10 +282,12 @@ mod tests {
     }
 
     #[test]
-    fn the_brightest_patch_is_the_one_with_the_largest_weight() {
-        let image = RgbImage::from_pixel(8, 8, Rgb([200; 3]));
-        let out = lit(&image, &[0.2, 0.1, 0.0, 0.4], 2);
-        let seen = [(0, 0), (7, 0), (0, 7), (7, 7)].map(|(x, y)| out.get_pixel(x, y).0[0]);
-        assert_eq!(seen, [110, 65, 20, 200]);
+    fn colours_are_those_of_the_weights() {
+        let image = RgbImage::from_pixel(8, 8, Rgb([100; 3]));
+        let out = coloured(&image, &[0.2, 0.1, 0.0, 0.4], 2);
+        let seen = [(0, 0), (7, 0), (0, 7), (7, 7)].map(|(x, y)| out.get_pixel(x, y).0);
+        let [half, quarter, none, most] =
+            [2, 1, 0, 4].map(|i| COLOURS[i].map(|c| (35.0 + 0.65 * c).round() as u8));
+        assert_eq!(seen, [half, quarter, none, most]);
     }
 }

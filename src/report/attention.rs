@@ -16,11 +16,11 @@ pub(super) fn section(p: &Picture) -> Markup {
         h2 id="attention" { "Attention" }
         p.soft {
             "What the class token looks at in the last block. Columns: the image, the mean over the heads, " (heads)
-            ". A patch is as bright as its weight, each picture up to its own largest one; there are "
+            ". Yellow patches have the largest weight of their picture, violet ones none; there are "
             (p.grid) "x" (p.grid) " patches."
         }
         @match p.png() {
-            Ok(png) => { img.sheet src=(inline(&png)) alt="Test images in the light of the class token's attention"; }
+            Ok(png) => { img.sheet src=(inline(&png)) alt="The class token's attention, laid over test images"; }
             Err(e) => { p { (e) } }
         }
     }

@@ -183,6 +183,14 @@ impl Vit {
             );
         }
         self.adapt_positions(file, note);
+        let stated = network.is_some_and(|n| n["heads"].is_u64());
+        if !stated && file.keys().any(|n| of_block(n).is_some()) {
+            note(format!(
+                "heads: weights alone do not tell how many attention heads they were trained with; model.heads {} are \
+                 assumed (MoCo v3's ViT-S has 12, other ViT-S 6)",
+                self.heads
+            ));
+        }
         Ok(())
     }
 }
