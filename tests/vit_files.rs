@@ -85,7 +85,10 @@ fn from(encoder: &dyn Backbone, tensors: Named) -> Result<Started, String> {
     let mut started = start(encoder, Source { tensors, network })?;
     // Every file without a description has this note.
     let heads = started.notes.pop().unwrap();
-    assert!(heads.starts_with("heads: ") && heads.contains("model.heads 2 are assumed"), "{heads}");
+    assert!(
+        heads.starts_with("heads: ") && heads.contains("model.heads 2 are assumed"),
+        "{heads}"
+    );
     Ok(started)
 }
 

@@ -4,7 +4,7 @@ use super::{Scalar, scratch};
 use rayon::prelude::*;
 
 /// Elements a task takes: fixed, so that nothing depends on the number of threads.
-const CHUNK: usize = 1 << 14;
+pub(super) const CHUNK: usize = 1 << 14;
 
 /// Runs `f`, and everything that is inlined into it, compiled for the widest vectors of this processor. Nothing is
 /// contracted or reordered, so the bits are the same on all processors.

@@ -82,7 +82,11 @@ pub(super) fn verify(subject: &Subject, computer: &Computer) -> Result<Verified>
             let want = shares(f.reals(&scores, &[q, s.classes])?, s.classes);
             let votes: Vec<f64> = votes.iter().map(|v| f64::from(*v)).collect();
             let bound = Quantity::Value.floor();
-            judge.add(&format!("{scores} (shares)"), distance(&shares(&votes, s.classes), &want), bound);
+            judge.add(
+                &format!("{scores} (shares)"),
+                distance(&shares(&votes, s.classes), &want),
+                bound,
+            );
             judge.read(scores);
         }
     }
