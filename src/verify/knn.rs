@@ -58,7 +58,7 @@ pub(super) fn verify(subject: &Subject, computer: &Computer) -> Result<Verified>
         judge.read(name);
     }
     for k in s.k {
-        if k == 0 || !(s.t > 0.0) {
+        if k == 0 || s.t.is_nan() || s.t <= 0.0 {
             return Err(bad(format!("config.k has {k} and config.t is {}", s.t)).into());
         }
         let vote = Vote {

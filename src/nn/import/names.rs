@@ -158,7 +158,7 @@ pub fn without_prefix(model: &Model, file: Named) -> std::result::Result<Named, 
     let mut out: BTreeMap<String, (String, Weights)> = BTreeMap::new();
     for (name, (original, w)) in file {
         let short = match name.strip_prefix(&prefix) {
-            Some(rest) if !rest.is_empty() && !(others.contains(rest) && rest != name) => {
+            Some(rest) if !rest.is_empty() && (rest == name || !others.contains(rest)) => {
                 rest.to_string()
             }
             _ => name,
