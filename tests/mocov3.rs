@@ -6,7 +6,7 @@ mod common;
 use amcl_wgpu::config::{Config, method};
 use amcl_wgpu::device::Choice;
 use amcl_wgpu::nn::model::{MOMENTUM_COPY, PARAMS, START};
-use amcl_wgpu::run::event::Event;
+use amcl_wgpu::run::event::{Alarm, Event};
 use amcl_wgpu::run::weights::of_run;
 use amcl_wgpu::train::session::Session;
 use amcl_wgpu::train::{Outcome, TrainError, Trainer};
@@ -284,6 +284,57 @@ fn the_pull_is_towards_the_start() {
     assert!(off.abs() < 1e-12 * with.loss.abs().max(1.0), "{off}");
     // Half of a tensor lies above its start: a pull the other way would be seen.
     assert!(distance > 1.0, "{distance}");
+}
+
+/// The share of anchors whose positive is their nearest candidate is recorded for every method that compares images.
+/// Without augmentation both views are one, so that all anchors of the max form are dead: it is told in the third epoch.
+/// The control is the softmax form, where nothing dies.
+#[test]
+fn dead_anchors_are_recorded_and_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = start(dir.path());
+    let mut trained = |name: &str, set: &[&str]| {
+        let all = [&["amcl.enabled=true", "heads.count=2"][..], set].concat();
+        let c = config(&all);
+        let (out, mut told) = (dir.path().join(name), Vec::new());
+        let lgp = c.method.name == "lgp";
+        let trainer = Trainer::new(c).device(Choice::Cpu).out(&out);
+        let outcome = trainer
+            .init(lgp.then(|| from.clone()))
+            .on_event(|e| {
+                if let Event::Epoch(epoch) = e {
+                    let dead = epoch
+                        .alarms
+                        .iter()
+                        .any(|a| matches!(a, Alarm::AnchorsDead { .. }));
+                    told.push((epoch.health.positive_nearest, dead));
+                }
+            })
+            .run();
+        assert!(outcome.unwrap().finished, "{name}");
+        let records = std::fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+        (told, records)
+    };
+    for method in ["moco", "mocov3", "lgp", "can"] {
+        let own = format!("method.name={method}");
+        let (told, records) = trained(method, &[&own, "run.epochs=1", "method.bn_splits=2"]);
+        let share = told[0].0.unwrap();
+        assert!(
+            (0.0..=1.0).contains(&share) && !told[0].1,
+            "{method}: {told:?}"
+        );
+        assert!(
+            records.contains("\"positive_nearest\":"),
+            "{method}: {records}"
+        );
+    }
+    let alike = ["augment.families=\"\"", "run.epochs=4"];
+    let max = [&alike[..], &["amcl.negatives=max"]].concat();
+    let (told, _) = trained("max", &max);
+    let all = Some(1.0);
+    assert_eq!(told, [(all, false), (all, false), (all, true), (all, true)]);
+    let (told, _) = trained("softmax", &alike);
+    assert_eq!(told, [(all, false); 4]);
 }
 
 /// A file of a run's encoder without one of its tensors.

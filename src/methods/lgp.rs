@@ -172,6 +172,7 @@ impl SplitLoss for Lgp {
         };
         let pull = net.scale(distance, self.pull)?;
         let loss = net.add(out.loss, pull)?;
-        Ok(LossOutput { loss, ..out })
+        let terms = vec![("contrast", out.loss), ("distance", distance)];
+        Ok(LossOutput { loss, terms, ..out })
     }
 }

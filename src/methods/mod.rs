@@ -33,11 +33,11 @@ use loss::{Amcl, LossOutput, Parametrisation, Scorer, Term};
 pub static METHODS: &[&Spec] = &[
     &simclr::SPEC,
     &moco::SPEC,
-    &mocov3::SPEC,
     &simsiam::SPEC,
     &barlow_twins::SPEC,
     &byol::SPEC,
     &vicreg::SPEC,
+    &mocov3::SPEC,
     &mae::SPEC,
     &can::SPEC,
     &lgp::SPEC,

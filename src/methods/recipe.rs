@@ -160,7 +160,7 @@ impl Recipe {
     /// AMCL with which the form of Eq. (2.4) trains where nothing is given, beside the defaults (softmax, the positive
     /// among the candidates): beta 1e-2, temperatures of 0.1 at least. Measured by this project, the paper names none.
     pub(super) fn steady_temperatures(&mut self, given: Given<'_>) {
-        if !self.amcl.enabled {
+        if !self.adapts() {
             return;
         }
         let a = &mut self.amcl.switches;
