@@ -1,6 +1,6 @@
-//! The momentum encoder of MoCo, MoCo v3 and BYOL, and MoCo's batch norm, as seen from outside their own graphs: where keys
-//! come from, what gets a gradient, who is normalised with whom, in what order results come back. Every check has a
-//! control: the same check on a graph that lacks what is checked fails.
+//! The momentum encoder of MoCo, MoCo v3 and BYOL, and MoCo's batch norm, as seen from outside their own graphs: where
+//! keys come from, what gets a gradient, who is normalised with whom, in what order results come back. Every check has
+//! a control: the same check on a graph that lacks what is checked fails.
 
 mod common;
 

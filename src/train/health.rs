@@ -125,7 +125,8 @@ const DEAD: (f32, usize) = (0.95, 3);
 pub struct DeadEpochs(usize);
 
 impl DeadEpochs {
-    /// Counts an epoch. `live`: its loss is another one than the one that can die. An alarm when it has been so for long.
+    /// Counts an epoch. `live`: its loss is another one than the one that can die. An alarm when it has been so for
+    /// long.
     pub fn count(&mut self, health: &Health, live: bool) -> Option<Alarm> {
         let share = health
             .positive_nearest
