@@ -21,6 +21,10 @@ const FILES: &[&str] = &[
     "mocov3_b9",
     "amcl_mocov3_max_c2",
     "amcl_mocov3_softmax_c3",
+    "masked/mae_p8_normpix",
+    "masked/can_code",
+    "masked/can_clean_normpix",
+    "masked/can_amcl_max_c2",
     "vit/attention",
     "vit/gelu",
     "vit/layer_norm",
@@ -136,7 +140,7 @@ fn place<'a>(subject: &'a mut Subject, quantity: &str) -> Option<(&'a mut Fixtur
         .then(|| (file, name.to_string(), 0))
 }
 
-/// Kinds of stored results whose every tensor is spoilt by itself; of networks, of which a run takes longer, some.
+/// Results that are spoilt, each by itself: all of most files; some of a network's, of which a run takes longer.
 fn results_to_spoil(name: &str, verified: &Verified) -> Vec<String> {
     let mut subject = open(name);
     let stored = verified
@@ -144,9 +148,11 @@ fn results_to_spoil(name: &str, verified: &Verified) -> Vec<String> {
         .iter()
         .filter(|c| place(&mut subject, &c.name).is_some());
     let all: Vec<String> = stored.map(|c| c.name.clone()).collect();
-    let every = match subject.parts {
-        Some(_) => all.len().div_ceil(6),
-        None => 1,
+    let whole_network = subject.parts.is_some() || name.starts_with("masked");
+    let every = if whole_network {
+        all.len().div_ceil(6)
+    } else {
+        1
     };
     all.into_iter().step_by(every).collect()
 }
@@ -210,6 +216,14 @@ fn another_setting_is_noticed() {
         ("mocov3_b9", "/config/tau", "0.21"),
         ("amcl_mocov3_max_c2", "/config/include_positive", "false"),
         ("amcl_mocov3_softmax_c3", "/config/scale", "0.99"),
+        ("masked/mae_p8_normpix", "/config/norm_pix", "false"),
+        ("masked/mae_p8_normpix", "/config/dec_heads", "2"),
+        ("masked/can_code", "/config/target", "\"clean\""),
+        ("masked/can_code", "/config/tau", "0.101"),
+        ("masked/can_clean_normpix", "/config/pool", "\"mean_all\""),
+        ("masked/can_clean_normpix", "/config/w_noise", "0.301"),
+        ("masked/can_amcl_max_c2", "/config/negatives", "\"softmax\""),
+        ("masked/can_amcl_max_c2", "/config/beta", "0.011"),
         ("vit/attention", "/config/cases/0/scale", "0.26"),
         ("vit/layer_norm", "/config/cases/3/eps", "1e-6"),
         ("vit/masking", "/config/cases/3/ratio", "0.55"),

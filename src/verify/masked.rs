@@ -51,8 +51,22 @@ struct Sizes {
 
 /// The keys of [`Sizes`].
 const SIZES: &[&str] = &[
-    "B", "img", "patch", "dim", "depth", "heads", "mlp", "dec_dim", "dec_depth", "dec_heads", "ratio", "norm_pix", "L",
-    "keep", "ln_eps", "target_eps",
+    "B",
+    "img",
+    "patch",
+    "dim",
+    "depth",
+    "heads",
+    "mlp",
+    "dec_dim",
+    "dec_depth",
+    "dec_heads",
+    "ratio",
+    "norm_pix",
+    "L",
+    "keep",
+    "ln_eps",
+    "target_eps",
 ];
 
 /// What CAN has besides.
@@ -79,10 +93,29 @@ struct Own {
 
 /// The keys of [`Own`], of AMCL ([`LossFile::amcl`]) and those that describe.
 const OWN: &[&str] = &[
-    "C", "d", "pe_dims", "tau", "target", "pool", "noise_to", "w_contrast", "w_recon", "w_noise", "amcl",
+    "C",
+    "d",
+    "pe_dims",
+    "tau",
+    "target",
+    "pool",
+    "noise_to",
+    "w_contrast",
+    "w_recon",
+    "w_noise",
+    "amcl",
 ];
 const AMCL: &[&str] = &[
-    "beta", "negatives", "kappa", "neg_omega", "adaptive", "tau_const", "include_positive", "eta", "iota", "h",
+    "beta",
+    "negatives",
+    "kappa",
+    "neg_omega",
+    "adaptive",
+    "tau_const",
+    "include_positive",
+    "eta",
+    "iota",
+    "h",
 ];
 const DESCRIBED: &[&str] = &["seed", "sigma_max"];
 
@@ -149,7 +182,12 @@ impl<'a> Trial<'a> {
     }
 
     /// Stored images [n,3,s,s] as an input [n,s,s,3].
-    fn images(&mut self, judge: &mut Judge<'_>, name: &str, [n, side]: [usize; 2]) -> Result<TensorId> {
+    fn images(
+        &mut self,
+        judge: &mut Judge<'_>,
+        name: &str,
+        [n, side]: [usize; 2],
+    ) -> Result<TensorId> {
         self.fixture.reals(name, &[n, 3, side, side])?;
         judge.read(name);
         let id = self.graph.input(name, TensorType::f32([n, side, side, 3]));
@@ -184,7 +222,9 @@ impl<'a> Trial<'a> {
     fn places(&self, v: &Variable) -> Vec<String> {
         let name = &v.file_name;
         match v.part {
-            Part::Projector => (0..self.heads).map(|c| format!("heads.{c}.{name}")).collect(),
+            Part::Projector => (0..self.heads)
+                .map(|c| format!("heads.{c}.{name}"))
+                .collect(),
             Part::Temperature => vec![format!("phi.{name}")],
             _ => vec![name.clone()],
         }
@@ -195,16 +235,26 @@ impl<'a> Trial<'a> {
         let mut out = Named::new();
         let mut known = BTreeSet::new();
         for v in self.model.variables() {
-            let prefix = if v.part == Part::Temperature { "" } else { "param." };
+            let prefix = if v.part == Part::Temperature {
+                ""
+            } else {
+                "param."
+            };
             let mut values = Vec::new();
             let shape = v.layout.file_shape(&self.model.dims(v));
             for place in self.places(v) {
                 let name = format!("{prefix}{place}");
-                let one = if self.heads > 1 && v.part == Part::Projector { &shape[1..] } else { &shape[..] };
+                let one = if self.heads > 1 && v.part == Part::Projector {
+                    &shape[1..]
+                } else {
+                    &shape[..]
+                };
                 for value in self.fixture.reals(&name, one)? {
                     let narrow = *value as f32;
                     if f64::from(narrow) != *value {
-                        return Err(bad(format!("`{name}` holds weights that are no float32")).into());
+                        return Err(
+                            bad(format!("`{name}` holds weights that are no float32")).into()
+                        );
                     }
                     values.push(narrow);
                 }
@@ -213,7 +263,11 @@ impl<'a> Trial<'a> {
             }
             out.insert(v.name.clone(), Weights { shape, values });
         }
-        let weights = self.fixture.tensors.keys().filter(|n| n.starts_with("param.") || n.starts_with("phi."));
+        let weights = self
+            .fixture
+            .tensors
+            .keys()
+            .filter(|n| n.starts_with("param.") || n.starts_with("phi."));
         match weights.into_iter().find(|n| !known.contains(*n)) {
             Some(name) => Err(bad(format!("the network has no `{name}`")).into()),
             None => Ok(out),
@@ -226,7 +280,12 @@ impl<'a> Trial<'a> {
         let loss = self.scalars.iter().find(|(name, _)| *name == "loss");
         let loss = loss.map(|l| l.1).ok_or_else(|| bad("no loss"))?;
         let g = &mut self.graph;
-        let params: Vec<TensorId> = self.model.params.iter().map(|p| g.state(&self.model.states, p.id)).collect();
+        let params: Vec<TensorId> = self
+            .model
+            .params
+            .iter()
+            .map(|p| g.state(&self.model.states, p.id))
+            .collect();
         let gradients = ops::backward(g, loss, &params)?;
         let mut fetched: Vec<TensorId> = self.scalars.iter().map(|s| s.1).collect();
         fetched.extend(self.tensors.iter().map(|t| t.1));
@@ -258,7 +317,12 @@ impl<'a> Trial<'a> {
             let shape = self.graph.dims(*id);
             match data.as_u32() {
                 Some(integers) => judge.equal(name, shape, integers)?,
-                None => judge.compare(name, &Array::new(shape, data.to_f64()), Quantity::Value, *guide)?,
+                None => judge.compare(
+                    name,
+                    &Array::new(shape, data.to_f64()),
+                    Quantity::Value,
+                    *guide,
+                )?,
             }
         }
         let guide = f.guide("float32_guide", "grad_rel_l2_max");
@@ -274,7 +338,11 @@ impl<'a> Trial<'a> {
             let places = self.places(p);
             let each = got.values.len() / places.len();
             for (place, part) in places.iter().zip(got.values.chunks(each)) {
-                let shape = if places.len() > 1 { &got.shape[1..] } else { &got.shape[..] };
+                let shape = if places.len() > 1 {
+                    &got.shape[1..]
+                } else {
+                    &got.shape[..]
+                };
                 let part = Array::new(shape, part.iter().copied());
                 judge.compare(&format!("grad.{place}"), &part, Quantity::Gradient, guide)?;
             }
@@ -302,7 +370,11 @@ pub(super) fn mae(subject: &Subject, computer: &Computer) -> Result<Verified> {
     let r = method.reconstruct(&mut net, images, noise)?;
     let guide = f.guide("float32_guide", "pred_rel_l2");
     trial.scalars.push(("loss", r.loss));
-    trial.tensors = vec![("latent", r.latent, guide), ("pred", r.pred, guide), ("target", r.target, 0.0)];
+    trial.tensors = vec![
+        ("latent", r.latent, guide),
+        ("pred", r.pred, guide),
+        ("target", r.target, 0.0),
+    ];
     trial.masks(&r.masks, noise)?;
     trial.run(computer, &mut judge)?;
     judge.finish()
@@ -392,7 +464,11 @@ pub(super) fn can(subject: &Subject, computer: &Computer) -> Result<Verified> {
         ("loss_noise", parts.noise),
         ("loss", loss),
     ];
-    trial.tensors = vec![("latent", parts.latent, guide), ("z", parts.z, guide), ("pred", parts.pred, guide)];
+    trial.tensors = vec![
+        ("latent", parts.latent, guide),
+        ("z", parts.z, guide),
+        ("pred", parts.pred, guide),
+    ];
     trial.masks(&parts.masks, mask)?;
     trial.run(computer, &mut judge)?;
     judge.finish()

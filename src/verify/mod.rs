@@ -13,6 +13,7 @@ mod judge;
 mod knn;
 mod layer_norm;
 mod losses;
+mod masked;
 mod masking;
 mod network;
 mod optimizer;
@@ -62,6 +63,8 @@ const KINDS: &[(&[&str], Check)] = &[
     (&["pos_embed"], positions::verify),
     (&["augmentation"], augmentation::verify),
     (&["knn"], knn::verify),
+    (&["mae"], masked::mae),
+    (&["can"], masked::can),
     (&["optimizer"], optimizer::verify),
     (&["lr_table"], rates::verify),
     (
