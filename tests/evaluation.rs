@@ -267,10 +267,37 @@ fn fine_tuning_of_shares_of_the_labels() {
     for row in rows {
         percent(&row["top1"]);
     }
-    for (flag, value) in [("--lr", "0"), ("--fractions", "1.5"), ("--epochs", "0")] {
+    for (flag, value, want) in [
+        ("--lr", "0", "finetune.lr is 0"),
+        ("--fractions", "1.5", "finetune.fractions is 1.5"),
+        ("--epochs", "0", "finetune.epochs is 0"),
+        (
+            "--recipe",
+            "mae",
+            "the recipe mae is for Vision Transformers",
+        ),
+        ("--recipe", "mea", "no recipe `mea`"),
+        (
+            "--set",
+            "smoothing=1",
+            "finetune.smoothing is 1; it must be",
+        ),
+        ("--set", "layer_decay=-1", "finetune.layer_decay is -1"),
+        ("--set", "drop_path=0.1", "has no branches to leave out"),
+        ("--set", "mixupp=1", "did you mean finetune.mixup?"),
+    ] {
         let o = program(&c.args("finetune", &[flag, value]));
-        assert!(!o.status.success(), "{flag} {value}");
+        let said = String::from_utf8_lossy(&o.stderr).into_owned();
+        assert!(
+            !o.status.success() && said.contains(want),
+            "{flag} {value}: {said}"
+        );
     }
+    // Nothing that was refused has touched the result.
+    assert_eq!(v, read(&c.file("eval-finetune.json")));
+    let set = ["--set", "mixup=0.8", "--set", "smoothing=0.1"];
+    let mixed = c.eval("finetune", &[&more[..], &set].concat());
+    comes_from(&mixed, "mixup (alpha 0.8), label smoothing 0.1", SHAPES, 0);
     // The run's own views and clipping have no part in it.
     estrange(&c.run);
     assert_eq!(c.eval("finetune", &more), v);

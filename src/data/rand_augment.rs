@@ -68,9 +68,10 @@ pub fn draw(magnitude: f32, side: usize, s: &mut Stream) -> [f32; LAYERS * ENTRY
         let skipped = s.uniform() < 0.5;
         let m = (magnitude + DEVIATION * s.normal()).clamp(0.0, MOST) / MOST;
         let sign = if s.uniform() < 0.5 { -1.0 } else { 1.0 };
-        if !skipped {
-            row.copy_from_slice(&operation(choice, m, sign, side));
-        }
+        row.copy_from_slice(&match skipped {
+            true => entry(Kind::None, &[]),
+            false => operation(choice, m, sign, side),
+        });
     }
     out
 }
