@@ -213,13 +213,14 @@ pub const PROTOCOLS: [Protocol; 6] = [
         decay: Decay::Warm(10),
         augment: false,
     },
-    // The same for some thousand images. LARS goes so far in a step as its rate says, whatever the gradient is, and
-    // 1/250 of ImageNet's images give 1/250 of its steps: the rate for 256 images is SMALL times as large.
+    // The same for some thousand images. LARS goes so far in an epoch as rate and number of images say, whatever the
+    // gradients are, so 1/SMALL of ImageNet's images take SMALL times the rate. Biases, whose steps LARS does not
+    // limit, bear that in batches of 128.
     Protocol {
         name: "mae-small",
         epochs: 90,
-        batch_size: 512,
-        lr: 0.2 * SMALL,
+        batch_size: 128,
+        lr: 0.05 * SMALL,
         lars: true,
         standardise: true,
         momentum: 0.9,
@@ -229,8 +230,8 @@ pub const PROTOCOLS: [Protocol; 6] = [
     },
 ];
 
-/// How much larger the rate of `mae-small` is than MAE's.
-const SMALL: f32 = 20.0;
+/// How many times 5,000 images ImageNet has: `mae-small` has so many times MAE's rate.
+const SMALL: f32 = 256.0;
 
 impl Protocol {
     /// Does the learning rate grow with the batch? lightly's and MAE's are for 256 images.
