@@ -7,9 +7,11 @@ use rayon::prelude::*;
 /// Numbers of one operation in a table's row: its kind ([`Kind`]), then up to six of its own.
 pub const ENTRY: usize = 7;
 
-/// Kinds of operations, with the numbers that they take. Zero is none.
+/// Kinds of operations, with the numbers that they take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// Nothing.
+    None = 0,
     /// `ImageOps.autocontrast`: each channel's range is stretched to 0..255.
     AutoContrast = 1,
     /// `ImageOps.equalize`: each channel's histogram is levelled.
