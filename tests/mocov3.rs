@@ -293,7 +293,7 @@ fn the_pull_is_towards_the_start() {
 fn dead_anchors_are_recorded_and_told() {
     let dir = tempfile::tempdir().unwrap();
     let from = start(dir.path());
-    let mut trained = |name: &str, set: &[&str]| {
+    let trained = |name: &str, set: &[&str]| {
         let all = [&["amcl.enabled=true", "heads.count=2"][..], set].concat();
         let c = config(&all);
         let (out, mut told) = (dir.path().join(name), Vec::new());
