@@ -4,7 +4,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from pytorch import nt_xent
-from vit import Block
+from transformer import Block
 
 SIZES = {"vit_tiny": (192, 12, 3), "vit_small": (384, 12, 6), "vit_base": (768, 12, 12), "vit_large": (1024, 24, 16)}
 
