@@ -126,11 +126,6 @@ pub(super) fn load(model: &Model, exec: &mut dyn Executor, weights: &Named) -> R
     }
 }
 
-/// A parameter's name in a file of its own network.
-pub(super) fn of_file(v: &Variable) -> String {
-    v.name.clone()
-}
-
 /// A number of `config` as a setting, which is an f32.
 ///
 /// # Errors
