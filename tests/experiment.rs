@@ -66,14 +66,14 @@ fn a_sweep_stops_goes_on_and_keeps_what_diverged() {
 
 /// Vision Transformers of one block. `next` starts from `start` and stands before it in the file; nothing moves its
 /// weights, nor those of `alone`.
-const STARTS: &str = "preset = 'quickstart'\nseeds = [3, 4]\neval = ['knn', 'linear', 'few_label']\n\
-    linear = { epochs = 2 }\nlabels = [2]\ndraws = 1\n\
+const STARTS: &str = "preset = 'quickstart'\nseeds = [3, 4]\neval = ['knn', 'linear', 'few_label', 'finetune']\n\
+    linear = { epochs = 2 }\nlabels = [2]\ndraws = 1\nfinetune = { recipe = 'mae', epochs = 1, batch_size = 30 }\n\
     [set]\n'data.shapes_train' = 60\n'data.shapes_test' = 30\n'optim.batch_size' = 30\n\
     'model.encoder' = 'vit_tiny'\n'model.patch' = 16\n'model.dim' = 12\n'model.depth' = 1\n'model.heads' = 2\n\
     'heads.count' = 2\n'heads.hidden' = 8\n'heads.out' = 8\n'run.epochs' = 1\n\
     [[case]]\nname = 'next'\ninit = 'start'\nset = { 'optim.lr' = 1e-30 }\n\
     [[case]]\nname = 'start'\nset = { 'optim.lr' = 0.5 }\n\
-    [[case]]\nname = 'alone'\nset = { 'optim.lr' = 1e-30, 'model.pool' = 'mean' }\n";
+    [[case]]\nname = 'alone'\nskip = ['finetune']\nset = { 'optim.lr' = 1e-30, 'model.pool' = 'mean' }\n";
 
 #[test]
 fn a_case_starts_from_anothers_run_of_the_same_seed() {
@@ -109,10 +109,20 @@ fn a_case_starts_from_anothers_run_of_the_same_seed() {
             "linear top-1, mean over patches, %",
             "2 labels a class, class token, %",
             "2 labels a class, mean over patches, %",
+            "fine-tuned top-1, %",
         ]
     );
     assert!(end.table.rows.iter().all(|r| r.runs.len() == 2));
     assert_eq!(end.table.rows[0].runs, end.table.rows[1].runs);
+    // A case that skips a measure has an empty cell, the others a number.
+    let tuned: Vec<bool> = end
+        .table
+        .rows
+        .iter()
+        .map(|r| r.runs[0][6].is_some())
+        .collect();
+    assert_eq!(tuned, [true, true, false]);
+    assert_eq!(end.table.rows[2].result(6), "-");
     let linear = |i: usize| -> serde_json::Value {
         let text = std::fs::read_to_string(sweep.trials[i].folder.join("eval-linear.json"));
         serde_json::from_str(&text.unwrap()).unwrap()
@@ -224,6 +234,7 @@ fn a_mistake_in_a_file_is_named() {
             "linear = { protocol = 'none' }\n[[case]]\n",
             "no protocol `none`",
         ),
+        ("finetune = { recipe = 'moe' }\n[[case]]\n", "moe"),
         (
             "[grid]\n'run.epochs' = [1]\n[[case]]\nname = 'a'\ngrid = { 'optim.lr' = [1] }\n",
             "case `a`: its grid names optim.lr, which is not in the experiment's",

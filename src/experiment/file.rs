@@ -4,7 +4,7 @@ use super::{ExperimentError, Result};
 use crate::config::Config;
 use crate::config::presets::{Assets, texts};
 use crate::downstream::encoder::Feature;
-use crate::downstream::protocols::{Amount, DRAWS, LABELS, ProbeSettings};
+use crate::downstream::protocols::{Amount, DRAWS, FinetuneChoice, LABELS, ProbeSettings};
 use crate::settings::{self, SEED, check_range, did_you_mean, near};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -27,6 +27,8 @@ pub(super) struct Case {
     pub without: Vec<String>,
     /// Values of settings of the grid for this case alone, in place of the experiment's.
     pub grid: Grid,
+    /// Measures that are not made of this case's runs. Its cells stay empty.
+    pub skip: Vec<Measure>,
     /// Another case, whose run of the same seed, at the same point of the grid, this case's run starts from.
     pub init: Option<String>,
 }
@@ -72,6 +74,8 @@ pub struct Experiment {
     pub labels: Vec<usize>,
     /// Draws of each number of labels.
     pub draws: usize,
+    /// What [`Measure::Finetune`] does: a `recipe`, and settings that differ from it.
+    pub(super) finetune: toml::Table,
     /// Cases.
     pub(super) case: Vec<Case>,
 }
@@ -89,6 +93,7 @@ impl Default for Experiment {
             linear: ProbeSettings::default(),
             labels: vec![10, 20, 50, 100, 200, 500],
             draws: 3,
+            finetune: toml::Table::new(),
             case: Vec::new(),
         }
     }
@@ -98,7 +103,8 @@ impl Default for Experiment {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Column {
     pub measure: Measure,
-    pub feature: Feature,
+    /// None where the measure is of the whole encoder.
+    pub feature: Option<Feature>,
     /// Which of the measure's numbers.
     pub number: usize,
     pub title: String,
@@ -114,6 +120,8 @@ pub enum Measure {
     Linear,
     /// Linear probes on few labels.
     FewLabel,
+    /// Fine-tuning with all labels, which has one result whatever the encoder's features are.
+    Finetune,
 }
 
 /// The experiments that come with the program, name and text: the files of `assets/experiments`, by name.
@@ -194,6 +202,7 @@ impl Experiment {
             )));
         }
         e.linear.resolve()?;
+        e.fine_tuning()?;
         for case in &e.case {
             if let Some(key) = case.without.iter().find(|k| !e.grid.contains_key(*k)) {
                 return Err(ExperimentError::File(format!(
@@ -271,7 +280,24 @@ impl Experiment {
                 let of = |l: &usize| format!("{l} labels a class");
                 self.labels.iter().map(of).collect()
             }
+            Measure::Finetune => vec!["fine-tuned top-1".into()],
         }
+    }
+
+    /// How [`Measure::Finetune`] is done.
+    ///
+    /// # Errors
+    /// A recipe or a setting that there is not, a number outside its range.
+    pub(super) fn fine_tuning(&self) -> Result<FinetuneChoice> {
+        let mut choice = FinetuneChoice {
+            set: self.finetune.clone(),
+            ..FinetuneChoice::default()
+        };
+        if let Some(recipe) = choice.set.remove("recipe") {
+            choice.recipe = recipe.as_str().unwrap_or_default().into();
+        }
+        choice.check().map_err(ExperimentError::File)?;
+        Ok(choice)
     }
 
     /// The table's columns where its trainings have these features: what is measured, by which feature, which of the
@@ -279,15 +305,19 @@ impl Experiment {
     pub(super) fn columns(&self, features: &[Feature]) -> Vec<Column> {
         let mut out = Vec::new();
         for m in &self.eval {
+            let features: Vec<Option<Feature>> = match m {
+                Measure::Finetune => vec![None],
+                _ => features.iter().copied().map(Some).collect(),
+            };
             for feature in features {
                 let by = match feature {
-                    Feature::Backbone => String::new(),
-                    named => format!(", {named}"),
+                    None | Some(Feature::Backbone) => String::new(),
+                    Some(named) => format!(", {named}"),
                 };
                 let titles = self.titles(*m).into_iter().enumerate();
                 out.extend(titles.map(|(number, title)| Column {
                     measure: *m,
-                    feature: *feature,
+                    feature,
                     number,
                     title: format!("{title}{by}, %"),
                 }));

@@ -259,6 +259,15 @@ impl Sweep {
                     drop(protocols::knn(&source, &settings, notice)?);
                 }
                 Measure::Linear => drop(protocols::linear(&source, &e.linear, &[], notice)?),
+                Measure::Finetune => {
+                    let choice = e.fine_tuning()?;
+                    drop(protocols::finetune_shares(
+                        &source,
+                        &[1.0],
+                        &choice,
+                        notice,
+                    )?);
+                }
                 Measure::FewLabel => {
                     let (settings, amounts) = (&e.linear, e.amounts());
                     drop(protocols::few_label(

@@ -71,9 +71,12 @@ impl Table {
         for trial in trials {
             let results = trial.results(e).map(|found| {
                 let of = |c: &Column| {
-                    let feature = trial.features.iter().position(|f| *f == c.feature)?;
+                    let feature = match c.feature {
+                        Some(feature) => trial.features.iter().position(|f| *f == feature)?,
+                        None => 0,
+                    };
                     let (_, by) = found.iter().find(|(m, _)| *m == c.measure)?;
-                    by[feature].get(c.number).copied()
+                    by.get(feature)?.get(c.number).copied()
                 };
                 columns.iter().map(of).collect()
             });

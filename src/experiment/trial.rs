@@ -4,7 +4,7 @@ use super::file::{Case, Experiment, Grid, Measure};
 use super::{ExperimentError, Result};
 use crate::config::{Config, ConfigError};
 use crate::downstream::encoder::Feature;
-use crate::downstream::protocols::{FEW_LABEL, KNN, LINEAR, knn_protocol};
+use crate::downstream::protocols::{FEW_LABEL, FINETUNE, KNN, LINEAR, knn_protocol};
 use crate::downstream::record::{file_name, own_file, read, read_own};
 use crate::eval::knn::{Distance, Vote};
 use crate::methods;
@@ -29,6 +29,8 @@ pub struct Trial {
     pub init: Option<PathBuf>,
     /// The features of its encoder that are measured.
     pub features: Vec<Feature>,
+    /// Measures that are not made of it.
+    pub skip: Vec<Measure>,
 }
 
 /// A combination of the grid's values.
@@ -205,6 +207,7 @@ pub(super) fn trials(e: &Experiment, over: &[String], out: &Path) -> Result<Vec<
                     folder: out.join(file_name(&name)),
                     features: Feature::of(encoder.as_ref(), &[])?,
                     config,
+                    skip: case.skip.clone(),
                     init: None,
                 });
             }
@@ -310,13 +313,27 @@ impl Trial {
             }
             Measure::Linear => own(LINEAR),
             Measure::FewLabel => own(FEW_LABEL),
+            Measure::Finetune => {
+                let s = e.fine_tuning().ok()?.settings(&self.config).ok()?;
+                let epochs = self.config.run.epochs;
+                read_own(&self.folder, FINETUNE, &s.describe(), s.seed, epochs)
+            }
         }
     }
 
-    /// What the folder's files say of a measure: its numbers by each of [`Trial::features`]. None where it was not
-    /// measured after the run's end, or only by another protocol or seed or on other data.
+    /// What the folder's files say of a measure: its numbers by each of [`Trial::features`], or by one where it is of
+    /// the whole encoder, or by none where the case skips it. None where it was not measured after the run's end, or
+    /// only by another protocol or seed or on other data.
     pub fn measured(&self, e: &Experiment, m: Measure) -> Option<Vec<Vec<f64>>> {
+        if self.skip.contains(&m) {
+            return Some(Vec::new());
+        }
         let record = self.record(e, m)?;
+        if m == Measure::Finetune {
+            let rows = record["finetune"].as_array()?;
+            let whole = rows.iter().find(|r| r["fraction"] == 1.0)?;
+            return Some(vec![vec![whole["top1"].as_f64()?]]);
+        }
         let of = |feature: &Feature| {
             let v = match feature {
                 Feature::Backbone => &record,
@@ -325,6 +342,7 @@ impl Trial {
             match m {
                 Measure::Knn => Some(vec![v["knn_top1"].as_f64()?]),
                 Measure::Linear => Some(vec![v["linear_top1"].as_f64()?]),
+                Measure::Finetune => None,
                 Measure::FewLabel => {
                     let rows = v["few_label"].as_array()?;
                     let of = |l: &usize| {

@@ -11,6 +11,9 @@ use crate::train::session::open_executor;
 use serde_json::{Value, json};
 use toml::Table;
 
+/// The name of the result, in that of its file.
+pub const FINETUNE: &str = "finetune";
+
 /// A recipe of fine-tuning, and what is to differ from it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FinetuneChoice {
@@ -30,8 +33,8 @@ impl Default for FinetuneChoice {
 }
 
 impl FinetuneChoice {
-    /// What can be said before the run is read.
-    fn check(&self) -> std::result::Result<(), String> {
+    /// What can be said before a run is read.
+    pub(crate) fn check(&self) -> std::result::Result<(), String> {
         known_recipe(&self.recipe)?;
         let given = self.set.keys().map(String::as_str);
         refuse_unknown("finetune", given, &keys::<FinetuneSettings>())?;
@@ -123,7 +126,7 @@ pub fn finetune_shares(
     Ok(FinetuneResult {
         rows,
         epoch,
-        record: from.write("finetune", &protocol, value)?,
+        record: from.write(FINETUNE, &protocol, value)?,
         protocol,
     })
 }

@@ -6,7 +6,7 @@ mod knn;
 mod pairs;
 mod probes;
 
-pub use finetune::{FinetuneChoice, FinetuneResult, LabelShare, finetune_shares};
+pub use finetune::{FINETUNE, FinetuneChoice, FinetuneResult, LabelShare, finetune_shares};
 pub(crate) use knn::protocol as knn_protocol;
 pub use knn::{KNN, KnnResult, KnnSettings, knn};
 pub use pairs::{PairsResult, similarity};
