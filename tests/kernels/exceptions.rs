@@ -14,6 +14,14 @@ pub const BOUND_WHOLE: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "images are split where their rows of the table begin at a multiple of 256 bytes: each 64, 32 or 64 images",
+        &[
+            "rand_augment [17,32,32,3] [17,7] 1 operations",
+            "rand_augment [17,32,32,3] [17,14] 2 operations",
+            "rand_augment [17,32,32,3] [17,21] 3 operations",
+        ],
+    ),
+    (
         "the sum runs over the rows, which are bound whole",
         &["column_sum [4,129,33]", "column_sum [1,2048,128]"],
     ),
