@@ -1,5 +1,5 @@
-// The weights of one token, number TOKEN, for all tokens: w_j = exp(scale q . k_j - m) / sum_j exp(scale q . k_j - m), m
-// the row's largest logit. qkv [B,N,3,H,D] -> w [B,H,N], the matrix's row that attention.wgsl does not store.
+// The weights of one token, number TOKEN, for all tokens: w_j = exp(scale q . k_j - m) / sum_j exp(scale q . k_j - m),
+// m the row's largest logit. qkv [B,N,3,H,D] -> w [B,H,N], the matrix's row that attention.wgsl does not store.
 // p.d is N, p.a the logits' factor; HEADS and WIDTH (defines) are H and D. A thread has every 64th token and reads only
 // what it has written. Grid: a group a head of an image, folded (lib/row.wgsl).
 #import row

@@ -1,5 +1,5 @@
-//! Weights of others for Vision Transformers: names, forms and sizes of timm's, MAE's, MoCo v3's and DINO's files, which
-//! the tests make up.
+//! Weights of others for Vision Transformers: names, forms and sizes of timm's, MAE's, MoCo v3's and DINO's files,
+//! which the tests make up.
 
 use amcl_wgpu::graph::Graph;
 use amcl_wgpu::graph::host::HostExecutor;

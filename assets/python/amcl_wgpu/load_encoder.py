@@ -101,8 +101,9 @@ class PatchEmbedding(nn.Module):
 
 
 class ViT(nn.Module):
-    """timm's Vision Transformer, its parameters' names too, without its classifier. The feature of an image is its class
-    token or the mean over its patches' tokens, both behind the norm; `tokens` gives all of them, the class token first.
+    """timm's Vision Transformer, its parameters' names too, without its classifier. The feature of an image is its
+    class token or the mean over its patches' tokens, both behind the norm; `tokens` gives all of them, the class token
+    first.
     """
 
     def __init__(self, image_size, patch, dim, depth, heads, hidden, pool):

@@ -43,8 +43,8 @@ const KNOWN: &[&str] = &[
     "features",
 ];
 
-/// An encoder and its moving average, as MoCo v3's checkpoints hold them: the first is taken. Of other pairs, code bases
-/// do not agree on which one is meant.
+/// An encoder and its moving average, as MoCo v3's checkpoints hold them: the first is taken. Of other pairs, code
+/// bases do not agree on which one is meant.
 const AVERAGED: [&str; 2] = ["base_encoder", "momentum_encoder"];
 
 /// Does a prefix consist of words that code bases are known to use, or of none?
