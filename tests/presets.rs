@@ -73,7 +73,9 @@ fn every_preset_trains() {
         let named = format!("method.name={}", config.method.name);
         let encoder = format!("model.encoder={}", config.model.encoder);
         let mut settings = settings_of(&[&small[..], &[&named, &encoder]].concat());
-        for (key, value) in [("hidden", config.heads.hidden), ("out", config.heads.out)] {
+        let widths = [("hidden", config.heads.hidden), ("out", config.heads.out)];
+        let has_heads = config.spec().unwrap().has_heads;
+        for (key, value) in widths.into_iter().filter(|_| has_heads) {
             settings.push(format!("heads.{key}={}", value.min(32)));
         }
         let narrow = Config::parse(text, &settings).unwrap();
