@@ -207,6 +207,27 @@ fn one_wrong_number_is_noticed_in_f32() {
     }
 }
 
+/// In f32 the bounds behind a network's first update may widen, where the f64 reference is as sensitive itself: what is
+/// wrong fails all the same.
+#[test]
+fn a_wrong_step_is_noticed_in_f32() {
+    let failed = |fault: fn(&mut amcl_wgpu::verify::Parts)| {
+        let mut subject = open("vit/vit_d40_learned_ld_io");
+        fault(subject.parts.as_mut().unwrap());
+        let verified = subject.verify(&Computer::Cpu).unwrap();
+        let widened = verified
+            .notes
+            .iter()
+            .any(|n| n.starts_with("bounds behind"));
+        (widened, failures(&verified).len())
+    };
+    assert_eq!(failed(|_| ()), (false, 0));
+    let (widened, count) = failed(|p| spoil(&mut p.after, "blocks.0.mlp.fc1.weight", 0));
+    assert!(widened && count == 1, "{count}");
+    let (widened, count) = failed(|p| p.io.meta["config"]["lr"] = 2.1e-3.into());
+    assert!(widened && count > 20, "{count}");
+}
+
 /// Another setting than the maker's fails: file, place in `meta`, value.
 #[test]
 fn another_setting_is_noticed() {
