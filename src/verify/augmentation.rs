@@ -11,8 +11,8 @@ use crate::reference::augment::{
 };
 use serde::Deserialize;
 
-/// The largest difference that passes, of values from 0 to 1: a fortieth of a byte's step. Some hundred operations round
-/// such a value by 2^-24 each; a hue is uncertain where colours are nearly gray, but then it changes little.
+/// The largest difference that passes, of values from 0 to 1: a fortieth of a byte's step. Some hundred operations
+/// round such a value by 2^-24 each; a hue is uncertain where colours are nearly gray, but then it changes little.
 const BOUND: f64 = 1e-4;
 
 #[derive(Deserialize)]
@@ -140,7 +140,7 @@ impl Plan {
                 Ok(4)
             }
             Step::GaussianBlur { kernel, sigma } => {
-                if kernel % 2 == 0 || sigma <= 0.0 {
+                if kernel.is_multiple_of(2) || sigma <= 0.0 {
                     return Err(format!("its blur has {kernel} taps and sigma {sigma}"));
                 }
                 row[RADIUS] = (kernel / 2) as f32;

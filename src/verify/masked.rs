@@ -388,7 +388,7 @@ fn method(f: &Fixture, s: &Sizes, judge: &mut Judge<'_>) -> Result<Can> {
         mask_before: own.noise_to == NoiseTo::AllPatches,
         ..s.decoder(&encoder)?
     };
-    if own.pe_dims % 2 != 0 || own.pe_dims < 4 || own.heads == 0 || own.d == 0 {
+    if !own.pe_dims.is_multiple_of(2) || own.pe_dims < 4 || own.heads == 0 || own.d == 0 {
         return Err(bad("config.pe_dims is an even number from 4 on, C and d are above 0").into());
     }
     let [hidden, _] = f.rank("param.heads.0.0.weight")?;

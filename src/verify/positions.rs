@@ -37,7 +37,7 @@ pub(super) fn verify(subject: &Subject, computer: &Computer) -> Result<Verified>
     let settings: Settings = f.config(&[])?;
     let mut judge = Judge::new(f, computer.grade());
     for (i, t) in settings.cases.iter().enumerate() {
-        if t.dim % 4 != 0 || t.dim == 0 {
+        if !t.dim.is_multiple_of(4) || t.dim == 0 {
             let dim = t.dim;
             return Err(bad(format!("config.cases[{i}].dim is {dim}, no multiple of 4")).into());
         }

@@ -431,7 +431,7 @@ pub(super) fn verify(subject: &Subject, computer: &Computer) -> Result<Verified>
     }
 
     judges.io.note(
-        "every step begins where the f64 reference's begins, which `after` is compared with in f64 alone: a ReLU within \
+        "every step begins where the f64 reference's begins, and `after` is compared in f64 alone: a ReLU within \
          rounding of zero would change all that follows",
     );
     let mut reference = HostExecutor::<f64>::new();

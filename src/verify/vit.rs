@@ -393,8 +393,8 @@ pub(super) fn verify(subject: &Subject, computer: &Computer) -> Result<Verified>
             *bound = bound.max(OF_SPREAD * spread);
         }
         of_after.note(
-            "bounds behind the first update are no less than 4 times what the f64 reference's own results move by where \
-             its weights are moved by 2^-22: AdamW divides by gradients that are within rounding of zero",
+            "bounds behind the first update are no less than 4 times what the f64 reference's own results move by \
+             where its weights are moved by 2^-22: AdamW divides by gradients that are within rounding of zero",
         );
     }
     for (step, (got, want)) in got.losses.iter().zip(losses).enumerate() {
