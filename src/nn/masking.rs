@@ -19,10 +19,9 @@ pub fn kept(vit: &Vit, ratio: f64) -> std::result::Result<usize, String> {
         let most = 1.0 - 1.0 / patches as f64;
         return Err(format!(
             "method.ratio {ratio} keeps {what} of the {patches} that model.patch {} cuts an image of {} px into; a \
-             ratio from {:.3} to {:.3} keeps some and hides some",
+             ratio above 0 and up to {:.3} keeps some and hides some",
             vit.patch,
             vit.image,
-            1.0 - most,
             // Rounded down, so that the printed number itself does.
             (most * 1e3).floor() / 1e3,
         ));
