@@ -107,7 +107,7 @@ fn what_cannot_be_is_refused_in_one_line() {
                 "method.decoder_dim=30",
                 "method.decoder_heads=4",
             ],
-            "method.decoder_heads 4 do not divide method.decoder_dim 30; 5 heads do",
+            "method.decoder_heads 4 do not divide method.decoder_dim 30; 3 heads do",
         ),
         (
             vec!["method.name=can", "vit", "method.decoder_dim=18"],
