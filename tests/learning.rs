@@ -48,7 +48,7 @@ fn optimisers_and_options_lower_the_loss() {
         ("adamw", &["optim.name=\"adamw\"", "optim.lr=0.003"]),
         (
             "lars",
-            &["optim.name=\"lars\"", "optim.lr=10.0", "optim.trust=0.02"],
+            &["optim.name=\"lars\"", "optim.lr=2.0", "optim.trust=0.02"],
         ),
         ("micro-batches", &["optim.lr=0.06", "optim.micro_batches=2"]),
         (

@@ -186,9 +186,9 @@ Unknown keys are refused with the nearest one, numbers outside their range with 
 of a file: the version of its format. A file without it is of version 1 and keeps its meaning.
 ";
 
-const FINETUNE: &str =
-    "Settings of `amcl-wgpu eval finetune RUN --set KEY=VALUE`, with the defaults of the recipe \
-`plain`. They stand in no configuration.
+const FINETUNE: &str = "\
+Settings of `eval finetune RUN --set KEY=VALUE`, with the defaults of the recipe `plain`. They stand in no
+configuration.
 ";
 
 /// A list of settings with their defaults, ranges and comments.

@@ -21,7 +21,12 @@ pub(super) fn cases() -> Vec<Case> {
         for reversed in [false, true] {
             let images = || Feed::uniform([n, h, w, c]);
             let inputs = vec![images(), images(), Feed::values([n, 5], table.clone())];
-            v.push(Case::new(MixImages { reversed }, inputs).depth(2));
+            let case = Case::new(MixImages { reversed }, inputs).depth(2);
+            v.push(if reversed {
+                case.note("reversed")
+            } else {
+                case
+            });
         }
     }
     v
