@@ -1,7 +1,8 @@
 // LARS's trust ratio of every segment (parameter tensor) of a flat group:
 //   trust = eta |w| / (|g| + wd |w| + 1e-8), 1 where |w| or |g| is zero, or where the table's entry is negative
 //   (excluded). With OF_STEP the divisor is |g + wd w|.
-// `partial`: a thread a block of 64 elements makes (sum w^2, sum g^2; with OF_STEP sum (g + wd w)^2). `combine`: a group a segment adds its blocks:
+// `partial`: a thread a block of 64 elements makes (sum w^2, sum g^2; with OF_STEP sum (g + wd w)^2).
+// `combine`: a group a segment adds its blocks:
 // 64 threads stride, then a tree.
 // table[s] = (lr multiplier, weight decay, entry, 0) -> out[s] = (lr multiplier, weight decay, trust, 0).
 // Grid: partial ceil(blocks / 64), combine one group a segment, folded.

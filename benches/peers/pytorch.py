@@ -170,7 +170,8 @@ def timed(f, sync, seconds):
     return statistics.median(out)
 
 
-def main():
+def options():
+    """The arguments that transformer.py has too."""
     p = argparse.ArgumentParser()
     p.add_argument("--batch-size", type=int)
     p.add_argument("--large", action="store_true")
@@ -178,12 +179,13 @@ def main():
     p.add_argument("--modes", default="f32")
     p.add_argument("--compile", action="store_true", help="steps through torch.compile too")
     p.add_argument("--steps-only", action="store_true", help="no kernels")
-    p.add_argument("--end-to-end", action="store_true", help="steps that make their views too")
-    p.add_argument("--workers", type=int, default=16)
     p.add_argument("--out")
-    a = p.parse_args()
+    return p
+
+
+def begin(a):
+    """The device, what waits for it, whether shapes are large, the rows of kernels, and what times one into them."""
     dev = "cuda" if torch.cuda.is_available() else "cpu"
-    large = a.large or dev == "cuda"
     sync = torch.cuda.synchronize if dev == "cuda" else (lambda: None)
     if dev == "cpu":
         torch.set_num_threads(os.cpu_count() or 1)
@@ -194,6 +196,22 @@ def main():
         rows.append(dict(name=name, seconds=s, gflops=flops / s / 1e9))
         print(f"{name:52} {1e3 * s:10.3f} ms {flops / s / 1e9:9.1f} GFLOP/s", flush=True)
 
+    return dev, sync, a.large or dev == "cuda", rows, row
+
+
+def write(path, dev, rows, steps):
+    """What --out holds."""
+    device = torch.cuda.get_device_name() if dev == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    with open(path, "w") as f:
+        json.dump(dict(torch=torch.__version__, device=device, rows=rows, steps=steps), f, indent=1)
+
+
+def main():
+    p = options()
+    p.add_argument("--end-to-end", action="store_true", help="steps that make their views too")
+    p.add_argument("--workers", type=int, default=16)
+    a = p.parse_args()
+    dev, sync, large, rows, row = begin(a)
     for n in () if a.steps_only else (1024, 4096) if large else (512, 1024):
         x, y = torch.randn(n, n, device=dev), torch.randn(n, n, device=dev)
         row(f"gemm {n}x{n}x{n}", lambda: x @ y, 2.0 * n**3)
@@ -247,9 +265,7 @@ def main():
             images = torch.randint(0, 256, (b, 3, 32, 32), dtype=torch.uint8, device=dev)
             step_row(f"simclr {mode}, views on the device", lambda: step(torch.cat([augmented(images), augmented(images)])))
     if a.out:
-        device = torch.cuda.get_device_name() if dev == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-        with open(a.out, "w") as f:
-            json.dump(dict(torch=torch.__version__, device=device, rows=rows, steps=steps), f, indent=1)
+        write(a.out, dev, rows, steps)
 
 
 if __name__ == "__main__":

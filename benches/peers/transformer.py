@@ -5,15 +5,11 @@
 CUDA when there is one, else the CPU with all its cores. Attention (its scaled_dot_product_attention), layer norm and GELU alone, then the training step of SimCLR on a Vision Transformer,
 which is written out here. AdamW is the fused one. Modes as in pytorch.py. Steps take views that are ready, so they are lower bounds. Needs torch.
 """
-import argparse
-import json
-import os
-
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from pytorch import nt_xent, tf32, timed
+from pytorch import begin, nt_xent, options, tf32, timed, write
 
 
 class Block(nn.Module):
@@ -97,27 +93,9 @@ def kernels(dev, row, shape):
 
 
 def main():
-    p = argparse.ArgumentParser()
-    p.add_argument("--batch-size", type=int)
-    p.add_argument("--large", action="store_true")
-    p.add_argument("--seconds", type=float, default=1.0)
-    p.add_argument("--modes", default="f32")
-    p.add_argument("--compile", action="store_true", help="steps through torch.compile too")
-    p.add_argument("--steps-only", action="store_true", help="no kernels")
-    p.add_argument("--out")
-    a = p.parse_args()
-    dev = "cuda" if torch.cuda.is_available() else "cpu"
-    large = a.large or dev == "cuda"
-    sync = torch.cuda.synchronize if dev == "cuda" else (lambda: None)
-    if dev == "cpu":
-        torch.set_num_threads(os.cpu_count() or 1)
-    rows, steps = [], []
-
-    def row(name, f, flops):
-        s = timed(f, sync, a.seconds)
-        rows.append(dict(name=name, seconds=s, gflops=flops / s / 1e9))
-        print(f"{name:52} {1e3 * s:10.3f} ms {flops / s / 1e9:9.1f} GFLOP/s", flush=True)
-
+    a = options().parse_args()
+    dev, sync, large, rows, row = begin(a)
+    steps = []
     shapes = [(256, 197, 6, 64), (256, 197, 12, 64), (512, 99, 12, 64), (256, 197, 16, 32)] if large else [(32, 65, 6, 64)]
     for shape in () if a.steps_only else shapes:
         kernels(dev, row, shape)
@@ -140,9 +118,7 @@ def main():
                 steps.append(dict(encoder=encoder, name=name, batch=batch, seconds=s, views_per_s=2 * batch / s, peak_bytes=peak))
                 print(f"step {encoder} {name} batch {batch}: {1e3 * s:.1f} ms, {2 * batch / s:.1f} views/s", flush=True)
     if a.out:
-        device = torch.cuda.get_device_name() if dev == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-        with open(a.out, "w") as f:
-            json.dump(dict(torch=torch.__version__, device=device, rows=rows, steps=steps), f, indent=1)
+        write(a.out, dev, rows, steps)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ pub struct Args {
     /// Which images: train, test, labelled (those that evaluation alone learns from, if there are such) or all.
     #[arg(long, default_value = "all", value_parser = ["train", "test", "labelled", "all"])]
     split: String,
-    /// pooled; of a Vision Transformer token (the class token) or mean (the mean over the patches), both behind the last
-    /// norm; head:N, the embeddings of projection head N (from 1; heads without batch norm).
+    /// pooled; of a Vision Transformer token (the class token) or mean (the mean over the patches), both behind the
+    /// last norm; head:N, the embeddings of projection head N (from 1; heads without batch norm).
     #[arg(long, default_value = "pooled")]
     feature: Feature,
     /// File to write: .npy (with a .csv of names and labels beside it), .safetensors, .csv or .parquet.

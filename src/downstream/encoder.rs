@@ -92,7 +92,8 @@ impl Feature {
                 (Self::Backbone, Some(pool)) => Self::Read(pool),
                 (Self::Read(pool), None) => {
                     return Err(DownstreamError::Request(format!(
-                        "--feature {}: this encoder is no Vision Transformer, so it has no tokens; use --feature pooled",
+                        "--feature {}: this encoder is no Vision Transformer, so it has no tokens; use --feature \
+                         pooled",
                         pool.name()
                     )));
                 }

@@ -282,7 +282,8 @@ impl Sweep {
             }
             if trial.measured(e, *m).is_none() {
                 return Err(ExperimentError::File(format!(
-                    "{folder}: the data there are not those that the run was trained on, which {folder}/environment.json names"
+                    "{folder}: the data there are not those that the run was trained on, which \
+                     {folder}/environment.json names"
                 )));
             }
         }

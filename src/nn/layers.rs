@@ -91,8 +91,8 @@ impl Linear {
         Self::declare(net, name, &shape, Layout::Heads, false)
     }
 
-    /// Declares weights [k,d], uniform with the bound sqrt(6 / (d + fan_out)), and a bias of zero (Glorot, Bengio, AISTATS
-    /// 2010; "Xavier uniform"). `fan_out` is k, but where a code base initialises a layer in parts.
+    /// Declares weights [k,d], uniform with the bound sqrt(6 / (d + fan_out)), and a bias of zero (Glorot, Bengio,
+    /// AISTATS 2010; "Xavier uniform"). `fan_out` is k, but where a code base initialises a layer in parts.
     pub fn xavier(net: &mut Net<'_>, name: &str, [k, d]: [usize; 2], fan_out: usize) -> Self {
         let bound = Init::Uniform((6.0 / (d + fan_out) as f32).sqrt());
         let inits = [bound, Init::Constant(0.0)];

@@ -1,5 +1,5 @@
-//! Layers of Vision Transformers (Dosovitskiy et al., ICLR 2021): layer norm, attention, the pre-norm block. Encoders and
-//! the decoders of masked autoencoders are made of them. Names of parameters are timm's.
+//! Layers of Vision Transformers (Dosovitskiy et al., ICLR 2021): layer norm, attention, the pre-norm block. Encoders
+//! and the decoders of masked autoencoders are made of them. Names of parameters are timm's.
 
 use super::layers::Linear;
 use super::model::{Init, Layout};

@@ -15,8 +15,9 @@ use crate::reference::{Scalar, gemm};
 use crate::{kernel, twin};
 
 /// C = act(alpha * op(A) op(B) + bias). A [b,m,k] ([b,k,m] with `trans_a`), B [b,k,n] ([b,n,k] with `trans_b`), bias
-/// [n] or [b,n], C [b,m,n]. A and B may both be f16; sums and bias are f32, and C where it is not to be `half`. Rank 2 stands for a batch of one; a
-/// batch of one broadcasts against the other's: tokens [b,m,k] times one matrix are one product of b m rows. C has rank 2 when both have, or with `sum_batch`.
+/// [n] or [b,n], C [b,m,n]. A and B may both be f16; sums and bias are f32, and C where it is not to be `half`. Rank 2
+/// stands for a batch of one; a batch of one broadcasts against the other's: tokens [b,m,k] times one matrix are one
+/// product of b m rows. C has rank 2 when both have, or with `sum_batch`.
 #[derive(Clone, Copy, Debug)]
 pub struct Gemm {
     /// A is stored transposed.

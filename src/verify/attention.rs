@@ -1,19 +1,13 @@
 //! Kind `attention`: packed queries, keys and values, their outputs, log-sum-exps and gradients. `config.cases` lists
 //! B, H (heads), N (tokens), dh (columns of a head) and scale.
 
-use super::case::Case;
+use super::case::{Case, Cases};
 use super::judge::{Judge, Quantity};
 use super::{Computer, Result, Subject, Verified};
 use crate::fixture::bad;
 use crate::ops::attention::Attention;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {
-    cases: Vec<Sizes>,
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,7 +34,7 @@ struct Sizes {
 
 pub(super) fn verify(subject: &Subject, computer: &Computer) -> Result<Verified> {
     let f = &subject.fixture;
-    let settings: Settings = f.config(&["seed"])?;
+    let settings: Cases<Sizes> = f.config(&["seed"])?;
     let mut judge = Judge::new(f, computer.grade());
     let mut exec = computer.executor();
     for (i, c) in settings.cases.iter().enumerate() {

@@ -6,6 +6,7 @@ use crate::fixture::{Fixture, bad};
 use crate::graph::{DType, Executor, Graph, HostData, TensorId, TensorType};
 use crate::methods::loss::evaluate::Array;
 use crate::ops;
+use serde::Deserialize;
 
 /// A result under the name that it is stored by.
 struct Wanted {
@@ -13,6 +14,13 @@ struct Wanted {
     tensor: TensorId,
     quantity: Quantity,
     guide: f64,
+}
+
+/// The `config` of a kind that lists cases.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cases<T> {
+    pub cases: Vec<T>,
 }
 
 /// A graph without states, whose inputs are in the file.

@@ -1,17 +1,11 @@
 //! Kind `layer_norm`: rows, scales and shifts, with statistics and gradients. `config.cases` lists rows, D and eps.
 
-use super::case::Case;
+use super::case::{Case, Cases};
 use super::judge::{Judge, Quantity};
 use super::{Computer, Result, Subject, Verified};
 use crate::ops::layer_norm::LayerNorm;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {
-    cases: Vec<Sizes>,
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,7 +25,7 @@ struct Sizes {
 
 pub(super) fn verify(subject: &Subject, computer: &Computer) -> Result<Verified> {
     let f = &subject.fixture;
-    let settings: Settings = f.config(&["seed"])?;
+    let settings: Cases<Sizes> = f.config(&["seed"])?;
     let mut judge = Judge::new(f, computer.grade());
     let mut exec = computer.executor();
     for (i, c) in settings.cases.iter().enumerate() {

@@ -1,16 +1,10 @@
 //! Kind `masking`: which patches stay. `config.cases` lists B, L (patches), ratio and keep.
 
-use super::case::Case;
+use super::case::{Case, Cases};
 use super::judge::{Judge, Quantity};
 use super::{Computer, Result, Subject, Verified};
 use crate::ops::mask_ranks::{MaskRanks, kept_of};
 use serde::Deserialize;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {
-    cases: Vec<Sizes>,
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,7 +20,7 @@ struct Sizes {
 
 pub(super) fn verify(subject: &Subject, computer: &Computer) -> Result<Verified> {
     let f = &subject.fixture;
-    let settings: Settings = f.config(&["seed"])?;
+    let settings: Cases<Sizes> = f.config(&["seed"])?;
     let mut judge = Judge::new(f, computer.grade());
     let mut exec = computer.executor();
     for (i, c) in settings.cases.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! Kind `pos_embed`: tables of positions, whose `config.cases` list dim, grid and first (`column` or `row`), and
 //! embeddings of noise levels, `sigma_embedding_DIM` of `sigma`.
 
-use super::case::Case;
+use super::case::{Case, Cases};
 use super::judge::{Judge, Quantity};
 use super::{Computer, Result, Subject, Verified};
 use crate::fixture::bad;
@@ -9,12 +9,6 @@ use crate::methods::loss::evaluate::Array;
 use crate::nn::positions;
 use crate::ops::level_embedding::LevelEmbedding;
 use serde::Deserialize;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {
-    cases: Vec<Table>,
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,7 +28,7 @@ enum First {
 
 pub(super) fn verify(subject: &Subject, computer: &Computer) -> Result<Verified> {
     let f = &subject.fixture;
-    let settings: Settings = f.config(&[])?;
+    let settings: Cases<Table> = f.config(&[])?;
     let mut judge = Judge::new(f, computer.grade());
     for (i, t) in settings.cases.iter().enumerate() {
         if !t.dim.is_multiple_of(4) || t.dim == 0 {

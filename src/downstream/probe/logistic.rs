@@ -31,7 +31,8 @@ pub struct Solved {
     pub found: Found,
     /// Steps of L-BFGS.
     pub steps: usize,
-    /// Share of the objective by which it may be above its least. Strong convexity bounds it by |gradient|^2 n / (2 l2).
+    /// Share of the objective by which it may be above its least. Strong convexity bounds it by
+    /// |gradient|^2 n / (2 l2).
     pub gap: f64,
 }
 

@@ -83,8 +83,8 @@ pub trait Network {
         Ok(None)
     }
 
-    /// Images [n,s,s,3] -> what the class token looks at: the weights [n,heads,tokens] that the last attention gives it,
-    /// where the network has one. The class token itself is the first token, the patches follow row by row.
+    /// Images [n,s,s,3] -> what the class token looks at, where the network has one: the weights [n,heads,tokens] that
+    /// the last attention gives it. The class token itself is the first token, the patches follow row by row.
     ///
     /// # Errors
     /// Shapes that do not fit.

@@ -317,7 +317,7 @@ impl PatchEmbedding {
         let (p, d) = (vit.patch, vit.dim);
         let fan_in = 3 * p * p;
         let bound = Init::Uniform((6.0 / (fan_in + d) as f32).sqrt());
-        // MAE leaves the bias as PyTorch's convolutions have it; MoCo v3, which freezes the projection, sets it to zero.
+        // MAE leaves the bias as PyTorch's convolutions have it. MoCo v3 freezes the projection and sets it to zero.
         let bias = match vit.frozen_patches {
             true => Init::Constant(0.0),
             false => Init::Uniform(1.0 / (fan_in as f32).sqrt()),
