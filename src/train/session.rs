@@ -1,12 +1,15 @@
 //! A model with its programs on an executor: gradient step, update, features. Training and evaluation both start here.
 
+mod diagnostics;
+
+pub use diagnostics::PairValues;
+
 use super::gradient::{Gradient, Started};
-use super::optimizer::{Optimizer, SCALING};
+use super::optimizer::Optimizer;
 use super::{Config, Result, TrainError};
 use crate::check::self_test;
 use crate::config::{Precision, method};
 use crate::data::{Dataset, Split, packed};
-use crate::device::recording::Timed;
 use crate::device::{Choice, DeviceError, Options};
 use crate::eval::attention::{Maps, Picture};
 use crate::eval::features::{Embedder, Features, Shape};
@@ -17,10 +20,8 @@ use crate::graph::host::HostExecutor;
 use crate::graph::plan::mebibytes;
 use crate::graph::planner::Planner;
 use crate::graph::state::Group;
-use crate::graph::{Executor, GraphError, HostData, ProgramId, StateId, StepScalars, TensorType};
+use crate::graph::{Executor, GraphError, HostData, ProgramId, StepScalars, TensorType};
 use crate::methods::Method;
-use crate::methods::loss::Pairs;
-use crate::nn::model::PARAMS;
 use crate::nn::{Mode, Model, Net};
 use crate::ops::augment::words;
 use crate::run::environment::Memory;
@@ -30,9 +31,6 @@ pub const IMAGES: Group = Group::transient("data");
 
 /// Most images that a feature batch holds.
 const FEATURE_BATCH: usize = 250;
-
-/// Images a view whose pairs are compared on the host at the end of an epoch, at most.
-const MAX_PAIRED: usize = 2048;
 
 /// Opens the executor for a device choice, for work in `precision` (cooperative matrices are tried first); the ops
 /// named in `twins` run on the host. `auto` falls back to the CPU and says so through `tell`.
@@ -100,19 +98,6 @@ fn halves_run(exec: &dyn Executor) -> Result<()> {
         ))),
         _ => Ok(()),
     }
-}
-
-/// What a (micro-)batch's loss was made of.
-#[derive(Clone, Debug)]
-pub struct PairValues {
-    /// Similarities, head by head.
-    pub similarity: Vec<f32>,
-    /// Scores, where temperatures adapt.
-    pub score: Option<Vec<f32>>,
-    /// Rows and columns of a head.
-    pub head: [usize; 2],
-    /// Which are positive.
-    pub which: Pairs,
 }
 
 /// A compiled model.
@@ -377,162 +362,6 @@ impl Session {
                 failed: !finite,
             },
         })
-    }
-
-    /// The name of a parameter with a value that is not finite, if there is one. Reads all parameters from the device.
-    ///
-    /// # Errors
-    /// Device loss.
-    pub fn broken_parameter(&mut self) -> Result<Option<String>> {
-        let states = &self.model.states;
-        let Some(whole) = states.whole(PARAMS) else {
-            return Ok(None);
-        };
-        let values = self.exec.read_state(states, whole)?.to_f32();
-        let entries = self.model.params.iter().map(|p| states.entry(p.id));
-        let broken = entries.into_iter().find(|e| {
-            let own = &values[e.offset..e.offset + e.ty.elements()];
-            own.iter().any(|v| !v.is_finite())
-        });
-        Ok(broken.map(|e| e.name))
-    }
-
-    /// Steps of the whole run that mixed precision skipped; 0 in f32.
-    ///
-    /// # Errors
-    /// Device loss.
-    pub fn skipped_steps(&mut self) -> Result<usize> {
-        let states = &self.model.states;
-        let Some(id) = states.find(SCALING, "skipped") else {
-            return Ok(0);
-        };
-        Ok(self.exec.read_state(states, id)?.to_f32()[0] as usize)
-    }
-
-    /// Similarities and scores of the last (micro-)batch, where the loss compares pairs.
-    ///
-    /// # Errors
-    /// Device loss.
-    pub fn pairs(&mut self) -> Result<Option<PairValues>> {
-        let Some(pairs) = self.gradient.out.pairs else {
-            return Ok(None);
-        };
-        let program = self.gradient.loss_program();
-        let s = self.exec.fetch(program, pairs.similarity)?.to_f32();
-        let r = pairs
-            .score
-            .map(|t| self.exec.fetch(program, t))
-            .transpose()?
-            .map(|d| d.to_f32());
-        Ok(Some(PairValues {
-            similarity: s,
-            score: r,
-            head: self.gradient.head,
-            which: pairs.which,
-        }))
-    }
-
-    /// Similarities of negative pairs: cosines of the embeddings of different images, head by head, where the loss
-    /// itself sees none.
-    ///
-    /// # Errors
-    /// Device loss.
-    pub fn negatives(&mut self) -> Result<Option<Vec<Vec<f32>>>> {
-        let Some(t) = self.gradient.out.embedding else {
-            return Ok(None);
-        };
-        let program = self.gradient.loss_program();
-        let z = self.exec.fetch(program, t)?.to_f32();
-        let [n, d] = self.gradient.embedding;
-        let of_head = |z: &[f32]| {
-            let s = knn::cosines(z, z, d);
-            let other = |i: &usize| i / n != i % n;
-            (0..n * n).filter(other).map(|i| s[i]).collect()
-        };
-        Ok(Some(z.chunks(n * d).map(of_head).collect()))
-    }
-
-    /// Cosine similarities [n,n] of the backbone features of the last (micro-)batch's n views, of the first images'
-    /// alone where there are very many.
-    ///
-    /// # Errors
-    /// Device loss.
-    pub fn backbone_pairs(&mut self) -> Result<Option<(Vec<f32>, usize)>> {
-        let most = MAX_PAIRED * self.features.dim;
-        let f = self.gradient.backbone(self.exec.as_mut(), most)?;
-        if f.is_empty() {
-            return Ok(None);
-        }
-        let n = f.len() / self.features.dim;
-        Ok(Some((knn::cosines(&f, &f, self.features.dim), n)))
-    }
-
-    /// The first op that makes a non-finite value on the (micro-)batch `ids`, in words.
-    ///
-    /// # Errors
-    /// Device loss.
-    pub fn explain_non_finite(
-        &mut self,
-        data: &Dataset,
-        ids: &[u32],
-        scalars: &StepScalars,
-    ) -> Result<String> {
-        let exec = self.exec.as_mut();
-        let found = self
-            .gradient
-            .find_non_finite(exec, &self.config, (data, ids), scalars)?;
-        if let Some(n) = found {
-            let inputs: Vec<String> = n
-                .inputs
-                .iter()
-                .map(|(name, lo, hi, bad)| {
-                    format!("{name} in [{lo:.3e}, {hi:.3e}], {bad} not finite")
-                })
-                .collect();
-            return Ok(format!(
-                "first made by {} ({}); its inputs: {}",
-                n.op,
-                n.label,
-                inputs.join("; ")
-            ));
-        }
-        Ok("every op of a repeated forward and backward pass is finite; the sum of squared gradients is not".into())
-    }
-
-    /// Times every dispatch (or node) of one step on the samples `ids`, after one to warm up, and puts all states back.
-    ///
-    /// # Errors
-    /// A device without timestamps; device loss.
-    pub fn profile_step(
-        &mut self,
-        data: &Dataset,
-        ids: &[u32],
-        scalars: &StepScalars,
-    ) -> Result<Vec<Timed>> {
-        let groups: Vec<StateId> = self
-            .model
-            .states
-            .groups()
-            .iter()
-            .filter(|g| g.group.is_saved())
-            .filter_map(|g| self.model.states.whole(g.group))
-            .collect();
-        let mut kept = Vec::new();
-        for id in &groups {
-            kept.push(self.exec.read_state(&self.model.states, *id)?);
-        }
-        let warm = self.start(data, ids, scalars)?;
-        self.finish(&warm)?;
-        let mut all = self.gradient.profile(self.exec.as_mut(), scalars)?;
-        let end = all.last().map_or(0.0, |t| t.start + t.seconds);
-        for mut t in self.exec.profile(self.optimizer.program, scalars)? {
-            t.start += end;
-            all.push(t);
-        }
-        for (id, data) in groups.iter().zip(&kept) {
-            self.exec.write_state(&self.model.states, *id, data)?;
-        }
-        Ok(all)
     }
 
     /// Backbone features [n, dim] of a data set: test transform, running statistics.
