@@ -105,9 +105,7 @@ call(
 
 def features(split):
     file = f"{work}/{split}.npy"
-    if os.path.exists(file):
-        os.remove(file)
-    call("embed", run, "--device", "cpu", "--split", split, "-o", file)
+    call("embed", run, "--overwrite", "--device", "cpu", "--split", split, "-o", file)
     labels = [line.rsplit(",", 1)[1] for line in open(f"{work}/{split}.csv", encoding="utf-8").read().splitlines()[1:]]
     return torch.nn.functional.normalize(torch.from_numpy(np.load(file)), dim=1), labels
 
