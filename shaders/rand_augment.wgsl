@@ -123,7 +123,7 @@ fn main(
         atomicAdd(&grays, sum);
     }
     workgroupBarrier();
-    if l < 3u { make_levels(l, kind); }
+    if l < 3u && kind < 3u { make_levels(l, kind); }
     workgroupBarrier();
     let total = atomicLoad(&grays);
     let mean = f32(total / n + select(0u, 1u, total % n * 2u >= n));

@@ -203,11 +203,14 @@ fn rates_by_layer_of_twelve_blocks() {
         );
         let (mut g, mut m) = (Graph::new(), Model::default());
         encoder.layers(&mut Net::new(&mut g, &mut m, Mode::Train));
+        let mut met = 0;
         for p in &m.params {
             if let Some(id) = meta["layer_ids"][&p.file_name].as_u64() {
                 assert_eq!(p.layer as u64, id, "{}", p.name);
+                met += 1;
             }
         }
+        assert!(met >= 15, "{met} names of the file are the encoder's");
     }
     // The control.
     let (other, ..) = of(&["optim.layer_decay=0.651"]);

@@ -189,7 +189,8 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
     let console = output.console();
     if args.plan {
         let trainer = Trainer::new(config).device(args.device.clone());
-        let trainer = trainer.notes(notes).on_event(|e| console.event(e));
+        let trainer = trainer.notes(notes).init(args.init.clone());
+        let trainer = trainer.on_event(|e| console.event(e));
         let (parameters, memory) = trainer.plan()?;
         let planned = json!({ "parameters": parameters, "memory": memory });
         console.result("nothing was allocated", &planned);

@@ -166,9 +166,10 @@ section! {
         clip: f32 = 10.0 => between(0.0, 1e12),
         /// Parts that a batch is cut into, so that the activations of only one are held at a time.
         micro_batches: usize = 1 => between(1.0, 524_288.0),
-        /// With micro-batches, simclr, barlow_twins and vicreg still take the loss of the whole batch, at the price
-        /// of a second forward pass (gradient caching); false: each micro-batch has a loss of its own, with fewer
-        /// negatives. The other methods' losses are means over images anyway.
+        /// With micro-batches, methods whose loss couples the images of a batch (simclr, mocov3, barlow_twins, vicreg,
+        /// can, lgp) still take the loss of the whole batch, at the price of a second forward pass (gradient
+        /// caching); false: each micro-batch has a loss of its own, with fewer negatives. The other methods' losses
+        /// are means over images anyway.
         gradient_cache: bool = true,
     }
 }

@@ -105,11 +105,21 @@ pub(super) fn training_in_words(o: &Optim, decay: Decay, epochs: usize) -> Strin
     let decay = match decay {
         Decay::Cosine => "cosine".into(),
         Decay::Steps => "a tenth at 60 % and 80 %".into(),
-        Decay::Warm(epochs) => format!("{epochs} epochs of warm-up and cosine, step by step"),
+        Decay::Warm(warm) => {
+            format!(
+                "{} epochs of warm-up and cosine, step by step",
+                warm.min(epochs)
+            )
+        }
+    };
+    // `probe` takes LARS's rate in proportion to the batch that there is.
+    let fewer = match o.name == "lars" {
+        true => "all images where they are fewer, with a rate as much smaller",
+        false => "all images where they are fewer",
     };
     format!(
         "{} lr {} momentum {} wd {}, {clip}, {decay}, {epochs} epochs, batch {} \
-         (all images where they are fewer; an epoch's last, incomplete batch is left out)",
+         ({fewer}; an epoch's last, incomplete batch is left out)",
         o.name.to_uppercase(),
         o.lr,
         o.momentum,

@@ -145,7 +145,7 @@ pub struct Graph {
     pub(crate) tensors: Vec<Tensor>,
     pub(crate) nodes: Vec<Node>,
     scope: Vec<String>,
-    /// Runs of nodes whose results are not kept for the backward pass ([`Graph::checkpoint`]).
+    /// Runs of nodes whose results are not kept for the backward pass ([`Graph::end_checkpoint`]), one behind the other.
     segments: Vec<std::ops::Range<usize>>,
 }
 
@@ -173,16 +173,19 @@ impl Graph {
         self.scope.pop();
     }
 
-    /// The nodes that `build` appends are run a second time in the backward pass, where it reads their results, instead
-    /// of those results being kept (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016): of a
-    /// Transformer's block its input alone is kept. What later nodes of the forward pass read is kept too, and so are
-    /// results of nodes that update states. Segments must not lie within each other.
+    /// Where a segment begins that [`Graph::end_checkpoint`] ends.
     pub fn begin_checkpoint(&self) -> usize {
         self.nodes.len()
     }
 
-    /// Ends what [`Graph::begin_checkpoint`] began.
+    /// Makes a segment of the nodes that were appended since [`Graph::begin_checkpoint`]. They are run a second time in
+    /// the backward pass, where it reads their results, instead of those results being kept (Chen et al., "Training
+    /// Deep Nets with Sublinear Memory Cost", 2016): of a Transformer's block its input alone is kept. What later
+    /// nodes of the forward pass read is kept too, and so are results of nodes that update states.
+    ///
+    /// A segment that holds others takes their place.
     pub fn end_checkpoint(&mut self, began: usize) {
+        self.segments.retain(|s| s.end <= began);
         self.segments.push(began..self.nodes.len());
     }
 

@@ -10,7 +10,7 @@ use super::{
     Spec, SplitLoss, Temperatures, Views, embed_and_loss, pair_temperatures, with_scorer,
 };
 use crate::graph::{Result, TensorId};
-use crate::nn::backbones::vit::Vit;
+use crate::nn::backbones::vit::{Vit, mean_behind_class};
 use crate::nn::decoder::{Decoder, DecoderLayers, split};
 use crate::nn::heads::Mlp;
 use crate::nn::layers::Linear;
@@ -310,15 +310,14 @@ impl Can {
 
 /// The mean of tokens [b,n,d]: [b,d].
 fn pooled(net: &mut Net<'_>, tokens: TensorId, pool: Pool) -> Result<TensorId> {
-    let (b, d) = (net.dims(tokens)[0], net.dims(tokens)[2]);
-    let count = net.dims(tokens)[1];
-    let x = match pool {
-        Pool::MeanAll => tokens,
-        Pool::MeanPatches => split(net, tokens, count)?[1],
-    };
-    let count = net.dims(x)[1];
-    let grid = net.reshape(x, [b, count, 1, d])?;
-    net.push1(GlobalAvgPool, &[grid])
+    let [b, count, d] = [0, 1, 2].map(|i| net.dims(tokens)[i]);
+    match pool {
+        Pool::MeanAll => {
+            let grid = net.reshape(tokens, [b, count, 1, d])?;
+            net.push1(GlobalAvgPool, &[grid])
+        }
+        Pool::MeanPatches => mean_behind_class(net, tokens),
+    }
 }
 
 /// x [b,n,d] plus v [b,d], the same for all tokens of an image.

@@ -25,7 +25,8 @@ section! {
         out: usize = 128 => WIDTH,
         /// Linear layers.
         layers: usize = 2 => between(1.0, 64.0),
-        /// Batch norm behind the hidden layers (simsiam, barlow_twins, byol and vicreg always have it).
+        /// Batch norm behind the hidden layers (simsiam, barlow_twins, byol, vicreg, mocov3 and lgp
+        /// always have it).
         norm: bool = false,
         /// Behind the last layer: `plain`, `norm` (batch norm; simsiam where nothing is set), `bare_norm` (without
         /// scale and shift; mocov3 and lgp where nothing is set) or `bare` (nothing, not even a bias).

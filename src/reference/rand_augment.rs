@@ -104,15 +104,19 @@ impl<T: Scalar> RandAugment<T> {
         let (size, kind) = (self.size, entry[0].f64() as u32);
         let mut bins = [[0u32; 256]; 3];
         let mut total = 0u64;
-        for v in x {
+        let levelled = [Kind::AutoContrast, Kind::Equalize].map(|k| k as u32);
+        let (levelled, contrast) = (levelled.contains(&kind), kind == Kind::Contrast as u32);
+        for v in x.iter().filter(|_| levelled) {
             for (bins, v) in bins.iter_mut().zip(v) {
                 bins[v.f64() as usize & 255] += 1;
             }
+        }
+        for v in x.iter().filter(|_| contrast) {
             total += gray(*v).f64() as u64;
         }
         let n = x.len() as u64;
         let mean = T::of((total / n + u64::from(2 * (total % n) >= n)) as f64);
-        let tables = bins.map(|b| table(kind, &b));
+        let tables = bins.map(|b| if levelled { table(kind, &b) } else { [0; 256] });
         let (a, top) = (entry[1], T::of(255.0));
         let each = |v: Pixel<T>| -> Pixel<T> {
             match kind {

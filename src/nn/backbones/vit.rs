@@ -101,7 +101,8 @@ crate::section! {
         positions: Positions = Positions::Sincos,
         /// The feature of an image: the class `token`, or the `mean` over the patches.
         pool: Pool = Pool::Token,
-        /// Leave the projection of patches as it was drawn, which steadies contrastive training (MoCo v3).
+        /// Leave the projection of patches as it was drawn, which steadies contrastive training (MoCo v3). All else then
+        /// starts as in MoCo v3's code too: queries, keys and values each by itself, the class token near zero.
         frozen_patches: bool = false,
         /// What training makes a second time in the backward pass to save memory: `none`; `pointwise`, layer norm and
         /// GELU; `blocks`, all of a block from its input, at the price of a second forward pass.

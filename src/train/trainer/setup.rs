@@ -140,6 +140,7 @@ pub(super) fn plan(trainer: Trainer<'_>) -> Result<(usize, Memory)> {
     } = trainer;
     let named = job.named()?;
     let method = job.method(named.as_deref())?;
+    job.starts_from()?;
     let mut stream = Stream::new(listener);
     let split = match data {
         Some(split) => split,
@@ -203,6 +204,12 @@ impl Job<'_> {
     /// # Errors
     /// It cannot, and the run is given none.
     fn starts_from(&self) -> Result<Option<&'static str>> {
+        if let Some(path) = self.init.as_ref().filter(|p| !p.exists()) {
+            return Err(TrainError::Config(format!(
+                "--init {}: there is nothing of this name; it names a run's folder, an export's, or a safetensors file",
+                path.display()
+            )));
+        }
         if self.method.is_some() || self.resume {
             return Ok(None);
         }
