@@ -2,7 +2,7 @@
 //! has tokens, one view, a mask drawn for every sample, ids on the device, images fetched when they are needed, and a
 //! batch that several ranks share. It lives in this file alone; the library knows nothing of it.
 
-mod common;
+use crate::common;
 
 use amcl_wgpu::config::Config;
 use amcl_wgpu::data::packed::{Images, pack};

@@ -1,7 +1,6 @@
 //! CSV lists as users have them, and what is wrong with some.
 
-#[path = "common/images.rs"]
-mod images;
+use crate::common::images;
 
 use amcl_wgpu::data::Split;
 use images::{paint, try_open, warned};

@@ -1,7 +1,6 @@
 //! Folders as users have them, and what is wrong with some.
 
-#[path = "common/images.rs"]
-mod images;
+use crate::common::images;
 
 use amcl_wgpu::data::{Reading, Request, open};
 use images::{paint, try_open};

@@ -1,8 +1,7 @@
 //! From image files to pixels: files that broke off, orientation, alpha channels, kinds of colour, and the two versions
 //! of the pixels.
 
-#[path = "common/images.rs"]
-mod images;
+use crate::common::images;
 
 use amcl_wgpu::data::{Alpha, Reading};
 use image::{DynamicImage, ImageFormat, Luma, LumaA, Rgb, RgbImage, Rgba, metadata::Orientation};

@@ -1,7 +1,6 @@
 //! Folders of images as users have them: which are training and test images, which are classes, and what is not used.
 
-#[path = "common/images.rs"]
-mod images;
+use crate::common::images;
 
 use amcl_wgpu::data::{DataError, Split};
 use images::{paint, try_open, warned};

@@ -7,7 +7,7 @@
 //! entries with small ones among them. Every case has a control: the formula with the switch the other way is off by
 //! a hundred times as much and more.
 
-mod common;
+use crate::common;
 
 use amcl_wgpu::config::{Config, method};
 use amcl_wgpu::graph::host::HostExecutor;

@@ -1,7 +1,7 @@
 //! MAE and CAN against PyTorch: latent tokens, predictions, terms of the loss, the gradient of every parameter
 //! (tests/golden/masked; inputs and weights float32, all computed in float64, tensors stored as float32).
 
-mod common;
+use crate::common;
 
 use amcl_wgpu::config::Config;
 use amcl_wgpu::graph::host::HostExecutor;

@@ -1,6 +1,6 @@
 //! Gradient caching: micro-batches have the loss and the gradient of the whole batch.
 
-mod common;
+use crate::common;
 
 use amcl_wgpu::config::Config;
 use amcl_wgpu::config::method;

@@ -1,6 +1,6 @@
 //! Presets and run folders of version 1, kept as that version wrote them, load, resume and evaluate as they did then.
 
-mod common;
+use crate::common;
 
 use amcl_wgpu::config::Config;
 use assert_cmd::Command;

@@ -1,7 +1,7 @@
 //! What every method of `METHODS` and every encoder of `FAMILIES` must keep, so that a new line in a list is tested
 //! without a new line here. Losses are tested in `formulas.rs`, presets in `presets.rs`.
 
-mod common;
+use crate::common;
 
 use amcl_wgpu::config::Config;
 use amcl_wgpu::config::method::{declare, method};

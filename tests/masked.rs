@@ -1,6 +1,6 @@
 //! Methods that hide patches, as runs: what is refused, resuming, what is recorded and shown, alarms.
 
-mod common;
+use crate::common;
 
 use amcl_wgpu::config::Config;
 use amcl_wgpu::prelude::*;

@@ -2,7 +2,7 @@
 //! batch norm have statistics of their own. The momentum branch: `momentum.rs`; losses against their formulas:
 //! `formulas.rs`; settings: `switches.rs`.
 
-mod common;
+use crate::common;
 
 use amcl_wgpu::device::{Choice, Device, Options};
 use amcl_wgpu::graph::gpu::GpuExecutor;

@@ -1,6 +1,6 @@
 //! Mixed precision: gradients in halves, dynamic loss scaling, what a run keeps of it.
 
-mod common;
+use crate::common;
 
 use amcl_wgpu::check::self_test;
 use amcl_wgpu::config::Config;

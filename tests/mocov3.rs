@@ -1,7 +1,7 @@
 //! MoCo v3 and layer-grafted pre-training on a Vision Transformer, as runs: what stays frozen, when the momentum copy
 //! follows, the pull to the start, resumption, and what is refused. Their graphs: `momentum.rs`; losses: `formulas.rs`.
 
-mod common;
+use crate::common;
 
 use amcl_wgpu::config::{Config, method};
 use amcl_wgpu::device::Choice;

@@ -2,7 +2,7 @@
 //! keys come from, what gets a gradient, who is normalised with whom, in what order results come back. Every check has
 //! a control: the same check on a graph that lacks what is checked fails.
 
-mod common;
+use crate::common;
 
 use amcl_wgpu::data::shapes;
 use amcl_wgpu::graph::host::HostExecutor;

@@ -1,7 +1,7 @@
 //! Every preset builds its full graph, and trains: one epoch on `shapes` with a narrow network and a small batch, all
 //! else as the preset has it.
 
-mod common;
+use crate::common;
 
 use amcl_wgpu::config::Config;
 use amcl_wgpu::config::method::declare;

@@ -1,6 +1,6 @@
 //! What the backward pass recomputes is what the forward pass had, to the bit.
 
-mod common;
+use crate::common;
 
 use amcl_wgpu::config::Config;
 use amcl_wgpu::data::shapes;

@@ -2,7 +2,7 @@
 //! (`common/plain.rs`) or an identity, so that one that does nothing fails; those that mean nothing are refused; what
 //! a method needs and nobody sets is the method's.
 
-mod common;
+use crate::common;
 
 use amcl_wgpu::config::presets::PRESETS;
 use amcl_wgpu::config::{Config, method};

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "every test file uses a part")]
 
+pub mod images;
 pub mod plain;
 
 use amcl_wgpu::graph::host::HostExecutor;

@@ -1,0 +1,47 @@
+//! The tests of the library and of the program, a module a subject, in one binary: each binary holds the whole library,
+//! so one for each subject would take gigabytes and most of the time of a build. What needs a process or a harness of
+//! its own is not here: `allocation` (it counts what the allocator is asked for), `kernels`, `translation`, `settings`,
+//! and `golden`, whose fixtures the package leaves out.
+
+mod changed_data;
+mod classes;
+mod cli;
+mod common;
+mod contract;
+mod corpus;
+mod csv_lists;
+mod data;
+mod decoding;
+mod docs;
+mod evaluation;
+mod events;
+mod examples;
+mod experiment;
+mod face;
+mod files;
+mod floors;
+mod folders;
+mod formulas;
+mod gpu_calls;
+mod gradient_cache;
+mod kept;
+mod learning;
+mod lists;
+mod masked;
+mod memory;
+mod methods;
+mod mixed;
+mod mocov3;
+mod momentum;
+mod nan;
+mod onnx;
+mod presets;
+mod product;
+mod rematerialise;
+mod robustness;
+mod similarity;
+mod streamed_loss;
+mod switches;
+mod tiles;
+mod verify;
+mod vit_files;
