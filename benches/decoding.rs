@@ -3,7 +3,7 @@
 //! `cargo bench --bench decoding`. Ratios within one call are worth more than the figures on a shared machine: the best
 //! of several rounds is shown, and the ways take turns in each.
 
-use amcl_wgpu::data::{Reading, Request, open};
+use amcl_wgpu::data::{Keeping, Reading, Request, open};
 use image::{Rgb, RgbImage, imageops};
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 use rayon::prelude::*;
@@ -65,6 +65,7 @@ fn by_open(folder: &Path, size: usize, version: usize) -> usize {
         fold: None,
         reading: Reading {
             version,
+            keeping: Keeping::default(),
             ..Reading::default()
         },
         progress: &|_, _| (),

@@ -40,7 +40,7 @@ fn generate(folder: PathBuf) -> Result<PathBuf, Box<dyn std::error::Error>> {
         let class = folder.join(&made.classes[*label as usize]);
         std::fs::create_dir_all(&class)?;
         let (file, rgb) = (class.join(format!("{i}.png")), image::ColorType::Rgb8);
-        image::save_buffer(file, made.train.image(i), 32, 32, rgb)?;
+        image::save_buffer(file, &made.train.image(i)?, 32, 32, rgb)?;
     }
     Ok(folder)
 }

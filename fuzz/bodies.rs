@@ -2,7 +2,7 @@
 #![allow(dead_code, missing_docs, reason = "each target uses one of these")]
 
 use amcl_wgpu::config::Config;
-use amcl_wgpu::data::{Reading, Request, cifar, idx, stl10};
+use amcl_wgpu::data::{Keeping, Reading, Request, cifar, idx, stl10};
 use amcl_wgpu::device::Choice;
 use amcl_wgpu::experiment::{Experiment, Sweep};
 use amcl_wgpu::graph::state::Group;
@@ -63,6 +63,7 @@ pub fn stl10(data: &[u8]) {
         unlabeled: false,
         fold: Some(usize::from(mode / 16)),
         reading: Reading::default(),
+        keeping: Keeping::default(),
         progress: &|_, _| (),
     };
     if let Ok(s) = stl10::open(&r, folder(), &names) {

@@ -150,7 +150,7 @@ struct Late {
 }
 
 impl Images for Late {
-    fn packed(&self, ids: &[u32]) -> Vec<u32> {
+    fn packed(&self, ids: &[u32]) -> amcl_wgpu::data::Result<Vec<u32>> {
         self.asked.borrow_mut().extend(ids);
         pack(&self.whole, ids)
     }
@@ -172,7 +172,7 @@ fn images() -> Dataset {
     // The top left corner of each.
     let mut small = Dataset::empty(SIDE, SIDE);
     for i in 0..whole.len() {
-        for row in whole.image(i).chunks(whole.width * 3).take(SIDE) {
+        for row in whole.image(i).unwrap().chunks(whole.width * 3).take(SIDE) {
             small.images.extend(&row[..SIDE * 3]);
         }
     }
@@ -234,7 +234,7 @@ fn step(config: &Config, world: World, ids: &[u32], epoch: u32) -> Seen {
 fn by_hand(w: &[Vec<f64>; 4], id: u32, epoch: u32, config: &Config) -> f64 {
     let a = &config.augment;
     let data = images();
-    let image = data.image(id as usize);
+    let image = data.image(id as usize).unwrap();
     let pixel = |y: usize, x: usize, c: usize| {
         let byte = f64::from(image[(y * SIDE + x) * 3 + c]) / 255.0;
         (byte - f64::from(a.mean[c])) / f64::from(a.std[c])

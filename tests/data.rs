@@ -2,7 +2,7 @@
 
 use crate::common::images;
 
-use amcl_wgpu::data::{Reading, Request, open};
+use amcl_wgpu::data::{Keeping, Reading, Request, open};
 use images::{paint, try_open};
 use std::sync::Mutex;
 
@@ -43,11 +43,11 @@ fn formats_shapes_and_classes() {
     for i in 0..s.train.len() {
         let want = [[200, 100, 50], [0, 0, 255]][s.train.labels[i] as usize];
         // JPEG moves colours by a few levels.
-        let near = s.train.image(i)[..3]
+        let near = s.train.image(i).unwrap()[..3]
             .iter()
             .zip(want)
             .all(|(a, b)| a.abs_diff(b) <= 6);
-        assert!(near, "{:?}", &s.train.image(i)[..3]);
+        assert!(near, "{:?}", &s.train.image(i).unwrap()[..3]);
     }
 }
 
@@ -207,6 +207,7 @@ fn bad_files_are_named_and_counted_and_fatal_only_together() {
         shapes: (0, 0),
         stored_size: 8,
         reading: Reading::default(),
+        keeping: Keeping::default(),
         progress: &|done, all| {
             let mut s = seen.lock().unwrap();
             *s = (s.0.max(done), all);

@@ -365,12 +365,12 @@ fn alpha_channels_are_counted_and_dropped_or_laid_on_white() {
         (Alpha::White, [244, 204, 204], 224, "laid on white"),
     ] {
         let s = open_as(dir.path(), 8, Reading { alpha, ..NEW }).unwrap();
-        assert_eq!(s.train.image(0)[..3], [10, 20, 30]);
-        assert_eq!(s.train.image(0)[21..24], red);
-        assert_eq!(s.train.image(1)[21..24], [level; 3]);
+        assert_eq!(s.train.image(0).unwrap()[..3], [10, 20, 30]);
+        assert_eq!(s.train.image(0).unwrap()[21..24], red);
+        assert_eq!(s.train.image(1).unwrap()[21..24], [level; 3]);
         assert_eq!(
-            s.train.image(2),
-            s.train.image(3),
+            s.train.image(2).unwrap(),
+            s.train.image(3).unwrap(),
             "an opaque image stays as it is"
         );
         assert_eq!(s.warnings.len(), 1, "{:?}", s.warnings);

@@ -113,6 +113,12 @@ impl Config {
                 exif: d.exif,
                 alpha: d.alpha,
             },
+            keeping: crate::data::Keeping {
+                memory: (d.memory_mib as u64) << 20,
+                ahead: (d.readahead_mib as u64) << 20,
+                threads: d.threads,
+                max_bad: d.max_bad,
+            },
             progress,
         })
     }

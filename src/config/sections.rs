@@ -1,6 +1,7 @@
 //! The sections of a configuration that are no method's own, with the range of every number.
 
 use crate::data::pixels::{Alpha, NEWEST};
+use crate::data::sampler::Shuffle;
 use crate::nn::Precision;
 use crate::nn::backbones;
 use crate::section;
@@ -60,6 +61,19 @@ section! {
         unlabeled: bool = false,
         /// STL-10: use only this fold (0 to 9) of the labelled training images; -1: all.
         fold: i64 = -1 => between(-1.0, 9.0),
+        /// Images of at most so many MiB are decoded before the first step and kept in the host's memory; larger sets
+        /// are read and decoded while training goes on, those of a folder, a list, tar shards or parquet files.
+        memory_mib: usize = 4096 => between(0.0, 1e9),
+        /// Images of at most so many MiB are read ahead, two batches at least.
+        readahead_mib: usize = 512 => between(1.0, 1e6),
+        /// Threads that decode images which are not kept in memory; 0: one a core but one.
+        threads: usize = 0 => between(0.0, 1024.0),
+        /// How the images of an epoch are shuffled: `full`, all together; `blocks`, those that lie together with others
+        /// alone, which slow storage reads faster; `auto`: blocks for parquet files that are not kept in memory.
+        shuffle: Shuffle = Shuffle::Auto,
+        /// Largest share of images that may turn out unreadable while training goes on, each of which another one of
+        /// its class stands in for; beyond it the run stops.
+        max_bad: f64 = 1e-3 => between(0.0, 1.0),
         /// Training images of at most so many MiB lie on the device; larger sets are streamed, a batch at a time.
         resident_mib: usize = 4096 => between(0.0, 1e9),
     }

@@ -173,7 +173,10 @@ mod tests {
             (split.train.len(), split.test.len(), split.train.labels[2]),
             (3, 1, 7)
         );
-        assert_eq!(&split.train.image(1)[..6], [0, 50, 100, 0, 50, 100]);
+        assert_eq!(
+            &split.train.image(1).unwrap()[..6],
+            [0, 50, 100, 0, 50, 100]
+        );
         assert!(split.description.contains("not there: data_batch_1.bin"));
         let alone = open(dir.path(), &names[..1]).unwrap();
         assert_eq!((alone.train.len(), alone.test.len()), (3, 0));

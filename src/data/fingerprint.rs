@@ -62,7 +62,10 @@ impl Part {
         }
         let (n, count) = (d.len(), d.len().min(SAMPLE));
         for i in 0..count {
-            pixels.update(d.image(i * (n - 1) / (count - 1).max(1)));
+            // An image that cannot be read is named where it is needed.
+            if let Ok(image) = d.image(i * (n - 1) / (count - 1).max(1)) {
+                pixels.update(&image);
+            }
         }
         Self {
             images: n,

@@ -9,15 +9,19 @@
 //! Every image is brought to one square size: the shorter side resized, the centre cropped.
 
 use super::layout;
-use super::load::Loader;
+use super::load::{Entry, Loader, Sides, name_of};
 use super::parts::{Group, Parts};
+use super::source::files::Folder;
+use super::source::{Place, Source};
 use super::split::hold_out;
+use super::stored::{Store, Stored};
 use super::tree::Tree;
 use super::{DataError, Dataset, Request, Split};
 use crate::graph::memory::free_memory;
 use crate::graph::plan::mebibytes;
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 fn fail(path: &Path, reason: impl Into<String>) -> DataError {
     DataError::Format {
@@ -26,11 +30,7 @@ fn fail(path: &Path, reason: impl Into<String>) -> DataError {
     }
 }
 
-/// What to do about more images than the memory holds.
-pub(super) const SMALLER: &str =
-    "bring them to a smaller size (data.stored_size), or name fewer of them in a CSV list";
-
-/// Refuses what would not fit the host's free memory: images are decoded one by one and then laid side by side.
+/// Refuses what would not fit the host's free memory.
 ///
 /// # Errors
 /// More than is free; says how much, and what to do (`advice`).
@@ -40,19 +40,75 @@ pub(super) fn fits(
     side: usize,
     (free, advice): (Option<u64>, &str),
 ) -> Result<(), DataError> {
-    let square = (side as u64).saturating_mul(side as u64);
-    let need = square.saturating_mul(6).saturating_mul(images as u64);
+    let need = squares(images, side).saturating_mul(2);
     match free.filter(|f| need > *f) {
         None => Ok(()),
         Some(free) => Err(fail(
             path,
             format!(
-                "{images} images brought to {side}x{side} need {} of memory while they are read, and \
-                 {} are free; {advice}",
+                "{images} images of {side}x{side} need {} of memory while they are made, and {} are free; {advice}",
                 mebibytes(need as usize),
                 mebibytes(free as usize)
             ),
         )),
+    }
+}
+
+/// Bytes of square images.
+fn squares(images: usize, side: usize) -> u64 {
+    let square = (side as u64).saturating_mul(side as u64);
+    square.saturating_mul(3).saturating_mul(images as u64)
+}
+
+/// Are so many images kept in memory? If not, says why.
+fn kept(r: &Request<'_>, images: usize) -> Result<(), String> {
+    let bytes = squares(images, r.stored_size);
+    let words = |bytes: u64| mebibytes(bytes as usize);
+    let side = r.stored_size;
+    let all = format!("{images} images of {side}x{side} are {}", words(bytes));
+    if bytes > r.keeping.memory {
+        let most = words(r.keeping.memory);
+        return Err(format!("{all}, more than data.memory_mib, {most}"));
+    }
+    // While they are decoded nothing else of this size is needed; what remains is the training's.
+    match free_memory().filter(|free| bytes > free / 4 * 3) {
+        None => Ok(()),
+        Some(free) => Err(format!("{all}, and {} of memory are free", words(free))),
+    }
+}
+
+/// How the images of a set are read.
+enum Reads<'a> {
+    /// Now.
+    All(Box<dyn Source>, Loader<'a>),
+    /// When they are needed.
+    Later(Arc<Store>),
+}
+
+impl Reads<'_> {
+    /// The images of a part, which begins with image `first` of the source.
+    fn part(
+        &mut self,
+        r: &Request<'_>,
+        root: &Path,
+        first: usize,
+        entries: &[Entry],
+    ) -> (Dataset, Sides) {
+        match self {
+            Self::All(source, loader) => loader.load((source.as_ref(), first), entries),
+            Self::Later(store) => {
+                let mut d = Dataset::empty(r.stored_size, r.stored_size);
+                d.labels
+                    .extend(entries.iter().filter_map(|(_, label)| *label));
+                d.names = entries
+                    .iter()
+                    .map(|(path, _)| name_of(path, root))
+                    .collect();
+                let images = (first as u32..(first + entries.len()) as u32).collect();
+                d.stored = Some(Stored::new(Arc::clone(store), images, &d.labels));
+                (d, Sides::default())
+            }
+        }
     }
 }
 
@@ -80,45 +136,63 @@ pub fn open(r: &Request<'_>, path: &Path) -> Result<Split, DataError> {
     if let Some(unused) = tree.unused(&used, &said) {
         warnings.push(format!("not used: {unused}"));
     }
-    read(r, "image folder", [path, path], &found.parts, warnings)
+    let place = Box::new(Folder(path.into()));
+    read(
+        r,
+        "image folder",
+        [path, path],
+        (place, &found.parts),
+        warnings,
+    )
 }
 
-/// Reads the files of all parts. `what` the data are begins their description; `path` is named in errors, and names
-/// are relative to `root`.
+/// Reads the images of all parts from `place`, or leaves them there where they are more than is kept in memory. `what`
+/// the data are begins their description; `path` is named in errors, and names are relative to `root`.
 ///
 /// # Errors
-/// More than the memory holds; no training image that decodes.
+/// No training image that decodes.
 pub(super) fn read(
     r: &Request<'_>,
     what: &str,
     [path, root]: [&Path; 2],
-    parts: &Parts,
+    (place, parts): (Box<dyn Place>, &Parts),
     mut warnings: Vec<String>,
 ) -> Result<Split, DataError> {
-    fits(
-        path,
-        parts.entries().count(),
-        r.stored_size,
-        (free_memory(), SMALLER),
-    )?;
-    let mut loader = Loader::new(r, root);
-    let (train, sides) = loader.load(&parts.train);
+    let members: Vec<PathBuf> = parts.entries().map(|(p, _)| p.clone()).collect();
+    let count = members.len();
+    let source = place.source(members);
+    let mut reads = match kept(r, count) {
+        Ok(()) => Reads::All(source, Loader::new(r, root)),
+        Err(why) => {
+            warnings.push(format!(
+                "{why}: images are read while training goes on; what is odd about files is found only then \
+                 (`amcl-wgpu data inspect --decode` looks at all of them)"
+            ));
+            let how = (r.reading, r.stored_size);
+            Reads::Later(Arc::new(Store::new(source, count, path, how, r.keeping)))
+        }
+    };
+    let of = |group: &Option<Group>| group.as_ref().map_or(0, |g| g.entries.len());
+    let (trains, banks) = (parts.train.len(), of(&parts.bank));
+    let (train, sides) = reads.part(r, root, 0, &parts.train);
     if train.is_empty() {
-        let reason = match parts.train.len() {
-            0 => "there is no training image".into(),
-            n => format!(
+        let reason = match (parts.train.len(), &reads) {
+            (n, Reads::All(_, loader)) if n > 0 => format!(
                 "none of {n} images could be decoded; {}",
                 loader.first_failure()
             ),
+            _ => "there is no training image".into(),
         };
         return Err(fail(path, reason));
     }
-    let mut rest = |group: &Option<Group>| match group {
-        Some(g) => loader.load(&g.entries).0,
+    let mut rest = |first: usize, group: &Option<Group>| match group {
+        Some(g) => reads.part(r, root, first, &g.entries).0,
         None => Dataset::empty(r.stored_size, r.stored_size),
     };
-    let (mut test, mut bank) = (rest(&parts.test), rest(&parts.bank));
-    warnings.extend(loader.warnings());
+    let (mut test, mut bank) = (rest(trains + banks, &parts.test), rest(trains, &parts.bank));
+    if let Reads::All(_, loader) = &reads {
+        warnings.extend(loader.warnings());
+    }
     let (count, side) = (parts.classes.len(), r.stored_size);
     let classes = match count {
         1 => "1 class".into(),
@@ -161,21 +235,4 @@ pub(super) fn read(
         test,
         classes: parts.classes.clone(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn more_than_the_memory_holds_is_refused_before_it_is_read() {
-        let check = |images, free| fits(Path::new("D"), images, 256, (free, SMALLER));
-        // ImageNet at 256 px: 1.28 million times 192 KiB, twice.
-        let e = check(1_281_167, Some(64 << 30)).unwrap_err().to_string();
-        assert!(
-            e.contains("data.stored_size") && e.contains("480437.6 MiB"),
-            "{e}"
-        );
-        assert!(check(1_281_167, None).is_ok() && check(1_281_167, Some(500 << 30)).is_ok());
-    }
 }

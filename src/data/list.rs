@@ -7,6 +7,7 @@ use super::folder;
 use super::load::Entry;
 use super::names::{Part, ending};
 use super::parts::{Group, Parts, choose, images};
+use super::source::files::Folder;
 use super::{DataError, Request, Split};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -21,7 +22,8 @@ const FOLDERS: [&str; 5] = ["", "images", "image", "imgs", "img"];
 pub fn open(r: &Request<'_>, path: &Path) -> Result<Split, DataError> {
     let (parts, notes) = parts(path)?;
     let root = path.parent().unwrap_or(Path::new(""));
-    folder::read(r, "CSV list", [path, root], &parts, notes)
+    let place = Box::new(Folder(root.into()));
+    folder::read(r, "CSV list", [path, root], (place, &parts), notes)
 }
 
 /// What a list's parts are, and what is to be said of them; no image is opened.

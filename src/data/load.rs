@@ -2,6 +2,7 @@
 
 use super::jpeg::Oddity;
 use super::pixels::{Alpha, Facts, Reader};
+use super::source::{Source, read_patiently};
 use super::{Dataset, Request};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,12 @@ const EXAMPLES: usize = 3;
 
 /// An image file and its class.
 pub(super) type Entry = (PathBuf, Option<u32>);
+
+/// Name of an image: its path relative to the data set.
+pub(super) fn name_of(path: &Path, root: &Path) -> String {
+    let name = path.strip_prefix(root).unwrap_or(path);
+    name.to_string_lossy().into_owned()
+}
 
 /// Shortest and longest side of the images of a set as they are in their files, in words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,8 +104,13 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Reads the files of a part, several at once, in their order. Those that fail are left out.
-    pub(super) fn load(&mut self, entries: &[Entry]) -> (Dataset, Sides) {
+    /// Reads the files of a part, several at once, in their order: images `first` and following of `source`. Those that
+    /// fail are left out.
+    pub(super) fn load(
+        &mut self,
+        (source, first): (&dyn Source, usize),
+        entries: &[Entry],
+    ) -> (Dataset, Sides) {
         let (r, done) = (self.request, AtomicUsize::new(0));
         let (side, bytes) = (r.stored_size, 3 * r.stored_size * r.stored_size);
         let mut out = Dataset::empty(side, side);
@@ -107,8 +119,11 @@ impl<'a> Loader<'a> {
             .images
             .par_chunks_exact_mut(bytes.max(1))
             .zip(entries)
-            .map_init(Reader::default, |reader, (out, (path, _))| {
-                let facts = reader.read(path, r.reading, side as u32, out);
+            .enumerate()
+            .map_init(Reader::default, |reader, (i, (out, (path, _)))| {
+                let bytes = read_patiently(source, (first + i) as u32, reader.file());
+                let facts = bytes.map_err(|e| e.to_string());
+                let facts = facts.and_then(|()| reader.decode(path, r.reading, side as u32, out));
                 (r.progress)(done.fetch_add(1, Ordering::Relaxed) + 1, entries.len());
                 facts
             })
@@ -116,8 +131,7 @@ impl<'a> Loader<'a> {
         self.tried += entries.len();
         let mut sides = Sides::default();
         for (i, (facts, (path, label))) in read.into_iter().zip(entries).enumerate() {
-            let name = path.strip_prefix(self.root).unwrap_or(path);
-            let name = name.to_string_lossy().into_owned();
+            let name = name_of(path, self.root);
             match facts {
                 Ok(facts) => {
                     let to = out.names.len() * bytes;

@@ -1,10 +1,12 @@
 //! Data sets as uint8 images, augmentation, sampling.
 
+pub mod ahead;
 pub mod augment;
 mod binary;
 #[doc(hidden)]
 pub mod cifar;
 mod columns;
+mod dataset;
 #[cfg(feature = "download")]
 pub mod download;
 pub mod fingerprint;
@@ -22,17 +24,21 @@ pub mod packed;
 mod parts;
 pub mod pixels;
 pub mod rand_augment;
-pub(crate) mod sampler;
+pub mod sampler;
 pub mod sets;
 pub mod shapes;
+mod source;
 mod split;
 #[doc(hidden)]
 pub mod stl10;
+mod stored;
 pub mod survey;
 mod tree;
 
+pub use dataset::Dataset;
 pub use pixels::{Alpha, Reading};
 pub use split::draw_per_class;
+pub use stored::Keeping;
 
 use std::path::{Path, PathBuf};
 
@@ -57,58 +63,12 @@ pub enum DataError {
     },
 }
 
-/// Images of one size with labels, if they have any.
-#[derive(Clone, Debug)]
-pub struct Dataset {
-    /// Pixels, image by image, rows, columns, RGB.
-    pub images: Vec<u8>,
-    /// Class of each image; empty when the images are not labelled.
-    pub labels: Vec<u32>,
-    /// Height of every image.
-    pub height: usize,
-    /// Width of every image.
-    pub width: usize,
-    /// File of each image, relative to the data set; empty where images have no files of their own.
-    pub names: Vec<String>,
-}
+/// Result of what reads data.
+pub type Result<T> = std::result::Result<T, DataError>;
 
-impl Dataset {
-    /// No images of this size.
-    pub fn empty(height: usize, width: usize) -> Self {
-        Self {
-            images: Vec::new(),
-            labels: Vec::new(),
-            height,
-            width,
-            names: Vec::new(),
-        }
-    }
-    /// Name of image `i`: its file's, or its number.
-    pub fn name(&self, i: usize) -> String {
-        self.names.get(i).cloned().unwrap_or_else(|| i.to_string())
-    }
-    /// The images `ids`, in this order.
-    pub fn select(&self, ids: &[usize]) -> Self {
-        let mut d = Self::empty(self.height, self.width);
-        for i in ids {
-            d.images.extend_from_slice(self.image(*i));
-            d.labels.extend(self.labels.get(*i));
-            d.names.extend(self.names.get(*i).cloned());
-        }
-        d
-    }
-    /// Number of images.
-    pub fn len(&self) -> usize {
-        self.images.len() / (self.height * self.width * 3).max(1)
-    }
-    /// No images.
-    pub fn is_empty(&self) -> bool {
-        self.images.is_empty()
-    }
-    /// Pixels of image `i`.
-    pub fn image(&self, i: usize) -> &[u8] {
-        let n = self.height * self.width * 3;
-        &self.images[i * n..(i + 1) * n]
+impl From<DataError> for crate::graph::GraphError {
+    fn from(e: DataError) -> Self {
+        Self::Invalid(e.to_string())
     }
 }
 
@@ -164,6 +124,8 @@ pub struct Request<'a> {
     pub fold: Option<usize>,
     /// How image files become pixels.
     pub reading: Reading,
+    /// What is kept in memory, and how what is not is read.
+    pub keeping: Keeping,
     /// Told of images decoded, and of all.
     pub progress: &'a (dyn Fn(usize, usize) + Sync),
 }
@@ -173,7 +135,7 @@ pub struct Request<'a> {
 ///
 /// # Errors
 /// Nothing known there, truncated files, no image that decodes.
-pub fn open(r: &Request<'_>) -> Result<Split, DataError> {
+pub fn open(r: &Request<'_>) -> Result<Split> {
     if r.path == "shapes" {
         let (train, test) = r.shapes;
         let free = crate::graph::memory::free_memory();

@@ -37,7 +37,7 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// All files with their classes.
+    /// All files with their classes: those to train on, those of `bank`, those of `test`.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         let groups = self.bank.iter().chain(&self.test);
         self.train.iter().chain(groups.flat_map(|g| &g.entries))

@@ -12,8 +12,7 @@ use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage, imageops};
 use serde::{Deserialize, Serialize};
-use std::fs::File;
-use std::io::{Cursor, Read};
+use std::io::Cursor;
 use std::path::Path;
 
 /// Largest side and memory of one image: enough for any photograph, not for a decompression bomb.
@@ -80,20 +79,23 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Reads a file as RGB, [size,size,3], into `out`.
+    /// Where the bytes of the next file belong.
+    pub(super) fn file(&mut self) -> &mut Vec<u8> {
+        &mut self.file
+    }
+
+    /// Decodes the file whose bytes were put into [`Reader::file`], as RGB, [size,size,3], into `out`. `path` has its
+    /// name, which tells the format where its bytes do not.
     ///
     /// # Errors
-    /// A file that cannot be read, or is no whole image, in words.
-    pub(super) fn read(
+    /// What is no whole image, in words.
+    pub(super) fn decode(
         &mut self,
         path: &Path,
         how: Reading,
         size: u32,
         out: &mut [u8],
     ) -> Result<Facts, String> {
-        self.file.clear();
-        let opened = File::open(path).and_then(|mut f| f.read_to_end(&mut self.file));
-        opened.map_err(|e| e.to_string())?;
         let format = image::guess_format(&self.file)
             .or_else(|_| ImageFormat::from_path(path))
             .map_err(|e| e.to_string())?;

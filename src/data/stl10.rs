@@ -167,7 +167,7 @@ pub fn open(r: &Request<'_>, folder: &Path, names: &[String]) -> Result<Split, D
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Reading;
+    use crate::data::{Keeping, Reading};
 
     fn request() -> Request<'static> {
         Request {
@@ -178,6 +178,7 @@ mod tests {
             unlabeled: false,
             fold: None,
             reading: Reading::default(),
+            keeping: Keeping::default(),
             progress: &|_, _| (),
         }
     }
@@ -204,7 +205,11 @@ mod tests {
             super::open(&r, dir.path(), &names)
         };
         let s = open(true, Some(1)).unwrap();
-        let first = |d: &Dataset| (0..d.len()).map(|i| d.image(i)[0]).collect::<Vec<u8>>();
+        let first = |d: &Dataset| {
+            (0..d.len())
+                .map(|i| d.image(i).unwrap()[0])
+                .collect::<Vec<u8>>()
+        };
         assert_eq!(first(&s.train), [3, 1, 9, 9]);
         assert!(s.train.labels.is_empty());
         assert_eq!(
@@ -231,7 +236,7 @@ mod tests {
         let s = open(&request(), dir.path(), &names).unwrap();
         assert_eq!((s.train.len(), &s.train.labels[..]), (2, &[0, 9][..]));
         let at = (5 * SIDE + 7) * 3;
-        assert_eq!(&s.train.image(1)[at..at + 3], [7, 5, 9]);
+        assert_eq!(&s.train.image(1).unwrap()[at..at + 3], [7, 5, 9]);
         std::fs::write(dir.path().join("train_y.bin"), [1]).unwrap();
         let e = open(&request(), dir.path(), &names)
             .unwrap_err()

@@ -111,7 +111,7 @@ impl Maps {
             .map_err(GraphError::Invalid)?;
         let shown = count.min(data.len());
         let ids: Vec<u32> = (0..shown as u32).collect();
-        let mut x = packed::pack(data, &ids);
+        let mut x = packed::pack(data, &ids)?;
         x.resize(count * words(self.side.0, self.side.1), 0);
         let program = exec.compile(g, &[self.pixels, self.weights])?;
         exec.upload(program, self.images, &HostData::U32(x))?;

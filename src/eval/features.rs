@@ -1,7 +1,8 @@
 //! Backbone features of whole data sets: test transform, running statistics.
 
+use crate::data::Dataset;
+use crate::data::ahead::Ahead;
 use crate::data::augment::Policy;
-use crate::data::{Dataset, packed};
 use crate::eval::attention;
 use crate::eval::knn::{self, Bank, Vote};
 use crate::graph::exec::Ticket;
@@ -249,12 +250,16 @@ impl Features {
             .map(|_| Vec::with_capacity(room))
             .collect();
         let mut pending: VecDeque<(Ticket, usize)> = VecDeque::new();
+        let mut ahead = Ahead::in_order(data, self.batch)?;
         let mut start = 0;
         while start < data.len() || !pending.is_empty() {
             if start < data.len() && pending.len() < IN_FLIGHT {
                 let end = (start + self.batch).min(data.len());
                 let ids: Vec<u32> = (start as u32..end as u32).collect();
-                let mut x = packed::pack(data, &ids);
+                if let Some(ahead) = &mut ahead {
+                    ahead.next(&ids, &mut |_| ())?;
+                }
+                let mut x = Ahead::or(ahead.as_ref(), data).packed(&ids)?;
                 x.resize(self.batch * words(self.side.0, self.side.1), 0);
                 exec.upload(self.program, self.images, &HostData::U32(x))?;
                 if let Some((policy, seed, epoch)) = views {

@@ -134,7 +134,7 @@ pub fn sheet(
     let rows = g.input("views", TensorType::f32([3 * n, ROW]));
     let out = g.push1(op, &[images, rows])?;
     let program = exec.compile(&g, &[out])?;
-    exec.upload(program, images, &HostData::U32(packed::pack(data, &ids)))?;
+    exec.upload(program, images, &HostData::U32(packed::pack(data, &ids)?))?;
     exec.upload(program, rows, &HostData::F32(table.clone()))?;
     exec.run(program, &StepScalars::default())?;
     let pixels = exec.fetch(program, out)?.to_f32();

@@ -359,7 +359,7 @@ fn picture(data: &Dataset, i: usize) -> Result<Vec<u8>> {
     let image = RgbImage::from_raw(
         data.width as u32,
         data.height as u32,
-        data.image(i).to_vec(),
+        data.image(i)?.into_owned(),
     );
     image.map_or(Ok(Vec::new()), |image| Ok(png(&image)?))
 }

@@ -51,6 +51,10 @@ impl RunFolder {
             "images_per_s": s.images_per_s,
         });
         let mut values = vec![("lr", s.lr), ("images_per_s", s.images_per_s as f32)];
+        if let Some(share) = s.waited {
+            record["waited"] = json!(share);
+            values.push(("waited", share as f32));
+        }
         let tags = s.terms.iter().map(|(name, _)| format!("loss/{name}"));
         let tags: Vec<String> = tags.collect();
         if !s.terms.is_empty() {
@@ -177,6 +181,7 @@ mod tests {
             lr: 0.1,
             grad_norm: 2.0,
             images_per_s: 10.0,
+            waited: None,
             loss_scale: Some(1024.0),
             skipped: step == 2,
         })

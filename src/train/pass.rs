@@ -142,8 +142,11 @@ impl Pass {
                 exec.upload(self.program, index, &HostData::U32(ids.to_vec()))?;
             }
             Source::Streamed { images } => {
-                let x = data.packed(ids);
-                exec.upload(self.program, images, &HostData::U32(x))?;
+                let x = HostData::U32(data.packed(ids)?);
+                exec.upload(self.program, images, &x)?;
+                if let HostData::U32(x) = x {
+                    data.done(x);
+                }
             }
         }
         Ok(())

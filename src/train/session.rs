@@ -9,7 +9,8 @@ use super::optimizer::Optimizer;
 use super::{Config, Result, TrainError};
 use crate::check::self_test;
 use crate::config::{Precision, method};
-use crate::data::{Dataset, Split, packed};
+use crate::data::packed::{self, Images};
+use crate::data::{Dataset, Split};
 use crate::device::{Choice, DeviceError, Options};
 use crate::eval::attention::{Maps, Picture};
 use crate::eval::features::{Embedder, Features, Shape};
@@ -167,7 +168,7 @@ impl Session {
         s.model.initialise(s.exec.as_mut(), config.run.seed)?;
         if let Some(id) = s.model.states.find(IMAGES, "images") {
             let ids: Vec<u32> = (0..data.len() as u32).collect();
-            let images = packed::pack(data, &ids);
+            let images = packed::pack(data, &ids)?;
             s.exec
                 .write_state(&s.model.states, id, &HostData::U32(images))?;
         }
@@ -208,7 +209,10 @@ impl Session {
         let image_words = words(side.0, side.1);
         let mut model = Model::default();
         let bytes = data.len() as u64 * image_words as u64 * 4;
-        let streamed = streamed(bytes, config.data.resident_mib, largest);
+        let streamed = match data.resident() {
+            true => streamed(bytes, config.data.resident_mib, largest),
+            false => Some("they are read while training goes on".into()),
+        };
         let resident = streamed.is_none().then(|| {
             let ty = TensorType::u32([data.len(), image_words]);
             model.states.add(IMAGES, "images", ty)
@@ -322,7 +326,12 @@ impl Session {
     ///
     /// # Errors
     /// Device loss.
-    pub fn start(&mut self, data: &Dataset, ids: &[u32], scalars: &StepScalars) -> Result<Pending> {
+    pub fn start(
+        &mut self,
+        data: &dyn Images,
+        ids: &[u32],
+        scalars: &StepScalars,
+    ) -> Result<Pending> {
         let exec = self.exec.as_mut();
         let gradient = self
             .gradient

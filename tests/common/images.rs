@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "every test file uses a part")]
 
-use amcl_wgpu::data::{DataError, Reading, Request, Split, open};
+use amcl_wgpu::data::{DataError, Keeping, Reading, Request, Split, open};
 use image::{ImageFormat, Rgb, RgbImage};
 use std::path::Path;
 
@@ -21,6 +21,7 @@ pub fn open_as(path: &Path, size: usize, reading: Reading) -> Result<Split, Data
         shapes: (0, 0),
         stored_size: size,
         reading,
+        keeping: Keeping::default(),
         progress: &|_, _| (),
     })
 }

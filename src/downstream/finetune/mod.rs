@@ -8,8 +8,9 @@ pub use settings::{FinetuneSettings, Optimiser, Pooling, RECIPES, known_recipe};
 use super::probe::cross_entropy;
 use super::{DownstreamError, Result};
 use crate::config::Config;
+use crate::data::ahead::{Ahead, TRAINING};
 use crate::data::augment::Policy;
-use crate::data::{Dataset, mixing, packed, rand_augment, sampler};
+use crate::data::{Dataset, mixing, rand_augment, sampler};
 use crate::graph::{Executor, Graph, HostData, ProgramId, StepScalars, TensorId, TensorType};
 use crate::nn::import::{Named, import};
 use crate::nn::{Mode, Model, Part};
@@ -168,13 +169,24 @@ pub fn finetune(
         policy: s.policy(config),
     };
     let steps = ids.len() / batch;
+    let batches = {
+        let (ids, seed) = (ids.to_vec(), s.seed);
+        move |epoch: usize| -> Vec<Vec<u32>> {
+            let order = sampler::permutation(ids.len(), seed, epoch as u32);
+            let of = |part: &[u32]| part.iter().map(|i| ids[*i as usize] as u32).collect();
+            order.chunks_exact(batch).map(of).collect()
+        }
+    };
+    let coming = (0..s.epochs).flat_map(batches.clone());
+    let mut ahead = Ahead::new(train, coming, batch, TRAINING)?;
     let mut step = 0;
     for epoch in 0..s.epochs {
-        let order = sampler::permutation(ids.len(), s.seed, epoch as u32);
-        for (number, part) in order.chunks_exact(batch).enumerate() {
-            let chosen: Vec<u32> = part.iter().map(|i| ids[*i as usize] as u32).collect();
+        for (number, chosen) in batches(epoch).into_iter().enumerate() {
             let labels: Vec<u32> = chosen.iter().map(|i| train.labels[*i as usize]).collect();
-            let images = HostData::U32(packed::pack(train, &chosen));
+            if let Some(ahead) = &mut ahead {
+                ahead.next(&chosen, &mut |_| ())?;
+            }
+            let images = HostData::U32(Ahead::or(ahead.as_ref(), train).packed(&chosen)?);
             exec.upload(step_program, built.images, &images)?;
             let at = (epoch as u32, number as u32);
             let labels = drawn.send(exec, step_program, (&chosen, &labels), at)?;
@@ -213,8 +225,12 @@ fn accuracy(
     exec.upload(program, built.views, &whole)?;
     let mut hits = 0;
     let all: Vec<u32> = (0..test.len() as u32).collect();
+    let mut ahead = Ahead::in_order(test, batch)?;
     for part in all.chunks(batch) {
-        let mut x = packed::pack(test, part);
+        if let Some(ahead) = &mut ahead {
+            ahead.next(part, &mut |_| ())?;
+        }
+        let mut x = Ahead::or(ahead.as_ref(), test).packed(part)?;
         x.resize(batch * words(side.0, side.1), 0);
         exec.upload(program, built.images, &HostData::U32(x))?;
         exec.run(program, &StepScalars::default())?;

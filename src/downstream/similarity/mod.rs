@@ -233,7 +233,7 @@ impl Looked {
             )));
         }
         let rows = policy.two_views(side, ids, size, seed, 0);
-        exec.upload(program, images, &HostData::U32(packed::pack(data, ids)))?;
+        exec.upload(program, images, &HostData::U32(packed::pack(data, ids)?))?;
         exec.upload(program, table, &HostData::F32(rows))?;
         exec.run(program, &StepScalars::default())?;
         let mut values = |t| Ok::<_, DownstreamError>(exec.fetch(program, t)?.to_f32());

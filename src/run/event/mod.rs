@@ -169,6 +169,8 @@ pub struct Step {
     pub grad_norm: f32,
     /// Images a second, mean over the epoch so far.
     pub images_per_s: f64,
+    /// Share of the epoch so far in which steps waited for images; none where images are in memory.
+    pub waited: Option<f64>,
     /// Mixed precision: the loss scale that the next step has.
     pub loss_scale: Option<f32>,
     /// Mixed precision: the gradient overflowed, and the step changed no weight.

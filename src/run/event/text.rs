@@ -94,8 +94,11 @@ impl Event {
 
 impl Step {
     fn pace(&self) -> String {
+        let waited = self.waited.map_or(String::new(), |share| {
+            format!(", {:.0} % of it waiting for images", 100.0 * share)
+        });
         format!(
-            "epoch {}/{} loss {:.4} {}",
+            "epoch {}/{} loss {:.4} {}{waited}",
             self.epoch + 1,
             self.epochs,
             self.loss,

@@ -2,7 +2,9 @@
 
 use super::stream::Stream;
 use super::{AtEnd, Job, Outcome, setup};
-use crate::data::{Split, sampler};
+use crate::data::Split;
+use crate::data::ahead::{Ahead, TRAINING};
+use crate::data::sampler::Order;
 use crate::eval::sheet;
 use crate::graph::StepScalars;
 use crate::graph::host::HostExecutor;
@@ -17,7 +19,7 @@ use crate::train::{Result, TrainError};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Steps under way: the host prepares and submits one while the device computes the other.
 const IN_FLIGHT: usize = 2;
@@ -51,6 +53,8 @@ pub(super) struct Progress {
     /// When the epoch began or went on, and the batch it began at.
     pub(super) begin: Instant,
     pub(super) first: usize,
+    /// How long the run had waited for images by then.
+    waited: Duration,
     /// Sum of the losses of all steps but those that mixed precision skipped.
     pub(super) loss: f64,
     /// Sums of its terms over the same steps.
@@ -60,8 +64,9 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(first: usize) -> Self {
+    pub(super) fn new(first: usize, waited: Duration) -> Self {
         Self {
+            waited,
             begin: Instant::now(),
             first,
             loss: 0.0,
@@ -100,6 +105,10 @@ pub(super) struct Run<'a> {
     pub(super) stream: Stream<'a>,
     pub(super) checkpoints: PathBuf,
     pub(super) split: Split,
+    /// The order of the samples of each epoch.
+    pub(super) order: Order,
+    /// The coming batches, where images are not in memory.
+    pub(super) ahead: Option<Ahead>,
     pub(super) session: Session,
     /// The configuration as a run's file has it.
     pub(super) resolved: String,
@@ -124,6 +133,11 @@ impl Run<'_> {
         setup::labelled(&self.split)
     }
 
+    /// How long steps have waited for images.
+    fn waited(&self) -> Duration {
+        self.ahead.as_ref().map_or(Duration::ZERO, Ahead::waited)
+    }
+
     /// Steps of an epoch.
     fn steps(&self) -> usize {
         self.split.train.len() / self.job.config.optim.batch_size
@@ -146,6 +160,7 @@ impl Run<'_> {
         }
         let untrained = self.untrained()?;
         self.views(at)?;
+        self.read_ahead(at)?;
         let mut last = None;
         let (epochs, every) = (
             self.job.config.run.epochs,
@@ -345,9 +360,37 @@ impl Run<'_> {
         }
     }
 
-    fn order(&self, epoch: usize) -> Vec<u32> {
-        let seed = self.job.config.run.seed;
-        sampler::permutation(self.split.train.len(), seed, epoch as u32)
+    /// Begins to read the batches from `at` to the run's end, where images are not in memory.
+    fn read_ahead(&mut self, at: Position) -> Result<()> {
+        let (order, steps) = (self.order.clone(), self.steps());
+        let batch = self.job.config.optim.batch_size;
+        let coming = (at.epoch..self.job.config.run.epochs).flat_map(move |epoch| {
+            let order = order.of(epoch);
+            let first = if epoch == at.epoch { at.batch } else { 0 };
+            let of = |i| order[i * batch..(i + 1) * batch].to_vec();
+            (first..steps).map(of).collect::<Vec<Vec<u32>>>()
+        });
+        self.ahead = Ahead::new(&self.split.train, coming, batch, TRAINING)?;
+        Ok(())
+    }
+
+    /// Waits for the images of a step, and tells what is new of those that cannot be read.
+    fn fetch(&mut self, ids: &[u32]) -> Result<()> {
+        let Some(ahead) = &mut self.ahead else {
+            return Ok(());
+        };
+        let mut slow = Vec::new();
+        let stream = &mut self.stream;
+        ahead.next(ids, &mut |text| {
+            slow.extend(stream.emit(Event::Note(text)).err());
+        })?;
+        if let Some(e) = slow.pop() {
+            return Err(e);
+        }
+        for line in self.split.train.new_faults() {
+            self.stream.emit(Event::Note(line))?;
+        }
+        Ok(())
     }
 
     fn samples(&self, order: &[u32], batch: usize) -> Vec<u32> {
@@ -363,12 +406,14 @@ impl Run<'_> {
     /// Runs the rest of an epoch; false when it was asked to stop before its last step. An epoch whose steps are all
     /// done is ended and measured before a run stops: its last batch is at hand now, and not when the run goes on.
     fn epoch(&mut self, at: &mut Position) -> Result<bool> {
-        let order = self.order(at.epoch);
-        self.progress = Progress::new(at.batch);
+        let order = self.order.of(at.epoch);
+        self.progress = Progress::new(at.batch, self.waited());
         while at.batch < self.steps() && !self.asked_to_stop() {
             let ids = self.samples(&order, at.batch);
             let scalars = self.scalars(*at);
-            let pending = self.session.start(&self.split.train, &ids, &scalars)?;
+            self.fetch(&ids)?;
+            let images = Ahead::or(self.ahead.as_ref(), &self.split.train);
+            let pending = self.session.start(images, &ids, &scalars)?;
             self.flights.push_back(Flight {
                 pending,
                 at: *at,
@@ -422,6 +467,10 @@ impl Run<'_> {
             lr: f.scalars.lr,
             grad_norm: ended.norm2.sqrt(),
             images_per_s: images as f64 / elapsed,
+            waited: self.ahead.as_ref().map(|a| {
+                let since = a.waited().saturating_sub(p.waited);
+                since.as_secs_f64() / elapsed
+            }),
             loss_scale: ended.scale,
             skipped: ended.skipped(),
         };
@@ -448,7 +497,7 @@ impl Run<'_> {
     /// The error of a step that is not finite. The optimiser has refused this step and those after it, so the weights
     /// are still those that made the value.
     fn diverged(&mut self, f: &Flight, loss: f32, norm2: f32) -> Result<TrainError> {
-        let ids = self.samples(&self.order(f.at.epoch), f.at.batch);
+        let ids = self.samples(&self.order.of(f.at.epoch), f.at.batch);
         let why = self
             .session
             .explain_non_finite(&self.split.train, &ids, &f.scalars)?;
@@ -476,7 +525,7 @@ impl Run<'_> {
 
     /// Times one step and puts every state back.
     fn profile(&mut self) -> Result<()> {
-        let (order, scalars) = (self.order(0), self.scalars(Position::default()));
+        let (order, scalars) = (self.order.of(0), self.scalars(Position::default()));
         let ids = self.samples(&order, 0);
         let timed = self
             .session

@@ -5,6 +5,7 @@ use super::stream::Stream;
 use super::{Job, Trainer};
 use crate::config::method;
 use crate::data::Split;
+use crate::data::sampler::Order;
 use crate::device::TileChoices;
 use crate::graph::Executor;
 use crate::methods::Method;
@@ -20,7 +21,7 @@ use crate::train::session::{Session, open_executor};
 use crate::train::{Result, TrainError, tune};
 use std::collections::VecDeque;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Is there what kNN needs?
 pub(super) fn labelled(split: &Split) -> bool {
@@ -61,6 +62,8 @@ impl<'a> Run<'a> {
             }
         };
         let read = begin.elapsed();
+        let (how, seed) = (job.config.data.shuffle, job.config.run.seed);
+        let order = Order::new(&split.train, how, job.config.optim.batch_size, seed)?;
         let exec = job.device(&split, &mut stream)?;
         let record = job.record(&split, path.as_deref(), previous, &mut stream)?;
         if job.method.is_some() {
@@ -115,11 +118,13 @@ impl<'a> Run<'a> {
             stream,
             checkpoints,
             split,
+            order,
+            ahead: None,
             session,
             resolved,
             protocol,
             flights: VecDeque::new(),
-            progress: Progress::new(0),
+            progress: Progress::new(0, Duration::ZERO),
             first: None,
             norms: Vec::new(),
             skipped: Skipped::default(),

@@ -1,0 +1,103 @@
+//! The images of a part of a data set, in memory or read when they are needed.
+
+use super::DataError;
+use super::stored::Stored;
+use std::borrow::Cow;
+
+/// Images of one size with labels, if they have any.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    /// Pixels of all images, image by image, rows, columns, RGB; empty where they are read when they are needed.
+    pub images: Vec<u8>,
+    /// Class of each image; empty when the images are not labelled.
+    pub labels: Vec<u32>,
+    /// Height of every image.
+    pub height: usize,
+    /// Width of every image.
+    pub width: usize,
+    /// File of each image, relative to the data set; empty where images have no files of their own.
+    pub names: Vec<String>,
+    /// Where the images are that are not in memory.
+    pub(super) stored: Option<Stored>,
+}
+
+impl Dataset {
+    /// No images of this size.
+    pub fn empty(height: usize, width: usize) -> Self {
+        Self {
+            images: Vec::new(),
+            labels: Vec::new(),
+            height,
+            width,
+            names: Vec::new(),
+            stored: None,
+        }
+    }
+
+    /// Name of image `i`: its file's, or its number.
+    pub fn name(&self, i: usize) -> String {
+        self.names.get(i).cloned().unwrap_or_else(|| i.to_string())
+    }
+
+    /// The images `ids`, in this order. Pixels that are not in memory stay where they are.
+    pub fn select(&self, ids: &[usize]) -> Self {
+        let mut d = Self::empty(self.height, self.width);
+        for i in ids {
+            d.images
+                .extend_from_slice(self.in_memory(*i).unwrap_or_default());
+            d.labels.extend(self.labels.get(*i));
+            d.names.extend(self.names.get(*i).cloned());
+        }
+        d.stored = self.stored.as_ref().map(|s| s.select(ids));
+        d
+    }
+
+    /// Bytes of an image.
+    pub fn image_bytes(&self) -> usize {
+        self.height * self.width * 3
+    }
+
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        match &self.stored {
+            Some(s) => s.len(),
+            None => self.images.len() / self.image_bytes().max(1),
+        }
+    }
+
+    /// No images.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Are all pixels in memory?
+    pub fn resident(&self) -> bool {
+        self.stored.is_none()
+    }
+
+    fn in_memory(&self, i: usize) -> Option<&[u8]> {
+        let n = self.image_bytes();
+        self.images.get(i * n..(i + 1) * n)
+    }
+
+    /// Pixels of image `i`, rows, columns, RGB.
+    ///
+    /// # Errors
+    /// Where pixels are read when they are needed: storage that fails, more bad images than `data.max_bad` allows.
+    pub fn image(&self, i: usize) -> Result<Cow<'_, [u8]>, DataError> {
+        if let Some(stored) = &self.stored {
+            let mut out = vec![0; self.image_bytes()];
+            stored.read(i, &mut out)?;
+            return Ok(out.into());
+        }
+        Ok(self.in_memory(i).unwrap_or_default().into())
+    }
+
+    /// What is known by now of images that could not be read, a line each, that was not asked for before. Another
+    /// image of the same class stands in for each.
+    pub fn new_faults(&self) -> Vec<String> {
+        self.stored
+            .as_ref()
+            .map_or_else(Vec::new, Stored::new_faults)
+    }
+}

@@ -1,0 +1,267 @@
+//! Images that are not in memory: read and decoded when they are needed.
+
+use super::DataError;
+use super::pixels::{Reader, Reading};
+use super::source::{Fault, Form, Source, read_patiently};
+use crate::ops::augment::words;
+use rayon::ThreadPool;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+thread_local! {
+    /// Buffers of a thread that decodes.
+    static READER: RefCell<Reader> = RefCell::default();
+}
+
+/// What is kept in memory, and how images that are not are read.
+#[derive(Clone, Copy, Debug)]
+pub struct Keeping {
+    /// Images of at most so many bytes are decoded before the first step and kept in memory.
+    pub memory: u64,
+    /// Bytes of images that are read ahead.
+    pub ahead: u64,
+    /// Threads that decode; 0: a thread a core but one.
+    pub threads: usize,
+    /// Largest share of images that cannot be read.
+    pub max_bad: f64,
+}
+
+impl Default for Keeping {
+    fn default() -> Self {
+        Self {
+            memory: 4 << 30,
+            ahead: 512 << 20,
+            threads: 0,
+            max_bad: 1e-3,
+        }
+    }
+}
+
+/// All images of a place, with how they are read.
+#[derive(Debug)]
+pub(super) struct Store {
+    source: Box<dyn Source>,
+    /// Images in it.
+    count: usize,
+    path: PathBuf,
+    reading: Reading,
+    side: usize,
+    pub(super) keeping: Keeping,
+    pool: OnceLock<Option<ThreadPool>>,
+    bad: Mutex<Bad>,
+}
+
+/// Images that could not be read, and how many of these have been told.
+#[derive(Debug, Default)]
+struct Bad {
+    why: BTreeMap<u32, String>,
+    untold: Vec<String>,
+}
+
+impl Store {
+    /// The `count` images of `source`, brought to `side`. `path` is named in errors.
+    pub(super) fn new(
+        source: Box<dyn Source>,
+        count: usize,
+        path: &Path,
+        (reading, side): (Reading, usize),
+        keeping: Keeping,
+    ) -> Self {
+        Self {
+            source,
+            count,
+            path: path.into(),
+            reading,
+            side,
+            keeping,
+            pool: OnceLock::new(),
+            bad: Mutex::default(),
+        }
+    }
+
+    fn bad(&self) -> MutexGuard<'_, Bad> {
+        self.bad.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Words of an image.
+    pub(super) fn words(&self) -> usize {
+        words(self.side, self.side)
+    }
+
+    /// Has `work` done by the threads that decode. They are made when the first image is read; where the system gives
+    /// none, the caller's do it.
+    pub(super) fn install<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let made = self.pool.get_or_init(|| {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            let threads = match self.keeping.threads {
+                0 => cores.saturating_sub(1).max(1),
+                n => n,
+            };
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .thread_name(|i| format!("decode-{i}"));
+            pool.build().ok()
+        });
+        match made {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+    }
+
+    /// Reads an image, [side,side,3], into `out`.
+    fn decode(&self, image: u32, out: &mut [u8]) -> Result<(), Fault> {
+        READER.with_borrow_mut(|reader| {
+            read_patiently(self.source.as_ref(), image, reader.file())?;
+            match self.source.form() {
+                Form::Encoded => {
+                    let hint = self.source.name(image);
+                    let read = reader.decode(Path::new(&hint), self.reading, self.side as u32, out);
+                    read.map(drop).map_err(Fault::Bad)
+                }
+                Form::Square => {
+                    let bytes = reader.file();
+                    if bytes.len() != out.len() {
+                        let (is, wants) = (bytes.len(), out.len());
+                        return Err(Fault::Corrupt(format!("{is} bytes where {wants} belong")));
+                    }
+                    out.copy_from_slice(bytes);
+                    Ok(())
+                }
+            }
+        })
+    }
+
+    /// Images that may be bad before reading stops.
+    fn allowed(&self) -> usize {
+        (self.keeping.max_bad * self.count as f64).ceil() as usize
+    }
+
+    /// Notes that an image cannot be read.
+    fn note(&self, image: u32, why: String) -> Result<(), DataError> {
+        let mut bad = self.bad();
+        if bad.why.contains_key(&image) {
+            return Ok(());
+        }
+        let name = self.source.name(image);
+        bad.untold.push(format!("{name}: {why}"));
+        bad.why.insert(image, why.clone());
+        match bad.why.len() > self.allowed() {
+            false => Ok(()),
+            true => Err(DataError::Format {
+                path: self.path.clone(),
+                reason: format!(
+                    "{} images could not be read by now, of {}: more than data.max_bad = {} allows; the last one is \
+                     {name}: {why}; `amcl-wgpu data inspect --decode` names them all",
+                    bad.why.len(),
+                    self.count,
+                    self.keeping.max_bad
+                ),
+            }),
+        }
+    }
+
+    fn is_bad(&self, image: u32) -> bool {
+        let bad = self.bad();
+        !bad.why.is_empty() && bad.why.contains_key(&image)
+    }
+}
+
+/// Some images of a store, as those of a data set.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    pub(super) store: Arc<Store>,
+    images: Arc<[u32]>,
+    /// Their classes; none where they have none.
+    labels: Arc<[u32]>,
+}
+
+impl Stored {
+    pub(super) fn new(store: Arc<Store>, images: Vec<u32>, labels: &[u32]) -> Self {
+        Self {
+            store,
+            images: images.into(),
+            labels: labels.into(),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    pub(super) fn select(&self, ids: &[usize]) -> Self {
+        let of = |all: &Arc<[u32]>| ids.iter().filter_map(|i| all.get(*i).copied()).collect();
+        Self {
+            store: Arc::clone(&self.store),
+            images: of(&self.images),
+            labels: of(&self.labels),
+        }
+    }
+
+    /// The images that stand in for image `i`, in the order in which they are tried: those behind it, of its own class
+    /// first, so that labels stay true. It depends on no epoch and no thread.
+    fn stand_ins(&self, i: usize) -> impl Iterator<Item = usize> {
+        let n = self.len();
+        let behind = move || (1..n).map(move |d| (i + d) % n);
+        let label = self.labels.get(i).copied();
+        let alike = move |j: &usize| self.labels.get(*j).copied() == label;
+        let own = behind().filter(alike);
+        own.chain(behind().filter(move |j| !alike(j)))
+    }
+
+    /// Reads image `i`, [side,side,3], into `out`; another one in its place where it is bad.
+    pub(super) fn read(&self, i: usize, out: &mut [u8]) -> Result<(), DataError> {
+        let s = &self.store;
+        for j in std::iter::once(i).chain(self.stand_ins(i)) {
+            let image = self.images[j];
+            if s.is_bad(image) {
+                continue;
+            }
+            match s.decode(image, out) {
+                Ok(()) => return Ok(()),
+                Err(Fault::Bad(why)) => s.note(image, why)?,
+                Err(e @ (Fault::Io(_) | Fault::Corrupt(_))) => {
+                    return Err(DataError::Format {
+                        path: s.path.clone(),
+                        reason: format!("{}: {e}", s.source.name(image)),
+                    });
+                }
+            }
+        }
+        Err(DataError::Format {
+            path: s.path.clone(),
+            reason: format!("none of {} images can be read", self.len()),
+        })
+    }
+
+    /// Reads image `i` as words, little-endian, padded with zeros.
+    pub(super) fn read_words(&self, i: u32, out: &mut [u32]) -> Result<(), DataError> {
+        let bytes = 3 * self.store.side * self.store.side;
+        let all: &mut [u8] = bytemuck::cast_slice_mut(out);
+        let (image, rest) = all.split_at_mut(bytes);
+        rest.fill(0);
+        self.read(i as usize, image)?;
+        if cfg!(target_endian = "big") {
+            out.iter_mut().for_each(|w| *w = w.swap_bytes());
+        }
+        Ok(())
+    }
+
+    /// Tells the storage which images come soon.
+    pub(super) fn will_need(&self, ids: &[u32]) {
+        let images: Vec<u32> = ids.iter().map(|i| self.images[*i as usize]).collect();
+        self.store.source.will_need(&images);
+    }
+
+    /// Blocks of the images, where they are to be drawn by blocks.
+    pub(super) fn blocks(&self) -> Option<Vec<u32>> {
+        let source = &self.store.source;
+        let of = || self.images.iter().map(|i| source.block(*i)).collect();
+        (!source.random_access()).then(of)
+    }
+
+    pub(super) fn new_faults(&self) -> Vec<String> {
+        std::mem::take(&mut self.store.bad().untold)
+    }
+}
