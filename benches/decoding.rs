@@ -65,9 +65,9 @@ fn by_open(folder: &Path, size: usize, version: usize) -> usize {
         fold: None,
         reading: Reading {
             version,
-            keeping: Keeping::default(),
             ..Reading::default()
         },
+        keeping: Keeping::default(),
         progress: &|_, _| (),
     });
     read.map_or(0, |s| s.train.len())
