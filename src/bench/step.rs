@@ -1,7 +1,7 @@
 //! The training step as a whole: views a second, and model-FLOP utilisation.
 
 use super::{Ceilings, Effort};
-use crate::data::shapes;
+use crate::data::{Dataset, shapes};
 use crate::graph::{Executor, StepScalars};
 use crate::run::profile::{self, OpTime};
 use crate::train::session::Session;
@@ -53,10 +53,25 @@ pub fn measure(
     effort: Effort,
     c: Ceilings,
 ) -> Result<StepRow, TrainError> {
+    let data = shapes::generate(1, config.optim.batch_size, 10).train;
+    measure_on(&data, name, config, exec, effort, c)
+}
+
+/// As [`measure`], on the first images of `data`.
+///
+/// # Errors
+/// As training.
+pub fn measure_on(
+    data: &Dataset,
+    name: &str,
+    config: &Config,
+    exec: Box<dyn Executor>,
+    effort: Effort,
+    c: Ceilings,
+) -> Result<StepRow, TrainError> {
     let batch = config.optim.batch_size;
-    let data = shapes::generate(1, batch, 10).train;
     let opened = Instant::now();
-    let mut session = Session::new(config, exec, &data)?;
+    let mut session = Session::new(config, exec, data)?;
     let ids: Vec<u32> = (0..batch as u32).collect();
     let scalars = StepScalars {
         lr: 1e-3,
@@ -65,7 +80,7 @@ pub fn measure(
     let mut first = None;
     let (start, mut warm) = (Instant::now(), 0);
     while warm < effort.warm.max(1) || start.elapsed().as_secs_f64() < effort.warm_seconds {
-        let p = session.start(&data, &ids, &scalars)?;
+        let p = session.start(data, &ids, &scalars)?;
         session.finish(&p)?;
         first.get_or_insert(opened.elapsed());
         warm += 1;
@@ -77,7 +92,7 @@ pub fn measure(
         && (seconds.is_empty() || begin.elapsed().as_secs_f64() < effort.seconds)
     {
         let before = Instant::now();
-        flights.push_back(session.start(&data, &ids, &scalars)?);
+        flights.push_back(session.start(data, &ids, &scalars)?);
         host.push(1e3 * before.elapsed().as_secs_f64());
         if flights.len() >= 2
             && let Some(p) = flights.pop_front()
@@ -95,7 +110,7 @@ pub fn measure(
     for p in flights {
         session.finish(&p)?;
     }
-    let timed = session.profile_step(&data, &ids, &scalars);
+    let timed = session.profile_step(data, &ids, &scalars);
     let ops = timed.map_or_else(|_| Vec::new(), |t| profile::by_op(&t));
     let (runs, median) = (seconds.len(), middle(seconds));
     let gflops = session.model_flops() / median / 1e9;

@@ -21,7 +21,10 @@ use std::sync::Arc;
 
 /// Times every kernel family and the training step against this device's own ceilings
 #[derive(clap::Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
     /// auto, cpu, gpu, gpu:N or part of an adapter's name.
     #[arg(long, default_value = "auto")]
     device: Choice,
@@ -49,6 +52,11 @@ pub struct Args {
     /// Print the ratio of each row's time to that in this file (written by --out): under 1 is faster.
     #[arg(long)]
     compare: Option<PathBuf>,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum What {
+    Data(super::bench_data::Args),
 }
 
 /// What --out writes.
@@ -300,6 +308,9 @@ fn open(choice: &Choice) -> anyhow::Result<Option<Arc<Device>>> {
 /// # Errors
 /// No such device, a comparison that cannot be read, files.
 pub fn run(args: &Args, options: OutputOptions) -> anyhow::Result<()> {
+    if let Some(What::Data(args)) = &args.what {
+        return super::bench_data::run(args, options);
+    }
     output::free(args.out.as_slice(), args.overwrite)?;
     let print = Printer {
         output: options,

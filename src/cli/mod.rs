@@ -1,6 +1,7 @@
 //! One file a verb: parse, call the library, print.
 
 pub mod bench;
+mod bench_data;
 pub mod check;
 pub mod console;
 pub mod data;

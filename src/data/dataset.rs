@@ -1,7 +1,8 @@
 //! The images of a part of a data set, in memory or read when they are needed.
 
 use super::DataError;
-use super::stored::Stored;
+use super::stored::{Spent, Stored};
+use rayon::prelude::*;
 use std::borrow::Cow;
 
 /// Images of one size with labels, if they have any.
@@ -91,6 +92,27 @@ impl Dataset {
             return Ok(out.into());
         }
         Ok(self.in_memory(i).unwrap_or_default().into())
+    }
+
+    /// The same images with all pixels in memory.
+    ///
+    /// # Errors
+    /// As [`Dataset::image`].
+    pub fn loaded(&self) -> Result<Self, DataError> {
+        let mut d = self.clone();
+        if let Some(stored) = d.stored.take() {
+            let bytes = self.image_bytes();
+            d.images = vec![0; bytes * stored.len()];
+            let images = d.images.par_chunks_exact_mut(bytes.max(1)).enumerate();
+            let read = || images.try_for_each(|(i, out)| stored.read(i, out));
+            stored.store.install(read)?;
+        }
+        Ok(d)
+    }
+
+    /// Time that reading took by now; none where all pixels are in memory.
+    pub fn spent(&self) -> Option<Spent> {
+        self.stored.as_ref().map(|s| s.store.spent())
     }
 
     /// What is known by now of images that could not be read, a line each, that was not asked for before. Another

@@ -38,7 +38,7 @@ mod tree;
 pub use dataset::Dataset;
 pub use pixels::{Alpha, Reading};
 pub use split::draw_per_class;
-pub use stored::Keeping;
+pub use stored::{Keeping, Spent};
 
 use std::path::{Path, PathBuf};
 

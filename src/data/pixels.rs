@@ -14,6 +14,7 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbIma
 use serde::{Deserialize, Serialize};
 use std::io::Cursor;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Largest side and memory of one image: enough for any photograph, not for a decompression bomb.
 const SIDE: u32 = 32_768;
@@ -72,6 +73,8 @@ pub(super) struct Facts {
 /// Reads files one after the other. Its buffers are used again.
 #[derive(Default)]
 pub(super) struct Reader {
+    /// How long the last image was decoded, and brought to size.
+    pub(super) spent: [Duration; 2],
     file: Vec<u8>,
     pixels: Vec<u8>,
     square: Vec<u8>,
@@ -96,6 +99,7 @@ impl Reader {
         size: u32,
         out: &mut [u8],
     ) -> Result<Facts, String> {
+        let begin = Instant::now();
         let format = image::guess_format(&self.file)
             .or_else(|_| ImageFormat::from_path(path))
             .map_err(|e| e.to_string())?;
@@ -103,6 +107,7 @@ impl Reader {
             ImageFormat::Jpeg => self.jpeg(how)?,
             other => self.other(other, how.alpha)?,
         };
+        let decoded = Instant::now();
         facts.lies = orientation != Orientation::NoTransforms;
         let turn = match how.exif {
             true => orientation,
@@ -114,14 +119,15 @@ impl Reader {
         }
         let left = corner(facts.side, short, turn);
         if turn == Orientation::NoTransforms {
-            return square(&mut self.resizer, &self.pixels, facts.side, left, how, out)
-                .map(|()| facts);
+            square(&mut self.resizer, &self.pixels, facts.side, left, how, out)?;
+        } else {
+            self.square.clear();
+            self.square.resize(out.len(), 0);
+            let into = &mut self.square;
+            square(&mut self.resizer, &self.pixels, facts.side, left, how, into)?;
+            turned(&self.square, turn, size as usize, out);
         }
-        self.square.clear();
-        self.square.resize(out.len(), 0);
-        let into = &mut self.square;
-        square(&mut self.resizer, &self.pixels, facts.side, left, how, into)?;
-        turned(&self.square, turn, size as usize, out);
+        self.spent = [decoded - begin, decoded.elapsed()];
         Ok(facts)
     }
 

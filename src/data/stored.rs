@@ -8,7 +8,9 @@ use rayon::ThreadPool;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 thread_local! {
     /// Buffers of a thread that decodes.
@@ -51,6 +53,33 @@ pub(super) struct Store {
     pub(super) keeping: Keeping,
     pool: OnceLock<Option<ThreadPool>>,
     bad: Mutex<Bad>,
+    clock: Clock,
+}
+
+/// Time that reading took, all threads together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Images read.
+    pub images: u64,
+    /// Getting their bytes.
+    pub read: Duration,
+    /// Decoding these.
+    pub decode: Duration,
+    /// Bringing them to size.
+    pub resize: Duration,
+}
+
+/// Images, and nanoseconds of the three stages.
+#[derive(Debug, Default)]
+struct Clock([AtomicU64; 4]);
+
+impl Clock {
+    fn add(&self, stages: [Duration; 3]) {
+        let ns = stages.map(|d| d.as_nanos() as u64);
+        for (sum, value) in self.0.iter().zip([1, ns[0], ns[1], ns[2]]) {
+            sum.fetch_add(value, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Images that could not be read, and how many of these have been told.
@@ -78,6 +107,20 @@ impl Store {
             keeping,
             pool: OnceLock::new(),
             bad: Mutex::default(),
+            clock: Clock::default(),
+        }
+    }
+
+    /// What reading took by now.
+    pub(super) fn spent(&self) -> Spent {
+        let [images, read, decode, resize] =
+            [0, 1, 2, 3].map(|i: usize| self.clock.0[i].load(Ordering::Relaxed));
+        let of = Duration::from_nanos;
+        Spent {
+            images,
+            read: of(read),
+            decode: of(decode),
+            resize: of(resize),
         }
     }
 
@@ -113,7 +156,10 @@ impl Store {
     /// Reads an image, [side,side,3], into `out`.
     fn decode(&self, image: u32, out: &mut [u8]) -> Result<(), Fault> {
         READER.with_borrow_mut(|reader| {
+            let begin = Instant::now();
             read_patiently(self.source.as_ref(), image, reader.file())?;
+            let read = begin.elapsed();
+            reader.spent = [Duration::ZERO; 2];
             match self.source.form() {
                 Form::Encoded => {
                     let hint = self.source.name(image);
@@ -129,7 +175,9 @@ impl Store {
                     out.copy_from_slice(bytes);
                     Ok(())
                 }
-            }
+            }?;
+            self.clock.add([read, reader.spent[0], reader.spent[1]]);
+            Ok(())
         })
     }
 
