@@ -67,6 +67,7 @@ fn by_open(folder: &Path, size: usize, version: usize) -> usize {
             version,
             ..Reading::default()
         },
+        list: None,
         keeping: Keeping::default(),
         progress: &|_, _| (),
     });

@@ -63,6 +63,7 @@ pub fn stl10(data: &[u8]) {
         unlabeled: false,
         fold: Some(usize::from(mode / 16)),
         reading: Reading::default(),
+        list: None,
         keeping: Keeping::default(),
         progress: &|_, _| (),
     };

@@ -207,6 +207,7 @@ fn bad_files_are_named_and_counted_and_fatal_only_together() {
         shapes: (0, 0),
         stored_size: 8,
         reading: Reading::default(),
+        list: None,
         keeping: Keeping::default(),
         progress: &|done, all| {
             let mut s = seen.lock().unwrap();

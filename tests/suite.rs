@@ -41,6 +41,7 @@ mod rematerialise;
 mod robustness;
 mod similarity;
 mod streamed_loss;
+mod streaming;
 mod switches;
 mod tiles;
 mod verify;

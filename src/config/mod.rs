@@ -113,6 +113,7 @@ impl Config {
                 exif: d.exif,
                 alpha: d.alpha,
             },
+            list: (!d.list.is_empty()).then(|| std::path::Path::new(&d.list)),
             keeping: crate::data::Keeping {
                 memory: (d.memory_mib as u64) << 20,
                 ahead: (d.readahead_mib as u64) << 20,

@@ -61,6 +61,9 @@ section! {
         unlabeled: bool = false,
         /// STL-10: use only this fold (0 to 9) of the labelled training images; -1: all.
         fold: i64 = -1 => between(-1.0, 9.0),
+        /// A CSV list of names of the set's images, with labels and parts if these are to be others than the set's: the
+        /// set is divided as it says.
+        list: String = String::new(),
         /// Images of at most so many MiB are decoded before the first step and kept in the host's memory; larger sets
         /// are read and decoded while training goes on, those of a folder, a list, tar shards or parquet files.
         memory_mib: usize = 4096 => between(0.0, 1e9),

@@ -53,6 +53,26 @@ impl Dataset {
         d
     }
 
+    /// The images `picks` (number of the set, number in it) of sets of one size, with these labels. Sets that are not in
+    /// memory are of one place.
+    pub(super) fn gather(sets: &[&Self], picks: &[(usize, usize)], labels: Vec<u32>) -> Self {
+        let mut d = Self::empty(sets[0].height, sets[0].width);
+        for (set, i) in picks {
+            let set = sets[*set];
+            d.images
+                .extend_from_slice(set.in_memory(*i).unwrap_or_default());
+            d.names.extend(set.names.get(*i).cloned());
+        }
+        let stored: Vec<&Stored> = sets.iter().filter_map(|s| s.stored.as_ref()).collect();
+        d.stored = (stored.len() == sets.len()).then(|| Stored::gather(&stored, picks, &labels));
+        // Some images with a name and some without would be named wrongly.
+        if d.names.len() != picks.len() {
+            d.names.clear();
+        }
+        d.labels = labels;
+        d
+    }
+
     /// Bytes of an image.
     pub fn image_bytes(&self) -> usize {
         self.height * self.width * 3

@@ -32,6 +32,7 @@ mod split;
 #[doc(hidden)]
 pub mod stl10;
 mod stored;
+mod subset;
 pub mod survey;
 mod tree;
 
@@ -124,6 +125,8 @@ pub struct Request<'a> {
     pub fold: Option<usize>,
     /// How image files become pixels.
     pub reading: Reading,
+    /// A list that divides the set anew; none where it is taken as it is.
+    pub list: Option<&'a Path>,
     /// What is kept in memory, and how what is not is read.
     pub keeping: Keeping,
     /// Told of images decoded, and of all.
@@ -136,6 +139,17 @@ pub struct Request<'a> {
 /// # Errors
 /// Nothing known there, truncated files, no image that decodes.
 pub fn open(r: &Request<'_>) -> Result<Split> {
+    let whole = whole(r)?;
+    match r.list {
+        Some(list) => Ok(split::complete(subset::divide(&whole, list)?, r.seed)),
+        // Its parts are as large as they were asked for.
+        None if r.path == "shapes" => Ok(whole),
+        None => Ok(split::complete(whole, r.seed)),
+    }
+}
+
+/// The set as it is.
+fn whole(r: &Request<'_>) -> Result<Split> {
     if r.path == "shapes" {
         let (train, test) = r.shapes;
         let free = crate::graph::memory::free_memory();
@@ -157,11 +171,10 @@ pub fn open(r: &Request<'_>) -> Result<Split> {
         });
     }
     if path.is_file() {
-        return Ok(split::complete(list::open(r, path)?, r.seed));
+        return list::open(r, path);
     }
-    let split = match binary::open(r, path)? {
-        Some(split) => split,
-        None => folder::open(r, path)?,
-    };
-    Ok(split::complete(split, r.seed))
+    match binary::open(r, path)? {
+        Some(split) => Ok(split),
+        None => folder::open(r, path),
+    }
 }

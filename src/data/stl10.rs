@@ -178,6 +178,7 @@ mod tests {
             unlabeled: false,
             fold: None,
             reading: Reading::default(),
+            list: None,
             keeping: Keeping::default(),
             progress: &|_, _| (),
         }

@@ -189,30 +189,40 @@ impl Store {
     /// Notes that an image cannot be read.
     fn note(&self, image: u32, why: String) -> Result<(), DataError> {
         let mut bad = self.bad();
-        if bad.why.contains_key(&image) {
-            return Ok(());
+        if !bad.why.contains_key(&image) {
+            let line = format!("{}: {why}", self.source.name(image));
+            bad.untold.push(line.clone());
+            bad.why.insert(image, line);
         }
-        let name = self.source.name(image);
-        bad.untold.push(format!("{name}: {why}"));
-        bad.why.insert(image, why.clone());
-        match bad.why.len() > self.allowed() {
-            false => Ok(()),
-            true => Err(DataError::Format {
-                path: self.path.clone(),
-                reason: format!(
-                    "{} images could not be read by now, of {}: more than data.max_bad = {} allows; the last one is \
-                     {name}: {why}; `amcl-wgpu data inspect --decode` names them all",
-                    bad.why.len(),
-                    self.count,
-                    self.keeping.max_bad
-                ),
-            }),
-        }
+        self.few(&bad)
     }
 
-    fn is_bad(&self, image: u32) -> bool {
+    /// Are the bad images no more than may be? Asked each time that one is met, whoever met them before.
+    fn few(&self, bad: &Bad) -> Result<(), DataError> {
+        if bad.why.len() <= self.allowed() {
+            return Ok(());
+        }
+        let one = bad.why.values().next().map_or("", String::as_str);
+        Err(DataError::Format {
+            path: self.path.clone(),
+            reason: format!(
+                "{} images could not be read by now, of {}: more than data.max_bad = {} allows; one is {one}; \
+                 `amcl-wgpu data inspect --decode` names them all",
+                bad.why.len(),
+                self.count,
+                self.keeping.max_bad
+            ),
+        })
+    }
+
+    /// Is an image known to be bad?
+    fn is_bad(&self, image: u32) -> Result<bool, DataError> {
         let bad = self.bad();
-        !bad.why.is_empty() && bad.why.contains_key(&image)
+        let known = !bad.why.is_empty() && bad.why.contains_key(&image);
+        if known {
+            self.few(&bad)?;
+        }
+        Ok(known)
     }
 }
 
@@ -247,6 +257,12 @@ impl Stored {
         }
     }
 
+    /// As [`super::Dataset::gather`], of sets of one store.
+    pub(super) fn gather(sets: &[&Self], picks: &[(usize, usize)], labels: &[u32]) -> Self {
+        let images = picks.iter().map(|(set, i)| sets[*set].images[*i]);
+        Self::new(Arc::clone(&sets[0].store), images.collect(), labels)
+    }
+
     /// The images that stand in for image `i`, in the order in which they are tried: those behind it, of its own class
     /// first, so that labels stay true. It depends on no epoch and no thread.
     fn stand_ins(&self, i: usize) -> impl Iterator<Item = usize> {
@@ -263,7 +279,7 @@ impl Stored {
         let s = &self.store;
         for j in std::iter::once(i).chain(self.stand_ins(i)) {
             let image = self.images[j];
-            if s.is_bad(image) {
+            if s.is_bad(image)? {
                 continue;
             }
             match s.decode(image, out) {

@@ -21,6 +21,7 @@ pub fn open_as(path: &Path, size: usize, reading: Reading) -> Result<Split, Data
         shapes: (0, 0),
         stored_size: size,
         reading,
+        list: None,
         keeping: Keeping::default(),
         progress: &|_, _| (),
     })
