@@ -20,6 +20,20 @@ fn main() {
     }
     let commit = packaged().or_else(checked_out).unwrap_or_default();
     println!("cargo::rustc-env=AMCL_COMMIT={commit}");
+    let lock = std::fs::read_to_string("Cargo.lock").unwrap_or_default();
+    let decoders = ["zune-jpeg", "image", "fast_image_resize"].map(|name| version(&lock, name));
+    println!("cargo::rustc-env=AMCL_DECODERS={}", decoders.join(", "));
+    let turbo = version(&lock, "turbojpeg");
+    println!("cargo::rustc-env=AMCL_TURBO={turbo}");
+}
+
+/// Name and version of a package that is locked; the name alone where none is, as in a crate that others build.
+fn version(lock: &str, name: &str) -> String {
+    let entry = format!("name = \"{name}\"\nversion = \"");
+    let found = lock
+        .split_once(&entry)
+        .and_then(|(_, rest)| rest.split('"').next());
+    found.map_or(name.into(), |version| format!("{name} {version}"))
 }
 
 /// The commit of a package: Cargo writes it into the archive.

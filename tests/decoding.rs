@@ -3,7 +3,7 @@
 
 use crate::common::images;
 
-use amcl_wgpu::data::{Alpha, Reading};
+use amcl_wgpu::data::{Alpha, Decoder, Reading};
 use image::{DynamicImage, ImageFormat, Luma, LumaA, Rgb, RgbImage, Rgba, metadata::Orientation};
 use images::open_as;
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
@@ -12,11 +12,13 @@ const NEW: Reading = Reading {
     version: 2,
     exif: true,
     alpha: Alpha::Drop,
+    decoder: Decoder::Zune,
 };
 const OLD: Reading = Reading {
     version: 1,
     exif: false,
     alpha: Alpha::Drop,
+    decoder: Decoder::Zune,
 };
 
 /// A folder with these files and nothing else.

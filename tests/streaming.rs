@@ -217,7 +217,7 @@ fn a_resumed_run_goes_on_with_the_batch_that_was_next() {
     let resumed = Trainer::new(config(dir.path(), &[LAZY]))
         .device(Choice::Cpu)
         .out(&run)
-        .resume()
+        .resume(true)
         .run()
         .unwrap();
     assert_eq!(resumed.weights, whole);

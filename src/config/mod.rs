@@ -112,6 +112,7 @@ impl Config {
                 version: d.pixels,
                 exif: d.exif,
                 alpha: d.alpha,
+                decoder: d.decoder,
             },
             list: (!d.list.is_empty()).then(|| std::path::Path::new(&d.list)),
             keeping: crate::data::Keeping {

@@ -1,6 +1,6 @@
 //! The sections of a configuration that are no method's own, with the range of every number.
 
-use crate::data::pixels::{Alpha, NEWEST};
+use crate::data::pixels::{Alpha, Decoder, NEWEST};
 use crate::data::sampler::Shuffle;
 use crate::nn::Precision;
 use crate::nn::backbones;
@@ -54,6 +54,9 @@ section! {
         /// An alpha channel of a folder's images: `drop`, as torchvision does, so that transparent pixels show their
         /// hidden colours, or `white`: they are laid on white.
         alpha: Alpha = Alpha::Drop,
+        /// What decodes JPEGs: `zune`, or `turbo`, libjpeg-turbo, which reads large photos at a fraction of their size
+        /// (only in programs that were built with it).
+        decoder: Decoder = Decoder::Zune,
         /// Version of the way from files to pixels (`data::pixels`): 2, or 1, which run folders of configurations
         /// before version 3 mean.
         pixels: usize = NEWEST => between(1.0, NEWEST as f64),

@@ -178,7 +178,8 @@ fn options(limit: u32) -> DecoderOptions {
 
 /// Decodes a file to RGB, [height,width,3], into `pixels`. `bytes` are changed behind the last scan. With `whole`,
 /// files that broke off are refused; else they are shown as far as they go, as version 1 of the pixels did. No side
-/// may exceed `limit`, nor all pixels `memory` bytes.
+/// may exceed `limit`, nor all pixels `memory` bytes. With `turbo`, libjpeg-turbo decodes, if the image's shorter side
+/// need not be longer than this many pixels at once at a half, a quarter or an eighth of its size.
 ///
 /// # Errors
 /// What is wrong with the file, in words.
@@ -187,6 +188,7 @@ pub(super) fn decode(
     pixels: &mut Vec<u8>,
     whole: bool,
     (limit, memory): (u32, u64),
+    turbo: Option<u32>,
 ) -> Result<Jpeg, String> {
     let mut oddity = None;
     let mut separate = false;
@@ -219,7 +221,11 @@ pub(super) fn decode(
     }
     let orientation = decoder.exif().and_then(|e| Orientation::from_exif_chunk(e));
     pixels.clear();
-    if separate {
+    let (mut width, mut height) = (width, height);
+    let scaled = turbo.and_then(|least| by_turbo(bytes, pixels, (width, height), least));
+    if let Some(small) = scaled {
+        (width, height) = small;
+    } else if separate {
         several_scans(bytes, pixels, memory)?;
     } else {
         pixels.resize(size, 0);
@@ -233,6 +239,44 @@ pub(super) fn decode(
         orientation: orientation.unwrap_or(Orientation::NoTransforms),
         oddity,
     })
+}
+
+/// Decodes by libjpeg-turbo, at the smallest of 1/1, 1/2, 1/4 and 1/8 whose shorter side is not under `least`, and gives
+/// width and height. None for what it does not read to the end without a complaint: other colours than grey and YCbCr,
+/// damage. The other decoder then says what is wrong, or reads it.
+#[cfg(feature = "turbojpeg")]
+fn by_turbo(
+    bytes: &[u8],
+    pixels: &mut Vec<u8>,
+    (width, height): (usize, usize),
+    least: u32,
+) -> Option<(usize, usize)> {
+    use turbojpeg::{Decompressor, Image, PixelFormat, ScalingFactor};
+    let mut decoder = Decompressor::new().ok()?;
+    let header = decoder.read_header(bytes).ok()?;
+    if (header.width, header.height) != (width, height) {
+        return None;
+    }
+    let fits = |n: &usize| width.min(height).div_ceil(*n) >= least as usize;
+    let by = [8, 4, 2].into_iter().find(fits).unwrap_or(1);
+    let factor = ScalingFactor::new(1, by);
+    decoder.set_scaling_factor(factor).ok()?;
+    let (w, h) = (factor.scale(width), factor.scale(height));
+    pixels.resize(3 * w * h, 0);
+    let into = Image {
+        pixels: pixels.as_mut_slice(),
+        width: w,
+        pitch: 3 * w,
+        height: h,
+        format: PixelFormat::RGB,
+    };
+    decoder.decompress(bytes, into).ok().map(|()| (w, h))
+}
+
+/// Without the feature there is no libjpeg-turbo; `data.decoder = "turbo"` is refused before.
+#[cfg(not(feature = "turbojpeg"))]
+fn by_turbo(_: &[u8], _: &mut Vec<u8>, _: (usize, usize), _: u32) -> Option<(usize, usize)> {
+    None
 }
 
 fn damaged(e: &dyn std::fmt::Display) -> String {

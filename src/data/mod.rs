@@ -37,7 +37,7 @@ pub mod survey;
 mod tree;
 
 pub use dataset::Dataset;
-pub use pixels::{Alpha, Reading};
+pub use pixels::{Alpha, Decoder, Reading};
 pub use split::draw_per_class;
 pub use stored::{Keeping, Spent};
 
@@ -139,6 +139,12 @@ pub struct Request<'a> {
 /// # Errors
 /// Nothing known there, truncated files, no image that decodes.
 pub fn open(r: &Request<'_>) -> Result<Split> {
+    if let Some(reason) = r.reading.decoder.missing() {
+        return Err(DataError::Format {
+            path: r.path.into(),
+            reason: reason.into(),
+        });
+    }
     let whole = whole(r)?;
     match r.list {
         Some(list) => Ok(split::complete(subset::divide(&whole, list)?, r.seed)),

@@ -99,7 +99,9 @@ impl<'a> Run<'a> {
         };
         let hardware = session.exec.device().is_some_and(|d| !d.limits.is_cpu);
         let memory = session.memory();
-        let environment = environment::describe(session.exec.as_ref(), &memory, before, &record);
+        let mut environment =
+            environment::describe(session.exec.as_ref(), &memory, before, &record);
+        environment["decoders"] = job.config.data.decoder.versions().into();
         folder.write(folder::ENVIRONMENT, &format!("{environment:#}\n"))?;
         let checkpoints = folder.checkpoints();
         stream.attach(folder)?;
