@@ -24,6 +24,7 @@ mod folders;
 mod formulas;
 mod gpu_calls;
 mod gradient_cache;
+mod ilsvrc;
 mod kept;
 mod learning;
 mod lists;

@@ -1,6 +1,7 @@
 //! What the folders of a data set are: its parts, its classes, or only the way to them.
 
 use super::DataError;
+use super::ilsvrc;
 use super::names::{Part, ending, is_annotations, is_images, part, part_in};
 use super::parts::{Group, Parts, choose, some};
 use super::tree::Tree;
@@ -286,6 +287,15 @@ pub(super) fn find(tree: &Tree, notes: &mut Vec<String>) -> Result<Found, DataEr
             }
             None => labelled(inner(t, root, &mut own)).map_err(fail)?,
         };
+        match ilsvrc::labels(&test, &group.classes, t, [tree, root]) {
+            Some(Ok(found)) => {
+                labels.extend(found.files);
+                own.extend(found.notes);
+                test = found.group;
+            }
+            Some(Err(why)) => notes.push(why),
+            None => (),
+        }
         test.name = t.name();
         own.append(&mut test.notes);
         test.notes = own;

@@ -14,6 +14,7 @@ pub mod folder;
 mod gzip;
 #[doc(hidden)]
 pub mod idx;
+mod ilsvrc;
 mod jpeg;
 mod layout;
 pub mod list;

@@ -159,6 +159,7 @@ fn matched(classes: &[String], group: Group) -> Group {
     let mut notes = group.notes;
     let mut entries = Vec::with_capacity(group.entries.len());
     let mut left = group.left;
+    let before = left.len();
     for (path, class) in group.entries {
         match class.map(|c| numbers[c as usize]) {
             Some(Some(n)) => entries.push((path, Some(n))),
@@ -176,7 +177,7 @@ fn matched(classes: &[String], group: Group) -> Group {
         notes.push(format!(
             "left out: test class {} ({} of {}), of which there are no training images",
             some(&unknown),
-            images(left.len()),
+            images(left.len() - before),
             group.name
         ));
     }
