@@ -3,6 +3,7 @@
 //! its own is not here: `allocation` (it counts what the allocator is asked for), `kernels`, `translation`, `settings`,
 //! and `golden`, whose fixtures the package leaves out.
 
+mod centre_crop;
 mod changed_data;
 mod classes;
 mod cli;

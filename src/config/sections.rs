@@ -169,6 +169,9 @@ section! {
         /// Factors on the learning rate by depth: the blocks are cut into as many equal runs as there are factors.
         /// What stands before the blocks has the first, what stands behind them and all that is no encoder the last.
         layer_rates: Vec<f32> = Vec::new() => between(0.0, 1e6),
+        /// Factor on the learning rate of biases and of normalisation: those that lars takes without a trust ratio may
+        /// need a smaller one (Barlow Twins' code: 0.0048 beside 0.2 for all others).
+        vectors_rate: f32 = 1.0 => between(0.0, 1e6),
         /// Decays of adamw's moments.
         betas: [f32; 2] = [0.9, 0.999] => MOMENTUM,
         /// Added to the root of adamw's second moment. 0 would divide 0 by 0 where a gradient is 0.

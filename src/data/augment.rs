@@ -6,7 +6,7 @@ use crate::reference::augment::{
     Adjust, FACTORS, FLIP, GRAY, ORDER, RADIUS, ROW, SIGMA, SOLARISE, TOP, order_code,
 };
 use crate::reference::philox::{Purpose, Stream};
-use crate::settings::{Range, Section, between};
+use crate::settings::{Numbers, Range, Section, between};
 
 /// Probabilities.
 const SHARE: Range = between(0.0, 1.0);
@@ -37,6 +37,9 @@ crate::section! {
         solarization_prob: [f32; 2] = [0.0; 2] => SHARE,
         /// Values from here on (of 1) are inverted by solarisation.
         solarization_threshold: f32 = 0.5 => SHARE,
+        /// Share of the shorter side that evaluation sees, a square from the centre (timm's name). 0.875 of a stored
+        /// side of 256 are the 224 px of "resize 256, centre crop 224", pixel by pixel; 1: all of it.
+        crop_pct: f32 = 1.0 => SHARE.without_low(),
         /// Channel means.
         mean: [f32; 3] = [0.485, 0.456, 0.406] => SHARE.advising(OF_ONE),
         /// Channel deviations.
@@ -47,11 +50,12 @@ crate::section! {
 /// What to do about a mean or deviation that is too large.
 const OF_ONE: &str = "pixels run from 0 to 1, so numbers on the scale of 255 are divided by 255";
 
-/// The row that shows an image whole, unchanged but for size.
-fn whole(h: usize, w: usize) -> [f32; ROW] {
+/// The row that shows a box (top, left, height, width) of an image, unchanged but for size.
+fn shown(shape: [usize; 4]) -> [f32; ROW] {
     let mut row = [0.0; ROW];
-    row[TOP + 2] = h as f32;
-    row[TOP + 3] = w as f32;
+    for (r, v) in row[TOP..].iter_mut().zip(shape) {
+        *r = v as f32;
+    }
     row[ORDER] = order_code([Adjust::None; 4]);
     row[SOLARISE] = 2.0;
     row
@@ -121,7 +125,7 @@ impl Policy {
     /// The table row of one view (0 or 1) of an image of h x w, seen at `size`. Numbers are drawn in a fixed order,
     /// also for what is then not done, so that switching one family off leaves the others' draws as they were.
     fn draw(&self, h: usize, w: usize, size: usize, view: usize, s: &mut Stream) -> [f32; ROW] {
-        let mut row = whole(h, w);
+        let mut row = shown([0, 0, h, w]);
         if self.has('a') {
             let mut crop = s.clone();
             for (r, v) in row[TOP..].iter_mut().zip(self.crop(h, w, &mut crop)) {
@@ -200,9 +204,26 @@ impl Policy {
             .collect()
     }
 
-    /// The table of the test transform of `n` images: whole, resized, normalised.
-    pub fn plain((h, w): (usize, usize), n: usize) -> Vec<f32> {
-        (0..n).flat_map(|_| whole(h, w)).collect()
+    /// What the test transform sees of an image where that is not all of it, in words that follow a protocol's.
+    pub fn crop_in_words(&self) -> String {
+        match self.crop_pct {
+            1.0 => String::new(),
+            share => format!(", centre crop of {share} of the shorter side"),
+        }
+    }
+
+    /// The table of `n` images as they are: whole, and resized.
+    pub fn whole((h, w): (usize, usize), n: usize) -> Vec<f32> {
+        shown([0, 0, h, w]).repeat(n)
+    }
+
+    /// The table of the test transform of `n` images: the square in the centre, `crop_pct` of the shorter side, resized
+    /// and normalised. It lies where torchvision's `CenterCrop` has it, whose halves are rounded to even.
+    pub fn plain(&self, (h, w): (usize, usize), n: usize) -> Vec<f32> {
+        let share = self.crop_pct.numbers()[0];
+        let side = ((h.min(w) as f64 * share).round() as usize).max(1);
+        let margin = |all: usize| (0.5 * (all - side) as f64).round_ties_even() as usize;
+        shown([margin(h), margin(w), side, side]).repeat(n)
     }
 }
 

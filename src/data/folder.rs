@@ -1,6 +1,7 @@
 //! Folders of images, with class folders or without:
-//! - `D/train/CLASS/..` with `D/test/`, `D/val/` or others likewise (`data::names` has their names), ImageNet;
-//!   Tiny-ImageNet with its `val_annotations.txt`;
+//! - `D/train/CLASS/..` with `D/test/`, `D/val/` or others likewise (`data::names` has their names), ImageNet
+//!   with its validation images in class folders or in one folder (`data::ilsvrc`); Tiny-ImageNet with its
+//!   `val_annotations.txt`;
 //! - `D/train/*` without labels, and a labelled `D/val/CLASS/..`, which serves evaluation;
 //! - `D/CLASS/..`, without a test split;
 //! - `D/*`, without labels;

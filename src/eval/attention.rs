@@ -27,7 +27,7 @@ pub struct Maps {
     pixels: TensorId,
     weights: TensorId,
     side: (usize, usize),
-    normalised: [[f32; 3]; 2],
+    policy: Policy,
 }
 
 /// A picture of the weights: a row an image.
@@ -88,7 +88,7 @@ impl Maps {
             pixels,
             weights,
             side,
-            normalised: [policy.mean, policy.std],
+            policy: policy.clone(),
         }))
     }
 
@@ -115,7 +115,7 @@ impl Maps {
         x.resize(count * words(self.side.0, self.side.1), 0);
         let program = exec.compile(g, &[self.pixels, self.weights])?;
         exec.upload(program, self.images, &HostData::U32(x))?;
-        let table = HostData::F32(Policy::plain(self.side, count));
+        let table = HostData::F32(self.policy.plain(self.side, count));
         exec.upload(program, self.table, &table)?;
         exec.run(program, &StepScalars::default())?;
         let pixels = exec.fetch(program, self.pixels)?.to_f32();
@@ -159,7 +159,7 @@ impl Maps {
 
     /// Normalised pixels as an image of side `cell`.
     fn shown(&self, pixels: &[f32], size: usize, cell: u32) -> RgbImage {
-        let [mean, std] = self.normalised;
+        let (mean, std) = (self.policy.mean, self.policy.std);
         let byte = |(i, v): (usize, &f32)| ((v * std[i % 3] + mean[i % 3]) * 255.0).round() as u8;
         let bytes = pixels.iter().enumerate().map(byte).collect();
         let small = RgbImage::from_raw(size as u32, size as u32, bytes).unwrap_or_default();

@@ -72,6 +72,8 @@ pub struct Features {
     batch: usize,
     side: (usize, usize),
     size: usize,
+    /// The test transform's table for a batch.
+    plain: Vec<f32>,
     /// Where the wanted head's embeddings start in the output, in rows.
     first: usize,
     /// Length of a feature.
@@ -139,6 +141,7 @@ impl Features {
             batch,
             side,
             size,
+            plain: policy.plain(side, batch),
             first: 0,
         };
         Ok((g, features))
@@ -173,11 +176,7 @@ impl Features {
     /// Memory, shaders.
     pub fn compile(mut self, g: &Graph, exec: &mut dyn Executor) -> Result<Self> {
         self.program = exec.compile(g, &self.outputs)?;
-        exec.upload(
-            self.program,
-            self.table,
-            &HostData::F32(Policy::plain(self.side, self.batch)),
-        )?;
+        exec.upload(self.program, self.table, &HostData::F32(self.plain.clone()))?;
         Ok(self)
     }
 
@@ -225,7 +224,7 @@ impl Features {
     ) -> Result<Vec<Vec<f32>>> {
         let views = Some((policy, seed, epoch));
         let found = self.through(exec, data, views, progress);
-        let plain = HostData::F32(Policy::plain(self.side, self.batch));
+        let plain = HostData::F32(self.plain.clone());
         exec.upload(self.program, self.table, &plain)?;
         found
     }
@@ -265,7 +264,7 @@ impl Features {
                 if let Some((policy, seed, epoch)) = views {
                     let mut rows = policy.two_views(self.side, &ids, self.size, seed, epoch);
                     rows.truncate(ids.len() * crate::reference::augment::ROW);
-                    rows.extend(Policy::plain(self.side, self.batch - ids.len()));
+                    rows.extend_from_slice(&self.plain[rows.len()..]);
                     exec.upload(self.program, self.table, &HostData::F32(rows))?;
                 }
                 exec.run(self.program, &StepScalars::default())?;

@@ -119,7 +119,7 @@ pub fn sheet(
     let n = count.min(data.len());
     let side = (data.height, data.width);
     let ids: Vec<u32> = (0..n as u32).collect();
-    let mut table = Policy::plain(side, n);
+    let mut table = Policy::whole(side, n);
     table.extend(policy.two_views(side, &ids, size, seed, epoch));
     let op = Augment {
         height: side.0,

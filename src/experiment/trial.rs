@@ -291,9 +291,10 @@ impl Trial {
     /// The result of a measure that the folder holds. None where it was not measured after the run's end, or only by
     /// another protocol or seed or on other data.
     fn record(&self, e: &Experiment, m: Measure) -> Option<Value> {
+        let crop = self.config.augment.crop_in_words();
         let own = |name: &str| {
             let protocol = e.linear.resolve().ok()?;
-            let protocol = protocol.describe(&Feature::list(&self.features));
+            let protocol = protocol.describe(&Feature::list(&self.features)) + &crop;
             let (seed, epochs) = (e.linear.seed, self.config.run.epochs);
             read_own(&self.folder, name, &protocol, seed, epochs)
         };
@@ -308,7 +309,7 @@ impl Trial {
                 };
                 let found = read(&own_file(&self.folder, KNN))?;
                 let n = usize::try_from(found["bank"].as_u64()?).ok()?;
-                let protocol = knn_protocol(vote, n, &self.features);
+                let protocol = knn_protocol(vote, n, &self.features) + &crop;
                 read_own(&self.folder, KNN, &protocol, r.seed, r.epochs)
             }
             Measure::Linear => own(LINEAR),
@@ -316,7 +317,13 @@ impl Trial {
             Measure::Finetune => {
                 let s = e.fine_tuning().ok()?.settings(&self.config).ok()?;
                 let epochs = self.config.run.epochs;
-                read_own(&self.folder, FINETUNE, &s.describe(), s.seed, epochs)
+                read_own(
+                    &self.folder,
+                    FINETUNE,
+                    &(s.describe() + &crop),
+                    s.seed,
+                    epochs,
+                )
             }
         }
     }

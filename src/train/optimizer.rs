@@ -250,8 +250,9 @@ pub fn table(o: &Optim, scales: &[f64], model: &Model) -> Vec<[f64; 4]> {
         };
         // LARS leaves biases and normalisation out of adaptation (Goyal et al. 2017; SimCLR).
         let trust = if lars && vector { -1.0 } else { 0.0 };
+        let own = if vector { written(o.vectors_rate) } else { 1.0 };
         let rate = match p.trained {
-            true => f64::from(p.lr_multiplier) * layer_scale(scales, p),
+            true => f64::from(p.lr_multiplier) * layer_scale(scales, p) * own,
             false => 0.0,
         };
         [rate, decay, trust, 0.0]
@@ -288,5 +289,32 @@ fn layer_scale(scales: &[f64], p: &Variable) -> f64 {
     match p.part {
         Part::Encoder => scales.get(p.layer).copied().unwrap_or(last),
         _ => last,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::config::method::declare;
+
+    /// Biases and normalisation have a factor of their own, and all other parameters none of it.
+    #[test]
+    fn vectors_have_a_rate_of_their_own() {
+        let of = |set: &[&str]| {
+            let set: Vec<String> = set.iter().map(ToString::to_string).collect();
+            let config = Config::parse("", &set).unwrap();
+            let model = declare(&config).unwrap();
+            let rows = table(&config.optim, &[], &model);
+            let vectors = model.params.iter().map(|p| is_vector(&model, p)).collect();
+            (rows, vectors)
+        };
+        let (one, vectors): (Vec<[f64; 4]>, Vec<bool>) = of(&["optim.name=lars"]);
+        let (own, _) = of(&["optim.name=lars", "optim.vectors_rate=0.024"]);
+        assert!(vectors.contains(&true) && vectors.contains(&false));
+        for ((a, b), vector) in one.iter().zip(&own).zip(vectors) {
+            let factor = if vector { 0.024 } else { 1.0 };
+            assert_eq!((b[0], &b[1..]), (a[0] * factor, &a[1..]));
+        }
     }
 }

@@ -142,7 +142,7 @@ def load(folder):
     size = p["input_size"][1]
     transform = transforms.Compose(
         [
-            transforms.Resize(size),
+            transforms.Resize(round(size / p["crop_pct"])),
             transforms.CenterCrop(size),
             transforms.ToTensor(),
             transforms.Normalize(p["mean"], p["std"]),

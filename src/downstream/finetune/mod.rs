@@ -221,7 +221,7 @@ fn accuracy(
     test: &Dataset,
 ) -> Result<f64> {
     let (batch, side) = (plan.batch, plan.side);
-    let whole = HostData::F32(Policy::plain(side, batch));
+    let whole = HostData::F32(plan.config.augment.plain(side, batch));
     exec.upload(program, built.views, &whole)?;
     let mut hits = 0;
     let all: Vec<u32> = (0..test.len() as u32).collect();

@@ -116,7 +116,10 @@ pub fn finetune_shares(
     }
     let of = |r: &LabelShare| json!({"fraction": r.fraction, "images": r.images, "top1": r.top1});
     let value = json!({"finetune": rows.iter().map(of).collect::<Vec<_>>()});
-    let (epoch, protocol) = (trained.at.epoch, s.describe());
+    let (epoch, protocol) = (
+        trained.at.epoch,
+        s.describe() + &trained.config.augment.crop_in_words(),
+    );
     let from = Provenance {
         source,
         data: &split.description,

@@ -244,7 +244,8 @@ impl<'a> Frozen<'a> {
 
     /// The protocol in words.
     fn describe(&self, c: &Classifier) -> String {
-        c.describe(&Feature::list(&self.encoder.made))
+        let crop = self.encoder.config.augment.crop_in_words();
+        c.describe(&Feature::list(&self.encoder.made)) + &crop
     }
 
     /// Each feature beside what it gave.
