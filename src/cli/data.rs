@@ -20,7 +20,7 @@ pub struct Args {
 enum Command {
     /// What a folder or list is: kind, counts, sizes, channel means and deviations.
     Inspect {
-        /// `shapes`, a folder, or a CSV list.
+        /// `shapes`, a folder, a CSV list, or tar or parquet files.
         data: String,
         /// Side in pixels of the images that are kept of a folder.
         #[arg(long, default_value_t = 32)]

@@ -26,6 +26,14 @@ pub fn open(r: &Request<'_>, path: &Path) -> Result<Split, DataError> {
     folder::read(r, "CSV list", [path, root], (place, &parts), notes)
 }
 
+/// Is it the ending of a file in which others are packed?
+pub(super) fn is_packed(ending: &str) -> bool {
+    matches!(
+        ending,
+        "zip" | "gz" | "tgz" | "bz2" | "xz" | "zst" | "7z" | "rar"
+    )
+}
+
 /// What a list's parts are, and what is to be said of them; no image is opened.
 ///
 /// # Errors
@@ -37,15 +45,14 @@ pub(super) fn parts(path: &Path) -> Result<(Parts, Vec<String>), DataError> {
     };
     let kind = ending(path);
     if !matches!(&*kind, "csv" | "tsv") {
-        let packed = matches!(
-            &*kind,
-            "zip" | "tar" | "gz" | "tgz" | "bz2" | "xz" | "zst" | "7z" | "rar"
-        );
-        return Err(fail(match packed {
+        let tar = path.to_string_lossy().to_lowercase();
+        let tar = tar.contains(".tar.") || kind == "tgz";
+        return Err(fail(match is_packed(&kind) {
+            true if tar => super::shards::compressed().into(),
             true => "a packed file: unpack it, and name the folder".into(),
-            false => {
-                "a file, but no CSV list (.csv, .tsv) of images; expected that, or a folder".into()
-            }
+            false => "a file, but no CSV list (.csv, .tsv) of images, no .tar and no .parquet; expected one of these, \
+                      or a folder"
+                .into(),
         }));
     }
     let data = std::fs::read(path).map_err(|source| DataError::Io {

@@ -28,6 +28,7 @@ pub mod rand_augment;
 pub mod sampler;
 pub mod sets;
 pub mod shapes;
+mod shards;
 mod source;
 mod split;
 #[doc(hidden)]
@@ -35,6 +36,9 @@ pub mod stl10;
 mod stored;
 mod subset;
 pub mod survey;
+#[cfg(feature = "tables")]
+mod tables;
+mod tars;
 mod tree;
 
 pub use dataset::Dataset;
@@ -112,7 +116,7 @@ impl Split {
 
 /// What to open, and how.
 pub struct Request<'a> {
-    /// `shapes` or a folder.
+    /// `shapes`, a folder, or a file: a CSV list, or shards.
     pub path: &'a str,
     /// Seed of the hold-out and of `shapes`.
     pub seed: u64,
@@ -134,8 +138,9 @@ pub struct Request<'a> {
     pub progress: &'a (dyn Fn(usize, usize) + Sync),
 }
 
-/// Opens `shapes` (the procedural set), a CSV list of images ([`list`]), or a folder: CIFAR-10 or CIFAR-100 binary,
-/// STL-10 binary, IDX (MNIST), or images ([`folder`]). What the folder is, its file names tell.
+/// Opens `shapes` (the procedural set), a CSV list of images ([`list`]), tar shards or parquet files (`data::shards`),
+/// or a folder: CIFAR-10 or CIFAR-100 binary, STL-10 binary, IDX (MNIST), or images ([`folder`]). What the folder is,
+/// its file names tell.
 ///
 /// # Errors
 /// Nothing known there, truncated files, no image that decodes.
@@ -165,7 +170,7 @@ fn whole(r: &Request<'_>) -> Result<Split> {
         return Ok(shapes::generate(r.seed, r.shapes.0, r.shapes.1));
     }
     let path = Path::new(r.path);
-    if !path.exists() && std::fs::symlink_metadata(path).is_err() {
+    if !shards::is_pattern(path) && !path.exists() && std::fs::symlink_metadata(path).is_err() {
         let known = sets::SETS.iter().find(|s| path.ends_with(s.folder));
         let advice = known.map_or(String::new(), |s| {
             format!(", or fetch it: amcl-wgpu data download {}", s.name)
@@ -177,11 +182,16 @@ fn whole(r: &Request<'_>) -> Result<Split> {
             ),
         });
     }
-    if path.is_file() {
-        return list::open(r, path);
-    }
-    match binary::open(r, path)? {
+    let binary = match path.is_dir() {
+        true => binary::open(r, path)?,
+        false => None,
+    };
+    match binary {
         Some(split) => Ok(split),
-        None => folder::open(r, path),
+        None => match shards::look(path, r.keeping.memory.max(r.keeping.ahead))? {
+            Some(f) => folder::read(r, &f.what, [path, &f.root], (f.place, &f.parts), f.notes),
+            None if path.is_file() => list::open(r, path),
+            None => folder::open(r, path),
+        },
     }
 }

@@ -68,6 +68,16 @@ pub(super) enum Part {
     Test(usize),
 }
 
+impl Part {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => TRAIN[0],
+            Self::Test(i) => TEST[i],
+        }
+    }
+}
+
 /// Names of parts for messages.
 pub(super) fn parts() -> String {
     format!("{}; {}", TRAIN.join(", "), TEST.join(", "))

@@ -52,8 +52,18 @@ fn shuffle<T>(items: &mut [T], stream: &mut Stream) {
 pub struct Order {
     samples: usize,
     seed: u64,
-    /// Blocks of samples, and how many samples at least are shuffled together.
-    blocks: Option<(Arc<Vec<Vec<u32>>>, usize)>,
+    blocks: Option<Blocks>,
+}
+
+/// How samples are shuffled by blocks.
+#[derive(Clone, Debug)]
+struct Blocks {
+    /// Samples of each block.
+    all: Arc<Vec<Vec<u32>>>,
+    /// So many samples at least are shuffled together, ...
+    samples: usize,
+    /// ... but no more than so many blocks: those that can be in memory at once.
+    most: usize,
 }
 
 impl Order {
@@ -66,19 +76,21 @@ impl Order {
         let own = data.stored.as_ref().and_then(|s| s.blocks());
         let blocks = match (how, own) {
             (Shuffle::Full, _) | (Shuffle::Auto, None) => None,
-            (_, Some(of)) => Some(together(&of)),
-            (Shuffle::Blocks, None) => Some(
-                (0..n as u32)
-                    .collect::<Vec<_>>()
-                    .chunks(BLOCK)
-                    .map(<[u32]>::to_vec)
-                    .collect(),
-            ),
+            (_, Some((of, most))) => Some((together(&of), most.max(2))),
+            (Shuffle::Blocks, None) => {
+                let all: Vec<u32> = (0..n as u32).collect();
+                let blocks = all.chunks(BLOCK).map(<[u32]>::to_vec);
+                Some((blocks.collect(), usize::MAX))
+            }
         };
         let order = Self {
             samples: n,
             seed,
-            blocks: blocks.map(|b: Vec<Vec<u32>>| (Arc::new(b), BATCHES * batch)),
+            blocks: blocks.map(|(all, most): (Vec<Vec<u32>>, usize)| Blocks {
+                all: Arc::new(all),
+                samples: BATCHES * batch,
+                most,
+            }),
         };
         if order.blocks.is_some()
             && let Some(why) = uneven(&order.of(0), &data.labels, batch)
@@ -97,18 +109,19 @@ impl Order {
 
     /// The samples of an epoch.
     pub fn of(&self, epoch: usize) -> Vec<u32> {
-        let Some((blocks, least)) = &self.blocks else {
+        let Some(blocks) = &self.blocks else {
             return permutation(self.samples, self.seed, epoch as u32);
         };
         let mut stream = Stream::new(self.seed, epoch as u32, 0, Purpose::Shuffle);
-        let mut places: Vec<usize> = (0..blocks.len()).collect();
+        let mut places: Vec<usize> = (0..blocks.all.len()).collect();
         shuffle(&mut places, &mut stream);
         let mut out = Vec::with_capacity(self.samples);
         let (mut begin, mut held) = (0, 0);
         for place in places {
-            out.extend_from_slice(&blocks[place]);
+            out.extend_from_slice(&blocks.all[place]);
             held += 1;
-            if held >= TOGETHER && out.len() - begin >= *least {
+            let enough = held >= TOGETHER && out.len() - begin >= blocks.samples;
+            if enough || held >= blocks.most {
                 shuffle(&mut out[begin..], &mut stream);
                 (begin, held) = (out.len(), 0);
             }

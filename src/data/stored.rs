@@ -318,10 +318,13 @@ impl Stored {
         self.store.source.will_need(&images);
     }
 
-    /// Blocks of the images, where they are to be drawn by blocks.
-    pub(super) fn blocks(&self) -> Option<Vec<u32>> {
+    /// Blocks of the images, where they are to be drawn by blocks, and how many blocks can be in memory at once.
+    pub(super) fn blocks(&self) -> Option<(Vec<u32>, usize)> {
         let source = &self.store.source;
-        let of = || self.images.iter().map(|i| source.block(*i)).collect();
+        let of = || {
+            let blocks = self.images.iter().map(|i| source.block(*i));
+            (blocks.collect(), source.blocks_at_once())
+        };
         (!source.random_access()).then(of)
     }
 

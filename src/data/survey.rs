@@ -1,14 +1,21 @@
 //! What a data set is, without decoding it: its kind, how many images there are to train on, and how large they are.
 
 use super::layout;
+use super::parts::Parts;
+use super::shards;
+use super::source::files::Folder;
+use super::source::{Place, Source};
 use super::tree::Tree;
-use super::{DataError, binary, cifar, idx, list, stl10};
+use super::{DataError, Keeping, binary, cifar, idx, list, stl10};
 use image::ImageReader;
-use std::path::{Path, PathBuf};
+use std::io::Cursor;
+use std::path::Path;
 
 /// Files whose headers are read. The median of so many lies within a tenth of the ranks of the set's own median
 /// (two deviations of a share: 2 sqrt(0.25 / 64) = 0.125), which is enough to choose among sizes far apart.
 const SAMPLE: usize = 64;
+/// Blocks that these are of, where an image is read together with its block.
+const BLOCKS: usize = 4;
 
 /// Kinds of data sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,14 +55,11 @@ pub struct Survey {
 /// A folder that cannot be read or may be several things; a list that is refused.
 pub fn survey(path: &str) -> Result<Option<Survey>, DataError> {
     let at = Path::new(path);
-    if path == "shapes" || !at.exists() {
+    if path == "shapes" || !(at.exists() || shards::is_pattern(at)) {
         return Ok(None);
     }
-    if at.is_file() {
-        let parts = list::parts(at)?.0;
-        return Ok(files(&parts.train));
-    }
-    if let Some((_, names)) = binary::find(at)? {
+    let folder = at.is_dir();
+    if let Some((_, names)) = folder.then(|| binary::find(at)).transpose()?.flatten() {
         let kind = if cifar::is(&names) {
             match names.iter().any(|n| n.starts_with("train.bin")) {
                 true => Kind::Cifar100,
@@ -74,20 +78,29 @@ pub fn survey(path: &str) -> Result<Option<Survey>, DataError> {
             labelled: true,
         }));
     }
+    if let Some(found) = shards::look(at, Keeping::default().memory)? {
+        return Ok(files(found.place, &found.parts));
+    }
+    let in_folder = |parts: &Parts| files(Box::new(Folder(at.into())), parts);
+    if !folder {
+        return Ok(in_folder(&list::parts(at)?.0));
+    }
     // Warnings are those of opening the set, which says them.
     let mut warnings = Vec::new();
     let tree = Tree::read(at, &mut warnings)?;
     if tree.images == 0 {
         return Ok(None);
     }
-    Ok(files(&layout::find(&tree, &mut warnings)?.parts.train))
+    Ok(in_folder(&layout::find(&tree, &mut warnings)?.parts))
 }
 
 /// The survey of image files with their classes.
-fn files(train: &[(PathBuf, Option<u32>)]) -> Option<Survey> {
-    let count = train.len().min(SAMPLE);
-    let spaced = (0..count).map(|i| &train[i * train.len() / count].0);
-    let mut sides: Vec<u32> = spaced.filter_map(|p| shorter_side(p)).collect();
+fn files(place: Box<dyn Place>, parts: &Parts) -> Option<Survey> {
+    let train = &parts.train;
+    let source = place.source(train.iter().map(|(p, _)| p.clone()).collect());
+    let mut sides: Vec<u32> = sample(source.as_ref(), train.len())
+        .filter_map(|i| shorter_side(source.as_ref(), i, &train[i as usize].0))
+        .collect();
     sides.sort_unstable();
     Some(Survey {
         kind: Kind::Files {
@@ -99,9 +112,28 @@ fn files(train: &[(PathBuf, Option<u32>)]) -> Option<Survey> {
     })
 }
 
+/// Images at equal distances; where they lie in blocks, at equal distances in some of these.
+fn sample(source: &dyn Source, images: usize) -> impl Iterator<Item = u32> {
+    let parts = match source.random_access() {
+        true => SAMPLE,
+        false => BLOCKS,
+    };
+    let spaced = |count: usize, of: usize| (0..count.min(of)).map(move |i| i * of / count.min(of));
+    let begins: Vec<usize> = spaced(parts, images).collect();
+    let each = SAMPLE / parts;
+    begins.into_iter().flat_map(move |first| {
+        let block = source.block(first as u32);
+        let rest = (first..images).take_while(move |i| source.block(*i as u32) == block);
+        rest.take(each).map(|i| i as u32).collect::<Vec<_>>()
+    })
+}
+
 /// Shorter side that an image's header tells; none where it tells none.
-fn shorter_side(path: &Path) -> Option<u32> {
-    let reader = ImageReader::open(path).ok()?.with_guessed_format().ok()?;
+fn shorter_side(source: &dyn Source, image: u32, path: &Path) -> Option<u32> {
+    let mut bytes = Vec::new();
+    source.read(image, &mut bytes).ok()?;
+    let format = image::guess_format(&bytes).or_else(|_| image::ImageFormat::from_path(path));
+    let reader = ImageReader::with_format(Cursor::new(&bytes), format.ok()?);
     let (w, h) = reader.into_dimensions().ok()?;
     Some(w.min(h)).filter(|s| *s > 0)
 }

@@ -112,6 +112,37 @@ impl Tree {
         }
     }
 
+    /// A folder `path` of image files with these names, whose parts `/` separates, and with what stands for each.
+    pub fn of_names(path: PathBuf, mut names: Vec<(String, PathBuf)>) -> Self {
+        names.sort_by(|(a, _), (b, _)| a.split('/').cmp(b.split('/')));
+        Self::inner(path, 0, &names)
+    }
+
+    /// What these have below the folder that the first `skip` bytes of all names are.
+    fn inner(path: PathBuf, skip: usize, names: &[(String, PathBuf)]) -> Self {
+        let head = |(name, _): &(String, PathBuf)| name[skip..].split_once('/').map(|h| h.0.len());
+        let same = |a: &(String, PathBuf), b: &(String, PathBuf)| match (head(a), head(b)) {
+            (Some(a_len), Some(b_len)) => a.0[..skip + a_len] == b.0[..skip + b_len],
+            _ => false,
+        };
+        let mut items = Vec::new();
+        for group in names.chunk_by(same) {
+            items.push(match head(&group[0]) {
+                None => Item::Image(group[0].1.clone()),
+                Some(len) => {
+                    let end = skip + len;
+                    let folder = path.join(&group[0].0[skip..end]);
+                    Item::Folder(Self::inner(folder, end + 1, group))
+                }
+            });
+        }
+        Self {
+            path,
+            items,
+            images: names.len(),
+        }
+    }
+
     /// Its name.
     pub fn name(&self) -> String {
         let name = self.path.file_name().unwrap_or(self.path.as_os_str());

@@ -2,6 +2,11 @@
 //! bytes as they are stored; what these become is the same for all of them (`data::pixels`).
 
 pub(super) mod files;
+#[cfg(feature = "tables")]
+pub(super) mod parquet;
+mod pread;
+pub(super) mod tar;
+pub(super) mod tar_index;
 
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -53,6 +58,11 @@ pub(super) trait Source: Debug + Send + Sync {
     /// The block that holds an image, where images come cheaply only together with those of their block.
     fn block(&self, _image: u32) -> u32 {
         0
+    }
+
+    /// So many blocks can be in memory at once.
+    fn blocks_at_once(&self) -> usize {
+        usize::MAX
     }
 
     /// Images are read singly, in any order, at the cost of their bytes. Where they are not, they are drawn by blocks
