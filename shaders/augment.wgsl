@@ -1,20 +1,24 @@
-// Views of uint8 images, y[r,i,j,:] from image r mod B by row r of the table: crop and resize (bilinear with
-// antialiasing: a triangle of support max(scale, 1), as torchvision), mirror, colour adjustments in the row's order,
-// gray, Gaussian blur (border reflected), solarise, (v - mean) / std.
+// Views of uint8 images, y[r,i,j,:] from image r mod B by row r of the table: crop and resize (antialiased, as Pillow
+// and torchvision do it), mirror, colour adjustments in the row's order, gray, Gaussian blur (border reflected),
+// solarise, (v - mean) / std.
+//   filters, of a distance d in pixels of the larger size: the triangle 1 - d; BICUBIC: Keys' cubic convolution,
+//   a = -1/2, two pixels far, with values clamped to [0, 1] after each axis (rows of the image first).
 //   adjustments: v' = clamp(f v + (1-f) o), o = 0 (brightness), the mean gray of the image as it is then (contrast),
 //   the pixel's gray (saturation); hue: HSV turned.
 // Table row (16 f32): top, left, height, width, flip, order (base-5 digits), 4 factors, gray, blur radius, blur
-// sigma, solarise threshold, 2 unused.
-// Images: bytes packed in little-endian words, rows, columns, RGB. Out: [R,S,S,3] f32.
-// `main`: a group of 64 threads a view does everything up to the blur; a thread reads back only pixels that it wrote.
-// Grid: R groups, folded.
+// sigma, solarise threshold, width of the stored image, unused.
+// Images: bytes packed in little-endian words, rows, columns, RGB; each at the beginning of p.words words, of its own
+// width. Out: [R,S,S,3] f32.
+// `main`: a group of 64 threads a view does everything up to the blur. A thread makes BAND pixels of a column at once:
+// it filters each row of the image that they see once, and adds it to those that see it. For the adjustments a thread
+// has every 64th pixel, whoever made it. Grid: R groups, folded.
 // `blur` (AXIS_X: along rows into a temporary; else along columns, then solarise and normalise): a thread a pixel.
 // Grid: ceil(R*S*S / 64), folded.
 // p.first: number of the first view of this piece of the table.
 #import grid
 struct Params {
-    images: u32, height: u32, width: u32, size: u32,
-    words: u32, rows: u32, first: u32, finish: u32,
+    images: u32, size: u32, words: u32, rows: u32,
+    first: u32, finish: u32,
     mean: vec4<f32>,
     inv_std: vec4<f32>,
 }
@@ -37,21 +41,38 @@ fn finish(v: vec3<f32>, threshold: f32) -> vec3<f32> {
 
 #ifdef MAIN
 var<workgroup> lane: array<f32, 64>;
+// Pixels of a column that a thread makes at once.
+const BAND = 8u;
 
 fn byte(i: u32) -> f32 { return f32((image[i >> 2u] >> (8u * (i & 3u))) & 255u); }
 fn pixel(i: u32) -> vec3<f32> { return vec3<f32>(byte(i), byte(i + 1u), byte(i + 2u)) / 255.0; }
 
-// Inputs that output i of a line sees: first, one past the last; centre and support of the triangle.
-struct Taps { first: u32, last: u32, centre: f32, support: f32 }
+// Inputs that output i of a line sees: first, one past the last; its centre, and how much wider the filter is.
+struct Taps { first: u32, last: u32, centre: f32, stretch: f32 }
+#ifdef BICUBIC
+const REACH = 2.0;
+#else
+const REACH = 1.0;
+#endif
 fn taps(i: u32, n: u32) -> Taps {
     let scale = f32(n) / f32(p.size);
-    let support = max(scale, 1.0);
+    let stretch = max(scale, 1.0);
+    let support = REACH * stretch;
     let centre = (f32(i) + 0.5) * scale;
     let first = min(u32(max(centre - support + 0.5, 0.0)), n - 1u);
     let last = clamp(u32(centre + support + 0.5), first + 1u, n);
-    return Taps(first, last, centre, support);
+    return Taps(first, last, centre, stretch);
 }
-fn weight(t: Taps, j: u32) -> f32 { return max(1.0 - abs((f32(j) - t.centre + 0.5) / t.support), 0.0); }
+fn weight(t: Taps, j: u32) -> f32 {
+    let d = abs((f32(j) - t.centre + 0.5) / t.stretch);
+#ifdef BICUBIC
+    let near = (1.5 * d - 2.5) * d * d + 1.0;
+    let far = ((2.5 - 0.5 * d) * d - 4.0) * d + 2.0;
+    return select(select(0.0, far, d < 2.0), near, d < 1.0);
+#else
+    return max(1.0 - d, 0.0);
+#endif
+}
 
 fn turn_hue(v: vec3<f32>, shift: f32) -> vec3<f32> {
     let top = max(v.x, max(v.y, v.z));
@@ -114,6 +135,7 @@ fn main(
     let left = u32(table[t + 1u]);
     let height = u32(table[t + 2u]);
     let width = u32(table[t + 3u]);
+    let stored = u32(table[t + 14u]);
     let pixels = p.size * p.size;
     // Position of the contrast adjustment, 4 if there is none.
     var contrast = 0u;
@@ -123,33 +145,54 @@ fn main(
         code = code / 5u;
         contrast = contrast + 1u;
     }
-    var sum = 0.0;
-    for (var at = l; at < pixels; at = at + 64u) {
-        var j = at % p.size;
-        if table[t + 4u] != 0.0 { j = p.size - 1u - j; }
-        let ty = taps(at / p.size, height);
-        let tx = taps(j, width);
-        var acc = vec3<f32>(0.0);
-        var wy = 0.0;
+    let pieces = p.size * ((p.size + BAND - 1u) / BAND);
+    for (var piece = l; piece < pieces; piece = piece + 64u) {
+        let column = piece % p.size;
+        let begin = piece / p.size * BAND;
+        let tx = taps(select(column, p.size - 1u - column, table[t + 4u] != 0.0), width);
         var wx = 0.0;
         for (var k = tx.first; k < tx.last; k = k + 1u) { wx = wx + weight(tx, k); }
-        for (var i = ty.first; i < ty.last; i = i + 1u) {
+        var ty = array<Taps, BAND>();
+        var wy = array<f32, BAND>();
+        var acc = array<vec3<f32>, BAND>();
+        for (var b = 0u; b < BAND; b = b + 1u) { ty[b] = taps(min(begin + b, p.size - 1u), height); }
+        for (var i = ty[0].first; i < ty[BAND - 1u].last; i = i + 1u) {
             var line = vec3<f32>(0.0);
-            let start = base + ((top + i) * p.width + left) * 3u;
+            let start = base + ((top + i) * stored + left) * 3u;
             for (var k = tx.first; k < tx.last; k = k + 1u) { line = line + weight(tx, k) * pixel(start + k * 3u); }
-            let w = weight(ty, i);
-            acc = acc + w * line;
-            wy = wy + w;
+#ifdef BICUBIC
+            line = clamp(line, vec3<f32>(0.0), vec3<f32>(wx));
+#endif
+            for (var b = 0u; b < BAND; b = b + 1u) {
+                if i < ty[b].first || i >= ty[b].last { continue; }
+                let w = weight(ty[b], i);
+                acc[b] = acc[b] + w * line;
+                wy[b] = wy[b] + w;
+            }
         }
-        acc = acc / (wy * wx);
-        if contrast < 4u {
-            acc = adjust(acc, t, 0u, contrast, 0.0);
-            sum = sum + dot(LUMA, acc);
+        for (var b = 0u; b < BAND; b = b + 1u) {
+            if begin + b >= p.size { break; }
+            var v = acc[b] / (wy[b] * wx);
+#ifdef BICUBIC
+            v = saturate(v);
+#endif
+            let o = (r * pixels + (begin + b) * p.size + column) * 3u;
+            y[o] = v.x;
+            y[o + 1u] = v.y;
+            y[o + 2u] = v.z;
         }
-        let o = (r * pixels + at) * 3u;
-        y[o] = acc.x;
-        y[o + 1u] = acc.y;
-        y[o + 2u] = acc.z;
+    }
+    storageBarrier();
+    var sum = 0.0;
+    if contrast < 4u {
+        for (var at = l; at < pixels; at = at + 64u) {
+            let o = (r * pixels + at) * 3u;
+            let v = adjust(vec3<f32>(y[o], y[o + 1u], y[o + 2u]), t, 0u, contrast, 0.0);
+            sum = sum + dot(LUMA, v);
+            y[o] = v.x;
+            y[o + 1u] = v.y;
+            y[o + 2u] = v.z;
+        }
     }
     lane[l] = sum;
     workgroupBarrier();

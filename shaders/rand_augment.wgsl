@@ -1,5 +1,6 @@
 // One operation of RandAugment on each image [S,S,3], as PIL and timm have it on levels 0..255, by the image's entry of
 // a table: kind, then up to six numbers (reference/rand_augment.rs names the kinds).
+// BICUBIC: what moves is seen through a cubic convolution with a = -1 (PIL's `transform`), else bilinearly.
 // FIRST: x holds numbers in [0,1], which become whole levels; else levels. LAST: y is normalised, (level / 255 - mean)
 // inv_std; else levels.
 // A group of 256 threads an image counts levels and grays, makes each channel's table of levels, and applies the
@@ -52,6 +53,15 @@ fn pixel(base: u32, r: i32, c: i32) -> vec3<f32> {
     let last = i32(p.size) - 1;
     return at(base + u32(clamp(r, 0, last)) * p.size + u32(clamp(c, 0, last)));
 }
+#ifdef BICUBIC
+// Between b and c, the share d of the way.
+fn cubic(a: vec3<f32>, b: vec3<f32>, c: vec3<f32>, e: vec3<f32>, d: f32) -> vec3<f32> {
+    return b + d * (c - a + d * (2.0 * (a - b) + c - e + d * (b - a + e - c)));
+}
+fn along(base: u32, r: i32, c: i32, d: f32) -> vec3<f32> {
+    return cubic(pixel(base, r, c - 1), pixel(base, r, c), pixel(base, r, c + 1), pixel(base, r, c + 2), d);
+}
+#endif
 fn moved(base: u32, i: u32, t: u32) -> vec3<f32> {
     let u = f32(i % p.size) + 0.5;
     let v = f32(i / p.size) + 0.5;
@@ -64,9 +74,16 @@ fn moved(base: u32, i: u32, t: u32) -> vec3<f32> {
     let part = a - 0.5 - whole;
     let c = i32(whole.x);
     let r = i32(whole.y);
+#ifdef BICUBIC
+    return level(cubic(
+        along(base, r - 1, c, part.x), along(base, r, c, part.x),
+        along(base, r + 1, c, part.x), along(base, r + 2, c, part.x), part.y,
+    ));
+#else
     let above = mix(pixel(base, r, c), pixel(base, r, c + 1), part.x);
     let below = mix(pixel(base, r + 1, c), pixel(base, r + 1, c + 1), part.x);
     return level(mix(above, below, part.y));
+#endif
 }
 // The table of levels of channel `c`: a range stretched (kind 1), a histogram levelled (kind 2), else as it is.
 fn make_levels(c: u32, kind: u32) {

@@ -27,6 +27,7 @@ fn seen(policy: &Policy, data: &Dataset, size: usize) -> Vec<f32> {
         height: side.0,
         width: side.1,
         size,
+        filter: policy.interpolation,
         blur: false,
         mean: policy.mean,
         std: policy.std,

@@ -10,7 +10,7 @@ use amcl_wgpu::graph::gpu::GpuExecutor;
 use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::graph::{Executor, Graph, HostData, TensorType};
 use amcl_wgpu::ops::augment::{Augment, words};
-use amcl_wgpu::reference::augment::ROW;
+use amcl_wgpu::reference::augment::{Filter, ROW};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::HashMap;
@@ -102,6 +102,77 @@ fn evaluation_equals_scikit_learns() {
     assert!((found.top1 - test).abs() < 1e-9 && (found.train_top1 - train).abs() < 1e-9);
 }
 
+/// A crop of a fixture's case: the image, the box, the side of the result.
+fn crop(case: &serde_json::Value) -> (usize, [usize; 4], usize) {
+    let step = &case["steps"][0];
+    let whole = |v: &serde_json::Value| v.as_u64().unwrap() as usize;
+    let at = ["top", "left", "height", "width"].map(|key| whole(&step[key]));
+    (whole(&case["image"]), at, whole(&step["size"][0]))
+}
+
+/// Pillow's bicubic crops of images of bytes (tests/golden/data/bicubic.safetensors, made by make_bicubic.py). It
+/// rounds after each axis, where nothing is rounded here: half a level for the second axis, and half a level times the
+/// largest sum of a pixel's absolute weights, 1.25, for the first. tests/verify.rs compares with Pillow's floats.
+#[test]
+fn bicubic_views_are_pillows_but_for_its_roundings() {
+    const LEVELS: f64 = 0.5 + 0.5 * 1.25;
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden/data/bicubic.safetensors");
+    let bytes = std::fs::read(file).unwrap();
+    let (_, head) = SafeTensors::read_metadata(&bytes).unwrap();
+    let meta = &head.metadata().as_ref().unwrap()["meta"];
+    let meta: serde_json::Value = serde_json::from_str(meta).unwrap();
+    let st = SafeTensors::deserialize(&bytes).unwrap();
+    let images = st.tensor("images").unwrap();
+    let side = images.shape()[2];
+    let planes = side * side;
+    for mut exec in executors() {
+        let name = exec.name().to_string();
+        let mut worst = |filter| {
+            let mut worst = 0.0f64;
+            for case in meta["cases"].as_array().unwrap() {
+                let (image, at, size) = crop(case);
+                let planar = &images.data()[image * 3 * planes..(image + 1) * 3 * planes];
+                let pixels = (0..3 * planes).map(|i| planar[i % 3 * planes + i / 3]);
+                let packed: Vec<u32> = bytemuck::pod_collect_to_vec(&pixels.collect::<Vec<u8>>());
+                let mut row = Policy::whole((side, side), 1);
+                for (r, v) in row.iter_mut().zip(at) {
+                    *r = v as f32;
+                }
+                let op = Augment {
+                    height: side,
+                    width: side,
+                    size,
+                    filter,
+                    blur: false,
+                    mean: [0.0; 3],
+                    std: [1.0; 3],
+                };
+                let mut g = Graph::new();
+                let x = g.input("images", TensorType::u32([1, packed.len()]));
+                let t = g.input("table", TensorType::f32([1, ROW]));
+                let y = g.push1(op, &[x, t]).unwrap();
+                let inputs = [(x, HostData::U32(packed)), (t, HostData::F32(row))];
+                let view = exec.evaluate(&g, &inputs, &[y]).unwrap()[0].to_f64();
+                let key = case["key"].as_str().unwrap().replace("out", "bytes");
+                let want = st.tensor(&key).unwrap().data();
+                for (i, v) in view.iter().enumerate() {
+                    let level = f64::from(want[i % 3 * size * size + i / 3]);
+                    worst = worst.max((v * 255.0 - level).abs());
+                }
+            }
+            worst
+        };
+        let bicubic = worst(Filter::Bicubic);
+        println!("{name}: {bicubic:.3} levels");
+        // 1e-3: Pillow's weights have 22 bits, f32 has 24; 255 levels of some 100 such roundings.
+        assert!((0.6..LEVELS + 1e-3).contains(&bicubic), "{bicubic}");
+        // The control: the other filter.
+        let bilinear = worst(Filter::Bilinear);
+        assert!(bilinear > 10.0, "{bilinear}");
+    }
+}
+
 /// Writes images, what is drawn for two views of each, and the views, for `tests/interop/run`, into the file that
 /// `AMCL_VIEWS` names.
 #[test]
@@ -123,6 +194,7 @@ fn views_for_torchvision() {
         height: side.0,
         width: side.1,
         size,
+        filter: policy.interpolation,
         blur: policy.blurs(),
         mean: policy.mean,
         std: policy.std,

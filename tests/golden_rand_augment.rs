@@ -1,5 +1,6 @@
 //! RandAugment's operations against timm's and PIL's on two images (tests/golden/data/rand_augment.safetensors, made by
-//! tests/golden/make_rand_augment.py), on all executors.
+//! tests/golden/make_rand_augment.py; moves with the bicubic filter: rand_augment_bicubic.safetensors, made by
+//! make_bicubic.py), on all executors.
 
 use amcl_wgpu::data::rand_augment::operation;
 use amcl_wgpu::device::{Choice, Device, Options};
@@ -7,6 +8,7 @@ use amcl_wgpu::graph::gpu::GpuExecutor;
 use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::graph::{Executor, Graph, HostData, StepScalars, TensorType};
 use amcl_wgpu::ops::rand_augment::RandAugment;
+use amcl_wgpu::reference::augment::Filter;
 use safetensors::SafeTensors;
 
 const SIDE: usize = 24;
@@ -35,9 +37,15 @@ const OPERATIONS: [(&str, usize, f32, bool); 19] = [
 ];
 
 /// Levels of both images after an operation at magnitude 9.
-fn levels(exec: &mut dyn Executor, image: &[u8], choice: usize, sign: f32) -> Vec<i32> {
+fn levels(
+    exec: &mut dyn Executor,
+    filter: Filter,
+    image: &[u8],
+    (choice, sign): (usize, f32),
+) -> Vec<i32> {
     let op = RandAugment {
         layers: 1,
+        filter,
         mean: [0.485, 0.456, 0.406],
         std: [0.229, 0.224, 0.225],
     };
@@ -73,14 +81,18 @@ fn differences(a: &[i32], b: &[u8]) -> (usize, i32) {
 /// equal.
 #[test]
 fn operations_are_pils() {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/golden/data/rand_augment.safetensors"
-    );
-    let bytes = std::fs::read(path).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let of = |name: &str| file.tensor(name).unwrap().data().to_vec();
-    let image = of("image");
+    let read = |name: &str| {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/data");
+        std::fs::read(folder.join(name)).unwrap()
+    };
+    let files = [
+        "rand_augment.safetensors",
+        "rand_augment_bicubic.safetensors",
+    ]
+    .map(read);
+    let [bilinear, bicubic] = [0, 1].map(|i| SafeTensors::deserialize(&files[i]).unwrap());
+    let of = |file: &SafeTensors<'_>, name: &str| file.tensor(name).unwrap().data().to_vec();
+    let image = of(&bilinear, "image");
     let device = Device::open(&Choice::Name("llvmpipe".into()), Options::default());
     let mut executors: [Box<dyn Executor>; 3] = [
         Box::new(HostExecutor::<f64>::new()),
@@ -89,8 +101,19 @@ fn operations_are_pils() {
     ];
     for exec in &mut executors {
         for (name, choice, sign, moves) in OPERATIONS {
-            let (count, worst) =
-                differences(&levels(exec.as_mut(), &image, choice, sign), &of(name));
+            let mut made = |filter| levels(exec.as_mut(), filter, &image, (choice, sign));
+            let (linear, cubic) = (made(Filter::Bilinear), made(Filter::Bicubic));
+            if moves {
+                let (count, worst) = differences(&cubic, &of(&bicubic, name));
+                assert!(
+                    worst <= 1 && count <= image.len() / 20,
+                    "{name}, bicubic, on {}: {count} differ, by {worst}",
+                    exec.name()
+                );
+                // The control: the other filter.
+                assert!(differences(&linear, &of(&bicubic, name)).1 > 5, "{name}");
+            }
+            let (count, worst) = differences(&linear, &of(&bilinear, name));
             let near = moves || name == "auto_contrast";
             let said = format!("{name} on {}: {count} differ, by {worst}", exec.name());
             match near {
@@ -99,7 +122,7 @@ fn operations_are_pils() {
             }
         }
         // The control: the other side is another picture.
-        let other = levels(exec.as_mut(), &image, 3, -1.0);
-        assert!(differences(&other, &of("rotate")).1 > 20);
+        let other = levels(exec.as_mut(), Filter::Bilinear, &image, (3, -1.0));
+        assert!(differences(&other, &of(&bilinear, "rotate")).1 > 20);
     }
 }

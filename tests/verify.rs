@@ -36,6 +36,7 @@ const FILES: &[&str] = &[
     "data/knn_200",
     "data/aug_32",
     "data/aug_96",
+    "data/bicubic",
     "network/net_r18w8_io",
 ];
 
@@ -267,6 +268,11 @@ fn another_setting_is_noticed() {
             "{\"key\": \"out_004\", \"image\": 0, \"steps\": []}",
         ),
         ("data/aug_96", "/cases/5/steps/0/factor", "0.084"),
+        (
+            "data/bicubic",
+            "/cases/3/steps/0/interpolation",
+            "\"bilinear\"",
+        ),
         ("network/net_r18w8_io", "/config/momentum", "0.89"),
     ] {
         let mut subject = open(name);

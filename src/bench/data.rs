@@ -147,6 +147,7 @@ pub fn device(
         height: side.0,
         width: side.1,
         size,
+        filter: policy.interpolation,
         blur: policy.blurs(),
         mean: policy.mean,
         std: policy.std,

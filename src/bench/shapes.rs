@@ -5,6 +5,7 @@ use crate::check::{self, Case, Feed};
 use crate::data::augment::Policy;
 use crate::graph::{DType, Op, TensorType};
 use crate::ops;
+use crate::reference::augment::{Filter, ROW};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -128,11 +129,12 @@ fn memory_bound(n: usize, h: usize, c: usize) -> Vec<Subject> {
     ]
 }
 
-fn augment(images: usize, side: usize, size: usize, blur: bool) -> Subject {
+fn augment(images: usize, side: usize, size: usize, blur: bool, filter: Filter) -> Subject {
     let op = ops::augment::Augment {
         height: side,
         width: side,
         size,
+        filter,
         blur,
         mean: [0.5; 3],
         std: [0.25; 3],
@@ -146,14 +148,19 @@ fn augment(images: usize, side: usize, size: usize, blur: bool) -> Subject {
     let words = ops::augment::words(side, side);
     Subject {
         name: format!(
-            "augment{} {images}x{side} -> {}x{size}",
+            "augment{}{} {images}x{side} -> {}x{size}",
             if blur { "+blur" } else { "" },
+            if filter == Filter::Bicubic {
+                " bicubic"
+            } else {
+                ""
+            },
             2 * images
         ),
         op: Arc::new(op),
         inputs: vec![
             Feed::index([images, words], u32::MAX),
-            Feed::values([2 * images, crate::reference::augment::ROW], table),
+            Feed::values([2 * images, ROW], table),
         ],
         updates: Vec::new(),
     }
@@ -383,8 +390,10 @@ fn in_f32(large: bool) -> Vec<Subject> {
         }
         v.extend(memory_bound(64, 56, 256));
         v.extend(optimisers(11_300_000));
-        v.push(augment(512, 32, 32, false));
-        v.push(augment(256, 256, 224, true));
+        v.push(augment(512, 32, 32, false, Filter::Bilinear));
+        v.push(augment(256, 256, 224, true, Filter::Bilinear));
+        v.push(augment(256, 256, 224, false, Filter::Bilinear));
+        v.push(augment(256, 256, 224, false, Filter::Bicubic));
         v.extend(loss(3, 1024, 128));
         v.extend(streamed_loss(3, 8192, 128));
         // ViT-S/16 and ViT-B/16 at 224 px, and what CAN's encoder and MAE's decoder see.
@@ -408,7 +417,10 @@ fn in_f32(large: bool) -> Vec<Subject> {
         v.extend(conv(8, 4, 512, 512, 3, 1));
         v.extend(memory_bound(32, 32, 64));
         v.extend(optimisers(2_000_000));
-        v.push(augment(64, 32, 32, false));
+        v.push(augment(64, 32, 32, false, Filter::Bilinear));
+        v.push(augment(16, 96, 96, false, Filter::Bilinear));
+        v.push(augment(4, 256, 224, false, Filter::Bilinear));
+        v.push(augment(4, 256, 224, false, Filter::Bicubic));
         v.extend(loss(3, 512, 128));
         v.extend(streamed_loss(3, 512, 128));
         // ViT-S/4 at 32 px, two views of 16 images.

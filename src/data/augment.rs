@@ -3,7 +3,8 @@
 //! `augment`'s work.
 
 use crate::reference::augment::{
-    Adjust, FACTORS, FLIP, GRAY, ORDER, RADIUS, ROW, SIGMA, SOLARISE, TOP, order_code,
+    Adjust, FACTORS, FLIP, Filter, GRAY, ORDER, RADIUS, ROW, SIGMA, SOLARISE, TOP, WIDTH,
+    order_code,
 };
 use crate::reference::philox::{Purpose, Stream};
 use crate::settings::{Numbers, Range, Section, between};
@@ -19,6 +20,9 @@ crate::section! {
         families: String = "acde".into(),
         /// Least share of the area that a crop keeps (largest: 1).
         min_scale: f32 = 0.08 => SHARE.without_low(),
+        /// How crops, and the whole images of the test transform, are brought to the views' side, antialiased:
+        /// `bilinear` (torchvision's default), or `bicubic` (MAE's and timm's).
+        interpolation: Filter = Filter::Bilinear,
         /// Probability of a horizontal flip.
         hf_prob: f32 = 0.5 => SHARE,
         /// Probability of colour jitter.
@@ -50,12 +54,47 @@ crate::section! {
 /// What to do about a mean or deviation that is too large.
 const OF_ONE: &str = "pixels run from 0 to 1, so numbers on the scale of 255 are divided by 255";
 
-/// The row that shows a box (top, left, height, width) of an image, unchanged but for size.
-fn shown(shape: [usize; 4]) -> [f32; ROW] {
+/// Height and width of the images of a batch.
+#[derive(Clone, Copy, Debug)]
+pub enum Sides<'a> {
+    /// All have these.
+    Same((usize, usize)),
+    /// Each has its own.
+    Each(&'a [(usize, usize)]),
+}
+
+impl Sides<'_> {
+    /// Those of image `i` of the batch.
+    ///
+    /// # Panics
+    /// If each image has its own, and there are no more than `i`.
+    fn of(self, i: usize) -> (usize, usize) {
+        match self {
+            Self::Same(side) => side,
+            Self::Each(sides) => sides[i],
+        }
+    }
+}
+
+impl From<(usize, usize)> for Sides<'_> {
+    fn from(side: (usize, usize)) -> Self {
+        Self::Same(side)
+    }
+}
+
+impl<'a> From<&'a [(usize, usize)]> for Sides<'a> {
+    fn from(sides: &'a [(usize, usize)]) -> Self {
+        Self::Each(sides)
+    }
+}
+
+/// The row that shows a box (top, left, height, width) of an image whose rows are `width` long, unchanged but for size.
+fn shown(shape: [usize; 4], width: usize) -> [f32; ROW] {
     let mut row = [0.0; ROW];
     for (r, v) in row[TOP..].iter_mut().zip(shape) {
         *r = v as f32;
     }
+    row[WIDTH] = width as f32;
     row[ORDER] = order_code([Adjust::None; 4]);
     row[SOLARISE] = 2.0;
     row
@@ -124,8 +163,8 @@ impl Policy {
 
     /// The table row of one view (0 or 1) of an image of h x w, seen at `size`. Numbers are drawn in a fixed order,
     /// also for what is then not done, so that switching one family off leaves the others' draws as they were.
-    fn draw(&self, h: usize, w: usize, size: usize, view: usize, s: &mut Stream) -> [f32; ROW] {
-        let mut row = shown([0, 0, h, w]);
+    fn draw(&self, (h, w): (usize, usize), size: usize, view: usize, s: &mut Stream) -> [f32; ROW] {
+        let mut row = shown([0, 0, h, w], w);
         if self.has('a') {
             let mut crop = s.clone();
             for (r, v) in row[TOP..].iter_mut().zip(self.crop(h, w, &mut crop)) {
@@ -169,61 +208,74 @@ impl Policy {
         row
     }
 
-    /// The table of both views of the samples `ids`, each an image of h x w seen at `size`: [2B, 16], rows 0..B the
-    /// first view.
-    pub fn two_views(
+    /// The table of both views of the samples `ids`, seen at `size`: [2B, 16], rows 0..B the first view. `sides` are
+    /// those of the images, one tuple for all or a slice with as many as `ids`.
+    pub fn two_views<'a>(
         &self,
-        side: (usize, usize),
+        sides: impl Into<Sides<'a>>,
         ids: &[u32],
         size: usize,
         seed: u64,
         epoch: u32,
     ) -> Vec<f32> {
-        self.views(2, side, ids, size, (seed, epoch))
+        self.views(2, sides, ids, size, (seed, epoch))
     }
 
-    /// The table of the first `count` (1 or 2) views of the samples `ids`, each an image of h x w seen at `size`:
-    /// [count B, 16], view by view.
-    pub fn views(
+    /// The table of the first `count` (1 or 2) views of the samples `ids`: [count B, 16], view by view; else as
+    /// [`Policy::two_views`].
+    ///
+    /// # Panics
+    /// If there are fewer sides than samples.
+    pub fn views<'a>(
         &self,
         count: usize,
-        (h, w): (usize, usize),
+        sides: impl Into<Sides<'a>>,
         ids: &[u32],
         size: usize,
         (seed, epoch): (u64, u32),
     ) -> Vec<f32> {
-        [Purpose::View0, Purpose::View1]
-            .into_iter()
-            .take(count)
-            .enumerate()
-            .flat_map(|(view, purpose)| ids.iter().map(move |id| (view, purpose, *id)))
-            .flat_map(|(view, purpose, id)| {
-                let mut stream = Stream::new(seed, epoch, id, purpose);
-                self.draw(h, w, size, view, &mut stream)
-            })
-            .collect()
+        let sides = sides.into();
+        let mut out = Vec::with_capacity(count * ids.len() * ROW);
+        let views = [Purpose::View0, Purpose::View1].into_iter().enumerate();
+        for (view, purpose) in views.take(count) {
+            for (i, id) in ids.iter().enumerate() {
+                let mut stream = Stream::new(seed, epoch, *id, purpose);
+                out.extend(self.draw(sides.of(i), size, view, &mut stream));
+            }
+        }
+        out
     }
 
-    /// What the test transform sees of an image where that is not all of it, in words that follow a protocol's.
-    pub fn crop_in_words(&self) -> String {
-        match self.crop_pct {
+    /// What is not plain about the test transform, in words that follow a protocol's: that it sees a part of an image,
+    /// and another filter than the bilinear one.
+    pub fn test_in_words(&self) -> String {
+        let mut words = match self.crop_pct {
             1.0 => String::new(),
             share => format!(", centre crop of {share} of the shorter side"),
+        };
+        if self.interpolation != Filter::Bilinear {
+            words += &format!(", {} resizing", self.interpolation.name());
         }
+        words
     }
 
     /// The table of `n` images as they are: whole, and resized.
     pub fn whole((h, w): (usize, usize), n: usize) -> Vec<f32> {
-        shown([0, 0, h, w]).repeat(n)
+        shown([0, 0, h, w], w).repeat(n)
     }
 
     /// The table of the test transform of `n` images: the square in the centre, `crop_pct` of the shorter side, resized
-    /// and normalised. It lies where torchvision's `CenterCrop` has it, whose halves are rounded to even.
-    pub fn plain(&self, (h, w): (usize, usize), n: usize) -> Vec<f32> {
-        let share = self.crop_pct.numbers()[0];
-        let side = ((h.min(w) as f64 * share).round() as usize).max(1);
-        let margin = |all: usize| (0.5 * (all - side) as f64).round_ties_even() as usize;
-        shown([margin(h), margin(w), side, side]).repeat(n)
+    /// and normalised. It lies where torchvision's `CenterCrop` has it, whose halves are rounded to even. `sides` are
+    /// those of the images, one tuple for all or a slice with `n` of them.
+    pub fn plain<'a>(&self, sides: impl Into<Sides<'a>>, n: usize) -> Vec<f32> {
+        let (sides, share) = (sides.into(), self.crop_pct.numbers()[0]);
+        let row = |i| {
+            let (h, w) = sides.of(i);
+            let side = ((h.min(w) as f64 * share).round() as usize).max(1);
+            let margin = |all: usize| (0.5 * (all - side) as f64).round_ties_even() as usize;
+            shown([margin(h), margin(w), side, side], w)
+        };
+        (0..n).flat_map(row).collect()
     }
 }
 
@@ -276,6 +328,25 @@ mod tests {
                 "{letter}: {differs:?}"
             );
         }
+    }
+
+    #[test]
+    fn images_of_their_own_sides_get_the_views_that_they_would_get_alone() {
+        let (p, ids) = (Policy::default(), [3, 5]);
+        let sides = [(40, 24), (24, 70)];
+        let together = p.two_views(sides.as_slice(), &ids, 16, 9, 2);
+        for (i, side) in sides.into_iter().enumerate() {
+            let alone = p.two_views(side, &ids[i..=i], 16, 9, 2);
+            for view in 0..2 {
+                let at = (2 * view + i) * ROW;
+                assert_eq!(together[at..at + ROW], alone[view * ROW..(view + 1) * ROW]);
+                assert_eq!(together[at + WIDTH], side.1 as f32);
+            }
+        }
+        let plain = p.plain(sides.as_slice(), 2);
+        assert_eq!(plain[..ROW], p.plain(sides[0], 1));
+        assert_eq!(plain[ROW..], p.plain(sides[1], 1));
+        assert_eq!(plain[ROW..][TOP..TOP + 4], [0.0, 23.0, 24.0, 24.0]);
     }
 
     #[test]

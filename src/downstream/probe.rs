@@ -58,7 +58,8 @@ impl Decay {
 }
 
 /// The augmentation of protocols that crop and mirror labelled images. It is that of the code bases, not the
-/// run's own. Only the normalisation is the run's, because the encoder was trained with it.
+/// run's own. Only the normalisation and the filter of resizing are the run's, because the encoder was trained with
+/// them.
 pub fn crops(own: &Policy) -> Policy {
     Policy {
         families: "ae".into(),
@@ -66,6 +67,7 @@ pub fn crops(own: &Policy) -> Policy {
         hf_prob: 0.5,
         // Solarization belongs to no family, so leaving out letters does not switch it off.
         solarization_prob: [0.0; 2],
+        interpolation: own.interpolation,
         mean: own.mean,
         std: own.std,
         ..Policy::default()

@@ -74,6 +74,7 @@ impl Maps {
             height: side.0,
             width: side.1,
             size,
+            filter: policy.interpolation,
             blur: false,
             mean: policy.mean,
             std: policy.std,

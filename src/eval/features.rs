@@ -114,6 +114,7 @@ impl Features {
             height: side.0,
             width: side.1,
             size,
+            filter: policy.interpolation,
             blur: false,
             mean: policy.mean,
             std: policy.std,

@@ -125,6 +125,7 @@ pub fn sheet(
         height: side.0,
         width: side.1,
         size,
+        filter: policy.interpolation,
         blur: policy.blurs(),
         mean: [0.0; 3],
         std: [1.0; 3],

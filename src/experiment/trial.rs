@@ -291,7 +291,7 @@ impl Trial {
     /// The result of a measure that the folder holds. None where it was not measured after the run's end, or only by
     /// another protocol or seed or on other data.
     fn record(&self, e: &Experiment, m: Measure) -> Option<Value> {
-        let crop = self.config.augment.crop_in_words();
+        let crop = self.config.augment.test_in_words();
         let own = |name: &str| {
             let protocol = e.linear.resolve().ok()?;
             let protocol = protocol.describe(&Feature::list(&self.features)) + &crop;

@@ -34,7 +34,8 @@ fn config(run: &Trained, net: &dyn Backbone) -> Value {
         "num_classes": 0,
         "num_features": net.width(),
         "pretrained_cfg": {
-            "input_size": [3, size, size], "interpolation": "bilinear", "crop_pct": c.augment.crop_pct,
+            "input_size": [3, size, size], "interpolation": c.augment.interpolation,
+            "crop_pct": c.augment.crop_pct,
             "mean": c.augment.mean, "std": c.augment.std,
             "num_classes": 0, "first_conv": card.first_conv, "classifier": card.classifier,
         },

@@ -4,20 +4,25 @@ use crate::device::Limits;
 use crate::device::recording::{Recorder, View, row_chunks};
 use crate::graph::{Bindings, Class, HostIo, Op, Result, TensorType};
 use crate::reference::Scalar;
-use crate::reference::augment::{self, ROW, Shape};
+use crate::reference::augment::{self, Filter, ROW, Shape};
 use crate::{kernel, twin};
 
 /// Images u32 [b, words] (bytes packed little-endian: rows, columns, RGB) and a table f32 [views*b, 16] (see
 /// [`crate::reference::augment`]) -> f32 [views*b, size, size, 3]; view r shows image r mod b. No gradient: images
 /// are data.
+///
+/// An image lies at the beginning of its `words`, and may have fewer pixels than they hold: its row says its width, and
+/// its crop stays within its height.
 #[derive(Clone, Copy, Debug)]
 pub struct Augment {
-    /// Height of the stored images.
+    /// Height of an image that takes all the words.
     pub height: usize,
-    /// Width of the stored images.
+    /// Width of an image that takes all the words.
     pub width: usize,
     /// Side of the views.
     pub size: usize,
+    /// How crops are brought to this size.
+    pub filter: Filter,
     /// Some rows blur: two more passes and a temporary.
     pub blur: bool,
     /// Channel means.
@@ -34,11 +39,13 @@ pub fn words(height: usize, width: usize) -> usize {
 #[repr(C)]
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 struct Params {
-    sizes: [u32; 4],
+    images: u32,
+    size: u32,
     words: u32,
     rows: u32,
     first: u32,
     finish: u32,
+    unused: [u32; 2],
     mean: [f32; 4],
     inv_std: [f32; 4],
 }
@@ -47,11 +54,13 @@ impl Augment {
     fn params(&self, images: usize, rows: usize, first: usize) -> Params {
         let pad = |v: [f32; 3]| [v[0], v[1], v[2], 0.0];
         Params {
-            sizes: [images, self.height, self.width, self.size].map(|v| v as u32),
+            images: images as u32,
+            size: self.size as u32,
             words: words(self.height, self.width) as u32,
             rows: rows as u32,
             first: first as u32,
             finish: u32::from(!self.blur),
+            unused: [0; 2],
             mean: pad(self.mean),
             inv_std: pad(self.std.map(|s| 1.0 / s)),
         }
@@ -65,9 +74,8 @@ impl Augment {
         let of = |v: [f32; 3]| v.map(|v| T::of(f64::from(v)));
         let f = Shape {
             images: io.input_types[0].dims()[0],
-            height: self.height,
-            width: self.width,
             size: self.size,
+            filter: self.filter,
             mean: of(self.mean),
             inv_std: of(self.std).map(|s| T::one() / s),
         };
@@ -113,7 +121,9 @@ impl Op for Augment {
         for r in row_chunks(&[table, y], rec.limits()) {
             let p = self.params(images, r.len(), r.start);
             let (table, y) = (table.rows(r.clone()), y.rows(r.clone()));
-            let main = kernel!("augment", "main").flag("MAIN", true);
+            let main = kernel!("augment", "main")
+                .flag("MAIN", true)
+                .flag("BICUBIC", self.filter == Filter::Bicubic);
             rec.dispatch(&main, &p, &[x, &table, &y], r.len())?;
             if self.blur {
                 let half: View = io.workspace[0].rows(r.clone());

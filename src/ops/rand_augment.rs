@@ -5,6 +5,7 @@ use crate::device::Limits;
 use crate::device::recording::{Recorder, View, row_chunks};
 use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::Scalar;
+use crate::reference::augment::Filter;
 use crate::reference::rand_augment::{self, ENTRY};
 use crate::{kernel, twin};
 
@@ -15,6 +16,8 @@ use crate::{kernel, twin};
 pub struct RandAugment {
     /// Operations of each image.
     pub layers: usize,
+    /// How an image that moves is seen.
+    pub filter: Filter,
     /// Channel means; what moves into an image has their nearest levels.
     pub mean: [f32; 3],
     /// Channel deviations.
@@ -39,6 +42,7 @@ impl RandAugment {
         let op = rand_augment::RandAugment {
             size: io.input_types[0].dims()[1],
             layers: self.layers,
+            filter: self.filter,
             mean: of(self.mean),
             inv_std: of(self.std).map(|s| T::one() / s),
         };
@@ -103,6 +107,7 @@ impl Op for RandAugment {
                     fill: pad(self.mean.map(|m| (m * 255.0 + 0.5).floor().min(255.0))),
                 };
                 let k = kernel!("rand_augment", "main")
+                    .flag("BICUBIC", self.filter == Filter::Bicubic)
                     .flag("FIRST", first)
                     .flag("LAST", last);
                 rec.dispatch(&k, &p, &[&rows(from), &table, &rows(to)], r.len())?;

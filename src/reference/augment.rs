@@ -3,6 +3,7 @@
 use super::Scalar;
 use super::scratch::{self, split};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 /// Floats that describe one view; a row of the op's table.
 pub const ROW: usize = 16;
@@ -22,6 +23,62 @@ pub const RADIUS: usize = 11;
 pub const SIGMA: usize = 12;
 /// Row entry: values at or over this threshold are inverted; over 1 for none.
 pub const SOLARISE: usize = 13;
+/// Row entry: width of the stored image in pixels, from which its rows are found.
+pub const WIDTH: usize = 14;
+
+/// How a crop is brought to the view's size. Both filters widen when the image shrinks (antialiasing), as those of
+/// Pillow and torchvision do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Filter {
+    /// A triangle that reaches one pixel far.
+    #[default]
+    Bilinear,
+    /// Keys' cubic convolution (1981) with a = -1/2, which reaches two pixels far: Pillow's `BICUBIC`, which
+    /// torchvision takes for Pillow's images. It overshoots at edges, so values are clamped to `[0, 1]` after each
+    /// axis, where Pillow rounds to bytes as well. Nothing is rounded here: a value and Pillow's byte are 1.13 levels
+    /// apart at most, half a level for the second rounding and 5/8 for the first (the sizes of a pixel's weights sum to
+    /// 1.25 at most).
+    Bicubic,
+}
+
+impl Filter {
+    /// Its name in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bilinear => "bilinear",
+            Self::Bicubic => "bicubic",
+        }
+    }
+
+    /// How far it reaches, in pixels of the larger of both sizes.
+    fn reach(self) -> usize {
+        match self {
+            Self::Bilinear => 1,
+            Self::Bicubic => 2,
+        }
+    }
+
+    /// Weight at a distance.
+    fn weight<T: Scalar>(self, distance: T) -> T {
+        let d = distance.abs();
+        let of = T::of;
+        match self {
+            Self::Bilinear => (T::one() - d).max(T::zero()),
+            Self::Bicubic if d < T::one() => (of(1.5) * d - of(2.5)) * d * d + T::one(),
+            Self::Bicubic if d < of(2.0) => ((of(2.5) - of(0.5) * d) * d - of(4.0)) * d + of(2.0),
+            Self::Bicubic => T::zero(),
+        }
+    }
+
+    /// A weighted mean of values in `[0, 1]`, brought back to them where the filter overshoots.
+    fn bounded<T: Scalar>(self, v: T) -> T {
+        match self {
+            Self::Bilinear => v,
+            Self::Bicubic => clamp(v),
+        }
+    }
+}
 
 /// Digits of the row entry [`ORDER`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,12 +105,10 @@ pub fn order_code(order: [Adjust; 4]) -> f32 {
 pub struct Shape<T> {
     /// Images; view r shows image r mod images.
     pub images: usize,
-    /// Height of the images.
-    pub height: usize,
-    /// Width of the images.
-    pub width: usize,
     /// Side of the views.
     pub size: usize,
+    /// How crops are brought to this size.
+    pub filter: Filter,
     /// Channel means, subtracted at the end.
     pub mean: [T; 3],
     /// Reciprocals of the channel deviations.
@@ -77,8 +132,8 @@ fn blend<T: Scalar>(p: Pixel<T>, other: Pixel<T>, factor: T) -> Pixel<T> {
     std::array::from_fn(|c| clamp(factor * p[c] + (T::one() - factor) * other[c]))
 }
 
-/// The resampling of a line: for each output pixel, the first input pixel and the weights. The weights are a triangle,
-/// whose support grows with the scale when the image shrinks (antialiasing).
+/// The resampling of a line: for each output pixel, the first input pixel and the weights. The filter is as much wider
+/// as the image shrinks (antialiasing).
 struct Line<'a, T> {
     /// First input pixel and number of weights.
     spans: &'a [[u32; 2]],
@@ -89,16 +144,23 @@ struct Line<'a, T> {
 
 impl<'a, T: Scalar> Line<'a, T> {
     /// Most weights that an output pixel has.
-    fn most(from: usize, to: usize) -> usize {
-        (2 * from.div_ceil(to) + 2).min(from)
+    fn most(filter: Filter, from: usize, to: usize) -> usize {
+        let support = (filter.reach() * from.max(to)).div_ceil(to);
+        (2 * support + 2).min(from)
     }
 
     /// `spans` [to], `weights` [to * most].
-    fn new(from: usize, to: usize, spans: &'a mut [[u32; 2]], weights: &'a mut [T]) -> Self {
+    fn new(
+        filter: Filter,
+        (from, to): (usize, usize),
+        spans: &'a mut [[u32; 2]],
+        weights: &'a mut [T],
+    ) -> Self {
         let half = T::of(0.5);
         let scale = T::of(from as f64) / T::of(to as f64);
-        let support = scale.max(T::one());
-        let most = Self::most(from, to);
+        let stretch = scale.max(T::one());
+        let support = T::of(filter.reach() as f64) * stretch;
+        let most = Self::most(filter, from, to);
         for (i, (span, w)) in spans.iter_mut().zip(weights.chunks_mut(most)).enumerate() {
             let centre = (T::of(i as f64) + half) * scale;
             let whole = |v: T| v.max(T::zero()).f64() as usize;
@@ -106,8 +168,7 @@ impl<'a, T: Scalar> Line<'a, T> {
             let last = whole(centre + support + half).clamp(first + 1, from);
             let w = &mut w[..last - first];
             for (j, v) in (first..last).zip(w.iter_mut()) {
-                let d = (T::of(j as f64) - centre + half) / support;
-                *v = (T::one() - d.abs()).max(T::zero());
+                *v = filter.weight((T::of(j as f64) - centre + half) / stretch);
             }
             let total: T = w.iter().copied().sum();
             w.iter_mut().for_each(|v| *v /= total);
@@ -217,52 +278,55 @@ fn reflect(i: isize, n: usize) -> usize {
 fn view<T: Scalar>(f: &Shape<T>, words: &[u32], row: &[T], out: &mut [T]) {
     let whole = |i: usize| row[i].f64() as usize;
     let (top, left, height, width) = (whole(TOP), whole(TOP + 1), whole(TOP + 2), whole(TOP + 3));
+    let stored = whole(WIDTH);
     let byte = |i: usize| T::of(f64::from((words[i / 4] >> (8 * (i % 4))) & 255));
     let radius = whole(RADIUS);
     let pixels = f.size * f.size;
     let lens = [
+        3 * width,
         3 * height * f.size,
         3 * pixels,
         if radius > 0 { 3 * pixels } else { 0 },
-        f.size * Line::<T>::most(height, f.size),
-        f.size * Line::<T>::most(width, f.size),
+        f.size * Line::<T>::most(f.filter, height, f.size),
+        f.size * Line::<T>::most(f.filter, width, f.size),
         2 * radius + 1,
     ];
     let mut memory = scratch::local::<T>(lens.iter().sum());
-    let [wide, px, other, rows, cols, gauss] = split(&mut memory, lens);
-    let [wide, px, other] = [wide, px, other].map(|x| x.as_chunks_mut::<3>().0);
+    let [line, wide, px, other, rows, cols, gauss] = split(&mut memory, lens);
     let mut spans = scratch::local::<[u32; 2]>(2 * f.size);
     let [row_spans, col_spans] = split(&mut spans, [f.size; 2]);
-    let rows = Line::new(height, f.size, row_spans, rows);
-    let cols = Line::new(width, f.size, col_spans, cols);
+    let rows = Line::new(f.filter, (height, f.size), row_spans, rows);
+    let cols = Line::new(f.filter, (width, f.size), col_spans, cols);
     let scale = T::of(255.0);
-    // Columns first, then rows.
-    for y in 0..height {
-        for (x, (first, ws)) in cols.iter().enumerate() {
-            let at = ((top + y) * f.width + left + first) * 3;
-            let mut acc = [T::zero(); 3];
-            for (i, w) in ws.iter().enumerate() {
-                for (c, a) in acc.iter_mut().enumerate() {
-                    *a += *w * (byte(at + 3 * i + c) / scale);
-                }
-            }
-            wide[y * f.size + x] = acc;
-        }
-    }
     let flip = row[FLIP] != T::zero();
-    for (y, (first, ws)) in rows.iter().enumerate() {
-        for x in 0..f.size {
-            let from = if flip { f.size - 1 - x } else { x };
+    // Columns first, mirrored at once; then rows.
+    for (y, wide) in wide.chunks_exact_mut(3 * f.size).enumerate() {
+        let start = ((top + y) * stored + left) * 3;
+        for (i, v) in line.iter_mut().enumerate() {
+            *v = byte(start + i) / scale;
+        }
+        let (line, wide) = (line.as_chunks::<3>().0, wide.as_chunks_mut::<3>().0);
+        for (x, (first, ws)) in cols.iter().enumerate() {
             let mut acc = [T::zero(); 3];
-            for (i, w) in ws.iter().enumerate() {
-                let p = wide[(first + i) * f.size + from];
-                for (a, v) in acc.iter_mut().zip(p) {
-                    *a += *w * v;
+            for (w, v) in ws.iter().zip(&line[first..]) {
+                for (a, v) in acc.iter_mut().zip(v) {
+                    *a += *w * *v;
                 }
             }
-            px[y * f.size + x] = acc;
+            let to = if flip { f.size - 1 - x } else { x };
+            wide[to] = acc.map(|v| f.filter.bounded(v));
         }
     }
+    for (px, (first, ws)) in px.chunks_exact_mut(3 * f.size).zip(rows.iter()) {
+        px.fill(T::zero());
+        for (w, line) in ws.iter().zip(wide.chunks_exact(3 * f.size).skip(first)) {
+            for (p, v) in px.iter_mut().zip(line) {
+                *p += *w * *v;
+            }
+        }
+        px.iter_mut().for_each(|v| *v = f.filter.bounded(*v));
+    }
+    let [px, other] = [px, other].map(|x| x.as_chunks_mut::<3>().0);
     let chain = Chain::of(row);
     let before = chain.contrast().unwrap_or(0);
     let mut mean = T::zero();

@@ -1,6 +1,7 @@
 //! Twin of `shaders/rand_augment.wgsl`: image operations of PIL and timm on levels 0..255.
 
 use super::Scalar;
+use super::augment::Filter;
 use super::scratch::{self, split};
 use rayon::prelude::*;
 
@@ -32,7 +33,7 @@ pub enum Kind {
     Brightness = 9,
     /// `ImageEnhance.Sharpness`: away from the smoothed image by a factor.
     Sharpness = 10,
-    /// `Image.transform(AFFINE)`, bilinear: the pixel at (x, y) shows what is at (a x + b y + c, d x + e y + f) of
+    /// `Image.transform(AFFINE)`: the pixel at (x, y) shows what is at (a x + b y + c, d x + e y + f) of
     /// the image, centres at halves; the six are a to f. What is outside has the fill's levels.
     Affine = 11,
 }
@@ -47,6 +48,9 @@ pub struct RandAugment<T> {
     pub size: usize,
     /// Operations of each image, one after the other.
     pub layers: usize,
+    /// How an image that moves is seen. Bicubic is PIL's `transform`: a cubic convolution with a = -1, where its
+    /// `resize` has -1/2.
+    pub filter: Filter,
     /// Channel means, subtracted at the end; the fill is their nearest levels.
     pub mean: [T; 3],
     /// Reciprocals of the channel deviations.
@@ -63,6 +67,20 @@ fn level<T: Scalar>(v: T) -> T {
 /// `other` moved by a factor through `v`.
 fn blend<T: Scalar>(v: Pixel<T>, other: Pixel<T>, factor: T) -> Pixel<T> {
     std::array::from_fn(|c| level(other[c] + factor * (v[c] - other[c])))
+}
+
+/// Between two pixels, the share `part` of the way.
+fn linear<T: Scalar>([a, b]: [Pixel<T>; 2], part: T) -> Pixel<T> {
+    std::array::from_fn(|c| a[c] + part * (b[c] - a[c]))
+}
+
+/// Between the middle two of four pixels, the share `part` of the way: PIL's `BICUBIC` of `Image.transform`.
+fn cubic<T: Scalar>(p: [Pixel<T>; 4], part: T) -> Pixel<T> {
+    std::array::from_fn(|c| {
+        let [a, b, e, f] = p.map(|p| p[c]);
+        let (square, third) = (T::of(2.0) * (a - b) + e - f, b - a + f - e);
+        b + part * (e - a + part * (square + part * third))
+    })
 }
 
 /// PIL's gray level of whole levels.
@@ -180,12 +198,18 @@ impl<T: Scalar> RandAugment<T> {
         let part: [T; 2] = std::array::from_fn(|k| at[k] - at[k].floor());
         let inside = |p: isize| p.clamp(0, self.size as isize - 1) as usize;
         let pixel = |r: isize, c: isize| x[inside(r) * self.size + inside(c)];
-        let line = |r: isize| -> Pixel<T> {
-            let (a, b) = (pixel(r, whole[0]), pixel(r, whole[0] + 1));
-            std::array::from_fn(|c| a[c] + part[0] * (b[c] - a[c]))
+        let [column, row] = whole;
+        let value = match self.filter {
+            Filter::Bilinear => {
+                let line = |r| linear([0, 1].map(|i| pixel(r, column + i)), part[0]);
+                linear([0, 1].map(|i| line(row + i)), part[1])
+            }
+            Filter::Bicubic => {
+                let line = |r| cubic([-1, 0, 1, 2].map(|i| pixel(r, column + i)), part[0]);
+                cubic([-1, 0, 1, 2].map(|i| line(row + i)), part[1])
+            }
         };
-        let (above, below) = (line(whole[1]), line(whole[1] + 1));
-        std::array::from_fn(|c| level(above[c] + part[1] * (below[c] - above[c])))
+        value.map(level)
     }
 
     /// Images `x` [n,size,size,3] of numbers in [0,1] become whole levels, go through the operations of their rows of

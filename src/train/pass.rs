@@ -73,6 +73,7 @@ impl Pass {
             height: side.0,
             width: side.1,
             size: config.model.image_size,
+            filter: config.augment.interpolation,
             blur: config.augment.blurs(),
             mean: config.augment.mean,
             std: config.augment.std,

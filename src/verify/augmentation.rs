@@ -7,7 +7,8 @@ use crate::fixture::{Fixture, bad};
 use crate::graph::{Executor, Graph, HostData, TensorType};
 use crate::ops::augment::{Augment, words};
 use crate::reference::augment::{
-    Adjust, FACTORS, FLIP, GRAY, ORDER, RADIUS, ROW, SIGMA, SOLARISE, TOP, order_code,
+    Adjust, FACTORS, FLIP, Filter, GRAY, ORDER, RADIUS, ROW, SIGMA, SOLARISE, TOP, WIDTH,
+    order_code,
 };
 use serde::Deserialize;
 
@@ -30,7 +31,8 @@ struct Case {
     steps: Vec<Step>,
 }
 
-/// A call of `torchvision.transforms.functional`, or its random form's draw.
+/// A call of `torchvision.transforms.functional`, or its random form's draw. A crop's `interpolation` is `bilinear`, or
+/// `bicubic` with values clamped after each axis, as [`Filter::Bicubic`] has it.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, tag = "op", rename_all = "snake_case")]
 enum Step {
@@ -40,6 +42,8 @@ enum Step {
         height: f32,
         width: f32,
         size: [usize; 2],
+        #[serde(default)]
+        interpolation: Filter,
     },
     Hflip {},
     Brightness {
@@ -66,6 +70,7 @@ enum Step {
 struct Plan {
     row: [f32; ROW],
     size: usize,
+    filter: Filter,
     normalised: bool,
 }
 
@@ -74,10 +79,12 @@ impl Plan {
     /// Steps in another order than that of the fused kernel, or twice; in words.
     fn of(steps: &[Step], side: usize) -> std::result::Result<Self, String> {
         let mut row = [0.0; ROW];
-        (row[TOP + 2], row[TOP + 3], row[SOLARISE]) = (side as f32, side as f32, 2.0);
+        let whole = side as f32;
+        (row[TOP + 2], row[TOP + 3], row[WIDTH], row[SOLARISE]) = (whole, whole, whole, 2.0);
         let mut plan = Self {
             row,
             size: side,
+            filter: Filter::Bilinear,
             normalised: false,
         };
         let (mut order, mut last) = (Vec::new(), 0);
@@ -119,12 +126,13 @@ impl Plan {
                 height,
                 width,
                 size,
+                interpolation,
             } => {
                 if size[0] != size[1] || size[0] == 0 {
                     return Err(format!("its crop is resized to {size:?}, no square"));
                 }
                 row[TOP..TOP + 4].copy_from_slice(&[top, left, height, width]);
-                self.size = size[0];
+                (self.size, self.filter) = (size[0], interpolation);
                 Ok(1)
             }
             Step::Hflip {} => {
@@ -229,6 +237,7 @@ pub(super) fn verify(subject: &Subject, computer: &Computer) -> Result<Verified>
             height: side,
             width: side,
             size,
+            filter: plan.filter,
             blur: plan.row[RADIUS] > 0.0,
             mean,
             std,

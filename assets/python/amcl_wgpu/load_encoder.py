@@ -142,7 +142,10 @@ def load(folder):
     size = p["input_size"][1]
     transform = transforms.Compose(
         [
-            transforms.Resize(round(size / p["crop_pct"])),
+            transforms.Resize(
+                round(size / p["crop_pct"]),
+                transforms.InterpolationMode(p.get("interpolation", "bilinear")),
+            ),
             transforms.CenterCrop(size),
             transforms.ToTensor(),
             transforms.Normalize(p["mean"], p["std"]),

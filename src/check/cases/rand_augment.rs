@@ -2,6 +2,7 @@
 
 use crate::check::{Case, Feed, Mutation};
 use crate::ops::rand_augment::RandAugment;
+use crate::reference::augment::Filter;
 
 /// Every kind of operation with numbers of its own. No factor puts a level where rounding decides it.
 pub(super) const KINDS: [[f32; 7]; 15] = [
@@ -38,6 +39,7 @@ pub(super) fn cases() -> Vec<Case> {
             });
             let op = RandAugment {
                 layers,
+                filter: Filter::Bilinear,
                 mean: [0.485, 0.456, 0.406],
                 std: [0.229, 0.224, 0.225],
             };
@@ -52,7 +54,36 @@ pub(super) fn cases() -> Vec<Case> {
             );
         }
     }
+    v.push(bicubic());
     v
+}
+
+/// Moves by quarters of a pixel through the cubic convolution, beyond the border too. All that is computed has at most
+/// 21 bits, so that no rounding decides a level.
+fn bicubic() -> Case {
+    const MOVES: [[f32; 7]; 4] = [
+        [11.0, 1.0, 0.0, 2.25, 0.0, 1.0, -1.5],
+        [11.0, 0.5, -1.0, 9.25, 1.0, 0.5, -3.5],
+        [11.0, 1.0, 0.5, 0.0, 0.0, 1.0, 0.0],
+        [9.0, 1.3125, 0.0, 0.0, 0.0, 0.0, 0.0],
+    ];
+    let (images, size, layers) = (4, 12, 2);
+    let op = RandAugment {
+        layers,
+        filter: Filter::Bicubic,
+        mean: [0.485, 0.456, 0.406],
+        std: [0.229, 0.224, 0.225],
+    };
+    let level = |i| ((i * 97 + i / 5 * 31) % 256) as f32 / 255.0;
+    let table = (0..images * layers).flat_map(|i| MOVES[(i + i / 2) % MOVES.len()]);
+    let inputs = vec![
+        Feed::values(
+            [images, size, size, 3],
+            (0..images * size * size * 3).map(level).collect(),
+        ),
+        Feed::values([images, layers * 7], table.collect()),
+    ];
+    Case::new(op, inputs).note("2 operations, bicubic").depth(4)
 }
 
 pub(super) fn mutations() -> Vec<Mutation> {
@@ -67,6 +98,11 @@ pub(super) fn mutations() -> Vec<Mutation> {
         ("var sum = 4.0 * v;", "var sum = 3.0 * v;"),
         ("return p.fill.xyz;", "return p.mean.xyz;"),
         ("v < vec3<f32>(128.0)", "v < vec3<f32>(64.0)"),
+        // The convolution of PIL's `resize`, a = -1/2.
+        (
+            "b + d * (c - a + d * (2.0 * (a - b) + c - e + d * (b - a + e - c)))",
+            "b + 0.5 * d * (c - a + d * (2.0 * a - 5.0 * b + 4.0 * c - e + d * (3.0 * (b - c) + e - a)))",
+        ),
     ]
     .map(|(find, replace)| Mutation {
         kernel: "rand_augment",

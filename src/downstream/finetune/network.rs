@@ -84,6 +84,7 @@ impl Plan<'_> {
             height: self.side.0,
             width: self.side.1,
             size,
+            filter: s.interpolation,
             blur: false,
             mean: self.config.augment.mean,
             std: self.config.augment.std,
@@ -100,6 +101,7 @@ impl Plan<'_> {
                 let table = g.input("operations", ty);
                 let change = RandAugment {
                     layers: rand_augment::LAYERS,
+                    filter: op.filter,
                     mean: op.mean,
                     std: op.std,
                 };

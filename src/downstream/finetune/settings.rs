@@ -7,6 +7,7 @@ use crate::data::augment::Policy;
 use crate::data::mixing::Mixing;
 use crate::data::rand_augment;
 use crate::downstream::probe::crops;
+use crate::reference::augment::Filter;
 use crate::settings::{self, Range, SEED, above, between, did_you_mean};
 use serde::{Deserialize, Serialize};
 use toml::Table;
@@ -85,6 +86,9 @@ crate::section! {
         erase: f32 = 0.0 => between(0.0, 1.0),
         /// Least share of the area that a crop keeps.
         min_scale: f32 = 0.08 => above(0.0).to(1.0),
+        /// How crops, test images and RandAugment's moves are resized: `bilinear` or `bicubic`. Left out: as the run's
+        /// `augment.interpolation` (MAE's and timm's fine-tuning: bicubic).
+        interpolation: Filter = Filter::Bilinear,
         /// Seed of order, crops and all else that is drawn.
         seed: u64 = 0 => SEED,
     }
@@ -123,8 +127,12 @@ impl FinetuneSettings {
     /// There is no such recipe, or it is not for this encoder.
     pub fn recipe(name: &str, config: &Config) -> Result<Self, String> {
         known_recipe(name)?;
+        let own = Self {
+            interpolation: config.augment.interpolation,
+            ..Self::default()
+        };
         if name == "plain" {
-            return Ok(Self::default());
+            return Ok(own);
         }
         let m = &config.model;
         if !m.encoder.starts_with("vit_") {
@@ -153,7 +161,7 @@ impl FinetuneSettings {
             cutmix: 1.0,
             randaugment: 9.0,
             erase: 0.25,
-            ..Self::default()
+            ..own
         };
         Ok(match (m.image_size <= SMALL, encoder.blocks() >= LARGE) {
             (true, _) => Self {
@@ -258,7 +266,16 @@ impl FinetuneSettings {
     pub(super) fn policy(&self, config: &Config) -> Policy {
         Policy {
             min_scale: self.min_scale,
+            interpolation: self.interpolation,
             ..crops(&config.augment)
+        }
+    }
+
+    /// What of a configuration's augmentation concerns the test transform.
+    pub(crate) fn seen(&self, config: &Config) -> Policy {
+        Policy {
+            interpolation: self.interpolation,
+            ..config.augment.clone()
         }
     }
 
@@ -286,10 +303,11 @@ impl FinetuneSettings {
         if self.randaugment > 0.0 {
             parts.push(format!(
                 "RandAugment ({} of timm's increasing operations, magnitude {} +- {}, each with probability 0.5, \
-                 bilinear)",
+                 {})",
                 rand_augment::LAYERS,
                 self.randaugment,
-                rand_augment::DEVIATION
+                rand_augment::DEVIATION,
+                self.interpolation.name()
             ));
         }
         if self.erase > 0.0 {

@@ -118,7 +118,7 @@ pub fn finetune_shares(
     let value = json!({"finetune": rows.iter().map(of).collect::<Vec<_>>()});
     let (epoch, protocol) = (
         trained.at.epoch,
-        s.describe() + &trained.config.augment.crop_in_words(),
+        s.describe() + &s.seen(&trained.config).test_in_words(),
     );
     let from = Provenance {
         source,

@@ -77,7 +77,7 @@ pub fn knn(source: &Source, s: &KnnSettings, tell: Tell<'_>) -> Result<KnnResult
         tops.push([1, 5].map(|n| knn::top(&found, &split.test.labels, n)));
     }
     let (n, epoch) = (labels.len(), trained.at.epoch);
-    let protocol = protocol(vote, n, &encoder.made) + &trained.config.augment.crop_in_words();
+    let protocol = protocol(vote, n, &encoder.made) + &trained.config.augment.test_in_words();
     let of = |[top1, top5]: &[f64; 2]| json!({"knn_top1": top1, "knn_top5": top5});
     let mut value = by_feature(&encoder, tops.iter().map(of).collect());
     value["k"] = vote.k.min(n).into();

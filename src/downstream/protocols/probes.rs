@@ -244,7 +244,7 @@ impl<'a> Frozen<'a> {
 
     /// The protocol in words.
     fn describe(&self, c: &Classifier) -> String {
-        let crop = self.encoder.config.augment.crop_in_words();
+        let crop = self.encoder.config.augment.test_in_words();
         c.describe(&Feature::list(&self.encoder.made)) + &crop
     }
 

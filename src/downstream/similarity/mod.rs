@@ -203,6 +203,7 @@ impl Looked {
             height: side.0,
             width: side.1,
             size,
+            filter: policy.interpolation,
             blur: policy.blurs(),
             mean: policy.mean,
             std: policy.std,
