@@ -246,3 +246,59 @@ pub fn metrics(data: &[u8]) {
         }
     }
 }
+
+/// Opens a set in this file without reading its images, and looks at what was found. One image is read.
+fn opened(file: &std::path::Path) {
+    let path = toml::Value::String(file.display().to_string());
+    let set = [
+        format!("data.path={path}"),
+        "data.memory_mib=0".into(),
+        "data.stored_size=8".into(),
+    ];
+    let config = Config::parse("", &set).unwrap();
+    if let Ok(s) = config.open_data(&|_, _| ()) {
+        assert!(!s.train.is_empty());
+        for part in [&s.train, &s.test] {
+            assert!(part.labels.is_empty() || part.labels.len() == part.len());
+            assert_eq!(part.names.len(), part.len());
+            let known = |l: &u32| (*l as usize) < s.classes.len();
+            assert!(part.labels.iter().all(known));
+        }
+        let _ = s.train.image(0);
+    }
+}
+
+/// A tar file; where the first byte is odd, the index that was kept of one, under a sum that is right.
+pub fn tar_index(data: &[u8]) {
+    let (kept, rest) = data
+        .split_first()
+        .map_or((false, data), |(b, r)| (b % 2 == 1, r));
+    let file = folder().join("own.tar");
+    let beside = folder().join("own.tar.index");
+    let _ = std::fs::remove_file(&beside);
+    if kept {
+        std::fs::write(&file, [0; 2048]).unwrap();
+        let about = std::fs::metadata(&file).unwrap();
+        let since = about
+            .modified()
+            .unwrap()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap();
+        let sum = crc32c::crc32c(rest);
+        let head = format!(
+            "amcl-wgpu tar index 1 2048 {} {sum:08x}\n",
+            since.as_nanos()
+        );
+        std::fs::write(&beside, [head.as_bytes(), rest].concat()).unwrap();
+    } else {
+        std::fs::write(&file, rest).unwrap();
+    }
+    opened(&file);
+}
+
+/// A parquet file.
+pub fn parquet(data: &[u8]) {
+    let file = folder().join("own.parquet");
+    std::fs::write(&file, data).unwrap();
+    opened(&file);
+}

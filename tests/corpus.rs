@@ -9,7 +9,7 @@ type Target = (&'static str, fn(&[u8]));
 
 #[test]
 fn parsers_take_any_bytes() {
-    let targets: [Target; 10] = [
+    let targets: [Target; 12] = [
         ("cifar", bodies::cifar),
         ("stl10", bodies::stl10),
         ("idx", bodies::idx),
@@ -20,6 +20,8 @@ fn parsers_take_any_bytes() {
         ("list", bodies::list),
         ("experiment", bodies::experiment),
         ("metrics", bodies::metrics),
+        ("tar_index", bodies::tar_index),
+        ("parquet", bodies::parquet),
     ];
     for (name, body) in targets {
         let folder = format!("{}/fuzz/seeds/{name}", env!("CARGO_MANIFEST_DIR"));

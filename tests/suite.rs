@@ -41,6 +41,7 @@ mod presets;
 mod product;
 mod rematerialise;
 mod robustness;
+mod shards;
 mod similarity;
 mod streamed_loss;
 mod streaming;

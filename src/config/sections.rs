@@ -39,7 +39,7 @@ pub const VOTES: Range = between(1e-6, 1e6);
 section! {
     /// `[data]`
     Data {
-        /// `shapes` or a folder.
+        /// `shapes`, a folder, a CSV list, or tar or parquet files (one, or `NAME-{000..012}.tar`).
         path: String = "shapes".into(),
         /// Training images of `shapes`.
         shapes_train: usize = 2560 => between(1.0, 1e7),

@@ -161,7 +161,7 @@ pub(super) fn read(
 ) -> Result<Split, DataError> {
     let members: Vec<PathBuf> = parts.entries().map(|(p, _)| p.clone()).collect();
     let count = members.len();
-    let source = place.source(members);
+    let mut source = place.source(members);
     let mut reads = match kept(r, count) {
         Ok(()) => Reads::All(source, Loader::new(r, root)),
         Err(why) => {
@@ -170,6 +170,7 @@ pub(super) fn read(
                  (`amcl-wgpu data inspect --decode` looks at all of them)"
             ));
             let how = (r.reading, r.stored_size);
+            source.keep(r.keeping.memory.max(r.keeping.ahead));
             Reads::Later(Arc::new(Store::new(source, count, path, how, r.keeping)))
         }
     };

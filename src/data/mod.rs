@@ -188,7 +188,7 @@ fn whole(r: &Request<'_>) -> Result<Split> {
     };
     match binary {
         Some(split) => Ok(split),
-        None => match shards::look(path, r.keeping.memory.max(r.keeping.ahead))? {
+        None => match shards::look(path)? {
             Some(f) => folder::read(r, &f.what, [path, &f.root], (f.place, &f.parts), f.notes),
             None if path.is_file() => list::open(r, path),
             None => folder::open(r, path),

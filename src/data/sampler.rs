@@ -229,6 +229,24 @@ mod tests {
     }
 
     #[test]
+    fn no_more_blocks_are_shuffled_together_than_can_be_kept() {
+        let data = set((0..4096).map(|i| i % 2).collect());
+        let mut order = Order::new(&data, Shuffle::Blocks, 64, 3).unwrap();
+        let together = |order: &Order| {
+            let first = &order.of(0)[..768];
+            let blocks: std::collections::BTreeSet<u32> = first.iter().map(|i| i / 256).collect();
+            blocks.len()
+        };
+        // 64 batches of 64 are all there are.
+        assert!(together(&order) > 8);
+        order.blocks.as_mut().unwrap().most = 3;
+        assert_eq!(together(&order), 3);
+        let mut all = order.of(1);
+        all.sort_unstable();
+        assert_eq!(all, (0..4096).collect::<Vec<u32>>());
+    }
+
+    #[test]
     fn classes_that_lie_together_are_refused_by_blocks_and_not_by_permutations() {
         let sorted = set((0..20_000).map(|i| i / 2000).collect());
         let e = Order::new(&sorted, Shuffle::Blocks, 64, 1).unwrap_err();

@@ -56,13 +56,12 @@ pub(super) fn fail(path: &Path, reason: impl Into<String>) -> DataError {
     }
 }
 
-/// Looks for shards at `path`; none where there are none. `memory`: bytes of images that are kept in memory
-/// ([`super::Keeping`]), within which parquet files are read.
+/// Looks for shards at `path`; none where there are none.
 ///
 /// # Errors
 /// Files that are damaged, or compressed so that an image cannot be read alone; several kinds of them; a pattern that
 /// stands for files that are not there.
-pub(super) fn look(path: &Path, memory: u64) -> Result<Option<Found>> {
+pub(super) fn look(path: &Path) -> Result<Option<Found>> {
     let Some(all) = files(path)? else {
         return Ok(None);
     };
@@ -79,10 +78,9 @@ pub(super) fn look(path: &Path, memory: u64) -> Result<Option<Found>> {
         )),
         (_, None) => super::tars::look(path, all).map(Some),
         #[cfg(feature = "tables")]
-        (None, _) => super::tables::look(path, all, memory).map(Some),
+        (None, _) => super::tables::look(path, all).map(Some),
         #[cfg(not(feature = "tables"))]
         (None, Some(table)) => {
-            let _ = memory;
             let reason = "this build reads no parquet files: build it with the feature `tables`";
             Err(fail(table, reason))
         }
@@ -100,14 +98,18 @@ fn is_shard(path: &Path) -> bool {
 
 /// The files of the set at `path`; none where it has no shards, or where images lie there as files of their own.
 fn files(path: &Path) -> Result<Option<Files>> {
-    let parent = |p: &Path| p.parent().unwrap_or(Path::new("")).to_path_buf();
     if is_pattern(path) || (is_shard(path) && path.is_file()) {
         let named = match path.is_file() {
             true => vec![path.to_path_buf()],
             false => expanded(path)?,
         };
+        // Images of one file are named as members of it alone.
+        let root = match path.is_file() {
+            true => path.to_path_buf(),
+            false => path.parent().unwrap_or(Path::new("")).to_path_buf(),
+        };
         return Ok(Some(Files {
-            root: parent(path),
+            root,
             files: named,
             named: true,
             notes: Vec::new(),

@@ -6,7 +6,7 @@ use super::shards;
 use super::source::files::Folder;
 use super::source::{Place, Source};
 use super::tree::Tree;
-use super::{DataError, Keeping, binary, cifar, idx, list, stl10};
+use super::{DataError, binary, cifar, idx, list, stl10};
 use image::ImageReader;
 use std::io::Cursor;
 use std::path::Path;
@@ -78,7 +78,7 @@ pub fn survey(path: &str) -> Result<Option<Survey>, DataError> {
             labelled: true,
         }));
     }
-    if let Some(found) = shards::look(at, Keeping::default().memory)? {
+    if let Some(found) = shards::look(at)? {
         return Ok(files(found.place, &found.parts));
     }
     let in_folder = |parts: &Parts| files(Box::new(Folder(at.into())), parts);
@@ -99,6 +99,7 @@ fn files(place: Box<dyn Place>, parts: &Parts) -> Option<Survey> {
     let train = &parts.train;
     let source = place.source(train.iter().map(|(p, _)| p.clone()).collect());
     let mut sides: Vec<u32> = sample(source.as_ref(), train.len())
+        .into_iter()
         .filter_map(|i| shorter_side(source.as_ref(), i, &train[i as usize].0))
         .collect();
     sides.sort_unstable();
@@ -112,20 +113,23 @@ fn files(place: Box<dyn Place>, parts: &Parts) -> Option<Survey> {
     })
 }
 
-/// Images at equal distances; where they lie in blocks, at equal distances in some of these.
-fn sample(source: &dyn Source, images: usize) -> impl Iterator<Item = u32> {
-    let parts = match source.random_access() {
+/// Images at equal distances; where they lie in blocks, the first ones of blocks at equal distances.
+fn sample(source: &dyn Source, images: usize) -> Vec<u32> {
+    let all: Vec<u32> = (0..images as u32).collect();
+    let blocks: Vec<&[u32]> = match source.random_access() {
+        true => all.chunks(1).collect(),
+        false => all
+            .chunk_by(|a, b| source.block(*a) == source.block(*b))
+            .collect(),
+    };
+    let most = match source.random_access() {
         true => SAMPLE,
         false => BLOCKS,
     };
-    let spaced = |count: usize, of: usize| (0..count.min(of)).map(move |i| i * of / count.min(of));
-    let begins: Vec<usize> = spaced(parts, images).collect();
-    let each = SAMPLE / parts;
-    begins.into_iter().flat_map(move |first| {
-        let block = source.block(first as u32);
-        let rest = (first..images).take_while(move |i| source.block(*i as u32) == block);
-        rest.take(each).map(|i| i as u32).collect::<Vec<_>>()
-    })
+    let count = blocks.len().min(most);
+    let spaced = (0..count).map(|i| blocks[i * blocks.len() / count]);
+    let some = spaced.flat_map(|block| block.iter().take(SAMPLE / most));
+    some.copied().collect()
 }
 
 /// Shorter side that an image's header tells; none where it tells none.

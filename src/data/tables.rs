@@ -198,11 +198,11 @@ fn open(path: &Path) -> std::result::Result<Opened, Broken> {
     })
 }
 
-/// Looks at parquet files. `memory`: bytes of decoded row groups that are kept.
+/// Looks at parquet files.
 ///
 /// # Errors
 /// A file that is damaged or has no column of images; files whose columns differ; images to test on alone.
-pub(super) fn look(path: &Path, mut all: Files, memory: u64) -> Result<Found> {
+pub(super) fn look(path: &Path, mut all: Files) -> Result<Found> {
     let mut notes = std::mem::take(&mut all.notes);
     let of = shards::parts_of(&all, &mut notes);
     let used: Vec<_> = all
@@ -261,7 +261,6 @@ pub(super) fn look(path: &Path, mut all: Files, memory: u64) -> Result<Found> {
     let place = Tables {
         root: all.root.clone(),
         files,
-        budget: memory,
     };
     Ok(Found {
         what,

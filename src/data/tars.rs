@@ -276,6 +276,10 @@ fn are_classes(stems: &[String]) -> bool {
 
 /// Names of the classes, from a file beside the shards; empty where there is none.
 fn class_names(root: &Path, notes: &mut Vec<String>) -> Vec<String> {
+    let root = match root.is_file() {
+        true => root.parent().unwrap_or(Path::new("")),
+        false => root,
+    };
     let text = |name: &str| {
         let file = root.join(name);
         Some((std::fs::read_to_string(&file).ok()?, file))

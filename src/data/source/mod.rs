@@ -60,7 +60,10 @@ pub(super) trait Source: Debug + Send + Sync {
         0
     }
 
-    /// So many blocks can be in memory at once.
+    /// Keeps at most so many bytes of images that were read together with others.
+    fn keep(&mut self, _bytes: u64) {}
+
+    /// So many blocks can be kept at once.
     fn blocks_at_once(&self) -> usize {
         usize::MAX
     }

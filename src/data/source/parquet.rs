@@ -193,8 +193,6 @@ pub(in crate::data) struct Table {
 pub(in crate::data) struct Tables {
     pub root: PathBuf,
     pub files: Vec<Table>,
-    /// Bytes of row groups that are kept.
-    pub budget: u64,
 }
 
 /// The path of an image.
@@ -226,14 +224,25 @@ impl Place for Tables {
             Some((block as u32, (row - groups[block].first) as u32))
         };
         let images = members.iter().map(|m| place(m).unwrap_or((u32::MAX, 0)));
+        let images = images.collect();
+        let bytes = |g: &Group| {
+            let table = &self.files[g.file];
+            let about = table.meta.row_group(g.group).column(table.leaf);
+            about.uncompressed_size().max(1) as u64
+        };
+        let largest = groups.iter().map(bytes).max().unwrap_or(1);
+        // Where images are read in their order, each thread is within a row group.
+        let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+        let budget = largest.saturating_mul(threads + 2);
         Box::new(Rows {
-            images: images.collect(),
+            images,
             root: self.root,
             files: self.files,
             groups,
             members,
+            largest,
             cache: Cache {
-                budget: self.budget,
+                budget,
                 kept: Mutex::default(),
             },
         })
@@ -259,6 +268,8 @@ struct Rows {
     members: Vec<PathBuf>,
     /// Row group and row in it of each image.
     images: Vec<(u32, u32)>,
+    /// Bytes of the largest row group.
+    largest: u64,
     cache: Cache,
 }
 
@@ -416,20 +427,76 @@ impl Source for Rows {
         self.images[image as usize].0
     }
 
+    fn keep(&mut self, bytes: u64) {
+        self.cache.budget = bytes;
+    }
+
     fn blocks_at_once(&self) -> usize {
-        let bytes = |g: &Group| {
-            let about = self.files[g.file].meta.row_group(g.group);
-            about
-                .column(self.files[g.file].leaf)
-                .uncompressed_size()
-                .max(1) as u64
-        };
-        let largest = self.groups.iter().map(bytes).max().unwrap_or(1);
         // Those that are decoded while others are still read need room too.
-        (self.cache.budget / 4 * 3 / largest) as usize
+        (self.cache.budget / 4 * 3 / self.largest) as usize
     }
 
     fn random_access(&self) -> bool {
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn rows(bytes: usize) -> Decoded {
+        Ok(vec![Some(ByteArray::from(vec![7; bytes]))])
+    }
+
+    #[test]
+    fn a_row_group_is_decoded_once_and_the_one_used_least_recently_goes() {
+        let cache = Cache {
+            budget: 25,
+            kept: Mutex::default(),
+        };
+        let times = AtomicUsize::new(0);
+        let get = |block| {
+            let decode = || {
+                times.fetch_add(1, Ordering::Relaxed);
+                std::thread::sleep(std::time::Duration::from_millis(5));
+                rows(10)
+            };
+            assert!(cache.get(block, decode).get().unwrap().is_ok());
+        };
+        std::thread::scope(|s| (0..8).for_each(|_| drop(s.spawn(|| get(0)))));
+        assert_eq!(
+            times.load(Ordering::Relaxed),
+            1,
+            "eight threads, one decodes"
+        );
+        (get(1), get(0), get(2));
+        assert_eq!(times.load(Ordering::Relaxed), 3);
+        // Of the three, block 1 was used least recently.
+        assert!(cache.holds(0) && !cache.holds(1) && cache.holds(2));
+        assert_eq!(cache.kept().bytes, 20);
+        get(1);
+        assert_eq!(times.load(Ordering::Relaxed), 4);
+        // One that is larger than the budget stays while it is the newest.
+        assert!(cache.get(9, || rows(100)).get().unwrap().is_ok());
+        assert!(cache.holds(9) && cache.kept().slots.len() == 1);
+    }
+
+    #[test]
+    fn what_the_storage_failed_to_give_is_asked_for_again_and_what_is_broken_is_not() {
+        let cache = Cache {
+            budget: 25,
+            kept: Mutex::default(),
+        };
+        let failed = || Err(Broken::Io(std::io::ErrorKind::TimedOut, "late".into()));
+        assert!(cache.get(0, failed).get().unwrap().is_err());
+        assert!(cache.get(0, || rows(1)).get().unwrap().is_ok());
+        let broken = || Err(Broken::Format("torn".into()));
+        assert!(cache.get(1, broken).get().unwrap().is_err());
+        assert!(cache.get(1, || rows(1)).get().unwrap().is_err());
+        // What panics is an error too.
+        let e = guarded::<()>(|| panic!("numbers")).unwrap_err();
+        assert!(e.to_string().contains("a damaged file"), "{e}");
     }
 }

@@ -35,6 +35,15 @@ pub(in crate::data) struct Member {
     pub bytes: u64,
 }
 
+impl Member {
+    /// Does it end within the first `len` bytes of its file?
+    fn ends_by(&self, len: u64) -> bool {
+        self.at
+            .checked_add(self.bytes)
+            .is_some_and(|end| end <= len)
+    }
+}
+
 /// Where a label was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(in crate::data) enum Kind {
@@ -285,6 +294,7 @@ impl Index {
         if let Some(kept) = std::fs::read(&beside)
             .ok()
             .and_then(|b| Self::parse(&b, &stamp))
+            .filter(|i| i.images.iter().all(|m| m.ends_by(about.len())))
         {
             return Ok((kept, true));
         }
@@ -307,6 +317,9 @@ impl Index {
             sparse,
             ..
         } = pass;
+        if index.images.is_empty() {
+            index.wrong.push("it holds no image".into());
+        }
         for (count, what) in [
             (links, "links, which lead to no member"),
             (sparse, "sparse members"),

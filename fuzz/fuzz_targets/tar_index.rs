@@ -1,0 +1,5 @@
+//! See `bodies::tar_index`.
+#![no_main]
+#[path = "../bodies.rs"]
+mod bodies;
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::tar_index(data));
