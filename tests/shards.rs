@@ -133,9 +133,9 @@ fn parquet(file: &Path, images: &[Image], how: Written) {
     };
     let schema = parse_message_type(&format!("message schema {{ {image} {label} }}")).unwrap();
     let names = CLASSES.map(|c| format!("\"{c}\"")).join(", ");
-    let features = format!(
-        r#"{{"info": {{"features": {{"image": {{"_type": "Image"}}, "label": {{"names": [{names}], "_type": "ClassLabel"}}}}}}}}"#
-    );
+    let label_type = format!(r#"{{"names": [{names}], "_type": "ClassLabel"}}"#);
+    let types = format!(r#"{{"image": {{"_type": "Image"}}, "label": {label_type}}}"#);
+    let features = format!(r#"{{"info": {{"features": {types}}}}}"#);
     let properties = WriterProperties::builder()
         .set_compression(how.compression)
         .set_key_value_metadata(

@@ -34,8 +34,8 @@ pub struct Args {
     /// of --data choose it by their size and number, and the first lines say which and why.
     #[arg(long)]
     preset: Option<String>,
-    /// `shapes`, or a folder: images (train/ and test/, a folder a class, or flat), tar or parquet files, CIFAR, STL-10 or
-    /// MNIST files.
+    /// `shapes`, or a folder: images (train/ and test/, a folder a class, or flat), tar or parquet files, CIFAR,
+    /// STL-10 or MNIST files.
     #[arg(long)]
     data: Option<String>,
     #[arg(long, help = methods())]

@@ -48,7 +48,7 @@ pub(super) fn parts(path: &Path) -> Result<(Parts, Vec<String>), DataError> {
         let tar = path.to_string_lossy().to_lowercase();
         let tar = tar.contains(".tar.") || kind == "tgz";
         return Err(fail(match is_packed(&kind) {
-            true if tar => super::shards::compressed().into(),
+            true if tar => super::shard_files::compressed().into(),
             true => "a packed file: unpack it, and name the folder".into(),
             false => "a file, but no CSV list (.csv, .tsv) of images, no .tar and no .parquet; expected one of these, \
                       or a folder"

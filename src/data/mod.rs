@@ -28,6 +28,7 @@ pub mod rand_augment;
 pub mod sampler;
 pub mod sets;
 pub mod shapes;
+mod shard_files;
 mod shards;
 mod source;
 mod split;
@@ -170,7 +171,8 @@ fn whole(r: &Request<'_>) -> Result<Split> {
         return Ok(shapes::generate(r.seed, r.shapes.0, r.shapes.1));
     }
     let path = Path::new(r.path);
-    if !shards::is_pattern(path) && !path.exists() && std::fs::symlink_metadata(path).is_err() {
+    if !shard_files::is_pattern(path) && !path.exists() && std::fs::symlink_metadata(path).is_err()
+    {
         let known = sets::SETS.iter().find(|s| path.ends_with(s.folder));
         let advice = known.map_or(String::new(), |s| {
             format!(", or fetch it: amcl-wgpu data download {}", s.name)

@@ -2,6 +2,7 @@
 
 use super::layout;
 use super::parts::Parts;
+use super::shard_files;
 use super::shards;
 use super::source::files::Folder;
 use super::source::{Place, Source};
@@ -55,7 +56,7 @@ pub struct Survey {
 /// A folder that cannot be read or may be several things; a list that is refused.
 pub fn survey(path: &str) -> Result<Option<Survey>, DataError> {
     let at = Path::new(path);
-    if path == "shapes" || !(at.exists() || shards::is_pattern(at)) {
+    if path == "shapes" || !(at.exists() || shard_files::is_pattern(at)) {
         return Ok(None);
     }
     let folder = at.is_dir();

@@ -4,7 +4,8 @@
 //! Labels are read when the set is opened. They are numbers or texts; a negative number is no label.
 
 use super::Result;
-use super::shards::{self, Files, Found, Label, Labelled, fail};
+use super::shard_files::{self, Files};
+use super::shards::{self, Found, Label, Labelled, fail};
 use super::source::parquet::{Broken, Table, Tables, Values, column, member, metadata};
 use parquet::basic::{ConvertedType, LogicalType, Type as Physical};
 use parquet::file::metadata::ParquetMetaData;
@@ -204,7 +205,7 @@ fn open(path: &Path) -> std::result::Result<Opened, Broken> {
 /// A file that is damaged or has no column of images; files whose columns differ; images to test on alone.
 pub(super) fn look(path: &Path, mut all: Files) -> Result<Found> {
     let mut notes = std::mem::take(&mut all.notes);
-    let of = shards::parts_of(&all, &mut notes);
+    let of = shard_files::parts_of(&all, &mut notes);
     let used: Vec<_> = all
         .files
         .iter()

@@ -9,7 +9,8 @@
 use super::layout;
 use super::names::Part;
 use super::parts::some;
-use super::shards::{self, Files, Found, Label, Labelled, fail};
+use super::shard_files::{self, Files};
+use super::shards::{self, Found, Label, Labelled, fail};
 use super::source::tar::Tars;
 use super::source::tar_index::{Index, Kind, key};
 use super::tree::Tree;
@@ -56,7 +57,7 @@ struct Shard {
 /// One that is none, or compressed; images to test on alone; what [`layout::find`] refuses.
 pub(super) fn look(path: &Path, mut all: Files) -> Result<Found> {
     let mut notes = std::mem::take(&mut all.notes);
-    let of = shards::parts_of(&all, &mut notes);
+    let of = shard_files::parts_of(&all, &mut notes);
     let read = |(file, part): (usize, Option<Part>)| -> Option<Result<(Shard, bool)>> {
         let part = part?;
         let index = Index::of(&all.files[file]).map_err(|e| refused(&all.files[file], e));
@@ -108,7 +109,7 @@ fn refused(path: &Path, e: std::io::Error) -> DataError {
     let begins = std::fs::File::open(path).and_then(|mut f| f.read(&mut head));
     let packed: [&[u8]; 4] = [b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\0"];
     if begins.is_ok() && packed.iter().any(|p| head.starts_with(p)) {
-        return fail(path, shards::compressed());
+        return fail(path, shard_files::compressed());
     }
     match e.kind() {
         std::io::ErrorKind::Other | std::io::ErrorKind::UnexpectedEof => {

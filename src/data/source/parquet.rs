@@ -111,7 +111,8 @@ fn values<T: DataType>(
     let mut out = Vec::new();
     let (mut levels, mut some) = (Vec::new(), Vec::new());
     while out.len() < rows {
-        (levels.clear(), some.clear());
+        levels.clear();
+        some.clear();
         let most = STEP.min(rows - out.len());
         let (records, ..) = column.read_records(most, Some(&mut levels), None, &mut some)?;
         if records == 0 {
@@ -471,7 +472,7 @@ mod tests {
             1,
             "eight threads, one decodes"
         );
-        (get(1), get(0), get(2));
+        [1, 0, 2].into_iter().for_each(get);
         assert_eq!(times.load(Ordering::Relaxed), 3);
         // Of the three, block 1 was used least recently.
         assert!(cache.holds(0) && !cache.holds(1) && cache.holds(2));

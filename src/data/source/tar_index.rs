@@ -1,8 +1,8 @@
 //! What is in a tar file: one pass over its headers, which passes over the contents but for those of labels.
 //!
 //! A member's bytes lie in the file as they are, so that with their offset an image is read as one of a folder is. An
-//! index of many members is kept beside the file, as `NAME.tar.index`, and believed as long as the file has the size and
-//! the time of change that it had.
+//! index of many members is kept beside the file, as `NAME.tar.index`, and believed as long as the file has the size
+//! and the time of change that it had.
 
 use super::pread::read_at;
 use crate::data::names::{ending, is_litter, is_read};
