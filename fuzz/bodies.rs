@@ -2,7 +2,8 @@
 #![allow(dead_code, missing_docs, reason = "each target uses one of these")]
 
 use amcl_wgpu::config::Config;
-use amcl_wgpu::data::{Keeping, Reading, Request, cifar, idx, stl10};
+use amcl_wgpu::data::pack::{Packing, Records, pack as pack_images};
+use amcl_wgpu::data::{Keeping, Reading, Request, cifar, idx, open, stl10};
 use amcl_wgpu::device::Choice;
 use amcl_wgpu::experiment::{Experiment, Sweep};
 use amcl_wgpu::graph::state::Group;
@@ -16,6 +17,7 @@ use amcl_wgpu::run::weights;
 use safetensors::Dtype;
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 
 /// A folder of this process's own.
 fn folder() -> &'static PathBuf {
@@ -301,4 +303,81 @@ pub fn parquet(data: &[u8]) {
     let file = folder().join("own.parquet");
     std::fs::write(&file, data).unwrap();
     opened(&file);
+}
+
+/// A packed set of two images whose shard ends in these bytes, under a checksum that is right, after a byte that says
+/// what else they are: the whole shard, or the index.
+pub fn packed(data: &[u8]) {
+    static SET: OnceLock<(PathBuf, Vec<u8>)> = OnceLock::new();
+    fn request(path: &str) -> Request<'_> {
+        Request {
+            path,
+            seed: 0,
+            shapes: (0, 0),
+            stored_size: 2,
+            unlabeled: false,
+            fold: None,
+            reading: Reading::default(),
+            list: None,
+            keeping: Keeping::default(),
+            progress: &|_, _| (),
+        }
+    }
+    let (set, shard) = SET.get_or_init(|| {
+        let (from, out) = (folder().join("unpacked"), folder().join("packed"));
+        std::fs::create_dir(&from).unwrap();
+        for (name, grey) in [("a.png", 10), ("b.png", 200)] {
+            let image = image::RgbImage::from_pixel(2, 2, image::Rgb([grey; 3]));
+            image.save(from.join(name)).unwrap();
+        }
+        let packing = Packing {
+            data: request(from.to_str().unwrap()),
+            out: &out,
+            records: Records::Raw,
+            shuffle: None,
+            shard_mib: 1,
+            stop: &AtomicBool::new(false),
+        };
+        assert_eq!(pack_images(&packing).unwrap().images, 2);
+        let shard = std::fs::read(out.join("shard-00000.pack")).unwrap();
+        (out, shard)
+    });
+    let Some((kind, rest)) = data.split_first() else {
+        return;
+    };
+    let (at, index) = (set.join("shard-00000.pack"), set.join("pack.json"));
+    let whole = std::fs::read_to_string(&index).unwrap();
+    match kind % 4 {
+        0 => std::fs::write(&at, rest).unwrap(),
+        1 => std::fs::write(&index, rest).unwrap(),
+        _ => {
+            // Two records of twelve bytes behind the header.
+            let mut bytes = shard[..4096 + 24].to_vec();
+            bytes.extend(rest);
+            bytes.extend((rest.len() as u64).to_le_bytes());
+            bytes.extend(crc32c::crc32c(rest).to_le_bytes());
+            bytes.extend(b"AMCLPACK");
+            let known =
+                |bytes: usize, crc: u32| format!("\"bytes\": {bytes},\n      \"footer\": {crc}\n");
+            let crc = u32::from_le_bytes(shard[shard.len() - 12..][..4].try_into().unwrap());
+            let (old, new) = (
+                known(shard.len(), crc),
+                known(bytes.len(), crc32c::crc32c(rest)),
+            );
+            assert!(whole.contains(&old));
+            let text = whole.replace(&old, &new);
+            let (front, sum) = text.rsplit_once("\"checksum\": \"").unwrap();
+            let bare = |sum: &str| format!("{front}\"checksum\": \"{sum}\"\n}}\n");
+            assert_eq!(sum.len(), "01234567\"\n}\n".len());
+            let sum = format!("{:08x}", crc32c::crc32c(bare("").as_bytes()));
+            std::fs::write(&at, bytes).unwrap();
+            std::fs::write(&index, bare(&sum)).unwrap();
+        }
+    }
+    if let Ok(s) = open(&request(set.to_str().unwrap())) {
+        assert!(!s.train.is_empty() && s.train.len() == s.train.names.len());
+        assert_eq!(s.train.images.len(), 12 * s.train.len());
+    }
+    std::fs::write(&at, shard).unwrap();
+    std::fs::write(&index, whole).unwrap();
 }

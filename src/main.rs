@@ -121,7 +121,7 @@ fn main() -> ExitCode {
         Verb::Export(a) => cli::export::run(&a, output).map(|()| true),
         Verb::Report(a) => cli::report::run(&a, output).map(|()| true),
         Verb::Preview(a) => cli::preview::run(&a, output).map(|()| true),
-        Verb::Data(a) => cli::data::run(&a, output).map(|()| true),
+        Verb::Data(a) => cli::data::run(&a, output),
         Verb::Presets(a) => cli::presets::run(&a, output).map(|()| true),
         Verb::Loss(a) => cli::loss::run(&a, output),
         Verb::Verify(a) => cli::verify::run(&a, output),

@@ -9,7 +9,7 @@ type Target = (&'static str, fn(&[u8]));
 
 #[test]
 fn parsers_take_any_bytes() {
-    let targets: [Target; 12] = [
+    let targets: &[Target] = &[
         ("cifar", bodies::cifar),
         ("stl10", bodies::stl10),
         ("idx", bodies::idx),
@@ -22,6 +22,7 @@ fn parsers_take_any_bytes() {
         ("metrics", bodies::metrics),
         ("tar_index", bodies::tar_index),
         ("parquet", bodies::parquet),
+        ("packed", bodies::packed),
     ];
     for (name, body) in targets {
         let folder = format!("{}/fuzz/seeds/{name}", env!("CARGO_MANIFEST_DIR"));

@@ -37,6 +37,7 @@ mod mocov3;
 mod momentum;
 mod nan;
 mod onnx;
+mod pack;
 mod presets;
 mod product;
 mod rematerialise;

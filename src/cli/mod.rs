@@ -5,6 +5,8 @@ mod bench_data;
 pub mod check;
 pub mod console;
 pub mod data;
+mod data_inspect;
+mod data_pack;
 pub mod devices;
 pub mod embed;
 pub mod eval;

@@ -95,16 +95,29 @@ impl Config {
         &self,
         progress: &(dyn Fn(usize, usize) + Sync),
     ) -> std::result::Result<crate::data::Split, crate::data::DataError> {
+        let request = self.data_request(progress);
+        match self.data.cache.as_str() {
+            "" => crate::data::open(&request),
+            cache => crate::data::pack::open_cached(&request, cache.as_ref()),
+        }
+    }
+
+    /// What [`Config::open_data`] asks for.
+    pub fn data_request<'a>(
+        &'a self,
+        progress: &'a (dyn Fn(usize, usize) + Sync),
+    ) -> crate::data::Request<'a> {
         let d = &self.data;
         let size = self.model.image_size;
-        crate::data::open(&crate::data::Request {
+        crate::data::Request {
             path: &d.path,
             seed: self.run.seed,
             shapes: (d.shapes_train, d.shapes_test),
-            stored_size: match d.stored_size {
-                0 if size <= 64 => size,
-                0 => size * 256 / 224,
-                n => n,
+            stored_size: match (d.stored_size, crate::data::pack::side_of(&d.path)) {
+                (0, Some(packed)) => packed,
+                (0, None) if size <= 64 => size,
+                (0, None) => size * 256 / 224,
+                (n, _) => n,
             },
             unlabeled: d.unlabeled,
             fold: usize::try_from(d.fold).ok(),
@@ -122,7 +135,7 @@ impl Config {
                 max_bad: d.max_bad,
             },
             progress,
-        })
+        }
     }
 
     /// Parses TOML text on top of the defaults, then applies `key=value` overrides (`optim.lr=0.1`). What neither

@@ -46,7 +46,7 @@ section! {
         /// Test images of `shapes`.
         shapes_test: usize = 1000 => between(0.0, 1e7),
         /// Side to which images of a folder are brought when they are read; 0: the side of the views up to 64 px,
-        /// else 256/224 of it.
+        /// else 256/224 of it, and of a packed set the side that it has.
         stored_size: usize = 0 => between(0.0, 8192.0),
         /// Images of a folder are turned upright, as their EXIF orientation says; false: they lie as torchvision's
         /// `ImageFolder` leaves them.
@@ -70,6 +70,9 @@ section! {
         /// Images of at most so many MiB are decoded before the first step and kept in the host's memory; larger sets
         /// are read and decoded while training goes on, those of a folder, a list, tar shards or parquet files.
         memory_mib: usize = 4096 => between(0.0, 1e9),
+        /// Folder of a packed copy of image files (`amcl-wgpu data pack`), which is made if it is not there and read
+        /// from then on; empty: the files themselves are read.
+        cache: String = String::new(),
         /// Images of at most so many MiB are read ahead, two batches at least.
         readahead_mib: usize = 512 => between(1.0, 1e6),
         /// Threads that decode images which are not kept in memory; 0: one a core but one.

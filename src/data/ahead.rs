@@ -214,8 +214,15 @@ impl Producer {
         emptied: &Receiver<Vec<u32>>,
         filled: &SyncSender<Result<Batch>>,
     ) {
-        for ids in batches {
-            self.stored.will_need(&ids);
+        let mut batches = batches.peekable();
+        if let Some(first) = batches.peek() {
+            self.stored.will_need(first);
+        }
+        while let Some(ids) = batches.next() {
+            // The storage begins with the next batch while this one is decoded.
+            if let Some(next) = batches.peek() {
+                self.stored.will_need(next);
+            }
             let buffer = match emptied.try_recv() {
                 Ok(buffer) => buffer,
                 Err(_) if self.made.load(Ordering::Relaxed) < self.buffers => {

@@ -10,12 +10,14 @@
 //! Every image is brought to one square size: the shorter side resized, the centre cropped.
 
 use super::layout;
-use super::load::{Entry, Loader, Sides, name_of};
+use super::listed::Listed;
+use super::load::{Entry, Loader, name_of};
 use super::parts::{Group, Parts};
 use super::source::files::Folder;
 use super::source::{Place, Source};
 use super::split::hold_out;
 use super::stored::{Store, Stored};
+use super::tally::Sides;
 use super::tree::Tree;
 use super::{DataError, Dataset, Request, Split};
 use crate::graph::memory::free_memory;
@@ -78,6 +80,9 @@ fn kept(r: &Request<'_>, images: usize) -> Result<(), String> {
     }
 }
 
+/// What is said of sets that are not kept in memory.
+pub const READ_LATER: &str = "images are read while training goes on";
+
 /// How the images of a set are read.
 enum Reads<'a> {
     /// Now.
@@ -94,7 +99,7 @@ impl Reads<'_> {
         root: &Path,
         first: usize,
         entries: &[Entry],
-    ) -> (Dataset, Sides) {
+    ) -> Result<(Dataset, Sides), DataError> {
         match self {
             Self::All(source, loader) => loader.load((source.as_ref(), first), entries),
             Self::Later(store) => {
@@ -107,17 +112,17 @@ impl Reads<'_> {
                     .collect();
                 let images = (first as u32..(first + entries.len()) as u32).collect();
                 d.stored = Some(Stored::new(Arc::clone(store), images, &d.labels));
-                (d, Sides::default())
+                Ok((d, store.sides(first..first + entries.len())))
             }
         }
     }
 }
 
-/// Opens a folder of images.
+/// What is in a folder of images; none is opened.
 ///
 /// # Errors
-/// No images there, or none that decodes; folders that may be parts of the data or classes.
-pub fn open(r: &Request<'_>, path: &Path) -> Result<Split, DataError> {
+/// No images there; folders that may be parts of the data or classes.
+pub(super) fn list(path: &Path) -> Result<Listed, DataError> {
     let mut warnings = Vec::new();
     let tree = Tree::read(path, &mut warnings)?;
     if tree.images == 0 {
@@ -137,21 +142,22 @@ pub fn open(r: &Request<'_>, path: &Path) -> Result<Split, DataError> {
     if let Some(unused) = tree.unused(&used, &said) {
         warnings.push(format!("not used: {unused}"));
     }
-    let place = Box::new(Folder(path.into()));
-    read(
-        r,
-        "image folder",
-        [path, path],
-        (place, &found.parts),
-        warnings,
-    )
+    Ok(Listed {
+        what: "image folder".into(),
+        path: path.into(),
+        root: path.into(),
+        place: Box::new(Folder(path.into())),
+        parts: found.parts,
+        notes: warnings,
+        packed: None,
+    })
 }
 
 /// Reads the images of all parts from `place`, or leaves them there where they are more than is kept in memory. `what`
 /// the data are begins their description; `path` is named in errors, and names are relative to `root`.
 ///
 /// # Errors
-/// No training image that decodes.
+/// No training image that decodes; a packed set that is damaged.
 pub(super) fn read(
     r: &Request<'_>,
     what: &str,
@@ -165,10 +171,15 @@ pub(super) fn read(
     let mut reads = match kept(r, count) {
         Ok(()) => Reads::All(source, Loader::new(r, root)),
         Err(why) => {
-            warnings.push(format!(
-                "{why}: images are read while training goes on; what is odd about files is found only then \
-                 (`amcl-wgpu data inspect --decode` looks at all of them)"
-            ));
+            let later = match source.side(0) {
+                // A packed set's files were looked at when it was packed.
+                Some(_) => "",
+                None => {
+                    "; what is odd about files is found only then (`amcl-wgpu data inspect --decode` looks at all of \
+                     them)"
+                }
+            };
+            warnings.push(format!("{why}: {READ_LATER}{later}"));
             let how = (r.reading, r.stored_size);
             source.keep(r.keeping.memory.max(r.keeping.ahead));
             Reads::Later(Arc::new(Store::new(source, count, path, how, r.keeping)))
@@ -176,7 +187,7 @@ pub(super) fn read(
     };
     let of = |group: &Option<Group>| group.as_ref().map_or(0, |g| g.entries.len());
     let (trains, banks) = (parts.train.len(), of(&parts.bank));
-    let (train, sides) = reads.part(r, root, 0, &parts.train);
+    let (train, sides) = reads.part(r, root, 0, &parts.train)?;
     if train.is_empty() {
         let reason = match (parts.train.len(), &reads) {
             (n, Reads::All(_, loader)) if n > 0 => format!(
@@ -188,10 +199,13 @@ pub(super) fn read(
         return Err(fail(path, reason));
     }
     let mut rest = |first: usize, group: &Option<Group>| match group {
-        Some(g) => reads.part(r, root, first, &g.entries).0,
-        None => Dataset::empty(r.stored_size, r.stored_size),
+        Some(g) => Ok(reads.part(r, root, first, &g.entries)?.0),
+        None => Ok(Dataset::empty(r.stored_size, r.stored_size)),
     };
-    let (mut test, mut bank) = (rest(trains + banks, &parts.test), rest(trains, &parts.bank));
+    let (mut test, mut bank) = (
+        rest(trains + banks, &parts.test)?,
+        rest(trains, &parts.bank)?,
+    );
     if let Reads::All(_, loader) = &reads {
         warnings.extend(loader.warnings());
     }

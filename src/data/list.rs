@@ -2,28 +2,35 @@
 //! `label` (any text) and `split` (`train`, `test` or another name of such a part). The first line names the columns,
 //! which have other names too (`data::columns`); without it, they are path, label, split.
 
+use super::DataError;
 use super::columns::{Row, parse, splits};
-use super::folder;
+use super::listed::Listed;
 use super::load::Entry;
 use super::names::{Part, ending};
 use super::parts::{Group, Parts, choose, images};
 use super::source::files::Folder;
-use super::{DataError, Request, Split};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
 /// Folders beside a list that its paths may be relative to.
 const FOLDERS: [&str; 5] = ["", "images", "image", "imgs", "img"];
 
-/// Opens a list.
+/// What is in a list; no image is opened.
 ///
 /// # Errors
-/// No CSV, no images, a label here and none there, no image that decodes.
-pub fn open(r: &Request<'_>, path: &Path) -> Result<Split, DataError> {
+/// As [`parts`].
+pub(super) fn list(path: &Path) -> Result<Listed, DataError> {
     let (parts, notes) = parts(path)?;
     let root = path.parent().unwrap_or(Path::new(""));
-    let place = Box::new(Folder(root.into()));
-    folder::read(r, "CSV list", [path, root], (place, &parts), notes)
+    Ok(Listed {
+        what: "CSV list".into(),
+        path: path.into(),
+        root: root.into(),
+        place: Box::new(Folder(root.into())),
+        parts,
+        notes,
+        packed: None,
+    })
 }
 
 /// Is it the ending of a file in which others are packed?
@@ -37,7 +44,7 @@ pub(super) fn is_packed(ending: &str) -> bool {
 /// What a list's parts are, and what is to be said of them; no image is opened.
 ///
 /// # Errors
-/// As [`open`], but for images that do not decode.
+/// No CSV, no images, a label here and none there.
 pub(super) fn parts(path: &Path) -> Result<(Parts, Vec<String>), DataError> {
     let fail = |reason: String| DataError::Format {
         path: path.into(),

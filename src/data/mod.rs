@@ -15,12 +15,15 @@ mod gzip;
 #[doc(hidden)]
 pub mod idx;
 mod ilsvrc;
+pub mod inspect;
 mod jpeg;
 mod layout;
 pub mod list;
+mod listed;
 mod load;
 pub mod mixing;
 mod names;
+pub mod pack;
 pub mod packed;
 mod parts;
 pub mod pixels;
@@ -39,6 +42,7 @@ mod subset;
 pub mod survey;
 #[cfg(feature = "tables")]
 mod tables;
+mod tally;
 mod tars;
 mod tree;
 
@@ -140,18 +144,13 @@ pub struct Request<'a> {
 }
 
 /// Opens `shapes` (the procedural set), a CSV list of images ([`list`]), tar shards or parquet files (`data::shards`),
-/// or a folder: CIFAR-10 or CIFAR-100 binary, STL-10 binary, IDX (MNIST), or images ([`folder`]). What the folder is,
-/// its file names tell.
+/// or a folder: CIFAR-10 or CIFAR-100 binary, STL-10 binary, IDX (MNIST), a packed set ([`pack`]), or images
+/// ([`folder`]). What the folder is, its file names tell.
 ///
 /// # Errors
 /// Nothing known there, truncated files, no image that decodes.
 pub fn open(r: &Request<'_>) -> Result<Split> {
-    if let Some(reason) = r.reading.decoder.missing() {
-        return Err(DataError::Format {
-            path: r.path.into(),
-            reason: reason.into(),
-        });
-    }
+    able(r)?;
     let whole = whole(r)?;
     match r.list {
         Some(list) => Ok(split::complete(subset::divide(&whole, list)?, r.seed)),
@@ -171,6 +170,30 @@ fn whole(r: &Request<'_>) -> Result<Split> {
         return Ok(shapes::generate(r.seed, r.shapes.0, r.shapes.1));
     }
     let path = Path::new(r.path);
+    there(path)?;
+    let binary = match path.is_dir() {
+        true => binary::open(r, path)?,
+        false => None,
+    };
+    match binary {
+        Some(split) => Ok(split),
+        None => listed::find(r, path)?.open(r),
+    }
+}
+
+/// Refuses a decoder that this program was built without.
+fn able(r: &Request<'_>) -> Result<()> {
+    match r.reading.decoder.missing() {
+        None => Ok(()),
+        Some(reason) => Err(DataError::Format {
+            path: r.path.into(),
+            reason: reason.into(),
+        }),
+    }
+}
+
+/// Refuses a path where nothing is.
+fn there(path: &Path) -> Result<()> {
     if !shard_files::is_pattern(path) && !path.exists() && std::fs::symlink_metadata(path).is_err()
     {
         let known = sets::SETS.iter().find(|s| path.ends_with(s.folder));
@@ -184,16 +207,5 @@ fn whole(r: &Request<'_>) -> Result<Split> {
             ),
         });
     }
-    let binary = match path.is_dir() {
-        true => binary::open(r, path)?,
-        false => None,
-    };
-    match binary {
-        Some(split) => Ok(split),
-        None => match shards::look(path)? {
-            Some(f) => folder::read(r, &f.what, [path, &f.root], (f.place, &f.parts), f.notes),
-            None if path.is_file() => list::open(r, path),
-            None => folder::open(r, path),
-        },
-    }
+    Ok(())
 }

@@ -105,6 +105,19 @@ pub(super) struct Facts {
     pub oddity: Option<Oddity>,
 }
 
+impl Facts {
+    /// Of an image of which nothing else is worth knowing.
+    pub(super) fn plain(side: (u32, u32)) -> Self {
+        Self {
+            side,
+            lies: false,
+            alpha: false,
+            transparent: false,
+            oddity: None,
+        }
+    }
+}
+
 /// Reads files one after the other. Its buffers are used again.
 #[derive(Default)]
 pub(super) struct Reader {

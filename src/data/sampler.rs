@@ -73,7 +73,8 @@ impl Order {
     /// Blocks that would put too many images of one class into a batch.
     pub fn new(data: &Dataset, how: Shuffle, batch: usize, seed: u64) -> Result<Self> {
         let n = data.len();
-        let own = data.stored.as_ref().and_then(|s| s.blocks());
+        let asked = how == Shuffle::Blocks;
+        let own = data.stored.as_ref().and_then(|s| s.blocks(asked));
         let blocks = match (how, own) {
             (Shuffle::Full, _) | (Shuffle::Auto, None) => None,
             (_, Some((of, most))) => Some((together(&of), most.max(2))),

@@ -1,12 +1,14 @@
 //! Images that are not in memory: read and decoded when they are needed.
 
 use super::DataError;
-use super::pixels::{Reader, Reading};
+use super::pixels::{Facts, Reader, Reading};
 use super::source::{Fault, Form, Source, read_patiently};
+use super::tally::Sides;
 use crate::ops::augment::words;
 use rayon::ThreadPool;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -39,6 +41,52 @@ impl Default for Keeping {
             max_bad: 1e-3,
         }
     }
+}
+
+impl Keeping {
+    /// With a thread for every core where no number is asked for: beside which nothing else goes on.
+    pub(super) fn alone(self) -> Self {
+        let threads = match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            n => n,
+        };
+        Self { threads, ..self }
+    }
+}
+
+/// Reads image `image` of `source` as RGB, [side,side,3], into `out`.
+///
+/// # Errors
+/// [`Fault`].
+pub(super) fn fetch(
+    source: &dyn Source,
+    image: u32,
+    reader: &mut Reader,
+    (reading, side): (Reading, usize),
+    out: &mut [u8],
+) -> Result<Facts, Fault> {
+    reader.spent = [Duration::ZERO; 2];
+    read_patiently(source, image, reader.file())?;
+    let mut facts = match source.form() {
+        Form::Encoded => {
+            let hint = source.name(image);
+            let read = reader.decode(Path::new(&hint), reading, side as u32, out);
+            read.map_err(Fault::Bad)?
+        }
+        Form::Square => {
+            let bytes = reader.file();
+            if bytes.len() != out.len() {
+                let (is, wants) = (bytes.len(), out.len());
+                return Err(Fault::Corrupt(format!("{is} bytes where {wants} belong")));
+            }
+            out.copy_from_slice(bytes);
+            Facts::plain((side as u32, side as u32))
+        }
+    };
+    if let Some(side) = source.side(image) {
+        facts.side = side;
+    }
+    Ok(facts)
 }
 
 /// All images of a place, with how they are read.
@@ -128,6 +176,14 @@ impl Store {
         self.bad.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Sides of images in their files, where the place knows them.
+    pub(super) fn sides(&self, images: Range<usize>) -> Sides {
+        let mut out = Sides::default();
+        let known = images.filter_map(|i| self.source.side(i as u32));
+        known.for_each(|side| out.add(side));
+        out
+    }
+
     /// Words of an image.
     pub(super) fn words(&self) -> usize {
         words(self.side, self.side)
@@ -154,31 +210,21 @@ impl Store {
     }
 
     /// Reads an image, [side,side,3], into `out`.
-    fn decode(&self, image: u32, out: &mut [u8]) -> Result<(), Fault> {
+    pub(super) fn decode(&self, image: u32, out: &mut [u8]) -> Result<Facts, Fault> {
         READER.with_borrow_mut(|reader| {
             let begin = Instant::now();
-            read_patiently(self.source.as_ref(), image, reader.file())?;
-            let read = begin.elapsed();
-            reader.spent = [Duration::ZERO; 2];
-            match self.source.form() {
-                Form::Encoded => {
-                    let hint = self.source.name(image);
-                    let read = reader.decode(Path::new(&hint), self.reading, self.side as u32, out);
-                    read.map(drop).map_err(Fault::Bad)
-                }
-                Form::Square => {
-                    let bytes = reader.file();
-                    if bytes.len() != out.len() {
-                        let (is, wants) = (bytes.len(), out.len());
-                        return Err(Fault::Corrupt(format!("{is} bytes where {wants} belong")));
-                    }
-                    out.copy_from_slice(bytes);
-                    Ok(())
-                }
-            }?;
-            self.clock.add([read, reader.spent[0], reader.spent[1]]);
-            Ok(())
+            let how = (self.reading, self.side);
+            let facts = fetch(self.source.as_ref(), image, reader, how, out)?;
+            let [decode, resize] = reader.spent;
+            let read = begin.elapsed().saturating_sub(decode + resize);
+            self.clock.add([read, decode, resize]);
+            Ok(facts)
         })
+    }
+
+    /// The image's name for people.
+    pub(super) fn name(&self, image: u32) -> String {
+        self.source.name(image)
     }
 
     /// Images that may be bad before reading stops.
@@ -187,7 +233,10 @@ impl Store {
     }
 
     /// Notes that an image cannot be read.
-    fn note(&self, image: u32, why: String) -> Result<(), DataError> {
+    ///
+    /// # Errors
+    /// More such images than `data.max_bad` allows.
+    pub(super) fn note(&self, image: u32, why: String) -> Result<(), DataError> {
         let mut bad = self.bad();
         if !bad.why.contains_key(&image) {
             let line = format!("{}: {why}", self.source.name(image));
@@ -283,7 +332,7 @@ impl Stored {
                 continue;
             }
             match s.decode(image, out) {
-                Ok(()) => return Ok(()),
+                Ok(_) => return Ok(()),
                 Err(Fault::Bad(why)) => s.note(image, why)?,
                 Err(e @ (Fault::Io(_) | Fault::Corrupt(_))) => {
                     return Err(DataError::Format {
@@ -318,14 +367,16 @@ impl Stored {
         self.store.source.will_need(&images);
     }
 
-    /// Blocks of the images, where they are to be drawn by blocks, and how many blocks can be in memory at once.
-    pub(super) fn blocks(&self) -> Option<(Vec<u32>, usize)> {
+    /// Blocks of the images, where they are to be drawn by blocks, or where that is `asked` for and the place has
+    /// blocks; and how many blocks can be in memory at once.
+    pub(super) fn blocks(&self, asked: bool) -> Option<(Vec<u32>, usize)> {
         let source = &self.store.source;
         let of = || {
             let blocks = self.images.iter().map(|i| source.block(*i));
             (blocks.collect(), source.blocks_at_once())
         };
-        (!source.random_access()).then(of)
+        let drawn = !source.random_access() || (asked && source.has_blocks());
+        drawn.then(of)
     }
 
     pub(super) fn new_faults(&self) -> Vec<String> {

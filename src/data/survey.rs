@@ -5,7 +5,7 @@ use super::parts::Parts;
 use super::shard_files;
 use super::shards;
 use super::source::files::Folder;
-use super::source::{Place, Source};
+use super::source::{Place, Source, pack};
 use super::tree::Tree;
 use super::{DataError, binary, cifar, idx, list, stl10};
 use image::ImageReader;
@@ -59,6 +59,9 @@ pub fn survey(path: &str) -> Result<Option<Survey>, DataError> {
     if path == "shapes" || !(at.exists() || shard_files::is_pattern(at)) {
         return Ok(None);
     }
+    if pack::is(at) {
+        return packed(at);
+    }
     let folder = at.is_dir();
     if let Some((_, names)) = folder.then(|| binary::find(at)).transpose()?.flatten() {
         let kind = if cifar::is(&names) {
@@ -95,6 +98,28 @@ pub fn survey(path: &str) -> Result<Option<Survey>, DataError> {
     Ok(in_folder(&layout::find(&tree, &mut warnings)?.parts))
 }
 
+/// The survey of a packed set: the sides are those of the files that it was made of.
+fn packed(folder: &Path) -> Result<Option<Survey>, DataError> {
+    let listed = pack::list(folder)?;
+    let source = listed.place.source(Vec::new());
+    let train = &listed.parts.train;
+    let sides = (0..train.len() as u32).filter_map(|i| source.side(i));
+    let mut sides: Vec<u32> = sides.map(|(w, h)| w.min(h)).collect();
+    Ok(median(&mut sides).map(|side| Survey {
+        kind: Kind::Files {
+            side,
+            sampled: sides.len(),
+        },
+        images: train.len(),
+        labelled: train.iter().any(|(_, class)| class.is_some()),
+    }))
+}
+
+fn median(sides: &mut [u32]) -> Option<u32> {
+    sides.sort_unstable();
+    sides.get(sides.len() / 2).copied()
+}
+
 /// The survey of image files with their classes.
 fn files(place: Box<dyn Place>, parts: &Parts) -> Option<Survey> {
     let train = &parts.train;
@@ -103,10 +128,9 @@ fn files(place: Box<dyn Place>, parts: &Parts) -> Option<Survey> {
         .into_iter()
         .filter_map(|i| shorter_side(source.as_ref(), i, &train[i as usize].0))
         .collect();
-    sides.sort_unstable();
     Some(Survey {
         kind: Kind::Files {
-            side: *sides.get(sides.len() / 2)?,
+            side: median(&mut sides)?,
             sampled: sides.len(),
         },
         images: train.len(),

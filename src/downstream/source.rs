@@ -8,7 +8,7 @@ use crate::device::Choice;
 use crate::run::environment::DataRecord;
 use crate::run::weights::{self, Trained};
 use crate::train::session::open_executor;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Which run's encoder, on which data, on which device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,15 @@ impl Source {
         let mut trained = weights::of_run(&self.run, |w| tell(Notice::Warning(&w)))?;
         if let Some(data) = &self.data {
             trained.config.data.path = data.clone();
+        }
+        let cache = &mut trained.config.data.cache;
+        if self.data.is_some() {
+            cache.clear();
+        } else if !cache.is_empty() && !Path::new(&cache).exists() {
+            tell(Notice::Warning(&format!(
+                "data: there is no packed copy at {cache}; the files themselves are read"
+            )));
+            cache.clear();
         }
         let record = DataRecord::read(&self.run);
         let named = trained.config.data.path.clone();

@@ -31,6 +31,11 @@ impl Source for Files {
         name_of(&self.files[image as usize], &self.root)
     }
 
+    fn size(&self, image: u32) -> Option<u64> {
+        let file = std::fs::metadata(&self.files[image as usize]);
+        file.ok().map(|m| m.len())
+    }
+
     fn read(&self, image: u32, bytes: &mut Vec<u8>) -> Result<(), Fault> {
         bytes.clear();
         File::open(&self.files[image as usize])?.read_to_end(bytes)?;

@@ -2,9 +2,10 @@
 //! bytes as they are stored; what these become is the same for all of them (`data::pixels`).
 
 pub(super) mod files;
+pub(super) mod pack;
 #[cfg(feature = "tables")]
 pub(super) mod parquet;
-mod pread;
+pub(super) mod pread;
 pub(super) mod tar;
 pub(super) mod tar_index;
 
@@ -32,7 +33,6 @@ pub(super) enum Form {
     /// A file of a known format.
     Encoded,
     /// RGB, [side,side,3]: nothing is left to be decoded.
-    #[allow(dead_code, reason = "packed sets come next")]
     Square,
 }
 
@@ -52,6 +52,16 @@ pub(super) trait Source: Debug + Send + Sync {
         Form::Encoded
     }
 
+    /// Bytes of the image as it is stored, where these are known without reading it.
+    fn size(&self, _image: u32) -> Option<u64> {
+        None
+    }
+
+    /// Width and height of the image that its bytes were made of, where these are no longer its own.
+    fn side(&self, _image: u32) -> Option<(u32, u32)> {
+        None
+    }
+
     /// Says which images are asked for soon, so that the storage may begin.
     fn will_need(&self, _images: &[u32]) {}
 
@@ -66,6 +76,11 @@ pub(super) trait Source: Debug + Send + Sync {
     /// So many blocks can be kept at once.
     fn blocks_at_once(&self) -> usize {
         usize::MAX
+    }
+
+    /// Does [`Source::block`] tell what lies together?
+    fn has_blocks(&self) -> bool {
+        !self.random_access()
     }
 
     /// Images are read singly, in any order, at the cost of their bytes. Where they are not, they are drawn by blocks

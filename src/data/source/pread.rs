@@ -42,3 +42,14 @@ pub(in crate::data) fn will_need(file: &File, at: u64, bytes: u64) {
     #[cfg(not(target_os = "linux"))]
     let _ = (file, at, bytes);
 }
+
+/// Tells the system that these bytes were read and are not needed for long, so that it need not keep them.
+pub(in crate::data) fn done_with(file: &File, at: u64, bytes: u64) {
+    #[cfg(target_os = "linux")]
+    {
+        let bytes = std::num::NonZeroU64::new(bytes);
+        let _ = rustix::fs::fadvise(file, at, bytes, rustix::fs::Advice::DontNeed);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, at, bytes);
+}
