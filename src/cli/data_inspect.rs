@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 /// What a folder or list is: kind, counts, sizes, channel means and deviations.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// `shapes`, a folder, a packed set, or a CSV list.
+    /// `shapes`, a folder, a packed set, a CSV list, or tar or parquet files.
     data: String,
     /// Side in pixels of the images that are kept of a folder; default: 32, and of a packed set its own.
     #[arg(long)]
@@ -72,8 +72,8 @@ fn rates(found: &Inspection) -> (String, Value) {
         n => format!("{n} of them cannot be read"),
     };
     let text = format!(
-        "{} images were decoded in {seconds:.1} s by {threads}, {all:.0}/s: {bad}\na thread by itself reads {read:.0}/s, \
-         decodes {decode:.0}/s, brings to size {resize:.0}/s",
+        "{} images were decoded in {seconds:.1} s by {threads}, {all:.0}/s: {bad}\na thread by itself reads \
+         {read:.0}/s, decodes {decode:.0}/s, brings to size {resize:.0}/s",
         found.images
     );
     let value = json!({

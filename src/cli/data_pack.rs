@@ -14,7 +14,7 @@ use std::time::Instant;
 /// earlier try broke off.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// A folder or a CSV list of images.
+    /// A folder or a CSV list of images, or tar or parquet files.
     data: String,
     /// Folder for the packed set: `train --data` takes it in place of the set.
     #[arg(long, short)]

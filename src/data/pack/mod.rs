@@ -122,8 +122,8 @@ fn order(images: usize, shuffle: Option<u64>) -> Vec<u32> {
 pub fn pack(p: &Packing<'_>) -> Result<Summary> {
     let path = Path::new(p.data.path);
     if let Some(list) = p.data.list {
-        let reason = "data.list divides a set when it is opened: pack the set as it is, and train on the packed set with \
-                      the same list";
+        let reason = "data.list divides a set when it is opened: pack the set as it is, and train on the packed set \
+                      with the same list";
         return Err(fail(list, reason));
     }
     let Some(listed) = listed::files(&p.data, path)? else {

@@ -94,6 +94,10 @@ impl Source for Shards {
         name_of(&self.members[image as usize], &self.root)
     }
 
+    fn size(&self, image: u32) -> Option<u64> {
+        Some(self.images[image as usize].2)
+    }
+
     fn read(&self, image: u32, bytes: &mut Vec<u8>) -> Result<(), Fault> {
         let (file, at, count) = self.images[image as usize];
         if count > LARGEST {
