@@ -261,6 +261,10 @@ fn missing_images_do_not_shift_the_others() {
             "(first: ILSVRC2012_val_00000001.JPEG)",
         ],
     );
+    // Two lists that agree say the rest of each other.
+    let [rest, first] = [1..IDS.len(), 0..1].map(|r| lines(pairs(",")[r].iter().cloned()));
+    let s = with(&[("val.csv", rest), ("validation.csv", first)]);
+    assert_eq!(s.test.labels, CLASSES);
 }
 
 /// Kaggle's folders: the lists lie beside `ILSVRC`, whichever of the folders is named; what numbers the images there

@@ -35,8 +35,10 @@ const ADVICE: &str = "put LOC_val_solution.csv, or ILSVRC2012_validation_ground_
 pub(super) struct Labels {
     /// The images with their classes, which are synsets.
     pub group: Group,
-    /// Files that were read.
+    /// Files that they are from.
     pub files: Vec<PathBuf>,
+    /// Files that say none of them, of which that is among the notes.
+    pub refused: Vec<PathBuf>,
     /// What is to be said of them.
     pub notes: Vec<String>,
 }
@@ -156,7 +158,7 @@ fn text(path: &Path) -> Result<String, String> {
 type Said = Vec<Option<String>>;
 
 fn found(group: &Group, name: &str, known: &[(Kind, PathBuf)]) -> Result<Labels, String> {
-    let mut why: Vec<String> = Vec::new();
+    let (mut why, mut refused) = (Vec::new(), Vec::new());
     let mut all: Vec<(Vec<PathBuf>, Said)> = Vec::new();
     for (kind, path) in known {
         let read = match kind {
@@ -170,11 +172,14 @@ fn found(group: &Group, name: &str, known: &[(Kind, PathBuf)]) -> Result<Labels,
                 let files = std::iter::once(path.clone()).chain(more);
                 all.push((files.collect(), said));
             }
-            Err(e) => why.push(format!("{}: {e}", shown(path))),
+            Err(e) => {
+                why.push(format!("{}: {e}", shown(path)));
+                refused.push(path.clone());
+            }
         }
     }
     let mut all = all.into_iter();
-    let Some((mut files, said)) = all.next() else {
+    let Some((mut files, mut said)) = all.next() else {
         let images = images(group.entries.len());
         return Err(match why.is_empty() {
             true => format!("no labels of {name} ({images}) were found: {ADVICE}"),
@@ -199,6 +204,9 @@ fn found(group: &Group, name: &str, known: &[(Kind, PathBuf)]) -> Result<Labels,
             ));
         }
         files.extend(others);
+        for (one, other) in said.iter_mut().zip(other) {
+            *one = one.take().or(other);
+        }
     }
     let from: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
     let mut notes = vec![format!(
@@ -211,9 +219,8 @@ fn found(group: &Group, name: &str, known: &[(Kind, PathBuf)]) -> Result<Labels,
         .collect();
     if let Some(first) = without.first() {
         notes.push(format!(
-            "left out: {} of {name} of which {} says nothing (first: {})",
+            "left out: {} of {name} of which no list says a synset (first: {})",
             images(without.len()),
-            from[0],
             shown(first)
         ));
     }
@@ -235,6 +242,7 @@ fn found(group: &Group, name: &str, known: &[(Kind, PathBuf)]) -> Result<Labels,
             ..Group::default()
         },
         files,
+        refused,
         notes,
     })
 }

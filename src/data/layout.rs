@@ -277,7 +277,7 @@ pub(super) fn find(tree: &Tree, notes: &mut Vec<String>) -> Result<Found, DataEr
             names(&splits.others)
         )));
     }
-    let (mut tests, mut labels) = (Vec::new(), Vec::new());
+    let (mut tests, mut labels, mut refused) = (Vec::new(), Vec::new(), Vec::new());
     for t in &splits.tests {
         let mut own = Vec::new();
         let mut test = match annotated(t, &mut own) {
@@ -290,6 +290,7 @@ pub(super) fn find(tree: &Tree, notes: &mut Vec<String>) -> Result<Found, DataEr
         match ilsvrc::labels(&test, &group.classes, t, [tree, root]) {
             Some(Ok(found)) => {
                 labels.extend(found.files);
+                refused.extend(found.refused);
                 own.extend(found.notes);
                 test = found.group;
             }
@@ -307,7 +308,7 @@ pub(super) fn find(tree: &Tree, notes: &mut Vec<String>) -> Result<Found, DataEr
         groups.into_iter().any(|g| g.name == f.name())
     };
     let idle = splits.tests.iter().filter(|f| !taken(f));
-    let mut said: Vec<PathBuf> = idle.map(|f| f.path.clone()).collect();
+    let mut said: Vec<PathBuf> = idle.map(|f| f.path.clone()).chain(refused).collect();
     said.extend(parts.test.iter().flat_map(|t| t.left.iter().cloned()));
     Ok(Found {
         said,
