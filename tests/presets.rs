@@ -56,6 +56,8 @@ fn every_preset_trains() {
             "data.shapes_test=20",
             "data.unlabeled=false",
             "model.width=4",
+            // A last norm that starts at zero gives a block's other weights no gradient in the first step.
+            "model.zero_init_residual=false",
             "model.image_size=16",
             "model.dim=12",
             "model.depth=3",
@@ -64,6 +66,8 @@ fn every_preset_trains() {
             "schedule.warmup_epochs=0",
             "optim.batch_size=16",
             "optim.micro_batches=1",
+            // Two steps are too few for the loss scale to find its place; `mixed` tests that.
+            "optim.precision=f32",
             "method.predictor_hidden=16",
             "method.queue=40",
             "method.decoder_dim=16",
@@ -317,6 +321,32 @@ fn the_experiments_of_transformers_plan() {
     assert_eq!(runs.len(), 3 * 2 * 2 + 2 * 2 + 2 * 2 * 2);
     assert!(runs.iter().all(|r| r.1["model"]["image_size"] == 224));
     assert_eq!(planned("figure4-small", None).len(), 7 * 2 * 2);
+}
+
+/// The main comparison plans on ImageNet and its subsets, and the widths on ImageNet by SimCLR's own recipe.
+#[test]
+fn experiments_plan_on_imagenet() {
+    for (set, encoder, path) in [
+        ("imagenette", "resnet18", "imagenette2-160"),
+        ("imagenet100", "resnet18", "imagenet100"),
+        ("imagenet", "resnet50", "imagenet"),
+    ] {
+        let runs = planned("methods", Some(&format!("simclr-{set}")));
+        assert_eq!(runs.len(), 8 * 3, "{set}");
+        for (folder, run) in &runs {
+            assert_eq!(run["model"]["encoder"], encoder, "{folder}");
+            assert_eq!(run["data"]["path"], path, "{folder}");
+            let amcl = folder.contains("AMCL");
+            assert_eq!(run["amcl"]["enabled"], amcl, "{folder}");
+            assert_eq!(run["heads"]["count"], if amcl { 3 } else { 1 }, "{folder}");
+        }
+    }
+    let runs = planned("backbones", Some("simclr-imagenet"));
+    assert_eq!(runs.len(), 3 * 2 * 2);
+    for (folder, run) in &runs {
+        assert_eq!(run["optim"]["batch_size"], 4096, "{folder}");
+        assert_eq!(run["optim"]["name"], "lars", "{folder}");
+    }
 }
 
 /// The experiments plan all their runs, as given and on a preset of the paper's scale, and no two runs would train

@@ -38,6 +38,7 @@ mod momentum;
 mod nan;
 mod onnx;
 mod pack;
+mod plans;
 mod presets;
 mod product;
 mod rematerialise;

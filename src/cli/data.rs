@@ -18,7 +18,8 @@ pub struct Args {
 enum Command {
     Inspect(super::data_inspect::Args),
     Pack(super::data_pack::Args),
-    /// Fetches cifar10, cifar100, stl10, tiny-imagenet, mnist or fashion-mnist; goes on where an earlier try stopped.
+    /// Fetches cifar10, cifar100, stl10, tiny-imagenet, imagenette, mnist or fashion-mnist; goes on where an earlier try
+    /// stopped.
     Download {
         /// Name.
         name: String,

@@ -7,6 +7,7 @@ use amcl_wgpu::device::Choice;
 use amcl_wgpu::methods::{METHODS, Spec};
 use amcl_wgpu::report::{self, Page};
 use amcl_wgpu::run::claim;
+use amcl_wgpu::run::environment::Planned;
 use amcl_wgpu::run::event::Event;
 use amcl_wgpu::train::{Outcome, Trainer};
 use anyhow::Context;
@@ -192,9 +193,9 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
         let trainer = Trainer::new(config).device(args.device.clone());
         let trainer = trainer.notes(notes).init(args.init.clone());
         let trainer = trainer.on_event(|e| console.event(e));
-        let (parameters, memory) = trainer.plan()?;
-        let planned = json!({ "parameters": parameters, "memory": memory });
-        console.result("nothing was allocated", &planned);
+        let planned = trainer.plan()?;
+        let text = format!("{}; nothing was allocated", work(&planned));
+        console.result(&text, &json!(planned));
         return Ok(true);
     }
     let mut page = (!args.no_report).then(|| Page::of(&out));
@@ -245,6 +246,17 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
         finished(&out, &outcome, page, &console);
     }
     Ok(outcome.finished)
+}
+
+/// How much a run computes, and how that becomes a time.
+fn work(planned: &Planned) -> String {
+    let (step, steps) = (planned.step_flops / 1e12, planned.steps as f64);
+    format!(
+        "work: {} steps of {step:.3} TFLOP (products and convolutions), {:.1} h at 1 TFLOP/s: divide by the rate of a \
+         training step that `amcl-wgpu bench` measures on the device",
+        planned.steps,
+        step * steps / 3600.0
+    )
 }
 
 /// Says how the run ended, where its report is, and what to do next.

@@ -36,7 +36,7 @@ pub(super) fn find(r: &Request<'_>, path: &Path) -> Result<Listed, DataError> {
     if pack::is(path) {
         return pack::list(path);
     }
-    match shards::look(path, r.keeping.memory.max(r.keeping.ahead))? {
+    match shards::look(path)? {
         Some(found) => Ok(Listed {
             what: found.what,
             path: path.into(),

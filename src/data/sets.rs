@@ -63,6 +63,15 @@ pub const SETS: &[Set] = &[
         unpack: Some(Unpack::Zip),
     },
     Set {
+        name: "imagenette",
+        files: &[(
+            "https://s3.amazonaws.com/fast-ai-imageclas/imagenette2-160.tgz",
+            "e793b78cc4c9e9a4ccc0c1155377a412",
+        )],
+        folder: "imagenette2-160",
+        unpack: Some(Unpack::TarGz),
+    },
+    Set {
         name: "mnist",
         files: &[
             (

@@ -52,6 +52,20 @@ pub struct Memory {
     pub largest: Vec<(usize, String)>,
 }
 
+/// What a run will take, before anything is allocated.
+#[derive(Clone, Debug, Serialize)]
+pub struct Planned {
+    /// Numbers of the parameters.
+    pub parameters: usize,
+    /// The memory plan.
+    pub memory: Memory,
+    /// Steps of the run.
+    pub steps: usize,
+    /// Operations of a step's matrix products and convolutions, with every pass over its images: gradient caching goes
+    /// forward through them twice.
+    pub step_flops: f64,
+}
+
 /// The data that a run is trained on: `data` in [`ENVIRONMENT`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataRecord {

@@ -25,7 +25,7 @@ use crate::graph::{Executor, GraphError, HostData, ProgramId, StepScalars, Tenso
 use crate::methods::Method;
 use crate::nn::{Mode, Model, Net};
 use crate::ops::augment::words;
-use crate::run::environment::Memory;
+use crate::run::environment::{Memory, Planned};
 
 /// Group of the training images on the device.
 pub const IMAGES: Group = Group::transient("data");
@@ -175,8 +175,8 @@ impl Session {
         Ok(s)
     }
 
-    /// Number of parameters and memory of the session that `exec` would hold, before anything is allocated; with
-    /// `split` its kNN evaluation too. What a GPU keeps as parameters of kernels comes on top.
+    /// Parameters, memory and work of the session that `exec` would hold, before anything is allocated; with `split`
+    /// its kNN evaluation's memory too. What a GPU keeps as parameters of kernels comes on top.
     ///
     /// # Errors
     /// Impossible shapes.
@@ -185,14 +185,19 @@ impl Session {
         method: &dyn Method,
         exec: &dyn Executor,
         (data, split): (&Dataset, Option<&Split>),
-    ) -> Result<(usize, Memory)> {
+    ) -> Result<Planned> {
         let largest = exec.device().map(|d| d.limits.max_buffer);
         let planner = Box::new(Planner::like(exec));
         let mut s = Self::compiled(config, method, planner, largest, data)?;
         if let Some(split) = split {
             s.prepare_knn(split)?;
         }
-        Ok((s.model.sizes().1, s.memory()))
+        Ok(Planned {
+            parameters: s.model.sizes().1,
+            memory: s.memory(),
+            steps: data.len() / config.optim.batch_size * config.run.epochs,
+            step_flops: s.gradient.work,
+        })
     }
 
     /// The programs, with all memory allocated and nothing in it. `largest`: the device's largest buffer.

@@ -8,7 +8,7 @@ pub use health::{Alarm, Health, Histograms, Quantiles};
 pub use text::rate;
 
 use super::checkpoint::Position;
-use super::environment::Memory;
+use super::environment::{Memory, Planned};
 use crate::config::Precision;
 use crate::device::Choice;
 use crate::device::recording::Timed;
@@ -62,12 +62,7 @@ pub enum Event {
         report: Report,
     },
     /// What the run will need is planned; nothing is allocated yet.
-    Planned {
-        /// Numbers of the parameters.
-        parameters: usize,
-        /// The memory plan.
-        memory: Memory,
-    },
+    Planned(Planned),
     /// Everything is compiled and allocated, and the run's folder is open.
     Started {
         /// Numbers of the parameters.

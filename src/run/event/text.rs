@@ -26,9 +26,7 @@ impl Event {
             Self::Weights { from, report } => {
                 format!("weights from {}: {}", from.display(), report.summary())
             }
-            Self::Planned { parameters, memory } => {
-                format!("model: {parameters} parameters\n{memory}")
-            }
+            Self::Planned(p) => format!("model: {} parameters\n{}", p.parameters, p.memory),
             Self::Profiled { timed, folder } => format!(
                 "{}\ntrace of one step: {} (open it at https://ui.perfetto.dev)",
                 profile::table(timed),

@@ -51,6 +51,8 @@ pub struct Gradient {
     /// Operations of a batch's matrix products and convolutions, forward and backward; what caching does twice counts
     /// once.
     pub flops: f64,
+    /// The same with what caching does twice.
+    pub work: f64,
     /// Names of the loss's terms.
     pub terms: Vec<&'static str>,
     /// Micro-batches.
@@ -219,12 +221,15 @@ impl Gradient {
         let terms = out.terms.iter().chain(of_own).map(|t| t.0).collect();
         let own = own.map_or(Vec::new(), |o| each_step(o.loss, &o.terms));
         let flops = views.draft.graph.model_flops() * parts as f64 + once;
+        let again = cache.as_ref().map(|c| c.embed.draft.graph.model_flops());
+        let work = flops + again.unwrap_or(0.0) * parts as f64;
         Ok(Self {
             out,
             head,
             embedding,
             resident: resident.is_some(),
             flops,
+            work,
             terms,
             parts,
             views,

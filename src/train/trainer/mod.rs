@@ -11,7 +11,7 @@ use super::{Config, Result};
 use crate::data::Split;
 use crate::device::Choice;
 use crate::methods::Method;
-use crate::run::environment::Memory;
+use crate::run::environment::Planned;
 use crate::run::event::Event;
 use run::Run;
 use std::path::PathBuf;
@@ -188,11 +188,11 @@ impl<'a> Trainer<'a> {
         self
     }
 
-    /// Number of parameters, and the memory that the run would take: nothing is allocated, and no file is written.
+    /// Parameters, and the memory and work that the run would take: nothing is allocated, and no file is written.
     ///
     /// # Errors
     /// See [`TrainError`].
-    pub fn plan(self) -> Result<(usize, Memory)> {
+    pub fn plan(self) -> Result<Planned> {
         setup::plan(self)
     }
 

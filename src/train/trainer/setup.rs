@@ -12,7 +12,7 @@ use crate::methods::Method;
 use crate::nn::import::{Named, fitting, import};
 use crate::nn::{Backbone, Model, Part, Variable};
 use crate::run::claim::{Claim, Purpose};
-use crate::run::environment::{self, DataRecord, Memory, Prelude};
+use crate::run::environment::{self, DataRecord, Planned, Prelude};
 use crate::run::event::{Event, KnnProtocol};
 use crate::run::folder;
 use crate::run::weights;
@@ -138,7 +138,7 @@ impl<'a> Run<'a> {
 }
 
 /// [`Trainer::plan`].
-pub(super) fn plan(trainer: Trainer<'_>) -> Result<(usize, Memory)> {
+pub(super) fn plan(trainer: Trainer<'_>) -> Result<Planned> {
     let Trainer {
         job,
         data,
@@ -187,14 +187,11 @@ impl Job<'_> {
         exec: &dyn Executor,
         split: &Split,
         stream: &mut Stream<'_>,
-    ) -> Result<(usize, Memory)> {
+    ) -> Result<Planned> {
         let of = (&split.train, labelled(split).then_some(split));
-        let (parameters, memory) = Session::planned(&self.config, method, exec, of)?;
-        stream.emit(Event::Planned {
-            parameters,
-            memory: memory.clone(),
-        })?;
-        Ok((parameters, memory))
+        let planned = Session::planned(&self.config, method, exec, of)?;
+        stream.emit(Event::Planned(planned.clone()))?;
+        Ok(planned)
     }
 
     /// What the folder is for.
