@@ -109,7 +109,7 @@ pub struct Inspection {
 /// Nothing known there.
 pub fn decode_all(r: &Request<'_>) -> Result<Option<Inspection>> {
     let path = Path::new(r.path);
-    let Some(listed) = listed::files(r, path)? else {
+    let Some(listed) = listed::files(path)? else {
         return Ok(None);
     };
     able(r)?;

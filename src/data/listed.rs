@@ -32,7 +32,7 @@ pub(super) struct Listed {
 ///
 /// # Errors
 /// Nothing known there.
-pub(super) fn find(r: &Request<'_>, path: &Path) -> Result<Listed, DataError> {
+pub(super) fn find(path: &Path) -> Result<Listed, DataError> {
     if pack::is(path) {
         return pack::list(path);
     }
@@ -55,14 +55,14 @@ pub(super) fn find(r: &Request<'_>, path: &Path) -> Result<Listed, DataError> {
 ///
 /// # Errors
 /// Nothing there, or nothing known.
-pub(super) fn files(r: &Request<'_>, path: &Path) -> Result<Option<Listed>, DataError> {
+pub(super) fn files(path: &Path) -> Result<Option<Listed>, DataError> {
     if path.as_os_str() == "shapes" {
         return Ok(None);
     }
     there(path)?;
     match path.is_dir() && binary::find(path)?.is_some() {
         true => Ok(None),
-        false => find(r, path).map(Some),
+        false => find(path).map(Some),
     }
 }
 

@@ -177,7 +177,7 @@ fn whole(r: &Request<'_>) -> Result<Split> {
     };
     match binary {
         Some(split) => Ok(split),
-        None => listed::find(r, path)?.open(r),
+        None => listed::find(path)?.open(r),
     }
 }
 

@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicBool;
 /// As [`open`] and [`super::pack`]; a copy of other images, or of these as they were.
 pub fn open_cached(r: &Request<'_>, cache: &Path) -> Result<Split> {
     let path = Path::new(r.path);
-    let listed = match listed::files(r, path)? {
+    let listed = match listed::files(path)? {
         Some(listed) if listed.packed.is_none() => listed,
         other => {
             let is = match other {

@@ -126,7 +126,7 @@ pub fn pack(p: &Packing<'_>) -> Result<Summary> {
                       with the same list";
         return Err(fail(list, reason));
     }
-    let Some(listed) = listed::files(&p.data, path)? else {
+    let Some(listed) = listed::files(path)? else {
         return Err(fail(
             path,
             "this set is kept in memory as it is, and packing brings nothing: train on it directly",
