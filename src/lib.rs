@@ -95,8 +95,8 @@
 //! # Features
 //!
 //! All on by default: `cli` (the program), `report` (HTML pages), `download` (fetching public data sets), `tables`
-//! (features of images as .npy and .parquet). A loss, or a training of one's own, needs none of them:
-//! `default-features = false`.
+//! (features of images as .npy and .parquet, data sets in parquet files). A loss, or a training of one's own, needs
+//! none of them: `default-features = false`.
 //!
 //! What is public but not listed here, and not in these pages, is for the program, the tests and the benchmarks of this
 //! repository alone, and changes without notice.
