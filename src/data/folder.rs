@@ -86,7 +86,7 @@ pub const READ_LATER: &str = "images are read while training goes on";
 /// How the images of a set are read.
 enum Reads<'a> {
     /// Now.
-    All(Box<dyn Source>, Loader<'a>),
+    All(Box<dyn Source>, Box<Loader<'a>>),
     /// When they are needed.
     Later(Arc<Store>),
 }
@@ -169,7 +169,7 @@ pub(super) fn read(
     let count = members.len();
     let mut source = place.source(members);
     let mut reads = match kept(r, count) {
-        Ok(()) => Reads::All(source, Loader::new(r, root)),
+        Ok(()) => Reads::All(source, Box::new(Loader::new(r, root))),
         Err(why) => {
             let later = match source.side(0) {
                 // A packed set's files were looked at when it was packed.

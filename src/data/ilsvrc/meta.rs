@@ -75,10 +75,10 @@ fn array<'d>(rest: &mut &'d [u8]) -> Option<(u32, usize, &'d [u8])> {
     let (_, flags) = element(rest)?;
     let class = u32::from(*flags.first()?);
     let (_, dims) = element(rest)?;
-    let sizes = dims
+    let mut sizes = dims
         .chunks_exact(4)
         .map(|d| u32::from_le_bytes([d[0], d[1], d[2], d[3]]));
-    let count = sizes.fold(Some(1usize), |n, d| n?.checked_mul(d as usize))?;
+    let count = sizes.try_fold(1usize, |n, d| n.checked_mul(d as usize))?;
     let (_, name) = element(rest)?;
     Some((class, count, name))
 }
