@@ -6,6 +6,7 @@ use amcl_wgpu::data::folder::READ_LATER;
 use amcl_wgpu::data::inspect::{Channels, Inspection, channels, decode_all};
 use amcl_wgpu::data::{Dataset, Split};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// What a folder or list is: kind, counts, sizes, channel means and deviations.
 #[derive(clap::Args, Debug)]
@@ -59,9 +60,16 @@ fn describe(split: &Split, channels: &Channels, of: &str) -> (String, Value) {
 /// How fast images were read, by stage.
 fn rates(found: &Inspection) -> (String, Value) {
     let (spent, seconds) = (found.spent, found.elapsed.as_secs_f64());
-    let rate = |seconds: f64| spent.images as f64 / seconds.max(1e-9);
-    let [read, decode, resize] =
-        [spent.read, spent.decode, spent.resize].map(|d| rate(d.as_secs_f64()));
+    // Packed pixels are neither decoded nor brought to size.
+    let rate = |d: Duration| (!d.is_zero()).then(|| spent.images as f64 / d.as_secs_f64());
+    let [read, decode, resize] = [spent.read, spent.decode, spent.resize].map(rate);
+    let stages = [
+        (read, "reads"),
+        (decode, "decodes"),
+        (resize, "brings to size"),
+    ];
+    let of = |(rate, what): (Option<f64>, &str)| Some(format!("{what} {:.0}/s", rate?));
+    let stages: Vec<String> = stages.into_iter().filter_map(of).collect();
     let all = found.images as f64 / seconds.max(1e-9);
     let threads = match found.threads {
         1 => "1 thread".into(),
@@ -72,9 +80,9 @@ fn rates(found: &Inspection) -> (String, Value) {
         n => format!("{n} of them cannot be read"),
     };
     let text = format!(
-        "{} images were decoded in {seconds:.1} s by {threads}, {all:.0}/s: {bad}\na thread by itself reads \
-         {read:.0}/s, decodes {decode:.0}/s, brings to size {resize:.0}/s",
-        found.images
+        "{} images were decoded in {seconds:.1} s by {threads}, {all:.0}/s: {bad}\na thread by itself {}",
+        found.images,
+        stages.join(", ")
     );
     let value = json!({
         "images": found.images, "bad": found.bad, "damaged": found.damaged, "seconds": seconds,

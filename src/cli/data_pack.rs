@@ -64,9 +64,12 @@ pub fn run(args: &Args, console: &Console) -> anyhow::Result<bool> {
     let (out, mib) = (args.out.display(), packed.bytes >> 20);
     let found = match packed.found {
         0 => String::new(),
-        n => format!(" ({n} were there)"),
+        n => format!(" ({n} of them there before)"),
     };
-    let shards = format!("{} shards{found}, {mib} MiB", packed.shards);
+    let shards = match packed.shards {
+        1 => format!("1 shard{found}, {mib} MiB"),
+        n => format!("{n} shards{found}, {mib} MiB"),
+    };
     let text = match packed.finished {
         true => format!(
             "{} images in {out}: {shards}, {seconds:.0} s\nnext: amcl-wgpu train --data {out}",
