@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A raw record has 48 KiB, and a shard of 1 MiB 21 of them.
 const SIDE: usize = 128;
@@ -176,7 +176,7 @@ fn a_packed_set_opens_as_its_source() {
     );
     // A packed set is packed again without its source.
     packed(&at("raw"), &at("jpeg from raw"), |p| {
-        p.records = Records::Jpeg90
+        p.records = Records::Jpeg90;
     });
     let again = open(&request(&at("jpeg from raw"))).unwrap();
     assert_eq!(again.train.images, jpeg.train.images);
@@ -769,7 +769,7 @@ fn the_program_packs_and_an_interrupt_says_how_to_go_on() {
         );
         assert!(files(&out).keys().all(|name| !name.ends_with(".part")));
     } else {
-        println!("it ended within {:?} of {long:?}", Duration::from(long / 2));
+        println!("it ended within {:?} of {long:?}", long / 2);
     }
     let mut c = command(&at("data"), &out);
     let o = c

@@ -26,8 +26,8 @@ impl Channels {
     /// Adds pixels, RGB.
     pub fn add(&mut self, pixels: &[u8]) {
         for px in pixels.chunks_exact(3) {
-            for c in 0..3 {
-                let v = u64::from(px[c]);
+            for (c, v) in px.iter().enumerate() {
+                let v = u64::from(*v);
                 self.sum[c] += v;
                 self.square[c] += v * v;
             }

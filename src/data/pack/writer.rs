@@ -90,7 +90,7 @@ impl Maker<'_> {
         let work = || {
             let all = slots.par_iter_mut().zip(images);
             all.for_each_init(Vec::new, |pixels, (slot, image)| {
-                self.make(slot, *image, pixels)
+                self.make(slot, *image, pixels);
             });
         };
         self.store.install(work);

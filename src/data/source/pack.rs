@@ -306,13 +306,11 @@ fn cached(bytes: impl Iterator<Item = u64>) -> usize {
         return usize::MAX;
     };
     let mut sum = 0u64;
-    let mut fit = 0;
-    for b in bytes {
+    for (before, b) in bytes.enumerate() {
         sum = sum.saturating_add(b);
         if sum > free / 2 {
-            return fit;
+            return before;
         }
-        fit += 1;
     }
     usize::MAX
 }
