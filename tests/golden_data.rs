@@ -127,7 +127,7 @@ fn bicubic_views_are_pillows_but_for_its_roundings() {
     let side = images.shape()[2];
     let planes = side * side;
     for mut exec in executors() {
-        let name = exec.name().to_string();
+        let name = exec.name();
         let mut worst = |filter| {
             let mut worst = 0.0f64;
             for case in meta["cases"].as_array().unwrap() {

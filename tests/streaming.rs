@@ -194,6 +194,17 @@ fn batches_come_in_their_order_within_the_bytes_that_are_given() {
 }
 
 #[test]
+fn two_buffers_are_enough_for_a_training_with_its_evaluation() {
+    let dir = tempfile::tempdir().unwrap();
+    folder(dir.path());
+    // A batch of 8 images of 256 px takes 1.5 MiB: there are two buffers. Evaluation goes through three batches.
+    let few = ["data.stored_size=256", LAZY, "data.readahead_mib=1"];
+    let many = ["data.stored_size=256", LAZY];
+    let [few, many] = [&few[..], &many].map(|set| trained(dir.path(), set).0.unwrap());
+    assert_eq!(few, many);
+}
+
+#[test]
 fn a_resumed_run_goes_on_with_the_batch_that_was_next() {
     let dir = tempfile::tempdir().unwrap();
     folder(dir.path());

@@ -107,7 +107,7 @@ pub fn run(args: &Args, options: OutputOptions) -> anyhow::Result<()> {
         .loaded()?;
     let exec = || {
         open_executor(&args.device, &[], config.optim.precision, |l| {
-            console.warn(&l)
+            console.warn(&l);
         })
     };
     let mut device = exec()?;

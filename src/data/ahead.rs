@@ -125,9 +125,10 @@ impl Ahead {
         if now.ids == ids {
             return Ok(());
         }
-        let before = std::mem::take(&mut now.words);
-        if !before.is_empty() {
-            let _ = self.free.send(before);
+        let before = std::mem::take(now);
+        // A buffer that was handed out and not given back is replaced by an empty one, or the reading would stop.
+        if !before.ids.is_empty() {
+            let _ = self.free.send(before.words);
         }
         let begin = Instant::now();
         *now = loop {

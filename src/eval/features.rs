@@ -261,7 +261,11 @@ impl Features {
                 }
                 let mut x = Ahead::or(ahead.as_ref(), data).packed(&ids)?;
                 x.resize(self.batch * words(self.side.0, self.side.1), 0);
-                exec.upload(self.program, self.images, &HostData::U32(x))?;
+                let x = HostData::U32(x);
+                exec.upload(self.program, self.images, &x)?;
+                if let HostData::U32(x) = x {
+                    Ahead::or(ahead.as_ref(), data).done(x);
+                }
                 if let Some((policy, seed, epoch)) = views {
                     let mut rows = policy.two_views(self.side, &ids, self.size, seed, epoch);
                     rows.truncate(ids.len() * crate::reference::augment::ROW);

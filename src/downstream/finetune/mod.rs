@@ -188,6 +188,9 @@ pub fn finetune(
             }
             let images = HostData::U32(Ahead::or(ahead.as_ref(), train).packed(&chosen)?);
             exec.upload(step_program, built.images, &images)?;
+            if let HostData::U32(x) = images {
+                Ahead::or(ahead.as_ref(), train).done(x);
+            }
             let at = (epoch as u32, number as u32);
             let labels = drawn.send(exec, step_program, (&chosen, &labels), at)?;
             exec.upload(step_program, y, &HostData::F32(labels))?;
