@@ -70,7 +70,7 @@ section! {
         /// Images of at most so many MiB are decoded before the first step and kept in the host's memory; larger sets
         /// are read and decoded while training goes on, those of a folder, a list, tar shards or parquet files.
         memory_mib: usize = 4096 => between(0.0, 1e9),
-        /// Folder of a packed copy of image files (`amcl-wgpu data pack`), which is made if it is not there and read
+        /// Folder of a packed copy of image files (`data pack`), which is made if it is not there and read
         /// from then on; empty: the files themselves are read.
         cache: String = String::new(),
         /// Images of at most so many MiB are read ahead, two batches at least.
