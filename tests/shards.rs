@@ -1,8 +1,7 @@
 //! Tar shards and parquet files as data sets: the same labels, names, pixels and weights as those of a folder of the
 //! same files; what is damaged or ambiguous is named.
 
-use crate::common::images::{paint, warned};
-use amcl_wgpu::config::Config;
+use crate::common::images::{config, paint, warned};
 use amcl_wgpu::data::survey::{Kind, survey};
 use amcl_wgpu::data::{Dataset, Split};
 use amcl_wgpu::device::Choice;
@@ -181,23 +180,6 @@ fn parquet(file: &Path, images: &[Image], how: Written) {
         group.close().unwrap();
     }
     out.close().unwrap();
-}
-
-fn config(data: &Path, set: &[&str]) -> Config {
-    let own = [
-        format!("data.path={}", toml::Value::from(data.to_str().unwrap())),
-        "model.width=4".into(),
-        "heads.hidden=8".into(),
-        "heads.out=8".into(),
-        "optim.batch_size=8".into(),
-        "run.epochs=2".into(),
-        "model.image_size=16".into(),
-    ];
-    let set: Vec<String> = own
-        .into_iter()
-        .chain(set.iter().map(ToString::to_string))
-        .collect();
-    Config::parse("", &set).unwrap()
 }
 
 fn try_open(data: &Path, set: &[&str]) -> Result<Split, String> {

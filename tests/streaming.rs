@@ -1,8 +1,7 @@
 //! Data that are not kept in memory: the same bits as data that are, whatever the threads; bad images and their
 //! stand-ins; what is read ahead stays within its bounds.
 
-use crate::common::images::paint;
-use amcl_wgpu::config::Config;
+use crate::common::images::{config, paint};
 use amcl_wgpu::data::Split;
 use amcl_wgpu::data::ahead::Ahead;
 use amcl_wgpu::data::packed::{Images, pack};
@@ -22,23 +21,6 @@ fn folder(root: &Path) {
             paint(&file, 20 + i as u32, 24, [level(5), level(11), level(23)]);
         }
     }
-}
-
-fn config(data: &Path, set: &[&str]) -> Config {
-    let own = [
-        format!("data.path={}", toml::Value::from(data.to_str().unwrap())),
-        "model.width=4".into(),
-        "heads.hidden=8".into(),
-        "heads.out=8".into(),
-        "optim.batch_size=8".into(),
-        "run.epochs=2".into(),
-        "model.image_size=16".into(),
-    ];
-    let set: Vec<String> = own
-        .into_iter()
-        .chain(set.iter().map(ToString::to_string))
-        .collect();
-    Config::parse("", &set).unwrap()
 }
 
 fn opened(data: &Path, set: &[&str]) -> Split {

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "every test file uses a part")]
 
+use amcl_wgpu::config::Config;
 use amcl_wgpu::data::{DataError, Keeping, Reading, Request, Split, open};
 use image::{ImageFormat, Rgb, RgbImage};
 use std::path::Path;
@@ -42,4 +43,22 @@ pub fn warned(s: &Split, words: &[&str]) {
         let said = s.warnings.iter().any(|w| w.contains(word));
         assert!(said, "`{word}` is not in {:?}", s.warnings);
     }
+}
+
+/// A run of seconds on these data: SimCLR with a small network at 16 px, two epochs.
+pub fn config(data: &Path, set: &[&str]) -> Config {
+    let own = [
+        format!("data.path={}", toml::Value::from(data.to_str().unwrap())),
+        "model.width=4".into(),
+        "heads.hidden=8".into(),
+        "heads.out=8".into(),
+        "optim.batch_size=8".into(),
+        "run.epochs=2".into(),
+        "model.image_size=16".into(),
+    ];
+    let set: Vec<String> = own
+        .into_iter()
+        .chain(set.iter().map(ToString::to_string))
+        .collect();
+    Config::parse("", &set).unwrap()
 }

@@ -254,7 +254,10 @@ fn settings_of_evaluations_have_ranges_too() {
         .filter(|f| f.range.is_none())
         .map(|f| f.name)
         .collect();
-    assert_eq!(named, ["optimiser", "decay", "moves", "pool", "interpolation"]);
+    assert_eq!(
+        named,
+        ["optimiser", "decay", "moves", "pool", "interpolation"]
+    );
     let e = FinetuneSettings {
         lr: -1.0,
         ..FinetuneSettings::default()
