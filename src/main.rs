@@ -49,6 +49,7 @@ enum Verb {
     Export(cli::export::Args),
     Report(cli::report::Args),
     Preview(cli::preview::Args),
+    Plan(cli::plan::Args),
     Data(cli::data::Args),
     Presets(cli::presets::Args),
     Loss(cli::loss::Args),
@@ -82,7 +83,7 @@ fn hush_mesa() {
 /// The setting that is meant by a flag that there is not.
 fn setting_for(e: &clap::Error) -> Option<String> {
     use clap::error::{ContextKind, ContextValue};
-    let takes_settings = ["train", "sweep", "preview"];
+    let takes_settings = ["train", "sweep", "preview", "plan"];
     let verb = std::env::args().nth(1)?;
     match e.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(flag)) if e.get(ContextKind::SuggestedArg).is_none() => {
@@ -116,6 +117,7 @@ fn main() -> ExitCode {
     let result = match verb {
         Verb::Train(a) => cli::train::run(&a, output),
         Verb::Sweep(a) => cli::sweep::run(&a, output),
+        Verb::Plan(a) => cli::plan::run(&a, output),
         Verb::Eval(a) => cli::eval::run(&a, output).map(|()| true),
         Verb::Embed(a) => cli::embed::run(&a, output).map(|()| true),
         Verb::Export(a) => cli::export::run(&a, output).map(|()| true),

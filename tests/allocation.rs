@@ -11,7 +11,7 @@
 mod common;
 
 use amcl_wgpu::data::shapes;
-use amcl_wgpu::device::recording::Timed;
+use amcl_wgpu::device::replay::Timed;
 use amcl_wgpu::graph::exec::{NonFinite, Ticket};
 use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::graph::plan::Plan;

@@ -41,6 +41,7 @@ mod pack;
 mod plans;
 mod presets;
 mod product;
+mod recordings;
 mod rematerialise;
 mod robustness;
 mod shards;

@@ -13,6 +13,7 @@ pub mod eval;
 pub mod export;
 pub mod loss;
 mod number;
+pub mod plan;
 pub mod presets;
 pub mod preview;
 #[cfg(test)]

@@ -249,7 +249,7 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
 }
 
 /// How much a run computes, and how that becomes a time.
-fn work(planned: &Planned) -> String {
+pub fn work(planned: &Planned) -> String {
     let (step, steps) = (planned.step_flops / 1e12, planned.steps as f64);
     format!(
         "work: {} steps of {step:.3} TFLOP (products and convolutions), {:.1} h at 1 TFLOP/s: divide by the rate of a \

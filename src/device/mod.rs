@@ -3,13 +3,16 @@
 //! Knows nothing of graphs or ops; only of kernels, buffers and dispatches.
 
 pub(crate) mod adapter;
+mod limits;
 mod open;
 pub mod recording;
+pub mod replay;
 pub mod shader;
 pub(crate) mod timing;
 pub(crate) mod view;
 
 pub use adapter::{AdapterReport, Choice, Cooperative, list_adapters};
+pub use limits::Limits;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -78,42 +81,11 @@ pub enum DeviceError {
     },
 }
 
-/// Device limits that matter to ops.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Largest storage binding, bytes.
-    pub max_binding: usize,
-    /// Largest buffer, bytes.
-    pub max_buffer: u64,
-    /// Workgroups per dispatch dimension.
-    pub max_groups: u32,
-    /// Workgroup memory, bytes.
-    pub workgroup_memory: u32,
-    /// Subgroup operations usable.
-    pub subgroups: bool,
-    /// `f16` in shaders usable.
-    pub f16: bool,
-    /// GPU timestamps usable.
-    pub timestamps: bool,
-    /// Cooperative matrices that kernels may use.
-    pub cooperative: Vec<Cooperative>,
-    /// Threads of the smallest and of the largest subgroup.
-    pub subgroup: (u32, u32),
-    /// A CPU driver (lavapipe, SwiftShader): kernels that suit CPUs are preferred.
-    pub is_cpu: bool,
-}
-
-impl Limits {
-    /// How many neighbouring threads (8 or 4) can share what they read by subgroup broadcasts
-    /// (`shaders/lib/lanes.wgsl`). 0 on GPUs, whose kernels share through workgroup memory, and on CPU drivers with
-    /// smaller subgroups.
-    pub fn lanes(&self) -> u32 {
-        match self.subgroup.0 {
-            0..4 => 0,
-            _ if !self.is_cpu || !self.subgroups => 0,
-            4..8 => 4,
-            _ => 8,
-        }
+impl DeviceError {
+    /// Two kernels of one name and other texts.
+    fn name_taken(kernel: String) -> Self {
+        let reason = "another kernel has this name: choose one of its own".into();
+        Self::Shader { kernel, reason }
     }
 }
 
@@ -197,9 +169,9 @@ impl TileChoices {
 /// A compiled kernel variant.
 struct Compiled {
     pipeline: Arc<wgpu::ComputePipeline>,
-    /// The kernel's text before preprocessing.
-    text: &'static str,
-    /// The WGSL that was compiled.
+    /// The kernel's text as it was recorded.
+    text: String,
+    /// The WGSL that was compiled: [`Options::mutations`] change it.
     source: String,
 }
 
@@ -366,27 +338,21 @@ impl Device {
         Ok(data)
     }
 
-    /// The pipeline of a kernel variant, from the cache or compiled now.
+    /// The pipeline of a shader, from the cache or compiled now.
     pub(crate) fn pipeline(
         &self,
-        kernel: &recording::Kernel,
+        shader: &recording::Shader,
     ) -> Result<Arc<wgpu::ComputePipeline>, DeviceError> {
-        let key = kernel.key();
-        let fail = |reason: String| DeviceError::Shader {
-            kernel: key.clone(),
-            reason,
-        };
+        let key = shader.key.clone();
         if let Some(known) = lock(&self.pipelines).get(&key) {
-            return match known.text == kernel.source {
+            return match known.text == shader.wgsl {
                 true => Ok(known.pipeline.clone()),
-                false => Err(fail(
-                    "another kernel has this name: choose one of its own".into(),
-                )),
+                false => Err(DeviceError::name_taken(key)),
             };
         }
-        let mut source = shader::preprocess(kernel.source, &kernel.defines).map_err(fail)?;
+        let mut source = shader.wgsl.clone();
         for (name, from, to) in &self.options.mutations {
-            if name == kernel.name && source.contains(from.as_str()) {
+            if *name == shader.name && source.contains(from.as_str()) {
                 source = source.replace(from.as_str(), to);
                 self.mutated.store(true, Ordering::Relaxed);
             }
@@ -414,7 +380,7 @@ impl Device {
                 label: Some(&key),
                 layout: None,
                 module: &module,
-                entry_point: Some(kernel.entry),
+                entry_point: Some(&shader.entry),
                 compilation_options: wgpu::PipelineCompilationOptions {
                     // Kernels write workgroup memory before they read it; clearing it costs a pass per group.
                     zero_initialize_workgroup_memory: false,
@@ -431,7 +397,7 @@ impl Device {
         let pipeline = Arc::new(pipeline);
         let compiled = Compiled {
             pipeline: pipeline.clone(),
-            text: kernel.source,
+            text: shader.wgsl.clone(),
             source,
         };
         lock(&self.pipelines).insert(key, compiled);

@@ -1,14 +1,10 @@
-//! Kernels, views of buffers, and the recording of dispatches that is replayed every step.
+//! Kernels, and the recording of dispatches: data that needs no device. `device/replay.rs` runs it, and so does the
+//! player of an exported page.
 
-use super::timing::{MAX_PAIRS, Timer};
-pub use super::view::{BINDING_ALIGN, View, row_chunks, row_chunks_of};
-use super::{Device, DeviceError, Limits};
-use rayon::prelude::*;
-use std::ops::Range;
-use std::sync::Arc;
-
-/// Dispatches per submission: long enough to amortise, short enough for drivers that kill long work.
-const DISPATCHES_PER_SUBMIT: usize = 64;
+pub use super::view::{BINDING_ALIGN, BufferId, View, row_chunks, row_chunks_of};
+use super::{Device, DeviceError, Limits, shader};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 /// A shader variant and its entry point.
 #[derive(Clone, Debug)]
@@ -87,29 +83,106 @@ pub fn fold_grid(groups: usize, max: u32) -> (u32, u32) {
     (groups.div_ceil(y) as u32, y as u32)
 }
 
-struct Request {
-    kernel: Kernel,
-    params: Range<usize>,
-    bindings: Vec<(wgpu::Buffer, u64, u64)>,
-    grid: (u32, u32),
-    label: String,
+/// The text of a kernel variant, complete: WGSL that is compiled as it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shader {
+    /// Kernel, entry point and defines: no two shaders of a recording share one.
+    pub key: String,
+    /// The kernel's name ([`Kernel::name`]).
+    pub name: String,
+    /// Entry point.
+    pub entry: String,
+    /// The text after preprocessing.
+    pub wgsl: String,
+    /// It reads the step block (group 1, binding 1).
+    pub step: bool,
+}
+
+impl Shader {
+    /// Preprocesses a kernel.
+    ///
+    /// # Errors
+    /// [`DeviceError::Shader`]: an unknown import or directive.
+    pub(crate) fn new(kernel: &Kernel, key: String) -> Result<Self, DeviceError> {
+        match shader::preprocess(kernel.source, &kernel.defines) {
+            Ok(wgsl) => Ok(Self {
+                key,
+                name: kernel.name.to_string(),
+                entry: kernel.entry.to_string(),
+                wgsl,
+                step: uses_step(kernel.source),
+            }),
+            Err(reason) => Err(DeviceError::Shader {
+                kernel: key,
+                reason,
+            }),
+        }
+    }
+}
+
+/// A range of a buffer that a dispatch reads or writes: buffer, first byte, bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding(pub BufferId, pub u64, pub u64);
+
+/// One dispatch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dispatch {
+    /// Number of its shader.
+    pub shader: usize,
+    /// Workgroups, x and y.
+    pub grid: (u32, u32),
+    /// Group 0, in order of binding.
+    pub bind: Vec<Binding>,
+    /// The words of its uniform block (group 1, binding 0).
+    pub params: Vec<u32>,
+    /// Op and place in the model.
+    pub label: String,
+}
+
+/// Dispatches in their order, with the texts that they run: all that a device needs beside the buffers and the step
+/// block.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recording {
+    /// Each once, in the order of their first use.
+    pub shaders: Vec<Shader>,
+    /// In the order in which they run.
+    pub dispatches: Vec<Dispatch>,
+}
+
+impl Recording {
+    /// Nothing recorded.
+    pub fn is_empty(&self) -> bool {
+        self.dispatches.is_empty()
+    }
 }
 
 /// Collects the dispatches of a plan.
 pub struct Recorder<'a> {
-    device: &'a Device,
-    requests: Vec<Request>,
-    params: Vec<u8>,
+    limits: &'a Limits,
+    /// Has tiles of its own, and remembers which were asked for.
+    device: Option<&'a Device>,
+    recording: Recording,
+    /// The kernels' texts before preprocessing, and their numbers, by key.
+    known: HashMap<String, (&'static str, usize)>,
     label: String,
 }
 
 impl<'a> Recorder<'a> {
-    /// An empty recorder.
+    /// An empty recorder, for a device.
     pub fn new(device: &'a Device) -> Self {
         Self {
-            device,
-            requests: Vec::new(),
-            params: Vec::new(),
+            device: Some(device),
+            ..Self::without_device(&device.limits)
+        }
+    }
+
+    /// An empty recorder for a device that is not there: what the adapter allows is all that is known of it.
+    pub fn without_device(limits: &'a Limits) -> Self {
+        Self {
+            limits,
+            device: None,
+            recording: Recording::default(),
+            known: HashMap::new(),
             label: String::new(),
         }
     }
@@ -121,19 +194,19 @@ impl<'a> Recorder<'a> {
 
     /// What the device allows.
     pub fn limits(&self) -> &Limits {
-        &self.device.limits
+        self.limits
     }
 
     /// The tile that the device's choices name for the kernel and shape `key`; none: the table in `ops::tiles` decides.
     pub fn tile_for(&self, key: &str) -> Option<usize> {
-        self.device.tile_for(key)
+        self.device.and_then(|d| d.tile_for(key))
     }
 
-    /// Records one dispatch of `groups` workgroups: `buffers` at group 0 in order, `params` as the uniform at group 1,
-    /// binding 0.
+    /// Records one dispatch of `groups` workgroups: `buffers` at group 0 in order, `params` (whole words) as the uniform
+    /// at group 1, binding 0.
     ///
     /// # Errors
-    /// [`DeviceError::Binding`] when a view exceeds the adapter's binding limit.
+    /// [`DeviceError::Binding`] when a view exceeds the adapter's binding limit; a shader that does not preprocess.
     pub fn dispatch<P: bytemuck::Pod>(
         &mut self,
         kernel: &Kernel,
@@ -144,13 +217,13 @@ impl<'a> Recorder<'a> {
         if groups == 0 {
             return Ok(());
         }
-        let mut bindings = Vec::with_capacity(buffers.len());
+        let mut bind = Vec::with_capacity(buffers.len());
         for v in buffers {
-            if v.bytes() > self.device.limits.max_binding {
+            if v.bytes() > self.limits.max_binding {
                 return Err(DeviceError::Binding {
                     op: self.label.clone(),
                     bytes: v.bytes() as u64,
-                    limit: self.device.limits.max_binding as u64,
+                    limit: self.limits.max_binding as u64,
                 });
             }
             if v.offset % BINDING_ALIGN as u64 != 0 {
@@ -162,223 +235,45 @@ impl<'a> Recorder<'a> {
                     ),
                 });
             }
-            bindings.push((v.buffer.clone(), v.offset, v.bytes() as u64));
+            bind.push(Binding(v.buffer, v.offset, v.bytes() as u64));
         }
-        let start = self.params.len();
-        self.params.extend_from_slice(bytemuck::bytes_of(params));
-        let end = self.params.len();
-        self.params
-            .resize(end.div_ceil(BINDING_ALIGN) * BINDING_ALIGN, 0);
-        self.requests.push(Request {
-            kernel: kernel.clone(),
-            params: start..end,
-            bindings,
-            grid: fold_grid(groups, self.device.limits.max_groups),
+        let dispatch = Dispatch {
+            shader: self.shader(kernel)?,
+            grid: fold_grid(groups, self.limits.max_groups),
+            bind,
+            params: bytemuck::pod_collect_to_vec(bytemuck::bytes_of(params)),
             label: self.label.clone(),
-        });
+        };
+        self.recording.dispatches.push(dispatch);
         Ok(())
     }
 
-    /// Compiles the pipelines (in parallel), writes the uniforms once and makes the bind groups.
-    ///
-    /// # Errors
-    /// A shader that does not compile, a bind group that does not fit, memory.
-    pub fn finish(self, step: &wgpu::Buffer) -> Result<Recording, DeviceError> {
-        let Self {
-            device,
-            requests,
-            params,
-            ..
-        } = self;
-        let mut unique: Vec<&Kernel> = Vec::new();
-        for r in &requests {
-            if !unique.iter().any(|k| k.key() == r.kernel.key()) {
-                unique.push(&r.kernel);
-            }
+    /// The number of a kernel's shader, which is made at its first use.
+    fn shader(&mut self, kernel: &Kernel) -> Result<usize, DeviceError> {
+        let key = kernel.key();
+        if let Some((text, at)) = self.known.get(&key) {
+            return match *text == kernel.source {
+                true => Ok(*at),
+                false => Err(DeviceError::name_taken(key)),
+            };
         }
-        unique
-            .par_iter()
-            .map(|k| device.pipeline(k).map(|_| ()))
-            .collect::<Result<(), _>>()?;
-        let uniforms = device.buffer(
-            "op parameters",
-            params.len().max(256) as u64,
-            wgpu::BufferUsages::UNIFORM,
-        )?;
-        if !params.is_empty() {
-            device.queue.write_buffer(&uniforms, 0, &params);
-        }
-        let scope = device
-            .device
-            .push_error_scope(wgpu::ErrorFilter::Validation);
-        let mut dispatches = Vec::with_capacity(requests.len());
-        for r in requests {
-            let pipeline = device.pipeline(&r.kernel)?;
-            let buffers: Vec<wgpu::BindGroupEntry<'_>> = r
-                .bindings
-                .iter()
-                .enumerate()
-                .map(|(i, (buffer, offset, size))| wgpu::BindGroupEntry {
-                    binding: i as u32,
-                    resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                        buffer,
-                        offset: *offset,
-                        size: std::num::NonZeroU64::new(*size),
-                    }),
-                })
-                .collect();
-            let storage = device.device.create_bind_group(&wgpu::BindGroupDescriptor {
-                label: Some(&r.label),
-                layout: &pipeline.get_bind_group_layout(0),
-                entries: &buffers,
-            });
-            let mut entries = vec![wgpu::BindGroupEntry {
-                binding: 0,
-                resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                    buffer: &uniforms,
-                    offset: r.params.start as u64,
-                    size: std::num::NonZeroU64::new(r.params.len() as u64),
-                }),
-            }];
-            if uses_step(r.kernel.source) {
-                entries.push(wgpu::BindGroupEntry {
-                    binding: 1,
-                    resource: step.as_entire_binding(),
-                });
-            }
-            let uniform = device.device.create_bind_group(&wgpu::BindGroupDescriptor {
-                label: Some(&r.label),
-                layout: &pipeline.get_bind_group_layout(1),
-                entries: &entries,
-            });
-            dispatches.push(Dispatch {
-                pipeline,
-                storage,
-                uniform,
-                grid: r.grid,
-                label: r.label,
-                kernel: r.kernel.key(),
-            });
-        }
-        if let Some(e) = pollster::block_on(scope.pop()) {
-            return Err(DeviceError::Validation {
-                during: "making bind groups".into(),
-                reason: e.to_string(),
-            });
-        }
-        Ok(Recording {
-            dispatches,
-            uniform_bytes: params.len().max(256) as u64,
-        })
+        let at = self.recording.shaders.len();
+        self.recording
+            .shaders
+            .push(Shader::new(kernel, key.clone())?);
+        self.known.insert(key, (kernel.source, at));
+        Ok(at)
+    }
+
+    /// What was recorded.
+    pub fn finish(self) -> Recording {
+        self.recording
     }
 }
 
 /// Does any line import the step block (an entry point that imports it must use it)?
 fn uses_step(source: &str) -> bool {
     source.lines().any(|l| l.trim() == "#import step")
-}
-
-struct Dispatch {
-    pipeline: Arc<wgpu::ComputePipeline>,
-    storage: wgpu::BindGroup,
-    uniform: wgpu::BindGroup,
-    grid: (u32, u32),
-    label: String,
-    kernel: String,
-}
-
-/// Time of one dispatch.
-#[derive(Clone, Debug)]
-pub struct Timed {
-    /// Op and place.
-    pub label: String,
-    /// Kernel variant.
-    pub kernel: String,
-    /// Seconds since the first dispatch.
-    pub start: f64,
-    /// Seconds it took.
-    pub seconds: f64,
-}
-
-/// Dispatches ready to be replayed.
-pub struct Recording {
-    dispatches: Vec<Dispatch>,
-    /// Bytes of the uniforms.
-    pub uniform_bytes: u64,
-}
-
-impl Recording {
-    /// Number of dispatches.
-    pub fn len(&self) -> usize {
-        self.dispatches.len()
-    }
-
-    /// Nothing recorded.
-    pub fn is_empty(&self) -> bool {
-        self.dispatches.is_empty()
-    }
-
-    /// Submits all dispatches in order; returns at once.
-    pub fn submit(&self, device: &Device) {
-        for part in self.dispatches.chunks(DISPATCHES_PER_SUBMIT) {
-            let mut enc = device
-                .device
-                .create_command_encoder(&wgpu::CommandEncoderDescriptor {
-                    label: Some("step"),
-                });
-            {
-                let mut pass = enc.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-                for d in part {
-                    d.run(&mut pass);
-                }
-            }
-            device.queue.submit([enc.finish()]);
-        }
-    }
-
-    /// Runs with one pass a dispatch and returns their times. Needs timestamp queries.
-    ///
-    /// # Errors
-    /// Device loss.
-    pub fn profile(&self, device: &Device) -> Result<Vec<Timed>, DeviceError> {
-        let mut out: Vec<Timed> = Vec::with_capacity(self.dispatches.len());
-        for part in self.dispatches.chunks(DISPATCHES_PER_SUBMIT.min(MAX_PAIRS)) {
-            let timer = Timer::new(device, part.len());
-            let mut enc = device
-                .device
-                .create_command_encoder(&wgpu::CommandEncoderDescriptor {
-                    label: Some("profile"),
-                });
-            for (i, d) in part.iter().enumerate() {
-                let mut pass = enc.begin_compute_pass(&wgpu::ComputePassDescriptor {
-                    label: Some(&d.label),
-                    timestamp_writes: Some(timer.writes(i)),
-                });
-                d.run(&mut pass);
-            }
-            timer.resolve(&mut enc);
-            device.queue.submit([enc.finish()]);
-            let base = out.last().map_or(0.0, |t| t.start + t.seconds);
-            for (d, (start, seconds)) in part.iter().zip(timer.read(device)?) {
-                out.push(Timed {
-                    label: d.label.clone(),
-                    kernel: d.kernel.clone(),
-                    start: base + start,
-                    seconds,
-                });
-            }
-        }
-        Ok(out)
-    }
-}
-
-impl Dispatch {
-    fn run(&self, pass: &mut wgpu::ComputePass<'_>) {
-        pass.set_pipeline(&self.pipeline);
-        pass.set_bind_group(0, &self.storage, &[]);
-        pass.set_bind_group(1, &self.uniform, &[]);
-        pass.dispatch_workgroups(self.grid.0, self.grid.1, 1);
-    }
 }
 
 #[cfg(test)]

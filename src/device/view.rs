@@ -6,10 +6,16 @@ use std::ops::Range;
 /// Storage offsets must be multiples of this (WebGPU's default limit; adapters may allow less).
 pub const BINDING_ALIGN: usize = 256;
 
-/// A range of a device buffer, read as a tensor.
+/// A buffer by its number: what is recorded needs no device. Whoever replays it has the table of buffers.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+pub struct BufferId(pub u32);
+
+/// A range of a buffer, read as a tensor.
 #[derive(Clone, Debug)]
 pub struct View {
-    pub(crate) buffer: wgpu::Buffer,
+    pub(crate) buffer: BufferId,
     /// Byte offset within the buffer.
     pub(crate) offset: u64,
     pub(super) dims: Vec<usize>,
@@ -19,7 +25,7 @@ pub struct View {
 
 impl View {
     /// A view of `buffer` from `offset` bytes on, of elements of `element` bytes (4, or 2: halves).
-    pub fn new(buffer: wgpu::Buffer, offset: u64, dims: &[usize], element: usize) -> Self {
+    pub fn new(buffer: BufferId, offset: u64, dims: &[usize], element: usize) -> Self {
         Self {
             buffer,
             offset,
@@ -55,7 +61,7 @@ impl View {
         let mut dims = self.dims.clone();
         dims[0] = range.len();
         Self {
-            buffer: self.buffer.clone(),
+            buffer: self.buffer,
             offset: self.offset + (range.start * row * self.element) as u64,
             dims,
             element: self.element,
@@ -66,7 +72,7 @@ impl View {
     #[must_use]
     pub fn flat(&self, range: Range<usize>) -> Self {
         Self {
-            buffer: self.buffer.clone(),
+            buffer: self.buffer,
             offset: self.offset + (range.start * self.element) as u64,
             dims: vec![range.len()],
             element: self.element,
@@ -106,7 +112,7 @@ impl View {
             self.dims
         );
         Self {
-            buffer: self.buffer.clone(),
+            buffer: self.buffer,
             offset: self.offset,
             dims: dims.to_vec(),
             element: self.element,

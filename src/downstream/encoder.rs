@@ -7,7 +7,7 @@ use crate::config::Precision;
 use crate::config::method::method;
 use crate::data::Dataset;
 use crate::device::Choice;
-use crate::eval::attention::{Maps, Picture};
+use crate::eval::attention::{self, Maps, Picture};
 use crate::eval::features::{Embedder, Features, Shape};
 use crate::eval::knn::{Bank, Vote};
 use crate::graph::Executor;
@@ -226,7 +226,7 @@ impl Encoder {
             extractor = extractor.of_head(&mut g, &mut model, &head, number - 1)?;
         }
         let (policy, size) = (&config.augment, config.model.image_size);
-        let maps = Maps::graph(encoder, &mut model, policy, side, size)?;
+        let maps = Maps::graph(encoder, &mut model, policy, side, size, attention::IMAGES)?;
         exec.allocate_states(&model.states)?;
         let extractor = extractor.compile(&g, exec.as_mut())?;
         let report: Report = import(&model, exec.as_mut(), weights)?;

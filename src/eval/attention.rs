@@ -16,7 +16,7 @@ use image::{Rgb, RgbImage, imageops};
 pub const HEADS: usize = 6;
 
 /// Images of a picture at most.
-const IMAGES: usize = 6;
+pub const IMAGES: usize = 6;
 
 /// A graph that makes the weights of a few images.
 #[derive(Clone, Debug)]
@@ -54,8 +54,8 @@ impl Picture {
 }
 
 impl Maps {
-    /// The graph for images of `side` (height, width), seen as squares of `size` by the test transform; none where the
-    /// encoder has no class token.
+    /// The graph for `count` images of `side` (height, width), seen as squares of `size` by the test transform; none
+    /// where the encoder has no class token.
     ///
     /// # Errors
     /// Shapes that do not fit.
@@ -65,8 +65,9 @@ impl Maps {
         policy: &Policy,
         side: (usize, usize),
         size: usize,
+        count: usize,
     ) -> Result<Option<Self>> {
-        let (mut graph, count) = (Graph::new(), IMAGES);
+        let mut graph = Graph::new();
         let ty = TensorType::u32([count, words(side.0, side.1)]);
         let images = graph.input("images", ty);
         let table = graph.input("views", TensorType::f32([count, ROW]));
@@ -91,6 +92,19 @@ impl Maps {
             side,
             policy: policy.clone(),
         }))
+    }
+
+    /// Compiles the graph for a program that only runs it: it has the images as input, and the weights
+    /// [count,heads,tokens] as output. Returns the number of heads.
+    ///
+    /// # Errors
+    /// Memory, shaders.
+    pub fn compile(&self, exec: &mut dyn Executor) -> Result<usize> {
+        let program = exec.compile(&self.graph, &[self.weights])?;
+        let count = self.graph.dims(self.images)[0];
+        let table = HostData::F32(self.policy.plain(self.side, count));
+        exec.upload(program, self.table, &table)?;
+        Ok(self.graph.dims(self.weights)[1])
     }
 
     /// The picture of the first images of `data`, six at most, by the weights that the executor
@@ -219,7 +233,7 @@ mod tests {
         let split = shapes::generate(0, 40, 10);
         let mut m = Model::default();
         let policy = Policy::default();
-        let maps = Maps::graph(net, &mut m, &policy, (32, 32), 32).unwrap()?;
+        let maps = Maps::graph(net, &mut m, &policy, (32, 32), 32, IMAGES).unwrap()?;
         let mut exec = HostExecutor::<f32>::new();
         exec.allocate_states(&m.states).unwrap();
         for v in &m.params {

@@ -85,6 +85,19 @@ pub fn files(out: &Path) -> [PathBuf; 4] {
     FILES.map(|name| out.join(name))
 }
 
+/// Writes files into a folder, which is made where it is not there and removed again where nothing could be written.
+fn write_into(out: &Path, files: Vec<(PathBuf, Vec<u8>)>, overwrite: bool) -> Result<Vec<PathBuf>> {
+    let new = !out.exists();
+    std::fs::create_dir_all(out).map_err(io(out))?;
+    output::write(&files, overwrite).inspect_err(|_| {
+        if new {
+            // Removes the folder only where nothing is in it.
+            let _ = std::fs::remove_dir(out);
+        }
+    })?;
+    Ok(files.into_iter().map(|(path, _)| path).collect())
+}
+
 /// Writes the [files] of an export into a folder, which is made where it is not there, and returns them. Those
 /// that are already there are replaced only with `overwrite`.
 ///
@@ -101,8 +114,6 @@ pub fn write(run: &Trained, out: &Path, overwrite: bool) -> Result<Vec<PathBuf>>
     let weights = of_encoder(&model, &run.weights);
     let onnx = onnx::model(&g, (images, "images"), (features, "features"), &weights)
         .map_err(|e| TrainError::Config(e.to_string()))?;
-    let new = !out.exists();
-    std::fs::create_dir_all(out).map_err(io(out))?;
     let text = |v: &Value| format!("{v:#}\n").into_bytes();
     // In the order of `FILES`.
     let bytes = [
@@ -112,11 +123,5 @@ pub fn write(run: &Trained, out: &Path, overwrite: bool) -> Result<Vec<PathBuf>>
         LOADER.as_bytes().to_vec(),
     ];
     let files: Vec<(PathBuf, Vec<u8>)> = files(out).into_iter().zip(bytes).collect();
-    output::write(&files, overwrite).inspect_err(|_| {
-        if new {
-            // Removes the folder only where nothing is in it.
-            let _ = std::fs::remove_dir(out);
-        }
-    })?;
-    Ok(files.into_iter().map(|(path, _)| path).collect())
+    write_into(out, files, overwrite)
 }

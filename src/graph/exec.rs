@@ -3,9 +3,10 @@
 use super::plan::Plan;
 use super::state::{StateId, States};
 use super::step::StepScalars;
+use super::tape::Tape;
 use super::{Graph, Result, TensorId};
-use crate::device::Device;
-use crate::device::recording::Timed;
+use crate::device::replay::Timed;
+use crate::device::{Device, Limits};
 
 /// A compiled graph of an executor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -82,6 +83,16 @@ pub trait Executor: Send {
 
     /// The GPU behind it, if there is one.
     fn device(&self) -> Option<&Device> {
+        None
+    }
+
+    /// What the adapter allows: that of [`Executor::device`], or the one that is planned for. None: it runs on the host.
+    fn limits(&self) -> Option<&Limits> {
+        self.device().map(|d| &d.limits)
+    }
+
+    /// What was recorded, of an executor that only records ([`super::planner::Planner::recording`]).
+    fn tape(&self) -> Option<&Tape> {
         None
     }
 

@@ -14,9 +14,12 @@ pub mod onnx;
 pub(crate) mod op;
 pub mod plan;
 pub mod planner;
+pub mod portable;
+pub mod recorded;
 pub(crate) mod rematerialise;
 pub mod state;
 pub(crate) mod step;
+pub mod tape;
 pub(crate) mod tensor;
 
 pub use class::Class;

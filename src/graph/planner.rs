@@ -1,10 +1,12 @@
-//! An executor that plans and does nothing else: what a run will need is told before anything is allocated.
+//! An executor that plans and does nothing else: what a run will need is told before anything is allocated. It can also
+//! record, for a device that is not there.
 
 use super::exec::{Executor, HostData, NonFinite, ProgramId, Ticket};
 use super::plan::{Plan, PlanOptions};
+use super::tape::Tape;
 use super::{DType, Graph, GraphError, Result, StateId, States, StepScalars, TensorId};
 use crate::device::Limits;
-use crate::device::recording::Timed;
+use crate::device::replay::Timed;
 
 /// Plans programs as another executor would, in the order in which they are compiled.
 #[derive(Debug, Default)]
@@ -14,13 +16,25 @@ pub struct Planner {
     plans: Vec<Plan>,
     /// What programs leave to later ones.
     pool: Vec<(usize, DType)>,
+    /// What it records, where it does.
+    tape: Option<Tape>,
 }
 
 impl Planner {
     /// For the device of `exec`.
     pub fn like(exec: &dyn Executor) -> Self {
         Self {
-            limits: exec.device().map(|d| d.limits.clone()),
+            limits: exec.limits().cloned(),
+            ..Self::default()
+        }
+    }
+
+    /// For an adapter of which no more than its limits is known. The programs are recorded too ([`Executor::tape`]),
+    /// with all that is written into their inputs and states.
+    pub fn recording(limits: &Limits) -> Self {
+        Self {
+            limits: Some(limits.clone()),
+            tape: Some(Tape::new(limits.clone())),
             ..Self::default()
         }
     }
@@ -37,7 +51,18 @@ impl Executor for Planner {
         "plan".into()
     }
 
-    fn allocate_states(&mut self, _states: &States) -> Result<()> {
+    fn limits(&self) -> Option<&Limits> {
+        self.limits.as_ref()
+    }
+
+    fn tape(&self) -> Option<&Tape> {
+        self.tape.as_ref()
+    }
+
+    fn allocate_states(&mut self, states: &States) -> Result<()> {
+        if let Some(tape) = &mut self.tape {
+            tape.allocate(states);
+        }
         Ok(())
     }
 
@@ -45,9 +70,14 @@ impl Executor for Planner {
         let options = PlanOptions {
             typed: self.limits.is_none(),
             pool: self.pool.clone(),
+            // A plan for the executor at hand is checked by that one, when it allocates.
+            max_buffer: self.tape.as_ref().map(|t| t.limits.max_buffer),
             ..PlanOptions::default()
         };
         let plan = Plan::new(graph, fetch, self.limits.as_ref(), &options)?;
+        if let Some(tape) = &mut self.tape {
+            tape.record(graph, &plan, fetch)?;
+        }
         let left = plan.slots.iter().filter(|s| s.pool.is_none() && !s.kept);
         self.pool.extend(left.map(|s| (s.bytes, s.dtype)));
         self.plans.push(plan);
@@ -58,8 +88,11 @@ impl Executor for Planner {
         &self.plans[program.0]
     }
 
-    /// Programs send their tables when they are compiled; nothing is kept of them.
-    fn upload(&mut self, _: ProgramId, _: TensorId, _: &HostData) -> Result<()> {
+    /// Programs send their tables when they are compiled; a recording keeps them.
+    fn upload(&mut self, program: ProgramId, tensor: TensorId, data: &HostData) -> Result<()> {
+        if let Some(tape) = &mut self.tape {
+            tape.upload(program.0, tensor, data);
+        }
         Ok(())
     }
 
@@ -79,8 +112,14 @@ impl Executor for Planner {
         nothing()
     }
 
-    fn write_state(&mut self, _: &States, _: StateId, _: &HostData) -> Result<()> {
-        nothing()
+    fn write_state(&mut self, states: &States, id: StateId, data: &HostData) -> Result<()> {
+        match &mut self.tape {
+            Some(tape) => {
+                tape.write(states, id, data);
+                Ok(())
+            }
+            None => nothing(),
+        }
     }
 
     fn read_state(&mut self, _: &States, _: StateId) -> Result<HostData> {

@@ -1,7 +1,7 @@
 //! Where a profiled step's time goes: a table by op, and a trace for Perfetto (<https://ui.perfetto.dev>, Chrome's
 //! trace-event format).
 
-use crate::device::recording::Timed;
+use crate::device::replay::Timed;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;

@@ -11,8 +11,8 @@ use crate::check::self_test;
 use crate::config::{Precision, method};
 use crate::data::packed::{self, Images};
 use crate::data::{Dataset, Split};
-use crate::device::{Choice, DeviceError, Options};
-use crate::eval::attention::{Maps, Picture};
+use crate::device::{Choice, DeviceError, Limits, Options};
+use crate::eval::attention::{self, Maps, Picture};
 use crate::eval::features::{Embedder, Features, Shape};
 use crate::eval::knn::{self, Bank, Distance, Knn, Vote};
 use crate::graph::exec::Ticket;
@@ -20,6 +20,7 @@ use crate::graph::gpu::GpuExecutor;
 use crate::graph::host::HostExecutor;
 use crate::graph::plan::mebibytes;
 use crate::graph::planner::Planner;
+use crate::graph::portable::Portable;
 use crate::graph::state::Group;
 use crate::graph::{Executor, GraphError, HostData, ProgramId, StepScalars, TensorType};
 use crate::methods::Method;
@@ -91,11 +92,11 @@ impl Finished {
 
 /// Mixed precision needs f16 in shaders; the CPU executor rounds where a GPU would store halves.
 fn halves_run(exec: &dyn Executor) -> Result<()> {
-    match exec.device() {
-        Some(d) if !d.limits.f16 => Err(TrainError::Config(format!(
+    match exec.limits() {
+        Some(l) if !l.f16 => Err(TrainError::Config(format!(
             "{} has no f16 in shaders, which mixed precision needs: a new run takes --precision f32; one that \
              is continued, a device with f16 or --device cpu",
-            d.report.name
+            exec.device().map_or("the adapter", |d| &d.report.name)
         ))),
         _ => Ok(()),
     }
@@ -163,8 +164,7 @@ impl Session {
         if config.optim.precision == Precision::Mixed {
             halves_run(exec.as_ref())?;
         }
-        let largest = exec.device().map(|d| d.limits.max_buffer);
-        let mut s = Self::compiled(config, method, exec, largest, data)?;
+        let mut s = Self::compiled(config, method, exec, data)?;
         s.model.initialise(s.exec.as_mut(), config.run.seed)?;
         if let Some(id) = s.model.states.find(IMAGES, "images") {
             let ids: Vec<u32> = (0..data.len() as u32).collect();
@@ -186,28 +186,70 @@ impl Session {
         exec: &dyn Executor,
         (data, split): (&Dataset, Option<&Split>),
     ) -> Result<Planned> {
-        let largest = exec.device().map(|d| d.limits.max_buffer);
-        let planner = Box::new(Planner::like(exec));
-        let mut s = Self::compiled(config, method, planner, largest, data)?;
+        let planner = Planner::like(exec);
+        Ok(Self::laid_out(config, method, planner, (data, split))?.planned_for(data))
+    }
+
+    /// [`Session::planned`] for an adapter of which no more than its limits is known, with the programs of a step, of
+    /// features and of the evaluation as they would be recorded for it.
+    ///
+    /// # Errors
+    /// Impossible shapes; a tensor that the adapter's bindings or buffers do not hold.
+    pub fn recorded(
+        config: &Config,
+        method: &dyn Method,
+        limits: &Limits,
+        (data, split): (&Dataset, Option<&Split>),
+    ) -> Result<(Planned, Portable)> {
+        if config.optim.precision == Precision::Mixed {
+            halves_run(&Planner::recording(limits))?;
+        }
+        let s = Self::laid_out(config, method, Planner::recording(limits), (data, split))?;
+        let nothing = || TrainError::Config("the planner did not record".into());
+        let tape = s.exec.tape().ok_or_else(nothing)?;
+        let mut names = vec!["gradient"; tape.programs.len()];
+        names[s.optimizer.program.0] = "optimizer";
+        names[s.features.program().0] = "features";
+        let knn = s.knn.iter().flat_map(Knn::programs);
+        for (p, name) in knn.zip(["neighbours", "votes"]) {
+            names[p.0] = name;
+        }
+        let (plan, _) = tape.portable(&names)?;
+        Ok((s.planned_for(data), plan))
+    }
+
+    /// A session on a planner, with its evaluation where `split` is given.
+    fn laid_out(
+        config: &Config,
+        method: &dyn Method,
+        planner: Planner,
+        (data, split): (&Dataset, Option<&Split>),
+    ) -> Result<Self> {
+        let mut s = Self::compiled(config, method, Box::new(planner), data)?;
         if let Some(split) = split {
             s.prepare_knn(split)?;
         }
-        Ok(Planned {
-            parameters: s.model.sizes().1,
-            memory: s.memory(),
-            steps: data.len() / config.optim.batch_size * config.run.epochs,
-            step_flops: s.gradient.work,
-        })
+        Ok(s)
     }
 
-    /// The programs, with all memory allocated and nothing in it. `largest`: the device's largest buffer.
+    fn planned_for(&self, data: &Dataset) -> Planned {
+        let (o, epochs) = (&self.config.optim, self.config.run.epochs);
+        Planned {
+            parameters: self.model.sizes().1,
+            memory: self.memory(),
+            steps: data.len() / o.batch_size * epochs,
+            step_flops: self.gradient.work,
+        }
+    }
+
+    /// The programs, with all memory allocated and nothing in it.
     fn compiled(
         config: &Config,
         method: &dyn Method,
         mut exec: Box<dyn Executor>,
-        largest: Option<u64>,
         data: &Dataset,
     ) -> Result<Self> {
+        let largest = exec.limits().map(|l| l.max_buffer);
         let (c, o) = (&config.model, &config.optim);
         let (momentum, momentum_ahead) = (method.momentum(), method.momentum_ahead());
         let side = (data.height, data.width);
@@ -244,7 +286,14 @@ impl Session {
         )?;
 
         let (encoder, policy) = (method.encoder(), &config.augment);
-        let maps = Maps::graph(encoder, &mut model, policy, side, c.image_size)?;
+        let maps = Maps::graph(
+            encoder,
+            &mut model,
+            policy,
+            side,
+            c.image_size,
+            attention::IMAGES,
+        )?;
 
         exec.allocate_states(&model.states)?;
         let gradient = gradient.compile(exec.as_mut())?;

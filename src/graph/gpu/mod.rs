@@ -1,20 +1,22 @@
-//! The GPU executor: the plan's nodes are recorded once as WGSL dispatches and replayed; any op can be switched to its
-//! twin.
+//! The GPU executor: the plan's nodes are recorded once as WGSL dispatches (`graph/recorded.rs`) and replayed; any op can
+//! be switched to its twin.
 
+pub mod player;
 mod readback;
 mod search;
 mod twin;
 
 use super::exec::{Executor, HostData, NonFinite, ProgramId, Ticket};
 use super::memory::free_memory;
-use super::op::Bindings;
-use super::plan::{Location, Plan, PlanOptions, states_fit};
+use super::plan::{Plan, PlanOptions, states_fit};
+use super::recorded::{self, Places};
 use super::state::{StateId, States};
 use super::step::StepScalars;
 use super::tensor::{DType, TensorType};
 use super::{Graph, GraphError, NodeId, Origin, Result, TensorId};
 use crate::device::Device;
-use crate::device::recording::{Recorder, Recording, Timed, View};
+use crate::device::recording::{BufferId, Recorder, View};
+use crate::device::replay::{Replay, Timed};
 use half::f16;
 use readback::Readback;
 use std::sync::Arc;
@@ -25,17 +27,30 @@ const POISON: u32 = 0x7fc0_dead;
 const GUARD: usize = 64;
 
 enum Segment {
-    Gpu(Recording),
+    Gpu(Replay),
     Twin(NodeId),
 }
 
 struct Program {
     graph: Graph,
     plan: Plan,
-    slots: Vec<wgpu::Buffer>,
+    /// As the recording numbers them: the states' groups that there were, then the plan's slots.
+    buffers: Vec<wgpu::Buffer>,
+    groups: Vec<BufferId>,
+    slots: Vec<BufferId>,
     segments: Vec<Segment>,
     fetch: Vec<TensorId>,
     step: wgpu::Buffer,
+}
+
+impl Program {
+    fn slots(&self) -> &[wgpu::Buffer] {
+        &self.buffers[self.groups.len()..]
+    }
+
+    fn buffer(&self, view: &View) -> &wgpu::Buffer {
+        &self.buffers[view.buffer.0 as usize]
+    }
 }
 
 /// Runs graphs on a [`Device`].
@@ -90,58 +105,18 @@ impl GpuExecutor {
         &self.device
     }
 
-    fn view(
-        &self,
-        graph: &Graph,
-        plan: &Plan,
-        slots: &[wgpu::Buffer],
-        t: TensorId,
-    ) -> Result<View> {
-        let ty = graph.ty(t);
-        match graph.tensor(t).state() {
-            Some(id) => {
-                let buffer = self.states.get(id.group as usize).ok_or_else(|| {
-                    GraphError::Invalid(format!(
-                        "state `{}` is not allocated",
-                        graph.tensor(t).name
-                    ))
-                })?;
-                Ok(View::new(
-                    buffer.clone(),
-                    (self.registry.entry(id).offset * 4) as u64,
-                    ty.dims(),
-                    ty.dtype.bytes(),
-                ))
-            }
-            None => Ok(slot_view(slots, plan.placement[&t], ty)),
+    fn places<'p>(&'p self, p: &'p Program) -> Places<'p> {
+        Places {
+            graph: &p.graph,
+            plan: &p.plan,
+            states: &self.registry,
+            groups: &p.groups,
+            slots: &p.slots,
         }
     }
 
-    fn bindings(
-        &self,
-        graph: &Graph,
-        plan: &Plan,
-        slots: &[wgpu::Buffer],
-        id: NodeId,
-    ) -> Result<Bindings> {
-        let n = graph.node(id);
-        let views = |ts: &[TensorId]| {
-            ts.iter()
-                .map(|t| self.view(graph, plan, slots, *t))
-                .collect::<Result<Vec<_>>>()
-        };
-        Ok(Bindings {
-            inputs: views(&n.inputs)?,
-            outputs: views(&n.outputs)?,
-            updates: views(&n.updates)?,
-            workspace: plan
-                .workspace
-                .get(&id)
-                .into_iter()
-                .flatten()
-                .map(|(ty, location)| slot_view(slots, *location, ty))
-                .collect(),
-        })
+    fn view(&self, p: &Program, t: TensorId) -> Result<View> {
+        self.places(p).view(t)
     }
 
     /// The names of tensors past whose end a kernel wrote. Only in guarded mode.
@@ -151,7 +126,7 @@ impl GpuExecutor {
     pub fn check_guards(&self, program: ProgramId) -> Result<Vec<String>> {
         let p = &self.programs[program.0];
         let mut bad = Vec::new();
-        for (slot, buffer) in p.plan.slots.iter().zip(&p.slots) {
+        for (slot, buffer) in p.plan.slots.iter().zip(p.slots()) {
             let raw =
                 self.device
                     .read(buffer, slot.bytes as u64, (GUARD * 4) as u64, "guard words")?;
@@ -165,10 +140,9 @@ impl GpuExecutor {
         Ok(bad)
     }
 
-    fn read_view(&self, view: &View, dtype: DType, what: &str) -> Result<HostData> {
-        let raw = self
-            .device
-            .read(&view.buffer, view.offset, view.bytes() as u64, what)?;
+    fn read_view(&self, p: &Program, view: &View, dtype: DType, what: &str) -> Result<HostData> {
+        let bytes = view.bytes() as u64;
+        let raw = self.device.read(p.buffer(view), view.offset, bytes, what)?;
         Ok(decode(&raw, view.elements(), dtype))
     }
 
@@ -192,10 +166,10 @@ impl GpuExecutor {
         };
         let plan = Plan::new(graph, fetch, Some(&self.device.limits), &options)?;
         let guard = if self.guarded { GUARD * 4 } else { 0 };
-        let mut slots = Vec::with_capacity(plan.slots.len());
+        let mut buffers = self.states.clone();
         for s in &plan.slots {
             if let Some(i) = s.pool {
-                slots.push(self.pool[i].0.clone());
+                buffers.push(self.pool[i].0.clone());
                 continue;
             }
             let buffer = self.device.buffer(
@@ -209,43 +183,39 @@ impl GpuExecutor {
                     .queue
                     .write_buffer(&buffer, 0, bytemuck::cast_slice(&words));
             }
-            slots.push(buffer);
+            buffers.push(buffer);
         }
         let step = self.device.buffer(
             "step",
             size_of::<StepScalars>() as u64,
             wgpu::BufferUsages::UNIFORM,
         )?;
-        let mut segments = Vec::new();
-        let mut recorder = Recorder::new(&self.device);
-        let mut open = false;
-        for &id in &plan.order {
-            let n = graph.node(id);
-            if self.twins.iter().any(|t| t == n.op.name()) {
-                if open {
-                    let done = std::mem::replace(&mut recorder, Recorder::new(&self.device));
-                    segments.push(Segment::Gpu(done.finish(&step)?));
-                    open = false;
+        let mut groups: Vec<BufferId> = (0..buffers.len() as u32).map(BufferId).collect();
+        let slots = groups.split_off(self.states.len());
+        let places = Places {
+            graph,
+            plan: &plan,
+            states: &self.registry,
+            groups: &groups,
+            slots: &slots,
+        };
+        let device = &*self.device;
+        let recorded = places.record(|| Recorder::new(device), &self.twins, one_by_one)?;
+        let segments = recorded
+            .into_iter()
+            .map(|s| match s {
+                recorded::Segment::Device(r) => {
+                    Ok(Segment::Gpu(Replay::new(device, &r, &buffers, &step)?))
                 }
-                segments.push(Segment::Twin(id));
-                continue;
-            }
-            recorder.set_label(n.title());
-            n.op.record(&mut recorder, &self.bindings(graph, &plan, &slots, id)?)?;
-            open = true;
-            if one_by_one {
-                let done = std::mem::replace(&mut recorder, Recorder::new(&self.device));
-                segments.push(Segment::Gpu(done.finish(&step)?));
-                open = false;
-            }
-        }
-        if open {
-            segments.push(Segment::Gpu(recorder.finish(&step)?));
-        }
+                recorded::Segment::Host(n) => Ok(Segment::Twin(n)),
+            })
+            .collect::<Result<_>>()?;
         self.device.check("compiling")?;
         Ok(Program {
             graph: graph.clone(),
             plan,
+            buffers,
+            groups,
             slots,
             segments,
             fetch: fetch.to_vec(),
@@ -264,12 +234,6 @@ impl GpuExecutor {
     }
 }
 
-/// A tensor at a location in a slot.
-fn slot_view(slots: &[wgpu::Buffer], location: Location, ty: &TensorType) -> View {
-    let (slot, offset) = (slots[location.slot].clone(), location.offset as u64);
-    View::new(slot, offset, ty.dims(), ty.dtype.bytes())
-}
-
 /// `elements` of a buffer's bytes; halves become f32.
 fn decode(raw: &[u8], elements: usize, dtype: DType) -> HostData {
     let raw = &raw[..elements * dtype.bytes()];
@@ -284,7 +248,7 @@ fn decode(raw: &[u8], elements: usize, dtype: DType) -> HostData {
 }
 
 /// The bytes of a tensor of a type; halves are padded to whole words.
-fn encode(data: &HostData, dtype: DType) -> Vec<u8> {
+pub(super) fn encode(data: &HostData, dtype: DType) -> Vec<u8> {
     if dtype == DType::F16 {
         let mut halves: Vec<f16> = match data {
             HostData::F32(x) => x.iter().map(|v| f16::from_f32(*v)).collect(),
@@ -301,7 +265,7 @@ fn encode(data: &HostData, dtype: DType) -> Vec<u8> {
     }
 }
 
-fn fits(data: &HostData, ty: &TensorType, name: &str) -> Result<()> {
+pub(super) fn fits(data: &HostData, ty: &TensorType, name: &str) -> Result<()> {
     let integer = matches!(data, HostData::U32(_));
     if data.len() != ty.elements() || integer != (ty.dtype == DType::U32) {
         return Err(GraphError::Invalid(format!(
@@ -348,7 +312,7 @@ impl Executor for GpuExecutor {
 
     fn compile(&mut self, graph: &Graph, fetch: &[TensorId]) -> Result<ProgramId> {
         let p = self.build(graph, fetch, false)?;
-        let made = p.plan.slots.iter().zip(&p.slots);
+        let made = p.plan.slots.iter().zip(p.slots());
         self.pool.extend(
             made.filter(|(s, _)| s.pool.is_none() && !s.kept && !self.guarded)
                 .map(|(s, buffer)| (buffer.clone(), s.dtype)),
@@ -374,7 +338,7 @@ impl Executor for GpuExecutor {
         fits(data, &rec.ty, &rec.name)?;
         let location = p.plan.placement[&tensor];
         self.device.queue.write_buffer(
-            &p.slots[location.slot],
+            &p.slots()[location.slot],
             location.offset as u64,
             &encode(data, rec.ty.dtype),
         );
@@ -400,8 +364,8 @@ impl Executor for GpuExecutor {
     fn fetch(&mut self, program: ProgramId, tensor: TensorId) -> Result<HostData> {
         let p = &self.programs[program.0];
         let dtype = self.fetchable(p, tensor)?.dtype;
-        let view = self.view(&p.graph, &p.plan, &p.slots, tensor)?;
-        self.read_view(&view, dtype, &p.graph.tensor(tensor).name)
+        let view = self.view(p, tensor)?;
+        self.read_view(p, &view, dtype, &p.graph.tensor(tensor).name)
     }
 
     fn fetch_later(&mut self, program: ProgramId, tensors: &[TensorId]) -> Result<Ticket> {
@@ -409,7 +373,8 @@ impl Executor for GpuExecutor {
         let mut parts = Vec::new();
         for t in tensors {
             let dtype = self.fetchable(p, *t)?.dtype;
-            parts.push((self.view(&p.graph, &p.plan, &p.slots, *t)?, dtype));
+            let view = self.view(p, *t)?;
+            parts.push((p.buffer(&view).clone(), view, dtype));
         }
         Ok(self.readback.start(&self.device, &parts))
     }
@@ -450,7 +415,7 @@ impl Executor for GpuExecutor {
     fn allocated_bytes(&self) -> u64 {
         let states: u64 = self.states.iter().map(wgpu::Buffer::size).sum();
         let programs = self.programs.iter().enumerate().map(|(i, p)| {
-            let made = p.plan.slots.iter().zip(&p.slots);
+            let made = p.plan.slots.iter().zip(p.slots());
             let slots: u64 = made
                 .filter(|(s, _)| s.pool.is_none())
                 .map(|(_, buffer)| buffer.size())

@@ -29,9 +29,13 @@ pub(super) struct Readback {
 
 impl Readback {
     /// Starts copying views, as they are when the work submitted so far is done.
-    pub(super) fn start(&mut self, device: &Device, views: &[(View, DType)]) -> Ticket {
+    pub(super) fn start(
+        &mut self,
+        device: &Device,
+        views: &[(wgpu::Buffer, View, DType)],
+    ) -> Ticket {
         let (mut parts, mut bytes) = (Vec::new(), 0);
-        for (v, dtype) in views {
+        for (_, v, dtype) in views {
             parts.push((bytes, v.elements(), *dtype));
             bytes += (v.bytes() as u64).div_ceil(8) * 8;
         }
@@ -50,8 +54,8 @@ impl Readback {
             .create_command_encoder(&wgpu::CommandEncoderDescriptor {
                 label: Some("metrics"),
             });
-        for ((v, _), (at, _, _)) in views.iter().zip(&parts) {
-            enc.copy_buffer_to_buffer(&v.buffer, v.offset, &staging, *at, v.bytes() as u64);
+        for ((buffer, v, _), (at, _, _)) in views.iter().zip(&parts) {
+            enc.copy_buffer_to_buffer(buffer, v.offset, &staging, *at, v.bytes() as u64);
         }
         let submission = device.queue.submit([enc.finish()]);
         let ready = Arc::new(AtomicU8::new(0));

@@ -21,11 +21,7 @@ impl GpuExecutor {
                     let id = TensorId(i as u32);
                     inputs.push((
                         id,
-                        self.read_view(
-                            &self.view(&p.graph, &p.plan, &p.slots, id)?,
-                            t.ty.dtype,
-                            &t.name,
-                        )?,
+                        self.read_view(p, &self.view(p, id)?, t.ty.dtype, &t.name)?,
                     ));
                 }
             }
@@ -36,7 +32,7 @@ impl GpuExecutor {
         for (t, data) in &inputs {
             let location = p.plan.placement[t];
             self.device.queue.write_buffer(
-                &p.slots[location.slot],
+                &p.slots()[location.slot],
                 location.offset as u64,
                 &encode(data, p.graph.ty(*t).dtype),
             );
@@ -47,8 +43,9 @@ impl GpuExecutor {
         for (segment, id) in p.segments.iter().zip(&p.plan.order) {
             let n = graph.node(*id);
             let range = |t: &TensorId| -> Result<(f64, f64, usize)> {
-                let view = self.view(&p.graph, &p.plan, &p.slots, *t)?;
+                let view = self.view(&p, *t)?;
                 Ok(range_of(&self.read_view(
+                    &p,
                     &view,
                     graph.ty(*t).dtype,
                     "searching a non-finite value",

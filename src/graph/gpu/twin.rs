@@ -12,12 +12,12 @@ impl GpuExecutor {
     /// Runs one node by its f32 twin: read back, compute, upload.
     pub(super) fn run_twin(&self, p: &Program, id: NodeId, step: &StepScalars) -> Result<()> {
         let n = p.graph.node(id);
-        let io = self.bindings(&p.graph, &p.plan, &p.slots, id)?;
+        let io = self.places(p).bindings(id)?;
         let read = |views: &[View], ts: &[TensorId]| {
             views
                 .iter()
                 .zip(ts)
-                .map(|(v, t)| self.read_view(v, p.graph.ty(*t).dtype, "twin"))
+                .map(|(v, t)| self.read_view(p, v, p.graph.ty(*t).dtype, "twin"))
                 .collect::<Result<Vec<_>>>()
         };
         let inputs = read(&io.inputs, &n.inputs)?;
@@ -66,7 +66,9 @@ impl GpuExecutor {
         let updated = io.updates.iter().zip(&updates).zip(&n.updates);
         for ((v, d), t) in written.chain(updated) {
             let bytes = encode(d, p.graph.ty(*t).dtype);
-            self.device.queue.write_buffer(&v.buffer, v.offset, &bytes);
+            self.device
+                .queue
+                .write_buffer(p.buffer(v), v.offset, &bytes);
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use super::state::{StateId, States};
 use super::step::StepScalars;
 use super::tensor::{DType, TensorType};
 use super::{Graph, GraphError, NodeId, Origin, Result, TensorId};
-use crate::device::recording::Timed;
+use crate::device::replay::Timed;
 use crate::reference::{Scalar, scratch};
 use memory::{Memory, Region, Start, write};
 use std::collections::HashMap;

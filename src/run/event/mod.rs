@@ -11,7 +11,7 @@ use super::checkpoint::Position;
 use super::environment::{Memory, Planned};
 use crate::config::Precision;
 use crate::device::Choice;
-use crate::device::recording::Timed;
+use crate::device::replay::Timed;
 use crate::eval::spread::Spread;
 use crate::nn::backbones::Pool;
 use crate::nn::import::Report;

@@ -17,7 +17,7 @@ use super::pass::{Draft, Pass};
 use super::{Config, Result};
 use crate::config::method::cached;
 use crate::data::packed::Images;
-use crate::device::recording::Timed;
+use crate::device::replay::Timed;
 use crate::graph::exec::{NonFinite, Ticket};
 use crate::graph::{Executor, Graph, ProgramId, StateId, StepScalars, TensorId};
 use crate::methods::Method;

@@ -3,7 +3,7 @@
 
 use super::Session;
 use crate::data::Dataset;
-use crate::device::recording::Timed;
+use crate::device::replay::Timed;
 use crate::eval::knn;
 use crate::graph::{StateId, StepScalars};
 use crate::methods::loss::Pairs;

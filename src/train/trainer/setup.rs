@@ -97,7 +97,7 @@ impl<'a> Run<'a> {
             data: read,
             compile,
         };
-        let hardware = session.exec.device().is_some_and(|d| !d.limits.is_cpu);
+        let hardware = session.exec.limits().is_some_and(|l| !l.is_cpu);
         let memory = session.memory();
         let mut environment =
             environment::describe(session.exec.as_ref(), &memory, before, &record);
