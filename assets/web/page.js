@@ -62,7 +62,7 @@
         Object.assign(item, { how, thumb: AmclImages.show(bytes, page.height, page.width) });
         ready.push({ item, bytes });
       } catch (e) {
-        failures.push(`${item.name} (${e.message})`);
+        failures.push(`${item.name} (${e.message.replace(/\.$/, '')})`);
       }
     }
     const rows = await embed(ready.map((r) => r.bytes));
