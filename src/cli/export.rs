@@ -1,20 +1,38 @@
 //! `amcl-wgpu export`.
 
-use super::console::OutputOptions;
-use amcl_wgpu::export;
+use super::console::{Console, OutputOptions};
+use super::number::within;
+use amcl_wgpu::data::{Dataset, Split};
+use amcl_wgpu::device::Choice;
+use amcl_wgpu::downstream::Source;
+use amcl_wgpu::downstream::encoder::Feature;
+use amcl_wgpu::export::{self, web};
 use amcl_wgpu::run::{output, weights};
+use amcl_wgpu::settings::between;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Writes a run's encoder for other programs: safetensors under torchvision's names, config.json, ONNX, a
-/// loader for PyTorch.
+/// loader for PyTorch. With --web, a page that runs it in any browser with WebGPU.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Run folder.
     run: PathBuf,
     /// Folder to write.
-    #[arg(long, short)]
-    out: PathBuf,
+    #[arg(long, short, required_unless_present = "web")]
+    out: Option<PathBuf>,
+    /// Folder to write a page into: drop images on it, and it shows their features, neighbours, class and a map.
+    #[arg(long, value_name = "DIR", conflicts_with = "out")]
+    web: Option<PathBuf>,
+    /// Of the page: test images that it carries for comparison; 0: none, and the data are not read.
+    #[arg(long, default_value_t = 500, requires = "web", value_parser = within::<usize>(between(0.0, 20_000.0)))]
+    gallery: usize,
+    /// Of the page: other data than the run's.
+    #[arg(long, requires = "web")]
+    data: Option<String>,
+    /// Of the page: the device that makes the gallery's features: auto, cpu, gpu, gpu:N or part of an adapter's name.
+    #[arg(long, default_value = "auto", requires = "web")]
+    device: Choice,
     /// Replace files that are already there.
     #[arg(long)]
     overwrite: bool,
@@ -23,12 +41,20 @@ pub struct Args {
 /// Runs the verb.
 ///
 /// # Errors
-/// No such run, no usable checkpoint, a folder that cannot be written.
+/// No such run, no usable checkpoint, data that cannot be read, a folder that cannot be written.
 pub fn run(args: &Args, options: OutputOptions) -> anyhow::Result<()> {
-    output::free(&export::files(&args.out), args.overwrite)?;
     let console = options.console();
+    match (&args.web, &args.out) {
+        (Some(folder), _) => page(args, folder, &console),
+        (None, Some(out)) => files(args, out, &console),
+        (None, None) => anyhow::bail!("name a folder with --out or --web"),
+    }
+}
+
+fn files(args: &Args, out: &Path, console: &Console) -> anyhow::Result<()> {
+    output::free(&export::files(out), args.overwrite)?;
     let found = weights::of_run(&args.run, |w| console.warn(&w))?;
-    let files: Vec<String> = export::write(&found, &args.out, args.overwrite)?
+    let files: Vec<String> = export::write(&found, out, args.overwrite)?
         .iter()
         .map(|f| f.display().to_string())
         .collect();
@@ -38,9 +64,76 @@ pub fn run(args: &Args, options: OutputOptions) -> anyhow::Result<()> {
              in PyTorch: from load_encoder import load; model, transform = load({:?})",
             found.at.epoch,
             files.join("\n  "),
-            args.out.display().to_string()
+            out.display().to_string()
         ),
         &json!({"epoch": found.at.epoch, "files": files}),
+    );
+    Ok(())
+}
+
+/// So many images of a set, spread over it, in memory.
+fn sample(data: &Dataset, count: usize) -> anyhow::Result<Dataset> {
+    let n = count.min(data.len());
+    let ids: Vec<usize> = (0..n).map(|i| i * data.len() / n).collect();
+    Ok(data.select(&ids).loaded()?)
+}
+
+/// The images that the page carries: of the test images, or of the others where there are none.
+fn carried(split: &Split, count: usize) -> anyhow::Result<Dataset> {
+    let from = if split.test.is_empty() {
+        &split.train
+    } else {
+        &split.test
+    };
+    sample(from, count)
+}
+
+fn page(args: &Args, folder: &Path, console: &Console) -> anyhow::Result<()> {
+    output::free(&web::files(folder), args.overwrite)?;
+    let tell = console.teller();
+    let source = Source {
+        run: args.run.clone(),
+        data: args.data.clone(),
+        device: args.device.clone(),
+    };
+    let (trained, split) = source.read(&tell)?;
+    let (mut images, mut features) = (None, Vec::new());
+    if args.gallery > 0 {
+        let chosen = carried(&split, args.gallery)?;
+        let mut encoder = source.encoder(&trained, &split, &[Feature::Backbone], &tell)?;
+        let mut progress = |done, all| console.progress(done, all, "features");
+        features = encoder.features(&chosen, &mut progress)?;
+        images = Some(chosen);
+    }
+    let site = web::Site {
+        side: (split.train.height, split.train.width),
+        classes: &split.classes,
+        gallery: images.as_ref().map(|images| web::Gallery {
+            images,
+            features: &features,
+        }),
+    };
+    let files = web::write(&trained, &site, folder, args.overwrite)?;
+    let bytes = files
+        .iter()
+        .filter_map(|f| f.metadata().ok())
+        .map(|m| m.len())
+        .sum::<u64>();
+    let count = images.as_ref().map_or(0, Dataset::len);
+    console.result(
+        &format!(
+            "the encoder after epoch {} as a page: {} ({:.1} MB, {count} images to compare with)\n\
+             serve the folder and open http://localhost:8000 in a browser with WebGPU:\n  \
+             python3 -m http.server --directory {:?} 8000",
+            trained.at.epoch,
+            folder.join("index.html").display(),
+            bytes as f64 / 1e6,
+            folder.display().to_string()
+        ),
+        &json!({
+            "epoch": trained.at.epoch, "bytes": bytes, "gallery": count,
+            "files": files.iter().map(|f| f.display().to_string()).collect::<Vec<_>>(),
+        }),
     );
     Ok(())
 }

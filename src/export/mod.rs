@@ -4,6 +4,8 @@
 mod columnar;
 pub mod onnx;
 pub mod table;
+#[cfg(feature = "report")]
+pub mod web;
 
 use crate::graph::onnx::BATCH;
 use crate::graph::{Graph, TensorType};

@@ -1,0 +1,139 @@
+//! The encoder as a page: a folder that any browser with WebGPU runs, with no server-side part. `player.js` replays the
+//! plan that was recorded here; the WGSL is the text that a training runs.
+
+mod gallery;
+mod plan;
+
+pub use gallery::Gallery;
+
+use crate::run::output;
+use crate::run::weights::Trained;
+use crate::train::{Result, TrainError};
+use base64::Engine as _;
+use plan::Recorded;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// Images that the page's program takes at once. Dropped images are queued into it.
+const BATCH: usize = 8;
+
+/// Files up to so many bytes in all also stand in `inline.js`, so that the page runs where it lies: a page that was
+/// opened as a file may not fetch the others.
+const INLINE: usize = 16 << 20;
+
+macro_rules! asset {
+    ($name:literal) => {
+        ($name, include_str!(concat!("../../../assets/web/", $name)))
+    };
+}
+
+/// What is the same in every folder.
+const PAGE: [(&str, &str); 9] = [
+    asset!("index.html"),
+    asset!("page.css"),
+    asset!("player.js"),
+    asset!("files.js"),
+    asset!("trouble.js"),
+    asset!("images.js"),
+    asset!("neighbours.js"),
+    asset!("map.js"),
+    asset!("page.js"),
+];
+
+/// What is made of the run.
+const MADE: [&str; 6] = [
+    "plan.json",
+    "weights.bin",
+    "page.json",
+    "gallery.bin",
+    "gallery.png",
+    "inline.js",
+];
+
+/// What a page is to show.
+#[derive(Clone, Copy, Debug)]
+pub struct Site<'a> {
+    /// Height and width of the images that the encoder is fed: the data set's.
+    pub side: (usize, usize),
+    /// Names of the classes.
+    pub classes: &'a [String],
+    /// Images to compare with.
+    pub gallery: Option<Gallery<'a>>,
+}
+
+/// The files of a page in a folder; those of the gallery too, whether or not there is one.
+pub fn files(out: &Path) -> Vec<PathBuf> {
+    let names = PAGE.iter().map(|p| p.0).chain(MADE);
+    names.map(|n| out.join(n)).collect()
+}
+
+/// The rest of what the page has to know.
+fn described(run: &Trained, site: &Site<'_>, recorded: &Recorded, gallery: Value) -> Value {
+    let (c, size) = (&run.config, run.config.model.image_size);
+    json!({
+        "title": format!("{} encoder, {}", c.method.name, c.model.encoder),
+        "method": c.method.name,
+        "backbone": c.model.encoder,
+        "epoch": run.at.epoch,
+        "height": site.side.0,
+        "width": site.side.1,
+        "size": size,
+        "batch": BATCH,
+        "dim": recorded.dim,
+        "program": plan::EMBED,
+        "pixels": {"input": "images", "layout": "rgb-words"},
+        "classes": site.classes,
+        "gallery": gallery,
+        "attention": recorded.heads.map(|heads| json!({
+            "program": "attention", "input": "images", "output": "attention", "heads": heads,
+        })),
+        "knn": {"k": c.run.knn_k, "temperature": c.run.knn_t},
+    })
+}
+
+/// A script that carries files for a page that may not fetch them.
+fn inline(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let mut text = String::from(
+        "// The files of this folder, for a page that was opened as a file.\nwindow.AMCL_INLINE = {\n",
+    );
+    let whole: usize = files.iter().map(|f| f.1.len()).sum();
+    if whole <= INLINE {
+        for (name, bytes) in files {
+            let coded = base64::engine::general_purpose::STANDARD.encode(bytes);
+            text.push_str(&format!("\"{name}\": \"{coded}\",\n"));
+        }
+    }
+    text.push_str("};\n");
+    text.into_bytes()
+}
+
+/// Writes the page of a run into a folder, which is made where it is not there, and returns its files. Those that are
+/// already there are replaced only with `overwrite`.
+///
+/// # Errors
+/// A file that is there; a folder that cannot be written; an encoder that does not run within WebGPU's default limits.
+pub fn write(run: &Trained, site: &Site<'_>, out: &Path, overwrite: bool) -> Result<Vec<PathBuf>> {
+    output::free(&files(out), overwrite)?;
+    let recorded = plan::record(run, site.side, BATCH)?;
+    let gallery = site.gallery.map(|g| g.pack(recorded.dim)).transpose()?;
+    let page = match &gallery {
+        Some(g) => described(run, site, &recorded, g.described.clone()),
+        None => described(run, site, &recorded, Value::Null),
+    };
+    let fail = |e: serde_json::Error| TrainError::Config(e.to_string());
+    let mut made = vec![
+        (
+            "plan.json",
+            serde_json::to_vec(&recorded.plan).map_err(fail)?,
+        ),
+        ("weights.bin", recorded.weights),
+        ("page.json", serde_json::to_vec(&page).map_err(fail)?),
+    ];
+    if let Some(g) = gallery {
+        made.extend([("gallery.bin", g.numbers), ("gallery.png", g.sprites)]);
+    }
+    made.push(("inline.js", inline(&made)));
+    let fixed = PAGE.map(|(n, text)| (out.join(n), text.as_bytes().to_vec()));
+    let made = made.into_iter().map(|(n, bytes)| (out.join(n), bytes));
+    super::write_into(out, fixed.into_iter().chain(made).collect(), overwrite)
+}
