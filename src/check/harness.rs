@@ -4,7 +4,9 @@ use super::{Case, Mutation};
 use crate::device::{Choice, Device, DeviceError, Options};
 use crate::graph::gpu::GpuExecutor;
 use crate::graph::host::HostExecutor;
-use crate::graph::{DType, Executor, Graph, GraphError, HostData, ProgramId, States, TensorId};
+use crate::graph::{
+    DType, Executor, Graph, GraphError, HostData, ProgramId, States, TensorId, TensorType,
+};
 use std::sync::Arc;
 
 /// Factor k of the error bounds. An element's error in a sum of K rounded terms is a random walk of about eps*sqrt(K)
@@ -154,7 +156,10 @@ pub(super) fn build(
 }
 
 /// The op's outputs, then the updated states.
-fn results(exec: &mut dyn Executor, case: &Case) -> Result<(Vec<HostData>, ProgramId), GraphError> {
+pub(super) fn results(
+    exec: &mut dyn Executor,
+    case: &Case,
+) -> Result<(Vec<HostData>, ProgramId), GraphError> {
     let (g, states, inputs, outputs) = build(case)?;
     exec.allocate_states(&states)?;
     let program = exec.compile(&g, &outputs)?;
@@ -178,33 +183,49 @@ fn results(exec: &mut dyn Executor, case: &Case) -> Result<(Vec<HostData>, Progr
     Ok((out, program))
 }
 
+/// What errors of a case's results may be.
+pub(super) struct Bounds {
+    unit: f64,
+    /// Which results are rounded to f16.
+    half: Vec<bool>,
+}
+
+impl Bounds {
+    /// Those of a case.
+    pub(super) fn of(case: &Case) -> Self {
+        let eps = f64::from(f32::EPSILON);
+        let types = case.inputs.iter().chain(&case.updates).map(|f| &f.ty);
+        let outputs = case.op.infer(&types.collect::<Vec<_>>());
+        // (What only moves or rounds numbers has no sum before the rounding that could differ.)
+        let rounded = |t: &TensorType| t.dtype == DType::F16 && !case.op.class().is_exact();
+        Self {
+            unit: WALK * eps * (case.depth.max(1) as f64).sqrt() * case.condition,
+            half: outputs.unwrap_or_default().iter().map(rounded).collect(),
+        }
+    }
+
+    /// Of result `r`: of the normalised mean squared error, and of the largest error over the largest value. One element
+    /// may lie further out than the mean: 8 more for the largest of up to millions. A result in f16 is rounded by 2^-11
+    /// at most, and may come out one unit (2^-10) beside the twin's where the two stood on either side of a tie.
+    pub(super) fn result(&self, r: usize) -> (f64, f64) {
+        let unit = self.unit;
+        match self.half.get(r) {
+            Some(true) => ((unit + 2f64.powi(-11)).powi(2), 8.0 * unit + 2f64.powi(-10)),
+            _ => (unit * unit, 8.0 * unit),
+        }
+    }
+}
+
 /// Errors against the bounds. Integers must be equal; infinities must agree; a NaN where the twin has none is an
 /// unwritten or broken element.
 fn judge(case: &Case, got: &[HostData], want: &[HostData]) -> Outcome {
-    let eps = f64::from(f32::EPSILON);
-    let unit = WALK * eps * (case.depth.max(1) as f64).sqrt() * case.condition;
-    // A result in f16 is rounded by 2^-11 at most, and may come out one unit (2^-10) beside the twin's where the two
-    // stood on either side of a tie.
-    let types = case.inputs.iter().chain(&case.updates).map(|f| &f.ty);
-    let outputs = case
-        .op
-        .infer(&types.collect::<Vec<_>>())
-        .unwrap_or_default();
-    // (What only moves or rounds numbers has no sum before the rounding that could differ.)
-    let is_half = |r: usize| {
-        outputs.get(r).is_some_and(|t| t.dtype == DType::F16) && !case.op.class().is_exact()
-    };
-    // One element may lie further out than the mean: 8 more for the largest of up to millions.
-    let bounds = |half: bool| match half {
-        true => ((unit + 2f64.powi(-11)).powi(2), 8.0 * unit + 2f64.powi(-10)),
-        false => (unit * unit, 8.0 * unit),
-    };
+    let bounds = Bounds::of(case);
     let mut worst = Outcome {
         title: case.title(),
         nmse: 0.0,
-        nmse_bound: bounds(false).0,
+        nmse_bound: bounds.result(usize::MAX).0,
         max_error: 0.0,
-        max_bound: bounds(false).1,
+        max_bound: bounds.result(usize::MAX).1,
         fault: String::new(),
     };
     for (r, (g, w)) in got.iter().zip(want).enumerate() {
@@ -215,7 +236,7 @@ fn judge(case: &Case, got: &[HostData], want: &[HostData]) -> Outcome {
             }
             continue;
         }
-        let (nmse_bound, max_bound) = bounds(is_half(r));
+        let (nmse_bound, max_bound) = bounds.result(r);
         let (a, b) = (g.to_f64(), w.to_f64());
         let scale = b
             .iter()

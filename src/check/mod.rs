@@ -7,6 +7,7 @@
 pub(crate) mod cases;
 pub mod gradient;
 pub mod harness;
+pub mod page;
 pub mod self_test;
 
 pub use harness::{Harness, Outcome};

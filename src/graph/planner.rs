@@ -18,6 +18,7 @@ pub struct Planner {
     pool: Vec<(usize, DType)>,
     /// What it records, where it does.
     tape: Option<Tape>,
+    guarded: bool,
 }
 
 impl Planner {
@@ -34,7 +35,18 @@ impl Planner {
     pub fn recording(limits: &Limits) -> Self {
         Self {
             limits: Some(limits.clone()),
-            tape: Some(Tape::new(limits.clone())),
+            tape: Some(Tape::new(limits.clone(), false)),
+            ..Self::default()
+        }
+    }
+
+    /// As [`Planner::recording`], with memory of its own for every tensor, poisoned and followed by guard words: for
+    /// proving kernels.
+    pub fn guarded(limits: &Limits) -> Self {
+        Self {
+            limits: Some(limits.clone()),
+            tape: Some(Tape::new(limits.clone(), true)),
+            guarded: true,
             ..Self::default()
         }
     }
@@ -69,6 +81,7 @@ impl Executor for Planner {
     fn compile(&mut self, graph: &Graph, fetch: &[TensorId]) -> Result<ProgramId> {
         let options = PlanOptions {
             typed: self.limits.is_none(),
+            no_reuse: self.guarded,
             pool: self.pool.clone(),
             // A plan for the executor at hand is checked by that one, when it allocates.
             max_buffer: self.tape.as_ref().map(|t| t.limits.max_buffer),
@@ -122,8 +135,10 @@ impl Executor for Planner {
         }
     }
 
-    fn read_state(&mut self, _: &States, _: StateId) -> Result<HostData> {
-        nothing()
+    fn read_state(&mut self, states: &States, id: StateId) -> Result<HostData> {
+        self.tape
+            .as_ref()
+            .map_or_else(nothing, |t| Ok(t.read(states, id)))
     }
 
     fn wait(&mut self) -> Result<()> {

@@ -2,7 +2,7 @@
 //! what two versions of this program can be compared by.
 
 use super::exec::HostData;
-use super::gpu::encode;
+use super::gpu::{GUARD, decode, encode};
 use super::plan::Plan;
 use super::recorded::{Places, Segment};
 use super::state::{StateId, States};
@@ -18,8 +18,10 @@ pub struct Taped {
     pub name: String,
     /// Bytes.
     pub bytes: u64,
-    /// What was written: bytes by their place. Everything else is zero.
+    /// What was written: bytes by their place. Everything else is zero, or [`super::gpu::POISON`] in guarded memory.
     pub content: BTreeMap<u64, Vec<u8>>,
+    /// Of guarded memory: where the words behind the tensor begin, which nothing may write.
+    pub guard: Option<u64>,
 }
 
 /// A tensor that the host writes or reads.
@@ -62,9 +64,12 @@ pub struct Tape {
     /// The programs, by number.
     pub programs: Vec<TapedProgram>,
     states: States,
-    groups: Vec<BufferId>,
+    /// The buffers of the groups of states, in their order.
+    pub groups: Vec<BufferId>,
     /// Buffers that later programs may share, as the planner numbers them.
     pool: Vec<BufferId>,
+    /// Each tensor has memory of its own, poisoned and followed by guard words.
+    guarded: bool,
 }
 
 impl Taped {
@@ -79,7 +84,7 @@ impl Taped {
 
 impl Tape {
     /// An empty one.
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits, guarded: bool) -> Self {
         Self {
             limits,
             buffers: Vec::new(),
@@ -87,6 +92,7 @@ impl Tape {
             states: States::new(),
             groups: Vec::new(),
             pool: Vec::new(),
+            guarded,
         }
     }
 
@@ -95,6 +101,7 @@ impl Tape {
             name,
             bytes,
             content: BTreeMap::new(),
+            guard: None,
         });
         BufferId(self.buffers.len() as u32 - 1)
     }
@@ -117,6 +124,12 @@ impl Tape {
         for s in &plan.slots {
             let id = match s.pool {
                 Some(i) => self.pool[i],
+                None if self.guarded => {
+                    let (bytes, guard) = (s.bytes as u64, (GUARD * 4) as u64);
+                    let id = self.buffer(s.tensor.clone(), bytes + guard);
+                    self.buffers[id.0 as usize].guard = Some(bytes);
+                    id
+                }
                 None => self.buffer(s.tensor.clone(), s.bytes as u64),
             };
             slots.push(id);
@@ -178,5 +191,24 @@ impl Tape {
         let buffer = self.groups[id.group as usize];
         let bytes = encode(data, e.ty.dtype);
         self.buffers[buffer.0 as usize].write((e.offset * 4) as u64, bytes);
+    }
+
+    /// What a state holds: what was written there, and zero elsewhere.
+    pub(super) fn read(&self, states: &States, id: StateId) -> HostData {
+        let e = states.entry(id);
+        let buffer = &self.buffers[self.groups[id.group as usize].0 as usize];
+        let (start, len) = ((e.offset * 4) as u64, e.ty.elements() * e.ty.dtype.bytes());
+        let mut bytes = vec![0; len.next_multiple_of(4)];
+        for (at, content) in &buffer.content {
+            let (from, to) = (
+                start.max(*at),
+                (start + len as u64).min(at + content.len() as u64),
+            );
+            if from < to {
+                let part = &content[(from - at) as usize..(to - at) as usize];
+                bytes[(from - start) as usize..(to - start) as usize].copy_from_slice(part);
+            }
+        }
+        decode(&bytes, e.ty.elements(), e.ty.dtype)
     }
 }

@@ -22,9 +22,9 @@ use readback::Readback;
 use std::sync::Arc;
 
 /// The word that poisons outputs and guards buffers: a quiet NaN with a recognisable payload.
-const POISON: u32 = 0x7fc0_dead;
+pub const POISON: u32 = 0x7fc0_dead;
 /// Guard words after each buffer in guarded mode.
-const GUARD: usize = 64;
+pub const GUARD: usize = 64;
 
 enum Segment {
     Gpu(Replay),
@@ -235,7 +235,7 @@ impl GpuExecutor {
 }
 
 /// `elements` of a buffer's bytes; halves become f32.
-fn decode(raw: &[u8], elements: usize, dtype: DType) -> HostData {
+pub(super) fn decode(raw: &[u8], elements: usize, dtype: DType) -> HostData {
     let raw = &raw[..elements * dtype.bytes()];
     match dtype {
         DType::F16 => {
