@@ -7,7 +7,13 @@
   const FORMAT = 'amcl-wgpu cases';
   const VERSION = 1;
   const SIZES = ['maxBufferSize', 'maxStorageBufferBindingSize'];
-  const LIMITS = [...SIZES, 'maxStorageBuffersPerShaderStage', 'maxComputeWorkgroupStorageSize', 'maxComputeInvocationsPerWorkgroup', 'maxComputeWorkgroupsPerDimension'];
+  const LIMITS = [
+    ...SIZES,
+    'maxStorageBuffersPerShaderStage',
+    'maxComputeWorkgroupStorageSize',
+    'maxComputeInvocationsPerWorkgroup',
+    'maxComputeWorkgroupsPerDimension',
+  ];
   const id = (name) => document.getElementById(name);
   let table;
   let gpu;
@@ -23,7 +29,8 @@
 
   async function carried({ file: index, at }, Type, n) {
     const bytes = await file(index);
-    if (bytes.byteLength < at + 4 * n) throw new Error(`${table.files[index]} is too short: the folder is not of one check`);
+    if (bytes.byteLength < at + 4 * n)
+      throw new Error(`${table.files[index]} is too short: the folder is not of one check`);
     return new Type(bytes, at, n);
   }
 
@@ -41,7 +48,8 @@
     const largest = Math.max(...c.buffers.map((b) => b.bytes));
     if (largest > maxBufferSize) return `a buffer of ${largest} bytes, and the adapter's hold ${maxBufferSize}`;
     const widest = Math.max(...c.dispatches.flatMap((d) => d.bind.map((b) => b[2])));
-    if (widest > maxStorageBufferBindingSize) return `${widest} bytes are bound, and the adapter binds ${maxStorageBufferBindingSize}`;
+    if (widest > maxStorageBufferBindingSize)
+      return `${widest} bytes are bound, and the adapter binds ${maxStorageBufferBindingSize}`;
     return null;
   }
 
@@ -51,7 +59,14 @@
     const inputs = c.feeds.map((f, i) => tensor(f, `input ${i}`));
     const outputs = [...c.expect.map((e, i) => tensor(e, `result ${i}`)), ...guards];
     const { step_bytes, shaders } = table;
-    return { format: 'amcl-wgpu plan', version: AmclPlayer.VERSION, step_bytes, buffers: c.buffers, shaders, programs: [{ name: c.title, inputs, outputs, dispatches: c.dispatches }] };
+    return {
+      format: 'amcl-wgpu plan',
+      version: AmclPlayer.VERSION,
+      step_bytes,
+      buffers: c.buffers,
+      shaders,
+      programs: [{ name: c.title, inputs, outputs, dispatches: c.dispatches }],
+    };
   }
 
   async function runCase(c, pipelines) {
@@ -82,10 +97,22 @@
     const info = gpu.adapter.info ?? {};
     const fields = ['vendor', 'architecture', 'device', 'description'].map((k) => [k, info[k] ?? '']);
     return {
-      format: 'amcl-wgpu check in a browser', version: 1, made_by: table.made_by, when: new Date().toISOString(),
-      browser: navigator.userAgent, adapter: Object.fromEntries(fields), features: [...gpu.device.features].sort(),
+      format: 'amcl-wgpu check in a browser',
+      version: 1,
+      made_by: table.made_by,
+      when: new Date().toISOString(),
+      browser: navigator.userAgent,
+      adapter: Object.fromEntries(fields),
+      features: [...gpu.device.features].sort(),
       limits: Object.fromEntries(LIMITS.map((l) => [l, gpu.device.limits[l]])),
-      complete: false, seconds: 0, passed: 0, failed: 0, left_out: 0, ops: [], failures: [], left: [],
+      complete: false,
+      seconds: 0,
+      passed: 0,
+      failed: 0,
+      left_out: 0,
+      ops: [],
+      failures: [],
+      left: [],
     };
   }
 
@@ -108,7 +135,9 @@
     };
     const pipelines = new Map();
     let lost = null;
-    gpu.device.lost.then((l) => { lost = l; });
+    gpu.device.lost.then((l) => {
+      lost = l;
+    });
     for (const [i, c] of chosen.entries()) {
       const why = hindered(c);
       if (why) leave(c, why);
@@ -126,7 +155,10 @@
       }
       show(i + 1, chosen.length);
       if (lost || stopped) {
-        report.failures.push({ title: c.title, fault: lost ? `the graphics device was lost: ${lost.message}` : 'stopped here' });
+        report.failures.push({
+          title: c.title,
+          fault: lost ? `the graphics device was lost: ${lost.message}` : 'stopped here',
+        });
         break;
       }
     }
@@ -141,7 +173,8 @@
 
   function show(done, all) {
     Object.assign(id('progress'), { hidden: false, max: all, value: done });
-    id('status').textContent = `${done} of ${all} cases: ${report.passed} passed, ${report.failed} failed, ${report.left_out} left out.`;
+    id('status').textContent =
+      `${done} of ${all} cases: ${report.passed} passed, ${report.failed} failed, ${report.left_out} left out.`;
   }
 
   function cell(tag, textContent, className = '') {
@@ -151,15 +184,28 @@
   function display() {
     id('progress').hidden = true;
     id('result').hidden = false;
-    const verdict = report.failed ? 'Some kernels do not work here.' : report.complete ? 'All that ran agrees.' : 'What ran agrees; not all did.';
-    id('status').textContent = `${verdict} ${report.passed} passed, ${report.failed} failed, ${report.left_out} left out, in ${report.seconds} s.`;
-    id('matrix').replaceChildren(...report.ops.map((o) => {
-      const row = document.createElement('tr');
-      const head = cell('th', o.op);
-      head.scope = 'row';
-      row.append(head, cell('td', o.passed, o.passed ? 'number passed' : 'number'), cell('td', o.failed, o.failed ? 'number failed' : 'number'), cell('td', o.left_out, 'number'), cell('td', o.worst.toFixed(3), 'number'));
-      return row;
-    }));
+    const verdict = report.failed
+      ? 'Some kernels do not work here.'
+      : report.complete
+        ? 'All that ran agrees.'
+        : 'What ran agrees; not all did.';
+    id('status').textContent =
+      `${verdict} ${report.passed} passed, ${report.failed} failed, ${report.left_out} left out, in ${report.seconds} s.`;
+    id('matrix').replaceChildren(
+      ...report.ops.map((o) => {
+        const row = document.createElement('tr');
+        const head = cell('th', o.op);
+        head.scope = 'row';
+        row.append(
+          head,
+          cell('td', o.passed, o.passed ? 'number passed' : 'number'),
+          cell('td', o.failed, o.failed ? 'number failed' : 'number'),
+          cell('td', o.left_out, 'number'),
+          cell('td', o.worst < 10 ? o.worst.toFixed(3) : o.worst.toExponential(1), 'number'),
+        );
+        return row;
+      }),
+    );
     const list = (part, at, entries, word) => {
       id(part).hidden = !entries.length;
       id(at).replaceChildren(...entries.map((e) => cell('li', `${e.title}: ${e[word]}`)));
@@ -172,7 +218,9 @@
   async function start() {
     table = await AmclFiles.json('cases.json');
     if (table.format !== FORMAT || table.version !== VERSION) {
-      throw new Error(`cases.json: ${table.format}, version ${table.version}, and this page reads ${FORMAT}, version ${VERSION}; make the folder anew`);
+      throw new Error(
+        `cases.json: ${table.format}, version ${table.version}, and this page reads ${FORMAT}, version ${VERSION}; make the folder anew`,
+      );
     }
     const why = AmclPlayer.missing();
     if (why) throw new Error(why);
@@ -180,9 +228,13 @@
     const adapter = await navigator.gpu.requestAdapter({ powerPreference: 'high-performance' });
     const limits = adapter ? Object.fromEntries(SIZES.map((l) => [l, adapter.limits[l]])) : {};
     const wanted = new Set(table.cases.flatMap((c) => c.features ?? []));
-    gpu = await AmclPlayer.device(limits, [...wanted].filter((f) => adapter?.features.has(f)));
+    gpu = await AmclPlayer.device(
+      limits,
+      [...wanted].filter((f) => adapter?.features.has(f)),
+    );
     const { vendor, architecture, description } = gpu.adapter.info ?? {};
-    id('about').textContent = `${table.cases.length} cases, made by ${table.made_by}. Graphics adapter: ${[vendor, architecture, description].filter(Boolean).join(', ') || 'not named by the browser'}. The screen may stutter while they run, for some minutes.`;
+    id('about').textContent =
+      `${table.cases.length} cases, made by ${table.made_by}. Graphics adapter: ${[vendor, architecture, description].filter(Boolean).join(', ') || 'not named by the browser'}. The screen may stutter while they run, for some minutes.`;
     for (const op of [...new Set(table.cases.map((c) => c.op))].sort()) id('op').append(cell('option', op));
     id('app').hidden = false;
     id('run').addEventListener('click', async () => {
@@ -196,7 +248,9 @@
       id('run').disabled = false;
       id('stop').disabled = true;
     });
-    id('stop').addEventListener('click', () => { stopped = true; });
+    id('stop').addEventListener('click', () => {
+      stopped = true;
+    });
     id('copy').addEventListener('click', async () => {
       id('report').select();
       try {
@@ -206,7 +260,9 @@
         id('copy').textContent = 'Selected: copy it with Ctrl+C';
       }
     });
-    id('save').addEventListener('click', () => AmclFiles.download('amcl-wgpu-check.json', id('report').value, 'application/json'));
+    id('save').addEventListener('click', () =>
+      AmclFiles.download('amcl-wgpu-check.json', id('report').value, 'application/json'),
+    );
   }
 
   const ready = start();

@@ -24,7 +24,8 @@
     } catch (e) {
       throw new Missing(`${name} cannot be fetched: ${e.message}`);
     }
-    if (!answer.ok) throw new Missing(`${name} is not there: the server answered ${answer.status} ${answer.statusText}`);
+    if (!answer.ok)
+      throw new Missing(`${name} is not there: the server answered ${answer.status} ${answer.statusText}`);
     return answer.arrayBuffer();
   }
 

@@ -76,8 +76,8 @@
     return { bytes: resize(image, left, top, short, height), how: 'resized' };
   }
 
-  const rgb = ({ data, channels }) => Uint8Array.from({ length: (3 * data.length) / channels },
-    (_, i) => data[channels * Math.floor(i / 3) + (i % 3)]);
+  const rgb = ({ data, channels }) =>
+    Uint8Array.from({ length: (3 * data.length) / channels }, (_, i) => data[channels * Math.floor(i / 3) + (i % 3)]);
 
   // Pixels of what a canvas can draw (an ImageBitmap, a video), RGBA.
   function pixels(drawable, width, height, alpha) {

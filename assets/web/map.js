@@ -92,7 +92,8 @@ globalThis.AmclMap = function AmclMap(canvas, on) {
       const [x, y] = [p.x - from.x, p.y - from.y];
       const ahead = x * dx + y * dy;
       const aside = Math.abs(x * dy) + Math.abs(y * dx);
-      if (p !== from && ahead > 0 && aside <= ahead && (!best || ahead + aside < best.far)) best = { far: ahead + aside, point: p.point };
+      if (p !== from && ahead > 0 && aside <= ahead && (!best || ahead + aside < best.far))
+        best = { far: ahead + aside, point: p.point };
     }
     return best ? best.point : current;
   }

@@ -8,8 +8,8 @@
   // Neighbours shown, and classes of a vote.
   const SHOWN = 12;
   const CLASSES = 6;
-  // Dropped files that are no images by their names, as data sets carry them, are passed over.
-  const NO_IMAGE = /\.(txt|csv|json|md|html?|xml|zip|tar|gz|npy|mat|pdf|mp4|ds_store)$/i;
+  // Side of the small pictures in lists and on the map.
+  const THUMB = 64;
   const id = (name) => document.getElementById(name);
   const percent = (share) => `${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
 
@@ -59,7 +59,7 @@
     for (const item of some) {
       try {
         const { bytes, how } = await prepared(item);
-        Object.assign(item, { how, thumb: AmclImages.show(bytes, page.height, page.width) });
+        Object.assign(item, { how, thumb: small(AmclImages.show(bytes, page.height, page.width)) });
         ready.push({ item, bytes });
       } catch (e) {
         failures.push(`${item.name} (${e.message.replace(/\.$/, '')})`);
@@ -100,16 +100,15 @@
     return working;
   }
 
-  const addFiles = (files) => add([...files].filter((f) => f.type.startsWith('image/') || !(f.type || NO_IMAGE.test(f.name)))
-    .map((source) => ({ name: source.webkitRelativePath || source.name, source })));
-
   function progress() {
     const all = done + waiting.length;
     Object.assign(id('progress'), { hidden: !waiting.length, max: Math.max(all, 1), value: done });
     const count = (how) => items.filter((i) => i.how === how).length;
     const size = `${page.width}×${page.height}`;
     const parts = [
-      waiting.length ? `${done} of ${all} encoded.` : `${items.length} ${items.length === 1 ? 'image' : 'images'} encoded.`,
+      waiting.length
+        ? `${done} of ${all} encoded.`
+        : `${items.length} ${items.length === 1 ? 'image' : 'images'} encoded.`,
       count('exact') && `${count('exact')} of exactly ${size} pixels went in as they are.`,
       count('resized') && `${count('resized')} resized to ${size} by this page's own code, as the program does it.`,
       count('canvas') && `${count('canvas')} resized to ${size} by the browser, which differs from the program.`,
@@ -145,15 +144,20 @@
     return e;
   }
 
-  function copyOf(canvas) {
-    const copy = element('canvas', { width: canvas.width, height: canvas.height });
-    copy.getContext('2d').drawImage(canvas, 0, 0);
+  // A copy of a canvas, of at most THUMB pixels a side.
+  function small(canvas) {
+    const share = Math.min(1, THUMB / Math.max(canvas.width, canvas.height));
+    const copy = element('canvas', {
+      width: Math.ceil(canvas.width * share),
+      height: Math.ceil(canvas.height * share),
+    });
+    copy.getContext('2d').drawImage(canvas, 0, 0, copy.width, copy.height);
     return copy;
   }
 
   const pictureOf = ({ item, index }) => {
     if (!item) return sprite(index);
-    const picture = copyOf(item.thumb);
+    const picture = small(item.thumb);
     picture.className = 'picture';
     picture.setAttribute('role', 'img');
     picture.setAttribute('aria-label', `Picture of ${item.name}`);
@@ -176,11 +180,27 @@
     const query = unit(feature);
     if (gallery) {
       const near = ranked(query, gallery.rows).filter(({ index }) => index !== self.index);
-      return { near: near.map((n) => ({ target: { index: n.index }, ...n })), votes: gallery.labels ? votes(near, gallery.labels, page.knn) : [] };
+      return {
+        near: near.map((n) => ({ target: { index: n.index }, ...n })),
+        votes: gallery.labels ? votes(near, gallery.labels, page.knn) : [],
+      };
     }
     const others = items.filter((i) => i !== self.item);
-    const near = ranked(query, others.map((i) => unit(i.feature)));
+    const near = ranked(
+      query,
+      others.map((i) => unit(i.feature)),
+    );
     return { near: near.map((n) => ({ target: { item: others[n.index] }, ...n })), votes: [] };
+  }
+
+  // What a frame of the camera looks like, in words.
+  async function look({ bytes }) {
+    const [feature] = await embed([bytes]);
+    const { near, votes: list } = judged(feature, {});
+    if (!near.length) return 'Keep a frame to compare with.';
+    const [{ target, similarity }] = near;
+    const verdict = list.length ? `${className(list[0].label)}, ${percent(list[0].share)} of the votes; ` : '';
+    return `${verdict}nearest: ${target.item?.name ?? galleryName(target.index)}, cosine ${similarity.toFixed(3)}`;
   }
 
   function select(target) {
@@ -192,16 +212,23 @@
     id('detail-title').textContent = target.item ? name : `Of the gallery: ${name}`;
     showVotes(result.votes);
     id('near-title').textContent = gallery ? 'Nearest in the gallery' : 'Nearest among your images';
-    id('near').replaceChildren(...result.near.slice(0, SHOWN).map(({ target: t, similarity }) => {
-      const title = t.item ? t.item.name : galleryName(t.index);
-      const button = element('button', { type: 'button', className: 'tile', title }, pictureOf(t),
-        element('span', { textContent: title }), element('span', { textContent: similarity.toFixed(3) }));
-      button.addEventListener('click', () => {
-        select(t);
-        id('near').querySelector('button')?.focus();
-      });
-      return element('li', {}, button);
-    }));
+    id('near').replaceChildren(
+      ...result.near.slice(0, SHOWN).map(({ target: t, similarity }) => {
+        const title = t.item ? t.item.name : galleryName(t.index);
+        const button = element(
+          'button',
+          { type: 'button', className: 'tile', title },
+          pictureOf(t),
+          element('span', { textContent: title }),
+          element('span', { textContent: similarity.toFixed(3) }),
+        );
+        button.addEventListener('click', () => {
+          select(t);
+          id('near').querySelector('button')?.focus();
+        });
+        return element('li', {}, button);
+      }),
+    );
     map?.mark(pointOf(target));
     showImage(target, name).catch(AmclTrouble);
   }
@@ -209,16 +236,28 @@
   function showVotes(list) {
     id('votes-part').hidden = !list.length;
     if (!list.length) return;
-    const k = Math.min(page.knn.k, list.reduce((sum, v) => sum + v.count, 0));
-    id('verdict').textContent = `${className(list[0].label)}: ${percent(list[0].share)} of the votes of ${k} neighbours, each weighing exp(cosine / ${Number(page.knn.temperature.toPrecision(4))}).`;
-    id('votes').replaceChildren(...list.slice(0, CLASSES).map(({ label, share, count }) => {
-      const bar = element('span', { className: 'bar' });
-      bar.style.width = `${100 * share}%`;
-      const cell = element('td', {}, bar);
-      cell.style.width = '40%';
-      return element('tr', {}, element('th', { scope: 'row', textContent: className(label) }),
-        element('td', { className: 'number', textContent: percent(share) }), element('td', { className: 'number', textContent: count }), cell);
-    }));
+    const k = Math.min(
+      page.knn.k,
+      list.reduce((sum, v) => sum + v.count, 0),
+    );
+    id('verdict').textContent =
+      `${className(list[0].label)}: ${percent(list[0].share)} of the votes of ${k} neighbours, each weighing exp(cosine / ${Number(page.knn.temperature.toPrecision(4))}).`;
+    id('votes').replaceChildren(
+      ...list.slice(0, CLASSES).map(({ label, share, count }) => {
+        const bar = element('span', { className: 'bar' });
+        bar.style.width = `${100 * share}%`;
+        const cell = element('td', {}, bar);
+        cell.style.width = '40%';
+        return element(
+          'tr',
+          {},
+          element('th', { scope: 'row', textContent: className(label) }),
+          element('td', { className: 'number', textContent: percent(share) }),
+          element('td', { className: 'number', textContent: count }),
+          cell,
+        );
+      }),
+    );
   }
 
   async function showImage(target, name) {
@@ -230,21 +269,23 @@
     if (target.item) {
       bytes = (await prepared(target.item)).bytes;
       if (selected !== target) return;
-      paint(seen, target.item.thumb);
+      Object.assign(seen, { width: page.width, height: page.height });
+      seen.getContext('2d').drawImage(AmclImages.show(bytes, page.height, page.width), 0, 0);
     } else {
       const { tile: side, columns } = gallery.described;
+      const picture = await gallery.picture;
+      Object.assign(seen, { width: side, height: side });
       const from = [(target.index % columns) * side, Math.floor(target.index / columns) * side];
-      paint(seen, await gallery.picture, from, side);
+      seen.getContext('2d').drawImage(picture, ...from, side, side, 0, 0, side, side);
     }
     const how = target.item?.how;
-    id('seen-note').textContent = how === 'exact' ? 'As it is in the file.' : how ? `Brought to ${page.width}×${page.height} pixels.` : 'Of the gallery.';
+    id('seen-note').textContent =
+      how === 'exact'
+        ? 'As it is in the file.'
+        : how
+          ? `Brought to ${page.width}×${page.height} pixels.`
+          : 'Of the gallery.';
     if (page.attention && bytes) await showAttention(target, bytes, name);
-  }
-
-  function paint(canvas, source, [x, y] = [0, 0], side = source.width) {
-    const height = source.height < side ? source.height : side === source.width ? source.height : side;
-    Object.assign(canvas, { width: side, height });
-    canvas.getContext('2d').drawImage(source, x, y, side, height, 0, 0, side, height);
   }
 
   // ---- attention ----
@@ -261,7 +302,11 @@
     const { attention } = page;
     const run = program(attention.program);
     const input = run.inputs.find((i) => i.name === attention.input);
-    const result = await player.run(attention.program, { [attention.input]: AmclImages.pack([bytes], input, 1) }, { outputs: [attention.output] });
+    const result = await player.run(
+      attention.program,
+      { [attention.input]: AmclImages.pack([bytes], input, 1) },
+      { outputs: [attention.output] },
+    );
     if (selected !== target) return;
     const all = result[attention.output];
     const tokens = all.length / attention.heads;
@@ -273,7 +318,10 @@
       const chosen = Number(heads.value);
       const values = new Float32Array(grid * grid);
       for (let h = 0; h < attention.heads; h += 1) {
-        if (chosen < 0 || h === chosen) values.forEach((_, i) => { values[i] += all[h * tokens + skip + i]; });
+        if (chosen < 0 || h === chosen)
+          values.forEach((_, i) => {
+            values[i] += all[h * tokens + skip + i];
+          });
       }
       heat(values, grid, attention.view);
       id('heat').setAttribute('aria-label', `Attention over ${name}, ${heads.selectedOptions[0].textContent}`);
@@ -298,7 +346,8 @@
   // ---- the map ----
 
   let points = [];
-  const pointOf = (target) => points.find((p) => (target.item ? p.target.item === target.item : p.target.index === target.index)) ?? null;
+  const pointOf = (target) =>
+    points.find((p) => (target.item ? p.target.item === target.item : p.target.index === target.index)) ?? null;
   const classColour = (label) => `hsl(${Math.round((360 * label) / Math.max(page.classes.length, 1))} 65% 50%)`;
 
   function drawMap() {
@@ -321,121 +370,25 @@
     return under.replaceChildren(pictureOf(target), element('span', { textContent: words }));
   }
 
-  // ---- the camera ----
-
-  function camera() {
-    const video = id('video');
-    let stream = null;
-    let frame = null;
-    const grab = () => AmclImages.fitted(AmclImages.pixels(video, video.videoWidth, video.videoHeight), page.height, page.width);
-
-    async function watch() {
-      while (stream) {
-        if (video.videoWidth) {
-          frame = grab();
-          const [feature] = await embed([frame.bytes]);
-          const { near, votes: list } = judged(feature, {});
-          const nearest = near[0] && `nearest: ${near[0].target.item?.name ?? galleryName(near[0].target.index)} (cosine ${near[0].similarity.toFixed(3)})`;
-          id('live').textContent = [list[0] && `${className(list[0].label)}, ${percent(list[0].share)} of the votes`, nearest].filter(Boolean).join('; ') || 'Keep a frame to compare with.';
-        }
-        await new Promise((resolve) => { setTimeout(resolve, 100); });
-      }
-    }
-
-    function stop() {
-      stream?.getTracks().forEach((t) => t.stop());
-      stream = null;
-      id('camera').hidden = true;
-      id('camera-on').disabled = false;
-      id('camera-on').focus();
-    }
-
-    id('camera-on').addEventListener('click', async () => {
-      id('camera-on').disabled = true;
-      try {
-        stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: 'environment' } });
-      } catch (e) {
-        failures.push(`the camera (${e.message})`);
-        id('camera-on').disabled = false;
-        progress();
-        return;
-      }
-      video.srcObject = stream;
-      id('camera').hidden = false;
-      id('keep').focus();
-      watch().catch((e) => {
-        stop();
-        AmclTrouble(e);
-      });
-    });
-    id('camera-off').addEventListener('click', stop);
-    let kept = 0;
-    id('keep').addEventListener('click', () => {
-      if (!frame) return;
-      kept += 1;
-      add([{ name: `frame ${kept}`, bytes: frame.bytes, how: frame.how }]);
-    });
-    // Pages that do not come from https or localhost have no camera.
-    id('camera-on').hidden = !navigator.mediaDevices?.getUserMedia;
-  }
-
-  // ---- files in and out ----
-
-  // All files below what was dropped. A directory gives its entries in parts, until a part is empty.
-  async function below(entry, path) {
-    if (entry.isFile) {
-      const file = await new Promise((resolve, reject) => { entry.file(resolve, reject); });
-      return [{ name: path + file.name, source: file }];
-    }
-    const reader = entry.createReader();
-    const out = [];
-    for (;;) {
-      const part = await new Promise((resolve, reject) => { reader.readEntries(resolve, reject); });
-      if (!part.length) return out;
-      for (const e of part) out.push(...await below(e, `${path}${entry.name}/`));
-    }
-  }
-
-  function takeDrops() {
-    const drop = id('drop');
-    const over = (on) => (event) => {
-      event.preventDefault();
-      drop.classList.toggle('over', on);
-    };
-    // A file that misses the frame must not replace the page.
-    for (const where of [document, drop]) where.addEventListener('dragover', over(where === drop));
-    drop.addEventListener('dragleave', over(false));
-    document.addEventListener('drop', async (event) => {
-      over(false)(event);
-      const entries = [...event.dataTransfer.items].map((i) => i.webkitGetAsEntry?.()).filter(Boolean);
-      try {
-        const found = (await Promise.all(entries.map((e) => below(e, '')))).flat();
-        add(found.filter((f) => !NO_IMAGE.test(f.name)));
-      } catch (e) {
-        failures.push(`what was dropped (${e.message})`);
-        progress();
-      }
-    });
-    for (const [button, input] of [['choose', 'files'], ['choose-folder', 'folder']]) {
-      id(button).addEventListener('click', () => id(input).click());
-      id(input).addEventListener('change', () => {
-        addFiles(id(input).files);
-        id(input).value = '';
-      });
-    }
-  }
+  // ---- files out ----
 
   function saveJson() {
     const { made_by } = player.plan;
     const { method, backbone, dim } = page;
     const images = items.map((item) => {
       const list = judged(item.feature, { item }).votes;
-      return { name: item.name, resized: item.how !== 'exact', votes: Object.fromEntries(list.map((v) => [className(v.label), v.share])), features: [...item.feature] };
+      return {
+        name: item.name,
+        resized: item.how !== 'exact',
+        votes: Object.fromEntries(list.map((v) => [className(v.label), v.share])),
+        features: [...item.feature],
+      };
     });
     AmclFiles.download('features.json', JSON.stringify({ made_by, method, backbone, dim, images }), 'application/json');
   }
 
   function clear() {
+    waiting.length = 0;
     items.length = 0;
     failures.length = 0;
     selected = null;
@@ -457,18 +410,32 @@
     const picture = new Image();
     picture.src = sprites;
     const labels = described.labels ? part(Uint32Array, described.labels) : null;
-    gallery = { described, rows, labels, names: described.names, sprites, picture: picture.decode().then(() => picture) };
+    gallery = {
+      described,
+      rows,
+      labels,
+      names: described.names,
+      sprites,
+      picture: picture.decode().then(() => picture),
+    };
     if (!described.map) return;
     const xy = part(Float32Array, described.map.xy);
-    gallery.points = rows.map((_, index) => ({ x: xy[2 * index], y: xy[2 * index + 1], colour: labels ? classColour(labels[index]) : 'hsl(210 65% 50%)', target: { index } }));
+    gallery.points = rows.map((_, index) => ({
+      x: xy[2 * index],
+      y: xy[2 * index + 1],
+      colour: labels ? classColour(labels[index]) : 'hsl(210 65% 50%)',
+      target: { index },
+    }));
     map = AmclMap(id('map'), { look: describe, choose: (point) => select(point.target) });
     id('map-part').hidden = false;
     if (labels && page.classes.length <= 20) {
-      id('legend').replaceChildren(...page.classes.map((name, label) => {
-        const chip = element('span', { className: 'chip' });
-        chip.style.background = classColour(label);
-        return element('li', {}, chip, name);
-      }));
+      id('legend').replaceChildren(
+        ...page.classes.map((name, label) => {
+          const chip = element('span', { className: 'chip' });
+          chip.style.background = classColour(label);
+          return element('li', {}, chip, name);
+        }),
+      );
     }
   }
 
@@ -476,7 +443,12 @@
     page = await AmclFiles.json('page.json');
     id('title').textContent = page.title;
     document.title = page.title;
-    const facts = [`method ${page.method}`, `epoch ${page.epoch}`, `images of ${page.width}×${page.height} pixels`, `features of ${page.dim} numbers`];
+    const facts = [
+      `method ${page.method}`,
+      `epoch ${page.epoch}`,
+      `images of ${page.width}×${page.height} pixels`,
+      `features of ${page.dim} numbers`,
+    ];
     id('facts').textContent = `${facts.join(', ')}.`;
     const why = AmclPlayer.missing();
     if (why) throw new Error(why);
@@ -484,23 +456,49 @@
     const { adapter, device } = await AmclPlayer.device(plan.limits, plan.features);
     player = await AmclPlayer.open(plan, weights, {
       device,
-      progress: (ready, all) => { id('facts').textContent = `Compiling: ${ready} of ${all} shaders.`; },
+      progress: (ready, all) => {
+        id('facts').textContent = `Compiling: ${ready} of ${all} shaders.`;
+      },
       lost: AmclTrouble,
     });
     id('facts').textContent = `${facts.join(', ')}.`;
     if (page.attention) {
       page.attention.view = view(program(page.attention.program).inputs, weights);
       const choice = (value, textContent) => element('option', { value, textContent });
-      id('heads').append(choice(-1, 'mean of all heads'), ...Array.from({ length: page.attention.heads }, (_, h) => choice(h, `head ${h + 1}`)));
+      id('heads').append(
+        choice(-1, 'mean of all heads'),
+        ...Array.from({ length: page.attention.heads }, (_, h) => choice(h, `head ${h + 1}`)),
+      );
     }
     id('app').hidden = false;
     if (page.gallery) await openGallery(page.gallery);
     const { vendor, architecture, description } = adapter.info ?? {};
-    id('device').textContent = `Graphics adapter: ${[vendor, architecture, description].filter(Boolean).join(', ') || 'not named by the browser'}. Plan made by ${plan.made_by}: ${plan.programs.reduce((n, p) => n + p.dispatches.length, 0)} dispatches of ${plan.shaders.length} shaders, ${page.batch} images at once.`;
-    id('how').textContent = `Nothing leaves this computer: the encoder runs on its graphics adapter by WebGPU, with the shaders that trained it. The largest centred square of an image is brought to ${page.width}×${page.height} pixels by an antialiased triangle, in the program's own arithmetic; decoders of JPEGs differ by a few levels between browser and program, and transparent pixels lose their colours here.`;
-    takeDrops();
-    camera();
-    id('save-npy').addEventListener('click', () => AmclFiles.download('features.npy', AmclFiles.npy(items.map((i) => i.feature), page.dim), 'application/octet-stream'));
+    id('device').textContent =
+      `Graphics adapter: ${[vendor, architecture, description].filter(Boolean).join(', ') || 'not named by the browser'}. Plan made by ${plan.made_by}: ${plan.programs.reduce((n, p) => n + p.dispatches.length, 0)} dispatches of ${plan.shaders.length} shaders, ${page.batch} images at once.`;
+    id('how').textContent =
+      `Nothing leaves this computer: the encoder runs on its graphics adapter by WebGPU, with the shaders that trained it. The largest centred square of an image is brought to ${page.width}×${page.height} pixels by an antialiased triangle, in the program's own arithmetic; decoders of JPEGs differ by a few levels between browser and program, and transparent pixels lose their colours here.`;
+    const refuse = (what) => {
+      failures.push(what);
+      progress();
+    };
+    AmclInputs.files({ add, refuse });
+    AmclInputs.camera({
+      add,
+      refuse,
+      look,
+      fit: (pixels) => AmclImages.fitted(pixels, page.height, page.width),
+      fail: AmclTrouble,
+    });
+    id('save-npy').addEventListener('click', () =>
+      AmclFiles.download(
+        'features.npy',
+        AmclFiles.npy(
+          items.map((i) => i.feature),
+          page.dim,
+        ),
+        'application/octet-stream',
+      ),
+    );
     id('save-json').addEventListener('click', saveJson);
     id('clear').addEventListener('click', clear);
   }
@@ -510,5 +508,5 @@
     id('facts').textContent = '';
     AmclTrouble(e);
   });
-  globalThis.amclPage = { ready, embed, add: addFiles, items, failures };
+  globalThis.amclPage = { ready, embed, add: (files) => add(AmclInputs.images(files)), items, failures };
 })();

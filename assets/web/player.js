@@ -121,7 +121,12 @@
         return made;
       });
       const dispatches = plan.programs.flatMap((p) => p.dispatches);
-      this.params = buffer('parameters', dispatches.reduce((sum, d) => sum + paramBytes(d), 0), UNIFORM, true);
+      this.params = buffer(
+        'parameters',
+        dispatches.reduce((sum, d) => sum + paramBytes(d), 0),
+        UNIFORM,
+        true,
+      );
       let next = 0;
       for (const d of dispatches) {
         new Uint32Array(this.params.getMappedRange(next, 4 * d.params.length)).set(d.params);
@@ -147,12 +152,14 @@
       const { device, plan } = this;
       const used = new Set(plan.programs.flatMap((p) => p.dispatches.map((d) => d.shader)));
       const ready = new Map();
-      await Promise.all([...used].map(async (index) => {
-        const { key, entry, wgsl } = plan.shaders[index];
-        if (!pipelines.has(key)) pipelines.set(key, pipeline(device, key, entry, wgsl));
-        ready.set(index, await pipelines.get(key));
-        progress?.(ready.size, used.size);
-      }));
+      await Promise.all(
+        [...used].map(async (index) => {
+          const { key, entry, wgsl } = plan.shaders[index];
+          if (!pipelines.has(key)) pipelines.set(key, pipeline(device, key, entry, wgsl));
+          ready.set(index, await pipelines.get(key));
+          progress?.(ready.size, used.size);
+        }),
+      );
       return ready;
     }
 
@@ -161,12 +168,16 @@
       for (const p of this.plan.programs) {
         this.programs.get(p.name).steps = p.dispatches.map((d) => {
           const pipeline = ready.get(d.shader);
-          const group = (index, entries) => this.device.createBindGroup({
-            label: d.label,
-            layout: pipeline.getBindGroupLayout(index),
-            entries: entries.map((resource, binding) => ({ binding, resource })),
-          });
-          const storage = group(0, d.bind.map(([b, offset, size]) => ({ buffer: this.buffers[b], offset, size })));
+          const group = (index, entries) =>
+            this.device.createBindGroup({
+              label: d.label,
+              layout: pipeline.getBindGroupLayout(index),
+              entries: entries.map((resource, binding) => ({ binding, resource })),
+            });
+          const storage = group(
+            0,
+            d.bind.map(([b, offset, size]) => ({ buffer: this.buffers[b], offset, size })),
+          );
           const uniforms = [{ buffer: this.params, offset: at, size: 4 * d.params.length }];
           if (this.plan.shaders[d.shader].step) uniforms.push({ buffer: this.step });
           at += paramBytes(d);
@@ -199,7 +210,10 @@
     }
 
     submit(program, inputs, step, wanted) {
-      const { device, device: { queue } } = this;
+      const {
+        device,
+        device: { queue },
+      } = this;
       for (const [name, data] of Object.entries(inputs)) {
         const input = program.inputs.get(name);
         if (!input) throw new Error(`${program.name}: no input "${name}" in ${[...program.inputs.keys()].join(', ')}`);

@@ -9,21 +9,35 @@
     return e;
   }
 
+  // Where this page stands once its folder is served.
+  const served = () => `http://localhost:8000/${location.pathname.split('/').pop()}`;
+
   function noGpu(box, why) {
     box.append(
       line('h2', 'This page needs WebGPU'),
       line('p', `It computes on your graphics card, and ${why}.`),
-      line('p', 'WebGPU is in Chrome and Edge from version 113 (Android: 121), in Safari from version 26, and in Firefox from version 141 on Windows and 145 on macOS with Apple silicon. In Chrome on Linux it may have to be switched on: chrome://flags/#enable-unsafe-webgpu.'),
-      line('p', 'It is offered to pages from https:// and from localhost. A folder on this computer is served by this command, given in the folder; open http://localhost:8000 then.'),
+      line(
+        'p',
+        'WebGPU is in Chrome and Edge from version 113 (Android: 121), in Safari from version 26, and in Firefox from version 141 on Windows and 145 on macOS with Apple silicon. In Chrome on Linux it may have to be switched on: chrome://flags/#enable-unsafe-webgpu.',
+      ),
+      line(
+        'p',
+        `It is offered to pages from https:// and from localhost. A folder on this computer is served by this command, given in the folder; open ${served()} then.`,
+      ),
       line('pre', AmclFiles.serve),
     );
   }
 
   function noFiles(box, error) {
-    box.append(line('h2', location.protocol === 'file:' ? 'This folder has to be served' : 'A file of this page is missing'));
+    box.append(
+      line('h2', location.protocol === 'file:' ? 'This folder has to be served' : 'A file of this page is missing'),
+    );
     if (location.protocol === 'file:') {
       box.append(
-        line('p', 'The page was opened as a file, and browsers do not let such a page read the files beside it. Give this command in the folder that holds index.html, and open http://localhost:8000.'),
+        line(
+          'p',
+          `The page was opened as a file, and browsers do not let such a page read the files beside it. Give this command in the folder that holds it, and open ${served()}.`,
+        ),
         line('pre', AmclFiles.serve),
       );
     }

@@ -7,16 +7,32 @@ import http from 'node:http';
 import path from 'node:path';
 import { createRequire } from 'node:module';
 
-const FLAGS = ['--headless=new', '--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--enable-features=Vulkan'];
-const TYPES = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css', '.json': 'application/json', '.png': 'image/png' };
-const SIZES = [{ width: 1280, height: 900 }, { width: 390, height: 844 }];
+const FLAGS = [
+  '--headless=new',
+  '--enable-unsafe-webgpu',
+  '--use-webgpu-adapter=swiftshader',
+  '--enable-features=Vulkan',
+];
+const TYPES = {
+  '.html': 'text/html',
+  '.js': 'text/javascript',
+  '.css': 'text/css',
+  '.json': 'application/json',
+  '.png': 'image/png',
+};
+const SIZES = [
+  { width: 1280, height: 900 },
+  { width: 390, height: 844 },
+];
 
 function playwright() {
   const from = createRequire(path.join(process.env.PLAYWRIGHT ?? process.cwd(), 'here.js'));
   try {
     return from('playwright-core').chromium;
   } catch (e) {
-    throw new Error(`${e.message.split('\n')[0]}: run \`npm install playwright-core\` in a folder and name it by PLAYWRIGHT`);
+    throw new Error(
+      `${e.message.split('\n')[0]}: run \`npm install playwright-core\` in a folder and name it by PLAYWRIGHT`,
+    );
   }
 }
 
@@ -27,11 +43,15 @@ function serve(folder) {
     const name = decodeURIComponent(new URL(request.url, 'http://localhost').pathname);
     const file = path.join(root, name === '/' ? 'index.html' : name);
     fs.readFile(file.startsWith(root + path.sep) ? file : '', (error, bytes) => {
-      response.writeHead(error ? 404 : 200, { 'content-type': TYPES[path.extname(file)] ?? 'application/octet-stream' });
+      response.writeHead(error ? 404 : 200, {
+        'content-type': TYPES[path.extname(file)] ?? 'application/octet-stream',
+      });
       response.end(bytes);
     });
   });
-  return new Promise((resolve) => { server.listen(0, '127.0.0.1', () => resolve(server)); });
+  return new Promise((resolve) => {
+    server.listen(0, '127.0.0.1', () => resolve(server));
+  });
 }
 
 // Opens a browser on `folder`. `flags` are added to those that choose SwiftShader, `only` replaces them.
@@ -47,7 +67,9 @@ export async function open(folder, { flags = [], only } = {}) {
     const page = await browser.newPage({ viewport: SIZES[0], ...options });
     page.setDefaultTimeout(0);
     const complaints = [];
-    page.on('console', (m) => { if (['error', 'warning'].includes(m.type())) complaints.push(m.text()); });
+    page.on('console', (m) => {
+      if (['error', 'warning'].includes(m.type())) complaints.push(m.text());
+    });
     page.on('pageerror', (e) => complaints.push(e.message));
     await page.goto(/^\w+:/.test(name) ? name : address + name);
     return { page, complaints };
@@ -63,7 +85,9 @@ export async function open(folder, { flags = [], only } = {}) {
         await page.setViewportSize(size);
         const file = path.join(into, `${name}-${size.width}-${colorScheme}.png`);
         await page.screenshot({ path: file, fullPage: true });
-        const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+        const wide = await page.evaluate(
+          () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+        );
         if (wide > 0) throw new Error(`${name} at ${size.width} px is ${wide} px wider than the window`);
         made.push(file);
       }
@@ -87,7 +111,8 @@ if (process.argv[1] === new URL(import.meta.url).pathname) {
   try {
     const { page, complaints } = await browser.visit(name);
     console.log(JSON.stringify(await page.evaluate(expression), null, 1));
-    if (shots) for (const file of await browser.shoot(page, shots, path.parse(name || 'index').name)) console.error(file);
+    if (shots)
+      for (const file of await browser.shoot(page, shots, path.parse(name || 'index').name)) console.error(file);
     for (const c of complaints) console.error(`the page: ${c}`);
   } finally {
     await browser.close();

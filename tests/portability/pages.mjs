@@ -35,14 +35,38 @@ const SHADERS = [
 const bits = (v) => new Uint32Array(Float32Array.of(v).buffer)[0];
 
 // y = 2 * step * a b, of a [2,3] that is given and b [3,2] of the weights; "again" scales y by 10 * step where it lies.
-const product = { shader: 0, grid: [1, 1], bind: [[0, 0, 24], [1, 0, 24], [2, 0, 16]], params: [2, 2, 3, 0], label: 'product' };
+const product = {
+  shader: 0,
+  grid: [1, 1],
+  bind: [
+    [0, 0, 24],
+    [1, 0, 24],
+    [2, 0, 16],
+  ],
+  params: [2, 2, 3, 0],
+  label: 'product',
+};
 const scale = (by) => ({ shader: 1, grid: [1, 1], bind: [[2, 0, 16]], params: [4, bits(by), 0, 0], label: 'scale' });
 const y = { name: 'y', dtype: 'f32', dims: [2, 2], buffer: 2, offset: 0 };
 const PLAN = {
-  format: 'amcl-wgpu plan', version: 1, made_by: 'a test', limits: {}, step_bytes: 16, shaders: SHADERS,
-  buffers: [{ name: 'a', bytes: 24, from: null }, { name: 'b', bytes: 24, from: { offset: 4, bytes: 24 } }, { name: 'y', bytes: 16, from: null }],
+  format: 'amcl-wgpu plan',
+  version: 1,
+  made_by: 'a test',
+  limits: {},
+  step_bytes: 16,
+  shaders: SHADERS,
+  buffers: [
+    { name: 'a', bytes: 24, from: null },
+    { name: 'b', bytes: 24, from: { offset: 4, bytes: 24 } },
+    { name: 'y', bytes: 16, from: null },
+  ],
   programs: [
-    { name: 'product', inputs: [{ name: 'a', dtype: 'f32', dims: [2, 3], buffer: 0, offset: 0 }], outputs: [y], dispatches: [product, scale(2)] },
+    {
+      name: 'product',
+      inputs: [{ name: 'a', dtype: 'f32', dims: [2, 3], buffer: 0, offset: 0 }],
+      outputs: [y],
+      dispatches: [product, scale(2)],
+    },
     { name: 'again', inputs: [], outputs: [y], dispatches: [scale(10)] },
   ],
 };
@@ -50,7 +74,11 @@ const PLAN = {
 // What is asked of the player, in the page. `b` is [[1,2],[3,4],[5,6]].
 async function play(plan) {
   const weights = Float32Array.of(99, 1, 2, 3, 4, 5, 6).buffer;
-  const told = (promise) => promise.then(() => 'nothing', (e) => e.message);
+  const told = (promise) =>
+    promise.then(
+      () => 'nothing',
+      (e) => e.message,
+    );
   const step = (by) => Float32Array.of(by, 0, 0, 0);
   const player = await AmclPlayer.open(plan, weights);
   const a = Float32Array.of(1, 0, 0, 0, 1, 1);
@@ -76,7 +104,11 @@ async function play(plan) {
   out.version = await told(AmclPlayer.open({ ...plan, version: 2 }, weights));
   out.limit = await told(AmclPlayer.open({ ...plan, limits: { maxBufferSize: 2 ** 50 } }, weights));
   let lost = null;
-  const other = await AmclPlayer.open(plan, weights, { lost: (e) => { lost = e.message; } });
+  const other = await AmclPlayer.open(plan, weights, {
+    lost: (e) => {
+      lost = e.message;
+    },
+  });
   other.device.destroy();
   await other.device.lost;
   out.lost = [await told(other.run('product', { a })), lost];
@@ -90,7 +122,11 @@ async function checkPlayer(browser) {
   const out = await page.evaluate(play, PLAN);
   assert.deepEqual(out.first, [2, 4, 16, 20]);
   assert.deepEqual(out.unread, {});
-  assert.deepEqual(out.again, [2, 4, 16, 20].map((v) => v * 20 * 20), 'the step block is kept');
+  assert.deepEqual(
+    out.again,
+    [2, 4, 16, 20].map((v) => v * 20 * 20),
+    'the step block is kept',
+  );
   assert.deepEqual(out.kept, [4, 8, 32, 40], 'an input is kept, and a failed run changes nothing');
   assert.match(out.wrong, /product, input a: 20 bytes instead of 24/);
   assert.match(out.program, /no program "none", only product, again/);
@@ -123,15 +159,26 @@ function cases(folder) {
   const want = Float32Array.from({ length: count }, () => -3 * Math.fround(-1 + Math.fround(2 * unit())));
   fs.writeFileSync(path.join(folder, 'cases-0.bin'), new Uint8Array(want.buffer));
   const one = (title, change = {}) => ({
-    op: 'scale', title, buffers: [{ name: 'y', bytes: 4 * (count + 64), fill: poison }], step: [bits(1), 0, 0, 0],
-    dispatches: [{ shader: 1, grid: [16, 1], bind: [[0, 0, 4 * (count + 64)]], params: [count, bits(-3), 0, 0], label: 'scale' }],
+    op: 'scale',
+    title,
+    buffers: [{ name: 'y', bytes: 4 * (count + 64), fill: poison }],
+    step: [bits(1), 0, 0, 0],
+    dispatches: [
+      { shader: 1, grid: [16, 1], bind: [[0, 0, 4 * (count + 64)]], params: [count, bits(-3), 0, 0], label: 'scale' },
+    ],
     feeds: [{ dtype: 'f32', n: count, buffer: 0, offset: 0, make: { uniform: [-1, 1], seed: '7' } }],
     expect: [{ dtype: 'f32', n: count, buffer: 0, offset: 0, file: 0, at: 0, nmse: 1e-12, max: 1e-6 }],
-    guards: [{ n: 64, buffer: 0, offset: 4 * count }], ...change,
+    guards: [{ n: 64, buffer: 0, offset: 4 * count }],
+    ...change,
   });
   const dispatch = (change) => ({ dispatches: [{ ...one('').dispatches[0], ...change }] });
   const table = {
-    format: 'amcl-wgpu cases', version: 1, made_by: 'a test', step_bytes: 16, shaders: SHADERS, files: ['cases-0.bin'],
+    format: 'amcl-wgpu cases',
+    version: 1,
+    made_by: 'a test',
+    step_bytes: 16,
+    shaders: SHADERS,
+    files: ['cases-0.bin'],
     cases: [
       one('scale good'),
       one('scale by another number', dispatch({ params: [count, bits(-3.001), 0, 0] })),
@@ -144,7 +191,15 @@ function cases(folder) {
     left_out: [{ op: 'gemm', title: 'gemm [9000,9000]', reason: 'over 16 MiB' }],
   };
   // One that treads on the guards with a number: poison times a number would stay poison.
-  table.shaders.push({ key: 'stray', entry: 'main', step: true, wgsl: SCALE.replace('y[id.x] * p.by * step.by;', 'select(y[id.x] * p.by * step.by, 1.0, id.x + 1u == p.count);').replace('p.count {', 'p.count + u32(p.pad0) {') });
+  table.shaders.push({
+    key: 'stray',
+    entry: 'main',
+    step: true,
+    wgsl: SCALE.replace(
+      'y[id.x] * p.by * step.by;',
+      'select(y[id.x] * p.by * step.by, 1.0, id.x + 1u == p.count);',
+    ).replace('p.count {', 'p.count + u32(p.pad0) {'),
+  });
   fs.writeFileSync(path.join(folder, 'cases.json'), JSON.stringify(table));
 }
 
@@ -158,7 +213,10 @@ async function checkTable(browser, shots) {
   assert.match(fault['scale too little'], /result 0, element 999: /);
   assert.match(fault['scale too much'], /wrote past the end of y/);
   assert.match(fault.broken, /shader broken: line/);
-  assert.deepEqual(report.left.map((l) => l.title), ['halves', 'huge', 'gemm [9000,9000]']);
+  assert.deepEqual(
+    report.left.map((l) => l.title),
+    ['halves', 'huge', 'gemm [9000,9000]'],
+  );
   assert.equal(report.complete, true);
   assert.deepEqual(JSON.parse(await page.inputValue('#report')), report);
   const good = report.ops.find((o) => o.op === 'scale');
@@ -180,7 +238,9 @@ async function checkTrouble(browser, folder, shots) {
   assert.match(await said('index.html'), /page\.json is not there/);
   assert.match(await said(`file://${folder}/index.html`), /has to be served[^]*python3 -m http\.server/);
   const { page } = await browser.visit('check.html');
-  await page.addInitScript(() => { Object.defineProperty(Navigator.prototype, 'gpu', { value: undefined }); });
+  await page.addInitScript(() => {
+    Object.defineProperty(Navigator.prototype, 'gpu', { value: undefined });
+  });
   await page.reload();
   await page.waitForSelector('#trouble:not([hidden])');
   assert.match(await page.innerText('#trouble'), /needs WebGPU[^]*no WebGPU/);
@@ -191,7 +251,10 @@ async function checkTrouble(browser, folder, shots) {
 const shots = process.argv[2];
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'pages-'));
 for (const name of fs.readdirSync(ASSETS)) fs.copyFileSync(path.join(ASSETS, name), path.join(folder, name));
-fs.writeFileSync(path.join(folder, 'empty.html'), '<!doctype html><title>empty</title><link rel="icon" href="data:,"><script src="player.js"></script>');
+fs.writeFileSync(
+  path.join(folder, 'empty.html'),
+  '<!doctype html><title>empty</title><link rel="icon" href="data:,"><script src="player.js"></script>',
+);
 cases(folder);
 const browser = await open(folder);
 try {

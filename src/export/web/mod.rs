@@ -28,13 +28,14 @@ macro_rules! asset {
 }
 
 /// What is the same in every folder.
-const PAGE: [(&str, &str); 9] = [
+const PAGE: [(&str, &str); 10] = [
     asset!("index.html"),
     asset!("page.css"),
     asset!("player.js"),
     asset!("files.js"),
     asset!("trouble.js"),
     asset!("images.js"),
+    asset!("inputs.js"),
     asset!("neighbours.js"),
     asset!("map.js"),
     asset!("page.js"),
