@@ -190,7 +190,8 @@
         ? 'All that ran agrees.'
         : 'What ran agrees; not all did.';
     id('status').textContent =
-      `${verdict} ${report.passed} passed, ${report.failed} failed, ${report.left_out} left out, in ${report.seconds} s.`;
+      `${verdict} ${report.passed} passed, ${report.failed} failed, ${report.left_out} left out, ` +
+      `in ${report.seconds} s.`;
     id('matrix').replaceChildren(
       ...report.ops.map((o) => {
         const row = document.createElement('tr');
@@ -219,7 +220,8 @@
     table = await AmclFiles.json('cases.json');
     if (table.format !== FORMAT || table.version !== VERSION) {
       throw new Error(
-        `cases.json: ${table.format}, version ${table.version}, and this page reads ${FORMAT}, version ${VERSION}; make the folder anew`,
+        `cases.json: ${table.format}, version ${table.version}, and this page reads ${FORMAT}, version ${VERSION}; ` +
+          'make the folder anew',
       );
     }
     const why = AmclPlayer.missing();
@@ -232,9 +234,10 @@
       limits,
       [...wanted].filter((f) => adapter?.features.has(f)),
     );
-    const { vendor, architecture, description } = gpu.adapter.info ?? {};
     id('about').textContent =
-      `${table.cases.length} cases, made by ${table.made_by}. Graphics adapter: ${[vendor, architecture, description].filter(Boolean).join(', ') || 'not named by the browser'}. The screen may stutter while they run, for some minutes.`;
+      `${table.cases.length} cases, made by ${table.made_by}. ` +
+      `Graphics adapter: ${AmclTrouble.named(gpu.adapter)}. ` +
+      'The screen may stutter while they run, for some minutes.';
     for (const op of [...new Set(table.cases.map((c) => c.op))].sort()) id('op').append(cell('option', op));
     id('app').hidden = false;
     id('run').addEventListener('click', async () => {

@@ -1,7 +1,7 @@
 // The files that belong to a page, fetched or inlined, and those that it makes. Defines one global, `AmclFiles`.
 //
-// A folder may carry inline.js, a script that sets window.AMCL_INLINE = {name: base64 of the file}; what stands there is
-// not fetched, so that the page works from file:// too.
+// A folder may carry inline.js, a script that sets window.AMCL_INLINE = {name: base64 of the file}; what stands there
+// is not fetched, so that the page works from file:// too.
 'use strict';
 
 (function () {

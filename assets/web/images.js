@@ -12,8 +12,8 @@
   const PRECISION = 22;
   const WEIGHT = 1 << 15;
 
-  // Of each output along a line of `length` pixels brought to `size`: the first input, and the weights from there on, as
-  // integers of `precision` bits.
+  // Of each output along a line of `length` pixels brought to `size`: the first input, and the weights from there on,
+  // as integers of `precision` bits.
   function taps(length, size) {
     const scale = length / size;
     const radius = Math.max(scale, 1);

@@ -2,8 +2,8 @@
 //
 //   images(files)    what the page takes of a list of files: [{name, source}]
 //   files(to)        minds the buttons and what is dropped; to.add([{name, source}]), to.refuse(why)
-//   camera(to)       minds the camera; to.fit(RGBA pixels) gives {bytes, how}, to.look(that) what it looks like in words,
-//                    to.add([{name, bytes, how}]) keeps a frame, to.refuse(why), to.fail(error)
+//   camera(to)       minds the camera; to.fit(RGBA pixels) gives {bytes, how}, to.look(that) what it looks like in
+//                    words, to.add([{name, bytes, how}]) keeps a frame, to.refuse(why), to.fail(error)
 'use strict';
 
 (function () {

@@ -241,7 +241,8 @@
       list.reduce((sum, v) => sum + v.count, 0),
     );
     id('verdict').textContent =
-      `${className(list[0].label)}: ${percent(list[0].share)} of the votes of ${k} neighbours, each weighing exp(cosine / ${Number(page.knn.temperature.toPrecision(4))}).`;
+      `${className(list[0].label)}: ${percent(list[0].share)} of the votes of ${k} neighbours, ` +
+      `each weighing exp(cosine / ${Number(page.knn.temperature.toPrecision(4))}).`;
     id('votes').replaceChildren(
       ...list.slice(0, CLASSES).map(({ label, share, count }) => {
         const bar = element('span', { className: 'bar' });
@@ -472,11 +473,15 @@
     }
     id('app').hidden = false;
     if (page.gallery) await openGallery(page.gallery);
-    const { vendor, architecture, description } = adapter.info ?? {};
     id('device').textContent =
-      `Graphics adapter: ${[vendor, architecture, description].filter(Boolean).join(', ') || 'not named by the browser'}. Plan made by ${plan.made_by}: ${plan.programs.reduce((n, p) => n + p.dispatches.length, 0)} dispatches of ${plan.shaders.length} shaders, ${page.batch} images at once.`;
+      `Graphics adapter: ${AmclTrouble.named(adapter)}. ` +
+      `Plan made by ${plan.made_by}: ${plan.programs.reduce((n, p) => n + p.dispatches.length, 0)} dispatches ` +
+      `of ${plan.shaders.length} shaders, ${page.batch} images at once.`;
     id('how').textContent =
-      `Nothing leaves this computer: the encoder runs on its graphics adapter by WebGPU, with the shaders that trained it. The largest centred square of an image is brought to ${page.width}×${page.height} pixels by an antialiased triangle, in the program's own arithmetic; decoders of JPEGs differ by a few levels between browser and program, and transparent pixels lose their colours here.`;
+      'Nothing leaves this computer: the encoder runs on its graphics adapter by WebGPU, with the shaders that ' +
+      `trained it. The largest centred square of an image is brought to ${page.width}×${page.height} pixels by an ` +
+      "antialiased triangle, in the program's own arithmetic; decoders of JPEGs differ by a few levels between " +
+      'browser and program, and transparent pixels lose their colours here.';
     const refuse = (what) => {
       failures.push(what);
       progress();

@@ -121,12 +121,8 @@
         return made;
       });
       const dispatches = plan.programs.flatMap((p) => p.dispatches);
-      this.params = buffer(
-        'parameters',
-        dispatches.reduce((sum, d) => sum + paramBytes(d), 0),
-        UNIFORM,
-        true,
-      );
+      const size = dispatches.reduce((sum, d) => sum + paramBytes(d), 0);
+      this.params = buffer('parameters', size, UNIFORM, true);
       let next = 0;
       for (const d of dispatches) {
         new Uint32Array(this.params.getMappedRange(next, 4 * d.params.length)).set(d.params);
@@ -152,14 +148,13 @@
       const { device, plan } = this;
       const used = new Set(plan.programs.flatMap((p) => p.dispatches.map((d) => d.shader)));
       const ready = new Map();
-      await Promise.all(
-        [...used].map(async (index) => {
-          const { key, entry, wgsl } = plan.shaders[index];
-          if (!pipelines.has(key)) pipelines.set(key, pipeline(device, key, entry, wgsl));
-          ready.set(index, await pipelines.get(key));
-          progress?.(ready.size, used.size);
-        }),
-      );
+      const one = async (index) => {
+        const { key, entry, wgsl } = plan.shaders[index];
+        if (!pipelines.has(key)) pipelines.set(key, pipeline(device, key, entry, wgsl));
+        ready.set(index, await pipelines.get(key));
+        progress?.(ready.size, used.size);
+      };
+      await Promise.all([...used].map(one));
       return ready;
     }
 
@@ -168,20 +163,15 @@
       for (const p of this.plan.programs) {
         this.programs.get(p.name).steps = p.dispatches.map((d) => {
           const pipeline = ready.get(d.shader);
-          const group = (index, entries) =>
-            this.device.createBindGroup({
-              label: d.label,
-              layout: pipeline.getBindGroupLayout(index),
-              entries: entries.map((resource, binding) => ({ binding, resource })),
-            });
-          const storage = group(
-            0,
-            d.bind.map(([b, offset, size]) => ({ buffer: this.buffers[b], offset, size })),
-          );
-          const uniforms = [{ buffer: this.params, offset: at, size: 4 * d.params.length }];
-          if (this.plan.shaders[d.shader].step) uniforms.push({ buffer: this.step });
+          const group = (index, resources) => {
+            const entries = resources.map((resource, binding) => ({ binding, resource }));
+            return this.device.createBindGroup({ label: d.label, layout: pipeline.getBindGroupLayout(index), entries });
+          };
+          const storage = d.bind.map(([b, offset, size]) => ({ buffer: this.buffers[b], offset, size }));
+          const uniform = [{ buffer: this.params, offset: at, size: 4 * d.params.length }];
+          if (this.plan.shaders[d.shader].step) uniform.push({ buffer: this.step });
           at += paramBytes(d);
-          return { pipeline, storage, uniform: group(1, uniforms), grid: d.grid };
+          return { pipeline, storage: group(0, storage), uniform: group(1, uniform), grid: d.grid };
         });
       }
     }
@@ -210,10 +200,7 @@
     }
 
     submit(program, inputs, step, wanted) {
-      const {
-        device,
-        device: { queue },
-      } = this;
+      const { queue } = this.device;
       for (const [name, data] of Object.entries(inputs)) {
         const input = program.inputs.get(name);
         if (!input) throw new Error(`${program.name}: no input "${name}" in ${[...program.inputs.keys()].join(', ')}`);
@@ -231,7 +218,7 @@
         write(queue, this.step, 0, bytes);
       }
       for (let at = 0; at < program.steps.length; at += DISPATCHES_PER_SUBMIT) {
-        const encoder = device.createCommandEncoder({ label: program.name });
+        const encoder = this.device.createCommandEncoder({ label: program.name });
         const pass = encoder.beginComputePass();
         for (const d of program.steps.slice(at, at + DISPATCHES_PER_SUBMIT)) {
           pass.setPipeline(d.pipeline);
@@ -243,7 +230,7 @@
         queue.submit([encoder.finish()]);
       }
       if (!wanted.length) return;
-      const copies = device.createCommandEncoder({ label: `${program.name}: outputs` });
+      const copies = this.device.createCommandEncoder({ label: `${program.name}: outputs` });
       for (const o of wanted) {
         copies.copyBufferToBuffer(this.buffers[o.buffer], o.offset, program.staging, o.at, upTo(o.bytes, 4));
       }
@@ -261,12 +248,9 @@
 
   // Copies take whole words; the last one is filled up with zeros.
   function write(queue, buffer, offset, bytes) {
-    const whole = bytes.length - (bytes.length % 4);
-    if (whole) queue.writeBuffer(buffer, offset, bytes, 0, whole);
-    if (whole === bytes.length) return;
-    const last = new Uint8Array(4);
-    last.set(bytes.subarray(whole));
-    queue.writeBuffer(buffer, offset + whole, last);
+    const words = bytes.length % 4 ? new Uint8Array(upTo(bytes.length, 4)) : bytes;
+    if (words !== bytes) words.set(bytes);
+    queue.writeBuffer(buffer, offset, words);
   }
 
   async function read(staging, wanted) {

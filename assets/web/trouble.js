@@ -1,4 +1,5 @@
-// What a page says when it cannot work, and what the visitor can do about it. Defines `AmclTrouble(error)`.
+// What a page says when it cannot work, and what the visitor can do about it: `AmclTrouble(error)`.
+// `AmclTrouble.named(adapter)` is a graphics adapter's name, as far as the browser gives it.
 'use strict';
 
 (function () {
@@ -18,11 +19,14 @@
       line('p', `It computes on your graphics card, and ${why}.`),
       line(
         'p',
-        'WebGPU is in Chrome and Edge from version 113 (Android: 121), in Safari from version 26, and in Firefox from version 141 on Windows and 145 on macOS with Apple silicon. In Chrome on Linux it may have to be switched on: chrome://flags/#enable-unsafe-webgpu.',
+        'WebGPU is in Chrome and Edge from version 113 (Android: 121), in Safari from version 26, and in Firefox ' +
+          'from version 141 on Windows and 145 on macOS with Apple silicon. In Chrome on Linux it may have to ' +
+          'be switched on: chrome://flags/#enable-unsafe-webgpu.',
       ),
       line(
         'p',
-        `It is offered to pages from https:// and from localhost. A folder on this computer is served by this command, given in the folder; open ${served()} then.`,
+        'It is offered to pages from https:// and from localhost. A folder on this computer is served by this ' +
+          `command, given in the folder; open ${served()} then.`,
       ),
       line('pre', AmclFiles.serve),
     );
@@ -36,7 +40,8 @@
       box.append(
         line(
           'p',
-          `The page was opened as a file, and browsers do not let such a page read the files beside it. Give this command in the folder that holds it, and open ${served()}.`,
+          'The page was opened as a file, and browsers do not let such a page read the files beside it. Give this ' +
+            `command in the folder that holds it, and open ${served()}.`,
         ),
         line('pre', AmclFiles.serve),
       );
@@ -52,5 +57,10 @@
     else if (why) noGpu(box, why);
     else box.append(line('h2', 'This does not work here'), line('p', error.message));
     box.hidden = false;
+  };
+
+  globalThis.AmclTrouble.named = ({ info = {} }) => {
+    const words = [info.vendor, info.architecture, info.description].filter(Boolean);
+    return words.join(', ') || 'not named by the browser';
   };
 })();
