@@ -39,9 +39,9 @@ fn seen(policy: &Policy, data: &Dataset, size: usize) -> Vec<f32> {
     let mut exec = HostExecutor::<f32>::new();
     let program = exec.compile(&g, &[out]).unwrap();
     let ids: Vec<u32> = (0..n as u32).collect();
-    let pixels = HostData::U32(packed::pack(data, &ids).unwrap());
-    exec.upload(program, images, &pixels).unwrap();
-    let table = HostData::F32(policy.plain(side, n));
+    let mut pixels = packed::pack(data, &ids).unwrap();
+    pixels.upload(&mut exec, program, images).unwrap();
+    let table = HostData::F32(policy.plain(pixels.sides.as_slice(), n));
     exec.upload(program, rows, &table).unwrap();
     exec.run(program, &StepScalars::default()).unwrap();
     exec.fetch(program, out).unwrap().to_f32()
@@ -58,8 +58,8 @@ fn distance(
     let mut worst = 0.0f64;
     for (i, v) in views.iter().enumerate() {
         let (c, x, y) = (i % 3, i / 3 % size, i / 3 / size % size);
-        let at = (top + y) * data.width + left + x;
-        let pixel = data.image(i / 3 / size / size).unwrap()[3 * at + c];
+        let (image, (_, width)) = data.picture(i / 3 / size / size).unwrap();
+        let pixel = image[3 * ((top + y) * width + left + x) + c];
         let expected =
             (f64::from(pixel) / 255.0 - f64::from(policy.mean[c])) / f64::from(policy.std[c]);
         worst = worst.max((f64::from(*v) - expected).abs());
@@ -84,6 +84,26 @@ fn a_view_of_224_px_is_the_centre_of_256() {
     let whole = seen(&of(1.0), &data, 224);
     assert!(far(&whole, (16, 16)) > 1.0);
     assert!(far(&centre, (16, 15)) > 1.0 && far(&centre, (17, 16)) > 1.0);
+}
+
+/// Images whose shorter side is 256 px, each of sides of its own: "resize 256, centre crop 224" of each.
+#[test]
+fn a_view_of_224_px_is_the_centre_of_an_image_that_is_no_square() {
+    for (side, at) in [((256, 341), (16, 58)), ((300, 256), (38, 16))] {
+        // Random pixels fill all of the room, so that what an image has beyond its own would be seen.
+        let mut data = noise(4, 256, 5);
+        (data.height, data.width) = (256, 512);
+        data.sides = vec![side; 2];
+        let policy = Policy {
+            crop_pct: 0.875,
+            ..Policy::default()
+        };
+        let views = seen(&policy, &data, 224);
+        let far = |at| distance(&policy, &data, 224, &views, at);
+        assert!(far(at) < 8.0 * 2.7 * f64::from(f32::EPSILON), "{side:?}");
+        // The control: a pixel off.
+        assert!(far((at.0, at.1 - 1)) > 1.0 && far((at.0 - 1, at.1)) > 1.0);
+    }
 }
 
 /// torchvision's `CenterCrop` begins at `int(round((side - crop) / 2.0))`, and Python rounds halves to even.

@@ -5,7 +5,7 @@
 use crate::common;
 
 use amcl_wgpu::config::Config;
-use amcl_wgpu::data::packed::{Images, pack};
+use amcl_wgpu::data::packed::{Images, Packed, pack};
 use amcl_wgpu::data::{Dataset, shapes};
 use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::graph::{Executor, Result, StepScalars, TensorId};
@@ -150,7 +150,7 @@ struct Late {
 }
 
 impl Images for Late {
-    fn packed(&self, ids: &[u32]) -> amcl_wgpu::data::Result<Vec<u32>> {
+    fn packed(&self, ids: &[u32]) -> amcl_wgpu::data::Result<Packed> {
         self.asked.borrow_mut().extend(ids);
         pack(&self.whole, ids)
     }

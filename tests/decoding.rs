@@ -3,7 +3,7 @@
 
 use crate::common::images;
 
-use amcl_wgpu::data::{Alpha, Decoder, Reading};
+use amcl_wgpu::data::{Alpha, Decoder, Kept, Reading};
 use image::{DynamicImage, ImageFormat, Luma, LumaA, Rgb, RgbImage, Rgba, metadata::Orientation};
 use images::open_as;
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
@@ -13,12 +13,14 @@ const NEW: Reading = Reading {
     exif: true,
     alpha: Alpha::Drop,
     decoder: Decoder::Zune,
+    kept: Kept::Square,
 };
 const OLD: Reading = Reading {
     version: 1,
     exif: false,
     alpha: Alpha::Drop,
     decoder: Decoder::Zune,
+    kept: Kept::Square,
 };
 
 /// A folder with these files and nothing else.
@@ -282,15 +284,34 @@ fn apart(a: &[u8], b: &[u8]) -> (u8, f64) {
 
 #[test]
 fn images_are_turned_upright() {
-    // No two of its eight positions are alike; odd margins at both sides of the square.
-    let upright = RgbImage::from_fn(45, 32, |x, y| match (x < 16, y < 11) {
+    let short = Reading {
+        kept: Kept::ShortSide,
+        ..NEW
+    };
+    upright(45, NEW);
+    upright(45, short);
+    // The middle is kept, 64 of 75 columns.
+    upright(75, short);
+}
+
+/// Images of 32 rows and so many columns, read at a side of 32.
+fn upright(columns: u32, how: Reading) {
+    // No two of its eight positions are alike; odd margins at both sides of what is kept.
+    let upright = RgbImage::from_fn(columns, 32, |x, y| match (x < 16, y < 11) {
         (true, true) => Rgb([230, 20, 20]),
         (true, false) => Rgb([20, 230, 20]),
         (false, true) => Rgb([20, 20, 230]),
         (false, false) => Rgb([128; 3]),
     });
-    let as_it_lies = Reading { exif: false, ..NEW };
-    let (want, said) = read("a.jpg", &turned(&upright, 1), 32, NEW);
+    let read = |file: &[u8], how: Reading| {
+        let (pixels, mut said) = read("a.jpg", file, 32, how);
+        let before = said.len();
+        said.retain(|s| !s.contains("more than twice as long as wide"));
+        assert_eq!(before > said.len(), columns > 64, "{said:?}");
+        (pixels, said)
+    };
+    let as_it_lies = Reading { exif: false, ..how };
+    let (want, said) = read(&turned(&upright, 1), how);
     assert_eq!(
         said, [""; 0],
         "an upright file with EXIF data is nothing to tell of"
@@ -306,7 +327,7 @@ fn images_are_turned_upright() {
         lying.apply_orientation(back);
         let file = turned(&lying.into_rgb8(), orientation);
         // Two encodings of quality 100 of pixels in another order: a level or two at edges of the blocks' grid.
-        let (got, said) = read("a.jpg", &file, 32, NEW);
+        let (got, said) = read(&file, how);
         let (most, mean) = apart(&got, &want);
         assert!(most < 30 && mean < 1.0, "{orientation}: {most} {mean}");
         assert!(
@@ -314,7 +335,7 @@ fn images_are_turned_upright() {
             "{said:?}"
         );
         // The control: as it lies it is another image, and that is said too.
-        let (got, said) = read("a.jpg", &file, 32, as_it_lies);
+        let (got, said) = read(&file, as_it_lies);
         let (most, mean) = apart(&got, &want);
         assert!(most > 100 && mean > 10.0, "{orientation}: {most} {mean}");
         assert!(
@@ -324,7 +345,7 @@ fn images_are_turned_upright() {
     }
     // An EXIF block that is none, and an orientation that there is not, turn nothing.
     for orientation in [0, 9] {
-        let (got, said) = read("a.jpg", &turned(&upright, orientation), 32, NEW);
+        let (got, said) = read(&turned(&upright, orientation), how);
         assert_eq!((got, said), (want.clone(), Vec::new()));
     }
 }

@@ -199,7 +199,7 @@ fn views_for_torchvision() {
         mean: policy.mean,
         std: policy.std,
     };
-    let packed = packed::pack(data, &ids).unwrap();
+    let packed = packed::pack(data, &ids).unwrap().words;
     let mut g = Graph::new();
     let x = g.input("images", TensorType::u32([n, words(side.0, side.1)]));
     let t = g.input("table", TensorType::f32([2 * n, ROW]));

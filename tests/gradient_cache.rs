@@ -87,7 +87,7 @@ fn gradient(
     m.initialise(exec, 9).unwrap();
     if let Some(id) = images {
         let all: Vec<u32> = (0..data.len() as u32).collect();
-        let words = amcl_wgpu::data::packed::pack(data, &all).unwrap();
+        let words = amcl_wgpu::data::packed::pack(data, &all).unwrap().words;
         exec.write_state(&m.states, id, &HostData::U32(words))
             .unwrap();
     }

@@ -156,7 +156,9 @@ fn batches_come_in_their_order_within_the_bytes_that_are_given() {
         ahead.next(ids, &mut |_| ()).unwrap();
         // The first half, as micro-batches ask for it, then all of it.
         let whole = pack(&s.train, ids).unwrap();
-        assert_eq!(ahead.packed(&ids[..4]).unwrap(), whole[..whole.len() / 2]);
+        let half = ahead.packed(&ids[..4]).unwrap();
+        assert_eq!(half.words, whole.words[..whole.words.len() / 2]);
+        assert_eq!(half.sides, [(256, 256); 4]);
         let images = ahead.packed(ids).unwrap();
         assert_eq!(images, whole);
         ahead.done(images);

@@ -156,8 +156,10 @@ pub fn device(
     let out = g.sum(views)?;
     let program = exec.compile(&g, &[out])?;
     let ids: Vec<u32> = (0..n as u32).collect();
-    let images = HostData::U32(pack(data, &ids)?);
-    let rows = HostData::F32(policy.two_views(side, &ids, size, config.run.seed, 0));
+    let images = pack(data, &ids)?;
+    let sides = images.sides.as_slice();
+    let rows = HostData::F32(policy.two_views(sides, &ids, size, config.run.seed, 0));
+    let images = HostData::U32(images.words);
     exec.upload(program, table, &rows)?;
     exec.upload(program, x, &images)?;
     exec.run(program, &StepScalars::default())?;

@@ -4,6 +4,7 @@ use super::console::Console;
 use amcl_wgpu::config::Config;
 use amcl_wgpu::data::folder::READ_LATER;
 use amcl_wgpu::data::inspect::{Channels, Inspection, channels, decode_all};
+use amcl_wgpu::data::pack::kept_as;
 use amcl_wgpu::data::{Dataset, Split};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -98,10 +99,9 @@ fn rates(found: &Inspection) -> (String, Value) {
 /// Data that cannot be read; a packed set with images that are not as they were written.
 pub fn run(args: &Args, console: &Console) -> anyhow::Result<()> {
     let data = &args.data;
-    let size = match (args.size, amcl_wgpu::data::pack::side_of(data)) {
-        (None, Some(packed)) => packed,
-        (size, _) => size.unwrap_or(32),
-    };
+    let packed = kept_as(data);
+    let size = args.size.or(packed.map(|p| p.1)).unwrap_or(32);
+    let kept = packed.map(|p| format!("data.stored={}", p.0));
     let mut own = vec![
         format!("data.path={}", toml::Value::String(data.clone())),
         format!("data.stored_size={size}"),
@@ -109,7 +109,8 @@ pub fn run(args: &Args, console: &Console) -> anyhow::Result<()> {
     if args.decode {
         own.push("data.memory_mib=0".into());
     }
-    let c = Config::parse("", &[&args.set[..], &own].concat())?;
+    let all: Vec<String> = kept.iter().chain(&args.set).chain(&own).cloned().collect();
+    let c = Config::parse("", &all)?;
     let decoding = |done, all| console.progress(done, all, "decoding images");
     let mut split = c.open_data(&decoding)?;
     let found = match args.decode {
@@ -130,7 +131,8 @@ pub fn run(args: &Args, console: &Console) -> anyhow::Result<()> {
             true => "training images".into(),
             false => format!("{count} training images at equal distances (--decode takes all)"),
         };
-        let (text, value) = describe(&split, &of, &what);
+        let (text, mut value) = describe(&split, &of, &what);
+        value["stored"] = json!(c.data.stored);
         console.result(&text, &value);
         return Ok(());
     };
@@ -140,6 +142,7 @@ pub fn run(args: &Args, console: &Console) -> anyhow::Result<()> {
     let (text, mut value) = describe(&split, &found.channels, "training images");
     let (rates, decode) = rates(&found);
     value["decode"] = decode;
+    value["stored"] = json!(c.data.stored);
     console.result(&format!("{text}\n{rates}"), &value);
     anyhow::ensure!(
         found.damaged == 0,

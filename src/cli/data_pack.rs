@@ -4,6 +4,7 @@ use super::console::Console;
 use super::number::within;
 use super::train::{STOP, catch_signals};
 use amcl_wgpu::config::Config;
+use amcl_wgpu::data::Kept;
 use amcl_wgpu::data::pack::{Packing, Records, SHARD_MIB, pack};
 use amcl_wgpu::settings::{SEED, between};
 use serde_json::json;
@@ -70,9 +71,13 @@ pub fn run(args: &Args, console: &Console) -> anyhow::Result<bool> {
         1 => format!("1 shard{found}, {mib} MiB"),
         n => format!("{n} shards{found}, {mib} MiB"),
     };
+    let kept = match config.data.stored {
+        Kept::Square => String::new(),
+        other => format!(" --set data.stored={other}"),
+    };
     let text = match packed.finished {
         true => format!(
-            "{} images in {out}: {shards}, {seconds:.0} s\nnext: amcl-wgpu train --data {out}",
+            "{} images in {out}: {shards}, {seconds:.0} s\nnext: amcl-wgpu train --data {out}{kept}",
             packed.images
         ),
         false => format!(

@@ -113,8 +113,8 @@ impl Config {
             path: &d.path,
             seed: self.run.seed,
             shapes: (d.shapes_train, d.shapes_test),
-            stored_size: match (d.stored_size, crate::data::pack::side_of(&d.path)) {
-                (0, Some(packed)) => packed,
+            stored_size: match (d.stored_size, crate::data::pack::kept_as(&d.path)) {
+                (0, Some((_, packed))) => packed,
                 (0, None) if size <= 64 => size,
                 (0, None) => size * 256 / 224,
                 (n, _) => n,
@@ -126,6 +126,7 @@ impl Config {
                 exif: d.exif,
                 alpha: d.alpha,
                 decoder: d.decoder,
+                kept: d.stored,
             },
             list: (!d.list.is_empty()).then(|| std::path::Path::new(&d.list)),
             keeping: crate::data::Keeping {

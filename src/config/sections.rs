@@ -1,6 +1,6 @@
 //! The sections of a configuration that are no method's own, with the range of every number.
 
-use crate::data::pixels::{Alpha, Decoder, NEWEST};
+use crate::data::pixels::{Alpha, Decoder, Kept, NEWEST};
 use crate::data::sampler::Shuffle;
 use crate::nn::Precision;
 use crate::nn::backbones;
@@ -48,6 +48,10 @@ section! {
         /// Side to which images of a folder are brought when they are read; 0: the side of the views up to 64 px,
         /// else 256/224 of it, and of a packed set the side that it has.
         stored_size: usize = 0 => between(0.0, 8192.0),
+        /// What is kept of a folder's images: `square`, the largest square in their middle, or `short_side`, all of
+        /// them, their shorter side brought to `data.stored_size`, so that random crops are drawn on whole images as
+        /// torchvision's are. Images longer than two to one are cut to that; each takes the memory of two squares.
+        stored: Kept = Kept::Square,
         /// Images of a folder are turned upright, as their EXIF orientation says; false: they lie as torchvision's
         /// `ImageFolder` leaves them.
         exif: bool = true,

@@ -5,11 +5,10 @@
 //! filled again. What is in a batch depends on its ids alone, so bits depend neither on threads nor on timing.
 
 use super::dataset::Dataset;
-use super::packed::{Images, pack_stored};
+use super::packed::{Images, Packed, fill, pack_stored};
 use super::stored::Stored;
 use super::{DataError, Result};
 use crate::ops::augment::words;
-use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +25,7 @@ pub const TRAINING: f64 = 0.75;
 #[derive(Debug, Default)]
 struct Batch {
     ids: Vec<u32>,
-    words: Vec<u32>,
+    images: Packed,
 }
 
 /// Batches of a set that is not in memory, read ahead in a known order.
@@ -34,7 +33,7 @@ struct Batch {
 pub struct Ahead {
     stored: Stored,
     ready: Receiver<Result<Batch>>,
-    free: Sender<Vec<u32>>,
+    free: Sender<Packed>,
     /// The batch at hand.
     now: Mutex<Batch>,
     stop: Arc<AtomicBool>,
@@ -69,7 +68,6 @@ impl Ahead {
         let (stop, made) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let producer = Producer {
             stored: stored.clone(),
-            words,
             buffers,
             stop: Arc::clone(&stop),
             made: Arc::clone(&made),
@@ -128,7 +126,7 @@ impl Ahead {
         let before = std::mem::take(now);
         // A buffer that was handed out and not given back is replaced by an empty one, or the reading would stop.
         if !before.ids.is_empty() {
-            let _ = self.free.send(before.words);
+            let _ = self.free.send(before.images);
         }
         let begin = Instant::now();
         *now = loop {
@@ -140,9 +138,9 @@ impl Ahead {
                 )),
                 // More was asked for than was announced: it is read now.
                 Err(RecvTimeoutError::Disconnected) => {
-                    let words = pack_stored(&self.stored, ids)?;
+                    let images = pack_stored(&self.stored, ids)?;
                     let ids = ids.to_vec();
-                    break Batch { ids, words };
+                    break Batch { ids, images };
                 }
             }
         };
@@ -162,25 +160,25 @@ impl Ahead {
 }
 
 impl Images for Ahead {
-    fn packed(&self, ids: &[u32]) -> Result<Vec<u32>> {
+    fn packed(&self, ids: &[u32]) -> Result<Packed> {
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
-        let Batch { ids: all, words } = &mut *now;
-        if all == ids && !words.is_empty() {
-            return Ok(std::mem::take(words));
+        let Batch { ids: all, images } = &mut *now;
+        let there = !images.words.is_empty();
+        if all == ids && there {
+            return Ok(std::mem::take(images));
         }
-        let each = words.len() / all.len().max(1);
         let mut parts = all.windows(ids.len().max(1));
-        match parts.position(|part| part == ids).filter(|_| each > 0) {
-            Some(at) => Ok(words[at * each..(at + ids.len()) * each].to_vec()),
+        match parts.position(|part| part == ids).filter(|_| there) {
+            Some(at) => Ok(images.part(at..at + ids.len())),
             None => pack_stored(&self.stored, ids),
         }
     }
 
-    fn done(&self, images: Vec<u32>) {
+    fn done(&self, images: Packed) {
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
         // A part of a batch is a copy, and given up.
-        if now.words.is_empty() {
-            now.words = images;
+        if now.images.words.is_empty() {
+            now.images = images;
         }
     }
 }
@@ -192,7 +190,7 @@ impl Drop for Ahead {
         // one.
         let (_, ready) = sync_channel(0);
         self.ready = ready;
-        let _ = self.free.send(Vec::new());
+        let _ = self.free.send(Packed::default());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
@@ -202,7 +200,6 @@ impl Drop for Ahead {
 /// The thread's side.
 struct Producer {
     stored: Stored,
-    words: usize,
     buffers: usize,
     stop: Arc<AtomicBool>,
     made: Arc<AtomicUsize>,
@@ -212,7 +209,7 @@ impl Producer {
     fn run(
         self,
         batches: impl Iterator<Item = Vec<u32>>,
-        emptied: &Receiver<Vec<u32>>,
+        emptied: &Receiver<Packed>,
         filled: &SyncSender<Result<Batch>>,
     ) {
         let mut batches = batches.peekable();
@@ -228,7 +225,7 @@ impl Producer {
                 Ok(buffer) => buffer,
                 Err(_) if self.made.load(Ordering::Relaxed) < self.buffers => {
                     self.made.fetch_add(1, Ordering::Relaxed);
-                    Vec::new()
+                    Packed::default()
                 }
                 Err(_) => match emptied.recv() {
                     Ok(buffer) => buffer,
@@ -243,18 +240,9 @@ impl Producer {
         }
     }
 
-    fn fill(&self, ids: Vec<u32>, mut words: Vec<u32>) -> Result<Batch> {
-        words.resize(ids.len() * self.words, 0);
-        let chunks = words.par_chunks_mut(self.words.max(1));
-        let work = || {
-            chunks
-                .zip(&ids)
-                .try_for_each(|(out, id)| match self.stop.load(Ordering::Relaxed) {
-                    true => Ok(()),
-                    false => self.stored.read_words(*id, out),
-                })
-        };
-        self.stored.store.install(work)?;
-        Ok(Batch { ids, words })
+    fn fill(&self, ids: Vec<u32>, mut images: Packed) -> Result<Batch> {
+        let stop = || self.stop.load(Ordering::Relaxed);
+        fill(&self.stored, &ids, &mut images, &stop)?;
+        Ok(Batch { ids, images })
     }
 }

@@ -259,9 +259,14 @@ impl Policy {
         words
     }
 
-    /// The table of `n` images as they are: whole, and resized.
-    pub fn whole((h, w): (usize, usize), n: usize) -> Vec<f32> {
-        shown([0, 0, h, w], w).repeat(n)
+    /// The table of `n` images as they are: whole, and resized. `sides` as [`Policy::plain`] takes them.
+    pub fn whole<'a>(sides: impl Into<Sides<'a>>, n: usize) -> Vec<f32> {
+        let sides = sides.into();
+        let row = |i| {
+            let (h, w) = sides.of(i);
+            shown([0, 0, h, w], w)
+        };
+        (0..n).flat_map(row).collect()
     }
 
     /// The table of the test transform of `n` images: the square in the centre, `crop_pct` of the shorter side, resized
@@ -362,6 +367,53 @@ mod tests {
         // little under .54.
         let mean = area / f64::from(n);
         assert!((0.45..0.54).contains(&mean), "{mean}");
+    }
+
+    /// torchvision's `RandomResizedCrop.get_params` in f64, of the draws that `crop` takes.
+    fn get_params(p: &Policy, h: usize, w: usize, stream: &mut Stream) -> [usize; 4] {
+        let (area, [low, high]) = ((h * w) as f64, [0.75f64, 4.0 / 3.0]);
+        for _ in 0..10 {
+            let target = area * f64::from(stream.range(p.min_scale, 1.0));
+            let ratio = stream.range(low.ln() as f32, high.ln() as f32);
+            let ratio = f64::from(ratio).exp();
+            let cw = (target * ratio).sqrt().round_ties_even() as usize;
+            let ch = (target / ratio).sqrt().round_ties_even() as usize;
+            if 0 < cw && cw <= w && 0 < ch && ch <= h {
+                return [stream.below(h - ch + 1), stream.below(w - cw + 1), ch, cw];
+            }
+        }
+        let round = |v: f64| v.round_ties_even() as usize;
+        let (ch, cw) = match w as f64 / h as f64 {
+            r if r < low => (round(w as f64 / low), w),
+            r if r > high => (h, round(h as f64 * high)),
+            _ => (h, w),
+        };
+        [(h - ch) / 2, (w - cw) / 2, ch, cw]
+    }
+
+    #[test]
+    fn crops_are_drawn_on_whole_images_as_torchvision_draws_them() {
+        let p = Policy::default();
+        let of = |id| Stream::new(1, 0, id, Purpose::View0);
+        for (h, w) in [(256, 341), (341, 256), (256, 512), (512, 256)] {
+            let (mut ends, mut others, mut apart) = ([0, 0], 0, 0);
+            for id in 0..2000 {
+                let crop = p.crop(h, w, &mut of(id));
+                let theirs = get_params(&p, h, w, &mut of(id));
+                let near = |(a, b): (&usize, &usize)| a.abs_diff(*b) <= 1;
+                assert!(crop.iter().zip(&theirs).all(near), "{crop:?} {theirs:?}");
+                apart += usize::from(crop != theirs);
+                let [top, left, ch, cw] = crop;
+                ends = [ends[0].max(top + ch), ends[1].max(left + cw)];
+                // The control: the crop of an image that lies on its side.
+                others += usize::from(crop != get_params(&p, w, h, &mut of(id)));
+            }
+            // Of 2000 crops some end where the image does, and none behind it.
+            assert_eq!(ends, [h, w]);
+            // f32 and f64 round a side differently where it is within 200 * 2^-22 of a half: one in 10^4.
+            assert!(apart <= 3, "{h}x{w}: {apart}");
+            assert!(others > 1900, "{h}x{w}: {others}");
+        }
     }
 
     #[test]

@@ -5,17 +5,20 @@ use super::stored::{Spent, Stored};
 use rayon::prelude::*;
 use std::borrow::Cow;
 
-/// Images of one size with labels, if they have any.
+/// Images with labels, if they have any. They are of one size, or have sides of their own within one.
 #[derive(Clone, Debug)]
 pub struct Dataset {
-    /// Pixels of all images, image by image, rows, columns, RGB; empty where they are read when they are needed.
+    /// Pixels of all images, image by image, rows, columns, RGB; empty where they are read when they are needed. An image
+    /// of sides of its own lies at the beginning of the room of `height` times `width` pixels, whose rest is zeros.
     pub images: Vec<u8>,
     /// Class of each image; empty when the images are not labelled.
     pub labels: Vec<u32>,
-    /// Height of every image.
+    /// Height of every image, or of the room that it has.
     pub height: usize,
-    /// Width of every image.
+    /// Width of every image, or of the room that it has.
     pub width: usize,
+    /// Height and width of each image in memory, where each has its own; empty where all have those above.
+    pub sides: Vec<(usize, usize)>,
     /// File of each image, relative to the data set; empty where images have no files of their own.
     pub names: Vec<String>,
     /// Where the images are that are not in memory.
@@ -30,6 +33,7 @@ impl Dataset {
             labels: Vec::new(),
             height,
             width,
+            sides: Vec::new(),
             names: Vec::new(),
             stored: None,
         }
@@ -46,6 +50,7 @@ impl Dataset {
         for i in ids {
             d.images
                 .extend_from_slice(self.in_memory(*i).unwrap_or_default());
+            d.sides.extend(self.sides.get(*i));
             d.labels.extend(self.labels.get(*i));
             d.names.extend(self.names.get(*i).cloned());
         }
@@ -53,18 +58,16 @@ impl Dataset {
         d
     }
 
-    /// The images `picks` (number of the set, number in it) of sets of one size, with these labels. Sets that are not in
-    /// memory are of one place.
+    /// The images `picks` (number of the set, number in it) of sets of one size that are in memory, with these labels.
     pub(super) fn gather(sets: &[&Self], picks: &[(usize, usize)], labels: Vec<u32>) -> Self {
         let mut d = Self::empty(sets[0].height, sets[0].width);
         for (set, i) in picks {
             let set = sets[*set];
             d.images
                 .extend_from_slice(set.in_memory(*i).unwrap_or_default());
+            d.sides.extend(set.sides.get(*i));
             d.names.extend(set.names.get(*i).cloned());
         }
-        let stored: Vec<&Stored> = sets.iter().filter_map(|s| s.stored.as_ref()).collect();
-        d.stored = (stored.len() == sets.len()).then(|| Stored::gather(&stored, picks, &labels));
         // Some images with a name and some without would be named wrongly.
         if d.names.len() != picks.len() {
             d.names.clear();
@@ -73,7 +76,7 @@ impl Dataset {
         d
     }
 
-    /// Bytes of an image.
+    /// Bytes of an image, or of the room that it has.
     pub fn image_bytes(&self) -> usize {
         self.height * self.width * 3
     }
@@ -106,12 +109,34 @@ impl Dataset {
     /// # Errors
     /// Where pixels are read when they are needed: storage that fails, more bad images than `data.max_bad` allows.
     pub fn image(&self, i: usize) -> Result<Cow<'_, [u8]>, DataError> {
+        Ok(self.picture(i)?.0)
+    }
+
+    /// As [`Dataset::image`], with its height and width.
+    ///
+    /// # Errors
+    /// As [`Dataset::image`].
+    pub fn picture(&self, i: usize) -> Result<(Cow<'_, [u8]>, (usize, usize)), DataError> {
         if let Some(stored) = &self.stored {
             let mut out = vec![0; self.image_bytes()];
-            stored.read(i, &mut out)?;
-            return Ok(out.into());
+            let side = stored.read(i, &mut out)?;
+            out.truncate(3 * side.0 * side.1);
+            return Ok((out.into(), side));
         }
-        Ok(self.in_memory(i).unwrap_or_default().into())
+        let (room, side) = (self.in_memory(i).unwrap_or_default(), self.side(i));
+        let bytes = room.get(..3 * side.0 * side.1).unwrap_or_default();
+        Ok((bytes.into(), side))
+    }
+
+    /// Heights and widths of the images `ids`, which are in memory.
+    pub fn sides_of(&self, ids: &[u32]) -> Vec<(usize, usize)> {
+        ids.iter().map(|i| self.side(*i as usize)).collect()
+    }
+
+    /// Height and width of image `i`, which is in memory.
+    pub(super) fn side(&self, i: usize) -> (usize, usize) {
+        let own = self.sides.get(i).copied();
+        own.unwrap_or((self.height, self.width))
     }
 
     /// The same images with all pixels in memory.
@@ -124,8 +149,13 @@ impl Dataset {
             let bytes = self.image_bytes();
             d.images = vec![0; bytes * stored.len()];
             let images = d.images.par_chunks_exact_mut(bytes.max(1)).enumerate();
-            let read = || images.try_for_each(|(i, out)| stored.read(i, out));
-            stored.store.install(read)?;
+            let read = |(i, out): (usize, &mut [u8])| stored.read(i, out);
+            let sides: Result<Vec<_>, DataError> =
+                stored.store.install(|| images.map(read).collect());
+            d.sides = sides?;
+            if d.sides.iter().all(|s| *s == (d.height, d.width)) {
+                d.sides.clear();
+            }
         }
         Ok(d)
     }

@@ -63,7 +63,11 @@ impl Part {
         let (n, count) = (d.len(), d.len().min(SAMPLE));
         for i in 0..count {
             // An image that cannot be read is named where it is needed.
-            if let Ok(image) = d.image(i * (n - 1) / (count - 1).max(1)) {
+            if let Ok((image, side)) = d.picture(i * (n - 1) / (count - 1).max(1)) {
+                if side != (d.height, d.width) {
+                    pixels.update((side.0 as u64).to_le_bytes());
+                    pixels.update((side.1 as u64).to_le_bytes());
+                }
                 pixels.update(&image);
             }
         }

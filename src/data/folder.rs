@@ -7,12 +7,14 @@
 //! - `D/*`, without labels;
 //! - any of these a few folders down (`data::layout`).
 //!
-//! Every image is brought to one square size: the shorter side resized, the centre cropped.
+//! Every image is brought to one square size, the shorter side resized and the centre cropped, or its shorter side is
+//! brought to size alone (`data.stored`).
 
 use super::layout;
 use super::listed::Listed;
 use super::load::{Entry, Loader, name_of};
 use super::parts::{Group, Parts};
+use super::pixels::Kept;
 use super::source::files::Folder;
 use super::source::{Place, Source};
 use super::split::hold_out;
@@ -43,7 +45,7 @@ pub(super) fn fits(
     side: usize,
     (free, advice): (Option<u64>, &str),
 ) -> Result<(), DataError> {
-    let need = squares(images, side).saturating_mul(2);
+    let need = bytes(images, (side, side)).saturating_mul(2);
     match free.filter(|f| need > *f) {
         None => Ok(()),
         Some(free) => Err(fail(
@@ -57,18 +59,24 @@ pub(super) fn fits(
     }
 }
 
-/// Bytes of square images.
-fn squares(images: usize, side: usize) -> u64 {
-    let square = (side as u64).saturating_mul(side as u64);
-    square.saturating_mul(3).saturating_mul(images as u64)
+/// Bytes of images of these sides.
+fn bytes(images: usize, (height, width): (usize, usize)) -> u64 {
+    let one = (height as u64).saturating_mul(width as u64);
+    one.saturating_mul(3).saturating_mul(images as u64)
 }
 
 /// Are so many images kept in memory? If not, says why.
 fn kept(r: &Request<'_>, images: usize) -> Result<(), String> {
-    let bytes = squares(images, r.stored_size);
+    let (height, width) = r.room();
+    let bytes = bytes(images, (height, width));
     let words = |bytes: u64| mebibytes(bytes as usize);
-    let side = r.stored_size;
-    let all = format!("{images} images of {side}x{side} are {}", words(bytes));
+    let all = match r.reading.kept {
+        Kept::Square => format!("{images} images of {height}x{width} are {}", words(bytes)),
+        Kept::ShortSide => format!(
+            "{images} images of up to {height}x{width} take {}",
+            words(bytes)
+        ),
+    };
     if bytes > r.keeping.memory {
         let most = words(r.keeping.memory);
         return Err(format!("{all}, more than data.memory_mib, {most}"));
@@ -103,7 +111,8 @@ impl Reads<'_> {
         match self {
             Self::All(source, loader) => loader.load((source.as_ref(), first), entries),
             Self::Later(store) => {
-                let mut d = Dataset::empty(r.stored_size, r.stored_size);
+                let (height, width) = r.room();
+                let mut d = Dataset::empty(height, width);
                 d.labels
                     .extend(entries.iter().filter_map(|(_, label)| *label));
                 d.names = entries
@@ -200,7 +209,7 @@ pub(super) fn read(
     }
     let mut rest = |first: usize, group: &Option<Group>| match group {
         Some(g) => Ok(reads.part(r, root, first, &g.entries)?.0),
-        None => Ok(Dataset::empty(r.stored_size, r.stored_size)),
+        None => Ok(Dataset::empty(r.room().0, r.room().1)),
     };
     let (mut test, mut bank) = (
         rest(trains + banks, &parts.test)?,
@@ -220,7 +229,10 @@ pub(super) fn read(
     if !train.labels.is_empty() {
         description += &format!(" of {classes}");
     }
-    description += &format!("{sides} brought to {side}x{side}");
+    description += &match r.reading.kept {
+        Kept::Square => format!("{sides} brought to {side}x{side}"),
+        Kept::ShortSide => format!("{sides} brought to a shorter side of {side}"),
+    };
     let mut labelled = None;
     if count > 0 && train.labels.is_empty() && !test.is_empty() {
         // Only images of a test part have labels.

@@ -3,7 +3,7 @@
 use super::source::Fault;
 use super::stored::Store;
 use super::tally::Tally;
-use super::{Dataset, Request, Result, Spent, able, listed};
+use super::{Dataset, Request, Result, Spent, able, divided, listed};
 use rayon::prelude::*;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -65,7 +65,9 @@ impl Channels {
 pub fn channels(d: &Dataset) -> Result<(Channels, usize)> {
     let mut out = Channels::default();
     if d.resident() {
-        out.add(&d.images);
+        for i in 0..d.len() {
+            out.add(&d.image(i)?);
+        }
         return Ok((out, d.len()));
     }
     let count = d.len().min(SAMPLE);
@@ -113,13 +115,14 @@ pub fn decode_all(r: &Request<'_>) -> Result<Option<Inspection>> {
         return Ok(None);
     };
     able(r)?;
+    let listed = divided(listed, r.list)?;
     listed.check(r)?;
     let names: Vec<_> = listed.parts.entries().map(|(p, _)| p.clone()).collect();
     let (count, training) = (names.len(), listed.parts.train.len());
     let source = listed.place.source(names);
     let how = (r.reading, r.stored_size);
     let store = Store::new(source, count, &listed.path, how, r.keeping.alone());
-    let bytes = 3 * r.stored_size * r.stored_size;
+    let bytes = store.bytes();
     let (mut tally, mut channels, mut damaged) = (Tally::default(), Channels::default(), 0);
     let (begin, done) = (Instant::now(), AtomicUsize::new(0));
     for first in (0..count).step_by(CHUNK) {
@@ -128,8 +131,8 @@ pub fn decode_all(r: &Request<'_>) -> Result<Option<Inspection>> {
             out.resize(bytes, 0);
             let facts = store.decode(image as u32, out);
             let mut channels = Channels::default();
-            if facts.is_ok() && image < training {
-                channels.add(out);
+            if let (Ok(facts), true) = (&facts, image < training) {
+                channels.add(&out[..3 * facts.kept.0 * facts.kept.1]);
             }
             (r.progress)(done.fetch_add(1, Ordering::Relaxed) + 1, count);
             (facts, channels)

@@ -78,6 +78,7 @@ impl Listed {
             exif: r.reading.exif,
             alpha: r.reading.alpha,
             decoder: r.reading.decoder,
+            stored: r.reading.kept,
             ..is.clone()
         };
         let packed = self.packed.as_ref();
@@ -98,8 +99,12 @@ impl Listed {
     /// No training image that decodes.
     pub(super) fn open(self, r: &Request<'_>) -> Result<Split, DataError> {
         self.check(r)?;
+        let what = match &self.packed {
+            Some(is) => format!("packed {} ({})", self.what, is.records),
+            None => self.what,
+        };
         let paths = [&*self.path, &*self.root];
-        folder::read(r, &self.what, paths, (self.place, &self.parts), self.notes)
+        folder::read(r, &what, paths, (self.place, &self.parts), self.notes)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reading many image files: side by side, with what is odd about them said once.
 
-use super::pixels::{Facts, Reader};
+use super::pixels::{Facts, Kept, Reader};
 use super::source::{Fault, Source};
 use super::stored::fetch;
 use super::tally::{NAMED, Sides, Tally};
@@ -46,8 +46,9 @@ impl<'a> Loader<'a> {
         entries: &[Entry],
     ) -> Result<(Dataset, Sides), DataError> {
         let (r, done) = (self.request, AtomicUsize::new(0));
-        let (side, bytes) = (r.stored_size, 3 * r.stored_size * r.stored_size);
-        let mut out = Dataset::empty(side, side);
+        let (side, (height, width)) = (r.stored_size, r.room());
+        let bytes = 3 * height * width;
+        let mut out = Dataset::empty(height, width);
         out.images = vec![0; bytes * entries.len()];
         let read: Vec<Result<Facts, Fault>> = out
             .images
@@ -68,6 +69,9 @@ impl<'a> Loader<'a> {
                     let to = out.names.len() * bytes;
                     out.images.copy_within(i * bytes..(i + 1) * bytes, to);
                     sides.add(facts.side);
+                    if r.reading.kept != Kept::Square {
+                        out.sides.push(facts.kept);
+                    }
                     self.tally.add(&name, facts);
                     out.labels.extend(label);
                     out.names.push(name);

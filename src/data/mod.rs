@@ -47,7 +47,7 @@ mod tars;
 mod tree;
 
 pub use dataset::Dataset;
-pub use pixels::{Alpha, Decoder, Reading};
+pub use pixels::{Alpha, Decoder, Kept, Reading};
 pub use split::draw_per_class;
 pub use stored::{Keeping, Spent};
 
@@ -127,7 +127,7 @@ pub struct Request<'a> {
     pub seed: u64,
     /// Training and test images of `shapes`.
     pub shapes: (usize, usize),
-    /// Side to which the images of a folder are brought.
+    /// Side to which the images of a folder are brought, the shorter one where they are not made square.
     pub stored_size: usize,
     /// STL-10: train on the unlabelled images too.
     pub unlabeled: bool,
@@ -143,6 +143,13 @@ pub struct Request<'a> {
     pub progress: &'a (dyn Fn(usize, usize) + Sync),
 }
 
+impl Request<'_> {
+    /// Height and width of the room that an image of a folder has.
+    fn room(&self) -> (usize, usize) {
+        self.reading.kept.room(self.stored_size)
+    }
+}
+
 /// Opens `shapes` (the procedural set), a CSV list of images ([`list`]), tar shards or parquet files (`data::shards`),
 /// or a folder: CIFAR-10 or CIFAR-100 binary, STL-10 binary, IDX (MNIST), a packed set ([`pack`]), or images
 /// ([`folder`]). What the folder is, its file names tell.
@@ -151,33 +158,46 @@ pub struct Request<'a> {
 /// Nothing known there, truncated files, no image that decodes.
 pub fn open(r: &Request<'_>) -> Result<Split> {
     able(r)?;
-    let whole = whole(r)?;
+    let Some(mut split) = in_memory(r)? else {
+        let listed = divided(listed::find(Path::new(r.path))?, r.list)?;
+        return Ok(split::complete(listed.open(r)?, r.seed));
+    };
+    if r.reading.kept != Kept::Square {
+        split.warnings.push(format!(
+            "data.stored = \"{}\" changes nothing: the images of this set are of one size",
+            r.reading.kept
+        ));
+    }
     match r.list {
-        Some(list) => Ok(split::complete(subset::divide(&whole, list)?, r.seed)),
+        Some(list) => Ok(split::complete(subset::divide(&split, list)?, r.seed)),
         // Its parts are as large as they were asked for.
-        None if r.path == "shapes" => Ok(whole),
-        None => Ok(split::complete(whole, r.seed)),
+        None if r.path == "shapes" => Ok(split),
+        None => Ok(split::complete(split, r.seed)),
     }
 }
 
-/// The set as it is.
-fn whole(r: &Request<'_>) -> Result<Split> {
+/// The images that `list` takes, all where there is none.
+fn divided(set: listed::Listed, list: Option<&Path>) -> Result<listed::Listed> {
+    match list {
+        Some(list) => subset::divide_files(set, list),
+        None => Ok(set),
+    }
+}
+
+/// The set as it is, where it is one that is kept in memory as a whole.
+fn in_memory(r: &Request<'_>) -> Result<Option<Split>> {
     if r.path == "shapes" {
         let (train, test) = r.shapes;
         let free = crate::graph::memory::free_memory();
         let fewer = "ask for fewer (data.shapes_train, data.shapes_test)";
         folder::fits(Path::new(r.path), train + test, shapes::SIZE, (free, fewer))?;
-        return Ok(shapes::generate(r.seed, r.shapes.0, r.shapes.1));
+        return Ok(Some(shapes::generate(r.seed, r.shapes.0, r.shapes.1)));
     }
     let path = Path::new(r.path);
     there(path)?;
-    let binary = match path.is_dir() {
-        true => binary::open(r, path)?,
-        false => None,
-    };
-    match binary {
-        Some(split) => Ok(split),
-        None => listed::find(path)?.open(r),
+    match path.is_dir() {
+        true => binary::open(r, path),
+        false => Ok(None),
     }
 }
 

@@ -1,7 +1,7 @@
-//! From an image file to a square of RGB bytes.
+//! From an image file to RGB bytes: a square, or a rectangle of a known shorter side.
 //!
 //! Version 2 of the pixels, that of new runs: JPEGs by zune-jpeg in its strict mode (`data::jpeg`), other formats
-//! by `image`; the largest centred square; brought to size by fast_image_resize's convolution with a triangle as wide
+//! by `image`; the largest centred square, or all of it (`data.stored`); brought to size by fast_image_resize's convolution with a triangle as wide
 //! as the step (Pillow's and torchvision's antialiased bilinear), rounded to bytes after each axis; turned as EXIF
 //! says. Version 1, that of runs whose configuration is of version 1 or 2: JPEGs as far as they go, `image`'s
 //! triangle, which rounds once. The two differ by at most 2 of 255 levels where a file is whole and upright.
@@ -32,6 +32,53 @@ pub enum Alpha {
     Drop,
     /// The image is laid on white.
     White,
+}
+
+/// What is kept of an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kept {
+    /// The largest square in its middle.
+    #[default]
+    Square,
+    /// All of it, its shorter side brought to the side that is asked for, as torchvision's `Resize` does. Of an image
+    /// that is more than twice as long as wide the middle is kept, of two to one.
+    ShortSide,
+}
+
+/// The longer side of an image that is kept, in shorter sides, at most.
+const LONGEST: u32 = 2;
+
+impl Kept {
+    /// Height and width of the room that an image has. No image that is kept with this side needs more.
+    pub fn room(self, side: usize) -> (usize, usize) {
+        match self {
+            Self::Square => (side, side),
+            Self::ShortSide => (side, side.saturating_mul(LONGEST as usize)),
+        }
+    }
+
+    /// Width and height of what is kept of an image, in its file and brought to size. Its longer side is rounded down,
+    /// as torchvision's `Resize` does.
+    fn sizes(self, (w, h): (u32, u32), side: u32) -> [(u32, u32); 2] {
+        let short = w.min(h);
+        let most = match self {
+            Self::Square => short,
+            Self::ShortSide => short.saturating_mul(LONGEST),
+        };
+        let cut = (w.min(most), h.min(most));
+        let to = |length: u32| (u64::from(length) * u64::from(side) / u64::from(short)) as u32;
+        [cut, (to(cut.0), to(cut.1))]
+    }
+}
+
+impl std::fmt::Display for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Square => "square",
+            Self::ShortSide => "short_side",
+        })
+    }
 }
 
 /// What decodes JPEGs.
@@ -77,6 +124,8 @@ pub struct Reading {
     pub alpha: Alpha,
     /// What decodes JPEGs.
     pub decoder: Decoder,
+    /// What is kept of an image.
+    pub kept: Kept,
 }
 
 impl Default for Reading {
@@ -86,6 +135,7 @@ impl Default for Reading {
             exif: true,
             alpha: Alpha::Drop,
             decoder: Decoder::Zune,
+            kept: Kept::Square,
         }
     }
 }
@@ -95,6 +145,10 @@ impl Default for Reading {
 pub(super) struct Facts {
     /// Width and height in the file.
     pub side: (u32, u32),
+    /// Height and width of what is kept.
+    pub kept: (usize, usize),
+    /// It is longer than what is kept of it, which is not meant to be square.
+    pub long: bool,
     /// It is not upright in its file.
     pub lies: bool,
     /// It has an alpha channel, ...
@@ -107,9 +161,11 @@ pub(super) struct Facts {
 
 impl Facts {
     /// Of an image of which nothing else is worth knowing.
-    pub(super) fn plain(side: (u32, u32)) -> Self {
+    pub(super) fn plain(side: (u32, u32), kept: (usize, usize)) -> Self {
         Self {
             side,
+            kept,
+            long: false,
             lies: false,
             alpha: false,
             transparent: false,
@@ -125,7 +181,7 @@ pub(super) struct Reader {
     pub(super) spent: [Duration; 2],
     file: Vec<u8>,
     pixels: Vec<u8>,
-    square: Vec<u8>,
+    lying: Vec<u8>,
     resizer: Resizer,
 }
 
@@ -135,8 +191,9 @@ impl Reader {
         &mut self.file
     }
 
-    /// Decodes the file whose bytes were put into [`Reader::file`], as RGB, [size,size,3], into `out`. `path` has its
-    /// name, which tells the format where its bytes do not.
+    /// Decodes the file whose bytes were put into [`Reader::file`], as RGB, rows, columns, into the beginning of `out`,
+    /// which has the room of [`Kept::room`]; the rest becomes zeros. `path` has its name, which tells the format where
+    /// its bytes do not.
     ///
     /// # Errors
     /// What is no whole image, in words.
@@ -161,19 +218,33 @@ impl Reader {
             true => orientation,
             false => Orientation::NoTransforms,
         };
-        let short = facts.side.0.min(facts.side.1);
-        if short == 0 {
+        if facts.side.0.min(facts.side.1) == 0 {
             return Err("it has no pixels".into());
         }
-        let left = corner(facts.side, short, turn);
+        let [cut, to] = how.kept.sizes(facts.side, size);
+        facts.long = how.kept != Kept::Square && cut != facts.side;
+        let part = Part {
+            corner: corner(facts.side, cut, turn),
+            cut,
+            size: to,
+        };
+        let (w, h) = (to.0 as usize, to.1 as usize);
+        facts.kept = match transposes(turn) {
+            true => (w, h),
+            false => (h, w),
+        };
+        let Some((out, rest)) = out.split_at_mut_checked(3 * w * h) else {
+            return Err(format!("{w}x{h} pixels are too many"));
+        };
+        rest.fill(0);
+        let pixels = (&self.pixels[..], facts.side);
         if turn == Orientation::NoTransforms {
-            square(&mut self.resizer, &self.pixels, facts.side, left, how, out)?;
+            part.bring(&mut self.resizer, pixels, how.version, out)?;
         } else {
-            self.square.clear();
-            self.square.resize(out.len(), 0);
-            let into = &mut self.square;
-            square(&mut self.resizer, &self.pixels, facts.side, left, how, into)?;
-            turned(&self.square, turn, size as usize, out);
+            self.lying.clear();
+            self.lying.resize(out.len(), 0);
+            part.bring(&mut self.resizer, pixels, how.version, &mut self.lying)?;
+            turned(&self.lying, turn, (w, h), out);
         }
         self.spent = [decoded - begin, decoded.elapsed()];
         Ok(facts)
@@ -189,11 +260,8 @@ impl Reader {
             oddity,
         } = jpeg::decode(&mut self.file, &mut self.pixels, whole, limits, turbo)?;
         let facts = Facts {
-            side,
-            lies: false,
-            alpha: false,
-            transparent: false,
             oddity,
+            ..Facts::plain(side, (0, 0))
         };
         Ok((facts, orientation))
     }
@@ -228,12 +296,10 @@ impl Reader {
             self.pixels = image.into_rgb8().into_raw();
         }
         let facts = Facts {
-            side: (w, h),
-            lies: false,
             // A gif has no such channel, only a colour that may stand for none: it is always decoded with one.
             alpha: has_alpha && (transparent || format != ImageFormat::Gif),
             transparent,
-            oddity: None,
+            ..Facts::plain((w, h), (0, 0))
         };
         Ok((facts, orientation))
     }
@@ -255,73 +321,92 @@ fn reversed(turn: Orientation) -> [bool; 2] {
     }
 }
 
-/// Upper left corner, in the file, of the largest centred square of the turned image. Where a margin is odd the
-/// square lies nearer to the beginning of the turned image.
-fn corner((w, h): (u32, u32), short: u32, turn: Orientation) -> (u32, u32) {
-    let [columns, rows] = reversed(turn);
-    let at = |margin: u32, reversed: bool| match reversed {
-        true => margin - margin / 2,
-        false => margin / 2,
-    };
-    (at(w - short, columns), at(h - short, rows))
-}
-
-/// Cuts out the square at `corner` and brings it to the size of `out`.
-fn square(
-    resizer: &mut Resizer,
-    pixels: &[u8],
-    (w, h): (u32, u32),
-    (x, y): (u32, u32),
-    how: Reading,
-    out: &mut [u8],
-) -> Result<(), String> {
-    let short = w.min(h);
-    let size = (out.len() / 3).isqrt() as u32;
-    if short == size {
-        let rows = pixels.chunks_exact(3 * w as usize).skip(y as usize);
-        for (out, row) in out.chunks_exact_mut(3 * size as usize).zip(rows) {
-            out.copy_from_slice(&row[3 * x as usize..3 * (x + short) as usize]);
-        }
-        return Ok(());
-    }
-    if how.version == 1 {
-        let whole = RgbImage::from_raw(w, h, pixels.to_vec()).ok_or("its size is wrong")?;
-        let cut = imageops::crop_imm(&whole, x, y, short, short).to_image();
-        let small = imageops::resize(&cut, size, size, imageops::FilterType::Triangle);
-        out.copy_from_slice(&small);
-        return Ok(());
-    }
-    let words = |e: &dyn std::fmt::Display| e.to_string();
-    let whole = ImageRef::new(w, h, pixels, PixelType::U8x3).map_err(|e| words(&e))?;
-    let cut = CroppedImage::new(&whole, x, y, short, short).map_err(|e| words(&e))?;
-    let mut into = Image::from_slice_u8(size, size, out, PixelType::U8x3).map_err(|e| words(&e))?;
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-    let done = resizer.resize(&cut, &mut into, &options);
-    done.map_err(|e| words(&e))
-}
-
-/// A square [size,size,3], turned.
-fn turned(square: &[u8], turn: Orientation, size: usize, out: &mut [u8]) {
-    let [columns, rows] = reversed(turn);
-    let transposed = matches!(
+/// Does an orientation exchange rows and columns?
+fn transposes(turn: Orientation) -> bool {
+    matches!(
         turn,
         Orientation::Rotate90
             | Orientation::Rotate270
             | Orientation::Rotate90FlipH
             | Orientation::Rotate270FlipH
-    );
+    )
+}
+
+/// Upper left corner, in the file, of the part in the middle of the turned image. Where a margin is odd the part lies
+/// nearer to the beginning of the turned image.
+fn corner((w, h): (u32, u32), cut: (u32, u32), turn: Orientation) -> (u32, u32) {
+    let [columns, rows] = reversed(turn);
+    let at = |margin: u32, reversed: bool| match reversed {
+        true => margin - margin / 2,
+        false => margin / 2,
+    };
+    (at(w - cut.0, columns), at(h - cut.1, rows))
+}
+
+/// What is kept of an image as it lies in its file.
+#[derive(Clone, Copy)]
+struct Part {
+    /// Column and row of its upper left corner.
+    corner: (u32, u32),
+    /// Its width and height.
+    cut: (u32, u32),
+    /// Width and height to which it is brought.
+    size: (u32, u32),
+}
+
+impl Part {
+    /// Cuts it out of an image of sides `(w, h)` and brings it to its size, that of `out`.
+    fn bring(
+        self,
+        resizer: &mut Resizer,
+        (pixels, (w, h)): (&[u8], (u32, u32)),
+        version: usize,
+        out: &mut [u8],
+    ) -> Result<(), String> {
+        let Self { corner, cut, size } = self;
+        let (x, y) = corner;
+        if cut == size {
+            let rows = pixels.chunks_exact(3 * w as usize).skip(y as usize);
+            for (out, row) in out.chunks_exact_mut(3 * size.0 as usize).zip(rows) {
+                out.copy_from_slice(&row[3 * x as usize..3 * (x + cut.0) as usize]);
+            }
+            return Ok(());
+        }
+        if version == 1 {
+            let whole = RgbImage::from_raw(w, h, pixels.to_vec()).ok_or("its size is wrong")?;
+            let cut = imageops::crop_imm(&whole, x, y, cut.0, cut.1).to_image();
+            let small = imageops::resize(&cut, size.0, size.1, imageops::FilterType::Triangle);
+            out.copy_from_slice(&small);
+            return Ok(());
+        }
+        let words = |e: &dyn std::fmt::Display| e.to_string();
+        let whole = ImageRef::new(w, h, pixels, PixelType::U8x3).map_err(|e| words(&e))?;
+        let cut = CroppedImage::new(&whole, x, y, cut.0, cut.1).map_err(|e| words(&e))?;
+        let into = Image::from_slice_u8(size.0, size.1, out, PixelType::U8x3);
+        let mut into = into.map_err(|e| words(&e))?;
+        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+        let done = resizer.resize(&cut, &mut into, &options);
+        done.map_err(|e| words(&e))
+    }
+}
+
+/// An image of sides `(w, h)`, turned.
+fn turned(lying: &[u8], turn: Orientation, (w, h): (usize, usize), out: &mut [u8]) {
+    let [columns, rows] = reversed(turn);
+    let transposed = transposes(turn);
+    let width = if transposed { h } else { w };
     for (i, to) in out.chunks_exact_mut(3).enumerate() {
-        let (mut x, mut y) = (i % size, i / size);
+        let (mut x, mut y) = (i % width, i / width);
         if transposed {
             (x, y) = (y, x);
         }
         if columns {
-            x = size - 1 - x;
+            x = w - 1 - x;
         }
         if rows {
-            y = size - 1 - y;
+            y = h - 1 - y;
         }
-        let from = 3 * (y * size + x);
-        to.copy_from_slice(&square[from..from + 3]);
+        let from = 3 * (y * w + x);
+        to.copy_from_slice(&lying[from..from + 3]);
     }
 }

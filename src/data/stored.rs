@@ -54,7 +54,8 @@ impl Keeping {
     }
 }
 
-/// Reads image `image` of `source` as RGB, [side,side,3], into `out`.
+/// Reads image `image` of `source` as RGB, rows, columns, into the beginning of `out`, whose rest becomes zeros. `side`
+/// is the shorter one of what is kept.
 ///
 /// # Errors
 /// [`Fault`].
@@ -73,14 +74,17 @@ pub(super) fn fetch(
             let read = reader.decode(Path::new(&hint), reading, side as u32, out);
             read.map_err(Fault::Bad)?
         }
-        Form::Square => {
-            let bytes = reader.file();
-            if bytes.len() != out.len() {
-                let (is, wants) = (bytes.len(), out.len());
+        Form::Pixels => {
+            let kept = source.kept(image).unwrap_or((side, side));
+            let (bytes, wants) = (reader.file(), 3 * kept.0 * kept.1);
+            if bytes.len() != wants || wants > out.len() {
+                let is = bytes.len();
                 return Err(Fault::Corrupt(format!("{is} bytes where {wants} belong")));
             }
-            out.copy_from_slice(bytes);
-            Facts::plain((side as u32, side as u32))
+            let (image, rest) = out.split_at_mut(wants);
+            image.copy_from_slice(bytes);
+            rest.fill(0);
+            Facts::plain((side as u32, side as u32), kept)
         }
     };
     if let Some(side) = source.side(image) {
@@ -184,9 +188,21 @@ impl Store {
         out
     }
 
-    /// Words of an image.
+    /// Height and width of the room that an image has.
+    fn room(&self) -> (usize, usize) {
+        self.reading.kept.room(self.side)
+    }
+
+    /// Words of it.
     pub(super) fn words(&self) -> usize {
-        words(self.side, self.side)
+        let (height, width) = self.room();
+        words(height, width)
+    }
+
+    /// Bytes of it.
+    pub(super) fn bytes(&self) -> usize {
+        let (height, width) = self.room();
+        3 * height * width
     }
 
     /// Has `work` done by the threads that decode. They are made when the first image is read; where the system gives
@@ -209,7 +225,7 @@ impl Store {
         }
     }
 
-    /// Reads an image, [side,side,3], into `out`.
+    /// Reads an image, rows, columns, RGB, into the beginning of `out`, which has the room of an image.
     pub(super) fn decode(&self, image: u32, out: &mut [u8]) -> Result<Facts, Fault> {
         READER.with_borrow_mut(|reader| {
             let begin = Instant::now();
@@ -306,12 +322,6 @@ impl Stored {
         }
     }
 
-    /// As [`super::Dataset::gather`], of sets of one store.
-    pub(super) fn gather(sets: &[&Self], picks: &[(usize, usize)], labels: &[u32]) -> Self {
-        let images = picks.iter().map(|(set, i)| sets[*set].images[*i]);
-        Self::new(Arc::clone(&sets[0].store), images.collect(), labels)
-    }
-
     /// The images that stand in for image `i`, in the order in which they are tried: those behind it, of its own class
     /// first, so that labels stay true. It depends on no epoch and no thread.
     fn stand_ins(&self, i: usize) -> impl Iterator<Item = usize> {
@@ -323,8 +333,9 @@ impl Stored {
         own.chain(behind().filter(move |j| !alike(j)))
     }
 
-    /// Reads image `i`, [side,side,3], into `out`; another one in its place where it is bad.
-    pub(super) fn read(&self, i: usize, out: &mut [u8]) -> Result<(), DataError> {
+    /// Reads image `i`, or another one in its place where it is bad, into the beginning of `out`, which has the room of
+    /// an image; its height and width.
+    pub(super) fn read(&self, i: usize, out: &mut [u8]) -> Result<(usize, usize), DataError> {
         let s = &self.store;
         for j in std::iter::once(i).chain(self.stand_ins(i)) {
             let image = self.images[j];
@@ -332,7 +343,7 @@ impl Stored {
                 continue;
             }
             match s.decode(image, out) {
-                Ok(_) => return Ok(()),
+                Ok(facts) => return Ok(facts.kept),
                 Err(Fault::Bad(why)) => s.note(image, why)?,
                 Err(e @ (Fault::Io(_) | Fault::Corrupt(_))) => {
                     return Err(DataError::Format {
@@ -348,17 +359,16 @@ impl Stored {
         })
     }
 
-    /// Reads image `i` as words, little-endian, padded with zeros.
-    pub(super) fn read_words(&self, i: u32, out: &mut [u32]) -> Result<(), DataError> {
-        let bytes = 3 * self.store.side * self.store.side;
+    /// Reads image `i` as words, little-endian, padded with zeros; its height and width.
+    pub(super) fn read_words(&self, i: u32, out: &mut [u32]) -> Result<(usize, usize), DataError> {
         let all: &mut [u8] = bytemuck::cast_slice_mut(out);
-        let (image, rest) = all.split_at_mut(bytes);
+        let (image, rest) = all.split_at_mut(self.store.bytes());
         rest.fill(0);
-        self.read(i as usize, image)?;
+        let side = self.read(i as usize, image)?;
         if cfg!(target_endian = "big") {
             out.iter_mut().for_each(|w| *w = w.swap_bytes());
         }
-        Ok(())
+        Ok(side)
     }
 
     /// Tells the storage which images come soon.

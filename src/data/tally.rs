@@ -66,6 +66,7 @@ pub(super) struct Tally {
     tried: usize,
     failed: Vec<String>,
     lying: Kind,
+    long: Kind,
     alpha: Kind,
     transparent: usize,
     endless: Kind,
@@ -80,6 +81,7 @@ impl Tally {
         self.transparent += usize::from(facts.transparent);
         for (kind, is) in [
             (&mut self.lying, facts.lies),
+            (&mut self.long, facts.long),
             (&mut self.alpha, facts.alpha),
             (&mut self.endless, facts.oddity == Some(Oddity::NoEnd)),
             (&mut self.odd, facts.oddity == Some(Oddity::Header)),
@@ -132,6 +134,11 @@ impl Tally {
                 ": they are not turned, since data.exif is false",
             ),
         });
+        out.extend(self.long.line(
+            self.read,
+            "are more than twice as long as wide",
+            ": the middle of them is kept, of two to one",
+        ));
         let transparent = self.transparent;
         let then = match (transparent, how.alpha) {
             (0, _) => ", opaque everywhere".into(),

@@ -127,10 +127,10 @@ impl Maps {
         let shown = count.min(data.len());
         let ids: Vec<u32> = (0..shown as u32).collect();
         let mut x = packed::pack(data, &ids)?;
-        x.resize(count * words(self.side.0, self.side.1), 0);
+        x.fill(count);
         let program = exec.compile(g, &[self.pixels, self.weights])?;
-        exec.upload(program, self.images, &HostData::U32(x))?;
-        let table = HostData::F32(self.policy.plain(self.side, count));
+        x.upload(exec, program, self.images)?;
+        let table = HostData::F32(self.policy.plain(x.sides.as_slice(), count));
         exec.upload(program, self.table, &table)?;
         exec.run(program, &StepScalars::default())?;
         let pixels = exec.fetch(program, self.pixels)?.to_f32();

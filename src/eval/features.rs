@@ -72,8 +72,7 @@ pub struct Features {
     batch: usize,
     side: (usize, usize),
     size: usize,
-    /// The test transform's table for a batch.
-    plain: Vec<f32>,
+    policy: Policy,
     /// Where the wanted head's embeddings start in the output, in rows.
     first: usize,
     /// Length of a feature.
@@ -142,7 +141,7 @@ impl Features {
             batch,
             side,
             size,
-            plain: policy.plain(side, batch),
+            policy: policy.clone(),
             first: 0,
         };
         Ok((g, features))
@@ -177,7 +176,6 @@ impl Features {
     /// Memory, shaders.
     pub fn compile(mut self, g: &Graph, exec: &mut dyn Executor) -> Result<Self> {
         self.program = exec.compile(g, &self.outputs)?;
-        exec.upload(self.program, self.table, &HostData::F32(self.plain.clone()))?;
         Ok(self)
     }
 
@@ -223,11 +221,7 @@ impl Features {
         (policy, seed, epoch): (&Policy, u64, u32),
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<Vec<f32>>> {
-        let views = Some((policy, seed, epoch));
-        let found = self.through(exec, data, views, progress);
-        let plain = HostData::F32(self.plain.clone());
-        exec.upload(self.program, self.table, &plain)?;
-        found
+        self.through(exec, data, Some((policy, seed, epoch)), progress)
     }
 
     fn through(
@@ -260,18 +254,16 @@ impl Features {
                     ahead.next(&ids, &mut |_| ())?;
                 }
                 let mut x = Ahead::or(ahead.as_ref(), data).packed(&ids)?;
-                x.resize(self.batch * words(self.side.0, self.side.1), 0);
-                let x = HostData::U32(x);
-                exec.upload(self.program, self.images, &x)?;
-                if let HostData::U32(x) = x {
-                    Ahead::or(ahead.as_ref(), data).done(x);
-                }
+                x.fill(self.batch);
+                x.upload(exec, self.program, self.images)?;
+                let sides = x.sides.as_slice();
+                let mut rows = self.policy.plain(sides, self.batch);
                 if let Some((policy, seed, epoch)) = views {
-                    let mut rows = policy.two_views(self.side, &ids, self.size, seed, epoch);
-                    rows.truncate(ids.len() * crate::reference::augment::ROW);
-                    rows.extend_from_slice(&self.plain[rows.len()..]);
-                    exec.upload(self.program, self.table, &HostData::F32(rows))?;
+                    let drawn = policy.views(1, sides, &ids, self.size, (seed, epoch));
+                    rows[..drawn.len()].copy_from_slice(&drawn);
                 }
+                exec.upload(self.program, self.table, &HostData::F32(rows))?;
+                Ahead::or(ahead.as_ref(), data).done(x);
                 exec.run(self.program, &StepScalars::default())?;
                 let ticket = exec.fetch_later(self.program, &self.outputs)?;
                 pending.push_back((ticket, end - start));

@@ -119,8 +119,10 @@ pub fn sheet(
     let n = count.min(data.len());
     let side = (data.height, data.width);
     let ids: Vec<u32> = (0..n as u32).collect();
-    let mut table = Policy::whole(side, n);
-    table.extend(policy.two_views(side, &ids, size, seed, epoch));
+    let mut packed = packed::pack(data, &ids)?;
+    let sides = packed.sides.clone();
+    let mut table = Policy::whole(sides.as_slice(), n);
+    table.extend(policy.two_views(sides.as_slice(), &ids, size, seed, epoch));
     let op = Augment {
         height: side.0,
         width: side.1,
@@ -135,7 +137,7 @@ pub fn sheet(
     let rows = g.input("views", TensorType::f32([3 * n, ROW]));
     let out = g.push1(op, &[images, rows])?;
     let program = exec.compile(&g, &[out])?;
-    exec.upload(program, images, &HostData::U32(packed::pack(data, &ids)?))?;
+    packed.upload(exec, program, images)?;
     exec.upload(program, rows, &HostData::F32(table.clone()))?;
     exec.run(program, &StepScalars::default())?;
     let pixels = exec.fetch(program, out)?.to_f32();
@@ -150,8 +152,8 @@ pub fn sheet(
         .map(|i| {
             [
                 data.name(i),
-                describe(row(n + i), side),
-                describe(row(2 * n + i), side),
+                describe(row(n + i), sides[i]),
+                describe(row(2 * n + i), sides[i]),
             ]
         })
         .collect();

@@ -356,11 +356,8 @@ fn of_all_classes(labels: &[u32], classes: usize, most: usize) -> Vec<usize> {
 }
 
 fn picture(data: &Dataset, i: usize) -> Result<Vec<u8>> {
-    let image = RgbImage::from_raw(
-        data.width as u32,
-        data.height as u32,
-        data.image(i)?.into_owned(),
-    );
+    let (pixels, (height, width)) = data.picture(i)?;
+    let image = RgbImage::from_raw(width as u32, height as u32, pixels.into_owned());
     image.map_or(Ok(Vec::new()), |image| Ok(png(&image)?))
 }
 

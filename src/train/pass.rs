@@ -2,6 +2,7 @@
 //! a batch needs.
 
 use super::{Config, Result};
+use crate::data::augment::Sides;
 use crate::data::packed::Images;
 use crate::graph::{Executor, Graph, HostData, ProgramId, StateId, TensorId, TensorType};
 use crate::methods::{Batch, Draws, World};
@@ -114,9 +115,18 @@ impl Pass {
     ) -> Result<()> {
         let (size, seed) = (config.model.image_size, config.run.seed);
         let views = self.draws.views.count();
-        let table = config
-            .augment
-            .views(views, self.side, ids, size, (seed, epoch));
+        let mut images = match self.source {
+            Source::Resident { .. } => None,
+            Source::Streamed { .. } => Some(data.packed(ids)?),
+        };
+        // What is drawn for an image needs its sides, which are known once it is fetched.
+        let kept = data.whole().map(|d| d.sides_of(ids));
+        let sides = match (&images, &kept) {
+            (Some(images), _) => Sides::Each(&images.sides),
+            (None, Some(kept)) => Sides::Each(kept),
+            (None, None) => Sides::Same(self.side),
+        };
+        let table = config.augment.views(views, sides, ids, size, (seed, epoch));
         let each = table.len() / self.tables.len();
         for (id, rows) in self.tables.iter().zip(table.chunks(each)) {
             exec.upload(self.program, *id, &HostData::F32(rows.to_vec()))?;
@@ -142,11 +152,10 @@ impl Pass {
             Source::Resident { index } => {
                 exec.upload(self.program, index, &HostData::U32(ids.to_vec()))?;
             }
-            Source::Streamed { images } => {
-                let x = HostData::U32(data.packed(ids)?);
-                exec.upload(self.program, images, &x)?;
-                if let HostData::U32(x) = x {
-                    data.done(x);
+            Source::Streamed { images: input } => {
+                if let Some(mut images) = images.take() {
+                    images.upload(exec, self.program, input)?;
+                    data.done(images);
                 }
             }
         }

@@ -168,7 +168,7 @@ impl Session {
         s.model.initialise(s.exec.as_mut(), config.run.seed)?;
         if let Some(id) = s.model.states.find(IMAGES, "images") {
             let ids: Vec<u32> = (0..data.len() as u32).collect();
-            let images = packed::pack(data, &ids)?;
+            let images = packed::pack(data, &ids)?.words;
             s.exec
                 .write_state(&s.model.states, id, &HostData::U32(images))?;
         }

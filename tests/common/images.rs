@@ -4,6 +4,8 @@
 
 use amcl_wgpu::config::Config;
 use amcl_wgpu::data::{DataError, Keeping, Reading, Request, Split, open};
+use amcl_wgpu::device::Choice;
+use amcl_wgpu::train::Trainer;
 use image::{ImageFormat, Rgb, RgbImage};
 use std::path::Path;
 
@@ -37,12 +39,69 @@ pub fn paint(path: &Path, w: u32, h: u32, colour: [u8; 3]) {
         .unwrap();
 }
 
+/// The classes of [`folder`].
+pub const CLASSES: [&str; 3] = ["ant", "bee", "cow"];
+/// Images stay where they are.
+pub const LAZY: &str = "data.memory_mib=0";
+
+/// Twelve images of each of three classes to train on, four of each to test on.
+pub fn folder(root: &Path) {
+    for (class, name) in CLASSES.iter().enumerate() {
+        for i in 0..16 {
+            let part = if i < 12 { "train" } else { "test" };
+            let level = |k: usize| ((class * 16 + i) * k % 256) as u8;
+            let file = root.join(part).join(name).join(format!("{i:02}.png"));
+            paint(&file, 20 + i as u32, 24, [level(5), level(11), level(23)]);
+        }
+    }
+}
+
+/// Waves and noise, JPEGs and PNGs of several sizes: `count` to train on in two classes, a fifth of that to test on.
+pub fn photos(root: &Path, count: u32) {
+    let mut state = 7u32;
+    for i in 0..count + count / 5 {
+        let part = if i < count { "train" } else { "test" };
+        let kind = if i % 3 == 0 { "png" } else { "jpg" };
+        let path = root.join(format!(
+            "{part}/{}/{i:03}.{kind}",
+            ["cat", "dog"][i as usize % 2]
+        ));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let image = RgbImage::from_fn(100 + i % 70, 140 - i % 50, |x, y| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let wave = (f64::from(x) / 9.0 + f64::from(y * (i + 1)) / 31.0).sin();
+            Rgb([60, 90, 120]
+                .map(|base| (f64::from(base) + 50.0 * wave) as u8 + (state >> 29) as u8))
+        });
+        image.save(path).unwrap();
+    }
+}
+
 /// Every one of `words` is in a warning.
 pub fn warned(s: &Split, words: &[&str]) {
     for word in words {
         let said = s.warnings.iter().any(|w| w.contains(word));
         assert!(said, "`{word}` is not in {:?}", s.warnings);
     }
+}
+
+/// Opens the data of [`config`].
+pub fn try_set(data: &Path, set: &[&str]) -> Result<Split, String> {
+    let opened = config(data, set).open_data(&|_, _| ());
+    opened.map_err(|e| e.to_string())
+}
+
+/// As [`try_set`], of what opens.
+pub fn opened(data: &Path, set: &[&str]) -> Split {
+    try_set(data, set).unwrap()
+}
+
+/// Hash of the weights that [`config`] ends with on the CPU.
+pub fn trained(data: &Path, set: &[&str]) -> Result<String, String> {
+    let out = tempfile::tempdir().unwrap();
+    let run = Trainer::new(config(data, set)).device(Choice::Cpu);
+    let run = run.out(out.path().join("run")).run();
+    run.map(|o| o.weights).map_err(|e| e.to_string())
 }
 
 /// A run of seconds on these data: SimCLR with a small network at 16 px, two epochs.

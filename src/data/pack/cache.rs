@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 /// Opens a set through its packed copy in `cache`, which is made if it is not there. A copy with JPEG records
-/// ([`Records::Jpeg90`]) that was packed there before serves as well.
+/// ([`Records::Jpeg90`]) that was packed there before serves as well. It holds all images, whatever `data.list` takes.
 ///
 /// # Errors
 /// As [`open`] and [`super::pack`]; a copy of other images, or of these as they were.

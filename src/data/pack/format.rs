@@ -2,7 +2,8 @@
 //!
 //! `shard-00000.pack` and following: a header of 4096 bytes (magic, version, what the set is, which shard this is, a
 //! checksum), the records one after the other, a footer (a line a record: where it is, its CRC-32C, its class, its
-//! name), the footer's checksum and length, magic. A record is an image: RGB of [side,side,3], or a JPEG file.
+//! name), the footer's checksum and length, magic. A record is an image: RGB, rows, columns, or a JPEG file. Of images
+//! that are not squares the line has height and width; such sets are of version 2, which older programs do not read.
 //! `pack.json`, written last: what the set is, its parts and classes, how long each shard is.
 //!
 //! A shard gets its name when all of it is on the disk, so that what has a name is whole. Records of 256x256 begin at
@@ -11,7 +12,7 @@
 use super::Records;
 use crate::data::DataError;
 use crate::data::jpeg::Oddity;
-use crate::data::pixels::{Alpha, Decoder, Facts, Reading};
+use crate::data::pixels::{Alpha, Decoder, Facts, Kept, Reading};
 use crate::data::source::pread::read_at;
 use prost::Message;
 use serde::{Deserialize, Serialize};
@@ -20,8 +21,8 @@ use std::path::{Path, PathBuf};
 
 /// Begins and ends a shard.
 const MAGIC: [u8; 8] = *b"AMCLPACK";
-/// Version of the files.
-const VERSION: u32 = 1;
+/// The newest version of the files.
+const VERSION: u32 = 2;
 /// Bytes of a shard's header.
 pub(in crate::data) const HEADER: usize = 4096;
 /// Bytes in front of the header's text: magic, version, length of the text and its checksum.
@@ -41,8 +42,11 @@ const NAME: &str = "amcl-wgpu packed images";
 pub struct About {
     /// SHA-256 of the list of images: names, classes, bytes of each.
     pub source: String,
-    /// Side of the images.
+    /// Side of the images, the shorter one where they are not squares.
     pub side: usize,
+    /// `data.stored`
+    #[serde(default, skip_serializing_if = "is_square")]
+    pub stored: Kept,
     /// How they are stored.
     pub records: Records,
     /// `data.pixels`.
@@ -61,7 +65,19 @@ pub struct About {
     pub shard_mib: usize,
 }
 
+fn is_square(kept: &Kept) -> bool {
+    *kept == Kept::Square
+}
+
 impl About {
+    /// Version of the set's files.
+    fn version(&self) -> u32 {
+        match self.stored {
+            Kept::Square => 1,
+            Kept::ShortSide => 2,
+        }
+    }
+
     /// Of a list with this digest.
     pub(super) fn new(
         source: String,
@@ -72,6 +88,7 @@ impl About {
         Self {
             source,
             side,
+            stored: reading.kept,
             records,
             pixels: reading.version,
             exif: reading.exif,
@@ -98,6 +115,10 @@ impl About {
                     "data.stored_size is {}, and {} is asked for",
                     is["side"], wants["side"]
                 ),
+                "stored" => format!(
+                    "data.stored is \"{}\", and \"{}\" is asked for",
+                    self.stored, wanted.stored
+                ),
                 "pixels" | "exif" | "alpha" | "decoder" => {
                     format!(
                         "data.{key} is {}, and {} is asked for",
@@ -112,14 +133,17 @@ impl About {
 }
 
 /// What decides whether the images are the same.
-pub(in crate::data) const SAME_IMAGES: [&str; 6] =
-    ["source", "side", "pixels", "exif", "alpha", "decoder"];
+pub(in crate::data) const SAME_IMAGES: [&str; 7] = [
+    "source", "side", "stored", "pixels", "exif", "alpha", "decoder",
+];
 /// What decides whether the pixels are as they are asked for.
-pub(in crate::data) const SAME_PIXELS: [&str; 5] = ["side", "pixels", "exif", "alpha", "decoder"];
+pub(in crate::data) const SAME_PIXELS: [&str; 6] =
+    ["side", "stored", "pixels", "exif", "alpha", "decoder"];
 /// All of it: what decides whether a shard is one of this set.
-pub(super) const ALL: [&str; 10] = [
+pub(super) const ALL: [&str; 11] = [
     "source",
     "side",
+    "stored",
     "records",
     "pixels",
     "exif",
@@ -169,6 +193,12 @@ pub(in crate::data) struct Record {
     /// What is odd about its file, a bit each.
     #[prost(uint32, tag = "9")]
     pub odd: u32,
+    /// Height that is kept, and ...
+    #[prost(uint32, tag = "10")]
+    pub rows: u32,
+    /// ... width; 0 where squares are kept.
+    #[prost(uint32, tag = "11")]
+    pub columns: u32,
 }
 
 impl Record {
@@ -177,6 +207,8 @@ impl Record {
         let is = |bit: u32| self.odd & (1 << bit) != 0;
         Facts {
             side: (self.width, self.height),
+            kept: (self.rows as usize, self.columns as usize),
+            long: is(5),
             lies: is(0),
             alpha: is(1),
             transparent: is(2),
@@ -188,13 +220,23 @@ impl Record {
         }
     }
 
-    /// Notes it.
-    pub(super) fn with(mut self, facts: Facts) -> Self {
+    /// Notes it, of a file of which `kept` is kept.
+    pub(super) fn with(mut self, facts: Facts, kept: Kept) -> Self {
         let odd = |which| facts.oddity == Some(which);
         let [no_end, strays] = [Oddity::NoEnd, Oddity::Header].map(odd);
-        let bits = [facts.lies, facts.alpha, facts.transparent, no_end, strays];
+        let bits = [
+            facts.lies,
+            facts.alpha,
+            facts.transparent,
+            no_end,
+            strays,
+            facts.long,
+        ];
         self.odd = (0..).zip(bits).map(|(i, is)| u32::from(is) << i).sum();
         (self.width, self.height) = facts.side;
+        if kept != Kept::Square {
+            (self.rows, self.columns) = (facts.kept.0 as u32, facts.kept.1 as u32);
+        }
         self
     }
 }
@@ -246,12 +288,25 @@ impl Footer {
 
     /// Are its records within the shard and as long as they have to be? If not, says what is wrong.
     fn check(&self, about: &About, end: u64) -> Result<(), String> {
-        let raw = 3 * about.side as u64 * about.side as u64;
+        let side = about.side as u64;
+        let (_, most) = about.stored.room(about.side);
         for r in &self.records {
             let (from, to) = (r.offset, r.offset.checked_add(r.len.into()));
             if from < HEADER as u64 || to.is_none_or(|to| to > end) {
                 return Err(format!("the record of {} lies outside of it", r.name));
             }
+            let (rows, columns) = match about.stored {
+                Kept::Square => (side, side),
+                Kept::ShortSide => (r.rows.into(), r.columns.into()),
+            };
+            if rows.min(columns) != side || rows.max(columns) > most as u64 {
+                return Err(format!(
+                    "the record of {} has sides {rows}x{columns}",
+                    r.name
+                ));
+            }
+            // Sides of 8192 px at most are made; more, of a file that somebody else made, do not wrap.
+            let raw = rows.saturating_mul(columns).saturating_mul(3);
             if about.records == Records::Raw && u64::from(r.len) != raw {
                 return Err(format!("the record of {} has {} bytes", r.name, r.len));
             }
@@ -268,7 +323,7 @@ pub(super) fn header(about: &About, shard: usize) -> Vec<u8> {
     };
     let text = serde_json::to_vec(&head).unwrap_or_default();
     let mut out = MAGIC.to_vec();
-    out.extend(VERSION.to_le_bytes());
+    out.extend(about.version().to_le_bytes());
     out.extend((text.len() as u32).to_le_bytes());
     out.extend(crc32c::crc32c(&text).to_le_bytes());
     out.extend(text);
@@ -326,10 +381,10 @@ impl Shard {
             return Err("it does not begin as a shard does".into());
         }
         match four(&head, 8) {
-            VERSION => (),
+            1..=VERSION => (),
             other => {
                 return Err(format!(
-                    "it is of version {other}, and this program reads 1"
+                    "it is of version {other}, and this program reads 1 to {VERSION}"
                 ));
             }
         }
@@ -389,7 +444,7 @@ pub(in crate::data) struct Listing {
 pub(in crate::data) struct Index {
     /// [`NAME`]
     pub format: String,
-    /// [`VERSION`]
+    /// Version of the files.
     pub version: u32,
     /// What the set is.
     pub about: About,
@@ -422,7 +477,7 @@ impl Index {
     /// The file's text.
     pub(super) fn text(mut self) -> String {
         self.format = NAME.into();
-        self.version = VERSION;
+        self.version = self.about.version();
         self.checksum = String::new();
         let bare = serde_json::to_string_pretty(&self).unwrap_or_default() + "\n";
         let sum = format!("{:08x}", crc32c::crc32c(bare.as_bytes()));
@@ -459,7 +514,10 @@ impl Index {
         let text = String::from_utf8(bytes).map_err(|_| damaged())?;
         let value: serde_json::Value = serde_json::from_str(&text).map_err(|_| damaged())?;
         let (format, version) = (&value["format"], &value["version"]);
-        if format != NAME || version != VERSION {
+        let known = version
+            .as_u64()
+            .filter(|v| (1..=VERSION.into()).contains(v));
+        if format != NAME || known.is_none() {
             let is =
                 format!("it is {format} of version {version}, which this program does not read");
             return Err(Self::fail(&path, is));

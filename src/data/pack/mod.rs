@@ -11,11 +11,11 @@ pub use cache::open_cached;
 
 use super::listed::{self, Listed, digest};
 use super::parts::Group;
-use super::pixels::Facts;
+use super::pixels::{Facts, Kept};
 use super::source::pack;
 use super::stored::Store;
 use super::tally::{NAMED, Tally};
-use super::{DataError, Request, Result, able};
+use super::{DataError, Request, Result, able, divided};
 use crate::reference::philox::{Purpose, Stream};
 use format::{About, Index, Listing};
 use serde::{Deserialize, Serialize};
@@ -113,7 +113,7 @@ fn order(images: usize, shuffle: Option<u64>) -> Vec<u32> {
     order
 }
 
-/// Packs a set of image files. What is in the folder already of the same set is kept: packing goes on where it broke
+/// Packs a set of image files, or what `data.list` takes of it, in the list's order. What is in the folder already of the same set is kept: packing goes on where it broke
 /// off, and makes anew what was removed.
 ///
 /// # Errors
@@ -121,18 +121,13 @@ fn order(images: usize, shuffle: Option<u64>) -> Vec<u32> {
 /// Shards that were finished stay.
 pub fn pack(p: &Packing<'_>) -> Result<Summary> {
     let path = Path::new(p.data.path);
-    if let Some(list) = p.data.list {
-        let reason = "data.list divides a set when it is opened: pack the set as it is, and train on the packed set \
-                      with the same list";
-        return Err(fail(list, reason));
-    }
     let Some(listed) = listed::files(path)? else {
         return Err(fail(
             path,
             "this set is kept in memory as it is, and packing brings nothing: train on it directly",
         ));
     };
-    pack_listed(p, listed)
+    pack_listed(p, divided(listed, p.data.list)?)
 }
 
 fn pack_listed(p: &Packing<'_>, listed: Listed) -> Result<Summary> {
@@ -145,17 +140,8 @@ fn pack_listed(p: &Packing<'_>, listed: Listed) -> Result<Summary> {
         place,
         parts,
         notes,
-        packed,
+        packed: _,
     } = listed;
-    // A packed set that is packed again is what it was.
-    let what = match packed {
-        Some(is) => {
-            let bare = what.strip_prefix("packed ").unwrap_or(&what);
-            let bare = bare.strip_suffix(&format!(" ({})", is.records));
-            bare.unwrap_or(&what).into()
-        }
-        None => what,
-    };
     let members: Vec<_> = parts.entries().map(|(path, _)| path.clone()).collect();
     let count = members.len();
     let source = place.source(members);
@@ -227,11 +213,12 @@ fn pack_listed(p: &Packing<'_>, listed: Listed) -> Result<Summary> {
     Ok(summary)
 }
 
-/// Side of the images of the packed set at a path; none where there is none.
-pub fn side_of(path: &str) -> Option<usize> {
+/// What is kept of the images of the packed set at a path, and their (shorter) side; none where there is none.
+pub fn kept_as(path: &str) -> Option<(Kept, usize)> {
     let folder = Path::new(path);
     if !pack::is(folder) {
         return None;
     }
-    Some(Index::read(folder).ok()?.about.side)
+    let about = Index::read(folder).ok()?.about;
+    Some((about.stored, about.side))
 }

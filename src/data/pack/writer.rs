@@ -7,6 +7,7 @@ use super::format::{
     ALL, About, Bad, Footer, HEADER, Index, Known, Record, Shard, TRAILER, header, shard_path,
 };
 use super::{Facts, Packing, Records, fail};
+use crate::data::pixels::Kept;
 use crate::data::source::Fault;
 use crate::data::stored::Store;
 use crate::data::{DataError, Result};
@@ -77,8 +78,7 @@ impl Default for Slot {
 #[derive(Clone, Copy)]
 struct Maker<'a> {
     store: &'a Store,
-    records: Records,
-    side: usize,
+    about: &'a About,
     order: &'a [u32],
 }
 
@@ -97,39 +97,30 @@ impl Maker<'_> {
     }
 
     fn make(&self, slot: &mut Slot, image: u32, pixels: &mut Vec<u8>) {
-        let bytes = 3 * self.side * self.side;
         slot.image = image;
-        slot.read = match self.records {
-            Records::Raw => {
-                slot.bytes.resize(bytes, 0);
-                self.store.decode(image, &mut slot.bytes)
-            }
-            Records::Jpeg90 => {
-                pixels.resize(bytes, 0);
-                let read = self.store.decode(image, pixels);
-                read.and_then(|facts| self.encode(pixels, &mut slot.bytes).map(|()| facts))
-            }
+        let into = match self.about.records {
+            Records::Raw => &mut slot.bytes,
+            Records::Jpeg90 => &mut *pixels,
         };
+        into.resize(self.store.bytes(), 0);
+        slot.read = self.store.decode(image, into);
+        if let Ok(Facts { kept, .. }) = slot.read {
+            into.truncate(3 * kept.0 * kept.1);
+            if self.about.records == Records::Jpeg90
+                && let Err(e) = encode(pixels, kept, &mut slot.bytes)
+            {
+                slot.read = Err(e);
+            }
+        }
         slot.crc = crc32c::crc32c(&slot.bytes);
-    }
-
-    /// As JPEG.
-    fn encode(&self, pixels: &[u8], out: &mut Vec<u8>) -> std::result::Result<(), Fault> {
-        out.clear();
-        let mut encoder = Encoder::new(out, QUALITY);
-        encoder.set_sampling_factor(SamplingFactor::F_2_2);
-        encoder.set_optimized_huffman_tables(true);
-        let side = self.side as u16;
-        let done = encoder.encode(pixels, side, side, ColorType::Rgb);
-        done.map_err(|e| Fault::Io(std::io::Error::other(e.to_string())))
     }
 
     /// Bytes that the images at these places take: some, where they are estimated from a sample.
     fn bytes(&self, places: Range<usize>) -> u64 {
         let count = places.len() as u64;
-        let each = match self.records {
-            Records::Raw => 3.0 * (self.side * self.side) as f64,
-            Records::Jpeg90 => {
+        let each = match (self.about.records, self.about.stored) {
+            (Records::Raw, Kept::Square) => self.store.bytes() as f64,
+            _ => {
                 let n = places.len().min(SAMPLE);
                 let mut slots = Vec::new();
                 for i in 0..n {
@@ -150,6 +141,20 @@ impl Maker<'_> {
         };
         (each * count as f64) as u64 + LINE * count + HEADER as u64
     }
+}
+
+/// An image of this height and width as JPEG.
+fn encode(
+    pixels: &[u8],
+    (height, width): (usize, usize),
+    out: &mut Vec<u8>,
+) -> std::result::Result<(), Fault> {
+    out.clear();
+    let mut encoder = Encoder::new(out, QUALITY);
+    encoder.set_sampling_factor(SamplingFactor::F_2_2);
+    encoder.set_optimized_huffman_tables(true);
+    let done = encoder.encode(pixels, width as u16, height as u16, ColorType::Rgb);
+    done.map_err(|e| Fault::Io(std::io::Error::other(e.to_string())))
 }
 
 /// Writes the shards.
@@ -184,8 +189,7 @@ impl<'a> Writer<'a> {
         let claim = Claim::new(packing.out, about)?;
         let maker = Maker {
             store,
-            records: about.records,
-            side: about.side,
+            about,
             order,
         };
         let mut writer = Self {
@@ -283,7 +287,9 @@ impl<'a> Writer<'a> {
                     ..Record::default()
                 };
                 part.at += slot.bytes.len() as u64;
-                part.footer.records.push(record.with(facts));
+                part.footer
+                    .records
+                    .push(record.with(facts, self.about.stored));
                 written.map_err(|e| self.storage(e))
             }
             (Err(Fault::Bad(why)), Some(part)) => {

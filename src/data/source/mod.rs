@@ -1,6 +1,7 @@
 //! Where the images of a set are while they are not in memory: a file a kind of place. A place hands out an image's
 //! bytes as they are stored; what these become is the same for all of them (`data::pixels`).
 
+pub(super) mod chosen;
 pub(super) mod files;
 pub(super) mod pack;
 #[cfg(feature = "tables")]
@@ -32,8 +33,8 @@ pub(super) enum Fault {
 pub(super) enum Form {
     /// A file of a known format.
     Encoded,
-    /// RGB, [side,side,3]: nothing is left to be decoded.
-    Square,
+    /// RGB, rows, columns: nothing is left to be decoded.
+    Pixels,
 }
 
 /// A place of images, which are numbered from 0. It is read by several threads at once.
@@ -59,6 +60,11 @@ pub(super) trait Source: Debug + Send + Sync {
 
     /// Width and height of the image that its bytes were made of, where these are no longer its own.
     fn side(&self, _image: u32) -> Option<(u32, u32)> {
+        None
+    }
+
+    /// Height and width of an image that is kept as pixels; none where it is a square.
+    fn kept(&self, _image: u32) -> Option<(usize, usize)> {
         None
     }
 

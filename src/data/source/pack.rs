@@ -12,6 +12,7 @@ use crate::data::load::Entry;
 use crate::data::pack::Records;
 use crate::data::pack::format::{Footer, INDEX, Index, Listing, Shard, shard_name, shard_path};
 use crate::data::parts::{Group, Parts};
+use crate::data::pixels::Kept;
 use crate::graph::memory::free_memory;
 use rayon::prelude::*;
 use std::fs::File;
@@ -49,7 +50,7 @@ pub(in crate::data) fn list(folder: &Path) -> Result<Listed, DataError> {
     let (source, entries) = Packed::new(folder, &index, footers).map_err(fail)?;
     let parts = parts(&index, entries);
     Ok(Listed {
-        what: format!("packed {} ({})", index.what, index.about.records),
+        what: index.what,
         path: folder.into(),
         root: folder.into(),
         place: Box::new(source),
@@ -115,6 +116,8 @@ struct At {
     len: u32,
     crc: u32,
     side: (u32, u32),
+    /// Height and width, where it is no square.
+    kept: Option<(u16, u16)>,
 }
 
 /// The images of a packed set.
@@ -160,6 +163,10 @@ impl Packed {
                     len: r.len,
                     crc: r.crc,
                     side: (r.width, r.height),
+                    kept: match index.about.stored {
+                        Kept::Square => None,
+                        Kept::ShortSide => Some((r.rows as u16, r.columns as u16)),
+                    },
                 };
                 all.push((r.image, at, r.name, r.label));
             }
@@ -179,7 +186,7 @@ impl Packed {
         let source = Self {
             folder: folder.into(),
             form: match index.about.records {
-                Records::Raw => Form::Square,
+                Records::Raw => Form::Pixels,
                 Records::Jpeg90 => Form::Encoded,
             },
             images,
@@ -269,6 +276,11 @@ impl Source for Packed {
 
     fn side(&self, image: u32) -> Option<(u32, u32)> {
         Some(self.images[image as usize].side)
+    }
+
+    fn kept(&self, image: u32) -> Option<(usize, usize)> {
+        let kept = self.images[image as usize].kept;
+        kept.map(|(rows, columns)| (rows.into(), columns.into()))
     }
 
     fn will_need(&self, images: &[u32]) {

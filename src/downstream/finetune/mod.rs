@@ -9,13 +9,12 @@ use super::probe::cross_entropy;
 use super::{DownstreamError, Result};
 use crate::config::Config;
 use crate::data::ahead::{Ahead, TRAINING};
-use crate::data::augment::Policy;
+use crate::data::augment::{Policy, Sides};
 use crate::data::{Dataset, mixing, rand_augment, sampler};
 use crate::graph::{Executor, Graph, HostData, ProgramId, StepScalars, TensorId, TensorType};
 use crate::nn::import::{Named, import};
 use crate::nn::{Mode, Model, Part};
 use crate::ops;
-use crate::ops::augment::words;
 use crate::ops::drop_path;
 use crate::reference::philox::{Purpose, Stream};
 use crate::run::RunError;
@@ -37,16 +36,14 @@ impl Drawn<'_> {
         &self,
         exec: &mut dyn Executor,
         program: ProgramId,
-        (ids, labels): (&[u32], &[u32]),
+        (ids, sides, labels): (&[u32], Sides<'_>, &[u32]),
         (epoch, batch): (u32, u32),
     ) -> Result<Vec<f32>> {
         let (s, b) = (self.plan.settings, self.built);
         let size = self.plan.config.model.image_size;
         let of = |id: u32, purpose| Stream::new(s.seed, epoch, id, purpose);
         let mut upload = |id: TensorId, values| exec.upload(program, id, &HostData::F32(values));
-        let rows = self
-            .policy
-            .views(1, self.plan.side, ids, size, (s.seed, epoch));
+        let rows = self.policy.views(1, sides, ids, size, (s.seed, epoch));
         upload(b.views, rows)?;
         if let Some(factors) = b.dropped {
             upload(factors, self.branches(ids, epoch))?;
@@ -186,13 +183,12 @@ pub fn finetune(
             if let Some(ahead) = &mut ahead {
                 ahead.next(&chosen, &mut |_| ())?;
             }
-            let images = HostData::U32(Ahead::or(ahead.as_ref(), train).packed(&chosen)?);
-            exec.upload(step_program, built.images, &images)?;
-            if let HostData::U32(x) = images {
-                Ahead::or(ahead.as_ref(), train).done(x);
-            }
+            let mut x = Ahead::or(ahead.as_ref(), train).packed(&chosen)?;
+            x.upload(exec, step_program, built.images)?;
             let at = (epoch as u32, number as u32);
-            let labels = drawn.send(exec, step_program, (&chosen, &labels), at)?;
+            let sides = Sides::Each(&x.sides);
+            let labels = drawn.send(exec, step_program, (&chosen, sides, &labels), at)?;
+            Ahead::or(ahead.as_ref(), train).done(x);
             exec.upload(step_program, y, &HostData::F32(labels))?;
             let lr = learning_rate(&own, epoch, number as f64 / steps as f64);
             let scalars = StepScalars {
@@ -223,9 +219,7 @@ fn accuracy(
     (program, built): (ProgramId, &Built),
     test: &Dataset,
 ) -> Result<f64> {
-    let (batch, side) = (plan.batch, plan.side);
-    let whole = HostData::F32(plan.config.augment.plain(side, batch));
-    exec.upload(program, built.views, &whole)?;
+    let batch = plan.batch;
     let mut hits = 0;
     let all: Vec<u32> = (0..test.len() as u32).collect();
     let mut ahead = Ahead::in_order(test, batch)?;
@@ -234,8 +228,11 @@ fn accuracy(
             ahead.next(part, &mut |_| ())?;
         }
         let mut x = Ahead::or(ahead.as_ref(), test).packed(part)?;
-        x.resize(batch * words(side.0, side.1), 0);
-        exec.upload(program, built.images, &HostData::U32(x))?;
+        x.fill(batch);
+        x.upload(exec, program, built.images)?;
+        let rows = plan.config.augment.plain(x.sides.as_slice(), batch);
+        exec.upload(program, built.views, &HostData::F32(rows))?;
+        Ahead::or(ahead.as_ref(), test).done(x);
         exec.run(program, &StepScalars::default())?;
         let out = exec.fetch(program, built.logits)?.to_f32();
         for (row, id) in out.chunks(plan.classes).zip(part) {

@@ -233,8 +233,9 @@ impl Looked {
                 "the checkpoint lacks {all}"
             )));
         }
-        let rows = policy.two_views(side, ids, size, seed, 0);
-        exec.upload(program, images, &HostData::U32(packed::pack(data, ids)?))?;
+        let mut packed = packed::pack(data, ids)?;
+        let rows = policy.two_views(packed.sides.as_slice(), ids, size, seed, 0);
+        packed.upload(exec, program, images)?;
         exec.upload(program, table, &HostData::F32(rows))?;
         exec.run(program, &StepScalars::default())?;
         let mut values = |t| Ok::<_, DownstreamError>(exec.fetch(program, t)?.to_f32());
