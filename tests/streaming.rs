@@ -1,8 +1,7 @@
 //! Data that are not kept in memory: the same bits as data that are, whatever the threads; bad images and their
 //! stand-ins; what is read ahead stays within its bounds.
 
-use crate::common::images::{config, paint};
-use amcl_wgpu::data::Split;
+use crate::common::images::{LAZY, config, folder, opened};
 use amcl_wgpu::data::ahead::Ahead;
 use amcl_wgpu::data::packed::{Images, pack};
 use amcl_wgpu::device::Choice;
@@ -10,22 +9,6 @@ use amcl_wgpu::run::event::Event;
 use amcl_wgpu::train::Trainer;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Twelve images of each of three classes to train on, four of each to test on.
-fn folder(root: &Path) {
-    for (class, name) in ["ant", "bee", "cow"].iter().enumerate() {
-        for i in 0..16 {
-            let part = if i < 12 { "train" } else { "test" };
-            let level = |k: usize| ((class * 16 + i) * k % 256) as u8;
-            let file = root.join(part).join(name).join(format!("{i:02}.png"));
-            paint(&file, 20 + i as u32, 24, [level(5), level(11), level(23)]);
-        }
-    }
-}
-
-fn opened(data: &Path, set: &[&str]) -> Split {
-    config(data, set).open_data(&|_, _| ()).unwrap()
-}
 
 /// Hash of the weights after two epochs, and the notes of the run.
 fn trained(data: &Path, set: &[&str]) -> (Result<String, String>, Vec<String>) {
@@ -42,8 +25,6 @@ fn trained(data: &Path, set: &[&str]) -> (Result<String, String>, Vec<String>) {
         .run();
     (outcome.map(|o| o.weights).map_err(|e| e.to_string()), notes)
 }
-
-const LAZY: &str = "data.memory_mib=0";
 
 #[test]
 fn weights_are_the_same_to_the_bit_in_memory_and_not_and_for_any_number_of_threads() {

@@ -3,7 +3,9 @@
 #![allow(dead_code, reason = "every test file uses a part")]
 
 pub mod images;
+pub mod packs;
 pub mod plain;
+pub mod shards;
 
 use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::graph::state::Group;
