@@ -1,6 +1,8 @@
 //! What changes from epoch to epoch: learning rate, temperature, decay of the momentum encoder.
 
 use crate::config::{Config, Moves, Schedule};
+use crate::graph::StepScalars;
+use crate::run::checkpoint::Position;
 
 /// Learning rate of a step, a share `done` of whose epoch is done: linear warm-up, then a cosine to `schedule.min_lr`.
 ///
@@ -22,6 +24,30 @@ pub fn learning_rate(c: &Config, epoch: usize, done: f64) -> f32 {
     }
     let t = (e - warm as f64) / c.run.epochs.saturating_sub(warm).max(1) as f64;
     (least + (lr - least) * 0.5 * (1.0 + (std::f64::consts::PI * t).cos())) as f32
+}
+
+/// What the step at `at` is given, in a run of `steps` an epoch. `ends`: decay of the momentum encoder at the run's start
+/// and end, and the steps by which it is ahead.
+pub fn scalars(
+    c: &Config,
+    at: Position,
+    steps: usize,
+    ends: Option<([f32; 2], usize)>,
+) -> StepScalars {
+    let warm = at.epoch < c.amcl.switches.warmup_epochs;
+    StepScalars {
+        seed_lo: c.run.seed as u32,
+        seed_hi: (c.run.seed >> 32) as u32,
+        epoch: at.epoch as u32,
+        step: at.step as u32,
+        flags: if warm { StepScalars::WARMUP } else { 0 },
+        lr: learning_rate(c, at.epoch, at.batch as f64 / steps as f64),
+        ema: ends.map_or(0.0, |(ends, ahead)| {
+            momentum(ends, at.step + ahead, steps * c.run.epochs)
+        }),
+        tau_scale: tau_scale(c, at.step as f64 / steps as f64),
+        ..StepScalars::default()
+    }
 }
 
 /// Factor on the constant temperature after so many epochs: that which makes it (high - low) (1 + cos(2 pi t / T)) /

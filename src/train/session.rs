@@ -205,17 +205,35 @@ impl Session {
             halves_run(&Planner::recording(limits))?;
         }
         let s = Self::laid_out(config, method, Planner::recording(limits), (data, split))?;
-        let nothing = || TrainError::Config("the planner did not record".into());
-        let tape = s.exec.tape().ok_or_else(nothing)?;
+        Ok((s.planned_for(data), s.portable()?.0))
+    }
+
+    /// The programs of a session on a planner that records ([`Planner::recording`]), and what their buffers hold.
+    ///
+    /// # Errors
+    /// Another executor; ops that run on the host.
+    pub fn portable(&self) -> Result<(Portable, Vec<u8>)> {
+        let nothing = || TrainError::Config("this executor does not record".into());
+        let tape = self.exec.tape().ok_or_else(nothing)?;
         let mut names = vec!["gradient"; tape.programs.len()];
-        names[s.optimizer.program.0] = "optimizer";
-        names[s.features.program().0] = "features";
-        let knn = s.knn.iter().flat_map(Knn::programs);
+        names[self.optimizer.program.0] = "optimizer";
+        names[self.features.program().0] = "features";
+        let knn = self.knn.iter().flat_map(Knn::programs);
         for (p, name) in knn.zip(["neighbours", "votes"]) {
             names[p.0] = name;
         }
-        let (plan, _) = tape.portable(&names)?;
-        Ok((s.planned_for(data), plan))
+        let (mut plan, contents) = tape.portable(&names)?;
+        for (program, taped) in plan.programs.iter_mut().zip(&tape.programs) {
+            for (output, port) in program.outputs.iter_mut().zip(&taped.outputs) {
+                let called = match program.name.as_str() {
+                    "gradient" => self.gradient.called(port.tensor),
+                    "features" => Some("features"),
+                    _ => None,
+                };
+                output.name = called.map_or_else(|| output.name.clone(), Into::into);
+            }
+        }
+        Ok((plan, contents))
     }
 
     /// A session on a planner, with its evaluation where `split` is given.

@@ -283,6 +283,18 @@ impl Gradient {
         Ok(self)
     }
 
+    /// What a fetched tensor is, in a word: the loss, one of its terms, similarities or scores of pairs.
+    pub fn called(&self, t: TensorId) -> Option<&'static str> {
+        let pairs = self.out.pairs;
+        let term = self.out.terms.iter().find(|(_, id)| *id == t);
+        match t {
+            _ if t == self.out.loss => Some("loss"),
+            _ if pairs.is_some_and(|p| p.similarity == t) => Some("similarity"),
+            _ if pairs.is_some_and(|p| p.score == Some(t)) => Some("score"),
+            _ => term.map(|(name, _)| *name),
+        }
+    }
+
     /// All programs, that of the largest activations first.
     pub fn programs(&self) -> Vec<ProgramId> {
         let mut all = vec![self.views.program];

@@ -13,7 +13,7 @@ use crate::run::checkpoint::{self, Position};
 use crate::run::event::{Divergence, Evaluation, Event, KnnProtocol, Step, Summary, Term};
 use crate::run::folder;
 use crate::train::health::DeadEpochs;
-use crate::train::schedule::{learning_rate, momentum, tau_scale};
+use crate::train::schedule::scalars;
 use crate::train::session::{Pending, Session};
 use crate::train::{Result, TrainError};
 use std::collections::VecDeque;
@@ -342,22 +342,11 @@ impl Run<'_> {
     }
 
     fn scalars(&self, at: Position) -> StepScalars {
-        let c = &self.job.config;
-        let warm = at.epoch < c.amcl.switches.warmup_epochs;
-        StepScalars {
-            seed_lo: c.run.seed as u32,
-            seed_hi: (c.run.seed >> 32) as u32,
-            epoch: at.epoch as u32,
-            step: at.step as u32,
-            flags: if warm { StepScalars::WARMUP } else { 0 },
-            lr: learning_rate(c, at.epoch, at.batch as f64 / self.steps() as f64),
-            ema: self.session.momentum.map_or(0.0, |ends| {
-                let step = at.step + self.session.momentum_ahead;
-                momentum(ends, step, self.steps() * c.run.epochs)
-            }),
-            tau_scale: tau_scale(c, at.step as f64 / self.steps() as f64),
-            ..StepScalars::default()
-        }
+        let ends = self
+            .session
+            .momentum
+            .map(|m| (m, self.session.momentum_ahead));
+        scalars(&self.job.config, at, self.steps(), ends)
     }
 
     /// Begins to read the batches from `at` to the run's end, where images are not in memory.
