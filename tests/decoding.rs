@@ -8,7 +8,7 @@ use image::{DynamicImage, ImageFormat, Luma, LumaA, Rgb, RgbImage, Rgba, metadat
 use images::open_as;
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 
-const NEW: Reading = Reading {
+pub(crate) const NEW: Reading = Reading {
     version: 2,
     exif: true,
     alpha: Alpha::Drop,
@@ -24,7 +24,7 @@ const OLD: Reading = Reading {
 };
 
 /// A folder with these files and nothing else.
-fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+pub(crate) fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (name, bytes) in files {
         std::fs::write(dir.path().join(name), bytes).unwrap();
@@ -33,14 +33,14 @@ fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
 }
 
 /// The pixels of one file alone, and what is said of it.
-fn read(name: &str, bytes: &[u8], size: usize, how: Reading) -> (Vec<u8>, Vec<String>) {
+pub(crate) fn read(name: &str, bytes: &[u8], size: usize, how: Reading) -> (Vec<u8>, Vec<String>) {
     let dir = folder(&[(name, bytes)]);
     let s = open_as(dir.path(), size, how).unwrap();
     (s.train.images, s.warnings)
 }
 
 /// Waves and noise, as photographs have them: of every 16x16 block something is left after JPEG's quantisation.
-fn photo(w: u32, h: u32) -> RgbImage {
+pub(crate) fn photo(w: u32, h: u32) -> RgbImage {
     let mut state = 1u32;
     RgbImage::from_fn(w, h, |x, y| {
         let mut noise = || {
@@ -55,15 +55,15 @@ fn photo(w: u32, h: u32) -> RgbImage {
 /// The kinds of JPEG files that there are: progressive or not, with full or a quarter of the colour, with tables of
 /// their own, with restarts, grey.
 #[derive(Clone, Copy, Default)]
-struct Kind {
-    progressive: bool,
-    quarter: bool,
+pub(crate) struct Kind {
+    pub(crate) progressive: bool,
+    pub(crate) quarter: bool,
     optimised: bool,
     restarts: bool,
-    grey: bool,
+    pub(crate) grey: bool,
 }
 
-fn jpeg(image: &RgbImage, kind: Kind) -> Vec<u8> {
+pub(crate) fn jpeg(image: &RgbImage, kind: Kind) -> Vec<u8> {
     let mut out = Vec::new();
     let mut e = Encoder::new(&mut out, 90);
     e.set_sampling_factor(match kind.quarter {
@@ -85,7 +85,7 @@ fn jpeg(image: &RgbImage, kind: Kind) -> Vec<u8> {
     out
 }
 
-fn kinds() -> Vec<Kind> {
+pub(crate) fn kinds() -> Vec<Kind> {
     let of = |bits: u32| Kind {
         progressive: bits & 1 > 0,
         quarter: bits & 2 > 0,
@@ -121,7 +121,7 @@ fn every_kind_of_jpeg_shows_the_same_image() {
 }
 
 /// Where a file's pixels begin: behind the header of its first scan.
-fn first_scan(bytes: &[u8]) -> usize {
+pub(crate) fn first_scan(bytes: &[u8]) -> usize {
     let at = bytes.windows(2).position(|w| w == [0xFF, 0xDA]).unwrap();
     at + 2 + usize::from(bytes[at + 3])
 }
@@ -258,7 +258,7 @@ fn exif(orientation: u8, big: bool) -> Vec<u8> {
 }
 
 /// A JPEG whose EXIF block says this.
-fn turned(image: &RgbImage, orientation: u8) -> Vec<u8> {
+pub(crate) fn turned(image: &RgbImage, orientation: u8) -> Vec<u8> {
     let mut out = Vec::new();
     let mut e = Encoder::new(&mut out, 100);
     e.set_sampling_factor(SamplingFactor::F_1_1);
@@ -275,7 +275,7 @@ fn turned(image: &RgbImage, orientation: u8) -> Vec<u8> {
 }
 
 /// Largest and mean difference of two images.
-fn apart(a: &[u8], b: &[u8]) -> (u8, f64) {
+pub(crate) fn apart(a: &[u8], b: &[u8]) -> (u8, f64) {
     assert_eq!(a.len(), b.len());
     let each = || a.iter().zip(b).map(|(a, b)| a.abs_diff(*b));
     let sum: f64 = each().map(f64::from).sum();
@@ -350,7 +350,7 @@ fn upright(columns: u32, how: Reading) {
     }
 }
 
-fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+pub(crate) fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
     let mut out = std::io::Cursor::new(Vec::new());
     image.write_to(&mut out, format).unwrap();
     out.into_inner()

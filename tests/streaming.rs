@@ -5,8 +5,12 @@ use crate::common::images::{LAZY, config, folder, opened};
 use amcl_wgpu::data::ahead::Ahead;
 use amcl_wgpu::data::packed::{Images, pack};
 use amcl_wgpu::device::Choice;
+use amcl_wgpu::graph::StepScalars;
+use amcl_wgpu::graph::host::HostExecutor;
+use amcl_wgpu::graph::watched::{Act, Call, Calls, Watched, overlap};
 use amcl_wgpu::run::event::Event;
 use amcl_wgpu::train::Trainer;
+use amcl_wgpu::train::session::Session;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -198,4 +202,80 @@ fn a_resumed_run_goes_on_with_the_batch_that_was_next() {
         .unwrap();
     assert_eq!(resumed.weights, whole);
     assert_ne!(first.weights, whole, "it had stopped before the end");
+}
+
+/// The steps of which an act is noted.
+fn steps(calls: &[Call], act: Act) -> Vec<u32> {
+    let mut steps: Vec<u32> = calls
+        .iter()
+        .filter(|c| c.act == act)
+        .map(|c| c.step)
+        .collect();
+    steps.dedup();
+    steps
+}
+
+#[test]
+fn a_batch_is_sent_while_the_one_before_trains_and_the_trace_shows_it() {
+    let dir = tempfile::tempdir().unwrap();
+    folder(dir.path());
+    let out = dir.path().join("run");
+    let mut noted = Vec::new();
+    Trainer::new(config(dir.path(), &[LAZY]))
+        .device(Choice::Cpu)
+        .out(&out)
+        .profile(true)
+        .on_event(|e| {
+            if let Event::Watched { calls, .. } = e {
+                noted.push(calls.clone());
+            }
+        })
+        .run()
+        .unwrap();
+    let [calls] = &noted[..] else {
+        panic!("{} traces", noted.len());
+    };
+    let all: Vec<u32> = (0..steps(calls, Act::Submit).len() as u32).collect();
+    assert!(all.len() > 2, "{all:?}");
+    for act in [Act::Fetch, Act::Upload, Act::Submit, Act::Collect] {
+        assert_eq!(steps(calls, act), all, "{act:?}");
+    }
+    assert!(overlap(calls), "{calls:?}");
+    // The file shows the same.
+    let text = std::fs::read_to_string(out.join("steps.json")).unwrap();
+    let trace: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let named = |name: &str| events.iter().position(|e| e["name"] == name).unwrap();
+    assert!(named("upload 1") < named("collect 0"));
+    let end = |e: &serde_json::Value| e["ts"].as_f64().unwrap() + e["dur"].as_f64().unwrap();
+    let (first, second) = (&events[named("in flight 0")], &events[named("in flight 1")]);
+    assert!(second["ts"].as_f64().unwrap() < end(first));
+
+    // The control: the same steps one by one.
+    let c = config(dir.path(), &[]);
+    let data = opened(dir.path(), &[]).train;
+    let calls = Calls::default();
+    let exec = Watched::new(Box::new(HostExecutor::<f32>::new()), calls.clone());
+    let mut session = Session::new(&c, Box::new(exec), &data).unwrap();
+    let ids: Vec<u32> = (0..c.optim.batch_size as u32).collect();
+    for step in 0..3 {
+        calls.prepare(step);
+        let scalars = StepScalars {
+            step,
+            ..StepScalars::default()
+        };
+        let pending = session.start(&data, &ids, &scalars).unwrap();
+        session.finish(&pending).unwrap();
+    }
+    let calls = calls.end();
+    assert_eq!(steps(&calls, Act::Collect), [0, 1, 2]);
+    assert!(!overlap(&calls), "{calls:?}");
+    // And one whose images alone come too late.
+    let mut late = noted[0].clone();
+    let is = |act: Act, step: u32| move |c: &Call| (c.act, c.step) == (act, step);
+    let results = late.iter().rposition(is(Act::Collect, 0)).unwrap();
+    let sent = late.iter().rposition(is(Act::Upload, 1)).unwrap();
+    let call = late.remove(sent);
+    late.insert(results, call);
+    assert!(!overlap(&late));
 }

@@ -54,5 +54,6 @@ mod subsets;
 mod switches;
 mod tar_files;
 mod tiles;
+mod turbo;
 mod verify;
 mod vit_files;

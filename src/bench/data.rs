@@ -7,7 +7,7 @@ use crate::data::packed::pack;
 use crate::data::sampler::permutation;
 use crate::data::{Dataset, Spent};
 use crate::graph::{Executor, Graph, HostData, StepScalars, TensorType};
-use crate::ops::augment::{Augment, words};
+use crate::ops::augment::words;
 use crate::reference::augment::ROW;
 use crate::train::{Config, TrainError};
 use serde::Serialize;
@@ -143,16 +143,7 @@ pub fn device(
     let x = g.input("images", TensorType::u32([n, words(side.0, side.1)]));
     let table = g.input("table", TensorType::f32([2 * n, ROW]));
     let policy = &config.augment;
-    let op = Augment {
-        height: side.0,
-        width: side.1,
-        size,
-        filter: policy.interpolation,
-        blur: policy.blurs(),
-        mean: policy.mean,
-        std: policy.std,
-    };
-    let views = g.push1(op, &[x, table])?;
+    let views = g.push1(policy.op(side, size), &[x, table])?;
     let out = g.sum(views)?;
     let program = exec.compile(&g, &[out])?;
     let ids: Vec<u32> = (0..n as u32).collect();

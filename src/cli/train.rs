@@ -66,7 +66,8 @@ pub struct Args {
     /// Replace the run in the folder. It is removed when the new one has saved its first checkpoint.
     #[arg(long)]
     overwrite: bool,
-    /// Before training, time every kernel of one step: a table, and trace.json for Perfetto.
+    /// Before training, time every kernel of one step: a table, and trace.json for Perfetto; steps.json has what the
+    /// host does for the first steps.
     #[arg(long)]
     profile: bool,
     /// On a GPU, take the tiles of products and convolutions from a table. Without this flag the first run

@@ -2,6 +2,7 @@
 //! depend on seed, epoch and sample alone: not on device, vendor, thread or place in the batch. The pixels are the op
 //! `augment`'s work.
 
+use crate::ops::augment::Augment;
 use crate::reference::augment::{
     Adjust, FACTORS, FLIP, Filter, GRAY, ORDER, RADIUS, ROW, SIGMA, SOLARISE, TOP, WIDTH,
     order_code,
@@ -134,6 +135,19 @@ impl Policy {
     /// Can any view blur? (The kernel then takes two more passes.)
     pub fn blurs(&self) -> bool {
         self.has('b') && self.gaussian_blur.iter().any(|p| *p > 0.0)
+    }
+
+    /// The op that makes views of `size` pixels of images whose height and width are `side`.
+    pub fn op(&self, side: (usize, usize), size: usize) -> Augment {
+        Augment {
+            height: side.0,
+            width: side.1,
+            size,
+            filter: self.interpolation,
+            blur: self.blurs(),
+            mean: self.mean,
+            std: self.std,
+        }
     }
 
     /// RandomResizedCrop's box: top, left, height, width (ten tries, then the centre).

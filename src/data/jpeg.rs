@@ -3,6 +3,8 @@
 //! Decoders show what they can of a damaged file and fill up the rest. A training set would then hold grey images
 //! without a word, so the file's segments are walked here first, and the decoder runs in its strict mode.
 
+#[cfg(feature = "turbojpeg")]
+use super::turbo::decode as by_turbo;
 use image::metadata::Orientation;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -30,10 +32,34 @@ pub(super) enum Oddity {
     Header,
 }
 
+/// What was decoded of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Decoded {
+    /// Width and height of the image at the size at which it was decoded.
+    pub whole: (usize, usize),
+    /// Column and row of it at which what was decoded begins.
+    pub at: (usize, usize),
+    /// Width and height of what was decoded.
+    pub kept: (usize, usize),
+}
+
+impl Decoded {
+    /// The whole of an image.
+    pub(super) fn all(side: (usize, usize)) -> Self {
+        Self {
+            whole: side,
+            at: (0, 0),
+            kept: side,
+        }
+    }
+}
+
 /// An image that was decoded.
 pub(super) struct Jpeg {
-    /// Width and height.
-    pub side: (u32, u32),
+    /// Width and height in the file.
+    pub side: (usize, usize),
+    /// What of it the pixels are.
+    pub part: Decoded,
     /// What its EXIF data say.
     pub orientation: Orientation,
     /// What is odd about the file.
@@ -176,10 +202,39 @@ fn options(limit: u32) -> DecoderOptions {
         .jpeg_set_out_colorspace(ColorSpace::RGB)
 }
 
-/// Decodes a file to RGB, [height,width,3], into `pixels`. `bytes` are changed behind the last scan. With `whole`,
-/// files that broke off are refused; else they are shown as far as they go, as version 1 of the pixels did. No side
-/// may exceed `limit`, nor all pixels `memory` bytes. With `turbo`, libjpeg-turbo decodes, if the image's shorter side
-/// need not be longer than this many pixels at once at a half, a quarter or an eighth of its size.
+/// A file whose header was read.
+struct Header<'a> {
+    decoder: JpegDecoder<ZCursor<&'a [u8]>>,
+    side: (usize, usize),
+    /// Bytes of its pixels.
+    size: usize,
+    orientation: Orientation,
+}
+
+/// Reads a file's header. No side may exceed `limit`, nor all pixels `memory` bytes.
+fn header(bytes: &[u8], whole: bool, (limit, memory): (u32, u64)) -> Result<Header<'_>, String> {
+    let options = options(limit).set_strict_mode(whole);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    decoder.decode_headers().map_err(|e| e.to_string())?;
+    let side = decoder.dimensions().unwrap_or_default();
+    let size = decoder.output_buffer_size().unwrap_or(usize::MAX);
+    if size as u64 > memory {
+        return Err(format!("{}x{} pixels are too many", side.0, side.1));
+    }
+    let orientation = decoder.exif().and_then(|e| Orientation::from_exif_chunk(e));
+    Ok(Header {
+        decoder,
+        side,
+        size,
+        orientation: orientation.unwrap_or(Orientation::NoTransforms),
+    })
+}
+
+/// Decodes a file to RGB into `pixels`, [height,width,3] of the part that is returned. `bytes` are changed behind the
+/// last scan. With `whole`, files that broke off are refused; else they are shown as far as they go, as version 1 of
+/// the pixels did. No side may exceed the first of `limits`, nor all pixels the second, bytes. With `turbo`,
+/// libjpeg-turbo decodes: at a half, a quarter or an eighth of its size where the image's shorter side then still has
+/// so many pixels; where the second is true, no more than the centred square and what lies around it.
 ///
 /// # Errors
 /// What is wrong with the file, in words.
@@ -187,11 +242,12 @@ pub(super) fn decode(
     bytes: &mut Vec<u8>,
     pixels: &mut Vec<u8>,
     whole: bool,
-    (limit, memory): (u32, u64),
-    turbo: Option<u32>,
+    limits: (u32, u64),
+    turbo: Option<(u32, bool)>,
 ) -> Result<Jpeg, String> {
     let mut oddity = None;
     let mut separate = false;
+    let mut ones = false;
     if whole {
         let s = structure(bytes)?;
         // A progressive file may end early, and shows what it has.
@@ -200,82 +256,57 @@ pub(super) fn decode(
         }
         oddity = (!s.ended).then_some(Oddity::NoEnd);
         bytes.truncate(s.end);
-        // The decoder has to meet a marker behind the first of several scans.
-        if !s.progressive || s.scans > 1 {
-            bytes.extend(ONES);
-        }
         bytes.extend(END);
         for stray in s.strays.into_iter().rev().filter(|r| r.end <= s.end) {
             oddity = oddity.or(Some(Oddity::Header));
             bytes.drain(stray);
         }
         separate = s.scans > 1 && (!s.progressive || s.restarts);
+        // The decoder has to meet a marker behind the first of several scans.
+        ones = !s.progressive || s.scans > 1;
     }
-    let options = options(limit).set_strict_mode(whole);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes.as_slice()), options);
-    decoder.decode_headers().map_err(|e| e.to_string())?;
-    let (width, height) = decoder.dimensions().unwrap_or_default();
-    let size = decoder.output_buffer_size().unwrap_or(usize::MAX);
-    if size as u64 > memory {
-        return Err(format!("{width}x{height} pixels are too many"));
+    // libjpeg-turbo complains of a scan that ends too early, and of ones behind it.
+    if let Some((least, square)) = turbo {
+        let h = header(bytes, whole, limits)?;
+        if let Some(part) = by_turbo(bytes, pixels, h.side, (least, square)) {
+            return Ok(Jpeg {
+                side: h.side,
+                part,
+                orientation: h.orientation,
+                oddity,
+            });
+        }
     }
-    let orientation = decoder.exif().and_then(|e| Orientation::from_exif_chunk(e));
-    pixels.clear();
-    let (mut width, mut height) = (width, height);
-    let scaled = turbo.and_then(|least| by_turbo(bytes, pixels, (width, height), least));
-    if let Some(small) = scaled {
-        (width, height) = small;
-    } else if separate {
-        several_scans(bytes, pixels, memory)?;
+    if ones {
+        bytes.truncate(bytes.len() - END.len());
+        bytes.extend(ONES);
+        bytes.extend(END);
+    }
+    let mut h = header(bytes, whole, limits)?;
+    if separate {
+        several_scans(bytes, pixels, limits.1)?;
     } else {
-        pixels.resize(size, 0);
-        decoder.decode_into(pixels).map_err(|e| match whole {
+        // A whole image overwrites all that is left of the one before. What broke off stays black.
+        if !whole {
+            pixels.clear();
+        }
+        pixels.resize(h.size, 0);
+        h.decoder.decode_into(pixels).map_err(|e| match whole {
             true => damaged(&e),
             false => e.to_string(),
         })?;
     }
     Ok(Jpeg {
-        side: (width as u32, height as u32),
-        orientation: orientation.unwrap_or(Orientation::NoTransforms),
+        side: h.side,
+        part: Decoded::all(h.side),
+        orientation: h.orientation,
         oddity,
     })
 }
 
-/// Decodes by libjpeg-turbo, at the smallest of 1/1, 1/2, 1/4 and 1/8 whose shorter side is not under `least`, and gives
-/// width and height. None for what it does not read to the end without a complaint: other colours than grey and YCbCr,
-/// damage. The other decoder then says what is wrong, or reads it.
-#[cfg(feature = "turbojpeg")]
-fn by_turbo(
-    bytes: &[u8],
-    pixels: &mut Vec<u8>,
-    (width, height): (usize, usize),
-    least: u32,
-) -> Option<(usize, usize)> {
-    use turbojpeg::{Decompressor, Image, PixelFormat, ScalingFactor};
-    let mut decoder = Decompressor::new().ok()?;
-    let header = decoder.read_header(bytes).ok()?;
-    if (header.width, header.height) != (width, height) {
-        return None;
-    }
-    let fits = |n: &usize| width.min(height).div_ceil(*n) >= least as usize;
-    let by = [8, 4, 2].into_iter().find(fits).unwrap_or(1);
-    let factor = ScalingFactor::new(1, by);
-    decoder.set_scaling_factor(factor).ok()?;
-    let (w, h) = (factor.scale(width), factor.scale(height));
-    pixels.resize(3 * w * h, 0);
-    let into = Image {
-        pixels: pixels.as_mut_slice(),
-        width: w,
-        pitch: 3 * w,
-        height: h,
-        format: PixelFormat::RGB,
-    };
-    decoder.decompress(bytes, into).ok().map(|()| (w, h))
-}
-
 /// Without the feature there is no libjpeg-turbo; `data.decoder = "turbo"` is refused before.
 #[cfg(not(feature = "turbojpeg"))]
-fn by_turbo(_: &[u8], _: &mut Vec<u8>, _: (usize, usize), _: u32) -> Option<(usize, usize)> {
+fn by_turbo(_: &[u8], _: &mut Vec<u8>, _: (usize, usize), _: (u32, bool)) -> Option<Decoded> {
     None
 }
 
@@ -289,6 +320,7 @@ fn several_scans(bytes: &[u8], pixels: &mut Vec<u8>, memory: u64) -> Result<(), 
     let mut decoder = jpeg_decoder::Decoder::new(bytes);
     decoder.set_max_decoding_buffer_size(usize::try_from(memory).unwrap_or(usize::MAX));
     let found = decoder.decode().map_err(|e| damaged(&e))?;
+    pixels.clear();
     match decoder.info().map(|i| i.pixel_format) {
         Some(jpeg_decoder::PixelFormat::RGB24) => pixels.extend(found),
         Some(jpeg_decoder::PixelFormat::L8) => pixels.extend(found.iter().flat_map(|v| [*v; 3])),

@@ -45,6 +45,8 @@ mod tables;
 mod tally;
 mod tars;
 mod tree;
+#[cfg(feature = "turbojpeg")]
+mod turbo;
 
 pub use dataset::Dataset;
 pub use pixels::{Alpha, Decoder, Kept, Reading};

@@ -6,7 +6,7 @@
 //! says. Version 1, that of runs whose configuration is of version 1 or 2: JPEGs as far as they go, `image`'s
 //! triangle, which rounds once. The two differ by at most 2 of 255 levels where a file is whole and upright.
 
-use super::jpeg::{self, Jpeg, Oddity};
+use super::jpeg::{self, Decoded, Oddity};
 use fast_image_resize::images::{CroppedImage, Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::metadata::Orientation;
@@ -208,11 +208,11 @@ impl Reader {
         let format = image::guess_format(&self.file)
             .or_else(|_| ImageFormat::from_path(path))
             .map_err(|e| e.to_string())?;
-        let (mut facts, orientation) = match format {
+        let (mut facts, orientation, decoded) = match format {
             ImageFormat::Jpeg => self.jpeg(how, size)?,
             other => self.other(other, how.alpha)?,
         };
-        let decoded = Instant::now();
+        let ready = Instant::now();
         facts.lies = orientation != Orientation::NoTransforms;
         let turn = match how.exif {
             true => orientation,
@@ -221,10 +221,15 @@ impl Reader {
         if facts.side.0.min(facts.side.1) == 0 {
             return Err("it has no pixels".into());
         }
-        let [cut, to] = how.kept.sizes(facts.side, size);
-        facts.long = how.kept != Kept::Square && cut != facts.side;
+        let [in_file, to] = how.kept.sizes(facts.side, size);
+        facts.long = how.kept != Kept::Square && in_file != facts.side;
+        // A decoder may have made the image smaller, and no more than a part of it.
+        let pair = |(a, b): (usize, usize)| (a as u32, b as u32);
+        let (whole, begin) = (pair(decoded.whole), pair(decoded.at));
+        let [cut, _] = how.kept.sizes(whole, size);
+        let (x, y) = corner(whole, cut, turn);
         let part = Part {
-            corner: corner(facts.side, cut, turn),
+            corner: (x - begin.0, y - begin.1),
             cut,
             size: to,
         };
@@ -237,7 +242,7 @@ impl Reader {
             return Err(format!("{w}x{h} pixels are too many"));
         };
         rest.fill(0);
-        let pixels = (&self.pixels[..], facts.side);
+        let pixels = (&self.pixels[..], pair(decoded.kept));
         if turn == Orientation::NoTransforms {
             part.bring(&mut self.resizer, pixels, how.version, out)?;
         } else {
@@ -246,27 +251,28 @@ impl Reader {
             part.bring(&mut self.resizer, pixels, how.version, &mut self.lying)?;
             turned(&self.lying, turn, (w, h), out);
         }
-        self.spent = [decoded - begin, decoded.elapsed()];
+        self.spent = [ready - begin, ready.elapsed()];
         Ok(facts)
     }
 
-    fn jpeg(&mut self, how: Reading, size: u32) -> Result<(Facts, Orientation), String> {
+    fn jpeg(&mut self, how: Reading, size: u32) -> Result<(Facts, Orientation, Decoded), String> {
         let limits = (SIDE, MEMORY);
         let whole = how.version > 1;
-        let turbo = (how.decoder == Decoder::Turbo).then_some(size);
-        let Jpeg {
-            side,
-            orientation,
-            oddity,
-        } = jpeg::decode(&mut self.file, &mut self.pixels, whole, limits, turbo)?;
+        let square = how.kept == Kept::Square;
+        let turbo = (how.decoder == Decoder::Turbo).then_some((size, square));
+        let read = jpeg::decode(&mut self.file, &mut self.pixels, whole, limits, turbo)?;
         let facts = Facts {
-            oddity,
-            ..Facts::plain(side, (0, 0))
+            oddity: read.oddity,
+            ..Facts::plain((read.side.0 as u32, read.side.1 as u32), (0, 0))
         };
-        Ok((facts, orientation))
+        Ok((facts, read.orientation, read.part))
     }
 
-    fn other(&mut self, format: ImageFormat, alpha: Alpha) -> Result<(Facts, Orientation), String> {
+    fn other(
+        &mut self,
+        format: ImageFormat,
+        alpha: Alpha,
+    ) -> Result<(Facts, Orientation, Decoded), String> {
         let mut limits = Limits::default();
         limits.max_image_width = Some(SIDE);
         limits.max_image_height = Some(SIDE);
@@ -301,7 +307,7 @@ impl Reader {
             transparent,
             ..Facts::plain((w, h), (0, 0))
         };
-        Ok((facts, orientation))
+        Ok((facts, orientation, Decoded::all((w as usize, h as usize))))
     }
 }
 

@@ -72,13 +72,8 @@ impl Maps {
         let images = graph.input("images", ty);
         let table = graph.input("views", TensorType::f32([count, ROW]));
         let op = Augment {
-            height: side.0,
-            width: side.1,
-            size,
-            filter: policy.interpolation,
             blur: false,
-            mean: policy.mean,
-            std: policy.std,
+            ..policy.op(side, size)
         };
         let pixels = graph.push1(op, &[images, table])?;
         let mut net = Net::new(&mut graph, model, Mode::Eval);

@@ -110,13 +110,8 @@ impl Features {
             TensorType::f32([batch, crate::reference::augment::ROW]),
         );
         let op = Augment {
-            height: side.0,
-            width: side.1,
-            size,
-            filter: policy.interpolation,
             blur: false,
-            mean: policy.mean,
-            std: policy.std,
+            ..policy.op(side, size)
         };
         let x = g.push1(op, &[images, table])?;
         let mut net = Net::new(&mut g, model, Mode::Eval);

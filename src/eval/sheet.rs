@@ -124,13 +124,9 @@ pub fn sheet(
     let mut table = Policy::whole(sides.as_slice(), n);
     table.extend(policy.two_views(sides.as_slice(), &ids, size, seed, epoch));
     let op = Augment {
-        height: side.0,
-        width: side.1,
-        size,
-        filter: policy.interpolation,
-        blur: policy.blurs(),
         mean: [0.0; 3],
         std: [1.0; 3],
+        ..policy.op(side, size)
     };
     let mut g = Graph::new();
     let images = g.input("images", TensorType::u32([n, words(side.0, side.1)]));

@@ -21,6 +21,7 @@ pub mod state;
 pub(crate) mod step;
 pub mod tape;
 pub(crate) mod tensor;
+pub mod watched;
 
 pub use class::Class;
 pub use exec::{Executor, HostData, ProgramId};

@@ -30,6 +30,7 @@ const OURS: &[&str] = &[
     "report.html",
     folder::RECONSTRUCTIONS,
     folder::TRACE,
+    folder::CALLS,
     CHECKPOINTS,
     folder::TILES,
     LOCK,

@@ -41,6 +41,8 @@ pub const ENVIRONMENT: &str = "environment.json";
 pub const RECONSTRUCTIONS: &str = "reconstructions.png";
 /// A profiled step.
 pub const TRACE: &str = "trace.json";
+/// What the host did for the first steps.
+pub const CALLS: &str = "steps.json";
 
 /// Opens a file for appending, made when absent.
 pub(super) fn append(path: &Path) -> Result<File> {

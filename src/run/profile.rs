@@ -2,10 +2,12 @@
 //! trace-event format).
 
 use crate::device::replay::Timed;
+use crate::graph::watched::{Act, Call};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 /// What one op takes of a step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -57,6 +59,45 @@ pub fn trace(timed: &[Timed]) -> String {
             })
         })
         .collect();
+    json!({"displayTimeUnit": "ms", "traceEvents": events}).to_string()
+}
+
+/// What the host did for some steps, as a trace: its calls, and from when each step was handed over until its results
+/// were there.
+pub fn calls(calls: &[Call]) -> String {
+    let micros = |d: Duration| d.as_secs_f64() * 1e6;
+    let event = |row: u32, name: &str, step: u32, begin: Duration, took: Duration| {
+        json!({
+            "name": format!("{name} {step}"), "cat": name, "ph": "X", "pid": 1, "tid": row, "ts": micros(begin),
+            "dur": micros(took), "args": {"step": step},
+        })
+    };
+    let rows = [
+        (1, "host"),
+        (2, "even steps in flight"),
+        (3, "odd steps in flight"),
+    ];
+    let named = rows.map(|(row, name)| {
+        json!({"name": "thread_name", "ph": "M", "pid": 1, "tid": row, "args": {"name": name}})
+    });
+    let mut events = Vec::from(named);
+    let of = |c: &Call| event(1, c.act.name(), c.step, c.begin, c.took);
+    events.extend(calls.iter().map(of));
+    let mut flights: BTreeMap<u32, [Option<Duration>; 2]> = BTreeMap::new();
+    for c in calls {
+        let flight = flights.entry(c.step).or_default();
+        match c.act {
+            Act::Submit => flight[0] = flight[0].or(Some(c.begin)),
+            Act::Collect => flight[1] = Some(c.begin + c.took),
+            Act::Fetch | Act::Upload => {}
+        }
+    }
+    for (step, flight) in flights {
+        if let [Some(begin), Some(end)] = flight {
+            let took = end.saturating_sub(begin);
+            events.push(event(2 + step % 2, "in flight", step, begin, took));
+        }
+    }
     json!({"displayTimeUnit": "ms", "traceEvents": events}).to_string()
 }
 

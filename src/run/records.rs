@@ -2,7 +2,7 @@
 
 use super::checkpoint::write_atomically;
 use super::event::{Epoch, Evaluation, Event, Histograms, Similarities, Step, Term};
-use super::folder::{RECONSTRUCTIONS, RunFolder, SUMMARY, TRACE};
+use super::folder::{CALLS, RECONSTRUCTIONS, RunFolder, SUMMARY, TRACE};
 use super::{Result, csv, io, profile};
 use serde_json::{Value, json};
 
@@ -14,6 +14,7 @@ impl RunFolder {
     pub fn take(&mut self, event: &Event) -> Result<()> {
         match event {
             Event::Profiled { timed, .. } => self.write(TRACE, &profile::trace(timed))?,
+            Event::Watched { calls, .. } => self.write(CALLS, &profile::calls(calls))?,
             Event::Views { step, side, png } => {
                 let added = self.events.image(*step as u64, "views", *side, png);
                 added.map_err(io(self.path()))?;

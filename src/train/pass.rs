@@ -7,7 +7,7 @@ use crate::data::packed::Images;
 use crate::graph::{Executor, Graph, HostData, ProgramId, StateId, TensorId, TensorType};
 use crate::methods::{Batch, Draws, World};
 use crate::nn::Model;
-use crate::ops::augment::{Augment, words};
+use crate::ops::augment::words;
 use crate::ops::gather_rows::GatherRows;
 use crate::reference::augment::ROW;
 
@@ -70,15 +70,7 @@ impl Pass {
                 (Source::Streamed { images }, images)
             }
         };
-        let augment = Augment {
-            height: side.0,
-            width: side.1,
-            size: config.model.image_size,
-            filter: config.augment.interpolation,
-            blur: config.augment.blurs(),
-            mean: config.augment.mean,
-            std: config.augment.std,
-        };
+        let augment = config.augment.op(side, config.model.image_size);
         let rows = count * draws.views.count() / draws.views.tensors();
         let (mut tables, mut views) = (Vec::new(), Vec::new());
         for _ in 0..draws.views.tensors() {

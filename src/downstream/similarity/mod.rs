@@ -15,7 +15,7 @@ use crate::methods::{Diagnostics, Spec};
 use crate::nn::heads::Phi;
 use crate::nn::import::import;
 use crate::nn::{Mode, Model, Net, Part};
-use crate::ops::augment::{Augment, words};
+use crate::ops::augment::words;
 use crate::reference::augment::ROW;
 use crate::reference::philox::{Purpose, Stream};
 use crate::run::weights::Trained;
@@ -199,16 +199,7 @@ impl Looked {
         let (mut g, mut model) = (Graph::new(), Model::default());
         let images = g.input("images", TensorType::u32([n, words(side.0, side.1)]));
         let table = g.input("views", TensorType::f32([2 * n, ROW]));
-        let op = Augment {
-            height: side.0,
-            width: side.1,
-            size,
-            filter: policy.interpolation,
-            blur: policy.blurs(),
-            mean: policy.mean,
-            std: policy.std,
-        };
-        let x = g.push1(op, &[images, table])?;
+        let x = g.push1(policy.op(side, size), &[images, table])?;
         let encoder = run.config.backbone()?;
         let mut net = Net::new(&mut g, &mut model, Mode::Eval);
         let f = encoder.layers(&mut net).call(&mut net, x)?.pooled;

@@ -13,6 +13,7 @@ use crate::config::Precision;
 use crate::device::Choice;
 use crate::device::replay::Timed;
 use crate::eval::spread::Spread;
+use crate::graph::watched::Call;
 use crate::nn::backbones::Pool;
 use crate::nn::import::Report;
 use serde::{Serialize, Serializer};
@@ -75,6 +76,13 @@ pub enum Event {
         /// Dispatches (on the CPU executor: nodes) in order.
         timed: Vec<Timed>,
         /// The run's folder, whose `trace.json` holds them.
+        folder: PathBuf,
+    },
+    /// The first steps of a profiled run were trained, and noted what the host did for them.
+    Watched {
+        /// In order.
+        calls: Vec<Call>,
+        /// The run's folder, whose `steps.json` holds them.
         folder: PathBuf,
     },
     /// A run goes on from its newest checkpoint.

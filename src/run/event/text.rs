@@ -3,8 +3,9 @@
 use super::{Divergence, Epoch, Event, Forecast, KnnProtocol, Step};
 use crate::device::Choice;
 use crate::graph::plan::mebibytes;
+use crate::graph::watched;
 use crate::run::environment::Memory;
-use crate::run::folder::TRACE;
+use crate::run::folder::{CALLS, TRACE};
 use crate::run::profile;
 use std::fmt;
 
@@ -31,6 +32,14 @@ impl Event {
                 "{}\ntrace of one step: {} (open it at https://ui.perfetto.dev)",
                 profile::table(timed),
                 folder.join(TRACE).display()
+            ),
+            Self::Watched { calls, folder } => format!(
+                "trace of what the host did for the first steps: {} ({})",
+                folder.join(CALLS).display(),
+                match watched::overlap(calls) {
+                    true => "each batch was sent before the results of the one before were waited for",
+                    false => "a batch waited for the results of the one before",
+                }
             ),
             Self::Resumed(at) => format!("resuming at epoch {}, batch {}", at.epoch, at.batch),
             Self::Unlabelled => {

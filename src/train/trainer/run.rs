@@ -8,6 +8,7 @@ use crate::data::sampler::Order;
 use crate::eval::sheet;
 use crate::graph::StepScalars;
 use crate::graph::host::HostExecutor;
+use crate::graph::watched::{Act, Calls};
 use crate::methods::loss::RECONSTRUCTION;
 use crate::run::checkpoint::{self, Position};
 use crate::run::event::{Divergence, Evaluation, Event, KnnProtocol, Step, Summary, Term};
@@ -23,6 +24,9 @@ use std::time::{Duration, Instant};
 
 /// Steps under way: the host prepares and submits one while the device computes the other.
 const IN_FLIGHT: usize = 2;
+
+/// Steps of a profiled run of which it is noted what the host does.
+const WATCHED: usize = 8;
 
 /// Images whose views TensorBoard shows.
 const VIEWS: usize = 8;
@@ -114,6 +118,8 @@ pub(super) struct Run<'a> {
     pub(super) resolved: String,
     pub(super) protocol: KnnProtocol,
     pub(super) flights: VecDeque<Flight>,
+    /// Where the calls of the first steps are noted, until these are over.
+    pub(super) calls: Option<Calls>,
     /// The epoch under way.
     pub(super) progress: Progress,
     /// The reconstruction's loss in the run's first epoch, where hidden pixels are predicted.
@@ -370,9 +376,15 @@ impl Run<'_> {
         };
         let mut slow = Vec::new();
         let stream = &mut self.stream;
-        ahead.next(ids, &mut |text| {
-            slow.extend(stream.emit(Event::Note(text)).err());
-        })?;
+        let mut wait = || {
+            ahead.next(ids, &mut |text| {
+                slow.extend(stream.emit(Event::Note(text)).err());
+            })
+        };
+        match &self.calls {
+            Some(calls) => calls.of(Act::Fetch, wait)?,
+            None => wait()?,
+        }
         if let Some(e) = slow.pop() {
             return Err(e);
         }
@@ -400,6 +412,9 @@ impl Run<'_> {
         while at.batch < self.steps() && !self.asked_to_stop() {
             let ids = self.samples(&order, at.batch);
             let scalars = self.scalars(*at);
+            if let Some(calls) = &self.calls {
+                calls.prepare(at.step as u32);
+            }
             self.fetch(&ids)?;
             let images = Ahead::or(self.ahead.as_ref(), &self.split.train);
             let pending = self.session.start(images, &ids, &scalars)?;
@@ -413,10 +428,14 @@ impl Run<'_> {
             while self.flights.len() >= IN_FLIGHT {
                 self.settle()?;
             }
+            if at.batch - self.progress.first > WATCHED {
+                self.watched()?;
+            }
         }
         while !self.flights.is_empty() {
             self.settle()?;
         }
+        self.watched()?;
         if at.batch < self.steps() {
             return Ok(false);
         }
@@ -426,6 +445,15 @@ impl Run<'_> {
             step: at.step,
         };
         Ok(true)
+    }
+
+    /// Tells what the host did for the first steps of a profiled run.
+    fn watched(&mut self) -> Result<()> {
+        let Some(calls) = self.calls.take() else {
+            return Ok(());
+        };
+        let (calls, folder) = (calls.end(), self.job.out.clone());
+        self.stream.emit(Event::Watched { calls, folder })
     }
 
     /// Collects the oldest step under way.

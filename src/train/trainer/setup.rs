@@ -8,6 +8,7 @@ use crate::data::Split;
 use crate::data::sampler::Order;
 use crate::device::TileChoices;
 use crate::graph::Executor;
+use crate::graph::watched::{Calls, Watched};
 use crate::methods::Method;
 use crate::nn::import::{Named, fitting, import};
 use crate::nn::{Backbone, Model, Part, Variable};
@@ -76,6 +77,11 @@ impl<'a> Run<'a> {
             device.set_tiles(choices.clone());
         }
         stream.show(&Event::Compiling);
+        let calls = job.profile.then(Calls::default);
+        let exec: Box<dyn Executor> = match &calls {
+            Some(calls) => Box::new(Watched::new(exec, calls.clone())),
+            None => exec,
+        };
         let mut session = Session::of_method(&job.config, method, exec, &split.train)?;
         if labelled(&split) {
             session.prepare_knn(&split)?;
@@ -126,6 +132,7 @@ impl<'a> Run<'a> {
             resolved,
             protocol,
             flights: VecDeque::new(),
+            calls,
             progress: Progress::new(0, Duration::ZERO),
             first: None,
             norms: Vec::new(),
