@@ -8,7 +8,7 @@ use amcl_wgpu::data::pack::{Packing, Records, pack as pack_set};
 use amcl_wgpu::data::packed::pack;
 use amcl_wgpu::data::{Dataset, Split};
 use amcl_wgpu::graph::host::HostExecutor;
-use amcl_wgpu::graph::{Graph, HostData, TensorType};
+use amcl_wgpu::graph::{Executor, Graph, HostData, TensorType};
 use amcl_wgpu::ops::augment::{Augment, words};
 use amcl_wgpu::reference::augment::ROW;
 use image::{Rgb, RgbImage};
