@@ -156,9 +156,12 @@ fn training_steps_are_recorded_without_a_device() {
         .unwrap()
     };
     let batch = "optim.batch_size=16";
-    for name in ["simclr", "moco", "byol", "barlow", "vicreg", "simsiam"] {
+    for name in ["simclr", "moco", "byol", "barlow_twins", "vicreg", "simsiam"] {
         let method = format!("method.name={name}");
-        let c = config(&[batch, &method]);
+        let plain = ["amcl.enabled=false", "heads.count=1"];
+        let mut set = vec![batch, &method];
+        set.extend(plain.iter().filter(|_| ["byol", "vicreg"].contains(&name)));
+        let c = config(&set);
         let (planned, plan) = of(&c, "web");
         assert!(planned.memory.planned > 0);
         assert!(plan.dispatches() > 100, "{name}: {}", plan.dispatches());
@@ -192,7 +195,8 @@ fn training_steps_are_recorded_without_a_device() {
             of(&c, "web").1.diff(&plan).is_empty(),
             "{name}: twice alike"
         );
-        let larger = config(&["optim.batch_size=32", &method]);
+        set[0] = "optim.batch_size=32";
+        let larger = config(&set);
         let lines = of(&larger, "web").1.diff(&plan);
         assert!(
             lines.iter().any(|l| l.starts_with("memory")),

@@ -225,11 +225,11 @@ impl Reader {
         facts.long = how.kept != Kept::Square && in_file != facts.side;
         // A decoder may have made the image smaller, and no more than a part of it.
         let pair = |(a, b): (usize, usize)| (a as u32, b as u32);
-        let (whole, begin) = (pair(decoded.whole), pair(decoded.at));
+        let (whole, from) = (pair(decoded.whole), pair(decoded.at));
         let [cut, _] = how.kept.sizes(whole, size);
         let (x, y) = corner(whole, cut, turn);
         let part = Part {
-            corner: (x - begin.0, y - begin.1),
+            corner: (x - from.0, y - from.1),
             cut,
             size: to,
         };

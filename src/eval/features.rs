@@ -165,12 +165,15 @@ impl Features {
         })
     }
 
-    /// Compiles the graph that [`Features::graph`] made.
+    /// Compiles the graph that [`Features::graph`] made. Its table is that of images of the shape's sides, until a batch
+    /// brings its own: a recording has it so.
     ///
     /// # Errors
     /// Memory, shaders.
     pub fn compile(mut self, g: &Graph, exec: &mut dyn Executor) -> Result<Self> {
         self.program = exec.compile(g, &self.outputs)?;
+        let rows = HostData::F32(self.policy.plain(self.side, self.batch));
+        exec.upload(self.program, self.table, &rows)?;
         Ok(self)
     }
 

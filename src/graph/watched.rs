@@ -4,8 +4,9 @@
 use super::exec::{Executor, HostData, NonFinite, ProgramId, Ticket};
 use super::plan::Plan;
 use super::{Graph, Result, StateId, States, StepScalars, TensorId};
-use crate::device::Device;
-use crate::device::recording::Timed;
+use super::tape::Tape;
+use crate::device::{Device, Limits};
+use crate::device::replay::Timed;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -143,6 +144,12 @@ impl Executor for Watched {
     }
     fn device(&self) -> Option<&Device> {
         self.of.device()
+    }
+    fn limits(&self) -> Option<&Limits> {
+        self.of.limits()
+    }
+    fn tape(&self) -> Option<&Tape> {
+        self.of.tape()
     }
     fn allocate_states(&mut self, states: &States) -> Result<()> {
         self.of.allocate_states(states)
