@@ -317,13 +317,9 @@
     const heads = id('heads');
     const draw = () => {
       const chosen = Number(heads.value);
-      const values = new Float32Array(grid * grid);
-      for (let h = 0; h < attention.heads; h += 1) {
-        if (chosen < 0 || h === chosen)
-          values.forEach((_, i) => {
-            values[i] += all[h * tokens + skip + i];
-          });
-      }
+      const some = chosen < 0 ? Array.from({ length: attention.heads }, (_, h) => h) : [chosen];
+      const at = (i) => some.reduce((sum, h) => sum + all[h * tokens + skip + i], 0) / some.length;
+      const values = Array.from({ length: grid * grid }, (_, i) => at(i));
       heat(values, grid, attention.view);
       id('heat').setAttribute('aria-label', `Attention over ${name}, ${heads.selectedOptions[0].textContent}`);
     };
@@ -332,12 +328,16 @@
     draw();
   }
 
-  // A square of weights over the image: from nothing to a full yellow at the largest. The browser smooths it.
+  // A square of weights over the image: clear at the smallest, a full yellow at the largest. The browser smooths it.
   function heat(values, grid, [top, left, height, width]) {
     const small = element('canvas', { width: grid, height: grid });
     const image = new ImageData(grid, grid);
-    const most = Math.max(...values) || 1;
-    values.forEach((v, i) => image.data.set([255, 70 + 160 * (v / most), 0, 255 * (v / most)], 4 * i));
+    const [least, most] = [Math.min(...values), Math.max(...values)];
+    const share = (v) => (v - least) / (most - least || 1);
+    values.forEach((v, i) => image.data.set([255, 70 + 160 * share(v), 0, 255 * share(v)], 4 * i));
+    id('heat-note').textContent =
+      `Clear: ${least.toPrecision(2)}, yellow: ${most.toPrecision(2)}; ` +
+      `spread evenly over the image it were ${(1 / values.length).toPrecision(2)}.`;
     small.getContext('2d').putImageData(image, 0, 0);
     const scale = 8;
     const canvas = Object.assign(id('heat'), { width: scale * page.width, height: scale * page.height, hidden: false });

@@ -35,27 +35,28 @@ const largest = (row) => row.reduce((m, v) => Math.max(m, Math.abs(v)), 0);
 const distance = (rows, others) =>
   Math.max(...rows.map((row, i) => largest(row.map((v, k) => v - others[i][k])))) / Math.max(...others.map(largest));
 
-// In the page: features of the first images of the gallery, from their tiles; once from the pixels, once a pixel aside.
+// In the page: features of the first images of the gallery, from their tiles; and of the first
+// alone, moved a pixel aside.
 async function galleryFeatures(count) {
   const described = await AmclFiles.json('page.json');
   const { tile, columns, sprites } = described.gallery;
   const picture = await createImageBitmap(new Blob([await AmclFiles.bytes(sprites)]));
   const { data } = AmclImages.pixels(picture, picture.width, picture.height);
-  const tiles = (aside) =>
-    Array.from({ length: count }, (_, i) =>
+  const tiles = (many, aside) =>
+    Array.from({ length: many }, (_, i) =>
       Uint8Array.from({ length: 3 * tile * tile }, (_, j) => {
         const [x, y] = [Math.floor(j / 3) % tile, Math.floor(j / 3 / tile)];
         const at = (Math.floor(i / columns) * tile + y) * picture.width + (i % columns) * tile + ((x + aside) % tile);
         return data[4 * at + (j % 3)];
       }),
     );
-  const rows = async (aside) => (await amclPage.embed(tiles(aside))).map((r) => [...r]);
-  return { exact: await rows(0), aside: await rows(1) };
+  const rows = async (many, aside) => (await amclPage.embed(tiles(many, aside))).map((r) => [...r]);
+  return { exact: await rows(count, 0), aside: await rows(1, 1) };
 }
 
 async function checkGallery(page) {
   if (!gallery || gallery.tile !== described.width || gallery.tile !== described.height) return null;
-  const count = Math.min(gallery.count, 3 * described.batch - 1);
+  const count = Math.min(gallery.count, described.batch + 1);
   const numbers = fs.readFileSync(path.join(folder, gallery.file));
   const all = new Float32Array(numbers.buffer.slice(numbers.byteOffset + gallery.features.offset), 0, count * dim);
   const want = Array.from({ length: count }, (_, i) => all.slice(i * dim, (i + 1) * dim));
