@@ -1,6 +1,5 @@
 // Replays plans of amcl-wgpu on WebGPU: recorded dispatches, with the buffers, shaders and numbers they need.
-// A classic script without dependencies. It defines one global, `AmclPlayer`, and touches no document: a page, a worker
-// and any host that has `navigator.gpu` can use it.
+// A classic script without dependencies that touches no document. It defines one global, `AmclPlayer`.
 //
 //   AmclPlayer.missing()                      Why this browser has no WebGPU, in words; null where it has it.
 //   await AmclPlayer.device(limits, features) {adapter, device}: asks for limits by WebGPU's names, and for features.
@@ -16,11 +15,12 @@
 //     options    step: typed array or ArrayBuffer; without it the step block keeps what it had (zeros at first)
 //                outputs: names of those to read; all, if left out. With an empty list the run is not waited for.
 //     gives      {name: Float32Array | Uint32Array | Uint16Array (the bits of f16)}
+//   await player.write(buffer, data)          Replaces the beginning of a buffer, named by its number.
 //   player.close()                            Frees the buffers, and the device if it is the player's own.
 //
-// A plan's programs share its buffers, which keep their contents. Runs are queued: each begins when the one before has
-// been read. What fails rejects with an Error that says what, where and what to do; once the device is lost, or has
-// reported an error outside of a run, every run rejects with that.
+// A plan's programs share its buffers, which keep their contents. Runs and writes are queued in the order of the calls;
+// a run is queued before the one ahead has been read. What fails rejects with an Error that says what, where and what to
+// do; once the device is lost, or has reported an error outside of a run, everything rejects with that.
 'use strict';
 
 (function () {
@@ -37,10 +37,11 @@
   const bytesOf = (tensor) => tensor.dims.reduce((a, b) => a * b, SIZES[tensor.dtype]);
   const paramBytes = (dispatch) => upTo(4 * dispatch.params.length, ALIGN);
 
-  function bytesIn(data, what) {
-    if (data instanceof ArrayBuffer) return new Uint8Array(data);
-    if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-    throw new Error(`${what}: wants a typed array or an ArrayBuffer`);
+  function bytesIn(data, what, wants = data?.byteLength) {
+    const view = ArrayBuffer.isView(data);
+    if (!view && !(data instanceof ArrayBuffer)) throw new Error(`${what}: wants a typed array or an ArrayBuffer`);
+    if (data.byteLength !== wants) throw new Error(`${what}: ${data.byteLength} bytes instead of ${wants}`);
+    return view ? new Uint8Array(data.buffer, data.byteOffset, wants) : new Uint8Array(data);
   }
 
   function missing() {
@@ -138,8 +139,9 @@
           return place;
         });
         const inputs = new Map(p.inputs.map((i) => [i.name, i]));
-        const staging = buffer(`${p.name}: outputs`, at, MAP_READ | COPY_DST);
-        this.programs.set(p.name, { name: p.name, inputs, outputs, staging, steps: [] });
+        // A run reads into a buffer that no other run is reading from.
+        const staging = () => buffer(`${p.name}: outputs`, at, MAP_READ | COPY_DST);
+        this.programs.set(p.name, { name: p.name, inputs, outputs, staging, free: [staging()], steps: [] });
       }
     }
 
@@ -176,47 +178,48 @@
       }
     }
 
-    run(name, inputs = {}, options = {}) {
-      const run = this.tail.then(() => this.runNow(name, inputs, options));
-      // What fails is told to its caller, and the next in the queue has its turn.
-      this.tail = run.catch(() => {});
-      return run;
+    // Does `work` when all before it is done. What fails is told to its caller, and the next has its turn.
+    queued(during, work) {
+      const done = this.tail.then(() => {
+        if (this.closed) throw new Error('the player was closed');
+        if (this.failure) throw this.failure;
+        return scoped(this.device, during, work);
+      });
+      this.tail = done.catch(() => {});
+      return done;
     }
 
-    async runNow(name, inputs, options) {
-      if (this.closed) throw new Error('the player was closed');
-      if (this.failure) throw this.failure;
+    async run(name, inputs = {}, options = {}) {
       const program = this.programs.get(name);
       if (!program) throw new Error(`the plan has no program "${name}", only ${[...this.programs.keys()].join(', ')}`);
       const wanted = program.outputs.filter((o) => !options.outputs || options.outputs.includes(o.name));
-      if (options.outputs && wanted.length < options.outputs.length) throw new Error(`${name}: no such outputs`);
+      if (wanted.length < (options.outputs?.length ?? 0)) throw new Error(`${name}: no such outputs`);
+      const staging = wanted.length ? (program.free.pop() ?? program.staging()) : null;
       try {
-        await scoped(this.device, name, () => this.submit(program, inputs, options.step, wanted));
-        return wanted.length ? await read(program.staging, wanted) : {};
+        await this.queued(name, () => this.submit(program, inputs, options.step, wanted, staging));
+        return staging ? await read(staging, wanted) : {};
       } catch (e) {
         // A lost device ends everything under way; its own message says more than theirs.
         throw this.failure ?? e;
+      } finally {
+        if (this.closed) staging?.destroy();
+        else if (staging) program.free.push(staging);
       }
     }
 
-    submit(program, inputs, step, wanted) {
+    write(index, data) {
+      return this.queued('write', () => write(this.device.queue, this.buffers[index], 0, bytesIn(data, 'write')));
+    }
+
+    submit(program, inputs, step, wanted, staging) {
       const { queue } = this.device;
       for (const [name, data] of Object.entries(inputs)) {
         const input = program.inputs.get(name);
         if (!input) throw new Error(`${program.name}: no input "${name}" in ${[...program.inputs.keys()].join(', ')}`);
-        const bytes = bytesIn(data, `${program.name}, input ${name}`);
-        if (bytes.length !== bytesOf(input)) {
-          const wants = `${bytesOf(input)} (${input.dtype} [${input.dims}])`;
-          throw new Error(`${program.name}, input ${name}: ${bytes.length} bytes instead of ${wants}`);
-        }
+        const bytes = bytesIn(data, `${program.name}, input ${name}`, bytesOf(input));
         write(queue, this.buffers[input.buffer], input.offset, bytes);
       }
-      if (step) {
-        const bytes = bytesIn(step, 'step');
-        const wants = this.plan.step_bytes ?? 0;
-        if (bytes.length !== wants) throw new Error(`step: ${bytes.length} bytes instead of ${wants}`);
-        write(queue, this.step, 0, bytes);
-      }
+      if (step) write(queue, this.step, 0, bytesIn(step, 'step', this.plan.step_bytes ?? 0));
       for (let at = 0; at < program.steps.length; at += DISPATCHES_PER_SUBMIT) {
         const encoder = this.device.createCommandEncoder({ label: program.name });
         const pass = encoder.beginComputePass();
@@ -232,7 +235,7 @@
       if (!wanted.length) return;
       const copies = this.device.createCommandEncoder({ label: `${program.name}: outputs` });
       for (const o of wanted) {
-        copies.copyBufferToBuffer(this.buffers[o.buffer], o.offset, program.staging, o.at, upTo(o.bytes, 4));
+        copies.copyBufferToBuffer(this.buffers[o.buffer], o.offset, staging, o.at, upTo(o.bytes, 4));
       }
       queue.submit([copies.finish()]);
     }
@@ -241,7 +244,7 @@
       this.closed = true;
       this.device.removeEventListener('uncapturederror', this.uncaptured);
       for (const b of [...(this.buffers ?? []), this.params, this.step]) b?.destroy();
-      for (const p of this.programs.values()) p.staging.destroy();
+      for (const p of this.programs.values()) for (const b of p.free) b.destroy();
       if (this.own) this.device.destroy();
     }
   }
