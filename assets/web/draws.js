@@ -27,21 +27,23 @@
   // The high word of the product of two words, by halves: 32 bits times 32 are more than a number holds.
   function high(a, b) {
     const [ah, al, bh, bl] = [a >>> 16, a & 0xffff, b >>> 16, b & 0xffff];
-    const middle = ah * bl + Math.floor((al * bl) / 0x10000);
-    const low = (middle % 0x10000) + al * bh;
+    const middle = ah * bl + ((al * bl) >>> 16);
+    const low = (middle & 0xffff) + al * bh;
     return (ah * bh + Math.floor(middle / 0x10000) + Math.floor(low / 0x10000)) >>> 0;
   }
 
   // One block of Philox 4x32-10: four words of a counter of four and a key of two.
   function philox([c0, c1, c2, c3], [k0, k1]) {
     for (let round = 0; round < 10; round += 1) {
-      const [high0, low0] = [high(c0, 0xd2511f53), Math.imul(c0, 0xd2511f53) >>> 0];
-      const [high1, low1] = [high(c2, 0xcd9e8d57), Math.imul(c2, 0xcd9e8d57) >>> 0];
-      [c0, c1, c2, c3] = [(high1 ^ c1 ^ k0) >>> 0, low1, (high0 ^ c3 ^ k1) >>> 0, low0];
-      k0 = (k0 + 0x9e3779b9) >>> 0;
-      k1 = (k1 + 0xbb67ae85) >>> 0;
+      const [first, second] = [c0, c2];
+      c0 = high(second, 0xcd9e8d57) ^ c1 ^ k0;
+      c1 = Math.imul(second, 0xcd9e8d57);
+      c2 = high(first, 0xd2511f53) ^ c3 ^ k1;
+      c3 = Math.imul(first, 0xd2511f53);
+      k0 += 0x9e3779b9;
+      k1 += 0xbb67ae85;
     }
-    return [c0, c1, c2, c3];
+    return [c0 >>> 0, c1 >>> 0, c2 >>> 0, c3 >>> 0];
   }
 
   class Stream {
@@ -66,8 +68,12 @@
       return this.block[this.at - 1];
     }
 
+    // Whole blocks are passed over uncomputed.
     skip(n) {
-      for (let i = 0; i < n; i += 1) this.word();
+      const beyond = n - (4 - this.at);
+      if (beyond > 0) this.counter[0] = (this.counter[0] + Math.floor(beyond / 4)) >>> 0;
+      this.at = Math.min(this.at + n, 4);
+      for (let i = 0; i < beyond % 4; i += 1) this.word();
     }
 
     // In [0, 1), a multiple of 2^-24.

@@ -22,7 +22,8 @@ globalThis.AmclPlots = function AmclPlots(canvas, axes) {
     const by = unit * [1, 2, 5, 10].find((m) => m * unit >= rough * 0.999);
     const out = [];
     for (let v = Math.ceil(low / by - 1e-9) * by; v <= high + by * 1e-9; v += by) out.push(v);
-    return { at: out, digits: Math.max(0, -Math.floor(Math.log10(by) + 1e-9)) };
+    const digits = Math.max(0, -Math.floor(Math.log10(by) + 1e-9));
+    return { at: out, words: (v) => (digits > 4 && v ? v.toExponential(1) : v.toFixed(digits > 4 ? 0 : digits)) };
   }
 
   function ends() {
@@ -51,12 +52,12 @@ globalThis.AmclPlots = function AmclPlots(canvas, axes) {
       context.moveTo(LEFT, Math.round(y(v)) + 0.5);
       context.lineTo(width - RIGHT, Math.round(y(v)) + 0.5);
       context.stroke();
-      context.fillText(v.toFixed(up.digits), LEFT - 6, y(v));
+      context.fillText(up.words(v), LEFT - 6, y(v));
     }
     const along = ticks(shown.from, shown.to, Math.min(6, Math.max(2, Math.floor(width / 80))));
     context.textAlign = 'center';
     context.textBaseline = 'top';
-    for (const v of along.at) context.fillText(v.toFixed(along.digits), x(v), height - BOTTOM + 5);
+    for (const v of along.at) context.fillText(along.words(v), x(v), height - BOTTOM + 5);
     context.fillText(axes.x, (LEFT + width - RIGHT) / 2, height - FONT - 3);
   }
 

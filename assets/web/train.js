@@ -1,5 +1,5 @@
 // The page that trains: starts and pauses the replay, shows what the steps tell, measures what the encoder has learned.
-// A harness finds `amclTrain`: ready (a promise), run(steps), add([{name, source}]), state() and the messages on the page.
+// A harness finds `amclTrain`: ready and idle() (promises), run(steps), add([{name, source}]), restart(), trainer(), state().
 'use strict';
 
 (function () {
@@ -31,7 +31,7 @@
   let looping = Promise.resolve();
   let until = Infinity;
   let failed = false;
-  let reading = false;
+  let busy = false;
 
   function element(tag, properties, ...children) {
     const e = Object.assign(document.createElement(tag), properties);
@@ -160,21 +160,25 @@
     await looping;
   }
 
+  // Back to the first step, on the plan's images or a visitor's. Gives the seconds that the encoder takes for an image.
   async function restart() {
     await halt();
-    const told = ['similarity', 'score'].filter((name) => {
-      const { dims = [] } = trainer.tells(name) ?? {};
-      const rows = described.views * described.batch;
-      return described.views === 2 && dims.length === 3 && dims[1] === rows && dims[2] === rows;
-    });
-    // Temperatures are told by scores, and scores without similarities by nothing.
-    if (!described.amcl || !told.includes('similarity')) told.splice(1);
-    history = { losses: [], rates: [], knn: [], times: [], told, epoch: 0 };
-    await trainer.restart(own);
-    prepare();
-    makePairs();
-    describe();
-    return measure();
+    const rows = described.views * described.batch;
+    const square = ([, a, b] = []) => described.views === 2 && a === rows && b === rows;
+    const told = ['similarity', ...(described.amcl ? ['score'] : [])];
+    const all = told.every((name) => square(trainer.tells(name)?.dims));
+    history = { losses: [], rates: [], knn: [], times: [], told: all ? told : [], epoch: 0 };
+    busy = true;
+    try {
+      await trainer.restart(own);
+      prepare();
+      makePairs();
+      describe();
+      return await measure();
+    } finally {
+      busy = false;
+      controls();
+    }
   }
 
   // ---- what is shown ----
@@ -183,9 +187,9 @@
     const { next, planned, steps } = trainer;
     const done = next >= planned;
     id('start').textContent = running ? 'Pause' : done ? 'Go on' : next ? 'Continue' : 'Start';
-    id('start').disabled = failed || reading;
+    id('start').disabled = failed || busy;
     for (const name of ['one', 'over', 'choose', 'choose-folder', 'carried'])
-      id(name).disabled = running || failed || reading;
+      id(name).disabled = running || failed || busy;
     const rate = history.rates.length ? history.rates[history.rates.length - 1][1].toPrecision(3) : '';
     const beyond = `Beyond the plan, each step has the last one's settings: its learning rate, ${rate}, stays.`;
     let said = `Ready: ${count(planned, 'step')} are planned, ${steps} an epoch.`;
@@ -216,12 +220,15 @@
     id('n-loss').textContent = shown ? last(losses)[1].toFixed(4) : '–';
     id('n-rate').textContent = shown ? last(rates)[1].toPrecision(3) : '–';
     const times = history.times;
+    if (!shown) id('n-speed').textContent = '–';
     if (times.length > 1) {
       const speed = (1000 * described.batch * (times.length - 1)) / (last(times) - times[0]);
       id('n-speed').textContent = speed.toFixed(speed < 10 ? 1 : 0);
     }
     id('n-knn').textContent = knn.length ? `${last(knn)[1].toFixed(1)} %` : '–';
-    const to = Math.max(20, Math.min(planned, Math.max(next, 1) * 4), next);
+    let to = 20;
+    while (to < next) to *= 2;
+    to = Math.min(to, Math.max(planned, next));
     const range = { from: 0, to };
     const series = [{ points: losses, colour: '--mark' }];
     if (!own) series.push({ points: described.native.map((v, i) => [i + 1, v]), colour: '--ink', dots: true });
@@ -309,7 +316,7 @@
     id('title').textContent = title;
     document.title = `Pre-training ${title}`;
     id('facts').textContent =
-      `Pre-training from random weights: ${images} of ${width}×${height} pixels, ${batch} a step.`;
+      `Pre-training from the beginning: ${images} of ${width}×${height} pixels, ${batch} a step.`;
     id('native-key').hidden = Boolean(own);
     id('knn-part').hidden = !labelled;
     id('n-knn-part').hidden = !labelled;
@@ -354,9 +361,9 @@
       : [];
 
   async function add(list) {
-    if (reading || failed) return;
+    if (busy || failed) return;
     await halt();
-    reading = true;
+    busy = true;
     controls();
     try {
       const room = trainer.carried.count;
@@ -384,7 +391,7 @@
           : '; without folders they have no classes, so no accuracy is measured') +
         '. The encoder is back at its random weights.';
     } finally {
-      reading = false;
+      busy = false;
       controls();
     }
   }
@@ -476,6 +483,9 @@
     ready,
     run: (steps) => go(trainer.next + steps),
     add,
+    restart,
+    idle: () => looping,
+    trainer: () => trainer,
     state: () => ({ ...history, difference: difference(), own: own && { count: own.count, classes: own.classes } }),
   };
 })();

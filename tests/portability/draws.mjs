@@ -28,6 +28,17 @@ const ahead = [copy.word(), copy.word(), copy.word()];
 assert.deepEqual([stream.word(), stream.word(), stream.word()], ahead);
 assert.deepEqual(ahead.slice(1), philox([1, 2, 1, PURPOSES.view0], [7, 5]).slice(0, 2));
 
+// Passing over words leads where drawing them does, from any place in a block.
+for (let drawn = 0; drawn < 5; drawn += 1) {
+  for (let n = 0; n < 10; n += 1) {
+    const [passed, counted] = [0, 1].map(() => new Stream(9n, 0, 1, PURPOSES.view1));
+    for (const s of [passed, counted]) for (let i = 0; i < drawn; i += 1) s.word();
+    passed.skip(n);
+    for (let i = 0; i < n; i += 1) counted.word();
+    assert.equal(passed.word(), counted.word(), `${n} words after ${drawn}`);
+  }
+}
+
 const { batch, policy, proof, images } = described;
 const shape = { ...described, count: described.views };
 const [wantOrder, wantTable] = [part(Uint32Array, proof.order), part(Float32Array, proof.table)];

@@ -91,6 +91,11 @@ async function play(plan) {
     player.run('product'),
   ]);
   const out = { first: [...first.y], unread, again: [...again.y], wrong, kept: [...kept.y] };
+  // Two runs in flight with a write between them: each reads what was there in its turn.
+  const flying = [player.run('product'), player.write(1, Float32Array.of(0, 2, 0, 4)), player.run('product')];
+  const [before, , after] = await Promise.all(flying);
+  out.written = [[...before.y], [...after.y]];
+  out.beyond = await told(player.write(1, new Float32Array(64)));
   out.program = await told(player.run('none'));
   out.input = await told(player.run('again', { a }));
   out.output = await told(player.run('again', {}, { outputs: ['z'] }));
@@ -128,6 +133,11 @@ async function checkPlayer(browser) {
     'the step block is kept',
   );
   assert.deepEqual(out.kept, [4, 8, 32, 40], 'an input is kept, and a failed run changes nothing');
+  assert.deepEqual(out.written, [
+    [4, 8, 32, 40],
+    [0, 8, 20, 40],
+  ]);
+  assert.match(out.beyond, /^write: /);
   assert.match(out.wrong, /product, input a: 20 bytes instead of 24/);
   assert.match(out.program, /no program "none", only product, again/);
   assert.match(out.input, /again: no input "a"/);
