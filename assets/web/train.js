@@ -94,9 +94,12 @@
     return seconds / (bank.count + (own ? 0 : queries.count));
   }
 
+  // Is it time to measure? At an epoch's end (of short ones, at some), within long ones, and after the planned steps.
   function due() {
-    const { next, steps } = trainer;
-    return measured.at !== next && (next % steps === 0 || (next % steps) % MEASURE === 0);
+    const { next, steps, planned } = trainer;
+    const since = next - measured.at;
+    if (!since || next === planned) return since > 0;
+    return next % steps ? (next % steps) % MEASURE === 0 : since >= LOOK;
   }
 
   // ---- the loop ----
@@ -215,8 +218,9 @@
     const { planned, steps, next } = trainer;
     const shown = losses.length;
     Object.assign(id('progress'), { max: planned, value: Math.min(shown, planned) });
-    id('n-step').textContent = `${shown} of ${planned}`;
-    id('n-epoch').textContent = `${shown ? history.epoch + 1 : 0} of ${Math.ceil(planned / steps)}`;
+    const of = (n, all) => (n > all ? `${n}, ${all} planned` : `${n} of ${all}`);
+    id('n-step').textContent = of(shown, planned);
+    id('n-epoch').textContent = of(shown ? history.epoch + 1 : 0, Math.ceil(planned / steps));
     id('n-loss').textContent = shown ? last(losses)[1].toFixed(4) : '–';
     id('n-rate').textContent = shown ? last(rates)[1].toPrecision(3) : '–';
     const times = history.times;
@@ -273,7 +277,7 @@
     pairs = AmclPairs.charts(id('pairs'), told.length ? trainer.tells('similarity').dims[0] : 0, warm);
     id('pairs-note').textContent =
       `Read every ${LOOK} steps. ` +
-      (warm ? 'Temperatures are the median of all pairs and the band from 5 to 95 % of them. ' : '') +
+      (warm ? 'Temperatures are the median of all pairs and the band from 5 to 95\u00a0% of them. ' : '') +
       'Of a large batch, every so many rows are read.';
   }
 
@@ -313,10 +317,9 @@
     const { batch, title, height, width, knn } = described;
     const { bank, queries, classes, labelled } = measured;
     const images = own ? `${own.count} of your images` : `${trainer.carried.count} images`;
-    id('title').textContent = title;
-    document.title = `Pre-training ${title}`;
-    id('facts').textContent =
-      `Pre-training from the beginning: ${images} of ${width}×${height} pixels, ${batch} a step.`;
+    id('title').textContent = `Pre-training: ${title}`;
+    document.title = `Pre-training: ${title}`;
+    id('facts').textContent = `From the beginning, on ${images} of ${width}×${height} pixels, ${batch} a step.`;
     id('native-key').hidden = Boolean(own);
     id('knn-part').hidden = !labelled;
     id('n-knn-part').hidden = !labelled;
@@ -389,7 +392,7 @@
         (folders
           ? `; classes by their folders: ${folders.classes.slice(0, 12).join(', ')}${folders.classes.length > 12 ? ', …' : ''}`
           : '; without folders they have no classes, so no accuracy is measured') +
-        '. The encoder is back at its random weights.';
+        '. The encoder begins anew.';
     } finally {
       busy = false;
       controls();
@@ -414,7 +417,6 @@
 
   async function start() {
     described = await AmclFiles.json('train.json');
-    id('title').textContent = described.title;
     const why = AmclPlayer.missing();
     if (why) throw new Error(why);
     const names = ['weights.bin', 'train.bin'];
