@@ -1,7 +1,7 @@
 //! `amcl-wgpu devices`: adapters, drivers, limits, what `auto` uses and why.
 
 use super::console::OutputOptions;
-use amcl_wgpu::device::list_adapters;
+use amcl_wgpu::device::{list_adapters, none_found};
 use amcl_wgpu::graph::plan::mebibytes;
 
 /// Lists the adapters of this machine.
@@ -11,9 +11,9 @@ pub struct Args {}
 /// Runs the verb.
 ///
 /// # Errors
-/// Output that cannot be written.
+/// A wrong name in WGPU_BACKEND; output that cannot be written.
 pub fn run(_: &Args, output: OutputOptions) -> anyhow::Result<()> {
-    let list = list_adapters();
+    let list = list_adapters()?;
     if output.json {
         outln!("{}", serde_json::to_string_pretty(&list)?);
         return Ok(());
@@ -22,12 +22,14 @@ pub fn run(_: &Args, output: OutputOptions) -> anyhow::Result<()> {
         outln!("gpu:{}  {}", a.index, a.name);
         outln!("    {} GPU, {}, driver {}", a.kind, a.backend, a.driver);
         outln!(
-            "    binding {}, buffer {}, workgroup memory {} KiB, subgroups {}-{}, f16 {}, timestamps {}",
+            "    binding {}, buffer {}, workgroup memory {} KiB, subgroups {}, f16 {}, timestamps {}",
             mebibytes(a.max_binding as usize),
             mebibytes(a.max_buffer as usize),
             a.workgroup_memory / 1024,
-            a.subgroup.0,
-            a.subgroup.1,
+            match (a.subgroups, a.subgroup) {
+                (true, (least, most)) => format!("{least}-{most}"),
+                (false, _) => "no".to_string(),
+            },
             if a.f16 { "yes" } else { "no" },
             if a.timestamps { "yes" } else { "no" },
         );
@@ -40,7 +42,10 @@ pub fn run(_: &Args, output: OutputOptions) -> anyhow::Result<()> {
             }
         );
         if !a.usable {
-            outln!("    NOT USABLE: below WebGPU's default limits");
+            outln!(
+                "    NOT USABLE: below WebGPU's default limits: {}",
+                a.lacks.join(", ")
+            );
         }
     }
     outln!(
@@ -51,10 +56,7 @@ pub fn run(_: &Args, output: OutputOptions) -> anyhow::Result<()> {
     if hardware > 0 {
         outln!("\n--device auto uses the first hardware GPU (discrete before integrated).");
     } else if list.is_empty() {
-        outln!(
-            "\nNo Vulkan, Metal or DX12 adapter: --device auto uses the CPU executor. \
-             Install your GPU's driver to use it."
-        );
+        outln!("\n{}\n--device auto uses the CPU executor.", none_found());
     } else {
         outln!(
             "\nNo hardware GPU: --device auto uses the CPU executor. \

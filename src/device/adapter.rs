@@ -71,8 +71,16 @@ pub struct AdapterReport {
     pub max_binding: u64,
     /// Largest buffer, bytes.
     pub max_buffer: u64,
+    /// Storage buffers that a shader can bind.
+    pub storage_buffers: u32,
     /// Workgroup memory, bytes.
     pub workgroup_memory: u32,
+    /// Threads of a workgroup.
+    pub threads: u32,
+    /// Workgroups in a dimension of a dispatch.
+    pub groups: u32,
+    /// Subgroup operations in shaders.
+    pub subgroups: bool,
     /// Smallest and largest subgroup.
     pub subgroup: (u32, u32),
     /// Shader `f16`.
@@ -81,6 +89,8 @@ pub struct AdapterReport {
     pub timestamps: bool,
     /// Cooperative matrix shapes.
     pub cooperative: Vec<String>,
+    /// Which of the portable limits it stays below, in words; none: the adapter is usable.
+    pub lacks: Vec<String>,
     /// Meets the portable limits (8 storage buffers, 16 KiB workgroup memory, 256 invocations).
     pub usable: bool,
 }
@@ -128,7 +138,7 @@ fn report(index: usize, adapter: &wgpu::Adapter) -> AdapterReport {
     let info = adapter.get_info();
     let limits = adapter.limits();
     let features = adapter.features();
-    let portable = wgpu::Limits::default();
+    let lacks = lacks(&limits);
     AdapterReport {
         index,
         name: info.name.clone(),
@@ -145,7 +155,11 @@ fn report(index: usize, adapter: &wgpu::Adapter) -> AdapterReport {
             .to_string(),
         max_binding: limits.max_storage_buffer_binding_size,
         max_buffer: limits.max_buffer_size,
+        storage_buffers: limits.max_storage_buffers_per_shader_stage,
         workgroup_memory: limits.max_compute_workgroup_storage_size,
+        threads: limits.max_compute_invocations_per_workgroup,
+        groups: limits.max_compute_workgroups_per_dimension,
+        subgroups: features.contains(wgpu::Features::SUBGROUP),
         subgroup: (info.subgroup_min_size, info.subgroup_max_size),
         f16: features.contains(wgpu::Features::SHADER_F16),
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
@@ -159,47 +173,118 @@ fn report(index: usize, adapter: &wgpu::Adapter) -> AdapterReport {
                 )
             })
             .collect(),
-        usable: limits.max_storage_buffers_per_shader_stage
-            >= portable.max_storage_buffers_per_shader_stage
-            && limits.max_compute_workgroup_storage_size
-                >= portable.max_compute_workgroup_storage_size
-            && limits.max_compute_invocations_per_workgroup
-                >= portable.max_compute_invocations_per_workgroup,
+        usable: lacks.is_empty(),
+        lacks,
     }
 }
 
-fn adapters() -> Vec<(wgpu::Adapter, AdapterReport)> {
+/// The limits that every kernel's portable variant relies on and these stay below, in words.
+fn lacks(limits: &wgpu::Limits) -> Vec<String> {
+    let all = |l: &wgpu::Limits| {
+        [
+            l.max_storage_buffers_per_shader_stage,
+            l.max_compute_workgroup_storage_size,
+            l.max_compute_invocations_per_workgroup,
+            l.max_compute_workgroups_per_dimension,
+        ]
+    };
+    let names = [
+        "storage buffers a shader",
+        "bytes of workgroup memory",
+        "threads a workgroup",
+        "workgroups a dimension",
+    ];
+    let (has, needed) = (all(limits), all(&wgpu::Limits::default()));
+    let each = names.into_iter().zip(has.into_iter().zip(needed));
+    each.filter(|(_, (has, needed))| has < needed)
+        .map(|(name, (has, needed))| format!("{has} {name} ({needed} needed)"))
+        .collect()
+}
+
+/// The environment variable that says which backends are asked for adapters: names of [`BACKENDS`] with commas between.
+const VARIABLE: &str = "WGPU_BACKEND";
+
+/// Backends by the names that the variable takes. GL is asked only when it is named: its limits are lower, it has
+/// neither f16 nor subgroups, and what has it mostly has Vulkan too.
+const BACKENDS: [(&str, wgpu::Backends); 4] = [
+    ("vulkan", wgpu::Backends::VULKAN),
+    ("metal", wgpu::Backends::METAL),
+    ("dx12", wgpu::Backends::DX12),
+    ("gl", wgpu::Backends::GL),
+];
+
+/// The backends that the variable's value names; all but GL where it is not set or empty.
+fn backends(asked: &str) -> Result<wgpu::Backends, DeviceError> {
+    if asked.trim().is_empty() {
+        return Ok(wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12);
+    }
+    let mut out = wgpu::Backends::empty();
+    for name in asked.split(',').map(|n| n.trim().to_lowercase()) {
+        let known = BACKENDS.iter().find(|(n, _)| *n == name);
+        let (_, backend) = known.ok_or_else(|| {
+            let hint = near(&name, BACKENDS.iter().map(|b| b.0));
+            DeviceError::Backend {
+                name: name.clone(),
+                hint: hint.map_or(String::new(), |n| format!(": did you mean {n}?")),
+                known: BACKENDS.map(|b| b.0).join(", "),
+            }
+        })?;
+        out |= *backend;
+    }
+    Ok(out)
+}
+
+/// What the environment asks for; empty where it asks for nothing.
+fn asked() -> String {
+    std::env::var_os(VARIABLE).map_or(String::new(), |v| v.to_string_lossy().into_owned())
+}
+
+fn adapters() -> Result<Vec<(wgpu::Adapter, AdapterReport)>, DeviceError> {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-    // GL is left out: its compute limits and its driver bugs cost more than the few cards it would add.
-    descriptor.backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
+    descriptor.backends = backends(&asked())?;
     descriptor.flags = wgpu::InstanceFlags::empty();
     let instance = wgpu::Instance::new(descriptor);
     let list = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
-    list.into_iter()
-        .enumerate()
+    let numbered = list.into_iter().enumerate();
+    Ok(numbered
         .map(|(i, a)| {
             let r = report(i, &a);
             (a, r)
         })
-        .collect()
+        .collect())
 }
 
-/// All adapters that the machine shows.
-pub fn list_adapters() -> Vec<AdapterReport> {
-    adapters().into_iter().map(|(_, r)| r).collect()
+/// All adapters that the machine shows, of the backends that the environment variable `WGPU_BACKEND` names (`vulkan`,
+/// `metal`, `dx12`, `gl`, with commas between); without it, of all but GL.
+///
+/// # Errors
+/// [`DeviceError::Backend`]: the variable names a backend that does not exist.
+pub fn list_adapters() -> Result<Vec<AdapterReport>, DeviceError> {
+    Ok(adapters()?.into_iter().map(|(_, r)| r).collect())
+}
+
+/// What to say where there are no adapters at all.
+pub fn none_found() -> String {
+    match asked().as_str() {
+        "" => "no Vulkan, Metal or DX12 adapter was found; install a GPU driver, or Mesa's software Vulkan \
+               (Debian/Ubuntu: mesa-vulkan-drivers), or use --device cpu"
+            .into(),
+        asked => format!(
+            "no adapter of the backends in {VARIABLE}={asked} was found; unset it to look for all but GL, or use \
+             --device cpu"
+        ),
+    }
 }
 
 /// The adapters of a list, for an error's text.
 fn described(list: &[(wgpu::Adapter, AdapterReport)]) -> String {
+    if list.is_empty() {
+        return none_found();
+    }
     let names: Vec<String> = list
         .iter()
         .map(|(_, r)| format!("gpu:{} {} ({}, {})", r.index, r.name, r.kind, r.backend))
         .collect();
-    if names.is_empty() {
-        return "no Vulkan, Metal or DX12 adapter was found; install a GPU driver, or Mesa's software Vulkan \
-                (Debian/Ubuntu: mesa-vulkan-drivers), or use --device cpu"
-            .into();
-    }
     format!("found: {}", names.join("; "))
 }
 
@@ -234,9 +319,9 @@ fn position(list: &[(wgpu::Adapter, AdapterReport)], choice: &Choice) -> Option<
 /// The adapter that `choice` names.
 ///
 /// # Errors
-/// [`DeviceError::NoAdapter`] with the adapters that there are.
+/// [`DeviceError::NoAdapter`] with the adapters that there are; [`DeviceError::Backend`].
 pub(super) fn find(choice: &Choice) -> Result<(wgpu::Adapter, AdapterReport), DeviceError> {
-    let mut list = adapters();
+    let mut list = adapters()?;
     let Some(i) = position(&list, choice) else {
         let what = match choice {
             Choice::Auto | Choice::Gpu => "no hardware GPU".to_string(),
@@ -255,10 +340,45 @@ pub(super) fn find(choice: &Choice) -> Result<(wgpu::Adapter, AdapterReport), De
     let (adapter, report) = list.swap_remove(i);
     if !report.usable {
         return Err(DeviceError::NoAdapter(format!(
-            "the adapter `{}` offers less than WebGPU's default limits (8 storage buffers, 16 KiB workgroup memory, \
-             256 invocations)",
-            report.name
+            "the adapter `{}` ({}) offers less than WebGPU's default limits: {}",
+            report.name,
+            report.backend,
+            report.lacks.join(", ")
         )));
     }
     Ok((adapter, report))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backends_are_chosen_by_name_and_wrong_names_refused() {
+        use wgpu::Backends as B;
+        assert_eq!(backends("").unwrap(), B::VULKAN | B::METAL | B::DX12);
+        assert_eq!(backends("gl").unwrap(), B::GL);
+        assert_eq!(backends(" Vulkan, dx12 ").unwrap(), B::VULKAN | B::DX12);
+        for (asked, name, hint) in [
+            ("vulcan", "vulcan", "did you mean vulkan?"),
+            ("vulkan,", "``", ""),
+            ("gl,cuda", "cuda", ""),
+        ] {
+            let e = backends(asked).unwrap_err().to_string();
+            let whole =
+                e.contains(name) && e.contains(hint) && e.contains("vulkan, metal, dx12, gl");
+            assert!(whole && e.contains("WGPU_BACKEND"), "{e}");
+        }
+    }
+
+    #[test]
+    fn what_an_adapter_lacks_is_named() {
+        assert_eq!(lacks(&wgpu::Limits::default()), [""; 0]);
+        // WebGL 2 has no compute shaders at all.
+        let none = lacks(&wgpu::Limits::downlevel_webgl2_defaults());
+        assert_eq!(none.len(), 4, "{none:?}");
+        let mut few = wgpu::Limits::default();
+        few.max_storage_buffers_per_shader_stage = 4;
+        assert_eq!(lacks(&few), ["4 storage buffers a shader (8 needed)"]);
+    }
 }

@@ -11,7 +11,7 @@ pub mod shader;
 pub(crate) mod timing;
 pub(crate) mod view;
 
-pub use adapter::{AdapterReport, Choice, Cooperative, list_adapters};
+pub use adapter::{AdapterReport, Choice, Cooperative, list_adapters, none_found};
 pub use limits::Limits;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -24,6 +24,16 @@ pub enum DeviceError {
     /// No adapter matches the request.
     #[error("{0}")]
     NoAdapter(String),
+    /// The environment names a backend that does not exist.
+    #[error("WGPU_BACKEND: `{name}` is none of {known} (with commas between){hint}")]
+    Backend {
+        /// The name.
+        name: String,
+        /// The name that was meant, perhaps.
+        hint: String,
+        /// The names that there are.
+        known: String,
+    },
     /// The driver refused to open the device.
     #[error("the adapter `{adapter}` could not be opened: {reason}")]
     Open {
