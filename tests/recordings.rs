@@ -156,7 +156,14 @@ fn training_steps_are_recorded_without_a_device() {
         .unwrap()
     };
     let batch = "optim.batch_size=16";
-    for name in ["simclr", "moco", "byol", "barlow_twins", "vicreg", "simsiam"] {
+    for name in [
+        "simclr",
+        "moco",
+        "byol",
+        "barlow_twins",
+        "vicreg",
+        "simsiam",
+    ] {
         let method = format!("method.name={name}");
         let plain = ["amcl.enabled=false", "heads.count=1"];
         let mut set = vec![batch, &method];

@@ -57,3 +57,4 @@ mod tiles;
 mod turbo;
 mod verify;
 mod vit_files;
+mod web_pages;

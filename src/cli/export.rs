@@ -24,6 +24,9 @@ pub struct Args {
     /// Folder to write a page into: drop images on it, and it shows their features, neighbours, class and a map.
     #[arg(long, value_name = "DIR", conflicts_with = "out")]
     web: Option<PathBuf>,
+    /// Write a page that trains from the beginning, by the run's configuration on images of its data, in the browser.
+    #[arg(long, requires = "web")]
+    train: bool,
     /// Of the page: test images that it carries for comparison; 0: none, and the data are not read.
     #[arg(long, default_value_t = 500, requires = "web", value_parser = within::<usize>(between(0.0, 20_000.0)))]
     gallery: usize,
@@ -45,6 +48,7 @@ pub struct Args {
 pub fn run(args: &Args, options: OutputOptions) -> anyhow::Result<()> {
     let console = options.console();
     match (&args.web, &args.out) {
+        (Some(folder), _) if args.train => training(args, folder, &console),
         (Some(folder), _) => page(args, folder, &console),
         (None, Some(out)) => files(args, out, &console),
         (None, None) => anyhow::bail!("name a folder with --out or --web"),
@@ -88,14 +92,54 @@ fn carried(split: &Split, count: usize) -> anyhow::Result<Dataset> {
     sample(from, count)
 }
 
-fn page(args: &Args, folder: &Path, console: &Console) -> anyhow::Result<()> {
-    output::free(&web::files(folder), args.overwrite)?;
-    let tell = console.teller();
-    let source = Source {
+fn source(args: &Args) -> Source {
+    Source {
         run: args.run.clone(),
         data: args.data.clone(),
         device: args.device.clone(),
-    };
+    }
+}
+
+/// Bytes of files, in MB.
+fn megabytes(files: &[PathBuf]) -> f64 {
+    let sizes = files.iter().filter_map(|f| f.metadata().ok());
+    sizes.map(|m| m.len()).sum::<u64>() as f64 / 1e6
+}
+
+/// How to look at the page.
+fn serve(folder: &Path, page: &str) -> String {
+    format!(
+        "serve the folder and open http://localhost:8000/{page} in a browser with WebGPU:\n  \
+         python3 -m http.server --directory {:?} 8000",
+        folder.display().to_string()
+    )
+}
+
+fn training(args: &Args, folder: &Path, console: &Console) -> anyhow::Result<()> {
+    output::free(&web::train::files(folder), args.overwrite)?;
+    let tell = console.teller();
+    let (trained, split) = source(args).read(&tell)?;
+    let files = web::train::write(&trained.config, &split, folder, args.overwrite)?;
+    let size = megabytes(&files);
+    console.result(
+        &format!(
+            "a page that trains as {} did: {} ({size:.1} MB)\n{}",
+            args.run.display(),
+            folder.join("train.html").display(),
+            serve(folder, "train.html")
+        ),
+        &json!({
+            "megabytes": size,
+            "files": files.iter().map(|f| f.display().to_string()).collect::<Vec<_>>(),
+        }),
+    );
+    Ok(())
+}
+
+fn page(args: &Args, folder: &Path, console: &Console) -> anyhow::Result<()> {
+    output::free(&web::files(folder), args.overwrite)?;
+    let tell = console.teller();
+    let source = source(args);
     let (trained, split) = source.read(&tell)?;
     let (mut images, mut features) = (None, Vec::new());
     if args.gallery > 0 {
@@ -114,24 +158,16 @@ fn page(args: &Args, folder: &Path, console: &Console) -> anyhow::Result<()> {
         }),
     };
     let files = web::write(&trained, &site, folder, args.overwrite)?;
-    let bytes = files
-        .iter()
-        .filter_map(|f| f.metadata().ok())
-        .map(|m| m.len())
-        .sum::<u64>();
-    let count = images.as_ref().map_or(0, Dataset::len);
+    let (size, count) = (megabytes(&files), images.as_ref().map_or(0, Dataset::len));
     console.result(
         &format!(
-            "the encoder after epoch {} as a page: {} ({:.1} MB, {count} images to compare with)\n\
-             serve the folder and open http://localhost:8000 in a browser with WebGPU:\n  \
-             python3 -m http.server --directory {:?} 8000",
+            "the encoder after epoch {} as a page: {} ({size:.1} MB, {count} images to compare with)\n{}",
             trained.at.epoch,
             folder.join("index.html").display(),
-            bytes as f64 / 1e6,
-            folder.display().to_string()
+            serve(folder, "")
         ),
         &json!({
-            "epoch": trained.at.epoch, "bytes": bytes, "gallery": count,
+            "epoch": trained.at.epoch, "megabytes": size, "gallery": count,
             "files": files.iter().map(|f| f.display().to_string()).collect::<Vec<_>>(),
         }),
     );

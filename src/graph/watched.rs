@@ -3,10 +3,10 @@
 
 use super::exec::{Executor, HostData, NonFinite, ProgramId, Ticket};
 use super::plan::Plan;
-use super::{Graph, Result, StateId, States, StepScalars, TensorId};
 use super::tape::Tape;
-use crate::device::{Device, Limits};
+use super::{Graph, Result, StateId, States, StepScalars, TensorId};
 use crate::device::replay::Timed;
+use crate::device::{Device, Limits};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

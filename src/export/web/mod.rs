@@ -3,9 +3,12 @@
 
 mod gallery;
 mod plan;
+pub mod train;
 
 pub use gallery::Gallery;
 
+use crate::config::Config;
+use crate::data::Kept;
 use crate::run::output;
 use crate::run::weights::Trained;
 use crate::train::{Result, TrainError};
@@ -21,14 +24,19 @@ const BATCH: usize = 8;
 /// opened as a file may not fetch the others.
 const INLINE: usize = 16 << 20;
 
+/// Texts of a page by their file names.
+type Assets<const N: usize> = [(&'static str, &'static str); N];
+
 macro_rules! asset {
     ($name:literal) => {
         ($name, include_str!(concat!("../../../assets/web/", $name)))
     };
 }
 
+use asset;
+
 /// What is the same in every folder.
-const PAGE: [(&str, &str); 10] = [
+const PAGE: Assets<10> = [
     asset!("index.html"),
     asset!("page.css"),
     asset!("player.js"),
@@ -108,6 +116,16 @@ fn inline(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
     text.into_bytes()
 }
 
+/// What keeps a configuration's images from a page.
+fn one_size(c: &Config) -> Result<()> {
+    match c.data.stored {
+        Kept::Square => Ok(()),
+        Kept::ShortSide => Err(TrainError::Config(
+            "a page takes images of one size, and data.stored is short_side in this run".into(),
+        )),
+    }
+}
+
 /// Writes the page of a run into a folder, which is made where it is not there, and returns its files. Those that are
 /// already there are replaced only with `overwrite`.
 ///
@@ -115,6 +133,7 @@ fn inline(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
 /// A file that is there; a folder that cannot be written; an encoder that does not run within WebGPU's default limits.
 pub fn write(run: &Trained, site: &Site<'_>, out: &Path, overwrite: bool) -> Result<Vec<PathBuf>> {
     output::free(&files(out), overwrite)?;
+    one_size(&run.config)?;
     let recorded = plan::record(run, site.side, BATCH)?;
     let gallery = site.gallery.map(|g| g.pack(recorded.dim)).transpose()?;
     let page = match &gallery {
@@ -134,7 +153,19 @@ pub fn write(run: &Trained, site: &Site<'_>, out: &Path, overwrite: bool) -> Res
         made.extend([("gallery.bin", g.numbers), ("gallery.png", g.sprites)]);
     }
     made.push(("inline.js", inline(&made)));
-    let fixed = PAGE.map(|(n, text)| (out.join(n), text.as_bytes().to_vec()));
+    write_page(&PAGE, made, out, overwrite)
+}
+
+/// Writes a page's texts and what was made for it.
+fn write_page(
+    texts: &[(&str, &str)],
+    made: Vec<(&str, Vec<u8>)>,
+    out: &Path,
+    overwrite: bool,
+) -> Result<Vec<PathBuf>> {
+    let fixed = texts
+        .iter()
+        .map(|(n, text)| (out.join(n), text.as_bytes().to_vec()));
     let made = made.into_iter().map(|(n, bytes)| (out.join(n), bytes));
-    super::write_into(out, fixed.into_iter().chain(made).collect(), overwrite)
+    super::write_into(out, fixed.chain(made).collect(), overwrite)
 }
