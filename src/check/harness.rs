@@ -8,6 +8,7 @@ use crate::graph::{
     DType, Executor, Graph, GraphError, HostData, ProgramId, States, TensorId, TensorType,
 };
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Factor k of the error bounds. An element's error in a sum of K rounded terms is a random walk of about eps*sqrt(K)
 /// times the terms' size; 8 covers the walk's tail over the elements of a case and a final division or square root.
@@ -28,6 +29,8 @@ pub struct Outcome {
     pub max_bound: f64,
     /// Empty when the case passed.
     pub fault: String,
+    /// Seconds that the device took, with compiling, sending and reading back; the twin's are not among them.
+    pub seconds: f64,
 }
 
 impl std::fmt::Display for Outcome {
@@ -87,6 +90,7 @@ impl Harness {
                 max_error: f64::NAN,
                 max_bound: 0.0,
                 fault: e.to_string(),
+                seconds: 0.0,
             },
         }
     }
@@ -109,6 +113,7 @@ impl Harness {
     fn try_run(&self, case: &Case) -> Result<Outcome, GraphError> {
         let want = results(&mut HostExecutor::<f64>::new().poisoned(), case)?.0;
         let mut fault = String::new();
+        let start = Instant::now();
         let got = match self {
             Self::Cpu => results(&mut HostExecutor::<f32>::new().poisoned(), case)?.0,
             Self::Gpu(device) => {
@@ -121,7 +126,9 @@ impl Harness {
                 got
             }
         };
+        let seconds = start.elapsed().as_secs_f64();
         let mut o = judge(case, &got, &want);
+        o.seconds = seconds;
         if !fault.is_empty() {
             o.fault = fault;
         }
@@ -227,6 +234,7 @@ fn judge(case: &Case, got: &[HostData], want: &[HostData]) -> Outcome {
         max_error: 0.0,
         max_bound: bounds.result(usize::MAX).1,
         fault: String::new(),
+        seconds: 0.0,
     };
     for (r, (g, w)) in got.iter().zip(want).enumerate() {
         let fault = &mut worst.fault;

@@ -8,12 +8,15 @@ pub(crate) mod cases;
 pub mod gradient;
 pub mod harness;
 pub mod page;
+pub mod report;
 pub mod self_test;
 
 pub use harness::{Harness, Outcome};
+pub use report::Report;
 
 use crate::graph::state::Group;
 use crate::graph::{DType, HostData, Op, StepScalars, TensorType};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// States that a case updates: a group each, so that the group's padding stands behind the tensor.
@@ -273,6 +276,18 @@ pub struct Mutation {
 /// The whole table.
 pub fn table() -> Vec<Case> {
     cases::all()
+}
+
+/// A share of the table, or of its controls: of each op every `share`-th item, the first one among them. `share` is at
+/// least 1.
+pub fn every<T>(share: usize, items: Vec<T>, op: impl Fn(&T) -> &'static str) -> Vec<T> {
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    let chosen = items.into_iter().filter(|item| {
+        let count = seen.entry(op(item)).or_default();
+        *count += 1;
+        (*count - 1).is_multiple_of(share)
+    });
+    chosen.collect()
 }
 
 /// Negative controls of the kernels by cooperative matrices: to be run on devices that have them.

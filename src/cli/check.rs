@@ -2,11 +2,13 @@
 
 use super::console::OutputOptions;
 use super::number::within;
-use amcl_wgpu::check::{self, Case, Harness, gradient, harness};
-use amcl_wgpu::device::{Choice, Options};
+use amcl_wgpu::check::report::{Controls, is_report};
+use amcl_wgpu::check::{self, Case, Harness, Report, gradient, harness};
+use amcl_wgpu::device::{Choice, DeviceError, Options};
+use amcl_wgpu::run::{environment, output};
 use amcl_wgpu::settings::between;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Proves every kernel on this machine against the f64 CPU reference.
 #[derive(clap::Args, Debug)]
@@ -17,6 +19,9 @@ pub struct Args {
     /// Only cases whose title contains this text.
     #[arg(long)]
     filter: Option<String>,
+    /// Only every N-th case (and control) of each op, its first one among them.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = within::<usize>(between(1.0, 1e6)))]
+    every: usize,
     /// Keep the shader compiler's bounds checks (as the tests do); by default shaders run as in training.
     #[arg(long)]
     checked: bool,
@@ -32,6 +37,13 @@ pub struct Args {
     /// Also run the negative controls: deliberately broken shaders, which must fail.
     #[arg(long)]
     negative: bool,
+    /// Write what was found to this file as JSON: adapter, driver, limits, and by op the cases, the worst share of the
+    /// bound and the time. A report that is already there is replaced.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Replace the file of --report where it is something else.
+    #[arg(long)]
+    overwrite: bool,
     /// Print every case.
     #[arg(long, short)]
     verbose: bool,
@@ -51,24 +63,52 @@ impl Args {
         let filter = self.filter.as_ref();
         filter.is_none_or(|f| title.contains(f.as_str()))
     }
+
+    /// What the cases depend on, for the report.
+    fn flags(&self) -> Vec<String> {
+        let switch = |on: bool, name: &str| on.then(|| name.to_string());
+        let every = (self.every > 1).then(|| format!("--every {}", self.every));
+        let filter = self.filter.as_ref().map(|f| format!("--filter {f:?}"));
+        let binding = self.max_binding.map(|b| format!("--max-binding {b}"));
+        let switches = [
+            switch(self.checked, "--checked"),
+            switch(self.gpu_kernels, "--gpu-kernels"),
+            switch(self.gradients, "--gradients"),
+            switch(self.negative, "--negative"),
+        ];
+        let valued = [filter, every, binding];
+        valued.into_iter().chain(switches).flatten().collect()
+    }
+
+    /// The file of the report may be replaced.
+    fn replaces(&self) -> bool {
+        let earlier = self
+            .report
+            .as_ref()
+            .and_then(|p| std::fs::read_to_string(p).ok());
+        self.overwrite || earlier.is_some_and(|text| is_report(&text))
+    }
 }
 
 /// Runs the verb; true when everything passed.
 ///
 /// # Errors
-/// No such device; a filter that leaves no case.
+/// No such device; a filter that leaves no case; a report that cannot be written.
 pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
+    output::free(args.report.as_slice(), args.replaces())?;
     let harness = open(args)?;
     if !output.json && !output.quiet {
         outln!("checking on {}", name(&harness));
     }
-    let (cases, cannot): (Vec<_>, Vec<_>) = check::table()
-        .into_iter()
-        .filter(|c| args.wanted(&c.title()))
-        .partition(|c| harness.can(c));
-    let mut tally = Tally::default();
+    let mut report = Report::new(&harness, environment::commit(), args.flags());
+    let cases = chosen(args, &harness, &mut report)?;
+    let mut checker = Checker {
+        args,
+        output,
+        report,
+    };
     for c in &cases {
-        tally.case(&harness, c, args, output);
+        checker.case(&harness, c, "");
     }
     // Where products can use cooperative matrices, training may still choose the kernels without them. So
     // these are checked as well.
@@ -79,28 +119,48 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
         };
         let harness = Harness::open(&args.device, options)?;
         for c in cases.iter().filter(|c| c.is_tiled()) {
-            tally.case(&harness, c, args, output);
+            checker.case(&harness, c, " (no cooperative matrices)");
         }
     }
     if args.negative {
-        tally.controls(&harness, args, output);
+        checker.controls(&harness);
     }
+    let report = checker.report;
     if !output.json {
-        tally.print(cannot.len());
+        print(&report);
     }
-    if cases.is_empty() && cannot.is_empty() {
-        anyhow::bail!(
-            "no case matches the filter `{}`",
-            args.filter.as_deref().unwrap_or("")
-        );
+    if let Some(path) = &args.report {
+        let text = serde_json::to_string_pretty(&report)? + "\n";
+        output::write(&[(path.clone(), text.into_bytes())], args.replaces())?;
+        if !output.json && !output.quiet {
+            outln!("report: {}", path.display());
+        }
     }
-    Ok(tally.failed == 0 && tally.unnoticed == 0)
+    Ok(report.is_clean())
+}
+
+/// The cases to run. The report is told of the others.
+fn chosen(args: &Args, harness: &Harness, report: &mut Report) -> anyhow::Result<Vec<Case>> {
+    let (wanted, others): (Vec<_>, Vec<_>) = check::table()
+        .into_iter()
+        .partition(|c| args.wanted(&c.title()));
+    let filter = args.filter.as_deref().unwrap_or("");
+    if wanted.is_empty() {
+        anyhow::bail!("no case matches the filter `{filter}`");
+    }
+    report.leave_out("--filter", others.len());
+    let (possible, cannot): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|c| harness.can(c));
+    report.leave_out("the adapter's shaders have no f16", cannot.len());
+    let all = possible.len();
+    let cases = check::every(args.every, possible, |c| c.op.name());
+    report.leave_out("--every", all - cases.len());
+    Ok(cases)
 }
 
 /// Opens the device. `auto` without a hardware GPU checks the CPU executor.
 fn open(args: &Args) -> anyhow::Result<Harness> {
     match Harness::open(&args.device, args.options()) {
-        Err(e) if args.device == Choice::Auto => {
+        Err(e @ DeviceError::NoAdapter(_)) if args.device == Choice::Auto => {
             errln!("{e}\nchecking the CPU executor's f32 twins against f64 instead");
             Ok(Harness::open(&Choice::Cpu, args.options())?)
         }
@@ -122,45 +182,26 @@ fn has_cooperative(harness: &Harness) -> bool {
     matches!(harness, Harness::Gpu(d) if !d.limits.cooperative.is_empty())
 }
 
-/// The cases of an op.
-#[derive(Clone, Copy, Default)]
-struct OfOp {
-    cases: usize,
-    failed: usize,
-    /// The largest error, in units of its bound.
-    worst: f64,
+/// Runs cases and prints them as they end.
+struct Checker<'a> {
+    args: &'a Args,
+    output: OutputOptions,
+    report: Report,
 }
 
-/// What was found so far.
-#[derive(Default)]
-struct Tally {
-    by_op: BTreeMap<&'static str, OfOp>,
-    cases: usize,
-    failed: usize,
-    /// Negative controls that were run.
-    controls: usize,
-    /// Those of them that no case noticed.
-    unnoticed: usize,
-}
-
-impl Tally {
-    /// Runs a case, and its gradient rule where that was asked for.
-    fn case(&mut self, harness: &Harness, c: &Case, args: &Args, output: OutputOptions) {
+impl Checker<'_> {
+    /// Runs a case, and its gradient rule where that was asked for. `suffix` is put behind its title.
+    fn case(&mut self, harness: &Harness, c: &Case, suffix: &str) {
         let mut o = harness.run(c);
-        if args.gradients
+        o.title += suffix;
+        if self.args.gradients
             && !c.differentiable.is_empty()
             && let Err(e) = gradient::check(c)
         {
             o.fault = e;
         }
-        let failed = usize::from(!o.passed());
-        let row = self.by_op.entry(c.op.name()).or_default();
-        row.cases += 1;
-        row.failed += failed;
-        row.worst = row.worst.max(o.max_error / o.max_bound);
-        self.cases += 1;
-        self.failed += failed;
-        if output.json {
+        self.report.add(c.op.name(), &o);
+        if self.output.json {
             let line = json!({
                 "case": o.title, "passed": o.passed(), "nmse": o.nmse, "nmse_bound": o.nmse_bound,
                 "max_error": o.max_error, "max_bound": o.max_bound, "fault": o.fault,
@@ -168,7 +209,7 @@ impl Tally {
             outln!("{line}");
         } else if !o.passed() {
             outln!("FAIL  {}\n      {}", o.title, o.fault);
-        } else if args.verbose {
+        } else if self.args.verbose {
             outln!(
                 "ok    {}  nmse {:.1e} (bound {:.1e})",
                 o.title,
@@ -180,7 +221,7 @@ impl Tally {
 
     /// Runs the negative controls of the device's kernels. A control is tried on all cases of its op if the
     /// filter leaves any of them.
-    fn controls(&mut self, harness: &Harness, args: &Args, output: OutputOptions) {
+    fn controls(&mut self, harness: &Harness) {
         if matches!(harness, Harness::Cpu) {
             return;
         }
@@ -188,60 +229,54 @@ impl Tally {
         if has_cooperative(harness) {
             broken.extend(check::cooperative_mutations());
         }
-        for m in broken {
+        let mut found = Controls::default();
+        for m in check::every(self.args.every, broken, |m| m.kernel) {
             let own: Vec<Case> = check::table()
                 .into_iter()
                 .filter(|c| c.op.name().starts_with(m.kernel) && harness.can(c))
                 .collect();
-            if !own.iter().any(|c| args.wanted(&c.title())) {
+            if !own.iter().any(|c| self.args.wanted(&c.title())) {
                 continue;
             }
-            self.controls += 1;
-            match harness::negative_control(&args.device, &m, &own) {
+            match harness::negative_control(&self.args.device, &m, &own) {
                 Ok(by) => {
-                    if args.verbose && !output.json {
+                    found.caught += 1;
+                    if self.args.verbose && !self.output.json {
                         outln!("ok    negative control {}: caught by {by}", m.kernel);
                     }
                 }
                 Err(e) => {
-                    self.unnoticed += 1;
+                    found.unnoticed += 1;
                     errln!("FAIL  negative control {e}");
                 }
             }
         }
+        self.report.controls = Some(found);
     }
+}
 
-    /// Prints the table by op and the sums. `cannot` cases were not run because the adapter has no f16.
-    fn print(&self, cannot: usize) {
+/// Prints the table by op and the sums.
+fn print(report: &Report) {
+    outln!(
+        "\n{:28} {:>6} {:>8} {:>22}",
+        "op",
+        "cases",
+        "failed",
+        "worst error / bound"
+    );
+    for (op, row) in &report.ops {
         outln!(
-            "\n{:28} {:>6} {:>8} {:>22}",
-            "op",
-            "cases",
-            "failed",
-            "worst error / bound"
+            "{op:28} {:>6} {:>8} {:>22.3}",
+            row.cases,
+            row.failed,
+            row.worst
         );
-        for (op, row) in &self.by_op {
-            outln!(
-                "{op:28} {:>6} {:>8} {:>22.3}",
-                row.cases,
-                row.failed,
-                row.worst
-            );
-        }
-        outln!(
-            "\n{} passed, {} failed",
-            self.cases - self.failed,
-            self.failed
-        );
-        if self.controls > 0 {
-            outln!(
-                "{} negative controls caught, {} not",
-                self.controls - self.unnoticed,
-                self.unnoticed
-            );
-        }
-        if cannot > 0 {
-            outln!("{cannot} cases in f16 not run: the adapter's shaders have no f16");
-        }
+    }
+    outln!("\n{} passed, {} failed", report.passed, report.failed);
+    if let Some(c) = report.controls.filter(|c| c.caught + c.unnoticed > 0) {
+        outln!("{} negative controls caught, {} not", c.caught, c.unnoticed);
+    }
+    for (reason, cases) in &report.not_run {
+        outln!("{cases} cases not run: {reason}");
     }
 }

@@ -13,7 +13,7 @@ pub fn free<P: AsRef<Path>>(files: &[P], overwrite: bool) -> Result<()> {
     let files = || files.iter().map(AsRef::as_ref);
     if let Some(folder) = files().find(|f| f.is_dir()) {
         return Err(RunError::Config(format!(
-            "{} is a folder, and a file is to be written; choose another --out",
+            "{} is a folder, and a file is to be written; choose another name",
             folder.display()
         )));
     }
@@ -25,7 +25,7 @@ pub fn free<P: AsRef<Path>>(files: &[P], overwrite: bool) -> Result<()> {
     match taken.len() {
         0 => Ok(()),
         n => Err(RunError::Config(format!(
-            "{} {} already there; choose another --out, or replace {} with --overwrite",
+            "{} {} already there; choose another name, or replace {} with --overwrite",
             taken.join(" and "),
             if n == 1 { "is" } else { "are" },
             if n == 1 { "it" } else { "them" }

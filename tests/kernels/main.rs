@@ -40,8 +40,8 @@ fn trials() -> Vec<Trial> {
             .expect("AMCL_TEST_SHARE is a number from 1")
     });
     let whole: Arc<[Case]> = check::table().into();
-    let cases = every(share, whole.to_vec(), |c| c.op.name());
-    let mutations = every(share, check::mutations(), |m| m.kernel);
+    let cases = check::every(share, whole.to_vec(), |c| c.op.name());
+    let mutations = check::every(share, check::mutations(), |m| m.kernel);
 
     let mut all = coverage::trials(&whole);
     for (mode, options) in modes() {
@@ -123,17 +123,6 @@ fn modes() -> Vec<(String, Options)> {
         (format!("tile-{tile}"), forced)
     }));
     all
-}
-
-/// Every `share`-th of the items with one key, from the first one on.
-fn every<T>(share: usize, items: Vec<T>, key: impl Fn(&T) -> &'static str) -> Vec<T> {
-    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
-    let chosen = items.into_iter().filter(|item| {
-        let count = seen.entry(key(item)).or_default();
-        *count += 1;
-        (*count - 1).is_multiple_of(share)
-    });
-    chosen.collect()
 }
 
 /// A device that is opened when the first test needs it, and shared by all tests of its kind.
