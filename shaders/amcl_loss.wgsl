@@ -66,7 +66,8 @@ fn main(
         let v = s[base + j];
         if soft {
             let t = tau_at(p.adaptive_neg, rbase + j);
-            acc = merge(acc, vec3<f32>(v / t - p.beta * omega(t), 1.0, 0.0));
+            let logit = v / t - p.beta * omega(t);
+            acc = merge(acc, vec3<f32>(logit, of_number(1.0, logit), 0.0));
         } else {
 #ifdef TOP_K
             if is_selected(v, j, value[at], index[at]) {
@@ -90,7 +91,7 @@ fn main(
         let t = tau_at(p.adaptive_pos, rbase + j);
         var out = p.beta * omega(t) - s[base + j] / t;
         if soft {
-            let lse = q.x + log(q.y);
+            let lse = q.x + of_number(log(q.y), q.y);
             norm[at] = lse;
             out = out + lse;
         } else {

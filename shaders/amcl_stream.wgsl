@@ -104,7 +104,8 @@ fn main(
             }
             if !soft { continue; }
             let m = max(max(most[ii], max(logit.x, logit.y)), max(logit.z, logit.w));
-            sum[ii] = sum[ii] * exp(most[ii] - m) + dot(exp(logit - vec4<f32>(m)), vec4<f32>(1.0));
+            let all = dot(exp(logit - vec4<f32>(m)), vec4<f32>(1.0));
+            sum[ii] = sum[ii] * exp(most[ii] - m) + of_number(all, dot(logit, vec4<f32>(1.0)));
             most[ii] = m;
         }
     }
@@ -125,7 +126,7 @@ fn main(
         for (var t = 0u; t < COLS; t = t + 1u) {
             total = total + tile_b[first + t][l % 4u] * exp(tile_a[first + t][l % 4u] - m);
         }
-        candidates = m + log(total);
+        candidates = m + of_number(log(total), total);
         kept = candidates;
     }
 #ifdef TOP_K

@@ -33,7 +33,9 @@ fn main(
             break;
         }
     }
-    for (var i = 0u; i < p.k; i = i + 1u) { s = s + select(0.0, exp((v[at + i] - top) * p.per_t), label[at + i] == c); }
+    for (var i = 0u; i < p.k; i = i + 1u) {
+        s = s + select(0.0, exp_or_nan((v[at + i] - top) * p.per_t), label[at + i] == c);
+    }
 #else
     for (var i = 0u; i < p.k; i = i + 1u) { s = s + select(0.0, 1.0 / (sqrt(v[at + i]) + 1e-8), label[at + i] == c); }
 #endif

@@ -1,5 +1,6 @@
 // y_row = m + log sum_i exp(x_i - m), m the row's largest, for each row of length D.
 // Grid: a group a row, folded (lib/row.wgsl).
+#import nan
 #import row
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
@@ -17,7 +18,7 @@ fn main(
     for (var i = l; i < p.d; i = i + 64u) { m = max(m, x[at + i]); }
     m = row_max(l, m);
     var s = 0.0;
-    for (var i = l; i < p.d; i = i + 64u) { s = s + exp(x[at + i] - m); }
+    for (var i = l; i < p.d; i = i + 64u) { s = s + exp_or_nan(x[at + i] - m); }
     s = row_sum(l, s);
-    if l == 0u { y[row] = m + log(s); }
+    if l == 0u { y[row] = m + of_number(log(s), s); }
 }

@@ -10,3 +10,8 @@ fn at_most(v: f32, most: f32) -> f32 {
     let m = bitcast<i32>(most);
     return bitcast<f32>(select(b, m, b > m && b <= BITS_INF));
 }
+// f(v), or v where that is a NaN: a driver's exp may make a number of it (SwiftShader's does).
+fn of_number(f_v: f32, v: f32) -> f32 {
+    return bitcast<f32>(select(bitcast<u32>(f_v), bitcast<u32>(v), is_nan(v)));
+}
+fn exp_or_nan(v: f32) -> f32 { return of_number(exp(v), v); }

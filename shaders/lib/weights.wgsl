@@ -11,7 +11,7 @@ fn is_selected(v: f32, j: u32, value: f32, index: u32) -> bool {
 // (log-sum-exp, or 1/k).
 fn weights(v: f32, tau: f32, norm: f32, soft: bool, chosen: bool) -> vec2<f32> {
     if soft {
-        let w = exp(v / tau - p.beta * omega(tau) - norm);
+        let w = exp_or_nan(v / tau - p.beta * omega(tau) - norm);
         return vec2<f32>(w, w * omega_slope(tau));
     }
     if !chosen { return vec2<f32>(0.0); }

@@ -31,8 +31,8 @@ pub(super) fn mutations() -> Vec<Mutation> {
     vec![
         Mutation {
             kernel: "log_sum_exp",
-            find: "m + log(s)",
-            replace: "log(s)",
+            find: "m + of_number(log(s), s)",
+            replace: "of_number(log(s), s)",
         },
         Mutation {
             kernel: "log_sum_exp",

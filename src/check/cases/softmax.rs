@@ -33,8 +33,8 @@ pub(super) fn mutations() -> Vec<Mutation> {
     vec![
         Mutation {
             kernel: "softmax",
-            find: "y[at + i] = exp(x[at + i] - m) * inv",
-            replace: "y[at + i] = exp(x[at + i] - m)",
+            find: "y[at + i] = exp_or_nan(x[at + i] - m) * inv",
+            replace: "y[at + i] = exp_or_nan(x[at + i] - m)",
         },
         Mutation {
             kernel: "softmax",
