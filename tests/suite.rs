@@ -13,6 +13,7 @@ mod corpus;
 mod csv_lists;
 mod data;
 mod decoding;
+mod devices;
 mod docs;
 mod evaluation;
 mod events;
