@@ -271,11 +271,7 @@ fn what_no_page_can_do_is_refused_and_leaves_nothing() {
     {
         let place = dir.path().join(i.to_string());
         std::fs::create_dir(&place).unwrap();
-        let small = [
-            "model.dim=24",
-            "model.depth=1",
-            "model.heads=3",
-        ];
+        let small = ["model.dim=24", "model.depth=1", "model.heads=3"];
         let vit = set.iter().any(|s| s.contains("vit"));
         let all: Vec<&str> = set
             .iter()

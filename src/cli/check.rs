@@ -1,5 +1,6 @@
 //! `amcl-wgpu check`: every kernel against its twin, on this machine.
 
+use super::check_web;
 use super::console::OutputOptions;
 use super::number::within;
 use amcl_wgpu::check::report::{Controls, is_report};
@@ -41,7 +42,13 @@ pub struct Args {
     /// bound and the time. A report that is already there is replaced.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Replace the file of --report where it is something else.
+    /// Write a page into this folder, in place of checking here: it runs the cases on its visitor's browser and GPU, and
+    /// makes a report of them. Within WebGPU's default limits; larger cases are left out, and named.
+    #[arg(long, value_name = "DIR", conflicts_with_all = [
+        "device", "report", "gradients", "negative", "checked", "gpu_kernels", "max_binding",
+    ])]
+    web: Option<PathBuf>,
+    /// Replace the file of --report where it is something else, or the files of --web.
     #[arg(long)]
     overwrite: bool,
     /// Print every case.
@@ -95,6 +102,14 @@ impl Args {
 /// # Errors
 /// No such device; a filter that leaves no case; a report that cannot be written.
 pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
+    if let Some(folder) = &args.web {
+        let mut cases = check::table();
+        cases.retain(|c| args.wanted(&c.title()));
+        anyhow::ensure!(!cases.is_empty(), "no case matches the filter");
+        let cases = check::every(args.every, cases, |c| c.op.name());
+        check_web::write(&cases, folder, args.overwrite, output)?;
+        return Ok(true);
+    }
     output::free(args.report.as_slice(), args.replaces())?;
     let harness = open(args)?;
     if !output.json && !output.quiet {

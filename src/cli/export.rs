@@ -47,6 +47,10 @@ pub struct Args {
 /// No such run, no usable checkpoint, data that cannot be read, a folder that cannot be written.
 pub fn run(args: &Args, options: OutputOptions) -> anyhow::Result<()> {
     let console = options.console();
+    anyhow::ensure!(
+        args.web.is_some() || !args.train,
+        "--train is a page's: name its folder with --web"
+    );
     match (&args.web, &args.out) {
         (Some(folder), _) if args.train => training(args, folder, &console),
         (Some(folder), _) => page(args, folder, &console),

@@ -3,6 +3,7 @@
 pub mod bench;
 mod bench_data;
 pub mod check;
+mod check_web;
 pub mod console;
 pub mod data;
 mod data_inspect;
