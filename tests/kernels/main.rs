@@ -12,7 +12,6 @@ use amcl_wgpu::check::{self, Case, Harness, Mutation, Outcome, gradient, harness
 use amcl_wgpu::device::{Choice, Device, Options};
 use amcl_wgpu::ops::tiles::TILES;
 use libtest_mimic::{Arguments, Failed, FormatSetting, Trial};
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 
