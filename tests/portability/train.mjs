@@ -1,8 +1,9 @@
 // The page that trains: train.mjs FOLDER [--steps N] [--shots DIR] [--file]
-// FOLDER is what `amcl-wgpu export RUN --web FOLDER --train` made; a small batch (optim.batch_size=32) keeps SwiftShader
-// to seconds. The losses of its first steps, at most N, must be those that the program gave; training under another
-// seed must differ. What a visitor does is done: steps by keyboard, a pause, own images. With --file the page is also
-// opened from file://. Prints what was measured as JSON.
+// FOLDER is what `amcl-wgpu export RUN --web FOLDER --train` made. The losses of its first steps, at most N, must be
+// those that the program gave; training under another seed must differ. SwiftShader wants a small batch
+// (optim.batch_size=32), with which rounding grows about threefold a step: there 10 steps can be compared, with the
+// quickstart's 256 all 20. What a visitor does is done: steps by keyboard, a pause, own images. With --file the page is
+// also opened from file://. Prints what was measured as JSON.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
