@@ -172,6 +172,7 @@
     const all = told.every((name) => square(trainer.tells(name)?.dims));
     history = { losses: [], rates: [], knn: [], times: [], told: all ? told : [], epoch: 0 };
     busy = true;
+    controls();
     try {
       await trainer.restart(own);
       prepare();
@@ -199,6 +200,7 @@
     if (running) said = done ? `Training on. ${beyond}` : 'Training.';
     else if (done) said = `The ${count(planned, 'planned step')} are done. “Go on” trains further. ${beyond}`;
     else if (next) said = `Paused after ${count(next, 'step')}.`;
+    if (busy) said = 'Preparing.';
     if (failed) said = 'Training has ended; reload the page to begin again.';
     if (id('status').textContent !== said) id('status').textContent = said;
   }
@@ -320,6 +322,7 @@
     id('title').textContent = `Pre-training: ${title}`;
     document.title = `Pre-training: ${title}`;
     id('facts').textContent = `From the beginning, on ${images} of ${width}×${height} pixels, ${batch} a step.`;
+    id('app').hidden = false;
     id('native-key').hidden = Boolean(own);
     id('knn-part').hidden = !labelled;
     id('n-knn-part').hidden = !labelled;
@@ -364,7 +367,11 @@
       : [];
 
   async function add(list) {
-    if (busy || failed) return;
+    if (failed) return;
+    if (busy) {
+      refused(['Not taken: the page is still preparing. Give them again.']);
+      return;
+    }
     await halt();
     busy = true;
     controls();
@@ -422,7 +429,7 @@
     const names = ['weights.bin', 'train.bin'];
     const [plan, weights, numbers] = await Promise.all([AmclFiles.json('plan.json'), ...names.map(AmclFiles.bytes)]);
     const { adapter, device } = await AmclPlayer.device(plan.limits, plan.features);
-    trainer = await AmclTrainer.open({
+    trainer = new AmclTrainer.Trainer({
       described,
       plan,
       weights,
@@ -448,7 +455,6 @@
       : `The page's draws are the program's, bit by bit: the first epoch's order of ${described.images.count} images and ` +
         `the first step's ${described.views * described.batch} views.`;
     id('proof').className = wrong ? 'alarm' : '';
-    id('app').hidden = false;
     id('how').textContent =
       'Nothing leaves this computer. The page replays the training step that the program has recorded: the same shaders ' +
       'in the same order, with the same draws of images and views, on this graphics adapter by WebGPU.';
@@ -458,7 +464,6 @@
     id('own-how').textContent =
       `Drop images or a folder here to train on them, ${described.batch} at least. A folder's subfolders are the classes. ` +
       'They stay on this computer.';
-    warn(adapter, await restart());
     id('start').addEventListener('click', () => {
       if (running) running = false;
       else go(trainer.next < trainer.planned ? trainer.planned : Infinity);
@@ -474,6 +479,7 @@
       add: (list) => add(list).catch(AmclTrouble),
       refuse: (what) => refused([`Not read: ${what}.`]),
     });
+    warn(adapter, await restart());
   }
 
   const ready = start();

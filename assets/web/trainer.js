@@ -1,14 +1,15 @@
 // Replays the recorded training step of a plan, and asks the encoder for features between steps. No document is touched.
 // Defines one global, `AmclTrainer`.
 //
-//   await AmclTrainer.open({described, plan, weights, numbers, device, lost, progress})
+//   new AmclTrainer.Trainer({described, plan, weights, numbers, device, lost, progress})
 //     described, numbers   train.json, and the ArrayBuffer of train.bin
 //     plan, weights        as of AmclPlayer.open; device, lost and progress too
 //   trainer.next           number of the step that comes next, from 0; trainer.planned: how many have a step block
 //   trainer.step(told)     starts the next step and gives {index, epoch, rate, done}: `done` resolves with {loss}, and
 //                          with the outputs that `told` names. A second step may be started before the first is done.
-//   await trainer.restart(own)   back to the first step; own: {bytes, count} to train on in place of the plan's images
-//   await trainer.features(bytes, count)   a Float32Array of each image's feature; images as the plan holds them
+//   await trainer.restart(own)   to the first step, before anything else runs; own: {bytes, count} to train on in place of
+//                          the plan's images
+//   await trainer.features(bytes, count)   each image's feature, a Float32Array; images as the plan holds them
 //   trainer.proof()        what of the draws differs from the program's, in words; null where nothing does
 'use strict';
 
@@ -37,6 +38,14 @@
       };
       const { count, pixels, labels } = described.test;
       this.test = { bytes: part(Uint8Array, numbers, pixels), count, labels: part(Uint32Array, numbers, labels) };
+      this.begin(this.carried.count);
+    }
+
+    begin(count) {
+      this.count = count;
+      this.steps = Math.floor(count / this.described.batch);
+      this.next = 0;
+      this.order = null;
     }
 
     program(name) {
@@ -53,10 +62,7 @@
       this.player?.close();
       this.player = await AmclPlayer.open(plan, weights, { device, pipelines, lost, progress });
       if (own) await this.player.write(this.described.images.buffer, own.bytes);
-      this.count = own ? own.count : this.described.images.count;
-      this.steps = Math.floor(this.count / this.described.batch);
-      this.next = 0;
-      this.order = null;
+      this.begin(own ? own.count : this.carried.count);
     }
 
     // The ids and views of a step.
@@ -127,12 +133,6 @@
     }
   }
 
-  async function open(given) {
-    const trainer = new Trainer(given);
-    await trainer.restart();
-    return trainer;
-  }
-
   // Classes of images by the folders that they lie in: {classes, labels}; null without at least two folders, or where
   // an image lies in none.
   function foldersOf(names) {
@@ -146,5 +146,5 @@
   const spread = (n, some) =>
     Array.from({ length: Math.min(n, some) }, (_, i) => Math.floor((i * n) / Math.min(n, some)));
 
-  globalThis.AmclTrainer = { open, foldersOf, spread };
+  globalThis.AmclTrainer = { Trainer, foldersOf, spread };
 })();
