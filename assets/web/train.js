@@ -74,8 +74,9 @@
   async function measure() {
     const { bank, queries, labelled, strip } = measured;
     measured.at = trainer.next;
-    const before = performance.now();
     const rows = (await trainer.features(bank.bytes, bank.count)).map(unit);
+    // The first images warm the encoder up; the others tell its pace.
+    const before = performance.now();
     const asked = own
       ? queries.selves.map((i) => rows[i])
       : (await trainer.features(queries.bytes, queries.count)).map(unit);
@@ -91,7 +92,8 @@
     if (labelled && asked.length) history.knn.push([trainer.next, (100 * right) / asked.length]);
     showStrip(found);
     render();
-    return seconds / (bank.count + (own ? 0 : queries.count));
+    const [batch] = trainer.program('features').outputs[0].dims;
+    return seconds / (Math.ceil(Math.max(queries.count, 1) / batch) * batch);
   }
 
   // Is it time to measure? At an epoch's end (of short ones, at some), within long ones, and after the planned steps.
