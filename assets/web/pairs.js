@@ -84,7 +84,7 @@
   function charts(parent, count, warm) {
     const each = (make) => Array.from({ length: count }, (_, h) => make(h + 1));
     parent.replaceChildren();
-    const temperatures = warm ? each((h) => chart(parent, `Head ${h}: temperatures`, { x: 'step', low: 0 })) : [];
+    const temperatures = warm ? each((h) => chart(parent, `Head ${h}: temperatures`, { x: 'step' })) : [];
     const similarities = each((h) =>
       chart(parent, `Head ${h}: similarities, shares of the pairs`, { x: 'cosine', low: 0 }),
     );
