@@ -25,6 +25,9 @@ pub struct Dataset {
     pub(super) stored: Option<Stored>,
 }
 
+/// An image's own pixels, without what fills its room; its height and width.
+pub type Picture<'a> = (Cow<'a, [u8]>, (usize, usize));
+
 impl Dataset {
     /// No images of this size.
     pub fn empty(height: usize, width: usize) -> Self {
@@ -116,7 +119,7 @@ impl Dataset {
     ///
     /// # Errors
     /// As [`Dataset::image`].
-    pub fn picture(&self, i: usize) -> Result<(Cow<'_, [u8]>, (usize, usize)), DataError> {
+    pub fn picture(&self, i: usize) -> Result<Picture<'_>, DataError> {
         if let Some(stored) = &self.stored {
             let mut out = vec![0; self.image_bytes()];
             let side = stored.read(i, &mut out)?;

@@ -377,8 +377,10 @@ mod tests {
         // WebGL 2 has no compute shaders at all.
         let none = lacks(&wgpu::Limits::downlevel_webgl2_defaults());
         assert_eq!(none.len(), 4, "{none:?}");
-        let mut few = wgpu::Limits::default();
-        few.max_storage_buffers_per_shader_stage = 4;
+        let few = wgpu::Limits {
+            max_storage_buffers_per_shader_stage: 4,
+            ..wgpu::Limits::default()
+        };
         assert_eq!(lacks(&few), ["4 storage buffers a shader (8 needed)"]);
     }
 }
