@@ -99,7 +99,7 @@ fn a_file_replays_to_what_the_executor_computes() {
     assert!(relative(&wide(&got), &wide(&want)) < 1e-5);
 
     let span = web.buffers.iter().find_map(|b| b.from).unwrap();
-    let mut other = web_contents.clone();
+    let mut other = web_contents;
     other[span.offset as usize..(span.offset + span.bytes) as usize].fill(0);
     let got = played(web, &other);
     assert!(

@@ -37,7 +37,7 @@ impl Set {
     /// A list of the first `count` training images, the last one first, half of them to test on.
     fn first(&self, count: usize) -> String {
         let line = |i: usize| {
-            let kind = if i % 3 == 0 { "png" } else { "jpg" };
+            let kind = if i.is_multiple_of(3) { "png" } else { "jpg" };
             let part = if i % 4 < 2 { "train" } else { "test" };
             format!("train/{}/{i:03}.{kind},{part}\n", ["cat", "dog"][i % 2])
         };
