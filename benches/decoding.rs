@@ -3,7 +3,7 @@
 //! `cargo bench --bench decoding`. Ratios within one call are worth more than the figures on a shared machine: the best
 //! of several rounds is shown, and the ways take turns in each.
 
-use amcl_wgpu::data::{Keeping, Reading, Request, open};
+use amcl_wgpu::data::{Decoder, Keeping, Reading, Request, open};
 use image::{Rgb, RgbImage, imageops};
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 use rayon::prelude::*;
@@ -55,7 +55,7 @@ fn by_image(paths: &[PathBuf], size: u32) -> usize {
     paths.par_iter().filter_map(read).count()
 }
 
-fn by_open(folder: &Path, size: usize, version: usize) -> usize {
+fn by_open(folder: &Path, size: usize, version: usize, decoder: Decoder) -> usize {
     let read = open(&Request {
         path: &folder.to_string_lossy(),
         seed: 0,
@@ -65,6 +65,7 @@ fn by_open(folder: &Path, size: usize, version: usize) -> usize {
         fold: None,
         reading: Reading {
             version,
+            decoder,
             ..Reading::default()
         },
         list: None,
@@ -80,34 +81,43 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         true => ROUNDS,
         false => 1,
     };
-    for (side, count, size) in [((500, 375), 60, 256), ((32, 32), 4000, 32)] {
+    let turbo = Decoder::Turbo.missing().is_none();
+    for (side, count, size) in [
+        ((500, 375), 60, 256),
+        ((2000, 1500), 8, 256),
+        ((32, 32), 4000, 32),
+    ] {
         let dir = tempfile::tempdir()?;
         let paths = write(dir.path(), count, side)?;
         for threads in [1, 2] {
             let pool = rayon::ThreadPoolBuilder::new()
                 .num_threads(threads)
                 .build()?;
-            let mut best = [0.0f64; 3];
+            let mut best = vec![0.0f64; if turbo { 4 } else { 3 }];
             for _ in 0..rounds {
                 for (i, best) in best.iter_mut().enumerate() {
                     let begin = Instant::now();
+                    let opened =
+                        |version, decoder| by_open(dir.path(), size as usize, version, decoder);
                     let read = pool.install(|| match i {
                         0 => by_image(&paths, size),
-                        version => by_open(dir.path(), size as usize, version),
+                        3 => opened(2, Decoder::Turbo),
+                        version => opened(version, Decoder::Zune),
                     });
                     assert_eq!(read, paths.len());
                     *best = best.max(read as f64 / begin.elapsed().as_secs_f64());
                 }
             }
+            let ways = ["image", "version 1", "version 2", "libjpeg-turbo"];
+            let rates = ways
+                .iter()
+                .zip(&best)
+                .map(|(way, rate)| format!("{way} {rate:.0}/s ({:.2} times)", rate / best[0]));
             println!(
-                "{}x{} to {size}x{size}, {threads} threads: image {:.0}/s, version 1 {:.0}/s, version 2 {:.0}/s \
-                 ({:.2} times)",
+                "{}x{} to {size}x{size}, {threads} threads: {}",
                 side.0,
                 side.1,
-                best[0],
-                best[1],
-                best[2],
-                best[2] / best[0]
+                rates.collect::<Vec<_>>().join(", ")
             );
         }
     }
