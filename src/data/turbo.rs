@@ -223,7 +223,7 @@ mod tests {
             );
         }
         assert!(super::decode(b"not a jpeg", &mut pixels, (90, 200), (90, true)).is_none());
-        assert!(super::decode(&bytes, &mut pixels, (200, (90, true)), 90).is_none());
+        assert!(super::decode(&bytes, &mut pixels, (200, 90), (90, true)).is_none());
         // And the next one is read.
         assert!(super::decode(&bytes, &mut pixels, (90, 200), (90, true)).is_some());
     }
