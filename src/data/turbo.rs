@@ -101,8 +101,9 @@ impl Drop for Decoder {
 }
 
 /// Decodes an image of `side` at the smallest of 1/1, 1/2, 1/4 and 1/8 whose shorter side is not under `least`: with
-/// `square` the centred square with what lies around it up to the file's grid, else all of it. None for what is not read to its end without a
-/// complaint: other colours than grey, RGB and YCbCr, damage. The other decoder then says what is wrong, or reads it.
+/// `square` the centred square with what lies around it up to the file's grid, else all of it. None for what is not
+/// read to its end without a complaint: other colours than grey, RGB and YCbCr, damage. The other decoder then says
+/// what is wrong, or reads it.
 pub(super) fn decode(
     bytes: &[u8],
     pixels: &mut Vec<u8>,
