@@ -145,6 +145,7 @@ fn page(args: &Args, folder: &Path, console: &Console) -> anyhow::Result<()> {
     let tell = console.teller();
     let source = source(args);
     let (trained, split) = source.read(&tell)?;
+    web::one_size(&trained.config)?;
     let (mut images, mut features) = (None, Vec::new());
     if args.gallery > 0 {
         let chosen = carried(&split, args.gallery)?;

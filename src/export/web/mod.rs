@@ -116,8 +116,11 @@ fn inline(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// What keeps a configuration's images from a page.
-fn one_size(c: &Config) -> Result<()> {
+/// Whether a configuration's images are of one size, as a page takes them: to be asked before any work is done.
+///
+/// # Errors
+/// They have sides of their own.
+pub fn one_size(c: &Config) -> Result<()> {
     match c.data.stored {
         Kept::Square => Ok(()),
         Kept::ShortSide => Err(TrainError::Config(
