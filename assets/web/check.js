@@ -181,6 +181,8 @@
     return Object.assign(document.createElement(tag), { textContent, className });
   }
 
+  const share = (v) => (v < 10 ? v.toFixed(3) : v.toExponential(1));
+
   function display() {
     id('progress').hidden = true;
     id('result').hidden = false;
@@ -202,7 +204,7 @@
           cell('td', o.passed, o.passed ? 'number passed' : 'number'),
           cell('td', o.failed, o.failed ? 'number failed' : 'number'),
           cell('td', o.left_out, 'number'),
-          cell('td', o.worst < 10 ? o.worst.toFixed(3) : o.worst.toExponential(1), 'number'),
+          cell('td', o.passed + o.failed ? share(o.worst) : '–', 'number'),
         );
         return row;
       }),

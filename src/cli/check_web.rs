@@ -2,28 +2,14 @@
 
 use super::console::OutputOptions;
 use amcl_wgpu::check::{Case, page};
+use amcl_wgpu::export::web::texts;
 use amcl_wgpu::run::output;
 use anyhow::Context;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
-macro_rules! asset {
-    ($name:literal) => {
-        ($name, include_str!(concat!("../../assets/web/", $name)))
-    };
-}
-
-/// What is the same in every folder. The table is too large to be carried by `inline.js`; the page names it.
-const TEXTS: [(&str, &str); 8] = [
-    asset!("check.html"),
-    asset!("page.css"),
-    asset!("player.js"),
-    asset!("files.js"),
-    asset!("trouble.js"),
-    asset!("judge.js"),
-    asset!("check.js"),
-    ("inline.js", "window.AMCL_INLINE = {};\n"),
-];
+/// The table is too large to be carried by this file; the page names it all the same.
+const INLINE: (&str, &str) = ("inline.js", "window.AMCL_INLINE = {};\n");
 
 /// Writes the page of these cases into a folder.
 ///
@@ -36,12 +22,16 @@ pub fn write(
     options: OutputOptions,
 ) -> anyhow::Result<()> {
     let console = options.console();
-    let fixed = TEXTS.map(|(name, text)| (folder.join(name), text.as_bytes().to_vec()));
-    let mut names: Vec<PathBuf> = fixed.iter().map(|f| f.0.clone()).collect();
+    let mut fixed = texts::of(texts::CHECK);
+    fixed.push((INLINE.0, INLINE.1.to_string()));
+    let fixed = fixed.into_iter();
+    let mut files: Vec<(PathBuf, Vec<u8>)> = fixed
+        .map(|(name, text)| (folder.join(name), text.into_bytes()))
+        .collect();
+    let mut names: Vec<PathBuf> = files.iter().map(|f| f.0.clone()).collect();
     names.push(folder.join("cases.json"));
     output::free(&names, overwrite)?;
     let made = page::page(cases, &mut |done, all| console.progress(done, all, "cases"))?;
-    let mut files = fixed.to_vec();
     files.push((folder.join("cases.json"), serde_json::to_vec(&made.table)?));
     let parts = made.parts.into_iter().enumerate();
     files.extend(parts.map(|(i, bytes)| (folder.join(page::part(i)), bytes)));

@@ -95,12 +95,25 @@ export async function open(folder, { flags = [], only } = {}) {
     return made;
   }
 
+  // What becomes of a page that is opened as a file: it works where its files are inlined, and else says to serve them.
+  // `global` names what it offers to harnesses.
+  async function asFile(name, global) {
+    const { page } = await visit(`file://${path.resolve(folder)}/${name}`);
+    const [said, inlined] = await page.evaluate(async (g) => {
+      const says = () => document.getElementById('trouble').textContent;
+      return [await globalThis[g].ready.then(() => 'works', says), 'plan.json' in (globalThis.AMCL_INLINE ?? {})];
+    }, global);
+    await page.close();
+    if (inlined ? said !== 'works' : !said.includes('http.server')) throw new Error(`${name} as a file: ${said}`);
+    return said;
+  }
+
   async function close() {
     await browser.close();
     server.close();
   }
 
-  return { address, visit, shoot, close, version: browser.version() };
+  return { address, visit, shoot, asFile, close, version: browser.version() };
 }
 
 // browser.mjs FOLDER PAGE EXPRESSION [SHOTS]: prints what the expression (awaited) gives in the page, as JSON.

@@ -260,7 +260,10 @@ async function checkTrouble(browser, folder, shots) {
 
 const shots = process.argv[2];
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'pages-'));
-for (const name of fs.readdirSync(ASSETS)) fs.copyFileSync(path.join(ASSETS, name), path.join(folder, name));
+const asset = (name) => fs.readFileSync(path.join(ASSETS, name), 'utf8');
+// Pages include their heads, as the program writes them.
+const whole = (text) => text.replace(/<!-- include (\S+) -->\n/g, (_, part) => asset(part));
+for (const name of fs.readdirSync(ASSETS)) fs.writeFileSync(path.join(folder, name), whole(asset(name)));
 fs.writeFileSync(
   path.join(folder, 'empty.html'),
   '<!doctype html><title>empty</title><link rel="icon" href="data:,"><script src="player.js"></script>',

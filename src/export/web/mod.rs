@@ -3,6 +3,7 @@
 
 mod gallery;
 mod plan;
+pub mod texts;
 pub mod train;
 
 pub use gallery::Gallery;
@@ -23,31 +24,6 @@ const BATCH: usize = 8;
 /// Files up to so many bytes in all also stand in `inline.js`, so that the page runs where it lies: a page that was
 /// opened as a file may not fetch the others.
 const INLINE: usize = 16 << 20;
-
-/// Texts of a page by their file names.
-type Assets<const N: usize> = [(&'static str, &'static str); N];
-
-macro_rules! asset {
-    ($name:literal) => {
-        ($name, include_str!(concat!("../../../assets/web/", $name)))
-    };
-}
-
-use asset;
-
-/// What is the same in every folder.
-const PAGE: Assets<10> = [
-    asset!("index.html"),
-    asset!("page.css"),
-    asset!("player.js"),
-    asset!("files.js"),
-    asset!("trouble.js"),
-    asset!("images.js"),
-    asset!("inputs.js"),
-    asset!("neighbours.js"),
-    asset!("map.js"),
-    asset!("page.js"),
-];
 
 /// What is made of the run.
 const MADE: [&str; 6] = [
@@ -72,8 +48,7 @@ pub struct Site<'a> {
 
 /// The files of a page in a folder; those of the gallery too, whether or not there is one.
 pub fn files(out: &Path) -> Vec<PathBuf> {
-    let names = PAGE.iter().map(|p| p.0).chain(MADE);
-    names.map(|n| out.join(n)).collect()
+    names(texts::ENCODER, &MADE, out)
 }
 
 /// The rest of what the page has to know.
@@ -156,19 +131,25 @@ pub fn write(run: &Trained, site: &Site<'_>, out: &Path, overwrite: bool) -> Res
         made.extend([("gallery.bin", g.numbers), ("gallery.png", g.sprites)]);
     }
     made.push(("inline.js", inline(&made)));
-    write_page(&PAGE, made, out, overwrite)
+    write_page(texts::ENCODER, made, out, overwrite)
+}
+
+/// The files of a page and those that are made for it.
+fn names(page: texts::Page, made: &[&str], out: &Path) -> Vec<PathBuf> {
+    let fixed = texts::of(page);
+    let names = fixed.iter().map(|f| f.0).chain(made.iter().copied());
+    names.map(|n| out.join(n)).collect()
 }
 
 /// Writes a page's texts and what was made for it.
 fn write_page(
-    texts: &[(&str, &str)],
+    page: texts::Page,
     made: Vec<(&str, Vec<u8>)>,
     out: &Path,
     overwrite: bool,
 ) -> Result<Vec<PathBuf>> {
-    let fixed = texts
-        .iter()
-        .map(|(n, text)| (out.join(n), text.as_bytes().to_vec()));
+    let fixed = texts::of(page).into_iter();
+    let fixed = fixed.map(|(n, text)| (out.join(n), text.into_bytes()));
     let made = made.into_iter().map(|(n, bytes)| (out.join(n), bytes));
     super::write_into(out, fixed.chain(made).collect(), overwrite)
 }

@@ -1,7 +1,7 @@
 //! A page that pre-trains: the training step of a configuration, recorded, with all that its replay is given. The graph
 //! and its schedule stay here; the page draws views and the order of samples, and reads what a step tells.
 
-use super::{Assets, asset, inline, one_size};
+use super::{inline, one_size, texts};
 use crate::config::method::{self, method};
 use crate::config::{Config, Precision};
 use crate::data::packed::Images;
@@ -29,22 +29,6 @@ const TRAINING: usize = 4096;
 /// small GPUs are slow.
 const MEASURED: [usize; 2] = [512, 256];
 
-const PAGE: Assets<13> = [
-    asset!("train.html"),
-    asset!("page.css"),
-    asset!("player.js"),
-    asset!("files.js"),
-    asset!("trouble.js"),
-    asset!("images.js"),
-    asset!("inputs.js"),
-    asset!("neighbours.js"),
-    asset!("draws.js"),
-    asset!("trainer.js"),
-    asset!("plots.js"),
-    asset!("pairs.js"),
-    asset!("train.js"),
-];
-
 const MADE: [&str; 5] = [
     "plan.json",
     "weights.bin",
@@ -55,8 +39,7 @@ const MADE: [&str; 5] = [
 
 /// The files of a training page in a folder.
 pub fn files(out: &Path) -> Vec<PathBuf> {
-    let names = PAGE.iter().map(|p| p.0).chain(MADE);
-    names.map(|n| out.join(n)).collect()
+    super::names(texts::TRAINING, &MADE, out)
 }
 
 /// At most so many images of a set, evenly spread over it, in memory.
@@ -217,5 +200,5 @@ pub fn write(c: &Config, split: &Split, out: &Path, overwrite: bool) -> Result<V
         ("train.bin", bytes.0),
     ];
     made.push(("inline.js", inline(&made)));
-    super::write_page(&PAGE, made, out, overwrite)
+    super::write_page(texts::TRAINING, made, out, overwrite)
 }
