@@ -211,3 +211,35 @@ fn training_steps_are_recorded_without_a_device() {
         );
     }
 }
+
+/// The verb: 0 where two recordings do the same, 1 where they differ, with what does; a file that is none is an error.
+#[test]
+fn the_verb_s_exit_code_tells_whether_two_recordings_differ() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = |args: &[&str]| {
+        let mut c = assert_cmd::Command::new(assert_cmd::cargo::cargo_bin!("amcl-wgpu"));
+        let out = c.arg("plan").args(args).output().unwrap();
+        (
+            out.status.code(),
+            String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned(),
+        )
+    };
+    let file = |name: &str, batch: &str| {
+        let path = dir.path().join(name).display().to_string();
+        let set = format!("optim.batch_size={batch}");
+        let (code, said) = plan(&["--limits", "web", "--set", &set, "--out", &path]);
+        assert!(code == Some(0) && said.contains("dispatches"), "{said}");
+        path
+    };
+    let (a, same, larger) = (file("a", "16"), file("same", "16"), file("larger", "32"));
+    let (code, said) = plan(&["--diff", &a, &same]);
+    assert!(code == Some(0) && said.contains("the same work"), "{said}");
+    let (code, said) = plan(&["--diff", &a, &larger]);
+    assert!(code == Some(1) && said.contains("memory: "), "{said}");
+    std::fs::write(&larger, "{}").unwrap();
+    let (code, said) = plan(&["--diff", &a, &larger]);
+    assert!(
+        code != Some(0) && said.contains("larger") && !said.contains("memory: "),
+        "{said}"
+    );
+}
