@@ -79,21 +79,14 @@ fn files(args: &Args, out: &Path, console: &Console) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// So many images of a set, spread over it, in memory.
-fn sample(data: &Dataset, count: usize) -> anyhow::Result<Dataset> {
-    let n = count.min(data.len());
-    let ids: Vec<usize> = (0..n).map(|i| i * data.len() / n).collect();
-    Ok(data.select(&ids).loaded()?)
-}
-
 /// The images that the page carries: of the test images, or of the others where there are none.
-fn carried(split: &Split, count: usize) -> anyhow::Result<Dataset> {
+fn carried(split: &Split, count: usize) -> amcl_wgpu::train::Result<Dataset> {
     let from = if split.test.is_empty() {
         &split.train
     } else {
         &split.test
     };
-    sample(from, count)
+    web::sample(from, count)
 }
 
 fn source(args: &Args) -> Source {

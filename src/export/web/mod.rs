@@ -9,7 +9,7 @@ pub mod train;
 pub use gallery::Gallery;
 
 use crate::config::Config;
-use crate::data::Kept;
+use crate::data::{Dataset, Kept};
 use crate::run::output;
 use crate::run::weights::Trained;
 use crate::train::{Result, TrainError};
@@ -102,6 +102,21 @@ pub fn one_size(c: &Config) -> Result<()> {
             "a page takes images of one size, and data.stored is short_side in this run".into(),
         )),
     }
+}
+
+/// At most so many images of a set, in memory and in the set's order: of each class its share, evenly spread.
+///
+/// # Errors
+/// An image that cannot be read.
+pub fn sample(data: &Dataset, count: usize) -> Result<Dataset> {
+    let n = count.min(data.len());
+    // Classes may take turns, so that every second image is of every second class. Without labels nothing moves.
+    let mut by_class: Vec<usize> = (0..data.len()).collect();
+    by_class.sort_by_key(|i| data.labels.get(*i));
+    let mut ids: Vec<usize> = (0..n).map(|i| by_class[i * data.len() / n]).collect();
+    ids.sort_unstable();
+    let loaded = data.select(&ids).loaded();
+    loaded.map_err(|e| TrainError::Config(e.to_string()))
 }
 
 /// Writes the page of a run into a folder, which is made where it is not there, and returns its files. Those that are

@@ -1,7 +1,7 @@
 //! A page that pre-trains: the training step of a configuration, recorded, with all that its replay is given. The graph
 //! and its schedule stay here; the page draws views and the order of samples, and reads what a step tells.
 
-use super::{inline, one_size, texts};
+use super::{inline, one_size, sample, texts};
 use crate::config::method::{self, method};
 use crate::config::{Config, Precision};
 use crate::data::packed::Images;
@@ -40,15 +40,6 @@ const MADE: [&str; 5] = [
 /// The files of a training page in a folder.
 pub fn files(out: &Path) -> Vec<PathBuf> {
     super::names(texts::TRAINING, &MADE, out)
-}
-
-/// At most so many images of a set, evenly spread over it, in memory.
-fn spread(data: &Dataset, count: usize) -> Result<Dataset> {
-    let n = count.min(data.len());
-    let ids: Vec<usize> = (0..n).map(|i| i * data.len() / n).collect();
-    data.select(&ids)
-        .loaded()
-        .map_err(|e| TrainError::Config(e.to_string()))
 }
 
 /// A file's bytes with the places of what was put into it.
@@ -108,7 +99,7 @@ pub fn write(c: &Config, split: &Split, out: &Path, overwrite: bool) -> Result<V
     }
     let method = method(c)?;
     method::declare_method(c, method.as_ref())?;
-    let data = spread(&split.train, TRAINING)?;
+    let data = sample(&split.train, TRAINING)?;
     let (batch, epochs) = (c.optim.batch_size, c.run.epochs);
     let steps = data.len() / batch;
     if steps == 0 {
@@ -155,7 +146,7 @@ pub fn write(c: &Config, split: &Split, out: &Path, overwrite: bool) -> Result<V
         .augment
         .views(count, side, &order[..batch], size, (c.run.seed, 0));
     let [bank, queries] = MEASURED;
-    let test = spread(&split.test, queries)?;
+    let test = sample(&split.test, queries)?;
     let ids: Vec<u32> = (0..test.len() as u32).collect();
     let mut bytes = Bytes::default();
     let p = &c.augment;
