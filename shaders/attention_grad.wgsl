@@ -119,7 +119,7 @@ fn keys_lanes(
         s = all_exist(s, i0, 0.0);
         ds = mat4x4<f32>(s[0] * ds[0], s[1] * ds[1], s[2] * ds[2], s[3] * ds[3]);
         for (var c = 0u; c < C16; c = c + 1u) {
-            dv[c] = weighted16(dv[c], lane, s, g, i0, c * 16u | SECOND);
+            dv[c] = weighted16(dv[c], lane, s, g, i0, (c * 16u) | SECOND);
             dk[c] = weighted16(dk[c], lane, ds, own.q, i0, c * 16u);
         }
     }

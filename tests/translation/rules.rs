@@ -3,7 +3,7 @@
 
 /// The rules of WGSL text.
 pub const WGSL: &[fn(&str) -> Vec<String>] =
-    &[valueless_in_loop, unbracketed_or, compared_with_itself];
+    &[valueless_in_loop, unbracketed, compared_with_itself];
 
 /// Names, numbers, operators and brackets of WGSL or HLSL. A type with its parameters is one token (`vec4<f32>`), so
 /// that `<` is always a comparison.
@@ -107,38 +107,80 @@ pub fn valueless_in_loop(text: &str) -> Vec<String> {
     faults
 }
 
-/// `a || b && c`: WGSL asks for brackets, naga does not.
-pub fn unbracketed_or(text: &str) -> Vec<String> {
-    // An entry a bracket that is open: what stands in its expression so far, and which of the two operators.
-    let mut open = vec![(Vec::new(), [false; 2])];
+/// Operators of two operands between which WGSL knows no precedence, by kind.
+#[derive(Clone, Copy, PartialEq)]
+enum Binary {
+    /// `||` and `&&`: not beside each other.
+    Logical,
+    /// `==`, `<` and their like.
+    Relation,
+    /// `|`, `&` and `^`: beside none but themselves.
+    Bits,
+    /// `<<` and `>>`: not beside arithmetic.
+    Shift,
+    /// `+`, `*` and their like.
+    Arithmetic,
+}
+
+fn binary(token: &str) -> Option<Binary> {
+    match token {
+        "||" | "&&" => Some(Binary::Logical),
+        "==" | "!=" | "<" | ">" | "<=" | ">=" => Some(Binary::Relation),
+        "|" | "&" | "^" => Some(Binary::Bits),
+        "<<" | ">>" => Some(Binary::Shift),
+        "+" | "-" | "*" | "/" | "%" => Some(Binary::Arithmetic),
+        _ => None,
+    }
+}
+
+/// Whether two operators of one expression, the second behind the first, need brackets. `apart`: a relation or a logical
+/// operator stands between them.
+fn clash(first: &str, second: &str, apart: bool) -> bool {
+    use Binary::{Arithmetic, Bits, Logical, Shift};
+    match (binary(first), binary(second)) {
+        (Some(Logical), Some(Logical)) => first != second,
+        (Some(Bits), Some(_)) | (Some(_), Some(Bits)) => first != second,
+        (Some(Shift), Some(Shift | Arithmetic)) | (Some(Arithmetic), Some(Shift)) => !apart,
+        _ => false,
+    }
+}
+
+/// `a || b && c`, `a * b | c`, `a << b + c`: WGSL asks for brackets, naga does not.
+pub fn unbracketed(text: &str) -> Vec<String> {
+    // An entry a bracket that is open: what stands in its expression so far.
+    let mut open: Vec<Vec<String>> = vec![Vec::new()];
     let mut faults = Vec::new();
     for token in tokens(text) {
         match token.as_str() {
-            "(" | "[" => open.push((Vec::new(), [false; 2])),
+            "(" | "[" => open.push(Vec::new()),
             ")" | "]" if open.len() > 1 => {
                 open.pop();
             }
-            "," | ";" | "{" | "}" | "=" | "return" => {
-                if let Some(top) = open.last_mut() {
-                    *top = (Vec::new(), [false; 2]);
-                }
+            // Another expression begins, also behind `+=` and its like.
+            t if matches!(t, "," | ";" | "{" | "}" | "return" | ":")
+                || (t.ends_with('=') && binary(t).is_none()) =>
+            {
+                open.last_mut().unwrap().clear();
                 continue;
             }
             _ => {}
         }
-        let Some((words, seen)) = open.last_mut() else {
-            continue;
-        };
-        words.push(token.clone());
-        let before = *seen;
-        seen[0] |= token == "||";
-        seen[1] |= token == "&&";
-        if *seen == [true; 2] && before != *seen {
-            faults.push(format!(
-                "|| beside && without brackets: {}",
-                words.join(" ")
-            ));
+        let words = open.last_mut().unwrap();
+        // An operator at the beginning or behind another has one operand.
+        let operand = words
+            .last()
+            .is_some_and(|w| binary(w).is_none() && !matches!(w.as_str(), "(" | "[" | "!" | "~"));
+        if operand && binary(&token).is_some() {
+            let splits = |w: &String| matches!(binary(w), Some(Binary::Logical | Binary::Relation));
+            let beside = words
+                .iter()
+                .enumerate()
+                .any(|(i, w)| clash(w, &token, words[i..].iter().any(splits)));
+            if beside {
+                faults.push(format!("without brackets: {} {token}", words.join(" ")));
+            }
         }
+        words.push(token);
     }
     faults
 }
@@ -254,14 +296,22 @@ fn a_variable_in_a_loop_has_a_value() {
 }
 
 #[test]
-fn or_beside_and_has_brackets() {
-    let faults = |text: &str| unbracketed_or(&format!("let v = {text};")).len();
+fn operators_without_an_order_have_brackets() {
+    let faults = |text: &str| unbracketed(&format!("let v = {text};")).len();
     for text in [
         "a || b || c",
         "a || (b && c)",
         "(a || b) && c",
         "f(a || b, c && d)",
         "a || x[u32(b && c)]",
+        "a | b | c",
+        "(a * b) | c",
+        "(a & b) == c && d",
+        "f(a * b, c | d)",
+        "a << b == c + d",
+        "a + -b * c < d || *e > f(&g, -h)",
+        "a * b + c",
+        "x[a | b] * c",
     ] {
         assert_eq!(faults(text), 0, "{text}");
     }
@@ -272,13 +322,18 @@ fn or_beside_and_has_brackets() {
         "(a && b || c)",
         "a || (b || c) && d",
         "f(a, b && c || d)",
+        "a * b | c",
+        "f(x, a * 16u | B)",
+        "a | b & c",
+        "a & b == c",
+        "a << b + c",
+        "a - b >> c",
+        "a << b >> c",
     ] {
         assert_eq!(faults(text), 1, "{text}");
     }
-    assert_eq!(
-        faults("0; if a || b { c = d && e; } if a && b { return c || d; }"),
-        0
-    );
+    let more = "0; if a || b { c = d && e; } if a && b { return c || d; } c |= a * b; c = a * b; d = c | a";
+    assert_eq!(faults(more), 0);
 }
 
 #[test]
