@@ -29,6 +29,15 @@ fn bound(grey: bool, quarter: bool) -> u8 {
 fn every_kind_of_jpeg_is_the_same_by_both_decoders() {
     for (w, h) in [(90, 70), (70, 90), (161, 64)] {
         let image = photo(w, h);
+        // The square without its last row and column: where an image ends within a block of halved colours, zune-jpeg
+        // weighs them with those that the file has beyond the edge, and libjpeg-turbo with themselves.
+        let inner = |square: &[u8]| {
+            let side = w.min(h) as usize;
+            let rows = square.chunks_exact(3 * side).take(side - 1);
+            rows.flat_map(|row| &row[..3 * (side - 1)])
+                .copied()
+                .collect::<Vec<u8>>()
+        };
         let mut other = 0;
         for (number, kind) in kinds().into_iter().enumerate() {
             let file = jpeg(&image, kind);
@@ -37,7 +46,7 @@ fn every_kind_of_jpeg_is_the_same_by_both_decoders() {
             let (got, too) = read("a.jpg", &file, short, TURBO);
             assert_eq!(said, too);
             let most = bound(kind.grey, kind.quarter);
-            let (found, mean) = apart(&got, &want);
+            let (found, mean) = apart(&inner(&got), &inner(&want));
             assert!(
                 found <= most && mean < 0.5,
                 "{w}x{h}, kind {number}: {found} {mean}"

@@ -90,7 +90,7 @@ pub enum Decoder {
     Zune,
     /// libjpeg-turbo (feature `turbojpeg`): somewhat faster, and much faster for large photos, which it decodes at a
     /// half, a quarter or an eighth of their size where that is enough. Its pixels differ: by 5 of 255 levels at most
-    /// at full size, and more where it scales.
+    /// at full size, by some more in the last row and column of an image, and where it scales.
     Turbo,
 }
 
