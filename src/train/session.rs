@@ -18,6 +18,7 @@ use crate::eval::knn::{self, Bank, Distance, Knn, Vote};
 use crate::graph::exec::Ticket;
 use crate::graph::gpu::GpuExecutor;
 use crate::graph::host::HostExecutor;
+use crate::graph::memory::free_memory;
 use crate::graph::plan::mebibytes;
 use crate::graph::planner::Planner;
 use crate::graph::portable::Portable;
@@ -137,6 +138,18 @@ fn streamed(bytes: u64, resident_mib: usize, largest: Option<u64>) -> Option<Str
     Some(format!(
         "{size} are more than the device's largest buffer, {}",
         mebibytes(largest as usize)
+    ))
+}
+
+/// Why images of so many bytes, which are in memory already, are not also put on a device whose memory is the host's
+/// (`shared`), or sent to another one: on their way they are in memory once more. None where that fits what is free.
+fn crowded(bytes: u64, shared: bool, free: Option<u64>) -> Option<String> {
+    let wanted = bytes.saturating_mul(if shared { 2 } else { 1 });
+    let free = free.filter(|free| wanted > free / 4 * 3)?;
+    Some(format!(
+        "a copy of them wants {} for a while, and {} of memory are free",
+        mebibytes(wanted as usize),
+        mebibytes(free as usize)
     ))
 }
 
@@ -268,6 +281,7 @@ impl Session {
         data: &Dataset,
     ) -> Result<Self> {
         let largest = exec.limits().map(|l| l.max_buffer);
+        let shared = exec.limits().is_none_or(|l| l.is_cpu);
         let (c, o) = (&config.model, &config.optim);
         let (momentum, momentum_ahead) = (method.momentum(), method.momentum_ahead());
         let side = (data.height, data.width);
@@ -275,7 +289,8 @@ impl Session {
         let mut model = Model::default();
         let bytes = data.len() as u64 * image_words as u64 * 4;
         let streamed = match data.resident() {
-            true => streamed(bytes, config.data.resident_mib, largest),
+            true => streamed(bytes, config.data.resident_mib, largest)
+                .or_else(|| crowded(bytes, shared, free_memory())),
             false => Some("they are read while training goes on".into()),
         };
         let resident = streamed.is_none().then(|| {
@@ -517,5 +532,14 @@ mod tests {
         let why = streamed(4 * gib + 4, many, None).unwrap();
         assert!(why.contains("data.resident_mib, 4096"), "{why}");
         assert_eq!(streamed(4 * gib, usize::MAX, None), None, "no wrap");
+        // Two thirds of what is free: one copy fits, two do not.
+        assert_eq!(crowded(2 * gib, false, Some(3 * gib)), None);
+        let why = crowded(2 * gib, true, Some(3 * gib)).unwrap();
+        assert!(
+            why.contains("wants 4096.0 MiB") && why.contains("3072.0 MiB"),
+            "{why}"
+        );
+        assert_eq!(crowded(gib, true, Some(3 * gib)), None);
+        assert_eq!(crowded(u64::MAX, true, None), None, "nothing is known");
     }
 }
