@@ -90,6 +90,7 @@
 //! | [`ops`] | the ops: shapes, gradients, dispatches |
 //! | [`graph`] | the graph, its gradient, its plan, its executors on GPU and CPU |
 //! | [`device`] | adapters, limits, kernels, recording |
+//! | [`comm`] | bytes between ranks, sums over ranks |
 //! | [`settings`] | sections of TOML with defaults and ranges |
 //!
 //! # Features
@@ -107,6 +108,7 @@
 #[doc(hidden)]
 pub mod bench;
 pub mod check;
+pub mod comm;
 pub mod config;
 pub mod data;
 pub mod device;

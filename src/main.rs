@@ -114,6 +114,16 @@ fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2));
         }
     };
+    if let Some(why) = match &verb {
+        Verb::Train(_) => cli::launch::refused(true),
+        Verb::Sweep(_) | Verb::Eval(_) | Verb::Embed(_) | Verb::Export(_) | Verb::Data(_) => {
+            cli::launch::refused(false)
+        }
+        _ => None,
+    } {
+        errln!("error: {why}");
+        return ExitCode::from(2);
+    }
     let result = match verb {
         Verb::Train(a) => cli::train::run(&a, output),
         Verb::Sweep(a) => cli::sweep::run(&a, output),

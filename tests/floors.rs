@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The top floor first.
-const FLOORS: [&str; 20] = [
+const FLOORS: [&str; 21] = [
     "report",
     "experiment",
     "downstream",
@@ -21,6 +21,7 @@ const FLOORS: [&str; 20] = [
     "ops",
     "graph",
     "device",
+    "comm",
     "settings",
     "fixture",
     "reference",

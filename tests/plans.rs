@@ -1,6 +1,7 @@
 //! What the presets of ImageNet, its subset of 100 classes and Imagenette say of memory and time is what the program
 //! plans, for each network width that their first lines name.
 
+use amcl_wgpu::comm::World;
 use amcl_wgpu::config::method::method;
 use amcl_wgpu::config::presets::PRESETS;
 use amcl_wgpu::config::{Config, Precision};
@@ -86,7 +87,7 @@ fn planned(config: &Config, rate: f64) -> (f64, f64) {
     let method = method(&config).unwrap();
     let exec = HostExecutor::<f32>::new();
     let of = (&train, Some(&split));
-    let plan = Session::planned(&config, method.as_ref(), &exec, of).unwrap();
+    let plan = Session::planned(&config, (method.as_ref(), &World::default()), &exec, of).unwrap();
     let steps = images / config.optim.batch_size * config.run.epochs;
     let gibibytes = plan.memory.planned as f64 / f64::from(1 << 30);
     (

@@ -4,6 +4,7 @@
 //! row then says what share it reaches. Times are GPU timestamps where the adapter has them, else the wall clock
 //! around a run that is waited for.
 
+pub mod comm;
 pub mod data;
 pub mod loss;
 pub mod shapes;

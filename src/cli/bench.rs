@@ -57,6 +57,7 @@ pub struct Args {
 #[derive(clap::Subcommand, Debug)]
 enum What {
     Data(super::bench_data::Args),
+    Comm(super::bench_comm::Args),
 }
 
 /// What --out writes.
@@ -98,9 +99,9 @@ fn steps(
             false => ("resnet18", resnet18),
         };
         own.extend(strings(&model));
-        // A queue holds at least the batch.
+        // A queue holds at least the keys of a step.
         if (m.keys)().iter().any(|k| k == "queue") {
-            own.push(format!("method.queue={}", batch.max(4096)));
+            own.push(format!("method.queue={}", (2 * batch).max(4096)));
         }
         methods.push((format!("{encoder} {}", m.name), batch, own.clone()));
         if m.amcl {
@@ -308,6 +309,9 @@ fn open(choice: &Choice) -> anyhow::Result<Option<Arc<Device>>> {
 /// # Errors
 /// No such device, a comparison that cannot be read, files.
 pub fn run(args: &Args, options: OutputOptions) -> anyhow::Result<()> {
+    if let Some(What::Comm(args)) = &args.what {
+        return super::bench_comm::run(args, options);
+    }
     if let Some(What::Data(args)) = &args.what {
         return super::bench_data::run(args, options);
     }

@@ -1,6 +1,7 @@
 //! One file a verb: parse, call the library, print.
 
 pub mod bench;
+mod bench_comm;
 mod bench_data;
 pub mod check;
 mod check_web;
@@ -12,6 +13,7 @@ pub mod devices;
 pub mod embed;
 pub mod eval;
 pub mod export;
+pub mod launch;
 pub mod loss;
 mod number;
 pub mod plan;

@@ -1,6 +1,7 @@
 //! `amcl-wgpu train`.
 
 use super::console::{Console, OutputOptions};
+use super::launch::Rank;
 use amcl_wgpu::config::{Config, chosen};
 use amcl_wgpu::data::survey::survey;
 use amcl_wgpu::device::Choice;
@@ -9,7 +10,7 @@ use amcl_wgpu::report::{self, Page};
 use amcl_wgpu::run::claim;
 use amcl_wgpu::run::environment::Planned;
 use amcl_wgpu::run::event::Event;
-use amcl_wgpu::train::{Outcome, Trainer};
+use amcl_wgpu::train::{Outcome, TrainError, Trainer};
 use anyhow::Context;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -47,6 +48,12 @@ pub struct Args {
     /// auto, cpu, gpu, gpu:N or part of an adapter's name.
     #[arg(long, default_value = "auto")]
     device: Choice,
+    /// Train on several devices of this machine together, each with its share of every batch: gpu:0,gpu:1.
+    #[arg(long, value_delimiter = ',', conflicts_with_all = ["device", "plan"])]
+    devices: Vec<Choice>,
+    /// Under mpirun, ranks of one machine may have one device together.
+    #[arg(long)]
+    share_device: bool,
     /// Epochs.
     #[arg(long)]
     epochs: Option<usize>,
@@ -116,9 +123,11 @@ pub fn catch_signals() -> anyhow::Result<()> {
 
 impl Args {
     /// The run's configuration, its folder, and what is to be said of how the configuration came about.
-    fn plan(&self) -> anyhow::Result<(Config, PathBuf, Vec<String>)> {
+    fn plan(&self, rank: &Rank) -> anyhow::Result<(Config, PathBuf, Vec<String>)> {
         if let Some(folder) = &self.resume {
-            if let Some(note) = claim::mend(folder)? {
+            // Rank 0 alone writes the folder.
+            let mended = first(rank, || claim::mend(folder))?;
+            if let Some(note) = mended.flatten() {
                 errln!("{note}");
             }
             let text = std::fs::read_to_string(folder.join("config.toml"))
@@ -158,7 +167,10 @@ impl Args {
         let out = match &self.out {
             Some(out) => out.clone(),
             None if self.plan => PathBuf::new(),
-            None => claim::numbered(Path::new("runs"), &format!("{name}-{}", config.run.seed))?,
+            None => {
+                let name = format!("{name}-{}", config.run.seed);
+                numbered(rank, &name)?
+            }
         };
         Ok((config, out, notes))
     }
@@ -182,16 +194,52 @@ impl Args {
     }
 }
 
+/// What rank 0 does for all: none on the others.
+fn first<T>(
+    rank: &Rank,
+    act: impl FnOnce() -> amcl_wgpu::run::Result<T>,
+) -> anyhow::Result<Option<T>> {
+    let made = rank.world.is_first().then(act).transpose();
+    Ok(rank
+        .world
+        .agreed("folder", made.map_err(TrainError::from))?)
+}
+
+/// A new folder of this name in `runs`, the same for all ranks.
+fn numbered(rank: &Rank, name: &str) -> anyhow::Result<PathBuf> {
+    let made = first(rank, || claim::numbered(Path::new("runs"), name))?;
+    match made {
+        Some(path) if rank.world.is_alone() => Ok(path),
+        made => {
+            let own = || made.map_or(Vec::new(), |p| p.to_string_lossy().as_bytes().to_vec());
+            let path = rank.world.from_first("folder's name", own)?;
+            Ok(String::from_utf8_lossy(&path).into_owned().into())
+        }
+    }
+}
+
 /// Runs the verb; false when interrupted.
 ///
 /// # Errors
 /// Anything that keeps the run from its end.
 pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
-    let (config, out, notes) = args.plan()?;
+    let rank = Rank::join()?;
+    let done = trained(args, output, &rank);
+    if let Err(e) = &done {
+        rank.world.leave(&e.to_string());
+    }
+    done
+}
+
+/// As [`run`], as one rank.
+fn trained(args: &Args, output: OutputOptions, rank: &Rank) -> anyhow::Result<bool> {
+    let (config, out, mut notes) = args.plan(rank)?;
+    let (device, said) = rank.device(&args.device, args.share_device)?;
+    notes.extend(said);
     catch_signals()?;
     let console = output.console();
     if args.plan {
-        let trainer = Trainer::new(config).device(args.device.clone());
+        let trainer = Trainer::new(config).device(device);
         let trainer = trainer.notes(notes).init(args.init.clone());
         let trainer = trainer.on_event(|e| console.event(e));
         let planned = trainer.plan()?;
@@ -199,10 +247,12 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
         console.result(&text, &json!(planned));
         return Ok(true);
     }
-    let mut page = (!args.no_report).then(|| Page::of(&out));
+    let mut page = (!args.no_report && rank.world.is_first()).then(|| Page::of(&out));
     let mut last = None;
     let outcome = Trainer::new(config)
-        .device(args.device.clone())
+        .device(device)
+        .devices(args.devices.clone())
+        .rank(rank.world.clone())
         .out(&out)
         .resume(args.resume.is_some())
         .overwrite(args.overwrite)
@@ -230,12 +280,13 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
             }
         })
         .run();
-    if outcome.is_err() && args.resume.is_none() && args.out.is_none() {
+    let writes = rank.world.is_first();
+    if outcome.is_err() && writes && args.resume.is_none() && args.out.is_none() {
         // The numbered folder was made for this run. It goes only if it is empty.
         let _ = std::fs::remove_dir(&out);
     }
     let outcome = outcome?;
-    if outcome.finished {
+    if outcome.finished && writes {
         let page = match last {
             Some(Ok(path)) => Some(path.display().to_string()),
             Some(Err(e)) => {

@@ -22,8 +22,14 @@ pub fn streams(config: &Config) -> bool {
 
 /// The embed/loss split of a method where the configuration caches gradients.
 pub fn cached<'a>(config: &Config, method: &'a dyn Method) -> Option<&'a dyn SplitLoss> {
-    let o = &config.optim;
-    (o.micro_batches > 1 && o.gradient_cache)
+    (config.optim.micro_batches > 1)
+        .then(|| coupled(config, method))
+        .flatten()
+}
+
+/// The embed/loss split of a method where a batch of several parts, micro-batches or ranks, has one loss.
+pub fn coupled<'a>(config: &Config, method: &'a dyn Method) -> Option<&'a dyn SplitLoss> {
+    (config.parts() > 1 && config.optim.gradient_cache)
         .then(|| method.split())
         .flatten()
 }
@@ -47,7 +53,7 @@ pub fn declare(config: &Config) -> Result<Model> {
 /// As [`declare`].
 pub fn declare_method(config: &Config, method: &dyn Method) -> Result<Model> {
     let (mut g, mut model) = (Graph::new(), Model::default());
-    let images = config.optim.batch_size / config.optim.micro_batches;
+    let images = config.share() / config.optim.micro_batches;
     let size = config.model.image_size;
     let draws = method.draws();
     let rows = images * draws.views.count() / draws.views.tensors();
@@ -59,7 +65,7 @@ pub fn declare_method(config: &Config, method: &dyn Method) -> Result<Model> {
     match cached(config, method) {
         None => drop(method.build(&mut net, &batch).map_err(shapes)?),
         Some(split) => {
-            let parts = config.optim.micro_batches;
+            let parts = config.parts();
             let mut all = Vec::new();
             for t in split.embed(&mut net, &batch).map_err(shapes)?.z {
                 let mut dims = net.dims(t).to_vec();

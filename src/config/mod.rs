@@ -16,8 +16,9 @@ pub use crate::methods::recipe::{AmclSettings, Heads, LossSettings, Schedule};
 pub use crate::nn::Precision;
 pub use error::{ConfigError, Result};
 pub use sections::{
-    BATCH, Data, Decays, EPOCHS, LAYER_DECAY, LEAST_RATE, MOMENTUM, MethodSettings, ModelSettings,
-    Moves, NEIGHBOURS, Optim, RATE, RunSettings, ScheduleSettings, TrustNorm, VOTES, WEIGHT_DECAY,
+    BATCH, Data, Decays, Dist, EPOCHS, LAYER_DECAY, LEAST_RATE, MOMENTUM, MethodSettings,
+    ModelSettings, Moves, NEIGHBOURS, Optim, RATE, RunSettings, ScheduleSettings, TrustNorm, VOTES,
+    WEIGHT_DECAY,
 };
 pub use version::VERSION;
 
@@ -61,6 +62,8 @@ pub struct Config {
     pub schedule: ScheduleSettings,
     /// Run.
     pub run: RunSettings,
+    /// Ranks.
+    pub dist: Dist,
 }
 
 impl Default for Config {
@@ -77,6 +80,7 @@ impl Default for Config {
             optim: Optim::default(),
             schedule: ScheduleSettings::default(),
             run: RunSettings::default(),
+            dist: Dist::default(),
         }
     }
 }
@@ -248,11 +252,22 @@ impl Config {
             loss: self.loss.clone(),
             batch: Batches {
                 images: o.batch_size,
-                parts: o.micro_batches,
+                parts: self.parts(),
+                own: o.micro_batches,
                 cached: o.gradient_cache,
             },
             layer_rates: o.layer_rates.clone(),
         }
+    }
+
+    /// Parts of a batch: the micro-batches of all ranks.
+    pub fn parts(&self) -> usize {
+        self.dist.ranks * self.optim.micro_batches
+    }
+
+    /// Images of a batch that one rank has.
+    pub fn share(&self) -> usize {
+        self.optim.batch_size / self.dist.ranks
     }
 
     /// What its method says of itself.
@@ -304,13 +319,30 @@ impl Config {
                 o.rate()
             )));
         }
-        if !o.batch_size.is_multiple_of(o.micro_batches) || o.batch_size / o.micro_batches < 2 {
-            return Err(ConfigError(format!(
-                "optim.batch_size {} must be a multiple of optim.micro_batches {} with at least 2 images each",
-                o.batch_size, o.micro_batches
-            )));
+        self.dist.check_ranges("dist").map_err(ConfigError)?;
+        self.can_be_cut()
+    }
+
+    /// Micro-batches, and ranks, must be equal parts of a batch.
+    fn can_be_cut(&self) -> Result<()> {
+        let (o, parts) = (&self.optim, self.parts());
+        if o.batch_size.is_multiple_of(parts) && o.batch_size / parts >= 2 {
+            return Ok(());
         }
-        Ok(())
+        let of_ranks = match self.dist.ranks {
+            1 => String::new(),
+            ranks => {
+                let below = (o.batch_size / parts).max(2) * parts;
+                format!(
+                    " of each of {ranks} ranks: {below} or {} images are",
+                    below + parts
+                )
+            }
+        };
+        Err(ConfigError(format!(
+            "optim.batch_size {} must be a multiple of optim.micro_batches {}{of_ranks} with at least 2 images each",
+            o.batch_size, o.micro_batches
+        )))
     }
 
     /// What it asks must be possible.
@@ -332,7 +364,7 @@ impl Config {
     }
 
     /// The settings of every section with their ranges, but for those of methods and of families of encoders.
-    pub fn fields() -> [(&'static str, Vec<Field>); 10] {
+    pub fn fields() -> [(&'static str, Vec<Field>); 11] {
         [
             ("data", Data::fields()),
             ("augment", Policy::fields()),
@@ -344,6 +376,7 @@ impl Config {
             ("optim", Optim::fields()),
             ("schedule", ScheduleSettings::fields()),
             ("run", RunSettings::fields()),
+            ("dist", Dist::fields()),
         ]
     }
 

@@ -194,13 +194,26 @@ section! {
         batch_size: usize = 256 => BATCH,
         /// Gradient norm to clip at; 0: never.
         clip: f32 = 10.0 => between(0.0, 1e12),
-        /// Parts that a batch is cut into, so that the activations of only one are held at a time.
+        /// Parts that a rank's share of a batch is cut into, so that the activations of only one are held at a time.
         micro_batches: usize = 1 => between(1.0, 524_288.0),
         /// With micro-batches, methods whose loss couples the images of a batch (simclr, mocov3, barlow_twins, vicreg,
         /// can, lgp) still take the loss of the whole batch, at the price of a second forward pass (gradient
         /// caching); false: each micro-batch has a loss of its own, with fewer negatives. The other methods' losses
         /// are means over images anyway.
         gradient_cache: bool = true,
+    }
+}
+
+section! {
+    /// `[dist]`: ranks, which share every batch. A rank is a process of `mpirun`, or a device of `--devices`.
+    Dist {
+        /// How many share a batch. The program sets it; a file keeps what its run was trained with.
+        ranks: usize = 1 => between(1.0, 65_536.0),
+        /// Gradients go to the other ranks in buckets of so many MiB (the first one of a quarter), while the backward
+        /// pass goes on.
+        bucket_mib: f32 = 16.0 => above(0.0).to(1024.0),
+        /// Seconds that ranks wait for each other before the run ends.
+        timeout_s: f32 = 300.0 => between(1.0, 604_800.0),
     }
 }
 

@@ -9,6 +9,7 @@ use super::packed::{Images, Packed, fill, pack_stored};
 use super::stored::Stored;
 use super::{DataError, Result};
 use crate::ops::augment::words;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -92,17 +93,16 @@ impl Ahead {
         }))
     }
 
-    /// As [`Ahead::new`], of all images in their order, `batch` at a time, by a quarter of the bytes: that is how
+    /// As [`Ahead::new`], of the images of a range in their order, `batch` at a time, by a quarter of the bytes: that is how
     /// evaluation reads, while what training has read ahead waits.
     ///
     /// # Errors
     /// As [`Ahead::new`].
-    pub fn in_order(data: &Dataset, batch: usize) -> Result<Option<Self>> {
-        let all = data.len() as u32;
-        let step = batch as u32;
-        let batches = (0..all)
+    pub fn in_order(data: &Dataset, range: Range<usize>, batch: usize) -> Result<Option<Self>> {
+        let (first, end, step) = (range.start as u32, range.end as u32, batch as u32);
+        let batches = (first..end)
             .step_by(batch)
-            .map(move |b| (b..all.min(b + step)).collect());
+            .map(move |b| (b..end.min(b + step)).collect());
         Self::new(data, batches, batch, 1.0 - TRAINING)
     }
 

@@ -14,6 +14,7 @@ use crate::nn::heads::Mlp;
 use crate::nn::{Backbone, Mode, Model, Net, Part};
 use crate::ops::augment::{Augment, words};
 use std::collections::VecDeque;
+use std::ops::Range;
 
 /// Batches under way: while the device computes one, the host packs the next.
 const IN_FLIGHT: usize = 2;
@@ -205,7 +206,20 @@ impl Features {
         data: &Dataset,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<Vec<f32>>> {
-        self.through(exec, data, None, progress)
+        self.through(exec, (data, 0..data.len()), None, progress)
+    }
+
+    /// The (first) feature of the images of a range: one rank's share of a set.
+    ///
+    /// # Errors
+    /// As [`Features::of`].
+    pub fn of_range(
+        &self,
+        exec: &mut dyn Executor,
+        images: (&Dataset, Range<usize>),
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Vec<f32>> {
+        Ok(self.through(exec, images, None, progress)?.swap_remove(0))
     }
 
     /// As [`Features::each`], of views that `policy` draws for a seed and epoch.
@@ -219,13 +233,14 @@ impl Features {
         (policy, seed, epoch): (&Policy, u64, u32),
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<Vec<f32>>> {
-        self.through(exec, data, Some((policy, seed, epoch)), progress)
+        let drawn = Some((policy, seed, epoch));
+        self.through(exec, (data, 0..data.len()), drawn, progress)
     }
 
     fn through(
         &self,
         exec: &mut dyn Executor,
-        data: &Dataset,
+        (data, range): (&Dataset, Range<usize>),
         views: Option<(&Policy, u64, u32)>,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<Vec<f32>>> {
@@ -235,18 +250,18 @@ impl Features {
                 data.height, data.width, self.side.0, self.side.1
             )));
         }
-        let room = data.len() * self.dim;
+        let room = range.len() * self.dim;
         let mut out: Vec<Vec<f32>> = self
             .outputs
             .iter()
             .map(|_| Vec::with_capacity(room))
             .collect();
         let mut pending: VecDeque<(Ticket, usize)> = VecDeque::new();
-        let mut ahead = Ahead::in_order(data, self.batch)?;
-        let mut start = 0;
-        while start < data.len() || !pending.is_empty() {
-            if start < data.len() && pending.len() < IN_FLIGHT {
-                let end = (start + self.batch).min(data.len());
+        let mut ahead = Ahead::in_order(data, range.clone(), self.batch)?;
+        let mut start = range.start;
+        while start < range.end || !pending.is_empty() {
+            if start < range.end && pending.len() < IN_FLIGHT {
+                let end = (start + self.batch).min(range.end);
                 let ids: Vec<u32> = (start as u32..end as u32).collect();
                 if let Some(ahead) = &mut ahead {
                     ahead.next(&ids, &mut |_| ())?;
@@ -272,7 +287,7 @@ impl Features {
                 for (out, values) in out.iter_mut().zip(&part) {
                     out.extend_from_slice(&values.to_f32()[at..at + n * self.dim]);
                 }
-                progress(out[0].len() / self.dim, data.len());
+                progress(out[0].len() / self.dim, range.len());
             }
         }
         Ok(out)

@@ -30,6 +30,8 @@ pub enum Class {
     Optimiser,
     /// Selection of the largest, neighbours and their votes.
     Search,
+    /// Numbers from one rank to another, and sums over ranks.
+    Exchange,
     /// A measurement of the device.
     Probe,
 }
@@ -52,6 +54,7 @@ impl Class {
             | Self::Augmentation
             | Self::Optimiser
             | Self::Search
+            | Self::Exchange
             | Self::Probe => false,
         }
     }
@@ -71,6 +74,7 @@ impl Class {
             | Self::Augmentation
             | Self::Optimiser
             | Self::Search
+            | Self::Exchange
             | Self::Probe => false,
         }
     }
@@ -90,6 +94,7 @@ impl Class {
             | Self::Augmentation
             | Self::Optimiser
             | Self::Search
+            | Self::Exchange
             | Self::Probe => false,
         }
     }

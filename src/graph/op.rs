@@ -30,6 +30,16 @@ pub trait Op: Debug + Send + Sync {
         false
     }
 
+    /// It has no kernel: the host does it in the middle of a program, by the twin. Exchanges between ranks are so.
+    fn on_host(&self) -> bool {
+        false
+    }
+
+    /// It does something beside its outputs: it runs though nothing reads it, when its last input is there.
+    fn acts(&self) -> bool {
+        false
+    }
+
     /// Temporary tensors that the kernels need while this node runs (partial sums). Twins get none.
     fn workspace(&self, _inputs: &[&TensorType], _limits: &Limits) -> Vec<TensorType> {
         Vec::new()

@@ -405,7 +405,7 @@ fn live_nodes(graph: &Graph, fetch: &[TensorId]) -> Vec<NodeId> {
     let mut order = Vec::new();
     for (i, n) in graph.nodes.iter().enumerate().rev() {
         let reaches = |o: &TensorId| wanted[o.0 as usize] || graph.tensor(*o).state().is_some();
-        if !n.updates.is_empty() || n.outputs.iter().any(reaches) {
+        if !n.updates.is_empty() || n.op.acts() || n.outputs.iter().any(reaches) {
             order.push(NodeId(i as u32));
             for t in &n.inputs {
                 wanted[t.0 as usize] = true;
@@ -413,7 +413,33 @@ fn live_nodes(graph: &Graph, fetch: &[TensorId]) -> Vec<NodeId> {
         }
     }
     order.reverse();
-    order
+    at_once(graph, order)
+}
+
+/// Nodes that act (exchanges between ranks) follow the last node that they need, wherever they were appended: what they
+/// begin then goes on beside the rest.
+fn at_once(graph: &Graph, order: Vec<NodeId>) -> Vec<NodeId> {
+    let acts = |id: &NodeId| graph.node(*id).op.acts();
+    if !order.iter().any(acts) {
+        return order;
+    }
+    let maker = |t: &TensorId| match graph.tensor(*t).origin {
+        Origin::Node(node, _) => Some(node),
+        Origin::Input | Origin::State(_) => None,
+    };
+    let (acting, mut others): (Vec<NodeId>, Vec<NodeId>) = order.into_iter().partition(acts);
+    for id in acting {
+        let last = graph.node(id).inputs.iter().filter_map(maker).max();
+        let mut at = others
+            .iter()
+            .position(|n| Some(*n) == last)
+            .map_or(0, |i| i + 1);
+        while others.get(at).is_some_and(acts) {
+            at += 1;
+        }
+        others.insert(at, id);
+    }
+    others
 }
 
 #[cfg(test)]

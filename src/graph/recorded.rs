@@ -80,7 +80,7 @@ impl Places<'_> {
         })
     }
 
-    /// The nodes' dispatches in the plan's order. Ops named in `twins` stay with the host; `one_by_one` gives each node
+    /// The nodes' dispatches in the plan's order. Ops without kernels and those named in `twins` stay with the host; `one_by_one` gives each node
     /// a segment of its own.
     ///
     /// # Errors
@@ -95,7 +95,7 @@ impl Places<'_> {
         let mut open: Option<Recorder<'r>> = None;
         for &id in &self.plan.order {
             let n = self.graph.node(id);
-            let on_host = twins.iter().any(|t| t == n.op.name());
+            let on_host = n.op.on_host() || twins.iter().any(|t| t == n.op.name());
             if on_host || one_by_one {
                 segments.extend(open.take().map(|r| Segment::Device(r.finish())));
             }

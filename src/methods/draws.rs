@@ -122,22 +122,6 @@ fn number(seed: u64, epoch: u32, id: u32, (index, view): (usize, usize)) -> Stre
     Stream::of_method(seed, epoch, id, (index * 2 + view) as u32)
 }
 
-/// The process's place among those that share a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct World {
-    /// This one's number, from 0.
-    pub rank: usize,
-    /// How many there are.
-    pub ranks: usize,
-}
-
-impl Default for World {
-    /// Alone.
-    fn default() -> Self {
-        Self { rank: 0, ranks: 1 }
-    }
-}
-
 /// A (micro-)batch as tensors of the graph.
 #[derive(Clone, Debug)]
 pub struct Batch {
@@ -151,8 +135,6 @@ pub struct Batch {
     pub streams: Vec<TensorId>,
     /// The samples' ids [n] (u32), where [`Draws::ids`] asks for them.
     pub ids: Option<TensorId>,
-    /// Who computes which share of the batch.
-    pub world: World,
 }
 
 impl Batch {
@@ -175,11 +157,10 @@ impl Batch {
             numbers,
             streams,
             ids,
-            world: World::default(),
         }
     }
 
-    /// Views of `images` images and nothing else, on one process.
+    /// Views of `images` images and nothing else.
     pub fn of_views(images: usize, views: Vec<TensorId>) -> Self {
         Self {
             images,
@@ -187,7 +168,6 @@ impl Batch {
             numbers: Vec::new(),
             streams: Vec::new(),
             ids: None,
-            world: World::default(),
         }
     }
 }

@@ -12,15 +12,20 @@ use super::{
     phi_of, update_momentum_copy, with_scorer,
 };
 use crate::graph::state::Group;
-use crate::graph::{Result, TensorType};
+use crate::graph::{GraphError, Result, TensorType};
 use crate::nn::heads::Mlp;
 use crate::nn::{Backbone, Init, Net, Norm};
+use crate::ops::all_gather_rows::AllGatherRows;
 use crate::ops::enqueue::Enqueue;
+use crate::ops::swap_axes::SwapAxes;
 use crate::settings::between;
 use std::sync::Arc;
 
 /// Group and name of the queue's state.
 pub const QUEUE: Group = Group::saved("queue");
+
+/// Group of a step's own keys, which enter the queue behind it: all micro-batches and ranks meet the same queue.
+const KEYS: Group = Group::transient("keys");
 
 /// Groups of batch norm that stand for the eight GPUs of MoCo's recipe.
 const GROUPS: usize = 8;
@@ -66,7 +71,7 @@ pub struct Moco {
     pub splits: usize,
     /// Keys are grouped otherwise than queries.
     pub shuffle: bool,
-    /// Micro-batches of a step, each of which enqueues its keys.
+    /// Micro-batches of a rank's share of a step.
     pub micro_batches: usize,
 }
 
@@ -96,7 +101,7 @@ fn build(r: &Recipe, encoder: Arc<dyn Backbone>) -> std::result::Result<Box<dyn 
         symmetric: s.symmetric,
         splits: s.bn_splits,
         shuffle: s.shuffle,
-        micro_batches: r.batch.parts,
+        micro_batches: r.batch.own,
     }))
 }
 
@@ -125,9 +130,11 @@ fn check(r: &Recipe, _: &Chosen<'_>) -> std::result::Result<(), String> {
         "method.queue x heads.count x optim.batch_size",
         &[keys, h.count, 2 * batch],
     )?;
-    if s.queue < batch {
+    let new = r.batch.images * if s.symmetric { 2 } else { 1 };
+    if s.queue < new {
         return Err(format!(
-            "method.queue {} is smaller than a (micro-)batch of {batch}",
+            "method.queue {} is smaller than the {new} keys of a step, which enter it together: set it, or a smaller \
+             optim.batch_size",
             s.queue
         ));
     }
@@ -209,24 +216,50 @@ impl Method for Moco {
         Some(self.momentum)
     }
 
-    /// The queue is read by loss and gradient before the new keys enter.
+    /// Keys are kept as they come, micro-batch after micro-batch.
     fn after_gradient(&self, net: &mut Net<'_>, out: &LossOutput) -> Result<()> {
-        let Some(queue) = net.model.states.find(QUEUE, "queue") else {
+        let Some(first) = out.keys.first() else {
             return Ok(());
         };
-        let queue = net.state(queue);
+        let (&[c, b, d], each) = (net.dims(*first), out.keys.len()) else {
+            return Err(GraphError::Invalid("keys are [c,b,d']".into()));
+        };
+        let ty = TensorType::f32([c, self.micro_batches * each * b, d]);
+        let kept = net.model.states.add(KEYS, "keys", ty);
+        let kept = net.state(kept);
         for (index, k) in out.keys.iter().enumerate() {
             let op = Enqueue {
                 micro_batches: self.micro_batches,
-                each: out.keys.len(),
+                each,
                 index,
             };
-            net.push_updating(op, &[*k], &[queue])?;
+            net.push_updating(op, &[*k], &[kept])?;
         }
         Ok(())
     }
 
+    /// The queue is read by loss and gradient before the new keys enter: those of rank 0 first.
     fn after_step(&self, net: &mut Net<'_>) -> Result<()> {
+        let states = &net.model.states;
+        let ids = [states.find(KEYS, "keys"), states.find(QUEUE, "queue")];
+        if let [Some(kept), Some(queue)] = ids {
+            let (mut keys, queue, world) = (net.state(kept), net.state(queue), net.world().clone());
+            if let (&[c, n, d], false) = (net.dims(keys), world.is_alone()) {
+                let ranks = world.ranks();
+                keys = net.push1(AllGatherRows { world }, &[keys])?;
+                let op = SwapAxes {
+                    axes: [1, ranks, c, n * d],
+                    out: [c, ranks * n, d].into(),
+                };
+                keys = net.push1(op, &[keys])?;
+            }
+            let op = Enqueue {
+                micro_batches: 1,
+                each: 1,
+                index: 0,
+            };
+            net.push_updating(op, &[keys], &[queue])?;
+        }
         update_momentum_copy(net)
     }
 

@@ -17,15 +17,17 @@ pub mod simclr;
 pub mod simsiam;
 pub mod vicreg;
 
-pub use draws::{Batch, Draws, Numbers, Views, World};
+pub use draws::{Batch, Draws, Numbers, Views};
 pub use recipe::{Chosen, Given, Recipe, Spec};
 
-use crate::graph::{Graph, Result, TensorId};
+use crate::graph::{Graph, GraphError, Result, TensorId};
 use crate::nn::backbones::{Backbone, Network};
 use crate::nn::heads::{Mlp, MlpLayers, Phi};
 use crate::nn::model::{MOMENTUM_COPY, PARAMS};
 use crate::nn::{Net, Part};
+use crate::ops::all_gather_rows::AllGatherRows;
 use crate::ops::ema::Ema;
+use crate::ops::swap_axes::SwapAxes;
 use crate::settings::did_you_mean;
 use loss::{Amcl, LossOutput, Parametrisation, Scorer, Term};
 
@@ -231,12 +233,46 @@ fn pair_temperatures(
     }
 }
 
+/// The embeddings of the whole batch [c, all rows, d'] from those of this rank's parts, which lie one after the other in
+/// x, [c,n,d'] each. Other ranks' come from them. Rows of a tensor of views stand view by view, so that those of the
+/// whole batch are in the order in which the loss expects them.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub(crate) fn of_all_parts(
+    net: &mut Net<'_>,
+    x: TensorId,
+    (own, [c, n, d]): (usize, [usize; 3]),
+    batch: &Batch,
+) -> Result<TensorId> {
+    let world = net.shares_loss();
+    let (parts, inside) = (own * world.ranks(), 2 / batch.views.len());
+    let x = match world.is_alone() {
+        true => x,
+        false => net.push1(AllGatherRows { world }, &[x])?,
+    };
+    if parts == 1 {
+        return Ok(x);
+    }
+    let op = SwapAxes {
+        axes: [1, parts, c * inside, n / inside * d],
+        out: [c, parts * n, d].into(),
+    };
+    net.push1(op, &[x])
+}
+
 /// Both parts of a split loss, one behind the other.
 ///
 /// # Errors
 /// Shapes that do not fit.
 fn embed_and_loss(of: &dyn SplitLoss, net: &mut Net<'_>, batch: &Batch) -> Result<LossOutput> {
-    let e = of.embed(net, batch)?;
+    let mut e = of.embed(net, batch)?;
+    for z in &mut e.z {
+        let &[c, n, d] = net.dims(*z) else {
+            return Err(GraphError::Invalid("embeddings are [c,n,d']".into()));
+        };
+        *z = of_all_parts(net, *z, (1, [c, n, d]), batch)?;
+    }
     let mut out = LossOutput {
         features: e.features,
         ..of.loss(net, &e.z)?

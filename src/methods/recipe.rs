@@ -101,8 +101,10 @@ impl Section for AmclSettings {
 pub struct Batches {
     /// Images of a step.
     pub images: usize,
-    /// Parts of which the activations are held one at a time.
+    /// Parts that have batch statistics of their own: the micro-batches of all ranks.
     pub parts: usize,
+    /// Micro-batches of a rank's share, of which the activations are held one at a time.
+    pub own: usize,
     /// A loss that couples the batch is taken of all parts together.
     pub cached: bool,
 }

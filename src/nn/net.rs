@@ -3,6 +3,7 @@
 //! then what they were before.
 
 use super::model::{Init, Layout, MOMENTUM_COPY, Model, PARAMS, Part, STATISTICS, Variable};
+use crate::comm::World;
 use crate::graph::{Graph, Result, StateId, TensorId, TensorType};
 use crate::ops::drop_path::DropPath;
 use crate::ops::slice_tokens::SliceTokens;
@@ -91,6 +92,8 @@ pub struct Net<'a> {
     place: Place,
     names: Vec<String>,
     dropped: Option<Dropped>,
+    world: World,
+    one_loss: bool,
 }
 
 /// Residual branches that images leave out: the factors of all branches, and how many are given.
@@ -134,6 +137,29 @@ impl<'a> Net<'a> {
             },
             names: Vec::new(),
             dropped: None,
+            world: World::default(),
+            one_loss: false,
+        }
+    }
+
+    /// The same for a rank of several. `one_loss`: a loss that couples the images of a batch is taken of the batch of
+    /// all ranks.
+    #[must_use]
+    pub fn in_world(mut self, world: World, one_loss: bool) -> Self {
+        (self.world, self.one_loss) = (world, one_loss);
+        self
+    }
+
+    /// This rank among those that share the batch.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// The ranks whose images have one loss together.
+    pub fn shares_loss(&self) -> World {
+        match self.one_loss {
+            true => self.world.clone(),
+            false => World::default(),
         }
     }
 

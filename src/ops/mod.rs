@@ -7,6 +7,7 @@ pub mod accumulate;
 pub(crate) mod adamw;
 pub mod add;
 pub mod add_rows;
+pub mod all_gather_rows;
 pub(crate) mod amcl_form;
 pub(crate) mod amcl_loss;
 pub(crate) mod amcl_loss_grad;
@@ -25,6 +26,7 @@ pub(crate) mod barlow_stream_grad;
 pub mod batch_norm;
 pub(crate) mod batch_norm_grad;
 pub(crate) mod batch_norm_running;
+pub mod begin_mean_of_ranks;
 pub mod broadcast_scalar;
 pub mod cast_f16;
 pub mod cast_f32;
@@ -43,6 +45,7 @@ pub(crate) mod deviation_hinge_grad;
 pub mod drop_path;
 mod elementwise;
 pub mod ema;
+pub mod end_mean_of_ranks;
 pub mod enqueue;
 pub mod exp;
 pub mod first_rows;
@@ -67,6 +70,7 @@ pub mod masked_mse;
 pub(crate) mod masked_mse_grad;
 pub mod max_pool;
 pub(crate) mod max_pool_grad;
+pub mod mean_of_ranks;
 pub(crate) mod micro_part;
 pub(crate) mod mix_images;
 pub mod mul;
@@ -77,6 +81,7 @@ pub mod prepend_column;
 pub(crate) mod prepend_column_grad;
 pub mod rand_augment;
 pub mod reciprocal;
+pub mod reduce_scatter_rows;
 pub mod relu;
 pub(crate) mod relu_grad;
 pub mod reshape;
@@ -98,6 +103,7 @@ pub mod standardize_rows;
 pub mod stop_gradient;
 pub(crate) mod sugar;
 pub mod sum_all;
+pub mod sum_of_ranks;
 pub mod swap_axes;
 pub mod take_tokens;
 pub(crate) mod take_tokens_grad;
@@ -107,8 +113,10 @@ pub mod top_k;
 pub(crate) mod top_k_stream;
 pub(crate) mod unscale;
 
+use crate::comm;
 use crate::graph::backward::Builders;
-use crate::graph::{Graph, Result, TensorId};
+use crate::graph::{Graph, GraphError, Result, TensorId};
+use crate::reference::Scalar;
 
 /// Appends the gradient of the scalar `loss` (shape [1]) with respect to `wrt`: for each, the tensor that holds its
 /// gradient, or none where the loss does not depend on it. The pass is seeded with the step's loss scale.
@@ -124,4 +132,19 @@ pub fn backward(g: &mut Graph, loss: TensorId, wrt: &[TensorId]) -> Result<Vec<O
         },
     };
     crate::graph::backward::backward(g, loss, wrt, &builders)
+}
+
+/// What an exchange between ranks gave, or NaN: a node cannot fail. Whoever runs the graph asks [`comm::World::check`].
+fn exchanged<T: Scalar>(made: comm::Result<Vec<T>>, out: &mut [T]) {
+    match made {
+        Ok(values) => out.copy_from_slice(&values),
+        Err(_) => out.fill(T::nan()),
+    }
+}
+
+/// The error of an op without kernels of which dispatches are asked.
+fn hosts_alone(op: &str) -> Result<()> {
+    Err(GraphError::Invalid(format!(
+        "{op} is an exchange between ranks: it is the host's, and has no kernel"
+    )))
 }

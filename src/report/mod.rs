@@ -8,6 +8,7 @@ mod headline;
 mod page;
 pub mod pairs;
 mod plot;
+mod ranks;
 pub mod sweep;
 
 pub use facts::Facts;

@@ -513,6 +513,7 @@ fn rest(f: &Facts) -> Markup {
         (environment(f))
         h2 id="time" { "Time" }
         (table(&times))
+        (super::ranks::table(f))
         @if !f.ops.is_empty() {
             div.scroll tabindex="0" { table {
                 tr { th { "op" } th { "calls" } th { "ms" } th { "share" } }

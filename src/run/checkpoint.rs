@@ -28,7 +28,8 @@ pub struct Position {
 /// Checkpoints kept.
 const KEEP: usize = 2;
 
-fn group_bytes(data: &HostData) -> Vec<u8> {
+/// The values of a group, as a checkpoint has them.
+pub fn group_bytes(data: &HostData) -> Vec<u8> {
     match data {
         HostData::F32(v) => bytemuck::cast_slice(v).to_vec(),
         HostData::U32(v) => bytemuck::cast_slice(v).to_vec(),

@@ -40,7 +40,7 @@ const OURS: &[&str] = &[
 
 /// Is it the name of something that a run writes?
 fn ours(name: &str) -> bool {
-    let begins = ["events.out.tfevents.", "eval-", WRITING];
+    let begins = ["events.out.tfevents.", "eval-", "rank-", WRITING];
     OURS.contains(&name) || begins.iter().any(|b| name.starts_with(b))
 }
 

@@ -53,6 +53,19 @@ pub(super) fn append(path: &Path) -> Result<File> {
         .map_err(io(path))
 }
 
+/// Adds a line to a file of a run, made when absent.
+///
+/// # Errors
+/// The disk.
+pub fn add_line(path: &Path, text: &str) -> Result<()> {
+    writeln!(append(path)?, "{text}").map_err(io(path))
+}
+
+/// The checkpoints of a run.
+pub fn checkpoints(run: &Path) -> PathBuf {
+    run.join(CHECKPOINTS)
+}
+
 impl RunFolder {
     /// Opens the folder (made when absent) of a run that goes on.
     ///

@@ -103,6 +103,9 @@ impl RunFolder {
         if !e.terms.is_empty() {
             record["terms"] = by_name(&e.terms);
         }
+        if !e.ranks.is_empty() {
+            record["ranks"] = json!(e.ranks);
+        }
         if let (Some(r), Ok(Value::Object(h))) =
             (record.as_object_mut(), serde_json::to_value(&e.health))
         {
@@ -219,6 +222,7 @@ mod tests {
             },
             alarms: vec![Alarm::NegativesAlike { median: 0.99 }],
             evaluation: (epoch == 2).then_some(evaluation),
+            ranks: Vec::new(),
         }))
     }
 

@@ -35,6 +35,9 @@ pub enum TrainError {
     /// The run folder: a file, a checkpoint that cannot be used.
     #[error(transparent)]
     Run(RunError),
+    /// Ranks that train together cannot go on.
+    #[error(transparent)]
+    Ranks(#[from] crate::comm::CommError),
     /// The loss or its gradient is no longer finite.
     #[error("{0}")]
     NonFinite(String),

@@ -2,15 +2,19 @@
 //! non-finite gradients.
 
 use super::{Result, TrainError};
+use crate::comm::{Underway, World};
 use crate::config::{Decays, OPTIMISERS, Optim, TrustNorm};
 use crate::graph::state::Group;
 use crate::graph::{Executor, Graph, HostData, ProgramId, StateId, TensorId, TensorType};
-use crate::nn::model::PARAMS;
+use crate::nn::model::{PARAMS, STATISTICS};
 use crate::nn::{Init, Model, Part, Variable};
 use crate::ops::accumulate::Accumulate;
 use crate::ops::adamw::AdamW;
+use crate::ops::begin_mean_of_ranks::BeginMeanOfRanks;
+use crate::ops::end_mean_of_ranks::EndMeanOfRanks;
 use crate::ops::lars_trust::LarsTrust;
 use crate::ops::loss_scale::LossScale;
+use crate::ops::mean_of_ranks::MeanOfRanks;
 use crate::ops::sgd::Sgd;
 use crate::ops::sum_all::SumSquares;
 use crate::ops::unscale::Unscale;
@@ -93,14 +97,83 @@ pub fn collect(
     grads: &[Option<TensorId>],
     delivery: Delivery,
 ) -> Result<()> {
+    collect_for(g, model, grads, (delivery, &Exchange::default()))
+}
+
+/// As [`collect`], of a rank that averages its gradients with others.
+///
+/// # Errors
+/// As [`collect`].
+pub fn collect_for(
+    g: &mut Graph,
+    model: &Model,
+    grads: &[Option<TensorId>],
+    (delivery, exchange): (Delivery, &Exchange),
+) -> Result<()> {
+    let mut places = Vec::new();
     for (p, d) in model.params.iter().zip(grads) {
         if let (Some(d), Some(id)) = (d, model.states.counterpart(p.id, GRADS)) {
+            places.push((model.states.entry(id).offset, *d));
             if delivery == Delivery::Written && g.write_into(*d, &model.states, id) {
                 continue;
             }
             let acc = g.state(&model.states, id);
             g.push_updating(Accumulate, &[*d], &[acc])?;
         }
+    }
+    match exchange.underway(delivery) {
+        Some(underway) => begin(g, exchange, underway, &places),
+        None => Ok(()),
+    }
+}
+
+/// How gradients come to the other ranks.
+#[derive(Clone, Debug, Default)]
+pub struct Exchange {
+    /// This rank among the others.
+    pub world: World,
+    /// Bytes of a bucket.
+    pub bucket: usize,
+    /// What a rank's gradient counts, 1 / ranks.
+    pub share: f64,
+    /// What is under way.
+    pub underway: Underway,
+}
+
+impl Exchange {
+    /// What is under way, where gradients go while the backward pass goes on: one run makes them all.
+    fn underway(&self, delivery: Delivery) -> Option<&Underway> {
+        let once = delivery == Delivery::Written && !self.world.is_alone();
+        once.then_some(&self.underway)
+    }
+}
+
+/// Appends the nodes that begin to average gradients, bucket by bucket: those of the last parameters first, since the
+/// backward pass begins there.
+fn begin(
+    g: &mut Graph,
+    exchange: &Exchange,
+    underway: &Underway,
+    places: &[(usize, TensorId)],
+) -> Result<()> {
+    let mut left = places;
+    let mut most = exchange.bucket / 4;
+    while !left.is_empty() {
+        let (mut bytes, mut from) = (0, left.len());
+        while from > 0 && (bytes == 0 || bytes < most) {
+            from -= 1;
+            bytes += g.ty(left[from].1).bytes();
+        }
+        let (before, bucket) = left.split_at(from);
+        let (at, tensors): (Vec<usize>, Vec<TensorId>) = bucket.iter().copied().unzip();
+        let op = BeginMeanOfRanks {
+            world: exchange.world.clone(),
+            underway: underway.clone(),
+            places: at,
+            share: exchange.share,
+        };
+        g.push(op, &tensors)?;
+        (left, most) = (before, exchange.bucket);
     }
     Ok(())
 }
@@ -111,6 +184,20 @@ impl Optimizer {
     /// # Errors
     /// A name that is none of [`OPTIMISERS`]; shapes.
     pub fn graph(o: &Optim, model: &mut Model) -> Result<(Graph, Self)> {
+        Self::of_rank(o, model, (Delivery::Written, &Exchange::default()))
+    }
+
+    /// As [`Optimizer::graph`], for a rank of several. What ranks have each for themselves becomes its mean first:
+    /// gradients, running statistics, the loss that mixed precision looks at. So all of them make the same step, and
+    /// hold the same.
+    ///
+    /// # Errors
+    /// As [`Optimizer::graph`].
+    pub fn of_rank(
+        o: &Optim,
+        model: &mut Model,
+        exchange: (Delivery, &Exchange),
+    ) -> Result<(Graph, Self)> {
         let (len, _) = model.sizes();
         let grads = model.states.mirror(PARAMS, GRADS);
         let halt = model.states.add(CONTROL, "halt", TensorType::u32([1]));
@@ -120,6 +207,7 @@ impl Optimizer {
             .ok_or_else(|| TrainError::Config("a model without parameters".into()))?;
         let mut g = Graph::new();
         let grad = g.state(&model.states, grads);
+        average(&mut g, model, exchange, grads)?;
         let scaling = ["scale", "good", "skipped"].map(|n| model.states.find(SCALING, n));
         let losses = [WHOLE, OWN].map(|name| model.states.find(LOSS, name));
         if let [Some(scale), ..] = scaling {
@@ -237,6 +325,53 @@ impl Optimizer {
         exec.upload(self.program, self.table, &HostData::F64(table.concat()))?;
         Ok(self)
     }
+}
+
+/// The mean over the ranks of all that each has for itself.
+fn average(
+    g: &mut Graph,
+    model: &Model,
+    (delivery, exchange): (Delivery, &Exchange),
+    grads: StateId,
+) -> Result<()> {
+    let world = &exchange.world;
+    if world.is_alone() {
+        return Ok(());
+    }
+    let states = &model.states;
+    let x = g.state(states, grads);
+    match exchange.underway(delivery) {
+        Some(underway) => {
+            let op = EndMeanOfRanks {
+                world: world.clone(),
+                underway: underway.clone(),
+            };
+            g.push_updating(op, &[], &[x])?;
+        }
+        None => {
+            let op = MeanOfRanks {
+                world: world.clone(),
+                what: "gradient",
+                share: exchange.share,
+            };
+            g.push_updating(op, &[], &[x])?;
+        }
+    }
+    let own = [
+        ("running statistics", states.whole(STATISTICS)),
+        ("loss", states.whole(LOSS)),
+    ];
+    for (what, id) in own {
+        let Some(id) = id else { continue };
+        let x = g.state(states, id);
+        let op = MeanOfRanks {
+            world: world.clone(),
+            what,
+            share: 1.0 / world.ranks() as f64,
+        };
+        g.push_updating(op, &[], &[x])?;
+    }
+    Ok(())
 }
 
 /// What belongs to each parameter: learning-rate factor, weight decay, LARS's exclusion (negative), 0. `scales` are

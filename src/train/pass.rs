@@ -5,7 +5,7 @@ use super::{Config, Result};
 use crate::data::augment::Sides;
 use crate::data::packed::Images;
 use crate::graph::{Executor, Graph, HostData, ProgramId, StateId, TensorId, TensorType};
-use crate::methods::{Batch, Draws, World};
+use crate::methods::{Batch, Draws};
 use crate::nn::Model;
 use crate::ops::augment::words;
 use crate::ops::gather_rows::GatherRows;
@@ -51,7 +51,7 @@ impl Pass {
     pub fn new(
         config: &Config,
         count: usize,
-        (draws, world): (&Draws, World),
+        draws: &Draws,
         model: &Model,
         side: (usize, usize),
         resident: Option<StateId>,
@@ -78,10 +78,7 @@ impl Pass {
             tables.push(table);
             views.push(g.scope("views", |g| g.push1(augment, &[images, table]))?);
         }
-        let batch = Batch {
-            world,
-            ..Batch::new(&mut g, draws, count, views)
-        };
+        let batch = Batch::new(&mut g, draws, count, views);
         let draft = Draft {
             graph: g,
             ..Draft::default()

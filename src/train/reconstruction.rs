@@ -6,7 +6,7 @@ use super::{Config, Result};
 use crate::data::Dataset;
 use crate::eval::sheet::{grid, png};
 use crate::graph::{Executor, StepScalars, TensorId};
-use crate::methods::{Method, Reconstructed, World};
+use crate::methods::{Method, Reconstructed};
 use crate::nn::import::{Named, import};
 use crate::nn::{Mode, Model, Net};
 use image::RgbImage;
@@ -132,8 +132,7 @@ fn compile(
     };
     let (draws, side) = (method.draws(), (data.height, data.width));
     let mut model = Model::default();
-    let of_draws = (&draws, World::default());
-    let mut pass = Pass::new(config, count, of_draws, &model, side, None)?;
+    let mut pass = Pass::new(config, count, &draws, &model, side, None)?;
     let batch = pass.batch.clone();
     let mut net = Net::new(&mut pass.draft.graph, &mut model, Mode::Eval);
     let shown = of.reconstructed(&mut net, &batch)?;

@@ -5,9 +5,10 @@ mod diagnostics;
 pub use diagnostics::PairValues;
 
 use super::gradient::{Gradient, Started};
-use super::optimizer::Optimizer;
+use super::optimizer::{Exchange, Optimizer};
 use super::{Config, Result, TrainError};
 use crate::check::self_test;
+use crate::comm::{CommError, World};
 use crate::config::{Precision, method};
 use crate::data::packed::{self, Images};
 use crate::data::{Dataset, Split};
@@ -23,11 +24,16 @@ use crate::graph::plan::mebibytes;
 use crate::graph::planner::Planner;
 use crate::graph::portable::Portable;
 use crate::graph::state::Group;
-use crate::graph::{Executor, GraphError, HostData, ProgramId, StepScalars, TensorType};
+use crate::graph::{
+    Executor, GraphError, HostData, ProgramId, StateId, States, StepScalars, TensorType,
+};
 use crate::methods::Method;
 use crate::nn::{Mode, Model, Net};
 use crate::ops::augment::words;
+use crate::run::checkpoint;
 use crate::run::environment::{Memory, Planned};
+use sha2::{Digest, Sha256};
+use std::ops::Range;
 
 /// Group of the training images on the device.
 pub const IMAGES: Group = Group::transient("data");
@@ -91,6 +97,12 @@ impl Finished {
     }
 }
 
+/// The groups that checkpoints hold.
+fn saved(states: &States) -> Vec<StateId> {
+    let groups = states.groups().iter().filter(|g| g.group.is_saved());
+    groups.filter_map(|g| states.whole(g.group)).collect()
+}
+
 /// Mixed precision needs f16 in shaders; the CPU executor rounds where a GPU would store halves.
 fn halves_run(exec: &dyn Executor) -> Result<()> {
     match exec.limits() {
@@ -122,6 +134,8 @@ pub struct Session {
     pub momentum_ahead: usize,
     /// Why the training images do not lie on the device, if they do not.
     streamed: Option<String>,
+    /// The rank that it is.
+    world: World,
 }
 
 /// Why training images of so many bytes are streamed; none where they are to lie on the device. The device's largest
@@ -174,10 +188,23 @@ impl Session {
         exec: Box<dyn Executor>,
         data: &Dataset,
     ) -> Result<Self> {
+        Self::of_rank(config, (method, &World::default()), exec, data)
+    }
+
+    /// [`Session::of_method`] for a rank of `config.dist.ranks`.
+    ///
+    /// # Errors
+    /// As [`Session::new`]; a rank that ends.
+    pub fn of_rank(
+        config: &Config,
+        (method, world): (&dyn Method, &World),
+        exec: Box<dyn Executor>,
+        data: &Dataset,
+    ) -> Result<Self> {
         if config.optim.precision == Precision::Mixed {
             halves_run(exec.as_ref())?;
         }
-        let mut s = Self::compiled(config, method, exec, data)?;
+        let mut s = Self::compiled(config, (method, world), exec, data)?;
         s.model.initialise(s.exec.as_mut(), config.run.seed)?;
         if let Some(id) = s.model.states.find(IMAGES, "images") {
             let ids: Vec<u32> = (0..data.len() as u32).collect();
@@ -195,12 +222,12 @@ impl Session {
     /// Impossible shapes.
     pub fn planned(
         config: &Config,
-        method: &dyn Method,
+        (method, world): (&dyn Method, &World),
         exec: &dyn Executor,
         (data, split): (&Dataset, Option<&Split>),
     ) -> Result<Planned> {
         let planner = Planner::like(exec);
-        Ok(Self::laid_out(config, method, planner, (data, split))?.planned_for(data))
+        Ok(Self::laid_out(config, (method, world), planner, (data, split))?.planned_for(data))
     }
 
     /// [`Session::planned`] for an adapter of which no more than its limits is known, with the programs of a step, of
@@ -217,7 +244,8 @@ impl Session {
         if config.optim.precision == Precision::Mixed {
             halves_run(&Planner::recording(limits))?;
         }
-        let s = Self::laid_out(config, method, Planner::recording(limits), (data, split))?;
+        let alone = (method, &World::default());
+        let s = Self::laid_out(config, alone, Planner::recording(limits), (data, split))?;
         Ok((s.planned_for(data), s.portable()?.0))
     }
 
@@ -252,11 +280,11 @@ impl Session {
     /// A session on a planner, with its evaluation where `split` is given.
     fn laid_out(
         config: &Config,
-        method: &dyn Method,
+        of: (&dyn Method, &World),
         planner: Planner,
         (data, split): (&Dataset, Option<&Split>),
     ) -> Result<Self> {
-        let mut s = Self::compiled(config, method, Box::new(planner), data)?;
+        let mut s = Self::compiled(config, of, Box::new(planner), data)?;
         if let Some(split) = split {
             s.prepare_knn(split)?;
         }
@@ -276,7 +304,7 @@ impl Session {
     /// The programs, with all memory allocated and nothing in it.
     fn compiled(
         config: &Config,
-        method: &dyn Method,
+        (method, world): (&dyn Method, &World),
         mut exec: Box<dyn Executor>,
         data: &Dataset,
     ) -> Result<Self> {
@@ -298,11 +326,25 @@ impl Session {
             model.states.add(IMAGES, "images", ty)
         });
 
-        let batch = o.batch_size / o.micro_batches;
-        let mut gradient = Gradient::new(config, method, &mut model, side, resident)?;
-        let (mut u, optimizer) = Optimizer::graph(o, &mut model)?;
-        method.after_step(&mut Net::new(&mut u, &mut model, Mode::Train))?;
-        gradient.collect(&model)?;
+        let batch = config.share() / o.micro_batches;
+        let of_rank = world.clone();
+        let mut gradient = Gradient::of_rank(config, method, &mut model, side, resident, of_rank)?;
+        // Losses that are means over images take the factor that micro-batches have, which steps carry as f32.
+        let share = match method::coupled(config, method) {
+            Some(_) => 1.0 / world.ranks() as f64,
+            None => f64::from(1.0 / world.ranks() as f32),
+        };
+        let exchange = Exchange {
+            share,
+            world: world.clone(),
+            bucket: (f64::from(config.dist.bucket_mib) * f64::from(1 << 20)) as usize,
+            ..Exchange::default()
+        };
+        let to = (gradient.delivery(), &exchange);
+        let (mut u, optimizer) = Optimizer::of_rank(o, &mut model, to)?;
+        let net = Net::new(&mut u, &mut model, Mode::Train);
+        method.after_step(&mut net.in_world(world.clone(), true))?;
+        gradient.collect_for(&model, &exchange)?;
 
         // Not more images at once than training has, so that evaluation never needs more memory.
         let feature_batch = FEATURE_BATCH.min(2 * batch);
@@ -345,6 +387,7 @@ impl Session {
             momentum,
             momentum_ahead,
             streamed,
+            world: world.clone(),
         })
     }
 
@@ -423,26 +466,52 @@ impl Session {
         let gradient = self
             .gradient
             .start(exec, &self.config, (data, ids), scalars)?;
-        self.exec.run(self.optimizer.program, scalars)?;
-        let norm = self
-            .exec
-            .fetch_later(self.optimizer.program, &self.optimizer.fetched())?;
+        let norm = self.update(scalars)?;
         Ok(Pending { gradient, norm })
+    }
+
+    /// The second half of [`Session::start`]: the update by the gradient that was made.
+    ///
+    /// # Errors
+    /// Device loss; a rank that ends.
+    pub fn update(&mut self, scalars: &StepScalars) -> Result<Ticket> {
+        self.exec.run(self.optimizer.program, scalars)?;
+        // Nodes cannot fail: what an exchange between ranks met is asked for.
+        self.world.check()?;
+        let fetched = self.optimizer.fetched();
+        Ok(self.exec.fetch_later(self.optimizer.program, &fetched)?)
     }
 
     /// Waits for a started step.
     ///
     /// # Errors
-    /// Device loss.
+    /// Device loss; a rank that ends.
     pub fn finish(&mut self, step: &Pending) -> Result<Finished> {
+        Ok(self.finish_or_stop(step, false)?.0)
+    }
+
+    /// [`Session::finish`], and whether any rank wants to stop: all of them learn it at the same step.
+    ///
+    /// # Errors
+    /// As [`Session::finish`].
+    pub fn finish_or_stop(&mut self, step: &Pending, stop: bool) -> Result<(Finished, bool)> {
         let (loss, terms) = step.gradient.collect(self.exec.as_mut())?;
-        let loss = loss as f32;
-        let terms = terms.into_iter().map(|t| t as f32).collect();
+        let wants = if stop { 1.0 } else { 0.0 };
+        let own: Vec<f64> = [wants, loss].into_iter().chain(terms).collect();
+        let means = match self.world.is_alone() {
+            true => own,
+            false => {
+                let share = 1.0 / self.world.ranks() as f64;
+                self.world.sum("loss", &own, share)?
+            }
+        };
+        let (stop, loss) = (means[0] > 0.0, means[1] as f32);
+        let terms = means[2..].iter().map(|t| *t as f32).collect();
         let after = self.exec.collect(&step.norm, true)?.unwrap_or_default();
         let after: Vec<f32> = after.iter().map(|d| d.to_f32()[0]).collect();
         let norm2 = after.first().copied().unwrap_or(f32::NAN);
         let finite = loss.is_finite() && norm2.is_finite();
-        Ok(match after[..] {
+        let finished = match after[..] {
             [_, scale, halt] => Finished {
                 loss,
                 terms,
@@ -457,7 +526,8 @@ impl Session {
                 scale: None,
                 failed: !finite,
             },
-        })
+        };
+        Ok((finished, stop))
     }
 
     /// Backbone features [n, dim] of a data set: test transform, running statistics.
@@ -487,14 +557,93 @@ impl Session {
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<(f64, Vec<f32>)> {
         let knn = self.prepare_knn(split)?;
-        let bank = self.features(split.bank(), progress)?;
-        let queries = self.features(&split.test, progress)?;
+        let bank = self.of_ranks(split.bank(), progress)?;
+        let queries = self.of_ranks(&split.test, progress)?;
         let bank = Bank {
             features: &bank,
             labels: &split.bank().labels,
         };
-        let ranked = knn.ranked(self.exec.as_mut(), &queries, bank)?;
-        Ok((knn::top(&ranked, &split.test.labels, 1), queries))
+        let (own, dim) = (self.own(split.test.len()), self.features.dim);
+        let own = &queries[own.start * dim..own.end * dim];
+        let ranked = knn.ranked(self.exec.as_mut(), own, bank)?;
+        let best = ranked.chunks(split.classes.len()).map(|row| row[0]);
+        let best = self.gathered("classes", best.collect())?;
+        Ok((knn::top(&best, &split.test.labels, 1), queries))
+    }
+
+    /// Which of `n` images this rank looks at.
+    fn own(&self, n: usize) -> Range<usize> {
+        let (rank, ranks) = (self.world.rank(), self.world.ranks());
+        n * rank / ranks..n * (rank + 1) / ranks
+    }
+
+    /// What all ranks have, those of rank 0 first.
+    fn gathered<T: bytemuck::Pod>(&self, what: &'static str, own: Vec<T>) -> Result<Vec<T>> {
+        if self.world.is_alone() {
+            return Ok(own);
+        }
+        let bytes = bytemuck::cast_slice(&own).to_vec();
+        let all = self.world.all_gather_bytes(what, bytes)?;
+        let values = |b: &Vec<u8>| bytemuck::pod_collect_to_vec::<u8, T>(b);
+        Ok(all.iter().flat_map(values).collect())
+    }
+
+    /// As [`Session::features`], each rank of its share of the images.
+    fn of_ranks(
+        &mut self,
+        data: &Dataset,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Vec<f32>> {
+        let own = (data, self.own(data.len()));
+        let own = self.features.of_range(self.exec.as_mut(), own, progress)?;
+        self.gathered("features", own)
+    }
+
+    /// Gives all ranks what rank 0 has in the states that checkpoints hold.
+    ///
+    /// # Errors
+    /// Device loss; a rank that ends.
+    pub fn share_states(&mut self) -> Result<()> {
+        if self.world.is_alone() {
+            return Ok(());
+        }
+        let (world, states) = (self.world.clone(), &self.model.states);
+        for id in saved(states) {
+            let own = self.exec.read_state(states, id)?;
+            let bytes = world.from_first("states", || checkpoint::group_bytes(&own))?;
+            let data = match own {
+                HostData::U32(_) => HostData::U32(bytemuck::pod_collect_to_vec(&bytes)),
+                _ => HostData::F32(bytemuck::pod_collect_to_vec(&bytes)),
+            };
+            self.exec.write_state(states, id, &data)?;
+        }
+        Ok(())
+    }
+
+    /// All ranks must hold the same, to the bit, in the states that checkpoints hold.
+    ///
+    /// # Errors
+    /// They do not; device loss; a rank that ends.
+    pub fn agree_on_states(&mut self) -> Result<()> {
+        if self.world.is_alone() {
+            return Ok(());
+        }
+        let mut digest = Sha256::new();
+        for id in saved(&self.model.states) {
+            let own = self.exec.read_state(&self.model.states, id)?;
+            digest.update(checkpoint::group_bytes(&own));
+        }
+        let all = self
+            .world
+            .all_gather_bytes("states' digest", digest.finalize().to_vec())?;
+        match all.iter().position(|d| *d != all[0]) {
+            None => Ok(()),
+            Some(rank) => Err(CommError::Engine(format!(
+                "rank {rank} holds other weights than rank 0: the devices round the same update differently, or one of \
+                 them is faulty. The last checkpoint is from before"
+            ))
+            .into()),
+        }
     }
 }
 

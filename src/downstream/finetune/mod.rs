@@ -222,7 +222,7 @@ fn accuracy(
     let batch = plan.batch;
     let mut hits = 0;
     let all: Vec<u32> = (0..test.len() as u32).collect();
-    let mut ahead = Ahead::in_order(test, batch)?;
+    let mut ahead = Ahead::in_order(test, 0..test.len(), batch)?;
     for part in all.chunks(batch) {
         if let Some(ahead) = &mut ahead {
             ahead.next(part, &mut |_| ())?;

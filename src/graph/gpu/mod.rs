@@ -223,6 +223,17 @@ impl GpuExecutor {
         })
     }
 
+    /// What a node reads: buffers, and where in them.
+    fn inputs(&self, p: &Program, id: NodeId) -> Result<Vec<(wgpu::Buffer, View, DType)>> {
+        let n = p.graph.node(id);
+        let io = self.places(p).bindings(id)?;
+        let types = n.inputs.iter().map(|t| p.graph.ty(*t).dtype);
+        let views = io.inputs.into_iter().zip(types);
+        Ok(views
+            .map(|(v, dtype)| (p.buffer(&v).clone(), v, dtype))
+            .collect())
+    }
+
     fn fetchable<'p>(&self, p: &'p Program, t: TensorId) -> Result<&'p TensorType> {
         if !p.fetch.contains(&t) {
             return Err(GraphError::Invalid(format!(
@@ -350,11 +361,21 @@ impl Executor for GpuExecutor {
         self.device
             .queue
             .write_buffer(&p.step, 0, bytemuck::bytes_of(step));
+        let mut acting = Vec::new();
         for s in &p.segments {
             match s {
                 Segment::Gpu(r) => r.submit(&self.device),
+                Segment::Twin(n) if p.graph.node(*n).op.acts() => {
+                    let views = self.inputs(p, *n)?;
+                    acting.push((*n, self.readback.start(&self.device, &views)));
+                }
                 Segment::Twin(n) => self.run_twin(p, *n, step)?,
             }
+        }
+        // What they read is copied while the device goes on.
+        for (n, ticket) in acting {
+            let inputs = self.readback.collect(&self.device, &ticket, true)?;
+            twin::act(p.graph.node(n), &p.graph, &inputs.unwrap_or_default(), step);
         }
         // Progress for buffers waiting to be mapped; errors of earlier work surface here.
         let _ = self.device.device.poll(wgpu::PollType::Poll);

@@ -1,12 +1,33 @@
-//! One node by its f32 twin in the middle of a GPU program: for bisecting a fault.
+//! One node by its f32 twin in the middle of a GPU program: exchanges between ranks, and any op, to bisect a fault.
 
 use super::{GpuExecutor, Program, encode};
 use crate::device::recording::View;
 use crate::graph::exec::HostData;
-use crate::graph::op::{HostIo, HostMut, HostRef};
+use crate::graph::op::{HostIo, HostMut, HostRef, InlineVec};
 use crate::graph::step::StepScalars;
 use crate::graph::tensor::{DType, TensorType};
-use crate::graph::{NodeId, Result, TensorId};
+use crate::graph::{Graph, Node, NodeId, Result, TensorId};
+
+/// Runs a node that has inputs alone ([`crate::graph::Op::acts`]).
+pub(super) fn act(n: &Node, graph: &Graph, inputs: &[HostData], step: &StepScalars) {
+    let types: Vec<TensorType> = n.inputs.iter().map(|t| graph.ty(*t).clone()).collect();
+    n.op.reference_f32(&mut HostIo {
+        inputs: inputs.iter().map(as_ref).collect(),
+        outputs: InlineVec::new(),
+        updates: InlineVec::new(),
+        input_types: &types,
+        output_types: &[],
+        step: *step,
+    });
+}
+
+fn as_ref(d: &HostData) -> HostRef<'_, f32> {
+    match d {
+        HostData::F32(x) => HostRef::Float(x),
+        HostData::U32(x) => HostRef::U32(x),
+        HostData::F64(_) => unreachable!("the device holds no f64"),
+    }
+}
 
 impl GpuExecutor {
     /// Runs one node by its f32 twin: read back, compute, upload.
@@ -46,14 +67,7 @@ impl GpuExecutor {
             }
         }
         let mut host = HostIo {
-            inputs: inputs
-                .iter()
-                .map(|d| match d {
-                    HostData::F32(x) => HostRef::Float(x),
-                    HostData::U32(x) => HostRef::U32(x),
-                    HostData::F64(_) => unreachable!("the device holds no f64"),
-                })
-                .collect(),
+            inputs: inputs.iter().map(as_ref).collect(),
             outputs: outputs.iter_mut().map(as_mut).collect(),
             updates: updates.iter_mut().map(as_mut).collect(),
             input_types: &input_types,

@@ -265,6 +265,19 @@ pub struct Epoch {
     pub alarms: Vec<Alarm>,
     /// The accuracy, where one was due.
     pub evaluation: Option<Evaluation>,
+    /// How the ranks spent its steps, where there are several.
+    pub ranks: Vec<RankTimes>,
+}
+
+/// How a rank spent the steps of an epoch, seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct RankTimes {
+    /// It computed, or prepared batches.
+    pub computed: f64,
+    /// It stood still for other ranks: for their numbers, or for them to come.
+    pub waited: f64,
+    /// Its exchanges took, those beside computing among them.
+    pub exchanged: f64,
 }
 
 /// The loss or its gradient is no longer finite.

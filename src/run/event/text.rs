@@ -190,6 +190,12 @@ impl Epoch {
         if let Some(e) = &self.evaluation {
             line += &format!(" kNN {:.1} %", e.knn_top1);
         }
+        if !self.ranks.is_empty() {
+            let shares = self.ranks.iter().map(|r| 100.0 * r.waited / self.seconds);
+            let (least, most) =
+                shares.fold((f64::INFINITY, 0f64), |(a, b), s| (a.min(s), b.max(s)));
+            line += &format!(" waiting for ranks {least:.0} to {most:.0} %");
+        }
         line
     }
 }

@@ -1,10 +1,11 @@
 //! The graphs of gradient caching (see the module above).
 
 use super::{backward, each_step, fetched, scaled};
+use crate::comm::World;
 use crate::graph::state::Group;
 use crate::graph::{Graph, StateId, TensorId, TensorType};
 use crate::methods::loss::LossOutput;
-use crate::methods::{Own, SplitLoss};
+use crate::methods::{Own, SplitLoss, of_all_parts};
 use crate::nn::{Mode, Model, Net, Precision};
 use crate::ops::add::Add;
 use crate::ops::enqueue::Enqueue;
@@ -12,7 +13,6 @@ use crate::ops::micro_part::MicroPart;
 use crate::ops::mul::Mul;
 use crate::ops::reshape::Reshape;
 use crate::ops::sum_all::SumAll;
-use crate::ops::swap_axes::SwapAxes;
 use crate::train::pass::{Draft, Pass};
 use crate::train::{Result, optimizer};
 
@@ -57,7 +57,7 @@ pub(super) struct Programs {
 /// Makes the graphs, from two passes with their views: the one that embeds, and `last`, that of the gradient.
 pub(super) fn programs(
     split: &dyn SplitLoss,
-    model: &mut Model,
+    (model, world): (&mut Model, &World),
     precision: Precision,
     parts: usize,
     mut embed: Pass,
@@ -67,6 +67,7 @@ pub(super) fn programs(
     // Running statistics follow the pass that gives the gradient, once a step.
     let z = Net::new(&mut embed.draft.graph, model, Mode::Train)
         .in_precision(precision)
+        .in_world(world.clone(), true)
         .untracked(|net| split.embed(net, &batch))?
         .z;
     let mut kept = Vec::new();
@@ -86,19 +87,13 @@ pub(super) fn programs(
     }
 
     let mut g = Graph::new();
-    let mut net = Net::new(&mut g, model, Mode::Train).in_precision(precision);
-    // Rows of a tensor of views stand view by view, so that those of the whole batch are in the order in which the
-    // loss expects them.
-    let inside = z.first().map_or(1, |_| 2 / batch.views.len());
+    let mut net = Net::new(&mut g, model, Mode::Train)
+        .in_precision(precision)
+        .in_world(world.clone(), true);
     let (mut all, mut sources) = (Vec::new(), Vec::new());
     for k in &kept {
-        let [c, n, d] = k.micro;
         let source = net.state(k.z);
-        let op = SwapAxes {
-            axes: [1, parts, c * inside, n / inside * d],
-            out: [c, parts * n, d].into(),
-        };
-        all.push(net.push1(op, &[source])?);
+        all.push(of_all_parts(&mut net, source, (parts, k.micro), &batch)?);
         sources.push(source);
     }
     let out = split.loss(&mut net, &all)?;
@@ -119,7 +114,9 @@ pub(super) fn programs(
         grads,
     };
 
-    let mut net = Net::new(&mut last.draft.graph, model, Mode::Train).in_precision(precision);
+    let mut net = Net::new(&mut last.draft.graph, model, Mode::Train)
+        .in_precision(precision)
+        .in_world(world.clone(), true);
     let e = split.embed(&mut net, &last.batch)?;
     // The gradient of sum(z dz), dz constant, is what the chain rule asks for.
     let mut sum: Option<TensorId> = None;

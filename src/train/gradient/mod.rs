@@ -9,19 +9,23 @@
 //!
 //! The activations of one micro-batch are alive at a time, and the gradient is that of the whole batch, but for batch
 //! norm, whose statistics are of micro-batches.
+//!
+//! Ranks are micro-batches that lie elsewhere. Each differentiates a loss of its own (where the loss couples the batch,
+//! that of all ranks' embeddings), and the objective is the ranks' mean: the optimiser's side takes the mean of their
+//! gradients.
 
 mod cached;
 
-use super::optimizer::{self, Delivery};
+use super::optimizer::{self, Delivery, Exchange};
 use super::pass::{Draft, Pass};
 use super::{Config, Result};
-use crate::config::method::cached;
+use crate::comm::World;
+use crate::config::method::{cached, coupled};
 use crate::data::packed::Images;
 use crate::device::replay::Timed;
 use crate::graph::exec::{NonFinite, Ticket};
 use crate::graph::{Executor, Graph, ProgramId, StateId, StepScalars, TensorId};
 use crate::methods::Method;
-use crate::methods::World;
 use crate::methods::loss::{LossOutput, Term};
 use crate::nn::{Mode, Model, Net, Precision};
 use crate::ops;
@@ -161,7 +165,7 @@ impl Gradient {
         Self::of_rank(config, method, model, side, resident, World::default())
     }
 
-    /// As [`Gradient::new`], for a process that has a share of the batch: what the method is told of ranks.
+    /// As [`Gradient::new`], for a rank of `config.dist.ranks` that has a share of the batch.
     ///
     /// # Errors
     /// As [`Gradient::new`].
@@ -176,13 +180,14 @@ impl Gradient {
         let parts = config.optim.micro_batches;
         let draws = method.draws();
         let precision = config.optim.precision;
-        let count = config.optim.batch_size / parts;
-        let pass = |model: &Model| Pass::new(config, count, (&draws, world), model, side, resident);
+        let count = config.share() / parts;
+        let pass = |model: &Model| Pass::new(config, count, &draws, model, side, resident);
         let mut views = pass(model)?;
         let (out, features, own, cache) = match cached(config, method) {
             Some(split) => {
                 let first = pass(model)?;
-                let t = cached::programs(split, model, precision, parts, first, &mut views)?;
+                let of = (&mut *model, &world);
+                let t = cached::programs(split, of, precision, parts, first, &mut views)?;
                 let cache = Cache {
                     embed: t.embed,
                     draft: t.loss,
@@ -192,7 +197,10 @@ impl Gradient {
             }
             None => {
                 let g = &mut views.draft.graph;
-                let mut net = Net::new(g, model, Mode::Train).in_precision(precision);
+                let one_loss = coupled(config, method).is_some();
+                let mut net = Net::new(g, model, Mode::Train)
+                    .in_precision(precision)
+                    .in_world(world.clone(), one_loss);
                 let out = method.build(&mut net, &views.batch)?;
                 let loss = scaled(&mut net, out.loss, optimizer::WHOLE)?;
                 let [grads, _] = backward(net.graph, net.model, loss, &[])?;
@@ -251,14 +259,27 @@ impl Gradient {
     /// # Errors
     /// Shapes that do not fit.
     pub fn collect(&mut self, model: &Model) -> Result<()> {
-        let delivery = match (self.parts, &self.cache) {
-            (1, None) => Delivery::Written,
-            _ => Delivery::Accumulated,
-        };
+        self.collect_for(model, &Exchange::default())
+    }
+
+    /// As [`Gradient::collect`], of a rank that averages its gradients with others.
+    ///
+    /// # Errors
+    /// As [`Gradient::collect`].
+    pub fn collect_for(&mut self, model: &Model, exchange: &Exchange) -> Result<()> {
+        let to = (self.delivery(), exchange);
         for d in self.drafts() {
-            optimizer::collect(&mut d.graph, model, &d.grads, delivery)?;
+            optimizer::collect_for(&mut d.graph, model, &d.grads, to)?;
         }
         Ok(())
+    }
+
+    /// How gradients come to the optimiser.
+    pub fn delivery(&self) -> Delivery {
+        match (self.parts, &self.cache) {
+            (1, None) => Delivery::Written,
+            _ => Delivery::Accumulated,
+        }
     }
 
     /// Compiles the programs; the graphs are given up.

@@ -3,9 +3,10 @@
 
 use super::Session;
 use crate::data::Dataset;
+use crate::data::packed::Images;
 use crate::device::replay::Timed;
 use crate::eval::knn;
-use crate::graph::{StateId, StepScalars};
+use crate::graph::StepScalars;
 use crate::methods::loss::Pairs;
 use crate::nn::model::PARAMS;
 use crate::train::Result;
@@ -126,10 +127,12 @@ impl Session {
         ids: &[u32],
         scalars: &StepScalars,
     ) -> Result<String> {
-        let exec = self.exec.as_mut();
-        let found = self
-            .gradient
-            .find_non_finite(exec, &self.config, (data, ids), scalars)?;
+        let (exec, batch) = (self.exec.as_mut(), (data as &dyn Images, ids));
+        // Ranks may find it at different nodes, so that they would wait for each other: each looks at its own numbers.
+        let found = self.world.apart(|| {
+            self.gradient
+                .find_non_finite(exec, &self.config, batch, scalars)
+        })?;
         if let Some(n) = found {
             let inputs: Vec<String> = n
                 .inputs
@@ -158,14 +161,7 @@ impl Session {
         ids: &[u32],
         scalars: &StepScalars,
     ) -> Result<Vec<Timed>> {
-        let groups: Vec<StateId> = self
-            .model
-            .states
-            .groups()
-            .iter()
-            .filter(|g| g.group.is_saved())
-            .filter_map(|g| self.model.states.whole(g.group))
-            .collect();
+        let groups = super::saved(&self.model.states);
         let mut kept = Vec::new();
         for id in &groups {
             kept.push(self.exec.read_state(&self.model.states, *id)?);

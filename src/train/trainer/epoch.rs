@@ -18,6 +18,12 @@ impl Run<'_> {
     /// kNN accuracy, which it returns.
     pub(super) fn close(&mut self, at: Position) -> Result<Option<f64>> {
         let seconds = self.progress.begin.elapsed().as_secs_f64();
+        let ranks = self.rank_times(seconds)?;
+        if !self.job.world.is_first() {
+            // The first rank tells of the run; accuracies are measured by all.
+            let due = self.due(at.epoch) && self.labelled();
+            return due.then(|| Ok(self.knn()?.0)).transpose();
+        }
         let a = self.job.config.amcl.switches;
         let pairs = self.session.pairs()?;
         let batch = pairs.as_ref().map(|p| Batch {
@@ -71,6 +77,7 @@ impl Run<'_> {
             health,
             alarms,
             evaluation,
+            ranks,
         })?;
         Ok(evaluation.map(|e| e.knn_top1))
     }

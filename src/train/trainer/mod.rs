@@ -2,18 +2,19 @@
 
 mod epoch;
 mod forecast;
+mod ranks;
 mod run;
 mod setup;
 mod stream;
 
 use super::session::Session;
 use super::{Config, Result};
+use crate::comm::World;
 use crate::data::Split;
 use crate::device::Choice;
 use crate::methods::Method;
 use crate::run::environment::Planned;
 use crate::run::event::Event;
-use run::Run;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use stream::Listener;
@@ -52,10 +53,12 @@ pub struct Trainer<'a> {
     data: Option<Split>,
     listener: Listener<'a>,
     at_end: Option<AtEnd<'a>>,
+    /// Devices that train together; none: the job's own.
+    devices: Vec<Choice>,
 }
 
 /// Who is given the session and the images of a run that went to its end.
-pub(super) type AtEnd<'a> = Box<dyn FnOnce(&mut Session, &Split) + 'a>;
+pub(super) type AtEnd<'a> = Box<dyn FnOnce(&mut Session, &Split) + Send + 'a>;
 
 /// The settings of a run beside its data.
 struct Job<'a> {
@@ -68,33 +71,44 @@ struct Job<'a> {
     autotune: bool,
     twins: Vec<String>,
     init: Option<PathBuf>,
-    method: Option<Box<dyn Method + 'a>>,
+    method: Option<Box<dyn Method + Send + 'a>>,
     stop: Option<&'a AtomicBool>,
     notes: Vec<String>,
+    /// The rank that it is.
+    world: World,
+    /// The images of all ranks of this process.
+    shared: Option<ranks::Shared>,
 }
 
 impl<'a> Trainer<'a> {
     /// A new run of a configuration: on the first hardware GPU, or else the CPU; into the folder `run`; tiles of
     /// products and convolutions chosen by timing them.
     pub fn new(config: Config) -> Self {
+        Self::of_job(Job {
+            config,
+            device: Choice::Auto,
+            out: "run".into(),
+            resume: false,
+            overwrite: false,
+            profile: false,
+            autotune: true,
+            twins: Vec::new(),
+            init: None,
+            method: None,
+            stop: None,
+            notes: Vec::new(),
+            world: World::default(),
+            shared: None,
+        })
+    }
+
+    fn of_job(job: Job<'a>) -> Self {
         Self {
-            job: Job {
-                config,
-                device: Choice::Auto,
-                out: "run".into(),
-                resume: false,
-                overwrite: false,
-                profile: false,
-                autotune: true,
-                twins: Vec::new(),
-                init: None,
-                method: None,
-                stop: None,
-                notes: Vec::new(),
-            },
+            job,
             data: None,
             listener: Box::new(|_| ()),
             at_end: None,
+            devices: Vec::new(),
         }
     }
 
@@ -107,6 +121,24 @@ impl<'a> Trainer<'a> {
     /// The device.
     pub fn device(mut self, device: Choice) -> Self {
         self.job.device = device;
+        self
+    }
+
+    /// These devices together: each is a rank with its share of every batch, and a thread of this process. One device
+    /// is [`Trainer::device`].
+    pub fn devices(mut self, mut devices: Vec<Choice>) -> Self {
+        if let [_] = devices[..] {
+            self.job.device = devices.remove(0);
+        }
+        self.devices = devices;
+        self
+    }
+
+    /// This process is one of several ranks that share every batch: the others run the same configuration. Rank 0
+    /// writes the run's folder, and its listener is told of events; others keep what they have to say in the folder's
+    /// `rank-N.log`.
+    pub fn rank(mut self, world: World) -> Self {
+        self.job.world = world;
         self
     }
 
@@ -139,7 +171,7 @@ impl<'a> Trainer<'a> {
     /// read. A run of it goes on, and gives its encoder ([`Encoder::of_method`]), where the method is given again.
     ///
     /// [`Encoder::of_method`]: crate::prelude::Encoder::of_method
-    pub fn method(mut self, method: Box<dyn Method + 'a>) -> Self {
+    pub fn method(mut self, method: Box<dyn Method + Send + 'a>) -> Self {
         self.job.method = Some(method);
         self
     }
@@ -183,7 +215,7 @@ impl<'a> Trainer<'a> {
     /// Is given the trained network, on its device, and the images, when the run has gone to its end and its files are
     /// written: what is looked at then need not be opened a second time. A run that is stopped or fails does not call
     /// it.
-    pub fn at_end(mut self, look: impl FnOnce(&mut Session, &Split) + 'a) -> Self {
+    pub fn at_end(mut self, look: impl FnOnce(&mut Session, &Split) + Send + 'a) -> Self {
         self.at_end = Some(Box::new(look));
         self
     }
@@ -201,7 +233,7 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// See [`TrainError`]; whatever happens, the last good checkpoint stays.
     pub fn run(self) -> Result<Outcome> {
-        Run::open(self)?.train()
+        ranks::train(self)
     }
 }
 

@@ -11,7 +11,9 @@ use crate::graph::host::HostExecutor;
 use crate::graph::watched::{Act, Calls};
 use crate::methods::loss::RECONSTRUCTION;
 use crate::run::checkpoint::{self, Position};
-use crate::run::event::{Divergence, Evaluation, Event, KnnProtocol, Step, Summary, Term};
+use crate::run::event::{
+    Divergence, Evaluation, Event, KnnProtocol, RankTimes, Step, Summary, Term,
+};
 use crate::run::folder;
 use crate::train::health::DeadEpochs;
 use crate::train::schedule::scalars;
@@ -19,6 +21,7 @@ use crate::train::session::{Pending, Session};
 use crate::train::{Result, TrainError};
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -59,6 +62,8 @@ pub(super) struct Progress {
     pub(super) first: usize,
     /// How long the run had waited for images by then.
     waited: Duration,
+    /// How long it had waited for other ranks, and exchanged with them.
+    exchanged: [Duration; 2],
     /// Sum of the losses of all steps but those that mixed precision skipped.
     pub(super) loss: f64,
     /// Sums of its terms over the same steps.
@@ -68,9 +73,10 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(first: usize, waited: Duration) -> Self {
+    pub(super) fn new(first: usize, waited: Duration, exchanged: [Duration; 2]) -> Self {
         Self {
             waited,
+            exchanged,
             begin: Instant::now(),
             first,
             loss: 0.0,
@@ -108,7 +114,7 @@ pub(super) struct Run<'a> {
     pub(super) begin: Instant,
     pub(super) stream: Stream<'a>,
     pub(super) checkpoints: PathBuf,
-    pub(super) split: Split,
+    pub(super) split: Arc<Split>,
     /// The order of the samples of each epoch.
     pub(super) order: Order,
     /// The coming batches, where images are not in memory.
@@ -132,6 +138,8 @@ pub(super) struct Run<'a> {
     pub(super) dead: DeadEpochs,
     /// How long the run takes is known, or need not be: there is a GPU.
     pub(super) forecast: bool,
+    /// Some rank was asked to stop, and all of them know.
+    pub(super) stopping: bool,
 }
 
 impl Run<'_> {
@@ -142,6 +150,25 @@ impl Run<'_> {
     /// How long steps have waited for images.
     fn waited(&self) -> Duration {
         self.ahead.as_ref().map_or(Duration::ZERO, Ahead::waited)
+    }
+
+    /// How all ranks spent the epoch's `seconds`; none where there is one rank.
+    pub(super) fn rank_times(&self, seconds: f64) -> Result<Vec<RankTimes>> {
+        let world = &self.job.world;
+        if world.is_alone() {
+            return Ok(Vec::new());
+        }
+        let (now, before) = (world.times(), self.progress.exchanged);
+        let since = |i: usize| now[i].saturating_sub(before[i]).as_secs_f64();
+        let (waited, exchanged) = (since(0), since(1));
+        let own = [seconds - waited, waited, exchanged];
+        let all = world.all_gather("times", &own)?;
+        let times = all.chunks_exact(3).map(|t| RankTimes {
+            computed: t[0],
+            waited: t[1],
+            exchanged: t[2],
+        });
+        Ok(times.collect())
     }
 
     /// Steps of an epoch.
@@ -160,6 +187,7 @@ impl Run<'_> {
             self.profile()?;
         }
         let mut at = self.position()?;
+        self.session.share_states()?;
         if !self.job.resume {
             self.save(at)?;
             self.stands()?;
@@ -277,11 +305,14 @@ impl Run<'_> {
             return Ok(Position::default());
         }
         let mut warnings = Vec::new();
-        let s = &mut self.session;
-        let at =
+        let (s, world) = (&mut self.session, &self.job.world);
+        let loaded = world.is_first().then(|| {
             checkpoint::load_latest(&self.checkpoints, s.exec.as_mut(), &s.model.states, |w| {
                 warnings.push(w);
-            })?;
+            })
+        });
+        let loaded = world.agreed("checkpoint", loaded.transpose().map_err(TrainError::from))?;
+        let at = self.job.position(loaded)?;
         self.stream.truncate(at)?;
         self.first = folder::previous_term(&self.job.out, RECONSTRUCTION);
         for w in warnings {
@@ -298,7 +329,9 @@ impl Run<'_> {
             return Ok(None);
         }
         let known = match self.job.resume {
-            true => folder::previous_untrained(&self.job.out),
+            true => self
+                .job
+                .known(|| folder::previous_untrained(&self.job.out))?,
             false => None,
         };
         let begin = Instant::now();
@@ -320,6 +353,9 @@ impl Run<'_> {
 
     /// Shows augmented views, made on the host: a picture, which the memory plan of the run's device knows nothing of.
     fn views(&mut self, at: Position) -> Result<()> {
+        if !self.job.world.is_first() {
+            return Ok(());
+        }
         let c = &self.job.config;
         let views = sheet::sheet(
             &c.augment,
@@ -337,6 +373,10 @@ impl Run<'_> {
 
     fn save(&mut self, at: Position) -> Result<()> {
         let s = &mut self.session;
+        s.agree_on_states()?;
+        if !self.job.world.is_first() {
+            return Ok(());
+        }
         let path = checkpoint::save(
             &self.checkpoints,
             s.exec.as_mut(),
@@ -358,14 +398,15 @@ impl Run<'_> {
     /// Begins to read the batches from `at` to the run's end, where images are not in memory.
     fn read_ahead(&mut self, at: Position) -> Result<()> {
         let (order, steps) = (self.order.clone(), self.steps());
-        let batch = self.job.config.optim.batch_size;
+        let (batch, own) = (self.job.config.optim.batch_size, self.job.own());
         let coming = (at.epoch..self.job.config.run.epochs).flat_map(move |epoch| {
             let order = order.of(epoch);
             let first = if epoch == at.epoch { at.batch } else { 0 };
-            let of = |i| order[i * batch..(i + 1) * batch].to_vec();
+            let of = |i| order[i * batch..(i + 1) * batch][own.clone()].to_vec();
             (first..steps).map(of).collect::<Vec<Vec<u32>>>()
         });
-        self.ahead = Ahead::new(&self.split.train, coming, batch, TRAINING)?;
+        let most = self.job.config.share();
+        self.ahead = Ahead::new(&self.split.train, coming, most, TRAINING)?;
         Ok(())
     }
 
@@ -394,22 +435,29 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// This rank's samples of a batch.
     fn samples(&self, order: &[u32], batch: usize) -> Vec<u32> {
         let n = self.job.config.optim.batch_size;
-        order[batch * n..(batch + 1) * n].to_vec()
+        order[batch * n..(batch + 1) * n][self.job.own()].to_vec()
     }
 
+    /// Was this process asked to stop?
     fn asked_to_stop(&self) -> bool {
         let stop = self.job.stop;
         stop.is_some_and(|stop| stop.load(Ordering::Relaxed))
+    }
+
+    /// Does the run stop here? Ranks do so together, at the step at which all of them know.
+    fn stops(&self) -> bool {
+        self.stopping || self.job.world.is_alone() && self.asked_to_stop()
     }
 
     /// Runs the rest of an epoch; false when it was asked to stop before its last step. An epoch whose steps are all
     /// done is ended and measured before a run stops: its last batch is at hand now, and not when the run goes on.
     fn epoch(&mut self, at: &mut Position) -> Result<bool> {
         let order = self.order.of(at.epoch);
-        self.progress = Progress::new(at.batch, self.waited());
-        while at.batch < self.steps() && !self.asked_to_stop() {
+        self.progress = Progress::new(at.batch, self.waited(), self.job.world.times());
+        while at.batch < self.steps() && !self.stops() {
             let ids = self.samples(&order, at.batch);
             let scalars = self.scalars(*at);
             if let Some(calls) = &self.calls {
@@ -461,7 +509,9 @@ impl Run<'_> {
         let Some(f) = self.flights.pop_front() else {
             return Ok(());
         };
-        let ended = self.session.finish(&f.pending)?;
+        let asked = self.asked_to_stop();
+        let (ended, stop) = self.session.finish_or_stop(&f.pending, asked)?;
+        self.stopping |= stop && !self.job.world.is_alone();
         if ended.failed {
             return Err(self.diverged(&f, ended.loss, ended.norm2)?);
         }

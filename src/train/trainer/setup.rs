@@ -39,19 +39,25 @@ impl<'a> Run<'a> {
             data,
             listener,
             at_end,
+            ..
         } = trainer;
+        let world = job.world.clone();
         let named = job.named()?;
         let method = job.method(named.as_deref())?;
         let starts_from = job.starts_from()?;
-        let mut claim = Claim::take(&job.out, job.purpose())?;
-        let mut stream = Stream::new(listener);
-        if let Some(note) = claim.note.take() {
+        // Rank 0 alone writes the folder.
+        let claim = world
+            .is_first()
+            .then(|| Claim::take(&job.out, job.purpose()));
+        let mut claim = world.agreed("folder", claim.transpose().map_err(TrainError::from))?;
+        let mut stream = Stream::new(listener).of_rank(world.rank(), &job.out);
+        if let Some(note) = claim.as_mut().and_then(|c| c.note.take()) {
             stream.emit(Event::Note(note))?;
         }
         let previous = job.resume.then(|| DataRecord::read(&job.out)).flatten();
         let mut path = None;
-        let split = match data {
-            Some(split) => split,
+        let split = job.shared(|| match data {
+            Some(split) => Ok(split),
             None => {
                 let mut config = job.config.clone();
                 if let Some(previous) = &previous {
@@ -59,18 +65,19 @@ impl<'a> Run<'a> {
                 }
                 let split = stream.open_data(&config)?;
                 path = Some(config.data.path);
-                split
+                Ok(split)
             }
-        };
+        })?;
         let read = begin.elapsed();
         let (how, seed) = (job.config.data.shuffle, job.config.run.seed);
         let order = Order::new(&split.train, how, job.config.optim.batch_size, seed)?;
-        let exec = job.device(&split, &mut stream)?;
+        let exec = world.agreed("device", job.device(&split, &mut stream))?;
         let record = job.record(&split, path.as_deref(), previous, &mut stream)?;
         if job.method.is_some() {
             let note = "the method is the caller's own: only a program that has it reads this run's checkpoints";
             stream.emit(Event::Note(note.into()))?;
         }
+        job.same_data(&record)?;
         job.planned(method, exec.as_ref(), &split, &mut stream)?;
         let choices = job.tiles(method, exec.as_ref(), &mut stream)?;
         if let Some(device) = exec.device() {
@@ -82,7 +89,8 @@ impl<'a> Run<'a> {
             Some(calls) => Box::new(Watched::new(exec, calls.clone())),
             None => exec,
         };
-        let mut session = Session::of_method(&job.config, method, exec, &split.train)?;
+        let of_rank = (method, &world);
+        let mut session = Session::of_rank(&job.config, of_rank, exec, &split.train)?;
         if labelled(&split) {
             session.prepare_knn(&split)?;
         }
@@ -92,25 +100,31 @@ impl<'a> Run<'a> {
             start_from(path, (encoder, starts_from), &mut session, &mut stream)?;
         }
         let resolved = job.config.to_toml()?;
-        let folder = claim.enter()?;
-        if !choices.listed.is_empty() || job.out.join(folder::TILES).exists() {
-            folder.write(folder::TILES, &tune::record(&choices))?;
-        }
-        if !job.resume {
-            folder.write(folder::CONFIG, &resolved)?;
-        }
-        let before = Prelude {
-            data: read,
-            compile,
-        };
         let hardware = session.exec.limits().is_some_and(|l| !l.is_cpu);
         let memory = session.memory();
-        let mut environment =
-            environment::describe(session.exec.as_ref(), &memory, before, &record);
-        environment["decoders"] = job.config.data.decoder.versions().into();
-        folder.write(folder::ENVIRONMENT, &format!("{environment:#}\n"))?;
-        let checkpoints = folder.checkpoints();
-        stream.attach(folder)?;
+        let devices = job.devices(session.exec.as_ref())?;
+        if let Some(claim) = claim {
+            let folder = claim.enter()?;
+            if !choices.listed.is_empty() || job.out.join(folder::TILES).exists() {
+                folder.write(folder::TILES, &tune::record(&choices))?;
+            }
+            if !job.resume || job.config.dist.ranks > 1 {
+                folder.write(folder::CONFIG, &resolved)?;
+            }
+            let before = Prelude {
+                data: read,
+                compile,
+            };
+            let mut environment =
+                environment::describe(session.exec.as_ref(), &memory, before, &record);
+            environment["decoders"] = job.config.data.decoder.versions().into();
+            if devices.len() > 1 {
+                environment["ranks"] = devices.into();
+            }
+            folder.write(folder::ENVIRONMENT, &format!("{environment:#}\n"))?;
+            stream.attach(folder)?;
+        }
+        let checkpoints = folder::checkpoints(&job.out);
         let parameters = session.model.sizes().1;
         stream.emit(Event::Started { parameters, memory })?;
         let r = &job.config.run;
@@ -133,13 +147,14 @@ impl<'a> Run<'a> {
             protocol,
             flights: VecDeque::new(),
             calls,
-            progress: Progress::new(0, Duration::ZERO),
+            progress: Progress::new(0, Duration::ZERO, [Duration::ZERO; 2]),
             first: None,
             norms: Vec::new(),
             skipped: Skipped::default(),
             alarms: 0,
             dead: DeadEpochs::default(),
             forecast: hardware,
+            stopping: false,
         })
     }
 }
@@ -196,7 +211,7 @@ impl Job<'_> {
         stream: &mut Stream<'_>,
     ) -> Result<Planned> {
         let of = (&split.train, labelled(split).then_some(split));
-        let planned = Session::planned(&self.config, method, exec, of)?;
+        let planned = Session::planned(&self.config, (method, &self.world), exec, of)?;
         stream.emit(Event::Planned(planned.clone()))?;
         Ok(planned)
     }
@@ -276,6 +291,15 @@ impl Job<'_> {
         let name = exec.name();
         stream.emit(Event::Device { name })?;
         Ok(exec)
+    }
+
+    /// The devices of all ranks, told where there are several.
+    fn devices(&self, exec: &dyn Executor) -> Result<Vec<String>> {
+        let all = self
+            .world
+            .all_gather_bytes("devices", exec.name().into_bytes())?;
+        let text = |b: &Vec<u8>| String::from_utf8_lossy(b).into_owned();
+        Ok(all.iter().map(text).collect())
     }
 
     /// The record of the data. Tells how they differ from those that a run which is continued was trained on so far.

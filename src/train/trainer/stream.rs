@@ -4,8 +4,9 @@ use crate::config::Config;
 use crate::data::{DataError, Split};
 use crate::run::checkpoint::Position;
 use crate::run::event::Event;
-use crate::run::folder::RunFolder;
+use crate::run::folder::{self, RunFolder};
 use crate::train::Result;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 /// Whoever listens to a run.
@@ -16,6 +17,8 @@ pub(super) struct Stream<'a> {
     listener: Listener<'a>,
     folder: Option<RunFolder>,
     early: Vec<Event>,
+    /// Where a rank that is not the first keeps what it has to say.
+    aside: Option<PathBuf>,
 }
 
 impl<'a> Stream<'a> {
@@ -24,7 +27,15 @@ impl<'a> Stream<'a> {
             listener,
             folder: None,
             early: Vec::new(),
+            aside: None,
         }
+    }
+
+    /// The events of a rank: those of the first are told and kept. Of the others only notes are, in a file of their own
+    /// in the run's folder, made when there is one.
+    pub(super) fn of_rank(mut self, rank: usize, folder: &Path) -> Self {
+        self.aside = (rank > 0).then(|| folder.join(format!("rank-{rank}.log")));
+        self
     }
 
     /// Writes an event down, then tells it.
@@ -32,6 +43,12 @@ impl<'a> Stream<'a> {
     /// # Errors
     /// The disk. The listener hears of the event all the same.
     pub(super) fn emit(&mut self, event: Event) -> Result<()> {
+        if let Some(path) = &self.aside {
+            return match event {
+                Event::Note(text) => Ok(folder::add_line(path, &text)?),
+                _ => Ok(()),
+            };
+        }
         let kept = match &mut self.folder {
             Some(folder) => folder.take(&event),
             None => Ok(()),
@@ -45,7 +62,9 @@ impl<'a> Stream<'a> {
 
     /// Tells an event of which nothing is kept: the progress of a piece of work.
     pub(super) fn show(&mut self, event: &Event) {
-        (self.listener)(event);
+        if self.aside.is_none() {
+            (self.listener)(event);
+        }
     }
 
     /// Opens the data set of a configuration.

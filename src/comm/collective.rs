@@ -1,0 +1,219 @@
+//! Exchanges of all ranks. A sum of f32 or f64 is made by an owner: each rank owns a piece of the numbers, gets all
+//! ranks' values of it, adds them up by rank from 0, and sends the sum to all. So the order of a sum depends on nothing
+//! but the ranks' numbers, and 2 (R - 1) / R of the bytes leave each rank, as in a ring.
+
+use super::{Call, Comm, Result};
+use bytemuck::Pod;
+use std::ops::{Add, Mul, Range};
+
+/// Numbers of a piece are a multiple of this, so that pieces begin at whole cache lines.
+const UNIT: usize = 16;
+
+/// The piece of `n` numbers that `rank` of `ranks` owns.
+pub fn piece(n: usize, rank: usize, ranks: usize) -> Range<usize> {
+    let each = n.div_ceil(ranks).next_multiple_of(UNIT);
+    (rank * each).min(n)..((rank + 1) * each).min(n)
+}
+
+/// Cuts a slice into consecutive ones of these lengths.
+fn cut<'a, T>(mut all: &'a mut [T], lengths: impl Iterator<Item = usize>) -> Vec<&'a mut [T]> {
+    let mut out = Vec::new();
+    for n in lengths {
+        let (one, rest) = all.split_at_mut(n);
+        out.push(one);
+        all = rest;
+    }
+    out
+}
+
+/// All ranks' numbers, of the same count each, in the order of the ranks.
+///
+/// # Errors
+/// As [`Comm::exchange`].
+pub fn all_gather<T: Pod>(
+    comm: &mut dyn Comm,
+    call: Call,
+    mine: &[T],
+    all: &mut [T],
+) -> Result<()> {
+    let ranks = comm.ranks();
+    let out: Vec<&[u8]> = vec![bytemuck::cast_slice(mine); ranks];
+    let bytes = bytemuck::cast_slice_mut(all);
+    let each = std::mem::size_of_val(mine);
+    let mut into = cut(bytes, std::iter::repeat_n(each, ranks));
+    comm.exchange(call, &out, &mut into)
+}
+
+/// All ranks' bytes, of any count each.
+///
+/// # Errors
+/// As [`Comm::exchange`].
+pub fn all_gather_bytes(comm: &mut dyn Comm, call: Call, mine: &[u8]) -> Result<Vec<Vec<u8>>> {
+    let mut lengths = vec![0u64; comm.ranks()];
+    all_gather(comm, call, &[mine.len() as u64], &mut lengths)?;
+    let mut all: Vec<Vec<u8>> = lengths.iter().map(|n| vec![0; *n as usize]).collect();
+    let out = vec![mine; comm.ranks()];
+    let mut into: Vec<&mut [u8]> = all.iter_mut().map(Vec::as_mut_slice).collect();
+    comm.exchange(call, &out, &mut into)?;
+    Ok(all)
+}
+
+/// The sum, by rank from 0, of all ranks' values of one piece: `all` holds them one rank after the other.
+fn add_up<T: Pod + Add<Output = T> + Mul<Output = T>>(all: &[T], factor: T, sum: &mut [T]) {
+    let n = sum.len();
+    for (s, x) in sum.iter_mut().zip(&all[..n]) {
+        *s = factor * *x;
+    }
+    for of_rank in all[n..].chunks_exact(n.max(1)) {
+        for (s, x) in sum.iter_mut().zip(of_rank) {
+            *s = *s + factor * *x;
+        }
+    }
+}
+
+/// x of each rank [ranks n] -> the sum over the ranks of the n numbers that stand at this rank's place.
+///
+/// # Errors
+/// As [`Comm::exchange`].
+pub fn reduce_scatter<T>(
+    comm: &mut dyn Comm,
+    call: Call,
+    x: &[T],
+    sum: &mut [T],
+    one: T,
+) -> Result<()>
+where
+    T: Pod + Add<Output = T> + Mul<Output = T>,
+{
+    let (n, ranks) = (sum.len(), comm.ranks());
+    let mut all = vec![one; n * ranks];
+    let out: Vec<&[u8]> = (0..ranks)
+        .map(|q| bytemuck::cast_slice(&x[q * n..(q + 1) * n]))
+        .collect();
+    let each = std::mem::size_of_val(sum);
+    let bytes = bytemuck::cast_slice_mut(&mut all);
+    let mut into = cut(bytes, std::iter::repeat_n(each, ranks));
+    comm.exchange(call, &out, &mut into)?;
+    add_up(&all, one, sum);
+    Ok(())
+}
+
+/// x becomes `factor` x of rank 0 + `factor` x of rank 1 + ..., on every rank. Each product is rounded before it is
+/// added, as sums over micro-batches are.
+///
+/// # Errors
+/// As [`Comm::exchange`].
+pub fn sum<T>(comm: &mut dyn Comm, call: Call, x: &mut [T], factor: T) -> Result<()>
+where
+    T: Pod + Add<Output = T> + Mul<Output = T>,
+{
+    let (rank, ranks) = (comm.rank(), comm.ranks());
+    let pieces: Vec<Range<usize>> = (0..ranks).map(|q| piece(x.len(), q, ranks)).collect();
+    let own = pieces[rank].clone();
+    let mut all = vec![factor; own.len() * ranks];
+    let out: Vec<&[u8]> = pieces
+        .iter()
+        .map(|p| bytemuck::cast_slice(&x[p.clone()]))
+        .collect();
+    let each = own.len() * size_of::<T>();
+    let bytes = bytemuck::cast_slice_mut(&mut all);
+    let mut into = cut(bytes, std::iter::repeat_n(each, ranks));
+    comm.exchange(call, &out, &mut into)?;
+    let mut mine = vec![factor; own.len()];
+    add_up(&all, factor, &mut mine);
+    let out: Vec<&[u8]> = vec![bytemuck::cast_slice(&mine); ranks];
+    let lengths = pieces.iter().map(|p| p.len() * size_of::<T>());
+    let mut into = cut(bytemuck::cast_slice_mut(x), lengths);
+    comm.exchange(call, &out, &mut into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::comm::threads;
+    use std::time::Duration;
+
+    const CALL: Call = Call {
+        what: "test",
+        patience: Duration::from_secs(20),
+    };
+
+    /// Runs `act` on every rank, and gives what each made.
+    fn on_ranks<R: Send + 'static>(
+        ranks: usize,
+        act: impl Fn(&mut dyn Comm) -> R + Send + Sync + Copy + 'static,
+    ) -> Vec<R> {
+        let all = threads::ranks(ranks).into_iter();
+        let spawned: Vec<_> = all
+            .map(|mut c| std::thread::spawn(move || act(&mut c)))
+            .collect();
+        spawned.into_iter().map(|t| t.join().unwrap()).collect()
+    }
+
+    /// Numbers of a rank whose sums differ in the last bits by their order.
+    fn numbers(rank: usize, n: usize) -> Vec<f32> {
+        (0..n)
+            .map(|i| ((i * 37 + rank * 101) % 1009) as f32 * 0.001 + 10f32.powi(rank as i32 - 1))
+            .collect()
+    }
+
+    #[test]
+    fn pieces_are_all_numbers_once() {
+        for (n, ranks) in [(0, 3), (1, 3), (16, 4), (1000, 3), (1024, 4)] {
+            let all: Vec<usize> = (0..ranks).flat_map(|r| piece(n, r, ranks)).collect();
+            assert_eq!(all, (0..n).collect::<Vec<_>>(), "{n} of {ranks}");
+        }
+    }
+
+    #[test]
+    fn sums_are_by_rank_from_0_and_equal_everywhere() {
+        const N: usize = 1003;
+        let by = |ranks: &[usize]| {
+            let mut sum = vec![0f32; N];
+            for (at, r) in ranks.iter().enumerate() {
+                for (s, x) in sum.iter_mut().zip(numbers(*r, N)) {
+                    *s = if at == 0 { 0.3 * x } else { *s + 0.3 * x };
+                }
+            }
+            sum
+        };
+        for ranks in [1, 2, 3, 4] {
+            let made = on_ranks(ranks, |c| {
+                let mut x = numbers(c.rank(), N);
+                sum(c, CALL, &mut x, 0.3).unwrap();
+                x
+            });
+            let order: Vec<usize> = (0..ranks).collect();
+            assert!(made.iter().all(|m| *m == by(&order)), "{ranks} ranks");
+        }
+        // The order is seen: from the last rank to the first other bits come out.
+        assert_ne!(by(&[0, 1, 2, 3]), by(&[3, 2, 1, 0]));
+    }
+
+    #[test]
+    fn gathering_keeps_the_ranks_order_and_scattering_adds_own_rows() {
+        let made = on_ranks(3, |c| {
+            let mine = [c.rank() as f64 + 0.5; 2];
+            let mut all = [0.0; 6];
+            all_gather(c, CALL, &mine, &mut all).unwrap();
+            // Every rank multiplies by its number + 1.
+            let x = all.map(|v| v * (c.rank() + 1) as f64);
+            let mut own = [0.0; 2];
+            reduce_scatter(c, CALL, &x, &mut own, 1.0).unwrap();
+            (all, own)
+        });
+        for (rank, (all, own)) in made.iter().enumerate() {
+            assert_eq!(*all, [0.5, 0.5, 1.5, 1.5, 2.5, 2.5]);
+            assert_eq!(*own, [(rank as f64 + 0.5) * 6.0; 2]);
+        }
+        let texts = on_ranks(3, |c| {
+            let mine = vec![7u8; c.rank() * 5];
+            all_gather_bytes(c, CALL, &mine).unwrap()
+        });
+        assert!(
+            texts
+                .iter()
+                .all(|t| *t == [vec![], vec![7; 5], vec![7; 10]])
+        );
+    }
+}
