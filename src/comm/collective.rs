@@ -16,7 +16,7 @@ pub fn piece(n: usize, rank: usize, ranks: usize) -> Range<usize> {
 }
 
 /// Cuts a slice into consecutive ones of these lengths.
-fn cut<'a, T>(mut all: &'a mut [T], lengths: impl Iterator<Item = usize>) -> Vec<&'a mut [T]> {
+fn cut<T>(mut all: &mut [T], lengths: impl Iterator<Item = usize>) -> Vec<&mut [T]> {
     let mut out = Vec::new();
     for n in lengths {
         let (one, rest) = all.split_at_mut(n);
