@@ -270,6 +270,24 @@ fn ranks_have_micro_batches_of_their_own() {
     }
 }
 
+/// Features and votes are shared among the ranks, and give the same accuracy to the digit.
+#[test]
+fn accuracy_does_not_depend_on_the_ranks() {
+    let split = shapes::generate(5, 2 * BATCH, 11);
+    let knn = |c: &Config, world: &World| {
+        let method = method::method(c).unwrap();
+        let mut s = Session::of_rank(c, (method.as_ref(), world), f32s(), &split.train).unwrap();
+        s.knn(&split, &mut |_, _| ()).unwrap()
+    };
+    let alone = knn(&config("simclr", false, (1, 1)), &World::default());
+    for ranks in [2, 4] {
+        let c = config("simclr", false, (ranks, 1));
+        let all = on_ranks(ranks, Fault::None, |world| knn(&c, world));
+        assert!(all.iter().all(|made| *made == alone), "{ranks} ranks");
+    }
+    assert!(alone.0 > 0.0 && alone.1.len() > 100);
+}
+
 /// The controls: mistakes that other programs made are seen.
 #[test]
 fn an_engine_that_mixes_up_rows_or_sums_is_seen() {

@@ -77,6 +77,9 @@ fn native(c: &Config, data: &Dataset, blocks: &[StepScalars]) -> Result<Vec<f32>
 
 /// What keeps a configuration from a page.
 fn refusal(c: &Config) -> Option<&'static str> {
+    if c.dist.ranks > 1 {
+        return Some("the run has several ranks: a page is one");
+    }
     if c.optim.micro_batches > 1 {
         return Some("optim.micro_batches is over 1: a page runs a step in one piece");
     }

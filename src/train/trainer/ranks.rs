@@ -33,7 +33,17 @@ impl Job<'_> {
         self.world.set_patience(patience);
         let (ranks, parts, c) = (self.world.ranks(), self.config.parts(), &mut self.config);
         let before = std::mem::replace(&mut c.dist.ranks, ranks);
-        if !self.resume || before == ranks {
+        if before == ranks {
+            return Ok(());
+        }
+        if !self.resume {
+            // A file of a run of several ranks may be where this one's settings are from.
+            if before > 1 {
+                self.notes.push(format!(
+                    "dist.ranks is {before} in the configuration, and this run has {ranks}: how many there are, is said by \
+                     --devices or mpirun"
+                ));
+            }
             return Ok(());
         }
         if !parts.is_multiple_of(ranks) {
