@@ -73,9 +73,10 @@ impl<'a> Stream<'a> {
     /// As [`Config::open_data`].
     pub(super) fn open_data(&mut self, config: &Config) -> std::result::Result<Split, DataError> {
         // Images are decoded by many threads.
+        let tells = self.aside.is_none();
         let listener = Mutex::new(&mut self.listener);
         config.open_data(&|done, all| {
-            if let Ok(mut listener) = listener.lock() {
+            if let (true, Ok(mut listener)) = (tells, listener.lock()) {
                 listener(&Event::Decoding { done, all });
             }
         })
