@@ -8,6 +8,7 @@ use amcl_wgpu::device::{Choice, Device, Options};
 use amcl_wgpu::graph::gpu::GpuExecutor;
 use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::graph::{Executor, Graph, HostData, StepScalars, TensorType};
+use amcl_wgpu::methods::Method;
 use amcl_wgpu::methods::loss::{Amcl, Plain};
 use amcl_wgpu::methods::moco::{Moco, QUEUE};
 use amcl_wgpu::methods::simsiam::SimSiam;
@@ -48,17 +49,29 @@ fn moco() -> Moco {
 
 #[test]
 fn moco_fills_its_queue_round_and_round_and_reads_it_first() {
-    for mut exec in executors() {
+    // Eight keys a step (two calls of four), which a queue of ten holds, and one of six does not.
+    let lengths = [10, 6]
+        .into_iter()
+        .flat_map(|n| executors().into_iter().map(move |e| (n, e)));
+    for (length, mut exec) in lengths {
         let exec = exec.as_mut();
-        let b = build(&moco());
+        let method = Moco {
+            queue: length,
+            ..moco()
+        };
+        let mut b = build(&method);
+        let mut after = Graph::new();
+        method
+            .after_step(&mut Net::new(&mut after, &mut b.m, Mode::Train))
+            .unwrap();
         exec.allocate_states(&b.m.states).unwrap();
         let mut fetch = vec![b.out.loss];
         fetch.extend(&b.out.keys);
         let program = exec.compile(&b.g, &fetch).unwrap();
+        let after = exec.compile(&after, &[]).unwrap();
         b.m.initialise(exec, 3).unwrap();
         let queue = b.m.states.find(QUEUE, "queue").unwrap();
-        // A queue of ten, eight keys a step (two calls of four): what stands where, by the rule, from the keys
-        // themselves.
+        // What stands where, by the rule, from the keys themselves.
         let mut want = read(exec, &b.m, queue);
         for step in 0..4u32 {
             send(exec, &b, program, u64::from(step));
@@ -68,11 +81,14 @@ fn moco_fills_its_queue_round_and_round_and_reads_it_first() {
                 ..StepScalars::default()
             };
             exec.run(program, &scalars).unwrap();
+            // Its micro-batches all meet the queue as it was.
+            assert_eq!(read(exec, &b.m, queue), before);
+            exec.run(after, &scalars).unwrap();
             for (index, k) in b.out.keys.iter().enumerate() {
                 let k = exec.fetch(program, *k).unwrap().to_f64();
                 for (head, i, j) in (0..2 * B * 6).map(|t| (t / (B * 6), t / 6 % B, t % 6)) {
-                    let place = ((step as usize * 2 + index) * B + i) % 10;
-                    want[(head * 10 + place) * 6 + j] = k[(head * B + i) * 6 + j];
+                    let place = ((step as usize * 2 + index) * B + i) % length;
+                    want[(head * length + place) * 6 + j] = k[(head * B + i) * 6 + j];
                 }
             }
             assert_eq!(read(exec, &b.m, queue), want, "{} step {step}", exec.name());

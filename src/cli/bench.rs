@@ -99,9 +99,9 @@ fn steps(
             false => ("resnet18", resnet18),
         };
         own.extend(strings(&model));
-        // A queue holds at least the keys of a step.
+        // A queue holds at least the batch.
         if (m.keys)().iter().any(|k| k == "queue") {
-            own.push(format!("method.queue={}", (2 * batch).max(4096)));
+            own.push(format!("method.queue={}", batch.max(4096)));
         }
         methods.push((format!("{encoder} {}", m.name), batch, own.clone()));
         if m.amcl {

@@ -12,11 +12,12 @@ use super::{
     phi_of, update_momentum_copy, with_scorer,
 };
 use crate::graph::state::Group;
-use crate::graph::{GraphError, Result, TensorType};
+use crate::graph::{GraphError, Result, TensorId, TensorType};
 use crate::nn::heads::Mlp;
 use crate::nn::{Backbone, Init, Net, Norm};
 use crate::ops::all_gather_rows::AllGatherRows;
 use crate::ops::enqueue::Enqueue;
+use crate::ops::slice_tokens::SliceTokens;
 use crate::ops::swap_axes::SwapAxes;
 use crate::settings::between;
 use std::sync::Arc;
@@ -130,11 +131,9 @@ fn check(r: &Recipe, _: &Chosen<'_>) -> std::result::Result<(), String> {
         "method.queue x heads.count x optim.batch_size",
         &[keys, h.count, 2 * batch],
     )?;
-    let new = r.batch.images * if s.symmetric { 2 } else { 1 };
-    if s.queue < new {
+    if s.queue < batch {
         return Err(format!(
-            "method.queue {} is smaller than the {new} keys of a step, which enter it together: set it, or a smaller \
-             optim.batch_size",
+            "method.queue {} is smaller than a (micro-)batch of {batch}",
             s.queue
         ));
     }
@@ -146,6 +145,32 @@ fn check(r: &Recipe, _: &Chosen<'_>) -> std::result::Result<(), String> {
         ));
     }
     Ok(())
+}
+
+impl Moco {
+    /// The keys of a step enter the queue: together, or where it does not hold them all, in as many parts as came.
+    fn enqueue(&self, net: &mut Net<'_>, keys: TensorId, queue: TensorId) -> Result<()> {
+        let (n, held) = (net.dims(keys)[1], net.dims(queue)[1]);
+        let came = self.micro_batches * net.world().ranks() * if self.symmetric { 2 } else { 1 };
+        let parts = if n > held { came } else { 1 };
+        for index in 0..parts {
+            let count = n / parts;
+            let part = match parts {
+                1 => keys,
+                _ => {
+                    let first = index * count;
+                    net.push1(SliceTokens { first, count }, &[keys])?
+                }
+            };
+            let op = Enqueue {
+                micro_batches: 1,
+                each: parts,
+                index,
+            };
+            net.push_updating(op, &[part], &[queue])?;
+        }
+        Ok(())
+    }
 }
 
 impl Method for Moco {
@@ -253,12 +278,7 @@ impl Method for Moco {
                 };
                 keys = net.push1(op, &[keys])?;
             }
-            let op = Enqueue {
-                micro_batches: 1,
-                each: 1,
-                index: 0,
-            };
-            net.push_updating(op, &[keys], &[queue])?;
+            self.enqueue(net, keys, queue)?;
         }
         update_momentum_copy(net)
     }
