@@ -145,16 +145,26 @@ impl Comm for Faulty {
 
 /// Runs `act` as each of so many ranks.
 fn on_ranks<R: Send>(ranks: usize, fault: Fault, act: impl Fn(&World) -> R + Sync) -> Vec<R> {
+    on_engines(ranks, |c| Box::new(Faulty(c, fault)), act)
+}
+
+/// Runs `act` as each of so many ranks, which talk through what `engine` makes of theirs.
+fn on_engines<R: Send>(
+    ranks: usize,
+    engine: impl Fn(threads::Threads) -> Box<dyn Comm>,
+    act: impl Fn(&World) -> R + Sync,
+) -> Vec<R> {
     let worlds = threads::ranks(ranks).into_iter().map(|c| {
-        let engine = move || Ok(Box::new(Faulty(c, fault)) as Box<dyn Comm>);
-        World::new(Duration::from_secs(60), engine).unwrap()
+        let engine = engine(c);
+        World::new(Duration::from_secs(60), move || Ok(engine)).unwrap()
     });
     let worlds: Vec<World> = worlds.collect();
     std::thread::scope(|s| {
         let own = |world| {
             let act = &act;
             s.spawn(move || {
-                // A rank waits for others inside its pool, so it has one of its own.
+                // A rank waits for others inside its pool, so it has one of its own: a shared one could begin another
+                // rank's work on top of what waits for that.
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
                 pool.unwrap().install(|| act(world))
             })
@@ -423,35 +433,31 @@ fn gradients_travel_while_the_backward_pass_goes_on() {
             "dist.bucket_mib=0.01",
         ];
         let c = config_with("simsiam", false, (2, parts), &large);
-        let orders = [Order::default(), Order::default()];
-        let worlds: Vec<World> = threads::ranks(2)
-            .into_iter()
-            .zip(orders.clone())
-            .map(|(c, order)| {
-                let engine = move || Ok(Box::new(Noted(c, order)) as Box<dyn Comm>);
-                World::new(Duration::from_secs(60), engine).unwrap()
-            })
-            .collect();
-        std::thread::scope(|s| {
-            for (world, order) in worlds.iter().zip(&orders) {
-                let (c, data) = (&c, &data);
-                s.spawn(move || {
-                    let method = method::method(c).unwrap();
-                    let (method, exec) = (method.as_ref(), f32s());
-                    let mut s = Session::of_rank(c, (method, world), exec, data).unwrap();
-                    let own: Vec<u32> = (0..c.share() as u32).collect();
-                    let scalars = StepScalars::default();
-                    let batch = (data as &dyn amcl_wgpu::data::packed::Images, &own[..]);
-                    s.gradient
-                        .start(s.exec.as_mut(), c, batch, &scalars)
-                        .unwrap();
-                    order.0.lock().unwrap().push("backward pass ended");
-                    // The optimiser's side takes what was begun.
-                    s.update(&scalars).unwrap();
-                });
+        let order = Order::default();
+        let engine = |engine: threads::Threads| -> Box<dyn Comm> {
+            // One rank's are enough.
+            let order = match engine.rank() {
+                0 => order.clone(),
+                _ => Order::default(),
+            };
+            Box::new(Noted(engine, order))
+        };
+        on_engines(2, engine, |world| {
+            let method = method::method(&c).unwrap();
+            let of_rank = (method.as_ref(), world);
+            let mut s = Session::of_rank(&c, of_rank, f32s(), &data).unwrap();
+            let own: Vec<u32> = (0..c.share() as u32).collect();
+            let scalars = StepScalars::default();
+            let batch = (&data as &dyn amcl_wgpu::data::packed::Images, &own[..]);
+            let exec = s.exec.as_mut();
+            s.gradient.start(exec, &c, batch, &scalars).unwrap();
+            if world.is_first() {
+                order.0.lock().unwrap().push("backward pass ended");
             }
+            // The optimiser's side takes what was begun.
+            s.update(&scalars).unwrap();
         });
-        let order = orders[0].0.lock().unwrap();
+        let order = order.0.lock().unwrap();
         order.iter().take_while(|o| **o == "exchange").count()
     };
     assert!(exchanges_before_the_end(1) > 2);
