@@ -1,8 +1,8 @@
 //! Ranks that are threads of this machine, on CPU executors: `cargo bench --bench ranks`. Two figures, each a ratio of
 //! medians of turns within one call:
 //!
-//! - gradients over a slow link (each step's take 200 ms in all) beside a step's computing: a step should take little more
-//!   than the longer of the two;
+//! - gradients over a slow link (each step's take 200 ms in all) beside a step's computing: a step should take little
+//!   more than the longer of the two;
 //! - two ranks with half of the cores each beside one rank with all of them and two micro-batches.
 
 use amcl_wgpu::comm::{Call, Comm, CommError, World, threads};
