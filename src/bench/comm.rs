@@ -1,9 +1,9 @@
 //! What exchanges between ranks take here, and what that leaves of more devices.
 //!
 //! A mean of G bytes over R ranks moves 2 (R - 1) / R G through each rank's link, twice: pieces to their owners, and
-//! their sums to all. From the time measured at one R follows the rate of the link, and from that the time at others. Of
-//! an exchange that goes on beside the backward pass (three fifths of a step's time, as forward and backward pass stand
-//! to each other), a tenth is taken to stay in sight, as the last bucket does.
+//! their sums to all. From the time measured at one R follows the rate of the link, and from that the time at others.
+//! Of an exchange that goes on beside the backward pass (three fifths of a step's time, as forward and backward pass
+//! stand to each other), a tenth is taken to stay in sight, as the last bucket does.
 
 use crate::comm::{Result, World};
 use serde::Serialize;
@@ -91,8 +91,8 @@ pub fn measure(world: &World, sizes: &[usize], turns: usize) -> Result<Measured>
     })
 }
 
-/// The efficiency of `ranks` devices whose step takes `step` seconds alone and whose gradients are `bytes`, over a link of
-/// this latency and rate.
+/// The efficiency of `ranks` devices whose step takes `step` seconds alone and whose gradients are `bytes`, over a
+/// link of this latency and rate.
 pub fn expected(ranks: usize, bytes: f64, step: f64, (latency, rate): (f64, f64)) -> Expected {
     let exchange = latency + moved(ranks) * bytes / rate;
     let seen = (exchange - 0.6 * step).max(0.0) + 0.1 * exchange;

@@ -2,8 +2,8 @@
 //! every batch. Engines move bytes ([`Comm`]); all sums are made here, by the ranks' numbers from 0, so that the bits
 //! are the same whatever engine moves them ([`collective`]).
 //!
-//! [`World`] is what the floors above hold: a rank's place, and the thread that talks for it. All of a rank's calls come
-//! from that thread, in the order in which they are asked for, which must be the same on every rank.
+//! [`World`] is what the floors above hold: a rank's place, and the thread that talks for it. All of a rank's calls
+//! come from that thread, in the order in which they are asked for, which must be the same on every rank.
 
 pub mod collective;
 #[cfg(feature = "mpi")]

@@ -2,8 +2,8 @@
 //! and nothing else: none of its sums is called, whose order follows the implementation, the number of ranks and the
 //! network.
 //!
-//! Exchanges are point to point, so that a rank that does not come is known by name, and a rank that waits sleeps instead
-//! of polling. MPI cannot go on after a fault: a rank that fails ends them all ([`Comm::leave`]).
+//! Exchanges are point to point, so that a rank that does not come is known by name, and a rank that waits sleeps
+//! instead of polling. MPI cannot go on after a fault: a rank that fails ends them all ([`Comm::leave`]).
 
 use super::{Call, Comm, CommError, Result, World};
 use mpi::environment::Universe;

@@ -233,9 +233,9 @@ fn pair_temperatures(
     }
 }
 
-/// The embeddings of the whole batch [c, all rows, d'] from those of this rank's parts, which lie one after the other in
-/// x, [c,n,d'] each. Other ranks' come from them. Rows of a tensor of views stand view by view, so that those of the
-/// whole batch are in the order in which the loss expects them.
+/// The embeddings of the whole batch [c, all rows, d'] from those of this rank's parts, which lie one after the other
+/// in x, [c,n,d'] each. Other ranks' come from them. Rows of a tensor of views stand view by view, so that those of
+/// the whole batch are in the order in which the loss expects them.
 ///
 /// # Errors
 /// Shapes that do not fit.

@@ -1,5 +1,5 @@
-//! `begin_mean_of_ranks`: begins to average gradients over the ranks, while the backward pass goes on. It has no kernel:
-//! numbers go through the host.
+//! `begin_mean_of_ranks`: begins to average gradients over the ranks, while the backward pass goes on. It has no
+//! kernel: numbers go through the host.
 
 use crate::comm::{Underway, World};
 use crate::device::recording::Recorder;
@@ -7,8 +7,8 @@ use crate::graph::{Bindings, Class, HostIo, Op, Result, TensorType};
 use crate::reference::Scalar;
 use crate::twin;
 
-/// Inputs: a bucket of gradients. Their mean over the ranks goes to [`EndMeanOfRanks`], which waits for it. The node runs
-/// when its last input is there, wherever it stands in the graph.
+/// Inputs: a bucket of gradients. Their mean over the ranks goes to [`EndMeanOfRanks`], which waits for it. The node
+/// runs when its last input is there, wherever it stands in the graph.
 ///
 /// [`EndMeanOfRanks`]: super::end_mean_of_ranks::EndMeanOfRanks
 #[derive(Clone, Debug)]

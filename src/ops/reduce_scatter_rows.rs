@@ -7,8 +7,8 @@ use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId,
 use crate::reference::Scalar;
 use crate::twin;
 
-/// x [ranks n,...] of each rank -> [n,...]: the sum over the ranks, from 0, of the rows that stand at this rank's place.
-/// The gradient of [`AllGatherRows`], which is its own.
+/// x [ranks n,...] of each rank -> [n,...]: the sum over the ranks, from 0, of the rows that stand at this rank's
+/// place. The gradient of [`AllGatherRows`], which is its own.
 #[derive(Clone, Debug)]
 pub struct ReduceScatterRows {
     /// This rank among the others.
