@@ -58,7 +58,7 @@ fn steps(c: &Config, world: &World, data: &Dataset) -> (Vec<f64>, f64) {
     let method = method::method(c).expect("a method");
     let exec = Box::new(HostExecutor::<f32>::new());
     let mut s = Session::of_rank(c, (method.as_ref(), world), exec, data).expect("a session");
-    let own = c.share() as u32;
+    let own = c.share(0).len() as u32;
     let first = world.rank() as u32 * own;
     let ids: Vec<u32> = (first..first + own).collect();
     let (mut times, before) = (Vec::new(), world.times()[1]);

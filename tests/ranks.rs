@@ -5,6 +5,8 @@ use crate::common;
 use amcl_wgpu::comm::{Call, Comm, CommError, World, threads};
 use amcl_wgpu::config::{Config, method};
 use amcl_wgpu::data::{Dataset, shapes};
+use amcl_wgpu::device::{Choice, Device, Options};
+use amcl_wgpu::graph::gpu::GpuExecutor;
 use amcl_wgpu::graph::host::HostExecutor;
 use amcl_wgpu::graph::{Executor, StepScalars};
 use amcl_wgpu::methods::METHODS;
@@ -54,12 +56,16 @@ struct Seen {
 /// Two steps of a rank.
 fn steps(c: &Config, world: &World, exec: Box<dyn Executor>, data: &Dataset) -> Seen {
     let method = method::method(c).unwrap();
+    let world = match c.dist.shares.is_empty() {
+        true => world.clone(),
+        false => world.clone().with_shares(&c.dist.shares).unwrap(),
+    };
+    let world = &world;
     let mut s = Session::of_rank(c, (method.as_ref(), world), exec, data).unwrap();
     let mut losses = Vec::new();
     for step in 0..2 {
-        let own = c.share();
-        let first = (step * BATCH + world.rank() * own) as u32;
-        let ids: Vec<u32> = (first..first + own as u32).collect();
+        let own = c.share(world.rank());
+        let ids: Vec<u32> = own.map(|i| (step * BATCH + i) as u32).collect();
         let scalars = StepScalars {
             step: step as u32,
             lr: 0.05,
@@ -79,7 +85,7 @@ fn steps(c: &Config, world: &World, exec: Box<dyn Executor>, data: &Dataset) -> 
         }
     }
     for group in states.groups() {
-        if ["queue", "momentum_copy"].contains(&group.group.name().as_str()) {
+        if ["queue", "key_params"].contains(&group.group.name().as_str()) {
             let id = states.whole(group.group).unwrap();
             let values = s.exec.read_state(&states, id).unwrap().to_f64();
             tensors.push((group.group.name(), values));
@@ -280,6 +286,85 @@ fn ranks_have_micro_batches_of_their_own() {
     }
 }
 
+/// Ranks of unlike speed: shares of three parts and one are four micro-batches of one rank, one and two are three.
+#[test]
+fn unequal_shares_make_the_step_of_as_many_micro_batches() {
+    let data = data();
+    for (name, amcl) in all_methods() {
+        for shares in [&[3, 1][..], &[1, 2], &[1, 2, 1]] {
+            let parts = shares.iter().sum();
+            let of_parts = config(name, amcl, (1, parts));
+            let alone = steps(&of_parts, &World::default(), f64s(), &data);
+            let set = format!("dist.shares={shares:?}");
+            let c = config_with(name, amcl, (shares.len(), 1), &[&set]);
+            let all = on_ranks(shares.len(), Fault::None, |w| steps(&c, w, f64s(), &data));
+            for other in &all {
+                assert!(other == &all[0], "{name}: ranks hold the same");
+            }
+            // A rank adds up its parts before the ranks are added up: the sums of four parts have another order too.
+            let (e, what) = apart(&all[0], &alone);
+            assert!(
+                e < 4.0 * BOUND,
+                "{name}, AMCL {amcl}, {shares:?}: {what} {e:.1e}"
+            );
+        }
+    }
+    // The control: the same shares of a batch that is cut into other groups.
+    let alone = steps(
+        &config("simclr", false, (1, 2)),
+        &World::default(),
+        f64s(),
+        &data,
+    );
+    let c = config_with("simclr", false, (2, 1), &["dist.shares=[3,1]"]);
+    let all = on_ranks(2, Fault::None, |w| steps(&c, w, f64s(), &data));
+    let (e, what) = apart(&all[0], &alone);
+    assert!(e > 1e-3, "{what} {e:.1e}");
+}
+
+/// Unlike devices: a CPU and a software GPU, which round an update differently. Each updates a piece of the parameters and
+/// of the momentum encoder's.
+#[test]
+fn unlike_devices_hold_the_same_where_each_owns_a_piece() {
+    let data = data();
+    let name = std::env::var("AMCL_TEST_DEVICE").unwrap_or_else(|_| "llvmpipe".into());
+    let choice: Choice = name.parse().unwrap();
+    let sides = |owners: bool, optimiser: &str| {
+        let more = [
+            format!("dist.owners={owners}"),
+            format!("optim.name={optimiser}"),
+        ];
+        let more: Vec<&str> = more.iter().map(String::as_str).collect();
+        let c = config_with("byol", false, (2, 1), &more);
+        let mut all = on_ranks(2, Fault::None, |world| {
+            let exec: Box<dyn Executor> = match world.is_first() {
+                true => f32s(),
+                false => {
+                    let device = Device::open(&choice, Options::default());
+                    Box::new(GpuExecutor::new(device.expect("a Vulkan adapter")))
+                }
+            };
+            steps(&c, world, exec, &data)
+        });
+        all.iter_mut().for_each(|s| {
+            s.tensors.retain(|t| !t.0.starts_with("gradient"));
+        });
+        all
+    };
+    let mut drifted = false;
+    for optimiser in ["sgd", "adamw", "lars"] {
+        let owned = sides(true, optimiser);
+        assert!(owned[0] == owned[1], "{optimiser}");
+        // And they are what they are without: to roundings.
+        let own = sides(false, optimiser);
+        let (e, what) = apart(&owned[1], &own[0]);
+        assert!(e < 1e-4, "{optimiser}: {what} {e:.1e}");
+        drifted |= own[0] != own[1];
+    }
+    // The control: without owners some update was rounded differently.
+    assert!(drifted);
+}
+
 /// Features and votes are shared among the ranks, and give the same accuracy to the digit.
 #[test]
 fn accuracy_does_not_depend_on_the_ranks() {
@@ -446,7 +531,7 @@ fn gradients_travel_while_the_backward_pass_goes_on() {
             let method = method::method(&c).unwrap();
             let of_rank = (method.as_ref(), world);
             let mut s = Session::of_rank(&c, of_rank, f32s(), &data).unwrap();
-            let own: Vec<u32> = (0..c.share() as u32).collect();
+            let own: Vec<u32> = (0..c.share(0).len() as u32).collect();
             let scalars = StepScalars::default();
             let batch = (&data as &dyn amcl_wgpu::data::packed::Images, &own[..]);
             let exec = s.exec.as_mut();

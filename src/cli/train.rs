@@ -14,6 +14,7 @@ use amcl_wgpu::train::{Outcome, TrainError, Trainer};
 use anyhow::Context;
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The methods with a line each, for help.
@@ -51,6 +52,10 @@ pub struct Args {
     /// Train on several devices of this machine together, each with its share of every batch: gpu:0,gpu:1.
     #[arg(long, value_delimiter = ',', conflicts_with_all = ["device", "plan"])]
     devices: Vec<Choice>,
+    /// Parts of a batch that each of several ranks has: 3,1 for one that is three times as fast as the other. auto: by
+    /// timing some steps of each.
+    #[arg(long, conflicts_with_all = ["resume", "plan"])]
+    shares: Option<Shares>,
     /// Under mpirun, ranks of one machine may have one device together.
     #[arg(long)]
     share_device: bool,
@@ -103,6 +108,38 @@ pub struct Args {
     /// Override any setting: --set optim.lr=0.1
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+}
+
+/// What is said of shares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Shares {
+    Auto,
+    Given(Vec<usize>),
+}
+
+impl Shares {
+    /// The numbers, as a setting has them.
+    fn given(&self) -> Option<String> {
+        match self {
+            Self::Auto => None,
+            Self::Given(all) => Some(format!("{all:?}")),
+        }
+    }
+}
+
+impl FromStr for Shares {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        let numbers: Option<Vec<usize>> = text.split(',').map(|n| n.trim().parse().ok()).collect();
+        numbers
+            .filter(|all| !all.contains(&0))
+            .map(Self::Given)
+            .ok_or_else(|| "auto, or a number of at least 1 for each rank: 3,1".into())
+    }
 }
 
 /// Set by Ctrl-C, SIGTERM or SIGHUP. A training that sees it saves and ends.
@@ -186,6 +223,7 @@ impl Args {
             ("optim.batch_size", self.batch_size.map(|v| v.to_string())),
             ("run.seed", self.seed.map(|v| v.to_string())),
             ("optim.precision", quoted(&self.precision)),
+            ("dist.shares", self.shares.as_ref().and_then(Shares::given)),
         ];
         let given = |(key, v): (&str, Option<String>)| Some(format!("{key}={}", v?));
         let mut over: Vec<String> = flags.into_iter().filter_map(given).collect();
@@ -253,6 +291,7 @@ fn trained(args: &Args, output: OutputOptions, rank: &Rank) -> anyhow::Result<bo
         .device(device)
         .devices(args.devices.clone())
         .rank(rank.world.clone())
+        .time_shares(args.shares == Some(Shares::Auto))
         .out(&out)
         .resume(args.resume.is_some())
         .overwrite(args.overwrite)

@@ -26,7 +26,7 @@ fn cut<T>(mut all: &mut [T], lengths: impl Iterator<Item = usize>) -> Vec<&mut [
     out
 }
 
-/// All ranks' numbers, of the same count each, in the order of the ranks.
+/// All ranks' numbers, of so many each, in the order of the ranks.
 ///
 /// # Errors
 /// As [`Comm::exchange`].
@@ -34,13 +34,11 @@ pub fn all_gather<T: Pod>(
     comm: &mut dyn Comm,
     call: Call,
     mine: &[T],
-    all: &mut [T],
+    (all, lengths): (&mut [T], &[usize]),
 ) -> Result<()> {
-    let ranks = comm.ranks();
-    let out: Vec<&[u8]> = vec![bytemuck::cast_slice(mine); ranks];
+    let out: Vec<&[u8]> = vec![bytemuck::cast_slice(mine); comm.ranks()];
     let bytes = bytemuck::cast_slice_mut(all);
-    let each = std::mem::size_of_val(mine);
-    let mut into = cut(bytes, std::iter::repeat_n(each, ranks));
+    let mut into = cut(bytes, lengths.iter().map(|n| n * size_of::<T>()));
     comm.exchange(call, &out, &mut into)
 }
 
@@ -49,8 +47,10 @@ pub fn all_gather<T: Pod>(
 /// # Errors
 /// As [`Comm::exchange`].
 pub fn all_gather_bytes(comm: &mut dyn Comm, call: Call, mine: &[u8]) -> Result<Vec<Vec<u8>>> {
-    let mut lengths = vec![0u64; comm.ranks()];
-    all_gather(comm, call, &[mine.len() as u64], &mut lengths)?;
+    let ranks = comm.ranks();
+    let mut lengths = vec![0u64; ranks];
+    let of_each = (&mut lengths[..], &vec![1; ranks][..]);
+    all_gather(comm, call, &[mine.len() as u64], of_each)?;
     let mut all: Vec<Vec<u8>> = lengths.iter().map(|n| vec![0; *n as usize]).collect();
     let out = vec![mine; comm.ranks()];
     let mut into: Vec<&mut [u8]> = all.iter_mut().map(Vec::as_mut_slice).collect();
@@ -71,14 +71,14 @@ fn add_up<T: Pod + Add<Output = T> + Mul<Output = T>>(all: &[T], factor: T, sum:
     }
 }
 
-/// x of each rank [ranks n] -> the sum over the ranks of the n numbers that stand at this rank's place.
+/// x of each rank, which holds so many numbers for each -> the sum over the ranks of those for this one.
 ///
 /// # Errors
 /// As [`Comm::exchange`].
 pub fn reduce_scatter<T>(
     comm: &mut dyn Comm,
     call: Call,
-    x: &[T],
+    (x, lengths): (&[T], &[usize]),
     sum: &mut [T],
     one: T,
 ) -> Result<()>
@@ -87,9 +87,13 @@ where
 {
     let (n, ranks) = (sum.len(), comm.ranks());
     let mut all = vec![one; n * ranks];
-    let out: Vec<&[u8]> = (0..ranks)
-        .map(|q| bytemuck::cast_slice(&x[q * n..(q + 1) * n]))
-        .collect();
+    let mut left = x;
+    let mut out: Vec<&[u8]> = Vec::with_capacity(ranks);
+    for length in lengths {
+        let (one, rest) = left.split_at(*length);
+        out.push(bytemuck::cast_slice(one));
+        left = rest;
+    }
     let each = std::mem::size_of_val(sum);
     let bytes = bytemuck::cast_slice_mut(&mut all);
     let mut into = cut(bytes, std::iter::repeat_n(each, ranks));
@@ -195,16 +199,31 @@ mod tests {
         let made = on_ranks(3, |c| {
             let mine = [c.rank() as f64 + 0.5; 2];
             let mut all = [0.0; 6];
-            all_gather(c, CALL, &mine, &mut all).unwrap();
+            all_gather(c, CALL, &mine, (&mut all, &[2; 3])).unwrap();
             // Every rank multiplies by its number + 1.
             let x = all.map(|v| v * (c.rank() + 1) as f64);
             let mut own = [0.0; 2];
-            reduce_scatter(c, CALL, &x, &mut own, 1.0).unwrap();
+            reduce_scatter(c, CALL, (&x, &[2; 3]), &mut own, 1.0).unwrap();
             (all, own)
         });
         for (rank, (all, own)) in made.iter().enumerate() {
             assert_eq!(*all, [0.5, 0.5, 1.5, 1.5, 2.5, 2.5]);
             assert_eq!(*own, [(rank as f64 + 0.5) * 6.0; 2]);
+        }
+        // Of 1, 2 and 3 numbers.
+        let made = on_ranks(3, |c| {
+            let lengths = [1, 2, 3];
+            let mine = vec![c.rank() as f64 + 0.5; lengths[c.rank()]];
+            let mut all = [0.0; 6];
+            all_gather(c, CALL, &mine, (&mut all, &lengths)).unwrap();
+            let x = all.map(|v| v * (c.rank() + 1) as f64);
+            let mut own = vec![0.0; lengths[c.rank()]];
+            reduce_scatter(c, CALL, (&x, &lengths), &mut own, 1.0).unwrap();
+            (all, own)
+        });
+        for (rank, (all, own)) in made.iter().enumerate() {
+            assert_eq!(*all, [0.5, 1.5, 1.5, 2.5, 2.5, 2.5]);
+            assert_eq!(*own, vec![(rank as f64 + 0.5) * 6.0; rank + 1]);
         }
         let texts = on_ranks(3, |c| {
             let mine = vec![7u8; c.rank() * 5];

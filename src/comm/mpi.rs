@@ -15,6 +15,14 @@ use std::time::{Duration, Instant};
 /// Bytes of a message, at most: counts are C's `int`.
 const MESSAGE: usize = 1 << 30;
 
+/// Tags of exchanges are below; ranks ask each other by the first whether they wait too, and say so by the second.
+const TURNS: c_int = 32_749;
+const ASK: c_int = TURNS + 1;
+const WAITING: c_int = TURNS + 2;
+
+/// How long a rank that waits itself may take to say so.
+const ANSWERED: Duration = Duration::from_secs(1);
+
 /// Exit status of a process whose ranks could not go on.
 const STATUS: c_int = 75;
 
@@ -95,6 +103,12 @@ fn say(rank: usize, host: &str, text: &str) {
     let _ = writeln!(std::io::stderr(), "error: rank {rank} ({host}): {text}");
 }
 
+/// A request that is none yet.
+fn request() -> ffi::MPI_Request {
+    // SAFETY: a constant of the library.
+    unsafe { ffi::RSMPI_REQUEST_NULL }
+}
+
 /// Ends all ranks.
 fn abort(status: c_int) {
     // SAFETY: MPI was started; the call may be made from any state of it and does not return.
@@ -102,49 +116,122 @@ fn abort(status: c_int) {
 }
 
 impl Mpi {
-    /// Starts what is to be sent and received, the receives first; and whom each is with.
+    /// Starts to send bytes, which stay as they are until the request is done.
+    fn send(bytes: &[u8], to: usize, tag: c_int) -> ffi::MPI_Request {
+        let mut request = request();
+        // SAFETY: so many bytes are there, and the caller keeps them.
+        unsafe {
+            ffi::MPI_Isend(
+                bytes.as_ptr().cast(),
+                bytes.len() as c_int,
+                ffi::RSMPI_UINT8_T,
+                to as c_int,
+                tag,
+                ffi::RSMPI_COMM_WORLD,
+                &mut request,
+            );
+        }
+        request
+    }
+
+    /// Starts to receive bytes, which nobody else touches until the request is done.
+    fn receive(bytes: &mut [u8], from: usize, tag: c_int) -> ffi::MPI_Request {
+        let mut request = request();
+        // SAFETY: so many bytes are there, and the caller leaves them alone.
+        unsafe {
+            ffi::MPI_Irecv(
+                bytes.as_mut_ptr().cast(),
+                bytes.len() as c_int,
+                ffi::RSMPI_UINT8_T,
+                from as c_int,
+                tag,
+                ffi::RSMPI_COMM_WORLD,
+                &mut request,
+            );
+        }
+        request
+    }
+
+    /// Starts what is to be sent and received, the receives first; and whom each is with. The memory outlives the
+    /// requests: `exchange` returns when all are done, or not at all.
     fn begin(&self, out: &[&[u8]], into: &mut [&mut [u8]]) -> (Vec<ffi::MPI_Request>, Vec<usize>) {
         let (mut requests, mut with) = (Vec::new(), Vec::new());
         let others = |rank: usize| (1..self.ranks).map(move |d| (rank + d) % self.ranks);
         for peer in others(self.rank) {
             for part in into[peer].chunks_mut(MESSAGE) {
-                // SAFETY: the memory outlives the request: `exchange` returns when all are done, or not at all.
-                requests.push(unsafe {
-                    let mut request = ffi::RSMPI_REQUEST_NULL;
-                    ffi::MPI_Irecv(
-                        part.as_mut_ptr().cast(),
-                        part.len() as c_int,
-                        ffi::RSMPI_UINT8_T,
-                        peer as c_int,
-                        self.turn,
-                        ffi::RSMPI_COMM_WORLD,
-                        &mut request,
-                    );
-                    request
-                });
+                requests.push(Self::receive(part, peer, self.turn));
                 with.push(peer);
             }
         }
         for peer in others(self.rank) {
             for part in out[peer].chunks(MESSAGE) {
-                // SAFETY: as above.
-                requests.push(unsafe {
-                    let mut request = ffi::RSMPI_REQUEST_NULL;
-                    ffi::MPI_Isend(
-                        part.as_ptr().cast(),
-                        part.len() as c_int,
-                        ffi::RSMPI_UINT8_T,
-                        peer as c_int,
-                        self.turn,
-                        ffi::RSMPI_COMM_WORLD,
-                        &mut request,
-                    );
-                    request
-                });
+                requests.push(Self::send(part, peer, self.turn));
                 with.push(peer);
             }
         }
         (requests, with)
+    }
+
+    /// Sends one byte of no meaning, and does not wait for it.
+    fn signal(to: usize, tag: c_int) {
+        static BYTE: [u8; 1] = [0];
+        let mut request = Self::send(&BYTE, to, tag);
+        // SAFETY: the request was just made; its byte is never gone.
+        unsafe { ffi::MPI_Request_free(&mut request) };
+    }
+
+    /// Tells those who ask that this rank waits as they do.
+    fn answer(&self) {
+        for peer in (0..self.ranks).filter(|r| *r != self.rank) {
+            let mut asked: c_int = 0;
+            // SAFETY: no message is received by it.
+            unsafe {
+                ffi::MPI_Iprobe(
+                    peer as c_int,
+                    ASK,
+                    ffi::RSMPI_COMM_WORLD,
+                    &mut asked,
+                    ffi::RSMPI_STATUS_IGNORE,
+                );
+            }
+            if asked != 0 {
+                let mut byte = [0];
+                let mut request = Self::receive(&mut byte, peer, ASK);
+                // SAFETY: the message is there, so that the call returns, and the byte with it.
+                unsafe { ffi::MPI_Wait(&mut request, ffi::RSMPI_STATUS_IGNORE) };
+                Self::signal(peer, WAITING);
+            }
+        }
+    }
+
+    /// Which of the ranks that did not come to an exchange do not wait for others themselves. A rank that waits ends
+    /// all, with the name of who keeps it; where all wait, that is waited for, and they are named only if it fails.
+    fn silent(&self, missing: Vec<usize>) -> Vec<usize> {
+        // The answers are written to as long as this process lives: it ends here.
+        let bytes: &'static mut [u8] = vec![0; missing.len()].leak();
+        let mut requests: Vec<_> = bytes
+            .chunks_mut(1)
+            .zip(&missing)
+            .map(|(byte, peer)| {
+                let request = Self::receive(byte, *peer, WAITING);
+                Self::signal(*peer, ASK);
+                request
+            })
+            .collect();
+        let begin = Instant::now();
+        loop {
+            self.answer();
+            let silent: Vec<usize> = Self::open(&mut requests)
+                .into_iter()
+                .map(|i| missing[i])
+                .collect();
+            let waited = begin.elapsed();
+            match silent.is_empty() {
+                true if waited > 2 * ANSWERED => return missing,
+                false if waited > ANSWERED => return silent,
+                _ => std::thread::sleep(Duration::from_micros(500)),
+            }
+        }
     }
 
     /// Which of the requests are not done.
@@ -173,7 +260,7 @@ impl Comm for Mpi {
 
     fn exchange(&mut self, call: Call, out: &[&[u8]], into: &mut [&mut [u8]]) -> Result<()> {
         // Tags up to 32,767 are there everywhere.
-        self.turn = (self.turn + 1) % 32_749;
+        self.turn = (self.turn + 1) % TURNS;
         into[self.rank].copy_from_slice(out[self.rank]);
         let (mut requests, with) = self.begin(out, into);
         let begin = Instant::now();
@@ -196,13 +283,17 @@ impl Comm for Mpi {
                 w if w > call.patience => break,
                 w if w < EAGER => std::thread::yield_now(),
                 w if w < BRISK => std::thread::sleep(Duration::from_micros(20)),
-                _ => std::thread::sleep(Duration::from_micros(500)),
+                _ => {
+                    self.answer();
+                    std::thread::sleep(Duration::from_micros(500));
+                }
             }
         }
         let open = Self::open(&mut requests);
         let mut ranks: Vec<usize> = open.iter().map(|i| with[*i]).collect();
         ranks.sort_unstable();
         ranks.dedup();
+        let ranks = self.silent(ranks);
         let late = CommError::Late {
             what: call.what,
             ranks,

@@ -4,6 +4,7 @@ use super::collective;
 use super::{Call, Comm, CommError, Result};
 use crate::reference::Scalar;
 use std::fmt;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,7 +46,11 @@ impl Drop for Member {
 
 /// A process's place among those that share a batch: alone by default.
 #[derive(Clone, Default)]
-pub struct World(Option<Arc<Member>>);
+pub struct World {
+    member: Option<Arc<Member>>,
+    /// How many of the equal parts of a batch each rank has; one each where there is no word of it.
+    shares: Option<Arc<[usize]>>,
+}
 
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -108,7 +113,7 @@ impl World {
         let (rank, ranks) = told
             .recv()
             .map_err(|_| engine("the thread that talks for this rank ended".into()))??;
-        Ok(Self(Some(Arc::new(Member {
+        let member = Some(Arc::new(Member {
             rank,
             ranks,
             patience: AtomicU64::new(patience.as_millis() as u64),
@@ -118,17 +123,63 @@ impl World {
             alone: AtomicBool::new(false),
             waited: AtomicU64::new(0),
             busy,
-        }))))
+        }));
+        Ok(Self {
+            member,
+            shares: None,
+        })
     }
 
     /// This one's number, from 0.
     pub fn rank(&self) -> usize {
-        self.0.as_ref().map_or(0, |m| m.rank)
+        self.member.as_ref().map_or(0, |m| m.rank)
     }
 
     /// How many there are.
     pub fn ranks(&self) -> usize {
-        self.0.as_ref().map_or(1, |m| m.ranks)
+        self.member.as_ref().map_or(1, |m| m.ranks)
+    }
+
+    /// The same rank, where each rank has so many of the equal parts of a batch: ranks that are slower have fewer.
+    ///
+    /// # Errors
+    /// Not as many numbers as ranks; one that is zero.
+    pub fn with_shares(self, shares: &[usize]) -> Result<Self> {
+        if shares.len() != self.ranks() || shares.contains(&0) {
+            return Err(CommError::Engine(format!(
+                "shares {shares:?} of {} ranks: each has a number, of at least 1",
+                self.ranks()
+            )));
+        }
+        let shares = (shares.iter().any(|n| *n != shares[0])).then(|| shares.into());
+        Ok(Self { shares, ..self })
+    }
+
+    /// How many parts of a batch each rank has, for each that the least has where all have the same.
+    pub fn shares(&self) -> Vec<usize> {
+        let equal = || vec![1; self.ranks()];
+        self.shares.as_ref().map_or_else(equal, |s| s.to_vec())
+    }
+
+    /// Have all ranks the same share of a batch?
+    pub fn is_even(&self) -> bool {
+        self.shares.is_none()
+    }
+
+    /// What each rank has of what all have, where this one has `own`; none where that is not in its share.
+    pub fn lengths(&self, own: usize) -> Option<Vec<usize>> {
+        let shares = self.shares();
+        let share = shares[self.rank()];
+        let unit = own.is_multiple_of(share).then_some(own / share)?;
+        shares.iter().map(|n| n.checked_mul(unit)).collect()
+    }
+
+    /// Which of `n` things this rank has, where each rank has its share, as near as can be.
+    pub fn part(&self, n: usize) -> Range<usize> {
+        let (shares, rank) = (self.shares(), self.rank());
+        let all: usize = shares.iter().sum();
+        let before: usize = shares[..rank].iter().sum();
+        n * before / all..n * (before + shares[rank]) / all
     }
 
     /// Is there no other?
@@ -143,7 +194,7 @@ impl World {
 
     /// Sets how long ranks wait for each other from now on.
     pub fn set_patience(&self, patience: Duration) {
-        if let Some(m) = &self.0 {
+        if let Some(m) = &self.member {
             let millis = patience.as_millis() as u64;
             m.patience.store(millis, Ordering::Relaxed);
         }
@@ -152,7 +203,7 @@ impl World {
     /// How long callers waited for exchanges so far, and how long the rank's thread was busy with them, which is more
     /// where they went on beside other work.
     pub fn times(&self) -> [Duration; 2] {
-        let Some(m) = &self.0 else {
+        let Some(m) = &self.member else {
             return [Duration::ZERO; 2];
         };
         let nanos = [&m.waited, m.busy.as_ref()].map(|n| n.load(Ordering::Relaxed));
@@ -167,7 +218,7 @@ impl World {
         job: impl FnOnce(&mut dyn Comm, Call) -> Result<R> + Send + 'static,
     ) -> Result<Pending<R>> {
         let alone = || CommError::Engine(format!("{what}: there is no other rank"));
-        let m = self.0.as_ref().ok_or_else(alone)?;
+        let m = self.member.as_ref().ok_or_else(alone)?;
         self.check()?;
         let (tell, told) = channel();
         let call = Call {
@@ -197,7 +248,7 @@ impl World {
     pub fn wait<R>(&self, begun: Pending<R>) -> Result<R> {
         let begin = Instant::now();
         let made = begun.wait();
-        if let Some(m) = &self.0 {
+        if let Some(m) = &self.member {
             let nanos = begin.elapsed().as_nanos() as u64;
             m.waited.fetch_add(nanos, Ordering::Relaxed);
             if let Err(e) = &made {
@@ -250,7 +301,7 @@ impl World {
     /// # Errors
     /// The first fault.
     pub fn check(&self) -> Result<()> {
-        let Some(m) = &self.0 else { return Ok(()) };
+        let Some(m) = &self.member else { return Ok(()) };
         let fault = m.fault.lock().unwrap_or_else(PoisonError::into_inner);
         fault.clone().map_or(Ok(()), Err)
     }
@@ -270,7 +321,7 @@ impl World {
     /// one rank computes.
     pub fn apart<R>(&self, act: impl FnOnce() -> R) -> R {
         let set = |to| {
-            if let Some(m) = &self.0 {
+            if let Some(m) = &self.member {
                 m.alone.store(to, Ordering::Relaxed);
             }
         };
@@ -281,7 +332,7 @@ impl World {
     }
 
     fn is_apart(&self) -> bool {
-        self.0
+        self.member
             .as_ref()
             .is_none_or(|m| m.alone.load(Ordering::Relaxed))
     }
@@ -291,13 +342,40 @@ impl World {
     /// # Errors
     /// As [`Comm::exchange`].
     pub fn all_gather<T: Scalar>(&self, what: &'static str, mine: &[T]) -> Result<Vec<T>> {
+        self.gather(what, mine, vec![mine.len(); self.ranks()])
+    }
+
+    /// Every rank's numbers, of as many each as its share of a batch says, in the order of the ranks.
+    ///
+    /// # Errors
+    /// As [`Comm::exchange`]; a count that is not in this rank's share.
+    pub fn all_gather_shares<T: Scalar>(&self, what: &'static str, mine: &[T]) -> Result<Vec<T>> {
+        let lengths = self.lengths(mine.len());
+        self.gather(what, mine, lengths.ok_or_else(|| self.uneven(mine.len()))?)
+    }
+
+    fn uneven(&self, n: usize) -> CommError {
+        CommError::Engine(format!(
+            "{n} numbers of rank {} are not in shares {:?}",
+            self.rank(),
+            self.shares()
+        ))
+    }
+
+    fn gather<T: Scalar>(
+        &self,
+        what: &'static str,
+        mine: &[T],
+        lengths: Vec<usize>,
+    ) -> Result<Vec<T>> {
+        let n = lengths.iter().sum();
         if self.is_apart() {
-            return Ok(mine.repeat(self.ranks()));
+            return Ok(mine.iter().copied().cycle().take(n).collect());
         }
-        let (mine, ranks) = (mine.to_vec(), self.ranks());
+        let mine = mine.to_vec();
         self.call(what, move |comm, call| {
-            let mut all = vec![T::zero(); mine.len() * ranks];
-            collective::all_gather(comm, call, &mine, &mut all)?;
+            let mut all = vec![T::zero(); n];
+            collective::all_gather(comm, call, &mine, (&mut all, &lengths))?;
             Ok(all)
         })
     }
@@ -315,22 +393,38 @@ impl World {
         })
     }
 
-    /// The sum over the ranks of those of their numbers x [ranks n] that stand at this rank's place.
+    /// Numbers that all ranks have, in equal pieces, one a rank: that of rank r from rank r.
     ///
     /// # Errors
     /// As [`Comm::exchange`].
-    pub fn reduce_scatter<T: Scalar>(&self, what: &'static str, x: &[T]) -> Result<Vec<T>> {
+    pub fn from_owners<T: Scalar>(&self, what: &'static str, x: &[T]) -> Result<Vec<T>> {
         let ranks = self.ranks();
-        let n = x.len() / ranks;
+        let piece = |rank| collective::piece(x.len(), rank, ranks);
         if self.is_apart() {
-            let own = self.rank() * n;
-            let times = T::of(ranks as f64);
-            return Ok(x[own..own + n].iter().map(|v| times * *v).collect());
+            return Ok(x.to_vec());
+        }
+        let lengths = (0..ranks).map(|rank| piece(rank).len()).collect();
+        self.gather(what, &x[piece(self.rank())], lengths)
+    }
+
+    /// The sum over the ranks of those of their numbers x that stand at this rank's place: as many for each as its share
+    /// of a batch says.
+    ///
+    /// # Errors
+    /// As [`Comm::exchange`]; a count that is not in the ranks' shares.
+    pub fn reduce_scatter<T: Scalar>(&self, what: &'static str, x: &[T]) -> Result<Vec<T>> {
+        let own = self.part(x.len());
+        let lengths = self.lengths(own.len());
+        let fits = lengths.filter(|l| l.iter().sum::<usize>() == x.len());
+        let lengths = fits.ok_or_else(|| self.uneven(x.len()))?;
+        if self.is_apart() {
+            let times = T::of(self.ranks() as f64);
+            return Ok(x[own].iter().map(|v| times * *v).collect());
         }
         let x = x.to_vec();
         self.call(what, move |comm, call| {
-            let mut sum = vec![T::zero(); n];
-            collective::reduce_scatter(comm, call, &x, &mut sum, T::one())?;
+            let mut sum = vec![T::zero(); own.len()];
+            collective::reduce_scatter(comm, call, (&x, &lengths), &mut sum, T::one())?;
             Ok(sum)
         })
     }

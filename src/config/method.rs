@@ -22,7 +22,8 @@ pub fn streams(config: &Config) -> bool {
 
 /// The embed/loss split of a method where the configuration caches gradients.
 pub fn cached<'a>(config: &Config, method: &'a dyn Method) -> Option<&'a dyn SplitLoss> {
-    (config.optim.micro_batches > 1)
+    config
+        .has_micro_batches()
         .then(|| coupled(config, method))
         .flatten()
 }
@@ -53,7 +54,7 @@ pub fn declare(config: &Config) -> Result<Model> {
 /// As [`declare`].
 pub fn declare_method(config: &Config, method: &dyn Method) -> Result<Model> {
     let (mut g, mut model) = (Graph::new(), Model::default());
-    let images = config.share() / config.optim.micro_batches;
+    let images = config.part();
     let size = config.model.image_size;
     let draws = method.draws();
     let rows = images * draws.views.count() / draws.views.tensors();

@@ -33,6 +33,7 @@ use keys::{
 };
 use presets::PRESETS;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::sync::Arc;
 use toml::{Table, Value};
 
@@ -253,7 +254,7 @@ impl Config {
             batch: Batches {
                 images: o.batch_size,
                 parts: self.parts(),
-                own: o.micro_batches,
+                micro: o.micro_batches,
                 cached: o.gradient_cache,
             },
             layer_rates: o.layer_rates.clone(),
@@ -262,12 +263,40 @@ impl Config {
 
     /// Parts of a batch: the micro-batches of all ranks.
     pub fn parts(&self) -> usize {
-        self.dist.ranks * self.optim.micro_batches
+        let shares = &self.dist.shares;
+        let of_ranks = match shares.is_empty() {
+            true => self.dist.ranks,
+            false => shares.iter().sum(),
+        };
+        of_ranks * self.optim.micro_batches
     }
 
-    /// Images of a batch that one rank has.
-    pub fn share(&self) -> usize {
-        self.optim.batch_size / self.dist.ranks
+    /// Parts of a batch that a rank has: its micro-batches.
+    pub fn parts_of(&self, rank: usize) -> usize {
+        self.dist.shares.get(rank).unwrap_or(&1) * self.optim.micro_batches
+    }
+
+    /// Images of a part.
+    pub fn part(&self) -> usize {
+        self.optim.batch_size / self.parts()
+    }
+
+    /// Where a rank's images stand in a batch.
+    pub fn share(&self, rank: usize) -> Range<usize> {
+        let before: usize = (0..rank).map(|r| self.parts_of(r)).sum();
+        let part = self.part();
+        before * part..(before + self.parts_of(rank)) * part
+    }
+
+    /// Has some rank more than one part of a batch?
+    pub fn has_micro_batches(&self) -> bool {
+        self.optim.micro_batches > 1 || self.dist.shares.iter().any(|n| *n > 1)
+    }
+
+    /// What the loss of one micro-batch is divided by: the loss of a rank is the sum over its micro-batches, and the
+    /// batch's is the ranks' mean.
+    pub fn divisor(&self) -> f64 {
+        self.parts() as f64 / self.dist.ranks as f64
     }
 
     /// What its method says of itself.

@@ -209,6 +209,12 @@ section! {
     Dist {
         /// How many share a batch. The program sets it; a file keeps what its run was trained with.
         ranks: usize = 1 => between(1.0, 65_536.0),
+        /// How many equal parts of a batch each rank has, for ranks of unlike speed: [3, 1] gives the first three
+        /// quarters. A part is a micro-batch, or is cut into `optim.micro_batches`. Empty: one each.
+        shares: Vec<usize> = Vec::new() => between(1.0, 1024.0),
+        /// Each rank updates a piece of the parameters and gives it to the others, so that devices that round the same
+        /// update differently hold the same weights. Set by itself where the ranks' devices are unlike.
+        owners: bool = false,
         /// Gradients go to the other ranks in buckets of so many MiB (the first one of a quarter), while the backward
         /// pass goes on.
         bucket_mib: f32 = 16.0 => above(0.0).to(1024.0),

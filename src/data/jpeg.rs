@@ -41,15 +41,31 @@ pub(super) struct Decoded {
     pub at: (usize, usize),
     /// Width and height of what was decoded.
     pub kept: (usize, usize),
+    /// Bytes of a pixel: red, green, blue, and, where there are four, one without a meaning.
+    pub bytes: usize,
+}
+
+/// What libjpeg-turbo is asked for.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "turbojpeg"), expect(dead_code))]
+pub(super) struct Aim {
+    /// What the shorter side needs at least: the image is decoded at a half, a quarter or an eighth of its size where it
+    /// then still has so many pixels.
+    pub least: u32,
+    /// No more is needed than the centred square.
+    pub square: bool,
+    /// Bytes of a pixel, 3 or 4.
+    pub bytes: usize,
 }
 
 impl Decoded {
-    /// The whole of an image.
+    /// The whole of an image, as pixels of three bytes.
     pub(super) fn all(side: (usize, usize)) -> Self {
         Self {
             whole: side,
             at: (0, 0),
             kept: side,
+            bytes: 3,
         }
     }
 }
@@ -230,11 +246,10 @@ fn header(bytes: &[u8], whole: bool, (limit, memory): (u32, u64)) -> Result<Head
     })
 }
 
-/// Decodes a file to RGB into `pixels`, [height,width,3] of the part that is returned. `bytes` are changed behind the
+/// Decodes a file to RGB into `pixels`, [height,width,bytes] of the part that is returned. `bytes` are changed behind the
 /// last scan. With `whole`, files that broke off are refused; else they are shown as far as they go, as version 1 of
 /// the pixels did. No side may exceed the first of `limits`, nor all pixels the second, bytes. With `turbo`,
-/// libjpeg-turbo decodes: at a half, a quarter or an eighth of its size where the image's shorter side then still has
-/// so many pixels; where the second is true, no more than the centred square and what lies around it.
+/// libjpeg-turbo decodes what it can of what is asked for.
 ///
 /// # Errors
 /// What is wrong with the file, in words.
@@ -243,7 +258,7 @@ pub(super) fn decode(
     pixels: &mut Vec<u8>,
     whole: bool,
     limits: (u32, u64),
-    turbo: Option<(u32, bool)>,
+    turbo: Option<Aim>,
 ) -> Result<Jpeg, String> {
     let mut oddity = None;
     let mut separate = false;
@@ -266,9 +281,9 @@ pub(super) fn decode(
         ones = !s.progressive || s.scans > 1;
     }
     // libjpeg-turbo complains of a scan that ends too early, and of ones behind it.
-    if let Some((least, square)) = turbo {
+    if let Some(aim) = turbo {
         let h = header(bytes, whole, limits)?;
-        if let Some(part) = by_turbo(bytes, pixels, h.side, (least, square)) {
+        if let Some(part) = by_turbo(bytes, pixels, h.side, aim) {
             return Ok(Jpeg {
                 side: h.side,
                 part,
@@ -306,7 +321,7 @@ pub(super) fn decode(
 
 /// Without the feature there is no libjpeg-turbo; `data.decoder = "turbo"` is refused before.
 #[cfg(not(feature = "turbojpeg"))]
-fn by_turbo(_: &[u8], _: &mut Vec<u8>, _: (usize, usize), _: (u32, bool)) -> Option<Decoded> {
+fn by_turbo(_: &[u8], _: &mut Vec<u8>, _: (usize, usize), _: Aim) -> Option<Decoded> {
     None
 }
 

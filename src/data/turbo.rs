@@ -1,7 +1,7 @@
 //! libjpeg-turbo (feature `turbojpeg`), by its C interface: the safe crate around it does not offer to decode only a
 //! part of an image.
 
-use super::jpeg::Decoded;
+use super::jpeg::{Aim, Decoded};
 use std::cell::Cell;
 use std::ffi::c_int;
 use std::ptr::NonNull;
@@ -52,7 +52,8 @@ impl Decoder {
         Some(((width, height), block))
     }
 
-    /// Decodes what `part` says, of the image at 1/`by` of its size, to RGB.
+    /// Decodes what `part` says, of the image at 1/`by` of its size, to RGB, or where a pixel has four bytes to RGB and one
+    /// without a meaning.
     fn decode(
         &mut self,
         bytes: &[u8],
@@ -71,10 +72,15 @@ impl Decoder {
             w: number(part.kept.0)?,
             h: number(part.kept.1)?,
         };
-        let row = 3 * part.kept.0;
+        let row = part.bytes * part.kept.0;
+        let format = match part.bytes {
+            3 => raw::TJPF_TJPF_RGB,
+            4 => raw::TJPF_TJPF_RGBX,
+            _ => return None,
+        };
         pixels.resize(row * part.kept.1, 0);
         // SAFETY: the handle is alive. The region, once it is accepted, fixes what is written: `kept.1` rows of
-        // `kept.0` pixels of three bytes, `row` bytes apart, which is the length of `pixels`. The header that is read
+        // `kept.0` pixels of `part.bytes` bytes, `row` bytes apart, which is the length of `pixels`. The header that is read
         // again in the last call is that of the same bytes, to whose size the region was held.
         let done = unsafe {
             let handle = self.0.as_ptr();
@@ -86,7 +92,7 @@ impl Decoder {
                     bytes.len() as raw::size_t,
                     pixels.as_mut_ptr(),
                     number(row)?,
-                    raw::TJPF_TJPF_RGB as c_int,
+                    format as c_int,
                 ) == 0
         };
         done.then_some(())
@@ -108,7 +114,11 @@ pub(super) fn decode(
     bytes: &[u8],
     pixels: &mut Vec<u8>,
     side: (usize, usize),
-    (least, square): (u32, bool),
+    Aim {
+        least,
+        square,
+        bytes: pixel,
+    }: Aim,
 ) -> Option<Decoded> {
     let mut decoder = DECODER.take().or_else(Decoder::new)?;
     let (found, block) = decoder.header(bytes)?;
@@ -121,6 +131,10 @@ pub(super) fn decode(
     let part = match square {
         true => around(whole, block.div_ceil(by)),
         false => Decoded::all(whole),
+    };
+    let part = Decoded {
+        bytes: pixel,
+        ..part
     };
     decoder.decode(bytes, pixels, &part, by)?;
     DECODER.set(Some(decoder));
@@ -135,9 +149,9 @@ fn around(whole: (usize, usize), block: usize) -> Decoded {
     let y = ((whole.1 - short) / 2).saturating_sub(MARGIN);
     let end = ((whole.0 - short).div_ceil(2) + short + MARGIN).min(whole.0);
     Decoded {
-        whole,
         at: (x, y),
         kept: (end - x, whole.1 - y),
+        ..Decoded::all(whole)
     }
 }
 
@@ -158,6 +172,14 @@ mod tests {
         out
     }
 
+    fn square(least: u32) -> Aim {
+        Aim {
+            least,
+            square: true,
+            bytes: 4,
+        }
+    }
+
     #[test]
     fn a_part_of_an_image_is_the_image_there() {
         use SamplingFactor::{F_1_1, F_1_2, F_2_1, F_2_2, F_4_1};
@@ -174,9 +196,10 @@ mod tests {
                     let bytes = file(side, colour);
                     let side = (usize::from(side.0), usize::from(side.1));
                     let mut pixels = Vec::new();
-                    let part = super::decode(&bytes, &mut pixels, side, (least, true)).unwrap();
+                    let part = super::decode(&bytes, &mut pixels, side, square(least)).unwrap();
                     let mut all = Vec::new();
                     let by = side.0.div_ceil(part.whole.0).next_power_of_two();
+                    // Of three bytes, beside pixels of four.
                     let everything = Decoded::all(part.whole);
                     let mut decoder = Decoder::new().unwrap();
                     decoder.header(&bytes).unwrap();
@@ -186,21 +209,21 @@ mod tests {
                     let (left, top) = ((w - short) / 2, (h - short) / 2);
                     // Both halves of an odd margin.
                     let (right, bottom) = (w - left, h - top);
-                    let of = |pixels: &[u8], row: usize, x: usize, y: usize| {
-                        let at = 3 * (y * row + x);
+                    let of = |pixels: &[u8], each: usize, row: usize, x: usize, y: usize| {
+                        let at = each * (y * row + x);
                         pixels[at..at + 3].to_vec()
                     };
                     let mut differ = 0;
                     for y in top..bottom {
                         for x in left..right {
-                            let got = of(&pixels, part.kept.0, x - part.at.0, y - part.at.1);
+                            let got = of(&pixels, 4, part.kept.0, x - part.at.0, y - part.at.1);
                             assert_eq!(
                                 got,
-                                of(&all, w, x, y),
+                                of(&all, 3, w, x, y),
                                 "{side:?} {colour:?} {least} {x} {y}"
                             );
                             // The control: the pixel beside it is another.
-                            differ += usize::from(got != of(&all, w, (x + 1) % w, y));
+                            differ += usize::from(got != of(&all, 3, w, (x + 1) % w, y));
                         }
                     }
                     assert!(2 * differ > short * short, "{differ} {short}");
@@ -213,19 +236,19 @@ mod tests {
     fn what_is_damaged_is_left_to_the_other_decoder() {
         let bytes = file((90, 200), SamplingFactor::F_2_2);
         let mut pixels = Vec::new();
-        assert!(super::decode(&bytes, &mut pixels, (90, 200), (90, true)).is_some());
+        assert!(super::decode(&bytes, &mut pixels, (90, 200), square(90)).is_some());
         // Cut far below the square, and in the header.
         for percent in [97, 50, 1] {
             let cut = &bytes[..bytes.len() * percent / 100];
             let broken = [cut, &[0xFF, 0xD9]].concat();
             assert!(
-                super::decode(&broken, &mut pixels, (90, 200), (90, true)).is_none(),
+                super::decode(&broken, &mut pixels, (90, 200), square(90)).is_none(),
                 "{percent}"
             );
         }
-        assert!(super::decode(b"not a jpeg", &mut pixels, (90, 200), (90, true)).is_none());
-        assert!(super::decode(&bytes, &mut pixels, (200, 90), (90, true)).is_none());
+        assert!(super::decode(b"not a jpeg", &mut pixels, (90, 200), square(90)).is_none());
+        assert!(super::decode(&bytes, &mut pixels, (200, 90), square(90)).is_none());
         // And the next one is read.
-        assert!(super::decode(&bytes, &mut pixels, (90, 200), (90, true)).is_some());
+        assert!(super::decode(&bytes, &mut pixels, (90, 200), square(90)).is_some());
     }
 }

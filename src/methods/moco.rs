@@ -72,7 +72,7 @@ pub struct Moco {
     pub splits: usize,
     /// Keys are grouped otherwise than queries.
     pub shuffle: bool,
-    /// Micro-batches of a rank's share of a step.
+    /// Micro-batches of each part of a step that a rank has.
     pub micro_batches: usize,
 }
 
@@ -102,7 +102,7 @@ fn build(r: &Recipe, encoder: Arc<dyn Backbone>) -> std::result::Result<Box<dyn 
         symmetric: s.symmetric,
         splits: s.bn_splits,
         shuffle: s.shuffle,
-        micro_batches: r.batch.own,
+        micro_batches: r.batch.micro,
     }))
 }
 
@@ -151,7 +151,8 @@ impl Moco {
     /// The keys of a step enter the queue: together, or where it does not hold them all, in as many parts as came.
     fn enqueue(&self, net: &mut Net<'_>, keys: TensorId, queue: TensorId) -> Result<()> {
         let (n, held) = (net.dims(keys)[1], net.dims(queue)[1]);
-        let came = self.micro_batches * net.world().ranks() * if self.symmetric { 2 } else { 1 };
+        let parts: usize = net.world().shares().iter().sum();
+        let came = self.micro_batches * parts * if self.symmetric { 2 } else { 1 };
         let parts = if n > held { came } else { 1 };
         for index in 0..parts {
             let count = n / parts;
@@ -249,12 +250,14 @@ impl Method for Moco {
         let (&[c, b, d], each) = (net.dims(*first), out.keys.len()) else {
             return Err(GraphError::Invalid("keys are [c,b,d']".into()));
         };
-        let ty = TensorType::f32([c, self.micro_batches * each * b, d]);
+        let world = net.world();
+        let micro_batches = self.micro_batches * world.shares()[world.rank()];
+        let ty = TensorType::f32([c, micro_batches * each * b, d]);
         let kept = net.model.states.add(KEYS, "keys", ty);
         let kept = net.state(kept);
         for (index, k) in out.keys.iter().enumerate() {
             let op = Enqueue {
-                micro_batches: self.micro_batches,
+                micro_batches,
                 each,
                 index,
             };
@@ -270,11 +273,17 @@ impl Method for Moco {
         if let [Some(kept), Some(queue)] = ids {
             let (mut keys, queue, world) = (net.state(kept), net.state(queue), net.world().clone());
             if let (&[c, n, d], false) = (net.dims(keys), world.is_alone()) {
-                let ranks = world.ranks();
-                keys = net.push1(AllGatherRows { world }, &[keys])?;
+                // Ranks with other shares of a batch have another number of keys: those of all heads go together.
                 let op = SwapAxes {
-                    axes: [1, ranks, c, n * d],
-                    out: [c, ranks * n, d].into(),
+                    axes: [1, c, n, d],
+                    out: [n, c, d].into(),
+                };
+                keys = net.push1(op, &[keys])?;
+                keys = net.push1(AllGatherRows { world }, &[keys])?;
+                let all = net.dims(keys)[0];
+                let op = SwapAxes {
+                    axes: [1, all, c, d],
+                    out: [c, all, d].into(),
                 };
                 keys = net.push1(op, &[keys])?;
             }

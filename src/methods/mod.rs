@@ -27,6 +27,7 @@ use crate::nn::model::{MOMENTUM_COPY, PARAMS};
 use crate::nn::{Net, Part};
 use crate::ops::all_gather_rows::AllGatherRows;
 use crate::ops::ema::Ema;
+use crate::ops::reshape::Reshape;
 use crate::ops::swap_axes::SwapAxes;
 use crate::settings::did_you_mean;
 use loss::{Amcl, LossOutput, Parametrisation, Scorer, Term};
@@ -246,10 +247,17 @@ pub(crate) fn of_all_parts(
     batch: &Batch,
 ) -> Result<TensorId> {
     let world = net.shares_loss();
-    let (parts, inside) = (own * world.ranks(), 2 / batch.views.len());
-    let x = match world.is_alone() {
-        true => x,
-        false => net.push1(AllGatherRows { world }, &[x])?,
+    let of_all: Option<usize> = world.lengths(own).map(|l| l.iter().sum());
+    let uneven = || GraphError::Invalid(format!("{own} parts are not in this rank's share"));
+    let (parts, inside) = (of_all.ok_or_else(uneven)?, 2 / batch.views.len());
+    let x = match (world.is_alone(), world.is_even()) {
+        (true, _) => x,
+        (false, true) => net.push1(AllGatherRows { world }, &[x])?,
+        (false, false) => {
+            let shape = [own, c * n * d].into();
+            let x = net.push1(Reshape { shape }, &[x])?;
+            net.push1(AllGatherRows { world }, &[x])?
+        }
     };
     if parts == 1 {
         return Ok(x);

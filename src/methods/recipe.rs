@@ -103,8 +103,8 @@ pub struct Batches {
     pub images: usize,
     /// Parts that have batch statistics of their own: the micro-batches of all ranks.
     pub parts: usize,
-    /// Micro-batches of a rank's share, of which the activations are held one at a time.
-    pub own: usize,
+    /// Micro-batches of each part that a rank has.
+    pub micro: usize,
     /// A loss that couples the batch is taken of all parts together.
     pub cached: bool,
 }

@@ -9,7 +9,7 @@ use crate::graph::{
 use crate::reference::Scalar;
 use crate::twin;
 
-/// x [n,...] of each rank -> [ranks n,...], those of rank 0 first.
+/// x [n,...] of each rank -> [all n,...], those of rank 0 first. Ranks have rows by their shares of a batch.
 ///
 /// Each rank differentiates a loss of its own, and the objective is the ranks' mean. What this rank's rows do to the
 /// losses of others comes back from them: the gradient is the sum over all ranks of what they have for these rows
@@ -42,8 +42,8 @@ impl Op for AllGatherRows {
         let [x] = inputs else {
             return Err("needs one input".into());
         };
-        let all = rows(x, |n| n.checked_mul(self.world.ranks()));
-        Ok(vec![all.ok_or("needs rows")?])
+        let all = rows(x, |n| Some(self.world.lengths(n)?.iter().sum()));
+        Ok(vec![all.ok_or("needs rows in this rank's share")?])
     }
     fn gradient(
         &self,
@@ -66,7 +66,7 @@ impl Op for AllGatherRows {
 impl AllGatherRows {
     fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
         super::exchanged(
-            self.world.all_gather("embeddings", io.input(0)),
+            self.world.all_gather_shares("embeddings", io.input(0)),
             io.output(0),
         );
     }

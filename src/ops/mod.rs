@@ -51,6 +51,7 @@ pub mod exp;
 pub mod first_rows;
 pub(crate) mod first_rows_grad;
 pub(crate) mod fma_probe;
+pub mod from_owners;
 pub mod gather_rows;
 pub mod gelu;
 pub(crate) mod gelu_grad;

@@ -7,8 +7,8 @@ use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId,
 use crate::reference::Scalar;
 use crate::twin;
 
-/// x [ranks n,...] of each rank -> [n,...]: the sum over the ranks, from 0, of the rows that stand at this rank's
-/// place. The gradient of [`AllGatherRows`], which is its own.
+/// x [all n,...] of each rank -> [n,...]: the sum over the ranks, from 0, of the rows that stand at this rank's place,
+/// by the ranks' shares of a batch. The gradient of [`AllGatherRows`], which is its own.
 #[derive(Clone, Debug)]
 pub struct ReduceScatterRows {
     /// This rank among the others.
@@ -29,9 +29,18 @@ impl Op for ReduceScatterRows {
         let [x] = inputs else {
             return Err("needs one input".into());
         };
-        let ranks = self.world.ranks();
-        let own = rows(x, |n| n.is_multiple_of(ranks).then_some(n / ranks));
-        let wrong = || format!("{} rows are not those of {ranks} ranks", x.dims()[0]);
+        let shares = self.world.shares();
+        let all: usize = shares.iter().sum();
+        let own = rows(x, |n| {
+            let unit = n.is_multiple_of(all).then_some(n / all)?;
+            Some(unit * shares[self.world.rank()])
+        });
+        let wrong = || {
+            format!(
+                "{} rows are not those of ranks with shares {shares:?}",
+                x.dims()[0]
+            )
+        };
         Ok(vec![own.ok_or_else(wrong)?])
     }
     fn gradient(

@@ -5,13 +5,14 @@ use super::{Result, TrainError};
 use crate::comm::{Underway, World};
 use crate::config::{Decays, OPTIMISERS, Optim, TrustNorm};
 use crate::graph::state::Group;
-use crate::graph::{Executor, Graph, HostData, ProgramId, StateId, TensorId, TensorType};
+use crate::graph::{Executor, Graph, HostData, ProgramId, StateId, States, TensorId, TensorType};
 use crate::nn::model::{PARAMS, STATISTICS};
 use crate::nn::{Init, Model, Part, Variable};
 use crate::ops::accumulate::Accumulate;
 use crate::ops::adamw::AdamW;
 use crate::ops::begin_mean_of_ranks::BeginMeanOfRanks;
 use crate::ops::end_mean_of_ranks::EndMeanOfRanks;
+use crate::ops::from_owners::FromOwners;
 use crate::ops::lars_trust::LarsTrust;
 use crate::ops::loss_scale::LossScale;
 use crate::ops::mean_of_ranks::MeanOfRanks;
@@ -138,6 +139,8 @@ pub struct Exchange {
     pub share: f64,
     /// What is under way.
     pub underway: Underway,
+    /// The devices may round an update differently: each rank gives the others its piece of what it updated.
+    pub owners: bool,
 }
 
 impl Exchange {
@@ -145,6 +148,27 @@ impl Exchange {
     fn underway(&self, delivery: Delivery) -> Option<&Underway> {
         let once = delivery == Delivery::Written && !self.world.is_alone();
         once.then_some(&self.underway)
+    }
+}
+
+impl Exchange {
+    /// Appends that a group of states is taken from its owners, where devices are unlike.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn own(
+        &self,
+        g: &mut Graph,
+        states: &States,
+        what: &'static str,
+        group: Group,
+    ) -> Result<()> {
+        if let (true, Some(id)) = (self.owners && !self.world.is_alone(), states.whole(group)) {
+            let x = g.state(states, id);
+            let world = self.world.clone();
+            g.push_updating(FromOwners { world, what }, &[], &[x])?;
+        }
+        Ok(())
     }
 }
 
@@ -254,6 +278,9 @@ impl Optimizer {
                 )));
             }
         }
+        exchange
+            .1
+            .own(&mut g, &model.states, "parameters", PARAMS)?;
         let scaling = match scaling {
             [Some(scale), Some(good), Some(skipped)] => {
                 let interval = INTERVAL;

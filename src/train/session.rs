@@ -5,7 +5,7 @@ mod diagnostics;
 pub use diagnostics::PairValues;
 
 use super::gradient::{Gradient, Started};
-use super::optimizer::{Exchange, Optimizer};
+use super::optimizer::{Exchange, MOMENTS, MOMENTUM, Optimizer};
 use super::{Config, Result, TrainError};
 use crate::check::self_test;
 use crate::comm::{CommError, World};
@@ -28,12 +28,12 @@ use crate::graph::{
     Executor, GraphError, HostData, ProgramId, StateId, States, StepScalars, TensorType,
 };
 use crate::methods::Method;
+use crate::nn::model::MOMENTUM_COPY;
 use crate::nn::{Mode, Model, Net};
 use crate::ops::augment::words;
 use crate::run::checkpoint;
 use crate::run::environment::{Memory, Planned};
 use sha2::{Digest, Sha256};
-use std::ops::Range;
 
 /// Group of the training images on the device.
 pub const IMAGES: Group = Group::transient("data");
@@ -326,24 +326,28 @@ impl Session {
             model.states.add(IMAGES, "images", ty)
         });
 
-        let batch = config.share() / o.micro_batches;
+        let batch = config.part();
         let of_rank = world.clone();
         let mut gradient = Gradient::of_rank(config, method, &mut model, side, resident, of_rank)?;
-        // Losses that are means over images take the factor that micro-batches have, which steps carry as f32.
+        // Losses that are means over images take the factor that as many micro-batches of one rank have. Steps carry it,
+        // and the part of it that this rank's micro-batches have already, as f32.
+        let as_f32 = |x: f64| f64::from(x as f32);
         let share = match method::coupled(config, method) {
             Some(_) => 1.0 / world.ranks() as f64,
-            None => f64::from(1.0 / world.ranks() as f32),
+            None => as_f32(1.0 / config.parts() as f64) / as_f32(1.0 / config.divisor()),
         };
         let exchange = Exchange {
             share,
             world: world.clone(),
             bucket: (f64::from(config.dist.bucket_mib) * f64::from(1 << 20)) as usize,
+            owners: config.dist.owners,
             ..Exchange::default()
         };
         let to = (gradient.delivery(), &exchange);
         let (mut u, optimizer) = Optimizer::of_rank(o, &mut model, to)?;
         let net = Net::new(&mut u, &mut model, Mode::Train);
         method.after_step(&mut net.in_world(world.clone(), true))?;
+        exchange.own(&mut u, &model.states, "momentum encoder", MOMENTUM_COPY)?;
         gradient.collect_for(&model, &exchange)?;
 
         // Not more images at once than training has, so that evaluation never needs more memory.
@@ -563,18 +567,12 @@ impl Session {
             features: &bank,
             labels: &split.bank().labels,
         };
-        let (own, dim) = (self.own(split.test.len()), self.features.dim);
+        let (own, dim) = (self.world.part(split.test.len()), self.features.dim);
         let own = &queries[own.start * dim..own.end * dim];
         let ranked = knn.ranked(self.exec.as_mut(), own, bank)?;
         let best = ranked.chunks(split.classes.len()).map(|row| row[0]);
         let best = self.gathered("classes", best.collect())?;
         Ok((knn::top(&best, &split.test.labels, 1), queries))
-    }
-
-    /// Which of `n` images this rank looks at.
-    fn own(&self, n: usize) -> Range<usize> {
-        let (rank, ranks) = (self.world.rank(), self.world.ranks());
-        n * rank / ranks..n * (rank + 1) / ranks
     }
 
     /// What all ranks have, those of rank 0 first.
@@ -594,7 +592,7 @@ impl Session {
         data: &Dataset,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<f32>> {
-        let own = (data, self.own(data.len()));
+        let own = (data, self.world.part(data.len()));
         let own = self.features.of_range(self.exec.as_mut(), own, progress)?;
         self.gathered("features", own)
     }
@@ -620,6 +618,24 @@ impl Session {
         Ok(())
     }
 
+    /// Where devices are unlike each rank has updated its own piece of the optimiser's moments only: all get the pieces of
+    /// all.
+    fn settle(&mut self) -> Result<()> {
+        if !self.config.dist.owners {
+            return Ok(());
+        }
+        let states = &self.model.states;
+        for group in MOMENTS.into_iter().chain([MOMENTUM]) {
+            let Some(id) = states.whole(group) else {
+                continue;
+            };
+            let own = self.exec.read_state(states, id)?.to_f32();
+            let all = self.world.from_owners("moments", &own)?;
+            self.exec.write_state(states, id, &HostData::F32(all))?;
+        }
+        Ok(())
+    }
+
     /// All ranks must hold the same, to the bit, in the states that checkpoints hold.
     ///
     /// # Errors
@@ -628,6 +644,7 @@ impl Session {
         if self.world.is_alone() {
             return Ok(());
         }
+        self.settle()?;
         let mut digest = Sha256::new();
         for id in saved(&self.model.states) {
             let own = self.exec.read_state(&self.model.states, id)?;
@@ -639,8 +656,8 @@ impl Session {
         match all.iter().position(|d| *d != all[0]) {
             None => Ok(()),
             Some(rank) => Err(CommError::Engine(format!(
-                "rank {rank} holds other weights than rank 0: the devices round the same update differently, or one of \
-                 them is faulty. The last checkpoint is from before"
+                "rank {rank} holds other weights than rank 0: the devices round the same update differently (dist.owners \
+                 is for these), or one of them is faulty. The last checkpoint is from before"
             ))
             .into()),
         }

@@ -296,6 +296,13 @@ struct Record {
     choices: TileChoices,
 }
 
+impl Record {
+    /// Is it of the tiles that there are?
+    fn is_ours(&self) -> bool {
+        self.tiles == digest(&[&format!("{TILES:?}")])
+    }
+}
+
 /// The text of [`FILE`].
 pub fn record(choices: &TileChoices) -> String {
     let record = Record {
@@ -305,6 +312,12 @@ pub fn record(choices: &TileChoices) -> String {
     serde_json::to_string_pretty(&record).unwrap_or_default()
 }
 
+/// The tiles of a text that [`record`] made; none where it is of a version that had others.
+pub fn of_record(text: &str) -> Option<TileChoices> {
+    let record: Record = serde_json::from_str(text).ok()?;
+    record.is_ours().then_some(record.choices)
+}
+
 /// The tiles that the run in `folder` began with; the table's where it has no record of any, or one of a version that
 /// had other tiles, which `tell` is told.
 pub fn of_folder(folder: &Path, tell: &mut dyn FnMut(String)) -> TileChoices {
@@ -312,7 +325,7 @@ pub fn of_folder(folder: &Path, tell: &mut dyn FnMut(String)) -> TileChoices {
         .ok()
         .and_then(|text| serde_json::from_str(&text).ok());
     match record {
-        Some(r) if r.tiles == digest(&[&format!("{TILES:?}")]) => r.choices,
+        Some(r) if r.is_ours() => r.choices,
         Some(r) if !r.choices.listed.is_empty() => {
             tell(format!(
                 "{} was written by a version with other tiles: the table's are used, and the run goes on with \

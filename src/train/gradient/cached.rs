@@ -54,12 +54,13 @@ pub(super) struct Programs {
     pub(super) own: Option<Own>,
 }
 
-/// Makes the graphs, from two passes with their views: the one that embeds, and `last`, that of the gradient.
+/// Makes the graphs, from two passes with their views: the one that embeds, and `last`, that of the gradient. This rank
+/// has so many parts of the batch; what each has by itself is divided by `divisor`.
 pub(super) fn programs(
     split: &dyn SplitLoss,
     (model, world): (&mut Model, &World),
     precision: Precision,
-    parts: usize,
+    (parts, divisor): (usize, f64),
     mut embed: Pass,
     last: &mut Pass,
 ) -> Result<Programs> {
@@ -134,7 +135,7 @@ pub(super) fn programs(
     }
     // The losses of micro-batches by themselves are averaged.
     if let Some(own) = &e.own {
-        let share = net.scale(own.loss, 1.0 / parts as f64)?;
+        let share = net.scale(own.loss, 1.0 / divisor)?;
         let term = scaled(&mut net, share, optimizer::OWN)?;
         sum = Some(match sum {
             Some(s) => net.add(s, term)?,

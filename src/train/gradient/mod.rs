@@ -59,8 +59,12 @@ pub struct Gradient {
     pub work: f64,
     /// Names of the loss's terms.
     pub terms: Vec<&'static str>,
-    /// Micro-batches.
+    /// Micro-batches that this rank has.
     parts: usize,
+    /// What the losses of micro-batches are divided by ([`Config::divisor`]).
+    divisor: f64,
+    /// How gradients come to the optimiser: on all ranks alike.
+    delivery: Delivery,
     views: Pass,
     cache: Option<Cache>,
     features: Vec<TensorId>,
@@ -69,9 +73,9 @@ pub struct Gradient {
 }
 
 /// What is under way of a started batch: tickets of every run of the program that makes the loss, and of the one that
-/// makes what micro-batches have by themselves.
+/// makes what micro-batches have by themselves; each with what the numbers of a run are divided by.
 #[derive(Debug)]
-pub struct Started([Vec<Ticket>; 2]);
+pub struct Started([(Vec<Ticket>, f64); 2]);
 
 impl Started {
     /// Waits for the loss and then its terms, as [`Gradient::terms`] names them.
@@ -80,13 +84,13 @@ impl Started {
     /// Device loss.
     pub fn collect(&self, exec: &mut dyn Executor) -> Result<(f64, Vec<f64>)> {
         let (mut loss, mut terms) = (0.0, Vec::new());
-        for runs in &self.0 {
+        for (runs, divisor) in &self.0 {
             let mut mean: Vec<f64> = Vec::new();
             for t in runs {
                 let values = exec.collect(t, true)?.unwrap_or_default();
                 mean.resize(values.len(), 0.0);
                 for (m, v) in mean.iter_mut().zip(values) {
-                    *m += v.to_f64()[0] / runs.len() as f64;
+                    *m += v.to_f64()[0] / divisor;
                 }
             }
             loss += mean.first().copied().unwrap_or(0.0);
@@ -177,16 +181,17 @@ impl Gradient {
         resident: Option<StateId>,
         world: World,
     ) -> Result<Self> {
-        let parts = config.optim.micro_batches;
+        let parts = config.parts_of(world.rank());
         let draws = method.draws();
         let precision = config.optim.precision;
-        let count = config.share() / parts;
+        let count = config.part();
         let pass = |model: &Model| Pass::new(config, count, &draws, model, side, resident);
         let mut views = pass(model)?;
         let (out, features, own, cache) = match cached(config, method) {
             Some(split) => {
                 let first = pass(model)?;
                 let of = (&mut *model, &world);
+                let parts = (parts, config.divisor());
                 let t = cached::programs(split, of, precision, parts, first, &mut views)?;
                 let cache = Cache {
                     embed: t.embed,
@@ -240,6 +245,11 @@ impl Gradient {
             work,
             terms,
             parts,
+            divisor: config.divisor(),
+            delivery: match config.has_micro_batches() {
+                false => Delivery::Written,
+                true => Delivery::Accumulated,
+            },
             views,
             cache,
             features,
@@ -276,10 +286,7 @@ impl Gradient {
 
     /// How gradients come to the optimiser.
     pub fn delivery(&self) -> Delivery {
-        match (self.parts, &self.cache) {
-            (1, None) => Delivery::Written,
-            _ => Delivery::Accumulated,
-        }
+        self.delivery
     }
 
     /// Compiles the programs; the graphs are given up.
@@ -338,11 +345,10 @@ impl Gradient {
         scalars: &StepScalars,
         mut act: impl FnMut(&mut dyn Executor, ProgramId, &StepScalars) -> Result<bool>,
     ) -> Result<()> {
-        let parts = config.optim.micro_batches;
         // The loss of the whole batch is a mean already; losses of micro-batches are averaged.
         let grad_scale = match self.cache {
             Some(_) => 1.0,
-            None => 1.0 / parts as f32,
+            None => 1.0 / self.divisor as f32,
         };
         let whole = StepScalars {
             micro: 0,
@@ -356,7 +362,7 @@ impl Gradient {
             {
                 return Ok(());
             }
-            for (micro, ids) in ids.chunks(ids.len() / parts).enumerate() {
+            for (micro, ids) in ids.chunks(ids.len() / self.parts).enumerate() {
                 pass.send(exec, config, (data, ids), scalars.epoch)?;
                 let s = StepScalars {
                     micro: micro as u32,
@@ -382,13 +388,18 @@ impl Gradient {
         scalars: &StepScalars,
     ) -> Result<Started> {
         let of_loss = each_step(self.out.loss, &self.out.terms);
-        let mut started = Started([Vec::new(), Vec::new()]);
+        let of_all = if self.cache.is_some() {
+            1.0
+        } else {
+            self.divisor
+        };
+        let mut started = Started([(Vec::new(), of_all), (Vec::new(), self.divisor)]);
         self.each(exec, config, batch, scalars, |exec, program, s| {
             exec.run(program, s)?;
             if program == self.loss_program() {
-                started.0[0].push(exec.fetch_later(program, &of_loss)?);
+                started.0[0].0.push(exec.fetch_later(program, &of_loss)?);
             } else if program == self.views.program && !self.own.is_empty() {
-                started.0[1].push(exec.fetch_later(program, &self.own)?);
+                started.0[1].0.push(exec.fetch_later(program, &self.own)?);
             }
             Ok(true)
         })?;

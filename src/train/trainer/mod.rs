@@ -1,5 +1,6 @@
 //! A run, from its settings to its summary.
 
+mod devices;
 mod epoch;
 mod forecast;
 mod ranks;
@@ -74,6 +75,8 @@ struct Job<'a> {
     method: Option<Box<dyn Method + Send + 'a>>,
     stop: Option<&'a AtomicBool>,
     notes: Vec<String>,
+    /// Shares of a batch are set by timing the ranks' devices.
+    timed_shares: bool,
     /// The rank that it is.
     world: World,
     /// The images of all ranks of this process.
@@ -97,6 +100,7 @@ impl<'a> Trainer<'a> {
             method: None,
             stop: None,
             notes: Vec::new(),
+            timed_shares: false,
             world: World::default(),
             shared: None,
         })
@@ -131,6 +135,13 @@ impl<'a> Trainer<'a> {
             self.job.device = devices.remove(0);
         }
         self.devices = devices;
+        self
+    }
+
+    /// Of several ranks, each has a share of every batch by the speed of its device: some steps of each are timed first,
+    /// and the configuration keeps the shares (`dist.shares`).
+    pub fn time_shares(mut self, timed: bool) -> Self {
+        self.job.timed_shares = timed;
         self
     }
 

@@ -33,8 +33,18 @@ impl Job<'_> {
         self.world.set_patience(patience);
         let (ranks, parts, c) = (self.world.ranks(), self.config.parts(), &mut self.config);
         let before = std::mem::replace(&mut c.dist.ranks, ranks);
+        let shares = &mut c.dist.shares;
+        if !(shares.is_empty() || shares.len() == ranks) {
+            if !self.resume {
+                return Err(TrainError::Config(format!(
+                    "dist.shares has {} numbers and there are {ranks} ranks: give one number a rank, or none",
+                    shares.len()
+                )));
+            }
+            shares.clear();
+        }
         if before == ranks {
-            return Ok(());
+            return self.cut();
         }
         if !self.resume {
             // A file of a run of several ranks may be where this one's settings are from.
@@ -44,7 +54,7 @@ impl Job<'_> {
                      --devices or mpirun"
                 ));
             }
-            return Ok(());
+            return self.cut();
         }
         if !parts.is_multiple_of(ranks) {
             return Err(TrainError::Config(format!(
@@ -59,6 +69,15 @@ impl Job<'_> {
              in the same order, with other roundings",
             c.optim.micro_batches
         ));
+        self.cut()
+    }
+
+    /// Gives each rank its share of a batch.
+    pub(super) fn cut(&mut self) -> Result<()> {
+        if !self.config.dist.shares.is_empty() {
+            let world = std::mem::take(&mut self.world);
+            self.world = world.with_shares(&self.config.dist.shares)?;
+        }
         Ok(())
     }
 
@@ -95,8 +114,7 @@ impl Job<'_> {
 
     /// Where this rank's samples stand in a batch.
     pub(super) fn own(&self) -> Range<usize> {
-        let (n, rank) = (self.config.share(), self.world.rank());
-        rank * n..(rank + 1) * n
+        self.config.share(self.world.rank())
     }
 
     /// Where a run that is continued stands, as the first rank has read it.
@@ -146,6 +164,7 @@ impl Job<'_> {
             method: None,
             stop: None,
             notes: Vec::new(),
+            timed_shares: self.timed_shares,
             world,
             shared: self.shared.clone(),
         }

@@ -405,7 +405,7 @@ impl Run<'_> {
             let of = |i| order[i * batch..(i + 1) * batch][own.clone()].to_vec();
             (first..steps).map(of).collect::<Vec<Vec<u32>>>()
         });
-        let most = self.job.config.share();
+        let most = self.job.own().len();
         self.ahead = Ahead::new(&self.split.train, coming, most, TRAINING)?;
         Ok(())
     }

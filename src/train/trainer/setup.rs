@@ -35,15 +35,14 @@ impl<'a> Run<'a> {
     pub(super) fn open(trainer: Trainer<'a>) -> Result<Self> {
         let begin = Instant::now();
         let Trainer {
-            job,
+            mut job,
             data,
             listener,
             at_end,
             ..
         } = trainer;
         let world = job.world.clone();
-        let named = job.named()?;
-        let method = job.method(named.as_deref())?;
+        job.method(job.named()?.as_deref())?;
         let starts_from = job.starts_from()?;
         // Rank 0 alone writes the folder.
         let claim = world
@@ -71,15 +70,21 @@ impl<'a> Run<'a> {
         let read = begin.elapsed();
         let (how, seed) = (job.config.data.shuffle, job.config.run.seed);
         let order = Order::new(&split.train, how, job.config.optim.batch_size, seed)?;
+        job.time_shares(&split, &mut stream)?;
         let exec = world.agreed("device", job.device(&split, &mut stream))?;
+        let kinds = job.kinds(exec.as_ref())?;
+        job.own_updates(&kinds, &mut stream)?;
+        // What was settled since may be part of what it is made of.
+        let (named, world) = (job.named()?, job.world.clone());
         let record = job.record(&split, path.as_deref(), previous, &mut stream)?;
         if job.method.is_some() {
             let note = "the method is the caller's own: only a program that has it reads this run's checkpoints";
             stream.emit(Event::Note(note.into()))?;
         }
         job.same_data(&record)?;
+        let method = job.method(named.as_deref())?;
         job.planned(method, exec.as_ref(), &split, &mut stream)?;
-        let choices = job.tiles(method, exec.as_ref(), &mut stream)?;
+        let choices = job.agreed_tiles((method, exec.as_ref()), &kinds, &mut stream)?;
         if let Some(device) = exec.device() {
             device.set_tiles(choices.clone());
         }
@@ -331,17 +336,18 @@ impl Job<'_> {
         Ok(record)
     }
 
-    /// The tiles of products and convolutions on a GPU: those that the run began with, timed ones, or a table's.
-    fn tiles(
+    /// The tiles of products and convolutions on a GPU: those that the run began with (`kept`), timed ones, or a table's.
+    pub(super) fn tiles(
         &self,
         method: &dyn Method,
         exec: &dyn Executor,
+        kept: bool,
         stream: &mut Stream<'_>,
     ) -> Result<TileChoices> {
         let Some(device) = exec.device() else {
             return Ok(TileChoices::default());
         };
-        if self.resume {
+        if kept {
             let mut note = None;
             let choices = tune::of_folder(&self.out, &mut |n| note = Some(n));
             if let Some(note) = note {
