@@ -80,6 +80,13 @@ fn a_method_that_no_list_names_trains_goes_on_and_gives_its_encoder() {
             Encoder::of_method(run, &method, &Choice::Cpu, SIDE, |n| panic!("{n}")).unwrap();
         e.features(&images, &mut |_, _| ()).unwrap()
     };
+    // Two devices share the images: an encoder's rows depend on no other's.
+    let method = pull(&config);
+    let open = || Encoder::of_method(&run, &method, &Choice::Cpu, SIDE, |n| panic!("{n}")).unwrap();
+    let mut two = open().beside([open()]);
+    let mut last = (0, 0);
+    let shared = two.features(&images, &mut |done, all| last = (done, all));
+    assert!(shared.unwrap() == of(&run) && last.1 == images.len());
     let squared = |x: &[f32]| x.iter().map(|v| v * v).sum::<f32>();
     let features = of(&run);
     // What the method pulls to 1.

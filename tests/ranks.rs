@@ -104,7 +104,7 @@ enum Fault {
     LocalSlice,
     /// The gradient of gathering is a mean over ranks in place of a sum.
     Mean,
-    /// A rank keeps its own gradient.
+    /// What other ranks have of the gradient is lost.
     OwnGradient,
 }
 
@@ -127,12 +127,12 @@ impl Comm for Faulty {
         let (own, ranks) = (self.rank(), self.ranks());
         let of = |fault, what| self.1 == fault && call.what == what;
         for (rank, to) in into.iter_mut().enumerate() {
-            if of(Fault::Echo, "embeddings")
-                || of(Fault::OwnGradient, "gradient") && to.len() == out[own].len()
-            {
+            if of(Fault::Echo, "embeddings") {
                 to.copy_from_slice(out[own]);
             }
-            if of(Fault::LocalSlice, "embeddings' gradient") && rank != own {
+            let lost =
+                of(Fault::LocalSlice, "embeddings' gradient") || of(Fault::OwnGradient, "gradient");
+            if lost && rank != own {
                 to.fill(0);
             }
             if of(Fault::Mean, "embeddings' gradient") {

@@ -61,14 +61,14 @@ fn moved(ranks: usize) -> f64 {
 /// A rank that ends.
 pub fn measure(world: &World, sizes: &[usize], turns: usize) -> Result<Measured> {
     let time = |numbers: usize| -> Result<f64> {
-        let x = vec![world.rank() as f32 + 0.5; numbers];
+        let mut x = vec![world.rank() as f32 + 0.5; numbers];
         let mut times = Vec::new();
         // The first one finds connections, and memory that is not there yet.
         for turn in 0..=turns {
             // All begin together.
             world.sum("start", &[0f32], 1.0)?;
             let begin = Instant::now();
-            world.sum("numbers", &x, 1.0)?;
+            x = world.wait(world.begin_sum("numbers", x, 1.0)?)?;
             if turn > 0 {
                 times.push(begin.elapsed().as_secs_f64());
             }

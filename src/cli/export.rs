@@ -94,6 +94,7 @@ fn source(args: &Args) -> Source {
         run: args.run.clone(),
         data: args.data.clone(),
         device: args.device.clone(),
+        others: Vec::new(),
     }
 }
 

@@ -18,15 +18,23 @@ pub struct SourceArgs {
     /// auto, cpu, gpu, gpu:N or part of an adapter's name.
     #[arg(long, default_value = "auto")]
     device: Choice,
+    /// Several devices share the images when features are made: gpu:0,gpu:1.
+    #[arg(long, value_delimiter = ',', conflicts_with = "device")]
+    devices: Vec<Choice>,
 }
 
 impl SourceArgs {
     /// The same as the library takes it.
     pub fn source(&self) -> Source {
+        let (first, others) = match self.devices.split_first() {
+            Some((first, others)) => (first, others.to_vec()),
+            None => (&self.device, Vec::new()),
+        };
         Source {
             run: self.run.clone(),
             data: self.data.clone(),
-            device: self.device.clone(),
+            device: first.clone(),
+            others,
         }
     }
 

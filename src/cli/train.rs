@@ -276,6 +276,9 @@ fn trained(args: &Args, output: OutputOptions, rank: &Rank) -> anyhow::Result<bo
     notes.extend(said);
     catch_signals()?;
     let console = output.console();
+    if args.plan && !rank.world.is_first() {
+        return Ok(true);
+    }
     if args.plan {
         let trainer = Trainer::new(config).device(device);
         let trainer = trainer.notes(notes).init(args.init.clone());

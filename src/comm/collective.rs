@@ -2,8 +2,9 @@
 //! ranks' values of it, adds them up by rank from 0, and sends the sum to all. So the order of a sum depends on nothing
 //! but the ranks' numbers, and 2 (R - 1) / R of the bytes leave each rank, as in a ring.
 
-use super::{Call, Comm, Result};
+use super::{Call, Comm, CommError, Result};
 use bytemuck::Pod;
+use std::cell::RefCell;
 use std::ops::{Add, Mul, Range};
 
 /// Numbers of a piece are a multiple of this, so that pieces begin at whole cache lines.
@@ -58,17 +59,58 @@ pub fn all_gather_bytes(comm: &mut dyn Comm, call: Call, mine: &[u8]) -> Result<
     Ok(all)
 }
 
-/// The sum, by rank from 0, of all ranks' values of one piece: `all` holds them one rank after the other.
-fn add_up<T: Pod + Add<Output = T> + Mul<Output = T>>(all: &[T], factor: T, sum: &mut [T]) {
-    let n = sum.len();
-    for (s, x) in sum.iter_mut().zip(&all[..n]) {
-        *s = factor * *x;
-    }
-    for of_rank in all[n..].chunks_exact(n.max(1)) {
-        for (s, x) in sum.iter_mut().zip(of_rank) {
-            *s = *s + factor * *x;
+/// Numbers that are added up at once: they stay in a core's nearest cache.
+const BLOCK: usize = 2048;
+
+/// The sum, by rank from 0, of `factor` times all ranks' values of one piece: this rank's own are `own`, which becomes the
+/// sum; those of the others come one rank after the other. Each product is rounded before it is added.
+fn add_up<T: Pod + Add<Output = T> + Mul<Output = T>>(
+    own: &mut [T],
+    others: &[T],
+    rank: usize,
+    factor: T,
+) {
+    let n = own.len().max(1);
+    let mut sum = [factor; BLOCK];
+    for (at, own) in own.chunks_mut(BLOCK).enumerate() {
+        let sum = &mut sum[..own.len()];
+        let from = at * BLOCK;
+        let of_others: Vec<&[T]> = others
+            .chunks_exact(n)
+            .map(|x| &x[from..from + own.len()])
+            .collect();
+        let (before, after) = of_others.split_at(rank);
+        let mut all = before
+            .iter()
+            .copied()
+            .chain([&*own])
+            .chain(after.iter().copied());
+        for (s, x) in sum.iter_mut().zip(all.next().into_iter().flatten()) {
+            *s = factor * *x;
         }
+        for of_rank in all {
+            for (s, x) in sum.iter_mut().zip(of_rank) {
+                *s = *s + factor * *x;
+            }
+        }
+        own.copy_from_slice(sum);
     }
+}
+
+thread_local! {
+    /// Where a rank's thread receives what it adds up. New memory of such sizes costs as much as a copy.
+    static RECEIVED: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Calls `act` with room for `n` numbers, in which anything may stand.
+fn with_room<T: Pod, R>(n: usize, act: impl FnOnce(&mut [T]) -> R) -> R {
+    RECEIVED.with_borrow_mut(|words| {
+        let wanted = (n * size_of::<T>()).div_ceil(8);
+        if words.len() < wanted {
+            words.resize(wanted, 0);
+        }
+        act(&mut bytemuck::cast_slice_mut(&mut words[..wanted])[..n])
+    })
 }
 
 /// x of each rank, which holds so many numbers for each -> the sum over the ranks of those for this one.
@@ -85,21 +127,32 @@ pub fn reduce_scatter<T>(
 where
     T: Pod + Add<Output = T> + Mul<Output = T>,
 {
-    let (n, ranks) = (sum.len(), comm.ranks());
-    let mut all = vec![one; n * ranks];
+    let (n, rank, ranks) = (sum.len(), comm.rank(), comm.ranks());
     let mut left = x;
     let mut out: Vec<&[u8]> = Vec::with_capacity(ranks);
-    for length in lengths {
-        let (one, rest) = left.split_at(*length);
-        out.push(bytemuck::cast_slice(one));
+    for (peer, length) in lengths.iter().enumerate() {
+        let (part, rest) = left.split_at(*length);
+        match peer == rank {
+            true => sum.copy_from_slice(part),
+            false => out.push(bytemuck::cast_slice(part)),
+        }
         left = rest;
     }
-    let each = std::mem::size_of_val(sum);
-    let bytes = bytemuck::cast_slice_mut(&mut all);
-    let mut into = cut(bytes, std::iter::repeat_n(each, ranks));
-    comm.exchange(call, &out, &mut into)?;
-    add_up(&all, one, sum);
-    Ok(())
+    out.insert(rank, &[]);
+    with_room(n * (ranks - 1), |others: &mut [T]| {
+        receive(comm, call, &out, others)?;
+        add_up(sum, others, rank, one);
+        Ok(())
+    })
+}
+
+/// Exchanges pieces, of which the own one is empty, and receives as many numbers from each of the others.
+fn receive<T: Pod>(comm: &mut dyn Comm, call: Call, out: &[&[u8]], others: &mut [T]) -> Result<()> {
+    let (rank, ranks) = (comm.rank(), comm.ranks());
+    let each = std::mem::size_of_val(others) / (ranks - 1).max(1);
+    let lengths = (0..ranks).map(|peer| if peer == rank { 0 } else { each });
+    let mut into = cut(bytemuck::cast_slice_mut(others), lengths);
+    comm.exchange(call, out, &mut into)
 }
 
 /// x becomes `factor` x of rank 0 + `factor` x of rank 1 + ..., on every rank. Each product is rounded before it is
@@ -111,24 +164,20 @@ pub fn sum<T>(comm: &mut dyn Comm, call: Call, x: &mut [T], factor: T) -> Result
 where
     T: Pod + Add<Output = T> + Mul<Output = T>,
 {
-    let (rank, ranks) = (comm.rank(), comm.ranks());
-    let pieces: Vec<Range<usize>> = (0..ranks).map(|q| piece(x.len(), q, ranks)).collect();
-    let own = pieces[rank].clone();
-    let mut all = vec![factor; own.len() * ranks];
-    let out: Vec<&[u8]> = pieces
-        .iter()
-        .map(|p| bytemuck::cast_slice(&x[p.clone()]))
-        .collect();
-    let each = own.len() * size_of::<T>();
-    let bytes = bytemuck::cast_slice_mut(&mut all);
-    let mut into = cut(bytes, std::iter::repeat_n(each, ranks));
-    comm.exchange(call, &out, &mut into)?;
-    let mut mine = vec![factor; own.len()];
-    add_up(&all, factor, &mut mine);
-    let out: Vec<&[u8]> = vec![bytemuck::cast_slice(&mine); ranks];
-    let lengths = pieces.iter().map(|p| p.len() * size_of::<T>());
-    let mut into = cut(bytemuck::cast_slice_mut(x), lengths);
-    comm.exchange(call, &out, &mut into)
+    let (rank, ranks, n) = (comm.rank(), comm.ranks(), x.len());
+    let lengths = (0..ranks).map(|q| piece(n, q, ranks).len());
+    let mut pieces = cut(x, lengths);
+    let own = std::mem::take(&mut pieces[rank]);
+    let out: Vec<&[u8]> = pieces.iter().map(|p| bytemuck::cast_slice(p)).collect();
+    with_room(own.len() * (ranks - 1), |others: &mut [T]| {
+        receive(comm, call, &out, others)?;
+        add_up(own, others, rank, factor);
+        Ok::<(), CommError>(())
+    })?;
+    let mut out: Vec<&[u8]> = vec![bytemuck::cast_slice(own); ranks];
+    out[rank] = &[];
+    let into = pieces.into_iter().map(bytemuck::cast_slice_mut);
+    comm.exchange(call, &out, &mut into.collect::<Vec<_>>())
 }
 
 #[cfg(test)]

@@ -26,9 +26,10 @@ const ANSWERED: Duration = Duration::from_secs(1);
 /// Exit status of a process whose ranks could not go on.
 const STATUS: c_int = 75;
 
-/// How long a rank asks without a pause whether an exchange is done, and then with short ones: waiting must not take a
-/// core from those who decode images.
+/// How long a rank asks without a pause whether an exchange is done, and for each byte that it sends, since MPI may move
+/// bytes only while it is asked; and then with short ones: waiting must not take a core from those who decode images.
 const EAGER: Duration = Duration::from_millis(1);
+const PER_BYTE: Duration = Duration::from_nanos(4);
 const BRISK: Duration = Duration::from_millis(100);
 
 /// A rank's place on its machine.
@@ -263,6 +264,8 @@ impl Comm for Mpi {
         self.turn = (self.turn + 1) % TURNS;
         into[self.rank].copy_from_slice(out[self.rank]);
         let (mut requests, with) = self.begin(out, into);
+        let bytes = out.iter().map(|p| p.len()).sum::<usize>();
+        let eager = EAGER + PER_BYTE * u32::try_from(bytes).unwrap_or(u32::MAX);
         let begin = Instant::now();
         loop {
             let mut done: c_int = 0;
@@ -281,8 +284,8 @@ impl Comm for Mpi {
             let waited = begin.elapsed();
             match waited {
                 w if w > call.patience => break,
-                w if w < EAGER => std::thread::yield_now(),
-                w if w < BRISK => std::thread::sleep(Duration::from_micros(20)),
+                w if w < eager => std::thread::yield_now(),
+                w if w < eager + BRISK => std::thread::sleep(Duration::from_micros(20)),
                 _ => {
                     self.answer();
                     std::thread::sleep(Duration::from_micros(500));

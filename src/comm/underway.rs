@@ -10,7 +10,14 @@ type Begun = (Vec<(usize, usize)>, Box<dyn Any + Send>);
 
 /// Means under way, in the order in which they were begun, which is the same on every rank.
 #[derive(Clone, Debug, Default)]
-pub struct Underway(Arc<Mutex<Vec<Begun>>>);
+pub struct Underway(Arc<Mutex<Means>>);
+
+#[derive(Debug, Default)]
+struct Means {
+    begun: Vec<Begun>,
+    /// Memory of those that have ended, a vector of numbers each: new memory of such sizes costs as much as a copy.
+    spare: Vec<Box<dyn Any + Send>>,
+}
 
 impl Underway {
     /// Begins the sum over the ranks of `pieces` times `share`: numbers, and the place each begins at.
@@ -24,10 +31,15 @@ impl Underway {
         pieces: &[(usize, &[T])],
     ) -> Result<()> {
         let places = pieces.iter().map(|(at, x)| (*at, x.len())).collect();
-        let x: Vec<T> = pieces.iter().flat_map(|(_, x)| x.iter().copied()).collect();
+        let mut means = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let spare = means.spare.pop().and_then(|x| x.downcast::<Vec<T>>().ok());
+        let mut x = spare.map_or_else(Vec::new, |x| *x);
+        x.clear();
+        for (_, piece) in pieces {
+            x.extend_from_slice(piece);
+        }
         let pending = world.begin_sum(what, x, share)?;
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.push((places, Box::new(pending)));
+        means.begun.push((places, Box::new(pending)));
         Ok(())
     }
 
@@ -36,8 +48,8 @@ impl Underway {
     /// # Errors
     /// A rank that ends.
     pub fn end<T: Scalar>(&self, world: &World, into: &mut [T]) -> Result<()> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for (places, pending) in all.drain(..) {
+        let mut means = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (places, pending) in std::mem::take(&mut means.begun) {
             let Ok(pending) = pending.downcast::<Pending<Vec<T>>>() else {
                 unreachable!("an executor computes in one type");
             };
@@ -47,6 +59,8 @@ impl Underway {
                 into[at..at + count].copy_from_slice(&x[from..from + count]);
                 from += count;
             }
+            // The first bucket is the first to be begun again.
+            means.spare.insert(0, Box::new(x));
         }
         Ok(())
     }

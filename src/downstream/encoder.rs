@@ -8,9 +8,9 @@ use crate::config::method::method;
 use crate::data::Dataset;
 use crate::device::Choice;
 use crate::eval::attention::{self, Maps, Picture};
-use crate::eval::features::{Embedder, Features, Shape};
+use crate::eval::features::{Drawn, Embedder, Features, Shape};
 use crate::eval::knn::{Bank, Vote};
-use crate::graph::Executor;
+use crate::graph::{Executor, GraphError};
 use crate::methods::Method;
 use crate::nn::backbones::Pool;
 use crate::nn::heads::{Last, Mlp};
@@ -123,6 +123,8 @@ impl Feature {
 pub struct Encoder {
     exec: Box<dyn Executor>,
     extractor: Features,
+    /// The same on other devices, which share the images with this one.
+    others: Vec<(Features, Box<dyn Executor>)>,
     /// The features that it makes of an image, all of one length.
     pub made: Vec<Feature>,
     /// Which of them the encoder was trained to have: the pooled one. The first where that is not among them.
@@ -243,6 +245,7 @@ impl Encoder {
         Ok(Self {
             exec,
             extractor,
+            others: Vec::new(),
             main: {
                 let pooled = encoder.vit().map(|v| Feature::Read(v.pool));
                 let at = made.iter().position(|f| Some(*f) == pooled);
@@ -255,16 +258,58 @@ impl Encoder {
         })
     }
 
+    /// The same encoder on other devices shares the images with this one: each has an equal run of them.
+    pub fn beside(mut self, others: impl IntoIterator<Item = Self>) -> Self {
+        let parts = others.into_iter().map(|e| (e.extractor, e.exec));
+        self.others.extend(parts);
+        self
+    }
+
+    /// All features of all images, or of views of them, by all devices.
+    fn through(
+        &mut self,
+        data: &Dataset,
+        views: Option<Drawn<'_>>,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> crate::graph::Result<Vec<Vec<f32>>> {
+        let (devices, n) = (self.others.len() + 1, data.len());
+        let part = |i: usize| n * i / devices..n * (i + 1) / devices;
+        let exec = self.exec.as_mut();
+        if devices == 1 {
+            return self
+                .extractor
+                .of_part(exec, (data, part(0)), views, progress);
+        }
+        std::thread::scope(|s| {
+            let others = self.others.iter_mut().enumerate();
+            let others: Vec<_> = others
+                .map(|(i, (extractor, exec))| {
+                    let images = (data, part(i + 1));
+                    s.spawn(move || extractor.of_part(exec.as_mut(), images, views, &mut |_, _| ()))
+                })
+                .collect();
+            let mut said = |done: usize, all: usize| progress(done * n / all.max(1), n);
+            let images = (data, part(0));
+            let mut made = self.extractor.of_part(exec, images, views, &mut said)?;
+            for other in others {
+                let panicked = |_| GraphError::Invalid("a device's thread panicked".into());
+                let more = other.join().map_err(panicked)??;
+                for (all, more) in made.iter_mut().zip(more) {
+                    all.extend(more);
+                }
+            }
+            Ok(made)
+        })
+    }
+
     /// Each of the encoder's features of views that are cropped and mirrored anew every epoch.
     ///
     /// # Errors
     /// As [`Encoder::features`].
     pub fn cropped(&mut self, data: &Dataset, seed: u64, epoch: u32) -> Result<Vec<Vec<f32>>> {
         let policy = super::probe::crops(&self.config.augment);
-        let drawn = (&policy, seed, epoch);
-        let exec = self.exec.as_mut();
-        let found = self.extractor.of_views(exec, data, drawn, &mut |_, _| ());
-        Ok(found?)
+        let drawn = Some((&policy, seed, epoch));
+        Ok(self.through(data, drawn, &mut |_, _| ())?)
     }
 
     /// Length of a feature.
@@ -286,7 +331,7 @@ impl Encoder {
         data: &Dataset,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<f32>> {
-        Ok(self.extractor.of(self.exec.as_mut(), data, progress)?)
+        Ok(self.through(data, None, progress)?.swap_remove(0))
     }
 
     /// Each of the features that the encoder makes, [n,dim], of all images, from one pass over them.
@@ -298,7 +343,7 @@ impl Encoder {
         data: &Dataset,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<Vec<f32>>> {
-        Ok(self.extractor.each(self.exec.as_mut(), data, progress)?)
+        Ok(self.through(data, None, progress)?)
     }
 
     /// All classes for each of `queries` [q,dim], the likeliest first ([q,classes]), by its nearest
@@ -324,6 +369,10 @@ impl Embedder for Encoder {
 
     fn parts(&mut self) -> (Features, &mut dyn Executor) {
         (self.extractor.clone(), self.exec.as_mut())
+    }
+
+    fn embed(&mut self, data: &Dataset) -> crate::graph::Result<Vec<f32>> {
+        Ok(self.through(data, None, &mut |_, _| ())?.swap_remove(0))
     }
 
     fn attention(&mut self, data: &Dataset) -> crate::graph::Result<Option<Picture>> {

@@ -19,6 +19,8 @@ pub struct Source {
     pub data: Option<String>,
     /// The device.
     pub device: Choice,
+    /// More devices, which share the images with it when features are made.
+    pub others: Vec<Choice>,
 }
 
 /// Tells how a run's own data differ from those that it was trained on.
@@ -105,11 +107,13 @@ impl Source {
         features: &[Feature],
         tell: Tell<'_>,
     ) -> Result<Encoder> {
-        let exec = open_executor(&self.device, &[], Precision::F32, |l| {
-            tell(Notice::Line(&l));
-        })?;
         let side = (split.train.height, split.train.width);
         let (config, epoch) = (&trained.config, trained.at.epoch);
-        Encoder::of(config, &trained.weights, epoch, exec, side, features)
+        let on = |device: &Choice| {
+            let exec = open_executor(device, &[], Precision::F32, |l| tell(Notice::Line(&l)))?;
+            Encoder::of(config, &trained.weights, epoch, exec, side, features)
+        };
+        let others = self.others.iter().map(on).collect::<Result<Vec<_>>>()?;
+        Ok(on(&self.device)?.beside(others))
     }
 }

@@ -62,6 +62,9 @@ pub trait Embedder {
     }
 }
 
+/// Views that a policy draws, for a seed and epoch.
+pub type Drawn<'a> = (&'a Policy, u64, u32);
+
 /// A compiled feature extractor: of one feature an image, or of several that one pass makes.
 #[derive(Clone, Debug)]
 pub struct Features {
@@ -206,7 +209,7 @@ impl Features {
         data: &Dataset,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<Vec<f32>>> {
-        self.through(exec, (data, 0..data.len()), None, progress)
+        self.of_part(exec, (data, 0..data.len()), None, progress)
     }
 
     /// The (first) feature of the images of a range: one rank's share of a set.
@@ -219,29 +222,18 @@ impl Features {
         images: (&Dataset, Range<usize>),
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<f32>> {
-        Ok(self.through(exec, images, None, progress)?.swap_remove(0))
+        Ok(self.of_part(exec, images, None, progress)?.swap_remove(0))
     }
 
-    /// As [`Features::each`], of views that `policy` draws for a seed and epoch.
+    /// Each of the features of the images of a range, or of views of them: one device's part of a set.
     ///
     /// # Errors
     /// As [`Features::of`].
-    pub fn of_views(
-        &self,
-        exec: &mut dyn Executor,
-        data: &Dataset,
-        (policy, seed, epoch): (&Policy, u64, u32),
-        progress: &mut dyn FnMut(usize, usize),
-    ) -> Result<Vec<Vec<f32>>> {
-        let drawn = Some((policy, seed, epoch));
-        self.through(exec, (data, 0..data.len()), drawn, progress)
-    }
-
-    fn through(
+    pub fn of_part(
         &self,
         exec: &mut dyn Executor,
         (data, range): (&Dataset, Range<usize>),
-        views: Option<(&Policy, u64, u32)>,
+        views: Option<Drawn<'_>>,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<Vec<f32>>> {
         if (data.height, data.width) != self.side {

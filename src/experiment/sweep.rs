@@ -237,6 +237,7 @@ impl Sweep {
             run: trial.folder.clone(),
             data: None,
             device: self.device.clone(),
+            others: Vec::new(),
         };
         let notice: crate::downstream::Tell<'_> = &|n| tell(Event::Notice(n));
         for m in &e.eval {
