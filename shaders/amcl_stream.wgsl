@@ -8,8 +8,8 @@
 // A group takes 64 anchors and walks over all columns, 64 at a time: a thread keeps maximum and sum of exponentials
 // of its 4 rows (rescaled when the maximum grows), and 16 threads' are merged at the end, in order; of the selected
 // it keeps plain sums. Nothing of size A x A is stored.
-// Outputs: loss [C,A]; norm [C,A], the log-sum-exp or 1/k, for the gradient. Grid: p.heads * p.tiles groups of 256,
-// folded.
+// Outputs: loss [C,A]; norm [C,A], the log-sum-exp or 1/k, for the gradient; or those of a rank's own anchors alone.
+// Grid: p.heads * p.tiles groups of 256, folded.
 #import grid
 #import step
 #import pair_tile
@@ -54,7 +54,7 @@ fn main(
     let tiles = p.tiles;
     if g >= p.heads * tiles { return; }
     let head = g / tiles;
-    let i0 = (p.first + g % tiles) * 64u;
+    let i0 = p.first + (g % tiles) * 64u;
     let base = p.off_z + head * p.a * p.d;
     let constant = p.tau_const * step.tau_scale;
     let l = lid.x;
@@ -114,7 +114,7 @@ fn main(
     tile_b[l] = sum;
     workgroupBarrier();
     let row = i0 + l;
-    let mine = l < 64u && row < p.a;
+    let mine = l < 64u && row < p.end;
     // The candidates' term, and what is kept for the gradient.
     var candidates = 0.0;
     var kept = 0.0;
@@ -167,7 +167,7 @@ fn main(
             tau = temperature(r);
         }
 #endif
-        let at = p.off_row + head * p.a + row;
+        let at = p.off_own + head * p.own + row - p.shift;
         norm[at] = kept;
         loss[at] = p.beta * omega(tau) - s / tau + candidates;
     }

@@ -74,7 +74,7 @@ fn main(
     let tiles = p.tiles;
     if g >= p.heads * tiles * p.chunks { return; }
     let head = g / (tiles * p.chunks);
-    let i0 = (p.first + (g / p.chunks) % tiles) * 64u;
+    let i0 = p.first + ((g / p.chunks) % tiles) * 64u;
     let n0 = (g % p.chunks) * 64u;
     let base = p.off_z + head * p.a * p.d;
     let row = p.off_row + head * p.a;
@@ -104,7 +104,7 @@ fn main(
             let gj = dloss[row + min(j + jj, p.a - 1u)];
             let nj = norm[row + min(j + jj, p.a - 1u)];
             for (var ii = 0u; ii < 4u; ii = ii + 1u) {
-                if i + ii >= p.a || j + jj >= p.a { continue; }
+                if i + ii >= p.end || j + jj >= p.a { continue; }
                 let gi = dloss[row + i + ii];
                 let pair = s[ii][jj];
                 var tp = constant;
@@ -164,17 +164,17 @@ fn main(
     var rows_df = df_sums.a;
 #endif
     for (var ii = 0u; ii < 4u; ii = ii + 1u) {
-        if i + ii >= p.a { break; }
+        if i + ii >= p.end { break; }
         for (var jj = 0u; jj < 4u; jj = jj + 1u) {
             let n = n0 + (l % COLS) * 4u + jj;
             if n >= p.d { break; }
-            let at = (head * p.a + i + ii) * p.d + n;
-            dz[p.off_z + at] = rows_dz[ii][jj];
+            let at = (head * p.own + i + ii - p.shift) * p.d + n;
+            dz[p.off_own_z + at] = rows_dz[ii][jj];
 #ifdef ADAPTIVE
             if p.accumulate == 1u {
-                dfeature[p.off_f + at] = dfeature[p.off_f + at] + rows_df[ii][jj];
+                dfeature[p.off_own_f + at] = dfeature[p.off_own_f + at] + rows_df[ii][jj];
             } else {
-                dfeature[p.off_f + at] = rows_df[ii][jj];
+                dfeature[p.off_own_f + at] = rows_df[ii][jj];
             }
 #endif
         }

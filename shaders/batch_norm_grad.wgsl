@@ -11,9 +11,11 @@
 // `combine`: a group a channel adds its runs (256 threads stride, then a tree) and packs what `apply` needs, since
 // that may bind 8 tensors at most:
 //   factors [4,C] = (gamma / sqrt(var+eps), mean, dbeta/M, dgamma/M / sqrt(var+eps)).
+// `factors_of_sums`: the same of sums that are given, for statistics that are of other rows too (M counts them all);
+// a thread a channel.
 // `apply`: a thread 4 or 8 elements of one column (lib/channels.wgsl).
 // HALF: dy, x, y, dx and dresidual lie in f16 (g is rounded by nothing: it is dy or zero).
-// Grid: as batch_norm.wgsl.
+// Grid: as batch_norm.wgsl; factors_of_sums ceil(C / 256).
 #import channels
 #import clamp
 #ifdef PARTIAL
@@ -150,15 +152,40 @@ fn combine(
     }
     if l == 0u {
         let s = lane[0];
-        let inv = inverseSqrt(variance[c] + p.eps);
         dbeta[c] = s.x;
         dgamma[c] = s.y;
-        factors[c] = gamma[c] * inv;
-        factors[p.c + c] = mean[c];
-        factors[2u * p.c + c] = s.x * p.inv_m;
-        factors[3u * p.c + c] = s.y * p.inv_m * inv;
+        put_factors(c, s.x, s.y);
     }
 }
+#endif
+#ifdef FACTORS
+@group(0) @binding(0) var<storage, read> gamma: array<f32>;
+@group(0) @binding(1) var<storage, read> mean: array<f32>;
+@group(0) @binding(2) var<storage, read> variance: array<f32>;
+@group(0) @binding(3) var<storage, read> dgamma: array<f32>;
+@group(0) @binding(4) var<storage, read> dbeta: array<f32>;
+@group(0) @binding(5) var<storage, read_write> factors: array<f32>;
+@compute @workgroup_size(256)
+fn factors_of_sums(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
+    let c = group_index(wid, nwg) * 256u + lid.x;
+    if c < p.c { put_factors(c, dbeta[c], dgamma[c]); }
+}
+#endif
+#ifndef PARTIAL
+#ifndef APPLY
+// The factors of channel c from sum g and sum g xhat.
+fn put_factors(c: u32, sum: f32, sum_x: f32) {
+    let inv = inverseSqrt(variance[c] + p.eps);
+    factors[c] = gamma[c] * inv;
+    factors[p.c + c] = mean[c];
+    factors[2u * p.c + c] = sum * p.inv_m;
+    factors[3u * p.c + c] = sum_x * p.inv_m * inv;
+}
+#endif
 #endif
 #ifdef APPLY
 @group(0) @binding(0) var<storage, read> dy: array<X>;
@@ -211,6 +238,7 @@ fn apply(
 }
 #endif
 #ifndef COMBINE
+#ifndef FACTORS
 // Of a column. `partial` leaves shift and slope, and behind a residual scale and beta, at zero.
 struct Factors { scale: E, mean: E, shift: E, slope: E, beta: E }
 // g at an element of value v: dy or zero, so nothing is rounded where it lies in f16.
@@ -226,4 +254,5 @@ fn upstream(i: u32, v: X, f: Factors) -> X {
     return g;
 #endif
 }
+#endif
 #endif

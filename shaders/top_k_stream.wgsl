@@ -77,13 +77,13 @@ fn main(
     let g = group_index(wid, nwg);
     if g >= p.heads * p.tiles { return; }
     let head = g / p.tiles;
-    let i0 = (p.first + g % p.tiles) * 64u;
+    let i0 = p.first + (g % p.tiles) * 64u;
     let base = p.off_z + head * p.a * p.d;
     let l = lid.x;
     let r = (l / COLS) * 4u;
     let candidates = p.a - 2u + p.include_positive;
     if l < 64u {
-        search[l] = Search(0u, FULL, p.kappa, select(0u, candidates, i0 + l < p.a), 0u, 0u);
+        search[l] = Search(0u, FULL, p.kappa, select(0u, candidates, i0 + l < p.end), 0u, 0u);
         atomicStore(&written[l], 0u);
     }
     for (var q = 0u; q < 4u; q = q + 1u) { atomicStore(&words[q * 256u + l], 0u); }
@@ -154,7 +154,7 @@ fn main(
         }
     }
     workgroupBarrier();
-    if l < 64u && i0 + l < p.a {
+    if l < 64u && i0 + l < p.end {
         let t = search[l];
         let all = min(t.count, FEW);
         for (var x = 0u; x < all; x = x + 1u) {
@@ -168,8 +168,9 @@ fn main(
                 }
             }
             if before + 1u == t.rank {
-                value[p.off_row + head * p.a + i0 + l] = value_of(key);
-                index[p.off_row + head * p.a + i0 + l] = column;
+                let at = p.off_own + head * p.own + i0 + l - p.shift;
+                value[at] = value_of(key);
+                index[at] = column;
             }
         }
     }

@@ -34,6 +34,7 @@ fn executors() -> Vec<Box<dyn Executor>> {
 
 fn moco() -> Moco {
     Moco {
+        regrouped: None,
         encoder: net(),
         projector: Mlp::plain(2, 8, 6),
         amcl: Some(Amcl::default()),

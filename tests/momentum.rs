@@ -29,6 +29,7 @@ const QUEUE: usize = 20;
 
 fn moco(amcl: bool) -> Moco {
     Moco {
+        regrouped: None,
         encoder: net(),
         projector: Mlp::plain(if amcl { 2 } else { 1 }, 8, 6),
         amcl: amcl.then(Amcl::default),

@@ -15,13 +15,18 @@ use amcl_wgpu::train::session::Session;
 use common::{relative, settings_of};
 use std::time::Duration;
 
-const BATCH: usize = 12;
+pub(crate) const BATCH: usize = 12;
 
 fn config(method: &str, amcl: bool, of: (usize, usize)) -> Config {
     config_with(method, amcl, of, &[])
 }
 
-fn config_with(method: &str, amcl: bool, (ranks, parts): (usize, usize), more: &[&str]) -> Config {
+pub(crate) fn config_with(
+    method: &str,
+    amcl: bool,
+    (ranks, parts): (usize, usize),
+    more: &[&str],
+) -> Config {
     let mut set = vec![
         "model.encoder=tiny".to_string(),
         "model.width=4".into(),
@@ -47,14 +52,24 @@ fn config_with(method: &str, amcl: bool, (ranks, parts): (usize, usize), more: &
 
 /// What a rank has after a few steps.
 #[derive(Clone, Debug, PartialEq)]
-struct Seen {
-    losses: Vec<f64>,
+pub(crate) struct Seen {
+    pub(crate) losses: Vec<f64>,
     /// The last step's gradient and the parameters behind it, tensor by tensor.
-    tensors: Vec<(String, Vec<f64>)>,
+    pub(crate) tensors: Vec<(String, Vec<f64>)>,
 }
 
 /// Two steps of a rank.
 fn steps(c: &Config, world: &World, exec: Box<dyn Executor>, data: &Dataset) -> Seen {
+    steps_to(c, world, exec, (data, &["queue", "key_params"]))
+}
+
+/// As [`steps`]; the groups of states that are looked at too.
+pub(crate) fn steps_to(
+    c: &Config,
+    world: &World,
+    exec: Box<dyn Executor>,
+    (data, groups): (&Dataset, &[&str]),
+) -> Seen {
     let method = method::method(c).unwrap();
     let world = match c.dist.shares.is_empty() {
         true => world.clone(),
@@ -62,10 +77,11 @@ fn steps(c: &Config, world: &World, exec: Box<dyn Executor>, data: &Dataset) -> 
     };
     let world = &world;
     let mut s = Session::of_rank(c, (method.as_ref(), world), exec, data).unwrap();
+    let rank = world.rank();
+    let places = method.draws().places(c.share(rank), BATCH, rank);
     let mut losses = Vec::new();
     for step in 0..2 {
-        let own = c.share(world.rank());
-        let ids: Vec<u32> = own.map(|i| (step * BATCH + i) as u32).collect();
+        let ids: Vec<u32> = places.iter().map(|p| (step * BATCH + p) as u32).collect();
         let scalars = StepScalars {
             step: step as u32,
             lr: 0.05,
@@ -85,7 +101,7 @@ fn steps(c: &Config, world: &World, exec: Box<dyn Executor>, data: &Dataset) -> 
         }
     }
     for group in states.groups() {
-        if ["queue", "key_params"].contains(&group.group.name().as_str()) {
+        if groups.contains(&group.group.name().as_str()) {
             let id = states.whole(group.group).unwrap();
             let values = s.exec.read_state(&states, id).unwrap().to_f64();
             tensors.push((group.group.name(), values));
@@ -96,7 +112,7 @@ fn steps(c: &Config, world: &World, exec: Box<dyn Executor>, data: &Dataset) -> 
 
 /// How an engine of several ranks is wrong: the mistakes of others' programs.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Fault {
+pub(crate) enum Fault {
     None,
     /// Gathering gives a rank its own rows, as often as there are ranks.
     Echo,
@@ -150,12 +166,16 @@ impl Comm for Faulty {
 }
 
 /// Runs `act` as each of so many ranks.
-fn on_ranks<R: Send>(ranks: usize, fault: Fault, act: impl Fn(&World) -> R + Sync) -> Vec<R> {
+pub(crate) fn on_ranks<R: Send>(
+    ranks: usize,
+    fault: Fault,
+    act: impl Fn(&World) -> R + Sync,
+) -> Vec<R> {
     on_engines(ranks, |c| Box::new(Faulty(c, fault)), act)
 }
 
 /// Runs `act` as each of so many ranks, which talk through what `engine` makes of theirs.
-fn on_engines<R: Send>(
+pub(crate) fn on_engines<R: Send>(
     ranks: usize,
     engine: impl Fn(threads::Threads) -> Box<dyn Comm>,
     act: impl Fn(&World) -> R + Sync,
@@ -181,7 +201,7 @@ fn on_engines<R: Send>(
 }
 
 /// The largest difference of a tensor, relative to its norm; one that is next to nothing is judged beside the whole.
-fn apart(a: &Seen, b: &Seen) -> (f64, String) {
+pub(crate) fn apart(a: &Seen, b: &Seen) -> (f64, String) {
     let norm = |v: &[f64]| v.iter().map(|x| x * x).sum::<f64>().sqrt();
     let whole = |s: &Seen| {
         let gradients = s.tensors.iter().filter(|t| t.0.starts_with("gradient"));
@@ -204,11 +224,11 @@ fn apart(a: &Seen, b: &Seen) -> (f64, String) {
     worst
 }
 
-fn f64s() -> Box<dyn Executor> {
+pub(crate) fn f64s() -> Box<dyn Executor> {
     Box::new(HostExecutor::<f64>::new())
 }
 
-fn f32s() -> Box<dyn Executor> {
+pub(crate) fn f32s() -> Box<dyn Executor> {
     Box::new(HostExecutor::<f32>::new())
 }
 
@@ -221,12 +241,12 @@ fn all_methods() -> Vec<(&'static str, bool)> {
     of(false).chain(of(true)).collect()
 }
 
-fn data() -> Dataset {
+pub(crate) fn data() -> Dataset {
     shapes::generate(3, 2 * BATCH, 4).train
 }
 
 /// In f64 only the order of sums differs, some 1e4 of them of 1e-16 each.
-const BOUND: f64 = 1e-12;
+pub(crate) const BOUND: f64 = 1e-12;
 
 #[test]
 fn ranks_make_the_step_of_as_many_micro_batches() {

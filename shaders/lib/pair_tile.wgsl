@@ -3,14 +3,16 @@
 // z [heads,A,D] unit rows, feature [heads or 1,A,D]: similarities z z^T and scores feature feature^T of a tile are
 // made where they are used and stored nowhere.
 // VEC4: D is a multiple of 4. A dispatch covers p.heads heads from the start of the bound slices, which is element
-// off_z, off_f, off_row; of their anchors it takes p.tiles times 64 from 64 * p.first on.
+// off_z, off_f, off_row; of their anchors it takes p.tiles times 64 from p.first on, but none behind p.end. Results are
+// of p.own anchors a head, from off_own_z, off_own_f, off_own on: anchor i is the one with number i - p.shift.
 struct Params {
     a: u32, d: u32, heads: u32, chunks: u32,
     off_z: u32, off_f: u32, off_row: u32, accumulate: u32,
     arrangement: u32, include_positive: u32, adaptive_pos: u32, adaptive_neg: u32,
     tau_const: f32, beta: f32, eta: f32, iota: f32,
     half_d: f32, first: u32, tiles: u32, kappa: u32,
-    warmup: u32, official_sum: u32, r0: u32, r1: u32,
+    warmup: u32, official_sum: u32, end: u32, shift: u32,
+    own: u32, off_own_z: u32, off_own_f: u32, off_own: u32,
 }
 @group(1) @binding(0) var<uniform> p: Params;
 #ifdef VEC4

@@ -220,7 +220,8 @@ fn streamed_loss(heads: usize, views: usize, d: usize) -> Vec<Subject> {
         iota: 1.95,
         tau_const: 0.1,
     };
-    let loss = ops::amcl_stream::AmclStream { form };
+    let share = ops::amcl_stream::Share::WHOLE;
+    let loss = ops::amcl_stream::AmclStream { form, share };
     let (z, row) = (
         TensorType::f32([heads, views, d]),
         TensorType::f32([heads, views]),
@@ -230,6 +231,7 @@ fn streamed_loss(heads: usize, views: usize, d: usize) -> Vec<Subject> {
     let select = ops::top_k_stream::TopKStream {
         kappa: 100,
         include_positive: true,
+        share,
     };
     vec![
         subject(

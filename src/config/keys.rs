@@ -1,9 +1,9 @@
 //! Keys as people give them: overrides, and what is said of keys and sections that there are not.
 
-use super::{Config, ConfigError, Result, fault, synonyms};
+use super::{Config, ConfigError, MethodSettings, ModelSettings, Result, fault, synonyms};
 use crate::methods;
 use crate::nn::backbones;
-use crate::settings::{self, nearest};
+use crate::settings::{self, Field, Section, nearest};
 use toml::{Table, Value};
 
 /// A value of another kind than its setting's, with the setting's name.
@@ -173,13 +173,17 @@ pub(super) fn refuse_unknown_keys(table: &Table) -> Result<()> {
             name.unwrap_or(default).to_string()
         };
         // A name that there is not is reported when the method or encoder is looked for.
+        let with_own = |fields: Vec<Field>, keys: Vec<String>| {
+            let own = fields.into_iter().map(|f| f.name.to_string());
+            own.chain(keys).collect::<Vec<_>>()
+        };
         let known = match section.as_str() {
             "method" => match keys_of("method", &name("name", "simclr")) {
-                Some(keys) => [vec!["name".to_string()], keys].concat(),
+                Some(keys) => with_own(MethodSettings::fields(), keys),
                 None => continue,
             },
             "model" => match keys_of("model", &name("encoder", "tiny")) {
-                Some(keys) => [vec!["encoder".to_string(), "image_size".into()], keys].concat(),
+                Some(keys) => with_own(ModelSettings::fields(), keys),
                 None => continue,
             },
             _ => all[section]

@@ -58,10 +58,12 @@ pub fn declare_method(config: &Config, method: &dyn Method) -> Result<Model> {
     let size = config.model.image_size;
     let draws = method.draws();
     let rows = images * draws.views.count() / draws.views.tensors();
-    let views = (0..draws.views.tensors())
-        .map(|_| g.input("views", TensorType::f32([rows, size, size, 3])))
-        .collect();
-    let batch = Batch::new(&mut g, &draws, images, views);
+    let mut views = || {
+        let view = |_| g.input("views", TensorType::f32([rows, size, size, 3]));
+        (0..draws.views.tensors()).map(view).collect()
+    };
+    let (own, others) = (views(), draws.regrouped.map_or_else(Vec::new, |_| views()));
+    let batch = Batch::new(&mut g, &draws, images, own).with_regrouped(others);
     let mut net = Net::new(&mut g, &mut model, Mode::Train);
     match cached(config, method) {
         None => drop(method.build(&mut net, &batch).map_err(shapes)?),

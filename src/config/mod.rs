@@ -253,9 +253,11 @@ impl Config {
             loss: self.loss.clone(),
             batch: Batches {
                 images: o.batch_size,
+                ranks: self.dist.ranks,
                 parts: self.parts(),
                 micro: o.micro_batches,
                 cached: o.gradient_cache,
+                one_norm: self.model.sync_bn,
             },
             layer_rates: o.layer_rates.clone(),
         }
@@ -349,6 +351,13 @@ impl Config {
             )));
         }
         self.dist.check_ranges("dist").map_err(ConfigError)?;
+        if self.model.sync_bn && self.has_micro_batches() {
+            return Err(ConfigError(
+                "model.sync_bn takes the statistics of the whole batch, of which a rank with micro-batches holds one \
+                 at a time: set optim.micro_batches = 1 and no dist.shares, or model.sync_bn = false"
+                    .into(),
+            ));
+        }
         self.can_be_cut()
     }
 

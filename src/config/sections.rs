@@ -99,6 +99,9 @@ section! {
         encoder: String = "tiny".into(),
         /// Side of the views.
         image_size: usize = 32 => between(8.0, 4096.0),
+        /// Batch norm of encoder and heads takes the images of all ranks together, as one rank would that had the
+        /// whole batch; false: each rank's by themselves. Two exchanges a layer and step; not with micro-batches.
+        sync_bn: bool = false,
         ..settings: Table = {
             let family = backbones::family("tiny");
             family.and_then(|f| (f.complete)(&Table::new())).unwrap_or_default()

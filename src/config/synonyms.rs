@@ -51,6 +51,10 @@ const SETTINGS: &[(&[&str], &str)] = &[
         ],
         "optim.micro_batches",
     ),
+    (
+        &["sync_batchnorm", "syncbn", "sync_batch_norm"],
+        "model.sync_bn",
+    ),
     (&["wd", "weightdecay", "l2", "decay"], "optim.weight_decay"),
     (&["optimizer", "optimiser", "opt"], "optim.name"),
     (&["adam_betas", "beta1", "beta2"], "optim.betas"),
@@ -274,15 +278,11 @@ const NONE_SUCH: &[(&[&str], &str)] = &[
             "device",
             "accelerator",
         ],
-        "there is none: a run uses one device, which --device names",
+        "there is none: --device names a run's device, --devices several that share every batch",
     ),
     (
         &["drop_last"],
         "there is none: an epoch's last, incomplete batch is always left out",
-    ),
-    (
-        &["sync_bn", "sync_batchnorm"],
-        "there is none: a run uses one device",
     ),
     (
         &[
@@ -397,6 +397,7 @@ mod tests {
             (Some("data"), "epochs", "run.epochs"),
             (None, "wd", "optim.weight_decay"),
             (Some("model"), "arch", "model.encoder"),
+            (Some("run"), "sync_batchnorm", "model.sync_bn"),
             (Some("data"), "num_workers", "there is none"),
             (None, "epocs", "run.epochs"),
         ] {

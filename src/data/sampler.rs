@@ -108,6 +108,11 @@ impl Order {
         Ok(order)
     }
 
+    /// Are samples shuffled by blocks, because images are read cheaply only together with others?
+    pub fn is_by_blocks(&self) -> bool {
+        self.blocks.is_some()
+    }
+
     /// The samples of an epoch.
     pub fn of(&self, epoch: usize) -> Vec<u32> {
         let Some(blocks) = &self.blocks else {

@@ -67,6 +67,7 @@ pub static SPEC: Spec = Spec {
             streamable: r.amcl().is_none_or(|a| a.streamable()),
         })
     },
+    needs_large_norm: true,
     ..Spec::new::<Settings>(
         "barlow_twins",
         "Barlow Twins",

@@ -38,12 +38,15 @@ pub struct Byol {
 }
 
 /// The method for configurations.
-pub static SPEC: Spec = Spec::new::<Settings>(
-    "byol",
-    "BYOL",
-    "a predictor finds, from one view, what a momentum network makes of the other; no negatives",
-    build,
-);
+pub static SPEC: Spec = Spec {
+    needs_large_norm: true,
+    ..Spec::new::<Settings>(
+        "byol",
+        "BYOL",
+        "a predictor finds, from one view, what a momentum network makes of the other; no negatives",
+        build,
+    )
+};
 
 fn build(r: &Recipe, encoder: Arc<dyn Backbone>) -> std::result::Result<Box<dyn Method>, String> {
     let s: Settings = r.own()?;

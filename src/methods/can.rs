@@ -3,11 +3,11 @@
 //! with AMCL.
 
 use super::draws::Distribution;
-use super::loss::{Amcl, LossOutput, Path, Plain, RECONSTRUCTION, contrastive, reconstruction};
+use super::loss::{Amcl, LossOutput, Plain, RECONSTRUCTION, reconstruction};
 use super::recipe::{Given, PairMatrix};
 use super::{
-    Batch, Diagnostics, Draws, Embedded, Method, Numbers, Own, Recipe, Reconstructed, Reconstructs,
-    Spec, SplitLoss, Temperatures, Views, embed_and_loss, pair_temperatures, with_scorer,
+    AllPairs, Batch, Diagnostics, Draws, Embedded, Method, Numbers, Own, Recipe, Reconstructed,
+    Reconstructs, Spec, SplitLoss, Temperatures, Views, embed_and_loss, pair_temperatures,
 };
 use crate::graph::{Result, TensorId};
 use crate::nn::backbones::vit::{Vit, mean_behind_class};
@@ -113,7 +113,7 @@ pub struct Can {
     /// Temperature of plain NT-Xent.
     pub temperature: Plain,
     /// How the loss over all pairs is computed.
-    pub path: Path,
+    pub pairs: AllPairs,
 }
 
 /// Two noised masked views of each image, as tensors of a graph: rows 0..b are the first views.
@@ -204,7 +204,7 @@ impl Can {
             settings: s,
             amcl: r.amcl(),
             temperature: r.temperature(),
-            path: r.loss.path,
+            pairs: AllPairs::of(r),
         })
     }
 
@@ -418,16 +418,13 @@ impl SplitLoss for Can {
         })
     }
 
+    fn shares_rows(&self) -> bool {
+        self.pairs.share_rows
+    }
+
     fn loss(&self, net: &mut Net<'_>, z: &[TensorId]) -> Result<LossOutput> {
-        let out = match &self.amcl {
-            None => contrastive::nt_xent(net, z[0], &self.temperature, true, self.path)?,
-            Some(a) => {
-                let d = net.dims(z[0])[2];
-                with_scorer(net, a, d, |g, s| {
-                    contrastive::amcl(g, z[0], a, s, self.path)
-                })?
-            }
-        };
+        let amcl = self.amcl.as_ref();
+        let out = self.pairs.loss(net, z[0], &self.temperature, amcl)?;
         Ok(LossOutput {
             loss: net.scale(out.loss, self.settings.w_contrast)?,
             terms: vec![("contrast", out.loss)],

@@ -5,6 +5,7 @@
 use crate::graph::{Graph, TensorId, TensorType};
 use crate::reference::philox::Stream;
 pub use crate::reference::pixel_noise::WORDS;
+use std::ops::Range;
 
 /// Which views a method takes of every image, [n,s,s,3] each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +81,24 @@ impl Numbers {
     }
 }
 
+/// Groups of a batch's images across its ranks: group g holds every `all`-th image, from the g-th on, and each rank
+/// has as many groups, one after the other. So neighbours, whom a rank has as its own, are in different groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Groups {
+    /// Groups of all ranks.
+    pub all: usize,
+    /// Ranks.
+    pub ranks: usize,
+}
+
+impl Groups {
+    /// Places in a batch of `n` images of those in rank `rank`'s groups, group by group.
+    pub fn places(self, n: usize, rank: usize) -> impl Iterator<Item = usize> {
+        let (all, each) = (self.all, self.all / self.ranks);
+        (rank * each..(rank + 1) * each).flat_map(move |group| (group..n).step_by(all))
+    }
+}
+
 /// What is drawn for every image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Draws {
@@ -91,6 +110,8 @@ pub struct Draws {
     pub streams: usize,
     /// The samples' ids are sent, for kernels that draw on the device.
     pub ids: bool,
+    /// A rank also gets the views of the images in its groups of these: they are other ranks' own, for the most part.
+    pub regrouped: Option<Groups>,
 }
 
 impl Draws {
@@ -101,7 +122,14 @@ impl Draws {
             numbers: Vec::new(),
             streams: 0,
             ids: false,
+            regrouped: None,
         }
+    }
+
+    /// Places in a batch of `n` images of those that a rank takes: `own`, and behind them those of its groups.
+    pub fn places(&self, own: Range<usize>, n: usize, rank: usize) -> Vec<usize> {
+        let regrouped = self.regrouped.map(|groups| groups.places(n, rank));
+        own.chain(regrouped.into_iter().flatten()).collect()
     }
 
     /// The words of the streams number `index` of all views of the samples `ids`, [views n, [`WORDS`]], as
@@ -129,6 +157,8 @@ pub struct Batch {
     pub images: usize,
     /// The views, as [`Draws::views`] asks for them.
     pub views: Vec<TensorId>,
+    /// Such views of as many other images, where [`Draws::regrouped`] asks for them.
+    pub regrouped: Vec<TensorId>,
     /// [`Draws::numbers`], [views n, each].
     pub numbers: Vec<TensorId>,
     /// [`Draws::streams`], their words u32 [views n, [`WORDS`]].
@@ -154,10 +184,17 @@ impl Batch {
         Self {
             images,
             views,
+            regrouped: Vec::new(),
             numbers,
             streams,
             ids,
         }
+    }
+
+    /// With the views of other images.
+    #[must_use]
+    pub fn with_regrouped(self, regrouped: Vec<TensorId>) -> Self {
+        Self { regrouped, ..self }
     }
 
     /// Views of `images` images and nothing else.
@@ -165,6 +202,7 @@ impl Batch {
         Self {
             images,
             views,
+            regrouped: Vec::new(),
             numbers: Vec::new(),
             streams: Vec::new(),
             ids: None,
@@ -191,6 +229,29 @@ mod tests {
         assert_ne!(whole[..5], whole[10..15], "another view");
         assert_ne!(whole, n.draw(1, 2, &[3, 8], (7, 1)), "another list");
         assert_ne!(whole, n.draw(0, 2, &[3, 8], (7, 2)), "another epoch");
+    }
+
+    /// All ranks' groups are the batch, and each rank's are every `all`-th image from its first group on.
+    #[test]
+    fn groups_of_ranks_are_the_whole_batch() {
+        let groups = Groups { all: 6, ranks: 3 };
+        let of = |rank| groups.places(24, rank).collect::<Vec<_>>();
+        assert_eq!(of(1), [2, 8, 14, 20, 3, 9, 15, 21]);
+        let mut all = [of(0), of(1), of(2)].concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..24).collect::<Vec<_>>());
+        let draws = Draws {
+            regrouped: Some(groups),
+            ..Draws::views(Views::Two)
+        };
+        assert_eq!(
+            draws.places(8..16, 24, 1),
+            [(8..16).collect(), of(1)].concat()
+        );
+        assert_eq!(
+            Draws::views(Views::Two).places(8..16, 24, 1),
+            (8..16).collect::<Vec<_>>()
+        );
     }
 
     #[test]

@@ -4,12 +4,16 @@
 //! Batch norm leaks which samples share batch statistics, and so which key belongs to which query (MoCo, section
 //! 3.3). Against that: split batch norm (groups of the batch with statistics of their own) and, with `shuffle`, other
 //! groups for keys than for queries.
+//!
+//! With `shuffle_ranks` groups are those of all ranks together, as MoCo's shuffling is across GPUs: a rank makes the
+//! keys of other ranks' images, whose views it draws itself, and keys return to where their queries are. R ranks of s
+//! groups then make the step of one rank of R s groups.
 
 use super::loss::{Amcl, LossOutput, Plain, contrastive};
 use super::recipe::{Chosen, holds};
 use super::{
-    Batch, Diagnostics, Embedder, Given, Method, Recipe, Spec, Temperatures, pair_temperatures,
-    phi_of, update_momentum_copy, with_scorer,
+    Batch, Diagnostics, Draws, Embedder, Given, Groups, Method, Recipe, Spec, Temperatures, Views,
+    pair_temperatures, phi_of, update_momentum_copy, with_scorer,
 };
 use crate::graph::state::Group;
 use crate::graph::{GraphError, Result, TensorId, TensorType};
@@ -47,6 +51,9 @@ crate::section! {
         bn_splits: usize = 1 => between(1.0, 524_288.0),
         /// Keys are grouped otherwise than queries.
         shuffle: bool = true,
+        /// On several ranks, keys are grouped across all of them: a rank makes keys of other ranks' images, so that
+        /// all groups are `bn_splits` times the ranks. It reads twice as many images. Not with micro-batches.
+        shuffle_ranks: bool = false,
     }
 }
 
@@ -72,6 +79,8 @@ pub struct Moco {
     pub splits: usize,
     /// Keys are grouped otherwise than queries.
     pub shuffle: bool,
+    /// Groups of the keys across ranks, which then make each other's; none: a rank makes the keys of its own queries.
+    pub regrouped: Option<Groups>,
     /// Micro-batches of each part of a step that a rank has.
     pub micro_batches: usize,
 }
@@ -92,6 +101,8 @@ pub static SPEC: Spec = Spec {
 
 fn build(r: &Recipe, encoder: Arc<dyn Backbone>) -> std::result::Result<Box<dyn Method>, String> {
     let s: Settings = r.own()?;
+    let ranks = r.batch.ranks;
+    let all = ranks * s.bn_splits;
     Ok(Box::new(Moco {
         encoder,
         projector: r.projector(false),
@@ -102,14 +113,15 @@ fn build(r: &Recipe, encoder: Arc<dyn Backbone>) -> std::result::Result<Box<dyn 
         symmetric: s.symmetric,
         splits: s.bn_splits,
         shuffle: s.shuffle,
+        regrouped: (s.shuffle_ranks && ranks > 1).then_some(Groups { all, ranks }),
         micro_batches: r.batch.micro,
     }))
 }
 
 /// `method.bn_splits` is 8, or the most groups of at least two images that the (micro-)batch can be cut into: with
-/// one group, batch norm tells queries from their keys.
+/// one group, batch norm tells queries from their keys. With `model.sync_bn`, which has one group, nothing is set.
 fn safeguards(r: &mut Recipe, given: Given<'_>) {
-    if !given("method", "bn_splits") {
+    if !given("method", "bn_splits") && !r.batch.one_norm {
         let batch = r.batch.part();
         let fits = |n: &usize| batch.is_multiple_of(*n) && batch / n >= 2;
         // Where no number fits, the check says so.
@@ -137,6 +149,28 @@ fn check(r: &Recipe, _: &Chosen<'_>) -> std::result::Result<(), String> {
             s.queue
         ));
     }
+    if r.batch.one_norm && s.bn_splits > 1 {
+        return Err(format!(
+            "method.bn_splits = {} cuts a rank's images into groups of batch norm, and model.sync_bn joins those of all \
+             ranks: set model.sync_bn = false, or method.bn_splits = 1 (which leaves the leak of batch norm open)",
+            s.bn_splits
+        ));
+    }
+    if s.shuffle_ranks && !s.shuffle {
+        return Err("method.shuffle_ranks groups keys across ranks, and method.shuffle = false groups them as their \
+            queries: set one of them"
+            .into());
+    }
+    if s.shuffle_ranks && r.batch.one_norm {
+        return Err("method.shuffle_ranks groups keys across ranks, and model.sync_bn has one group of all images: set \
+            model.sync_bn = false, or leave method.shuffle_ranks out"
+            .into());
+    }
+    if s.shuffle_ranks && r.batch.parts != r.batch.ranks {
+        return Err("method.shuffle_ranks groups the keys of a whole batch, of which a rank with micro-batches holds one \
+            at a time: set optim.micro_batches = 1 and no dist.shares, or leave method.shuffle_ranks out"
+            .into());
+    }
     if !batch.is_multiple_of(s.bn_splits) || batch / s.bn_splits < 2 {
         return Err(format!(
             "a (micro-)batch of {batch} cannot be cut into method.bn_splits = {} groups of at least 2: set \
@@ -148,6 +182,31 @@ fn check(r: &Recipe, _: &Chosen<'_>) -> std::result::Result<(), String> {
 }
 
 impl Moco {
+    /// The keys of this rank's queries, and those that enter the queue, of the keys [c,b,d'] that it has made. Where
+    /// ranks make each other's, they come from all of them: the groups of one rank stand behind those of another, and
+    /// within all groups together the images of each.
+    fn returned(&self, net: &mut Net<'_>, made: TensorId) -> Result<[TensorId; 2]> {
+        let world = net.world().clone();
+        let (Some(groups), false, &[c, b, d]) = (self.regrouped, world.is_alone(), net.dims(made))
+        else {
+            return Ok([made; 2]);
+        };
+        let (rank, ranks) = (world.rank(), world.ranks());
+        let swap = |axes| SwapAxes {
+            axes,
+            out: [c, ranks * b, d].into(),
+        };
+        let all = net.push1(AllGatherRows { world }, &[made])?;
+        let by_group = net.push1(swap([1, ranks, c, b * d]), &[all])?;
+        let each = ranks * b / groups.all;
+        let by_image = net.push1(swap([c, groups.all, each, d]), &[by_group])?;
+        let own = SliceTokens {
+            first: rank * b,
+            count: b,
+        };
+        Ok([net.push1(own, &[by_image])?, by_image])
+    }
+
     /// The keys of a step enter the queue: together, or where it does not hold them all, in as many parts as came.
     fn enqueue(&self, net: &mut Net<'_>, keys: TensorId, queue: TensorId) -> Result<()> {
         let (n, held) = (net.dims(keys)[1], net.dims(queue)[1]);
@@ -179,6 +238,13 @@ impl Method for Moco {
         self.encoder.as_ref()
     }
 
+    fn draws(&self) -> Draws {
+        Draws {
+            regrouped: self.regrouped,
+            ..Draws::views(Views::Two)
+        }
+    }
+
     fn build(&self, net: &mut Net<'_>, batch: &Batch) -> Result<LossOutput> {
         let embedder = Embedder::new(net, self.encoder(), &self.projector);
         // Every parameter is declared before the momentum copy is made of them all.
@@ -190,8 +256,9 @@ impl Method for Moco {
             groups: self.splits,
             ..Norm::default()
         };
+        // What other ranks' images are grouped by stands one group behind the other already.
         let of_keys = Norm {
-            interleaved: self.shuffle,
+            interleaved: self.shuffle && self.regrouped.is_none(),
             track: false,
             ..of_queries
         };
@@ -205,17 +272,21 @@ impl Method for Moco {
         } else {
             &[(0, 1)]
         };
+        let views = match self.regrouped {
+            Some(_) => &batch.regrouped,
+            None => &batch.views,
+        };
         for (query, key) in pairs {
             let [f, q] =
                 net.with_norm(of_queries, |net| embedder.call(net, batch.views[*query]))?;
-            let [_, z] = net.momentum(|net| {
-                net.with_norm(of_keys, |net| embedder.call(net, batch.views[*key]))
-            })?;
+            let [_, z] =
+                net.momentum(|net| net.with_norm(of_keys, |net| embedder.call(net, views[*key])))?;
             let k = net.l2_normalize(z)?;
             // Keys are constants, whatever is asked for a gradient.
             let k = net.stop_gradient(k)?;
+            let [k, entering] = self.returned(net, k)?;
             features.push(f);
-            keys.push(k);
+            keys.push(entering);
             parts.push(match &self.amcl {
                 None => contrastive::moco(net, q, k, queue, &self.temperature)?,
                 Some(a) => with_scorer(net, a, self.projector.out, |g, s| {
@@ -272,7 +343,9 @@ impl Method for Moco {
         let ids = [states.find(KEYS, "keys"), states.find(QUEUE, "queue")];
         if let [Some(kept), Some(queue)] = ids {
             let (mut keys, queue, world) = (net.state(kept), net.state(queue), net.world().clone());
-            if let (&[c, n, d], false) = (net.dims(keys), world.is_alone()) {
+            // Where ranks make each other's, every rank has them all.
+            let has_all = world.is_alone() || self.regrouped.is_some();
+            if let (&[c, n, d], false) = (net.dims(keys), has_all) {
                 // Ranks with other shares of a batch have another number of keys: those of all heads go together.
                 let op = SwapAxes {
                     axes: [1, c, n, d],

@@ -17,9 +17,10 @@ pub mod simclr;
 pub mod simsiam;
 pub mod vicreg;
 
-pub use draws::{Batch, Draws, Numbers, Views};
+pub use draws::{Batch, Draws, Groups, Numbers, Views};
 pub use recipe::{Chosen, Given, Recipe, Spec};
 
+use crate::comm::World;
 use crate::graph::{Graph, GraphError, Result, TensorId};
 use crate::nn::backbones::{Backbone, Network};
 use crate::nn::heads::{Mlp, MlpLayers, Phi};
@@ -30,7 +31,7 @@ use crate::ops::ema::Ema;
 use crate::ops::reshape::Reshape;
 use crate::ops::swap_axes::SwapAxes;
 use crate::settings::did_you_mean;
-use loss::{Amcl, LossOutput, Parametrisation, Scorer, Term};
+use loss::{Amcl, LossOutput, Parametrisation, Path, Plain, Scorer, Term, contrastive};
 
 /// All methods, in the order in which they are listed for people.
 pub static METHODS: &[&Spec] = &[
@@ -163,6 +164,12 @@ pub trait SplitLoss {
     /// Shapes that do not fit.
     fn embed(&self, net: &mut Net<'_>, batch: &Batch) -> Result<Embedded>;
 
+    /// The loss takes the embeddings of this rank's images, and gathers the others' by itself: its own anchors' loss is
+    /// all that a rank computes.
+    fn shares_rows(&self) -> bool {
+        false
+    }
+
     /// Embeddings -> loss; what it leaves out of [`LossOutput`] are the features.
     ///
     /// # Errors
@@ -234,19 +241,23 @@ fn pair_temperatures(
     }
 }
 
-/// The embeddings of the whole batch [c, all rows, d'] from those of this rank's parts, which lie one after the other
-/// in x, [c,n,d'] each. Other ranks' come from them. Rows of a tensor of views stand view by view, so that those of
-/// the whole batch are in the order in which the loss expects them.
+/// The embeddings that the loss takes [c, rows, d'] from those of this rank's parts, which lie one after the other in x,
+/// [c,n,d'] each: those of the whole batch, of which other ranks' come from them; or, where ranks share the loss's
+/// rows, this rank's. Rows of a tensor of views stand view by view, so that those of all parts are in the order in
+/// which the loss expects them.
 ///
 /// # Errors
 /// Shapes that do not fit.
 pub(crate) fn of_all_parts(
     net: &mut Net<'_>,
-    x: TensorId,
+    (of, x): (&dyn SplitLoss, TensorId),
     (own, [c, n, d]): (usize, [usize; 3]),
     batch: &Batch,
 ) -> Result<TensorId> {
-    let world = net.shares_loss();
+    let world = match of.shares_rows() {
+        true => World::default(),
+        false => net.shares_loss(),
+    };
     let of_all: Option<usize> = world.lengths(own).map(|l| l.iter().sum());
     let uneven = || GraphError::Invalid(format!("{own} parts are not in this rank's share"));
     let (parts, inside) = (of_all.ok_or_else(uneven)?, 2 / batch.views.len());
@@ -279,7 +290,7 @@ fn embed_and_loss(of: &dyn SplitLoss, net: &mut Net<'_>, batch: &Batch) -> Resul
         let &[c, n, d] = net.dims(*z) else {
             return Err(GraphError::Invalid("embeddings are [c,n,d']".into()));
         };
-        *z = of_all_parts(net, *z, (1, [c, n, d]), batch)?;
+        *z = of_all_parts(net, (of, *z), (1, [c, n, d]), batch)?;
     }
     let mut out = LossOutput {
         features: e.features,
@@ -290,6 +301,57 @@ fn embed_and_loss(of: &dyn SplitLoss, net: &mut Net<'_>, batch: &Batch) -> Resul
         out.terms.extend(own.terms);
     }
     Ok(out)
+}
+
+/// How the loss over all pairs of views is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AllPairs {
+    /// By matrices or by tiles.
+    pub path: Path,
+    /// Each rank computes, by tiles, the loss of its own anchors alone.
+    pub share_rows: bool,
+}
+
+impl AllPairs {
+    /// Of one rank.
+    pub fn by(path: Path) -> Self {
+        Self {
+            path,
+            share_rows: false,
+        }
+    }
+
+    fn of(r: &Recipe) -> Self {
+        Self {
+            path: r.loss.path,
+            share_rows: r.shares_rows(),
+        }
+    }
+
+    /// The loss of views z [c,n,d'], plain or with AMCL: NT-Xent with the positive in the denominator, or Eqs. (2.1)
+    /// and (2.4). z is what [`SplitLoss::loss`] gets.
+    fn loss(
+        self,
+        net: &mut Net<'_>,
+        z: TensorId,
+        plain: &Plain,
+        amcl: Option<&Amcl>,
+    ) -> Result<LossOutput> {
+        let (path, world) = (self.path, net.shares_loss());
+        let own = (z, &world);
+        let shared = self.share_rows && !world.is_alone();
+        match amcl {
+            None if shared => contrastive::nt_xent_of_ranks(net, own, plain, true),
+            None => contrastive::nt_xent(net, z, plain, true, path),
+            Some(a) => {
+                let d = net.dims(z)[2];
+                with_scorer(net, a, d, |g, s| match shared {
+                    true => contrastive::amcl_of_ranks(g, own, a, s),
+                    false => contrastive::amcl(g, z, a, s, path),
+                })
+            }
+        }
+    }
 }
 
 /// Encoder and projection heads, with their parameters.

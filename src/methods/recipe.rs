@@ -56,6 +56,9 @@ section! {
         /// of them, as a `stream` of tiles in memory that grows with the batch (the channels) and not with its
         /// square, or `auto`: streamed where a matrix would exceed 128 MiB.
         path: Path = Path::Auto,
+        /// From so many rows on (two views of all ranks' images), each rank computes the streamed loss of its own
+        /// images alone, against all others; below, every rank computes the whole of it.
+        share_rows: usize = 8192 => between(4.0, 1e9),
         /// Constant temperatures of simclr, moco, mocov3, lgp and can (this one, or `amcl.tau_const` of roles that do
         /// not adapt) are `constant`, or follow a `cosine` between low and high. `macl` (plain): temperature (1 + alpha
         /// (A - alignment)), A the mean similarity of the batch's positives, and each anchor's loss times 1 / (1 - P),
@@ -101,12 +104,16 @@ impl Section for AmclSettings {
 pub struct Batches {
     /// Images of a step.
     pub images: usize,
+    /// Ranks, which share it.
+    pub ranks: usize,
     /// Parts that have batch statistics of their own: the micro-batches of all ranks.
     pub parts: usize,
     /// Micro-batches of each part that a rank has.
     pub micro: usize,
     /// A loss that couples the batch is taken of all parts together.
     pub cached: bool,
+    /// Batch norm takes the whole batch together (`model.sync_bn`).
+    pub one_norm: bool,
 }
 
 impl Batches {
@@ -207,6 +214,17 @@ impl Recipe {
         }
     }
 
+    /// Does each rank compute the loss of its own images alone? Not where ranks have unequal shares.
+    pub fn shares_rows(&self) -> bool {
+        let (b, p) = (self.batch, PairMatrix::of_views(self));
+        let streams = self
+            .loss
+            .path
+            .streams(p.streamable, &[self.heads.count, p.side]);
+        let even = b.ranks > 1 && b.parts == b.ranks * b.micro;
+        even && b.cached && p.side >= self.loss.share_rows && streams.unwrap_or(false)
+    }
+
     /// The temperature of a plain loss with negatives.
     pub fn temperature(&self) -> Plain {
         Plain {
@@ -270,6 +288,8 @@ pub struct Spec {
     pub amcl: bool,
     /// Its loss couples the images of a batch ([`Method::split`]).
     pub couples_batch: bool,
+    /// Batch norm over few images hurts it: runs with small shares of ranks are told of `model.sync_bn`.
+    pub needs_large_norm: bool,
     /// It has projection heads, which `[heads]` shapes.
     pub has_heads: bool,
     /// Its encoder must be a Vision Transformer: it hides patches, or starts from one that did.
@@ -311,6 +331,7 @@ impl Spec {
             recipe: &[],
             amcl: false,
             couples_batch: false,
+            needs_large_norm: false,
             has_heads: true,
             needs_vit: false,
             starts_from: None,

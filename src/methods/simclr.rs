@@ -1,10 +1,10 @@
 //! SimCLR (Chen et al., ICML 2020), plain and with AMCL.
 
-use super::loss::{Amcl, LossOutput, Path, Plain, contrastive};
+use super::loss::{Amcl, LossOutput, Plain};
 use super::recipe::PairMatrix;
 use super::{
-    Batch, Diagnostics, Draws, Embedded, Embedder, Given, Method, Recipe, Spec, SplitLoss,
-    Temperatures, Views, embed_and_loss, pair_temperatures, with_scorer,
+    AllPairs, Batch, Diagnostics, Draws, Embedded, Embedder, Given, Method, Recipe, Spec,
+    SplitLoss, Temperatures, Views, embed_and_loss, pair_temperatures,
 };
 use crate::graph::{Result, TensorId};
 use crate::nn::heads::Mlp;
@@ -28,7 +28,7 @@ pub struct SimClr {
     /// Temperature of plain NT-Xent.
     pub temperature: Plain,
     /// How the loss over all pairs is computed.
-    pub path: Path,
+    pub pairs: AllPairs,
 }
 
 /// The method for configurations.
@@ -38,6 +38,7 @@ pub static SPEC: Spec = Spec {
     has_temperature: true,
     safeguards,
     pairs: |r| Some(PairMatrix::of_views(r)),
+    needs_large_norm: true,
     ..Spec::new::<Settings>(
         "simclr",
         "SimCLR",
@@ -61,7 +62,7 @@ fn build(r: &Recipe, encoder: Arc<dyn Backbone>) -> std::result::Result<Box<dyn 
         projector: r.projector(false),
         amcl: r.amcl(),
         temperature: r.temperature(),
-        path: r.loss.path,
+        pairs: AllPairs::of(r),
     }))
 }
 
@@ -93,16 +94,13 @@ impl SplitLoss for SimClr {
         Embedder::new(net, self.encoder(), &self.projector).each(net, &batch.views)
     }
 
+    fn shares_rows(&self) -> bool {
+        self.pairs.share_rows
+    }
+
     fn loss(&self, net: &mut Net<'_>, z: &[TensorId]) -> Result<LossOutput> {
-        match &self.amcl {
-            None => contrastive::nt_xent(net, z[0], &self.temperature, true, self.path),
-            Some(a) => {
-                let d = net.dims(z[0])[2];
-                with_scorer(net, a, d, |g, s| {
-                    contrastive::amcl(g, z[0], a, s, self.path)
-                })
-            }
-        }
+        let amcl = self.amcl.as_ref();
+        self.pairs.loss(net, z[0], &self.temperature, amcl)
     }
 }
 

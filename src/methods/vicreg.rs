@@ -36,6 +36,7 @@ pub struct VicReg {
 pub static SPEC: Spec = Spec {
     recipe: &["heads.layers=3", "heads.out=512"],
     couples_batch: true,
+    needs_large_norm: true,
     ..Spec::new::<Settings>(
         "vicreg",
         "VICReg",

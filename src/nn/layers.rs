@@ -3,13 +3,16 @@
 use super::halved;
 use super::model::{Init, Layout, Part};
 use super::net::{Mode, Net, Norm, Precision, Var};
+use crate::comm::World;
 use crate::graph::{GraphError, Result, TensorId};
-use crate::ops::batch_norm::{BatchNorm as Op, BatchNormInference};
+use crate::ops::batch_norm::{BatchNorm as Op, BatchNormInference, BatchNormStatistics};
+use crate::ops::batch_norm_of_ranks::BatchNormOfRanks;
 use crate::ops::batch_norm_running::BatchNormRunning;
 use crate::ops::column_sum::ColumnSum;
 use crate::ops::constant::Constant;
 use crate::ops::conv2d::Conv2d;
 use crate::ops::gemm::Gemm;
+use crate::ops::moments_of_ranks::MomentsOfRanks;
 use crate::ops::swap_axes::SwapAxes;
 
 /// Batch normalisation's constants (PyTorch's defaults).
@@ -241,7 +244,8 @@ impl BatchNorm {
     }
 
     /// Without scale and shift. It has no running statistics, so it is for layers that are not evaluated.
-    pub fn bare(net: &Net<'_>, name: &str, c: usize) -> Self {
+    pub fn bare(net: &mut Net<'_>, name: &str, c: usize) -> Self {
+        net.model.has_batch_norm = true;
         Self {
             name: net.name(name),
             affine: Affine::Bare(c),
@@ -249,6 +253,7 @@ impl BatchNorm {
     }
 
     fn declare(net: &mut Net<'_>, name: &str, c: usize, scale: f32) -> Self {
+        net.model.has_batch_norm = true;
         let affine = net.scope(name, |net| Affine::Learned {
             gamma: net.param("weight", &[c], Init::Constant(scale), Layout::Plain),
             beta: net.param("bias", &[c], Init::Constant(0.0), Layout::Plain),
@@ -395,7 +400,12 @@ fn batch_statistics(
     if let Some(r) = residual {
         inputs.push(part(net, r)?);
     }
-    let y = net.push(op, &inputs)?;
+    let (world, rows) = (net.shares_norm(), n * inner / groups);
+    let ranks = world.as_ref().map_or(1, World::ranks);
+    let y = match world {
+        None => net.push(op, &inputs)?,
+        Some(world) => of_ranks(net, (world, rows), op, &inputs)?,
+    };
     if let Some(running) = running.filter(|_| track) {
         let mean = |net: &mut Net<'_>, t: TensorId| match groups {
             1 => Ok(t),
@@ -408,7 +418,7 @@ fn batch_statistics(
         let batch = [mean(net, y[1])?, mean(net, y[2])?];
         let update = BatchNormRunning {
             momentum: MOMENTUM,
-            count: n * inner / groups,
+            count: ranks * rows,
         };
         net.push_updating(update, &batch, &running)?;
     }
@@ -421,4 +431,33 @@ fn batch_statistics(
         out: dims.as_slice().into(),
     };
     net.push1(back, &[y[0]])
+}
+
+/// Batch norm as `op` would append it, by the statistics of all ranks' rows, of which this one has `rows` of each
+/// channel: result, mean, variance.
+fn of_ranks(
+    net: &mut Net<'_>,
+    (world, rows): (World, usize),
+    op: Op,
+    inputs: &[TensorId],
+) -> Result<Vec<TensorId>> {
+    let (x, gamma, beta) = (inputs[0], inputs[1], inputs[2]);
+    let own = net.push(BatchNormStatistics, &[x])?;
+    let exchange = MomentsOfRanks {
+        world: world.clone(),
+        count: rows,
+    };
+    let all = net.push(exchange, &own)?;
+    let op = BatchNormOfRanks {
+        count: world.ranks() * rows,
+        world,
+        norm: BatchNormInference {
+            eps: op.eps,
+            relu: op.relu,
+            residual: op.residual,
+        },
+    };
+    let operands = [&[x, gamma, beta, all[0], all[1]], &inputs[3..]].concat();
+    let y = net.push1(op, &operands)?;
+    Ok(vec![y, all[0], all[1]])
 }

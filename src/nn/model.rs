@@ -178,6 +178,8 @@ pub struct Model {
     pub params: Vec<Variable>,
     /// Running statistics and states of methods, in order of declaration.
     pub buffers: Vec<Variable>,
+    /// It has batch norm: what becomes of an image depends on the others of its batch.
+    pub has_batch_norm: bool,
 }
 
 impl Model {

@@ -94,6 +94,7 @@ pub struct Net<'a> {
     dropped: Option<Dropped>,
     world: World,
     one_loss: bool,
+    one_norm: bool,
 }
 
 /// Residual branches that images leave out: the factors of all branches, and how many are given.
@@ -139,6 +140,7 @@ impl<'a> Net<'a> {
             dropped: None,
             world: World::default(),
             one_loss: false,
+            one_norm: false,
         }
     }
 
@@ -147,6 +149,13 @@ impl<'a> Net<'a> {
     #[must_use]
     pub fn in_world(mut self, world: World, one_loss: bool) -> Self {
         (self.world, self.one_loss) = (world, one_loss);
+        self
+    }
+
+    /// Batch norm takes the statistics of all ranks' images together (`model.sync_bn`).
+    #[must_use]
+    pub fn with_one_norm(mut self, one_norm: bool) -> Self {
+        self.one_norm = one_norm;
         self
     }
 
@@ -161,6 +170,11 @@ impl<'a> Net<'a> {
             true => self.world.clone(),
             false => World::default(),
         }
+    }
+
+    /// The ranks whose images batch norm takes together, where there are several.
+    pub fn shares_norm(&self) -> Option<World> {
+        (self.one_norm && !self.world.is_alone()).then(|| self.world.clone())
     }
 
     /// The same in another precision.

@@ -1,7 +1,6 @@
 //! `amcl_stream`: the AMCL loss from embeddings, without matrices of all pairs. Twin: `reference/amcl_stream.rs`.
 
 use super::amcl_form::{AmclForm, Sizes};
-use super::amcl_loss::Cut;
 use super::amcl_stream_grad::AmclStreamGrad;
 use super::top_k::check_layout;
 use crate::device::recording::{Kernel, Recorder, View};
@@ -10,17 +9,60 @@ use crate::graph::{
 };
 use crate::reference::Scalar;
 use crate::reference::amcl_loss::Form;
-use crate::reference::amcl_stream::{self, Rows};
+use crate::reference::amcl_stream::{self, Anchors, Rows};
 use crate::reference::top_k::Layout;
 use crate::{kernel, twin};
 
 /// Inputs: z [c,a,d] of unit rows in NT-Xent's arrangement; phi's features [c or 1,a,d] unless both roles are constant;
-/// value, index [c,a] of [`super::top_k_stream::TopKStream`] if the form selects. Outputs: loss [c,a], norm [c,a].
-/// What `amcl_loss` gives for the products of these, in memory that grows with a and not with its square.
+/// value, index [c,a] of [`super::top_k_stream::TopKStream`] if the form selects. Outputs: loss, norm [c,own] of the
+/// anchors of a share, all a of them by default. What `amcl_loss` gives for the products of these, in memory that grows
+/// with a and not with its square.
 #[derive(Clone, Copy, Debug)]
 pub struct AmclStream {
     /// Switches and constants.
     pub form: AmclForm,
+    /// Which anchors' losses are computed.
+    pub share: Share,
+}
+
+/// A rank's anchors among those of all ranks: the rows of its images, which stand one behind the other in each view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Its number.
+    pub rank: usize,
+    /// How many there are.
+    pub ranks: usize,
+}
+
+impl Share {
+    /// All anchors.
+    pub const WHOLE: Self = Self { rank: 0, ranks: 1 };
+
+    /// How many of a anchors it has.
+    pub(super) fn of(self, a: usize) -> usize {
+        a / self.ranks
+    }
+
+    /// Do a anchors have equal shares?
+    pub(super) fn check(self, a: usize) -> std::result::Result<(), String> {
+        match a.is_multiple_of(2 * self.ranks) {
+            true => Ok(()),
+            false => Err(format!(
+                "{a} anchors of two views are not those of {} ranks",
+                self.ranks
+            )),
+        }
+    }
+
+    /// Its rows of a.
+    pub(super) fn anchors(self, a: usize) -> Anchors {
+        let (images, view) = (a / 2 / self.ranks, a / 2);
+        let of_view = |v: usize| v * view + self.rank * images..v * view + (self.rank + 1) * images;
+        match self.ranks {
+            1 => amcl_stream::all(a),
+            _ => [of_view(0), of_view(1)],
+        }
+    }
 }
 
 /// Mirrors `shaders/lib/pair_tile.wgsl`.
@@ -39,7 +81,27 @@ pub(super) struct Params {
     kappa: u32,
     warmup: u32,
     official_sum: u32,
-    r: [u32; 2],
+    end: u32,
+    shift: u32,
+    own: u32,
+    own_offsets: [u32; 3],
+}
+
+/// A tensor that a dispatch binds: what of it belongs to a head, and which offset says where that begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Bound<'a> {
+    /// Rows of d of each head: z.
+    Z(&'a View),
+    /// The same, or one head's for all: features.
+    Feature(&'a View),
+    /// A number of every anchor.
+    Each(&'a View),
+    /// z's gradient, of a share's rows.
+    OwnZ(&'a View),
+    /// The features' gradient.
+    OwnFeature(&'a View),
+    /// A number of every anchor of a share.
+    Own(&'a View),
 }
 
 impl Params {
@@ -76,6 +138,7 @@ impl AmclStream {
         }
         let [c, a, d] = inputs[0].rank("z")?;
         check_layout(Layout::NtXent, a, a)?;
+        self.share.check(a)?;
         if self.form.adaptive() {
             let [cf, fa, fd] = inputs[1].rank("features")?;
             if (cf != c && cf != 1) || (fa, fd) != (a, d) {
@@ -97,7 +160,7 @@ impl AmclStream {
         kernel: Kernel,
         dims: &[usize],
         score_heads: usize,
-        cuts: &[Cut<'_>],
+        bound: &[Bound<'_>],
         chunks: usize,
     ) -> Result<()> {
         let (form, flag) = (&self.form, u32::from);
@@ -111,14 +174,20 @@ impl AmclStream {
         };
         let kernel = form.flagged(kernel);
         let shared = form.adaptive() && score_heads != dims[0];
-        record_heads(rec, kernel, dims, shared, cuts, chunks, p)
+        let heads = Heads {
+            dims,
+            shared,
+            share: self.share,
+            chunks,
+        };
+        record_heads(rec, kernel, heads, bound, p)
     }
 
-    /// Operations of one product of all pairs with rows of d, for each of z and the features.
+    /// Operations of one product of the share's anchors with all rows of d, for each of z and the features.
     pub(super) fn product_flops(&self, z: &TensorType) -> f64 {
         let d = z.dims();
         let operands = 1.0 + f64::from(u8::from(self.form.adaptive()));
-        operands * 2.0 * (d[0] * d[1] * d[1] * d[2]) as f64
+        operands * 2.0 * (d[0] * self.share.of(d[1]) * d[1] * d[2]) as f64
     }
 }
 
@@ -131,7 +200,7 @@ impl Op for AmclStream {
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [c, a, _] = self.check(inputs)?;
-        Ok(vec![TensorType::f32([c, a]), TensorType::f32([c, a])])
+        Ok(vec![TensorType::f32([c, self.share.of(a)]); 2])
     }
     fn gradient(
         &self,
@@ -140,7 +209,9 @@ impl Op for AmclStream {
         dy: &[Option<TensorId>],
     ) -> Result<Vec<Option<TensorId>>> {
         let (inputs, norm) = (g.node(node).inputs.clone(), g.node(node).outputs[1]);
-        let Some(dloss) = dy[0] else {
+        // A share's gradient needs what other ranks' anchors have: it is that of `amcl_stream_of_ranks`.
+        let whole = self.share == Share::WHOLE;
+        let Some(dloss) = dy[0].filter(|_| whole) else {
             return Ok(vec![None; inputs.len()]);
         };
         let mut all = inputs;
@@ -152,19 +223,14 @@ impl Op for AmclStream {
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         let z = &io.inputs[0];
-        let (operands, selection) = io.inputs.split_at(self.operands());
-        let mut cuts = vec![Cut::Matrix(z)];
-        cuts.extend(operands[1..].iter().map(Cut::Score));
-        cuts.extend(io.outputs.iter().chain(selection).map(Cut::Row));
+        let (operands, selection) = io.inputs[..self.inputs()].split_at(self.operands());
+        let mut bound = vec![Bound::Z(z)];
+        bound.extend(operands[1..].iter().map(Bound::Feature));
+        bound.extend(io.outputs.iter().map(Bound::Own));
+        bound.extend(selection.iter().map(Bound::Each));
         let heads = operands.get(1).map_or(1, |f| f.dims()[0]);
-        self.record_heads(
-            rec,
-            kernel!("amcl_stream", "main"),
-            z.dims(),
-            heads,
-            &cuts,
-            1,
-        )
+        let kernel = kernel!("amcl_stream", "main");
+        self.record_heads(rec, kernel, z.dims(), heads, &bound, 1)
     }
     twin!();
     fn cost(&self, inputs: &[&TensorType], outputs: &[&TensorType]) -> Cost {
@@ -175,53 +241,80 @@ impl Op for AmclStream {
     }
 }
 
-/// Records `kernel`, with `p`'s switches, over the heads of z of shape `dims`: in one dispatch, or one a head where
-/// heads share the features (`shared`) or a tensor exceeds one binding. A head and 64 of its anchors take `chunks`
-/// groups.
+/// What a kernel of pairs is recorded over.
+#[derive(Clone, Copy)]
+pub(super) struct Heads<'a> {
+    /// Shape of z.
+    pub dims: &'a [usize],
+    /// All heads have the features of one.
+    pub shared: bool,
+    /// Which anchors.
+    pub share: Share,
+    /// Groups that a head and 64 of its anchors take.
+    pub chunks: usize,
+}
+
+/// Records `kernel`, with `p`'s switches, over the heads: in one dispatch for each run of the share's anchors, or in one
+/// a head where heads share the features or a tensor exceeds one binding.
 pub(super) fn record_heads(
     rec: &mut Recorder<'_>,
     kernel: Kernel,
-    dims: &[usize],
-    shared: bool,
-    cuts: &[Cut<'_>],
-    chunks: usize,
+    of: Heads<'_>,
+    bound: &[Bound<'_>],
     p: Params,
 ) -> Result<()> {
-    let (c, a, d) = (dims[0], dims[1], dims[2]);
+    let (c, a, d) = (of.dims[0], of.dims[1], of.dims[2]);
+    let (own, chunks, shared) = (of.share.of(a), of.chunks, of.shared);
     let whole = !shared && c * a * d * 4 <= rec.limits().max_binding;
     let (blocks, heads) = if whole { (1, c) } else { (c, 1) };
     let kernel = kernel.define("COLS", "16u").flag("VEC4", d % 4 == 0);
     for block in 0..blocks {
-        let (mut off_z, mut off_f, mut off_row) = (0, 0, 0);
-        let views: Vec<View> = cuts
+        let mut offsets = [0; 3];
+        let mut own_offsets = [0; 3];
+        let views: Vec<View> = bound
             .iter()
-            .map(|cut| {
-                let (view, at, len, slot) = match cut {
-                    Cut::Matrix(v) => (v, block, heads * a * d, &mut off_z),
-                    Cut::Score(v) if shared => (v, 0, a * d, &mut off_f),
-                    Cut::Score(v) => (v, block, heads * a * d, &mut off_f),
-                    Cut::Row(v) => (v, block, heads * a, &mut off_row),
+            .map(|bound| {
+                let (view, each, slot) = match bound {
+                    Bound::Z(v) => (v, a * d, &mut offsets[0]),
+                    Bound::Feature(v) => (v, a * d, &mut offsets[1]),
+                    Bound::Each(v) => (v, a, &mut offsets[2]),
+                    Bound::OwnZ(v) => (v, own * d, &mut own_offsets[0]),
+                    Bound::OwnFeature(v) => (v, own * d, &mut own_offsets[1]),
+                    Bound::Own(v) => (v, own, &mut own_offsets[2]),
                 };
-                let (view, off) = view.window(at * len..(at + 1) * len);
-                *slot = off;
+                let of_all = shared && matches!(bound, Bound::Feature(_) | Bound::OwnFeature(_));
+                let (at, len) = match of_all {
+                    true => (0, each),
+                    false => (block, heads * each),
+                };
+                let (view, offset) = view.window(at * len..(at + 1) * len);
+                *slot = offset;
                 view
             })
             .collect();
         let bound: Vec<&View> = views.iter().collect();
-        let tiles = a.div_ceil(64);
         let step = (GROUPS / (heads * chunks)).max(1);
-        for first in (0..tiles).step_by(step) {
-            let count = step.min(tiles - first);
-            let p = Params {
-                sizes: [a, d, heads, chunks].map(|v| v as u32),
-                offsets: [off_z, off_f, off_row],
-                accumulate: u32::from(shared && block > 0),
-                arrangement: Layout::NtXent as u32,
-                first: first as u32,
-                tiles: count as u32,
-                ..p
-            };
-            rec.dispatch(&kernel, &p, &bound, heads * count * chunks)?;
+        let mut before = 0;
+        for run in of.share.anchors(a) {
+            let tiles = run.len().div_ceil(64);
+            for first in (0..tiles).step_by(step) {
+                let count = step.min(tiles - first);
+                let p = Params {
+                    sizes: [a, d, heads, chunks].map(|v| v as u32),
+                    offsets,
+                    accumulate: u32::from(shared && block > 0),
+                    arrangement: Layout::NtXent as u32,
+                    first: (run.start + 64 * first) as u32,
+                    tiles: count as u32,
+                    end: run.end as u32,
+                    shift: (run.start - before) as u32,
+                    own: own as u32,
+                    own_offsets,
+                    ..p
+                };
+                rec.dispatch(&kernel, &p, &bound, heads * count * chunks)?;
+            }
+            before += run.len();
         }
     }
     Ok(())
@@ -253,9 +346,10 @@ impl AmclStream {
         (self.form.at(sizes, &io.step), rows)
     }
 
-    fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
+    pub(super) fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
         let (form, rows) = self.rows(io);
+        let anchors = self.share.anchors(form.n);
         let [loss, norm] = io.outputs_n();
-        amcl_stream::amcl_stream(&form, &rows, loss, norm);
+        amcl_stream::amcl_stream(&form, &rows, &anchors, loss, norm);
     }
 }

@@ -24,6 +24,11 @@ pub struct BatchNorm {
     pub residual: bool,
 }
 
+/// x [..,c] (f32 or f16) -> mean [c], biased variance [c]: the first half of [`BatchNorm`], for norms whose statistics
+/// are of other rows too (`batch_norm_of_ranks`, whose gradient rule accounts for both).
+#[derive(Clone, Copy, Debug)]
+pub struct BatchNormStatistics;
+
 /// x [..,c] (f32 or f16), gamma, beta, mean, variance [c] (, residual) -> y: by running statistics when a network is
 /// evaluated, and by the batch's own where the backward pass makes a result anew.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +66,35 @@ fn check(
         return Err("the residual must have the shape of x".into());
     }
     Ok(())
+}
+
+/// What the statistics of x need beside them: (mean, M2, count) of every run.
+fn partial_moments(x: &TensorType, limits: &Limits) -> Vec<TensorType> {
+    let (_, c) = matrix(x.dims());
+    vec![TensorType::f32([runs(x, limits), c, 4])]
+}
+
+/// Records mean and variance of x, piece by piece, with `part` from [`partial_moments`].
+fn record_statistics(
+    rec: &mut Recorder<'_>,
+    x: &View,
+    part: &View,
+    [mean, var]: [&View; 2],
+) -> Result<()> {
+    let (m, c) = matrix(x.dims());
+    let sums = Sums::of(m, c, x.is_half());
+    let mut first = 0;
+    for r in row_chunks(&[x], rec.limits()) {
+        let x = x.rows(r);
+        let rows = (matrix(x.dims()).0, first);
+        let k = kernel!("batch_norm", "partial")
+            .define("PARTIAL", "")
+            .flag("HALF", x.is_half());
+        first += sums.record(rec, k, rows, &[&x, part], Params::default())?;
+    }
+    let k = kernel!("batch_norm", "combine").define("COMBINE", "");
+    let bound = [part, mean, var];
+    channels::record_combine(rec, &k, (first, c), &bound, Params::default())
 }
 
 /// Records the affine part, piece by piece.
@@ -121,8 +155,7 @@ impl Op for BatchNorm {
         ])
     }
     fn workspace(&self, inputs: &[&TensorType], limits: &Limits) -> Vec<TensorType> {
-        let (_, c) = matrix(inputs[0].dims());
-        vec![TensorType::f32([runs(inputs[0], limits), c, 4])]
+        partial_moments(inputs[0], limits)
     }
     fn gradient(
         &self,
@@ -169,26 +202,8 @@ impl Op for BatchNorm {
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         let x = &io.inputs[0];
-        let (y, mean, var, part) = (
-            &io.outputs[0],
-            &io.outputs[1],
-            &io.outputs[2],
-            &io.workspace[0],
-        );
-        let (m, c) = matrix(x.dims());
-        let sums = Sums::of(m, c, x.is_half());
-        let mut first = 0;
-        for r in row_chunks(&[x], rec.limits()) {
-            let x = x.rows(r);
-            let rows = (matrix(x.dims()).0, first);
-            let k = kernel!("batch_norm", "partial")
-                .define("PARTIAL", "")
-                .flag("HALF", x.is_half());
-            first += sums.record(rec, k, rows, &[&x, part], Params::default())?;
-        }
-        let k = kernel!("batch_norm", "combine").define("COMBINE", "");
-        let bound = [part, mean, var];
-        channels::record_combine(rec, &k, (first, c), &bound, Params::default())?;
+        let [y, mean, var] = [0, 1, 2].map(|i| &io.outputs[i]);
+        record_statistics(rec, x, &io.workspace[0], [mean, var])?;
         let vectors = [&io.inputs[1], &io.inputs[2], mean, var];
         record_apply(rec, x, vectors, io.inputs.get(3), y, (self.eps, self.relu))
     }
@@ -212,6 +227,48 @@ impl BatchNorm {
             residual,
             y,
         );
+    }
+}
+
+impl Op for BatchNormStatistics {
+    fn name(&self) -> &'static str {
+        "batch_norm_statistics"
+    }
+    fn class(&self) -> Class {
+        Class::Normalisation
+    }
+    fn takes_f16(&self) -> bool {
+        true
+    }
+    fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
+        check(inputs, 0, false)?;
+        let (_, c) = matrix(inputs[0].dims());
+        Ok(vec![TensorType::f32([c]), TensorType::f32([c])])
+    }
+    fn workspace(&self, inputs: &[&TensorType], limits: &Limits) -> Vec<TensorType> {
+        partial_moments(inputs[0], limits)
+    }
+    fn gradient(
+        &self,
+        _g: &mut Graph,
+        _node: NodeId,
+        _dy: &[Option<TensorId>],
+    ) -> Result<Vec<Option<TensorId>>> {
+        // What x does through its statistics is part of the gradient of the norm that takes them.
+        Ok(vec![None])
+    }
+    fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
+        let of = [&io.outputs[0], &io.outputs[1]];
+        record_statistics(rec, &io.inputs[0], &io.workspace[0], of)
+    }
+    twin!();
+}
+
+impl BatchNormStatistics {
+    fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
+        let (x, (_, c)) = (io.input(0), matrix(io.input_types[0].dims()));
+        let [mean, var] = io.outputs_n();
+        batch_norm::statistics(c, x, mean, var);
     }
 }
 
@@ -258,7 +315,7 @@ impl Op for BatchNormInference {
 }
 
 impl BatchNormInference {
-    fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
+    pub(super) fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
         let (x, gamma, beta, mean, var) = (
             io.input(0),
             io.input(1),

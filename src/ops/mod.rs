@@ -15,6 +15,7 @@ pub(crate) mod amcl_pair_loss;
 pub(crate) mod amcl_pair_loss_grad;
 pub(crate) mod amcl_stream;
 pub(crate) mod amcl_stream_grad;
+pub(crate) mod amcl_stream_of_ranks;
 pub mod attention;
 pub(crate) mod attention_grad;
 pub mod attention_row;
@@ -25,6 +26,7 @@ pub(crate) mod barlow_stream;
 pub(crate) mod barlow_stream_grad;
 pub mod batch_norm;
 pub(crate) mod batch_norm_grad;
+pub(crate) mod batch_norm_of_ranks;
 pub(crate) mod batch_norm_running;
 pub mod begin_mean_of_ranks;
 pub mod broadcast_scalar;
@@ -74,6 +76,7 @@ pub(crate) mod max_pool_grad;
 pub mod mean_of_ranks;
 pub(crate) mod micro_part;
 pub(crate) mod mix_images;
+pub(crate) mod moments_of_ranks;
 pub mod mul;
 pub mod nearest;
 pub mod pixel_noise;
@@ -113,6 +116,7 @@ pub mod tiles;
 pub mod top_k;
 pub(crate) mod top_k_stream;
 pub(crate) mod unscale;
+pub(crate) mod views_of_ranks;
 
 use crate::comm;
 use crate::graph::backward::Builders;
@@ -137,9 +141,19 @@ pub fn backward(g: &mut Graph, loss: TensorId, wrt: &[TensorId]) -> Result<Vec<O
 
 /// What an exchange between ranks gave, or NaN: a node cannot fail. Whoever runs the graph asks [`comm::World::check`].
 fn exchanged<T: Scalar>(made: comm::Result<Vec<T>>, out: &mut [T]) {
-    match made {
-        Ok(values) => out.copy_from_slice(&values),
-        Err(_) => out.fill(T::nan()),
+    exchanged_parts(made, &mut [out]);
+}
+
+/// As [`exchanged`], several tensors one after the other.
+fn exchanged_parts<T: Scalar>(made: comm::Result<Vec<T>>, out: &mut [&mut [T]]) {
+    let mut first = 0;
+    for part in out {
+        let end = first + part.len();
+        match &made {
+            Ok(values) => part.copy_from_slice(&values[first..end]),
+            Err(_) => part.fill(T::nan()),
+        }
+        first = end;
     }
 }
 

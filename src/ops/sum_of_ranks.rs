@@ -1,14 +1,13 @@
 //! `sum_of_ranks`: the sum over all ranks, on every rank. It has no kernel: numbers go through the host.
 
-use super::elementwise;
 use crate::comm::World;
 use crate::device::recording::Recorder;
 use crate::graph::{Bindings, Class, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType};
 use crate::reference::Scalar;
 use crate::twin;
 
-/// x of each rank -> their sum, by rank from 0. Its gradient is itself: the sum over ranks of what the losses of all
-/// make of the sum.
+/// x, ... of each rank -> the sum of each, by rank from 0; all of them go in one exchange. Its gradient is itself: the
+/// sum over ranks of what the losses of all make of the sum.
 #[derive(Clone, Debug)]
 pub struct SumOfRanks {
     /// This rank among the others.
@@ -26,7 +25,10 @@ impl Op for SumOfRanks {
         true
     }
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
-        elementwise::same(inputs)
+        match inputs {
+            [] => Err("needs an input".into()),
+            _ => Ok(inputs.iter().map(|t| (*t).clone()).collect()),
+        }
     }
     fn gradient(
         &self,
@@ -34,10 +36,12 @@ impl Op for SumOfRanks {
         _node: NodeId,
         dy: &[Option<TensorId>],
     ) -> Result<Vec<Option<TensorId>>> {
-        let Some(dy) = dy[0] else {
-            return Ok(vec![None]);
-        };
-        Ok(vec![Some(g.push1(self.clone(), &[dy])?)])
+        let given: Vec<TensorId> = dy.iter().flatten().copied().collect();
+        if given.is_empty() {
+            return Ok(vec![None; dy.len()]);
+        }
+        let mut sums = g.push(self.clone(), &given)?.into_iter();
+        Ok(dy.iter().map(|d| d.and_then(|_| sums.next())).collect())
     }
     fn record(&self, _rec: &mut Recorder<'_>, _io: &Bindings) -> Result<()> {
         super::hosts_alone(self.name())
@@ -47,6 +51,9 @@ impl Op for SumOfRanks {
 
 impl SumOfRanks {
     fn twin<T: Scalar>(&self, io: &mut HostIo<'_, T>) {
-        super::exchanged(self.world.sum("statistics", io.input(0), 1.0), io.output(0));
+        let own: Vec<&[T]> = io.inputs.iter().map(|x| x.float()).collect();
+        let sums = self.world.sum("statistics", &own.concat(), 1.0);
+        let mut parts: Vec<&mut [T]> = io.outputs.iter_mut().map(|y| y.float()).collect();
+        super::exchanged_parts(sums, &mut parts);
     }
 }

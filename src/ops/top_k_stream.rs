@@ -1,8 +1,7 @@
 //! `top_k_stream`: the largest candidates of each row of similarities, as a threshold, without the matrix. Twin:
 //! `reference/top_k_stream.rs`.
 
-use super::amcl_loss::Cut;
-use super::amcl_stream::{Params, record_heads};
+use super::amcl_stream::{Bound, Heads, Params, Share, record_heads};
 use super::top_k::check_layout;
 use crate::device::recording::Recorder;
 use crate::graph::{
@@ -13,14 +12,17 @@ use crate::reference::top_k::{Candidates, Layout};
 use crate::reference::top_k_stream;
 use crate::{kernel, twin};
 
-/// z [c,a,d] of unit rows in NT-Xent's arrangement -> threshold value f32 [c,a] and column u32 [c,a]: what
-/// [`super::top_k::TopK`] gives for the products of these, in memory that grows with a and not with its square.
+/// z [c,a,d] of unit rows in NT-Xent's arrangement -> threshold value f32 [c,own] and column u32 [c,own] of a share's
+/// anchors: what [`super::top_k::TopK`] gives for the products of these, in memory that grows with a and not with its
+/// square.
 #[derive(Clone, Copy, Debug)]
 pub struct TopKStream {
     /// How many, clamped to the candidates.
     pub kappa: usize,
     /// The positive is a candidate too.
     pub include_positive: bool,
+    /// Which anchors.
+    pub share: Share,
 }
 
 impl Op for TopKStream {
@@ -33,10 +35,12 @@ impl Op for TopKStream {
     fn infer(&self, inputs: &[&TensorType]) -> std::result::Result<Vec<TensorType>, String> {
         let [c, a, _] = inputs[0].rank("z")?;
         check_layout(Layout::NtXent, a, a)?;
+        self.share.check(a)?;
         if self.kappa == 0 {
             return Err("kappa must be at least 1".into());
         }
-        Ok(vec![TensorType::f32([c, a]), TensorType::u32([c, a])])
+        let own = self.share.of(a);
+        Ok(vec![TensorType::f32([c, own]), TensorType::u32([c, own])])
     }
     fn gradient(
         &self,
@@ -49,27 +53,25 @@ impl Op for TopKStream {
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         let z = &io.inputs[0];
-        let [value, index] = [&io.outputs[0], &io.outputs[1]].map(Cut::Row);
         // All but the anchor itself and, as the case may be, its positive.
         let candidates = z.dims()[1] - 2 + usize::from(self.include_positive);
         let p = Params::selecting(self.kappa.min(candidates), self.include_positive);
-        let cuts = [Cut::Matrix(z), value, index];
-        record_heads(
-            rec,
-            kernel!("top_k_stream", "main"),
-            z.dims(),
-            false,
-            &cuts,
-            1,
-            p,
-        )
+        let [value, index] = [&io.outputs[0], &io.outputs[1]].map(Bound::Own);
+        let heads = Heads {
+            dims: z.dims(),
+            shared: false,
+            share: self.share,
+            chunks: 1,
+        };
+        let kernel = kernel!("top_k_stream", "main");
+        record_heads(rec, kernel, heads, &[Bound::Z(z), value, index], p)
     }
     twin!();
     fn cost(&self, inputs: &[&TensorType], outputs: &[&TensorType]) -> Cost {
         // As many walks as usual, each of which makes all products.
         let d = inputs[0].dims();
         Cost {
-            flops: 3.0 * 2.0 * (d[0] * d[1] * d[1] * d[2]) as f64,
+            flops: 3.0 * 2.0 * (d[0] * self.share.of(d[1]) * d[1] * d[2]) as f64,
             bytes: inputs.iter().chain(outputs).map(|t| t.bytes() as f64).sum(),
         }
     }
@@ -83,9 +85,11 @@ impl TopKStream {
             layout: Layout::NtXent,
             include_positive: self.include_positive,
         };
+        let anchors = self.share.anchors(d[1]);
         let [value, index] = io.outputs.as_mut_slice() else {
             return;
         };
-        top_k_stream::top_k_stream(&c, self.kappa, z, d[2], value.float(), index.u32());
+        let of = (z, d[2]);
+        top_k_stream::top_k_stream(&c, self.kappa, of, &anchors, value.float(), index.u32());
     }
 }

@@ -23,6 +23,19 @@ pub struct Rows<'a, T> {
     pub selection: Selection<'a, T>,
 }
 
+/// The anchors of a head that are computed, as runs of rows one behind the other; results hold no others.
+pub type Anchors = [Range<usize>; 2];
+
+/// All of n rows.
+pub fn all(n: usize) -> Anchors {
+    [0..n, n..n]
+}
+
+/// How many they are.
+pub fn count(anchors: &Anchors) -> usize {
+    anchors.iter().map(ExactSizeIterator::len).sum()
+}
+
 impl<'a, T: Scalar> Rows<'a, T> {
     /// Head `head` of z and of the features that belong to it.
     pub fn head(&self, f: &Form<T>, head: usize) -> Self {
@@ -74,29 +87,40 @@ pub fn products<'a, T: Scalar>(
     &mut memory[(rows.start - first) * n..(rows.end - first) * n]
 }
 
-/// `loss` and `norm` [heads*anchors].
-pub fn amcl_stream<T: Scalar>(f: &Form<T>, x: &Rows<'_, T>, loss: &mut [T], norm: &mut [T]) {
-    let n = f.n;
-    let heads = loss.par_chunks_mut(n).zip(norm.par_chunks_mut(n));
-    heads.enumerate().for_each(|(head, (loss, norm))| {
+/// `loss` and `norm` [heads*own], of these anchors.
+pub fn amcl_stream<T: Scalar>(
+    f: &Form<T>,
+    x: &Rows<'_, T>,
+    anchors: &Anchors,
+    loss: &mut [T],
+    norm: &mut [T],
+) {
+    let (n, own) = (f.n, count(anchors));
+    let heads = loss.par_chunks_mut(own).zip(norm.par_chunks_mut(own));
+    heads.enumerate().for_each(|(head, (mut loss, mut norm))| {
         let x = x.head(f, head);
-        let strips = loss.par_chunks_mut(STRIP).zip(norm.par_chunks_mut(STRIP));
-        strips.enumerate().for_each(|(k, (loss, norm))| {
-            let (first, rows) = (k * STRIP, loss.len());
-            let scored = x.features.map_or(0, |_| strip(n));
-            let mut memory = scratch::local(strip(n) + scored);
-            let [s, r] = split(&mut memory, [strip(n), scored]);
-            let s = products(x.z, x.d, first..first + rows, s);
-            let r = x
-                .features
-                .map(|p| &*products(p, x.d, first..first + rows, r));
-            for i in 0..rows {
-                let row = i * n..(i + 1) * n;
-                let scores = r.map(|r| &r[row.clone()]);
-                let limit = threshold(x.selection, first + i);
-                (loss[i], norm[i]) = f.row(first + i, &s[row], scores, limit);
-            }
-        });
+        for run in anchors {
+            let (of_run, rest) = (loss.split_at_mut(run.len()), norm.split_at_mut(run.len()));
+            let strips = of_run.0.par_chunks_mut(STRIP);
+            let strips = strips.zip(rest.0.par_chunks_mut(STRIP));
+            strips.enumerate().for_each(|(k, (loss, norm))| {
+                let (first, rows) = (run.start + k * STRIP, loss.len());
+                let scored = x.features.map_or(0, |_| strip(n));
+                let mut memory = scratch::local(strip(n) + scored);
+                let [s, r] = split(&mut memory, [strip(n), scored]);
+                let s = products(x.z, x.d, first..first + rows, s);
+                let r = x
+                    .features
+                    .map(|p| &*products(p, x.d, first..first + rows, r));
+                for i in 0..rows {
+                    let row = i * n..(i + 1) * n;
+                    let scores = r.map(|r| &r[row.clone()]);
+                    let limit = threshold(x.selection, first + i);
+                    (loss[i], norm[i]) = f.row(first + i, &s[row], scores, limit);
+                }
+            });
+            (loss, norm) = (of_run.1, rest.1);
+        }
     });
 }
 

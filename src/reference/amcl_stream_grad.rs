@@ -2,25 +2,26 @@
 
 use super::Scalar;
 use super::amcl_loss::{Form, threshold};
-use super::amcl_stream::{Rows, STRIP, products, strip};
+use super::amcl_stream::{Anchors, Rows, STRIP, count, products, strip};
 use super::gemm::{Mat, product};
 use super::scratch::{self, split};
 use rayon::prelude::*;
 
-/// `dz` in z's shape, and `df` in the features' (summed over the heads when these share one), from `dloss` and `norm`
-/// [heads*anchors].
+/// The gradients of these anchors' rows: `dz` of z's, and `df` of the features' (summed over the heads when these share
+/// one), from `dloss` and `norm` [heads*n] of all.
 pub fn amcl_stream_grad<T: Scalar>(
     f: &Form<T>,
     x: &Rows<'_, T>,
+    anchors: &Anchors,
     (dloss, norm): (&[T], &[T]),
     dz: &mut [T],
     mut df: Option<&mut [T]>,
 ) {
-    let (n, d) = (f.n, x.d);
+    let (n, d, own) = (f.n, x.d, count(anchors));
     if let Some(df) = &mut df {
         df.fill(T::zero());
     }
-    for (head, dz) in dz.chunks_mut(n * d).enumerate() {
+    for (head, mut dz) in dz.chunks_mut(own * d).enumerate() {
         let x = x.head(f, head);
         let of_head = head * n..(head + 1) * n;
         let (g, norm) = (&dloss[of_head.clone()], &norm[of_head]);
@@ -56,18 +57,27 @@ pub fn amcl_stream_grad<T: Scalar>(
                 times(v, p, df, true);
             }
         };
-        match &mut df {
-            Some(df) => {
-                let at = head.min(f.score_heads - 1) * n * d;
-                dz.par_chunks_mut(STRIP * d)
-                    .zip(df[at..at + n * d].par_chunks_mut(STRIP * d))
-                    .enumerate()
-                    .for_each(|(k, (dz, df))| of_rows(k * STRIP, dz, Some(df)));
-            }
-            None => dz
-                .par_chunks_mut(STRIP * d)
-                .enumerate()
-                .for_each(|(k, dz)| of_rows(k * STRIP, dz, None)),
+        let of_head = head.min(f.score_heads - 1) * own * d;
+        let mut df = df
+            .as_deref_mut()
+            .map(|df| &mut df[of_head..of_head + own * d]);
+        for run in anchors {
+            let (of_run, rest) = dz.split_at_mut(run.len() * d);
+            let strips = of_run.par_chunks_mut(STRIP * d).enumerate();
+            let first = |k: usize| run.start + k * STRIP;
+            df = match df {
+                Some(df) => {
+                    let (df, behind) = df.split_at_mut(run.len() * d);
+                    let both = strips.zip(df.par_chunks_mut(STRIP * d));
+                    both.for_each(|((k, dz), df)| of_rows(first(k), dz, Some(df)));
+                    Some(behind)
+                }
+                None => {
+                    strips.for_each(|(k, dz)| of_rows(first(k), dz, None));
+                    None
+                }
+            };
+            dz = rest;
         }
     }
 }

@@ -68,18 +68,28 @@ impl<T: Scalar> BatchNormGrad<'_, T> {
         dbeta: &mut [T],
         dresidual: Option<&mut [T]>,
     ) {
-        let c = self.gamma.len();
-        let m = T::of((self.x.len() / c) as f64);
-        let blocks = self.x.len().div_ceil(ROWS * c);
-        let mut memory = scratch::shared(blocks * 2 * c + 5 * c);
-        let [parts, scale, inv, k, shift, slope] =
-            split(&mut memory, [blocks * 2 * c, c, c, c, c, c]);
+        self.sums(dgamma, dbeta);
+        let rows = self.x.len() / self.gamma.len();
+        self.apply(rows, [dgamma, dbeta], dx, dresidual);
+    }
+
+    /// `1 / sqrt(var + eps)`, and `gamma` over that root, which equals the forward pass's to the bit.
+    fn scales(&self, inv: &mut [T], scale: &mut [T]) {
         for (i, v) in inv.iter_mut().zip(self.var) {
             *i = T::one() / (*v + self.eps).sqrt();
         }
         for (s, (g, v)) in scale.iter_mut().zip(self.gamma.iter().zip(self.var)) {
             *s = *g / (*v + self.eps).sqrt();
         }
+    }
+
+    /// `dgamma` and `dbeta` of these rows.
+    pub fn sums(&self, dgamma: &mut [T], dbeta: &mut [T]) {
+        let c = self.gamma.len();
+        let blocks = self.x.len().div_ceil(ROWS * c);
+        let mut memory = scratch::shared(blocks * 2 * c + 2 * c);
+        let [parts, scale, inv] = split(&mut memory, [blocks * 2 * c, c, c]);
+        self.scales(inv, scale);
         let (inv, scale) = (&*inv, &*scale);
         parts
             .par_chunks_mut(2 * c)
@@ -108,7 +118,38 @@ impl<T: Scalar> BatchNormGrad<'_, T> {
                 dgamma[j] += part[c + j];
             }
         }
-        let (dgamma, dbeta) = (&*dgamma, &*dbeta);
+    }
+
+    /// What the ReLU lets through of dy, as dy.
+    pub fn masked(&self, out: &mut [T]) {
+        let c = self.gamma.len();
+        let mut memory = scratch::shared(2 * c);
+        let [scale, inv] = split(&mut memory, [c, c]);
+        self.scales(inv, scale);
+        let scale = &*scale;
+        let blocks = out.par_chunks_mut(ROWS * c).enumerate();
+        blocks.for_each(|(b, out)| {
+            for (r, out) in out.chunks_exact_mut(c).enumerate() {
+                self.row(scale, (b * ROWS + r) * c, |j, g, _| out[j] = g);
+            }
+        });
+    }
+
+    /// `dx`, and the residual's gradient, from `dgamma` and `dbeta` of all rows that the statistics are of, which are
+    /// `count` and more than these where several share them.
+    pub fn apply(
+        &self,
+        count: usize,
+        [dgamma, dbeta]: [&[T]; 2],
+        dx: &mut [T],
+        dresidual: Option<&mut [T]>,
+    ) {
+        let c = self.gamma.len();
+        let m = T::of(count as f64);
+        let mut memory = scratch::shared(5 * c);
+        let [scale, inv, k, shift, slope] = split(&mut memory, [c, c, c, c, c]);
+        self.scales(inv, scale);
+        let (inv, scale) = (&*inv, &*scale);
         // With k = gamma inv, dx = k (g - dbeta/m - xhat dgamma/m) = k g - (k dbeta/m) - (x - mean) (k inv dgamma/m):
         // three factors a channel.
         for j in 0..c {

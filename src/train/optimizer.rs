@@ -141,6 +141,8 @@ pub struct Exchange {
     pub underway: Underway,
     /// The devices may round an update differently: each rank gives the others its piece of what it updated.
     pub owners: bool,
+    /// Running statistics are those of all ranks' images already (`model.sync_bn`).
+    pub one_norm: bool,
 }
 
 impl Exchange {
@@ -385,7 +387,10 @@ fn average(
         }
     }
     let own = [
-        ("running statistics", states.whole(STATISTICS)),
+        (
+            "running statistics",
+            states.whole(STATISTICS).filter(|_| !exchange.one_norm),
+        ),
         ("loss", states.whole(LOSS)),
     ];
     for (what, id) in own {

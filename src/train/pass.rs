@@ -5,7 +5,7 @@ use super::{Config, Result};
 use crate::data::augment::Sides;
 use crate::data::packed::Images;
 use crate::graph::{Executor, Graph, HostData, ProgramId, StateId, TensorId, TensorType};
-use crate::methods::{Batch, Draws};
+use crate::methods::{Batch, Draws, Views};
 use crate::nn::Model;
 use crate::ops::augment::words;
 use crate::ops::gather_rows::GatherRows;
@@ -31,79 +31,63 @@ enum Source {
     Streamed { images: TensorId },
 }
 
-/// A program that begins with images.
-#[derive(Debug)]
-pub(crate) struct Pass {
-    /// The graph, which grows behind the views.
-    pub draft: Draft,
-    /// The program, once it is compiled.
-    pub program: ProgramId,
-    /// What a method is built on.
-    pub batch: Batch,
+/// Images and their views.
+#[derive(Clone, Debug)]
+struct Viewed {
     source: Source,
+    /// The views' tables, one for each of their tensors.
     tables: Vec<TensorId>,
-    draws: Draws,
-    side: (usize, usize),
 }
 
-impl Pass {
-    /// The views of `count` images, as a new graph.
-    pub fn new(
-        config: &Config,
-        count: usize,
-        draws: &Draws,
-        model: &Model,
-        side: (usize, usize),
-        resident: Option<StateId>,
-    ) -> Result<Self> {
-        let (mut g, image_words) = (Graph::new(), words(side.0, side.1));
-        // The images [count, words]: gathered from the device's copy of the data set, or sent.
-        let (source, images) = match resident {
+/// What images and their views are made of.
+#[derive(Clone, Copy)]
+struct Making<'a> {
+    config: &'a Config,
+    count: usize,
+    views: Views,
+    model: &'a Model,
+    side: (usize, usize),
+    resident: Option<StateId>,
+}
+
+impl Viewed {
+    /// Appends images [count, words], gathered from the device's copy of the data set or sent, and their views.
+    fn new(g: &mut Graph, of: Making<'_>) -> Result<(Self, Vec<TensorId>)> {
+        let (count, side) = (of.count, of.side);
+        let (source, images) = match of.resident {
             Some(id) => {
-                let all = g.state(&model.states, id);
+                let all = g.state(&of.model.states, id);
                 let index = g.input("samples", TensorType::u32([count]));
                 let images = g.scope("views", |g| g.push1(GatherRows, &[all, index]))?;
                 (Source::Resident { index }, images)
             }
             None => {
-                let images = g.input("images", TensorType::u32([count, image_words]));
+                let words = words(side.0, side.1);
+                let images = g.input("images", TensorType::u32([count, words]));
                 (Source::Streamed { images }, images)
             }
         };
-        let augment = config.augment.op(side, config.model.image_size);
-        let rows = count * draws.views.count() / draws.views.tensors();
+        let augment = of.config.augment.op(side, of.config.model.image_size);
+        let rows = count * of.views.count() / of.views.tensors();
         let (mut tables, mut views) = (Vec::new(), Vec::new());
-        for _ in 0..draws.views.tensors() {
+        for _ in 0..of.views.tensors() {
             let table = g.input("view table", TensorType::f32([rows, ROW]));
             tables.push(table);
             views.push(g.scope("views", |g| g.push1(augment, &[images, table]))?);
         }
-        let batch = Batch::new(&mut g, draws, count, views);
-        let draft = Draft {
-            graph: g,
-            ..Draft::default()
-        };
-        Ok(Self {
-            draft,
-            program: ProgramId::default(),
-            batch,
-            source,
-            tables,
-            draws: draws.clone(),
-            side,
-        })
+        Ok((Self { source, tables }, views))
     }
 
-    /// Sends what a run on the samples `ids` needs.
-    pub fn send(
+    /// Sends the images `ids`, or their numbers, and the tables of their views.
+    fn send(
         &self,
         exec: &mut dyn Executor,
-        config: &Config,
+        (program, config): (ProgramId, &Config),
         (data, ids): (&dyn Images, &[u32]),
+        (views, side): (Views, (usize, usize)),
         epoch: u32,
     ) -> Result<()> {
         let (size, seed) = (config.model.image_size, config.run.seed);
-        let views = self.draws.views.count();
         let mut images = match self.source {
             Source::Resident { .. } => None,
             Source::Streamed { .. } => Some(data.packed(ids)?),
@@ -113,13 +97,101 @@ impl Pass {
         let sides = match (&images, &kept) {
             (Some(images), _) => Sides::Each(&images.sides),
             (None, Some(kept)) => Sides::Each(kept),
-            (None, None) => Sides::Same(self.side),
+            (None, None) => Sides::Same(side),
         };
-        let table = config.augment.views(views, sides, ids, size, (seed, epoch));
+        let drawn = (seed, epoch);
+        let table = config.augment.views(views.count(), sides, ids, size, drawn);
         let each = table.len() / self.tables.len();
         for (id, rows) in self.tables.iter().zip(table.chunks(each)) {
-            exec.upload(self.program, *id, &HostData::F32(rows.to_vec()))?;
+            exec.upload(program, *id, &HostData::F32(rows.to_vec()))?;
         }
+        match self.source {
+            Source::Resident { index } => {
+                exec.upload(program, index, &HostData::U32(ids.to_vec()))?;
+            }
+            Source::Streamed { images: input } => {
+                if let Some(mut images) = images.take() {
+                    images.upload(exec, program, input)?;
+                    data.done(images);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A program that begins with images.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    /// The graph, which grows behind the views.
+    pub draft: Draft,
+    /// The program, once it is compiled.
+    pub program: ProgramId,
+    /// What a method is built on.
+    pub batch: Batch,
+    own: Viewed,
+    regrouped: Option<Viewed>,
+    draws: Draws,
+    side: (usize, usize),
+}
+
+impl Pass {
+    /// The views of `count` images, as a new graph, and those of as many others where the draws ask for them.
+    pub fn new(
+        config: &Config,
+        count: usize,
+        draws: &Draws,
+        model: &Model,
+        side: (usize, usize),
+        resident: Option<StateId>,
+    ) -> Result<Self> {
+        let mut g = Graph::new();
+        let of = Making {
+            config,
+            count,
+            views: draws.views,
+            model,
+            side,
+            resident,
+        };
+        let (own, views) = Viewed::new(&mut g, of)?;
+        let regrouped = draws.regrouped.map(|_| Viewed::new(&mut g, of));
+        let (regrouped, others) = regrouped.transpose()?.unzip();
+        let batch = Batch::new(&mut g, draws, count, views);
+        let batch = batch.with_regrouped(others.unwrap_or_default());
+        let draft = Draft {
+            graph: g,
+            ..Draft::default()
+        };
+        Ok(Self {
+            draft,
+            program: ProgramId::default(),
+            batch,
+            own,
+            regrouped,
+            draws: draws.clone(),
+            side,
+        })
+    }
+
+    /// Sends what a run on the samples `ids` needs, behind which those stand that [`Draws::regrouped`] asks for.
+    pub fn send(
+        &self,
+        exec: &mut dyn Executor,
+        config: &Config,
+        (data, ids): (&dyn Images, &[u32]),
+        epoch: u32,
+    ) -> Result<()> {
+        let (ids, others) = match self.regrouped {
+            Some(_) => ids.split_at(self.batch.images),
+            None => (ids, &[][..]),
+        };
+        let (to, how) = ((self.program, config), (self.draws.views, self.side));
+        if let Some(regrouped) = &self.regrouped {
+            regrouped.send(exec, to, (data, others), how, epoch)?;
+        }
+        self.own.send(exec, to, (data, ids), how, epoch)?;
+        let (views, seed) = (self.draws.views.count(), config.run.seed);
         for (i, (id, n)) in self
             .batch
             .numbers
@@ -136,17 +208,6 @@ impl Pass {
         }
         if let Some(id) = self.batch.ids {
             exec.upload(self.program, id, &HostData::U32(ids.to_vec()))?;
-        }
-        match self.source {
-            Source::Resident { index } => {
-                exec.upload(self.program, index, &HostData::U32(ids.to_vec()))?;
-            }
-            Source::Streamed { images: input } => {
-                if let Some(mut images) = images.take() {
-                    images.upload(exec, self.program, input)?;
-                    data.done(images);
-                }
-            }
         }
         Ok(())
     }

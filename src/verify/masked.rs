@@ -5,12 +5,12 @@ use super::network::{images, in_file, load, vit};
 use super::{Computer, Result, Subject, Verified};
 use crate::fixture::{Fixture, bad};
 use crate::graph::{Graph, HostData, StepScalars, TensorId, TensorType};
-use crate::methods::SplitLoss;
 use crate::methods::can::{self, Can, NoiseTo, Noised, Pool, Target};
 use crate::methods::loss::evaluate::Array;
 use crate::methods::loss::{Path, Plain};
 use crate::methods::loss_file::LossFile;
 use crate::methods::mae::Mae;
+use crate::methods::{AllPairs, SplitLoss};
 use crate::nn::backbones::vit::{Positions, Vit};
 use crate::nn::decoder::Decoder;
 use crate::nn::heads::Mlp;
@@ -424,7 +424,7 @@ fn method(f: &Fixture, s: &Sizes, judge: &mut Judge<'_>) -> Result<Can> {
         },
         amcl,
         temperature: Plain::constant(tau),
-        path: Path::Auto,
+        pairs: AllPairs::by(Path::Auto),
         encoder,
         decoder,
     })

@@ -262,7 +262,8 @@ pub fn settings_of<S: AsRef<str>>(set: &[S]) -> Vec<String> {
         match (of("method."), of("model.")) {
             (Some((key, _)), _) => key == "name" || method.iter().any(|k| k == key),
             (_, Some((key, _))) => {
-                ["encoder", "image_size"].contains(&key) || model.iter().any(|k| k == key)
+                ["encoder", "image_size", "sync_bn"].contains(&key)
+                    || model.iter().any(|k| k == key)
             }
             _ => has_heads || !s.starts_with("heads."),
         }

@@ -3,7 +3,7 @@
 use crate::check::{Case, Feed, Mutation};
 use crate::graph::StepScalars;
 use crate::ops::amcl_form::AmclForm;
-use crate::ops::amcl_stream::AmclStream;
+use crate::ops::amcl_stream::{AmclStream, Share};
 
 /// Every switch that the streamed loss has; the softmax forms first.
 pub(super) fn forms() -> Vec<(String, AmclStream)> {
@@ -34,7 +34,10 @@ pub(super) fn forms() -> Vec<(String, AmclStream)> {
                     format!(
                         "{name}adaptive {adaptive_pos}/{adaptive_neg} positive {include_positive}"
                     ),
-                    AmclStream { form },
+                    AmclStream {
+                        form,
+                        share: Share::WHOLE,
+                    },
                 ));
             }
         }
@@ -143,6 +146,10 @@ pub(super) fn cases() -> Vec<Case> {
                 .grads(&[0, 1]),
         );
     }
+    for (note, op, dims, shared) in shares() {
+        let case = Case::new(op, feeds(&op, dims, shared)).note(&note);
+        v.push(case.depth(dims[1].max(dims[2])).condition(32.0));
+    }
     for (note, op) in forms_with_nan() {
         let case = Case::new(op, feeds_with_nan(&op)).note(&format!("{note}, not a number"));
         v.push(case.depth(70).condition(32.0));
@@ -166,6 +173,25 @@ pub(super) fn feeds_with_nan(op: &AmclStream) -> Vec<Feed> {
     v
 }
 
+/// Shares of a rank: whose rows begin and end within a tile, lie in several dispatches, and have features of one head.
+pub(super) fn shares() -> Vec<(String, AmclStream, [usize; 3], bool)> {
+    let mut v = Vec::new();
+    for (form, rank, ranks, dims, shared) in [
+        (0, 1, 3, [2, 18, 8], false),
+        (0, 2, 3, [2, 222, 68], true),
+        (6, 0, 2, [1, 140, 5], false),
+        (8, 3, 4, [2, 264, 13], false),
+        (16, 1, 2, [3, 68, 6], true),
+        (0, 1, 2, [256, 260, 8], false),
+    ] {
+        let (note, op) = forms().remove(form);
+        let share = Share { rank, ranks };
+        let op = AmclStream { share, ..op };
+        v.push((format!("{note}, rank {rank} of {ranks}"), op, dims, shared));
+    }
+    v
+}
+
 /// What a step changes: the temperature of a role that does not adapt, and the form while it is warm-up.
 pub(super) fn steps() -> Vec<(String, AmclStream, StepScalars)> {
     let scaled = StepScalars {
@@ -181,7 +207,7 @@ pub(super) fn steps() -> Vec<(String, AmclStream, StepScalars)> {
         warmup: true,
         ..top_k.form
     };
-    let warmup = AmclStream { form };
+    let warmup = AmclStream { form, ..top_k };
     vec![
         (format!("{plain}, scaled temperature"), op, scaled),
         (format!("{selected}, scaled temperature"), top_k, scaled),
@@ -204,8 +230,19 @@ pub(super) fn mutations() -> Vec<Mutation> {
         },
         Mutation {
             kernel: "amcl_stream",
-            find: "(p.first + g % tiles)",
+            find: "p.first + (g % tiles)",
             replace: "(g % tiles)",
+        },
+        // Another rank's rows are written; the second view's stand where the first's do.
+        Mutation {
+            kernel: "amcl_stream",
+            find: "row < p.end",
+            replace: "row < p.a",
+        },
+        Mutation {
+            kernel: "amcl_stream",
+            find: "+ row - p.shift",
+            replace: "+ row - min(p.shift, 1u)",
         },
         Mutation {
             kernel: "amcl_stream",

@@ -1,6 +1,8 @@
 //! Cases of `amcl_stream_grad`.
 
-use super::amcl_stream::{SHAPES, coarse, feeds, feeds_with_nan, forms, forms_with_nan, steps};
+use super::amcl_stream::{
+    SHAPES, coarse, feeds, feeds_with_nan, forms, forms_with_nan, shares, steps,
+};
 use crate::check::{Case, Feed, Mutation};
 use crate::graph::StepScalars;
 use crate::ops::amcl_stream_grad::AmclStreamGrad;
@@ -51,6 +53,9 @@ pub(super) fn cases() -> Vec<Case> {
         false,
         StepScalars::default(),
     );
+    for (note, loss, dims, shared) in shares() {
+        push(&note, loss, dims, shared, StepScalars::default());
+    }
     for (note, loss, step) in steps() {
         push(&note, loss, [1, 6, 4], false, step);
     }
@@ -84,6 +89,17 @@ pub(super) fn mutations() -> Vec<Mutation> {
             find: "v == value && j < index",
             replace: "v == value",
         },
+        // Another rank's rows are written; those of the second view in the place of the first's.
+        Mutation {
+            kernel: "amcl_stream_grad",
+            find: "if i + ii >= p.end { break; }",
+            replace: "if i + ii >= p.a { break; }",
+        },
+        Mutation {
+            kernel: "amcl_stream_grad",
+            find: "(head * p.own + i + ii - p.shift)",
+            replace: "(head * p.own + i + ii - p.first)",
+        },
         Mutation {
             kernel: "amcl_stream_grad",
             find: "soft, by_j)",
@@ -96,7 +112,7 @@ pub(super) fn mutations() -> Vec<Mutation> {
         },
         Mutation {
             kernel: "amcl_stream_grad",
-            find: "dfeature[p.off_f + at] + rows_df",
+            find: "dfeature[p.off_own_f + at] + rows_df",
             replace: "rows_df",
         },
         Mutation {

@@ -1,7 +1,7 @@
 //! Cases of `batch_norm`.
 
 use crate::check::{Case, Feed, Fill, Mutation};
-use crate::ops::batch_norm::{BatchNorm, BatchNormInference};
+use crate::ops::batch_norm::{BatchNorm, BatchNormInference, BatchNormStatistics};
 
 pub(super) fn cases() -> Vec<Case> {
     let mut v = Vec::new();
@@ -255,6 +255,19 @@ pub(super) fn cases() -> Vec<Case> {
         if relu && !residual {
             v.push(case.clone().in_f16(&[0]));
         }
+        v.push(case);
+    }
+    // Statistics alone, of ranks' rows: several runs in several pieces, several blocks of columns, one channel.
+    for (n, h, w, c) in [
+        (2, 3, 3, 4),
+        (250, 5, 5, 64),
+        (185, 1, 41, 1),
+        (9, 1, 7, 259),
+    ] {
+        let case = Case::new(BatchNormStatistics, vec![Feed::uniform([n, h, w, c])])
+            .depth(256 + n * h * w / 256)
+            .condition(4.0);
+        v.push(case.clone().in_f16(&[0]));
         v.push(case);
     }
     v

@@ -2,7 +2,7 @@
 
 use super::with_halves;
 use crate::check::{Case, Feed, Mutation};
-use crate::ops::batch_norm_grad::BatchNormGrad;
+use crate::ops::batch_norm_grad::{BatchNormGrad, BatchNormGradApply, BatchNormGradSums};
 
 /// dy, x, gamma, mean, variance, and behind a ReLU y, where a residual went into it, or beta.
 fn inputs(shape: [usize; 4], relu: bool, residual: bool) -> Vec<Feed> {
@@ -86,6 +86,7 @@ pub(super) fn cases() -> Vec<Case> {
                 .condition(4.0),
         );
     }
+    v.extend(halves());
     let (behind, plain): (Vec<Case>, Vec<Case>) = v
         .into_iter()
         .partition(|c| c.inputs.get(5).is_some_and(|y| y.ty.shape.rank() > 1));
@@ -93,6 +94,52 @@ pub(super) fn cases() -> Vec<Case> {
         .into_iter()
         .chain(with_halves(plain, &[0, 1]))
         .collect()
+}
+
+/// The two ops of which it is made where ranks share statistics: one channel, several blocks of columns, several
+/// pieces; and in the second op sums of other rows than these.
+fn halves() -> Vec<Case> {
+    let mut v = Vec::new();
+    let shapes = [
+        [2, 3, 3, 4],
+        [250, 5, 5, 64],
+        [185, 1, 41, 1],
+        [9, 1, 7, 259],
+    ];
+    for (i, shape) in shapes.into_iter().enumerate() {
+        let [n, h, w, c] = shape;
+        let rows = n * h * w;
+        for (relu, residual) in [(false, false), (true, false), (true, true)] {
+            let op = BatchNormGrad {
+                eps: 1e-5,
+                relu,
+                residual,
+            };
+            let note = format!("relu {relu} residual {residual}");
+            v.push(
+                Case::new(BatchNormGradSums(op), inputs(shape, relu, residual))
+                    .note(&note)
+                    .depth(256 + rows / 256)
+                    .condition(4.0),
+            );
+            if residual {
+                continue;
+            }
+            // Sums of as many rows as four ranks have, of terms of about 1.
+            let sum = |low: f32| Feed::range([c], low * rows as f32, 2.0 * rows as f32);
+            let mut all = inputs(shape, relu, false);
+            let beta = all.split_off(5);
+            all.extend([sum(-2.0), sum(-1.0)]);
+            all.extend(beta);
+            let op = BatchNormGradApply {
+                eps: 1e-5,
+                relu,
+                count: (2 + i) * rows,
+            };
+            v.push(Case::new(op, all).note(&note).condition(4.0));
+        }
+    }
+    v
 }
 
 pub(super) fn mutations() -> Vec<Mutation> {
@@ -103,6 +150,12 @@ pub(super) fn mutations() -> Vec<Mutation> {
     };
     vec![
         m("(E(g) - f.shift - ", "(E(g) - "),
+        // Sums that are given: the two exchanged, and not divided by all rows.
+        m(
+            "put_factors(c, dbeta[c], dgamma[c])",
+            "put_factors(c, dgamma[c], dbeta[c])",
+        ),
+        m("= sum_x * p.inv_m * inv;", "= sum_x * inv;"),
         m("for (; k < w.count; k", "for (; k + 1u < w.count; k"),
         m("if w.lane + h < n {", "if w.lane + h + 1u < n {"),
         m(

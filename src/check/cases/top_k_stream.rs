@@ -2,6 +2,7 @@
 
 use super::amcl_stream::coarse;
 use crate::check::{Case, Feed, Mutation};
+use crate::ops::amcl_stream::Share;
 use crate::ops::top_k_stream::TopKStream;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -10,6 +11,7 @@ pub(super) fn cases() -> Vec<Case> {
         let op = TopKStream {
             kappa,
             include_positive,
+            share: Share::WHOLE,
         };
         v.push(
             Case::new(op, vec![z])
@@ -119,6 +121,24 @@ pub(super) fn cases() -> Vec<Case> {
             "multiples of 1/64, ",
         );
     }
+    // Shares of a rank, whose rows begin and end within a tile.
+    for (rank, ranks, dims, kappa) in [
+        (1, 3, [2, 18, 8], 3),
+        (2, 3, [1, 222, 6], 40),
+        (0, 2, [2, 140, 5], 7),
+        (3, 4, [1, 264, 12], 1),
+    ] {
+        let op = TopKStream {
+            kappa,
+            include_positive: rank % 2 == 0,
+            share: Share { rank, ranks },
+        };
+        v.push(
+            Case::new(op, vec![random(dims)])
+                .note(&format!("kappa {kappa}, rank {rank} of {ranks}"))
+                .depth(dims[2]),
+        );
+    }
     v
 }
 
@@ -126,8 +146,14 @@ pub(super) fn mutations() -> Vec<Mutation> {
     vec![
         Mutation {
             kernel: "top_k_stream",
-            find: "(p.first + g % p.tiles)",
+            find: "p.first + (g % p.tiles)",
             replace: "(g % p.tiles)",
+        },
+        // Rows of the second view in the place of the first's.
+        Mutation {
+            kernel: "top_k_stream",
+            find: "+ i0 + l - p.shift",
+            replace: "+ l",
         },
         Mutation {
             kernel: "top_k_stream",

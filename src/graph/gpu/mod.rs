@@ -223,15 +223,18 @@ impl GpuExecutor {
         })
     }
 
-    /// What a node reads: buffers, and where in them.
-    fn inputs(&self, p: &Program, id: NodeId) -> Result<Vec<(wgpu::Buffer, View, DType)>> {
-        let n = p.graph.node(id);
-        let io = self.places(p).bindings(id)?;
-        let types = n.inputs.iter().map(|t| p.graph.ty(*t).dtype);
-        let views = io.inputs.into_iter().zip(types);
-        Ok(views
-            .map(|(v, dtype)| (p.buffer(&v).clone(), v, dtype))
-            .collect())
+    /// Runs nodes that act, of whose inputs copies are under way.
+    fn act(
+        readback: &mut Readback,
+        (device, graph): (&Device, &Graph),
+        acting: &mut Vec<(NodeId, Ticket)>,
+        step: &StepScalars,
+    ) -> Result<()> {
+        for (id, ticket) in acting.drain(..) {
+            let inputs = readback.collect(device, &ticket, true)?;
+            twin::act(graph.node(id), graph, &inputs.unwrap_or_default(), step);
+        }
+        Ok(())
     }
 
     fn fetchable<'p>(&self, p: &'p Program, t: TensorId) -> Result<&'p TensorType> {
@@ -362,21 +365,29 @@ impl Executor for GpuExecutor {
             .queue
             .write_buffer(&p.step, 0, bytemuck::bytes_of(step));
         let mut acting = Vec::new();
+        let of = (&*self.device, &p.graph);
         for s in &p.segments {
-            match s {
-                Segment::Gpu(r) => r.submit(&self.device),
-                Segment::Twin(n) if p.graph.node(*n).op.acts() => {
-                    let views = self.inputs(p, *n)?;
-                    acting.push((*n, self.readback.start(&self.device, &views)));
+            let id = match s {
+                Segment::Gpu(r) => {
+                    r.submit(&self.device);
+                    continue;
                 }
-                Segment::Twin(n) => self.run_twin(p, *n, step)?,
+                Segment::Twin(id) => *id,
+            };
+            let operands = self.operands(p, id)?;
+            let own = self.readback.start(&self.device, &operands);
+            if p.graph.node(id).op.acts() {
+                acting.push((id, own));
+                continue;
             }
+            // Nodes that act come before others of the host that stand behind them, as on the host: ranks on other
+            // devices make exchanges in the same order.
+            Self::act(&mut self.readback, of, &mut acting, step)?;
+            let read = self.readback.collect(&self.device, &own, true)?;
+            self.run_twin_of(p, id, step, read.unwrap_or_default())?;
         }
         // What they read is copied while the device goes on.
-        for (n, ticket) in acting {
-            let inputs = self.readback.collect(&self.device, &ticket, true)?;
-            twin::act(p.graph.node(n), &p.graph, &inputs.unwrap_or_default(), step);
-        }
+        Self::act(&mut self.readback, of, &mut acting, step)?;
         // Progress for buffers waiting to be mapped; errors of earlier work surface here.
         let _ = self.device.device.poll(wgpu::PollType::Poll);
         Ok(self.device.check("a step")?)

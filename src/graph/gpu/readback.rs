@@ -43,7 +43,7 @@ impl Readback {
         let staging = match spare {
             Some(i) => self.spare.swap_remove(i).1,
             None => device.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("metrics"),
+                label: Some("read-back"),
                 size: bytes.max(8),
                 usage: wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ,
                 mapped_at_creation: false,
@@ -52,7 +52,7 @@ impl Readback {
         let mut enc = device
             .device
             .create_command_encoder(&wgpu::CommandEncoderDescriptor {
-                label: Some("metrics"),
+                label: Some("read-back"),
             });
         for ((buffer, v, _), (at, _, _)) in views.iter().zip(&parts) {
             enc.copy_buffer_to_buffer(buffer, v.offset, &staging, *at, v.bytes() as u64);
@@ -87,10 +87,10 @@ impl Readback {
         };
         if p.ready.load(Ordering::Acquire) == 0 {
             if wait {
-                device.wait_for(Some(p.submission.clone()), "metrics")?;
+                device.wait_for(Some(p.submission.clone()), "reading back")?;
             } else {
                 let _ = device.device.poll(wgpu::PollType::Poll);
-                device.check("metrics")?;
+                device.check("reading back")?;
             }
         }
         match p.ready.load(Ordering::Acquire) {
@@ -98,7 +98,7 @@ impl Readback {
             1 => {}
             _ => {
                 return Err(DeviceError::Lost {
-                    during: "reading metrics".into(),
+                    during: "reading back".into(),
                     reason: "the buffer could not be mapped".into(),
                 }
                 .into());
@@ -111,7 +111,7 @@ impl Readback {
             .staging
             .get_mapped_range(..)
             .map_err(|e| DeviceError::Lost {
-                during: "reading metrics".into(),
+                during: "reading back".into(),
                 reason: e.to_string(),
             })?;
         let out = p

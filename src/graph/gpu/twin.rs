@@ -6,7 +6,7 @@ use crate::graph::exec::HostData;
 use crate::graph::op::{HostIo, HostMut, HostRef, InlineVec};
 use crate::graph::step::StepScalars;
 use crate::graph::tensor::{DType, TensorType};
-use crate::graph::{Graph, Node, NodeId, Result, TensorId};
+use crate::graph::{Graph, Node, NodeId, Result};
 
 /// Runs a node that has inputs alone ([`crate::graph::Op::acts`]).
 pub(super) fn act(n: &Node, graph: &Graph, inputs: &[HostData], step: &StepScalars) {
@@ -30,19 +30,41 @@ fn as_ref(d: &HostData) -> HostRef<'_, f32> {
 }
 
 impl GpuExecutor {
-    /// Runs one node by its f32 twin: read back, compute, upload.
-    pub(super) fn run_twin(&self, p: &Program, id: NodeId, step: &StepScalars) -> Result<()> {
+    /// What a node reads, its inputs and then its updates: buffers, and where in them.
+    pub(super) fn operands(
+        &self,
+        p: &Program,
+        id: NodeId,
+    ) -> Result<Vec<(wgpu::Buffer, View, DType)>> {
         let n = p.graph.node(id);
         let io = self.places(p).bindings(id)?;
-        let read = |views: &[View], ts: &[TensorId]| {
-            views
-                .iter()
-                .zip(ts)
-                .map(|(v, t)| self.read_view(p, v, p.graph.ty(*t).dtype, "twin"))
-                .collect::<Result<Vec<_>>>()
-        };
-        let inputs = read(&io.inputs, &n.inputs)?;
-        let mut updates = read(&io.updates, &n.updates)?;
+        let views = io.inputs.into_iter().chain(io.updates);
+        let types = n.inputs.iter().chain(&n.updates);
+        let types = types.map(|t| p.graph.ty(*t).dtype);
+        Ok(views
+            .zip(types)
+            .map(|(v, dtype)| (p.buffer(&v).clone(), v, dtype))
+            .collect())
+    }
+
+    /// Runs one node by its f32 twin: read back, compute, upload.
+    pub(super) fn run_twin(&self, p: &Program, id: NodeId, step: &StepScalars) -> Result<()> {
+        let operands = self.operands(p, id)?.into_iter();
+        let read = operands.map(|(_, v, dtype)| self.read_view(p, &v, dtype, "twin"));
+        self.run_twin_of(p, id, step, read.collect::<Result<_>>()?)
+    }
+
+    /// As [`GpuExecutor::run_twin`], of operands that were read back.
+    pub(super) fn run_twin_of(
+        &self,
+        p: &Program,
+        id: NodeId,
+        step: &StepScalars,
+        mut inputs: Vec<HostData>,
+    ) -> Result<()> {
+        let n = p.graph.node(id);
+        let io = self.places(p).bindings(id)?;
+        let mut updates = inputs.split_off(n.inputs.len().min(inputs.len()));
         let mut outputs: Vec<HostData> = n
             .outputs
             .iter()

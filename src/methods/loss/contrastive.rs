@@ -4,14 +4,17 @@
 use super::{
     Adaptive, Amcl, LossOutput, NegOmega, Negatives, Pairs, Path, Plain, Scorer, scored_heads,
 };
+use crate::comm::World;
 use crate::graph::{Graph, GraphError, Result, TensorId};
 use crate::ops::amcl_form::AmclForm;
 use crate::ops::amcl_loss::AmclLoss;
-use crate::ops::amcl_stream::AmclStream;
+use crate::ops::amcl_stream::{AmclStream, Share};
+use crate::ops::amcl_stream_of_ranks::AmclStreamOfRanks;
 use crate::ops::prepend_column::PrependColumn;
 use crate::ops::sample_views::SampleViews;
 use crate::ops::top_k::TopK;
 use crate::ops::top_k_stream::TopKStream;
+use crate::ops::views_of_ranks::ViewsOfRanks;
 use crate::reference::top_k::Layout;
 
 /// A constant temperature and the log-sum-exp over all negatives, and the positive if `include_positive`.
@@ -44,10 +47,28 @@ pub fn nt_xent(
     g.scope("loss", |g| {
         let zn = g.l2_normalize(z)?;
         if stream {
-            return streamed(g, &plain(t.tau, include_positive), zn, None);
+            return streamed(g, &plain(t.tau, include_positive), (zn, None), None);
         }
         let s = g.matmul_nt(zn, zn)?;
         plain_loss(g, t, include_positive, Layout::NtXent, s)
+    })
+}
+
+/// As [`nt_xent`], streamed, of a rank's own z [1,2b,d'] against those of all ranks: the mean over its own anchors. The
+/// ranks' mean is the loss of the whole batch.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn nt_xent_of_ranks(
+    g: &mut Graph,
+    (z, world): (TensorId, &World),
+    t: &Plain,
+    include_positive: bool,
+) -> Result<LossOutput> {
+    g.scope("loss", |g| {
+        let zn = g.l2_normalize(z)?;
+        let a = plain(t.tau, include_positive);
+        streamed(g, &a, (zn, Some(world)), None)
     })
 }
 
@@ -108,11 +129,28 @@ pub fn amcl(
     g.scope("loss", |g| {
         let zn = g.l2_normalize(z)?;
         if stream {
-            return streamed(g, a, zn, Some(scorer));
+            return streamed(g, a, (zn, None), Some(scorer));
         }
         of_rows(g, a, Layout::NtXent, [zn], &mut scorer, |g, [z]| {
             g.matmul_nt(z, z)
         })
+    })
+}
+
+/// As [`amcl`], streamed, of a rank's own z [c,2b,d'] against those of all ranks: the mean over its own anchors. The
+/// ranks' mean is the loss of the whole batch.
+///
+/// # Errors
+/// Shapes that do not fit.
+pub fn amcl_of_ranks(
+    g: &mut Graph,
+    (z, world): (TensorId, &World),
+    a: &Amcl,
+    scorer: Scorer<'_>,
+) -> Result<LossOutput> {
+    g.scope("loss", |g| {
+        let zn = g.l2_normalize(z)?;
+        streamed(g, a, (zn, Some(world)), Some(scorer))
     })
 }
 
@@ -162,34 +200,53 @@ fn form(a: &Amcl) -> AmclForm {
     }
 }
 
-/// The AMCL loss of unit rows z [c,2B,d'] without matrices of all pairs.
+/// The AMCL loss of unit rows z [c,2B,d'] without matrices of all pairs; of ranks, of this one's rows against all.
 fn streamed(
     g: &mut Graph,
     a: &Amcl,
-    z: TensorId,
+    (z, world): (TensorId, Option<&World>),
     scorer: Option<Scorer<'_>>,
 ) -> Result<LossOutput> {
-    let selected = a.selected();
-    let op = AmclStream { form: form(a) };
-    let mut operands = vec![z];
-    if let Some(mut scorer) = scorer.filter(|_| op.form.adaptive()) {
+    let of_rank = |w: &World| Share {
+        rank: w.rank(),
+        ranks: w.ranks(),
+    };
+    let (form, share) = (form(a), world.map_or(Share::WHOLE, of_rank));
+    let mut own = vec![z];
+    if let Some(mut scorer) = scorer.filter(|_| form.adaptive()) {
         let heads = scored_heads(g, a, z)?;
-        operands.push(scorer.features(g, a, heads)?);
+        own.push(scorer.features(g, a, heads)?);
     }
+    let of_all = |g: &mut Graph, what, own: Vec<TensorId>| match world.cloned() {
+        Some(world) => g.push(ViewsOfRanks { world, what }, &own),
+        None => Ok(own),
+    };
+    let operands = of_all(g, "rows", own.clone())?;
     let mut inputs = operands.clone();
-    if let Some(kappa) = selected {
+    if let Some(kappa) = a.selected() {
         let op = TopKStream {
             kappa,
             include_positive: a.include_positive,
+            share,
         };
-        inputs.extend(g.push(op, &[z])?);
+        let thresholds = g.push(op, &operands[..1])?;
+        inputs.extend(of_all(g, "thresholds", thresholds)?);
     }
-    let anchors = g.dims(z)[1];
-    let each = g.push(op, &inputs)?[0];
+    let stream = AmclStream { form, share };
+    let each = match world {
+        None => g.push(stream, &inputs)?[0],
+        Some(world) => {
+            let world = world.clone();
+            inputs.extend(own);
+            g.push(AmclStreamOfRanks { stream, world }, &inputs)?[0]
+        }
+    };
+    let anchors = g.dims(each)[1];
     let loss = g.scaled_sum(each, 1.0 / anchors as f64)?;
+    let views = g.dims(operands[0])[1] / 2;
     let mut looked_at = Vec::new();
     for x in operands {
-        let rows = LOOKED_AT.min(anchors / 2);
+        let rows = LOOKED_AT.min(views);
         let sample = g.push1(SampleViews { rows }, &[x])?;
         looked_at.push(g.matmul_nt(sample, sample)?);
     }

@@ -252,7 +252,8 @@ pub struct LossOutput {
     pub embedding: Option<TensorId>,
     /// The terms that the loss is a sum of, where it is one.
     pub terms: Vec<Term>,
-    /// Keys [c,B,d'] of a momentum encoder: where there is a queue, those that go into it after the step.
+    /// Keys [c,B,d'] of a momentum encoder: where there is a queue, those that go into it after the step (of all ranks'
+    /// images, where ranks make each other's).
     pub keys: Vec<TensorId>,
 }
 

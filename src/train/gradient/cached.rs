@@ -94,7 +94,8 @@ pub(super) fn programs(
     let (mut all, mut sources) = (Vec::new(), Vec::new());
     for k in &kept {
         let source = net.state(k.z);
-        all.push(of_all_parts(&mut net, source, (parts, k.micro), &batch)?);
+        let of = (split, source);
+        all.push(of_all_parts(&mut net, of, (parts, k.micro), &batch)?);
         sources.push(source);
     }
     let out = split.loss(&mut net, &all)?;

@@ -205,7 +205,8 @@ impl Gradient {
                 let one_loss = coupled(config, method).is_some();
                 let mut net = Net::new(g, model, Mode::Train)
                     .in_precision(precision)
-                    .in_world(world.clone(), one_loss);
+                    .in_world(world.clone(), one_loss)
+                    .with_one_norm(config.model.sync_bn);
                 let out = method.build(&mut net, &views.batch)?;
                 let loss = scaled(&mut net, out.loss, optimizer::WHOLE)?;
                 let [grads, _] = backward(net.graph, net.model, loss, &[])?;

@@ -5,6 +5,7 @@ use super::{Job, Outcome, Trainer};
 use crate::comm::{Comm, CommError, World, threads};
 use crate::data::Split;
 use crate::device::Choice;
+use crate::methods::Draws;
 use crate::run::checkpoint::Position;
 use crate::run::environment::DataRecord;
 use crate::train::{Result, TrainError};
@@ -54,6 +55,13 @@ impl Job<'_> {
                      --devices or mpirun"
                 ));
             }
+            return self.cut();
+        }
+        if c.model.sync_bn {
+            self.notes.push(format!(
+                "the run was trained on {before} ranks and goes on on {ranks}: the same samples in the same order, and the \
+                 same batch norm, with other roundings"
+            ));
             return self.cut();
         }
         if !parts.is_multiple_of(ranks) {
@@ -115,6 +123,11 @@ impl Job<'_> {
     /// Where this rank's samples stand in a batch.
     pub(super) fn own(&self) -> Range<usize> {
         self.config.share(self.world.rank())
+    }
+
+    /// Where the samples that this rank takes stand in a batch: its own, and those whose further views it makes.
+    pub(super) fn places(&self, draws: &Draws) -> Vec<usize> {
+        draws.places(self.own(), self.config.optim.batch_size, self.world.rank())
     }
 
     /// Where a run that is continued stands, as the first rank has read it.

@@ -117,6 +117,8 @@ pub(super) struct Run<'a> {
     pub(super) split: Arc<Split>,
     /// The order of the samples of each epoch.
     pub(super) order: Order,
+    /// Places in a batch of the samples that this rank takes.
+    pub(super) places: Vec<usize>,
     /// The coming batches, where images are not in memory.
     pub(super) ahead: Option<Ahead>,
     pub(super) session: Session,
@@ -398,14 +400,14 @@ impl Run<'_> {
     /// Begins to read the batches from `at` to the run's end, where images are not in memory.
     fn read_ahead(&mut self, at: Position) -> Result<()> {
         let (order, steps) = (self.order.clone(), self.steps());
-        let (batch, own) = (self.job.config.optim.batch_size, self.job.own());
+        let (batch, places) = (self.job.config.optim.batch_size, self.places.clone());
         let coming = (at.epoch..self.job.config.run.epochs).flat_map(move |epoch| {
             let order = order.of(epoch);
             let first = if epoch == at.epoch { at.batch } else { 0 };
-            let of = |i| order[i * batch..(i + 1) * batch][own.clone()].to_vec();
+            let of = |i| places.iter().map(|p| order[i * batch + p]).collect();
             (first..steps).map(of).collect::<Vec<Vec<u32>>>()
         });
-        let most = self.job.own().len();
+        let most = self.places.len();
         self.ahead = Ahead::new(&self.split.train, coming, most, TRAINING)?;
         Ok(())
     }
@@ -438,7 +440,7 @@ impl Run<'_> {
     /// This rank's samples of a batch.
     fn samples(&self, order: &[u32], batch: usize) -> Vec<u32> {
         let n = self.job.config.optim.batch_size;
-        order[batch * n..(batch + 1) * n][self.job.own()].to_vec()
+        self.places.iter().map(|p| order[batch * n + p]).collect()
     }
 
     /// Was this process asked to stop?

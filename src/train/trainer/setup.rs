@@ -24,6 +24,9 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+/// Fewer images than these make batch norm's statistics noisy.
+const FEW_IMAGES: usize = 64;
+
 /// Is there what kNN needs?
 pub(super) fn labelled(split: &Split) -> bool {
     split.unmeasured().is_none()
@@ -42,7 +45,7 @@ impl<'a> Run<'a> {
             ..
         } = trainer;
         let world = job.world.clone();
-        job.method(job.named()?.as_deref())?;
+        let regrouped = job.method(job.named()?.as_deref())?.draws().regrouped;
         let starts_from = job.starts_from()?;
         // Rank 0 alone writes the folder.
         let claim = world
@@ -70,6 +73,14 @@ impl<'a> Run<'a> {
         let read = begin.elapsed();
         let (how, seed) = (job.config.data.shuffle, job.config.run.seed);
         let order = Order::new(&split.train, how, job.config.optim.batch_size, seed)?;
+        if regrouped.is_some() && order.is_by_blocks() {
+            return Err(TrainError::Config(
+                "method.shuffle_ranks: images are shuffled by blocks (data.shuffle), and a rank that makes keys of other \
+                 ranks' images would read their blocks too: pack the set (amcl-wgpu data pack), set data.shuffle = \
+                 \"full\", or leave method.shuffle_ranks out"
+                    .into(),
+            ));
+        }
         job.time_shares(&split, &mut stream)?;
         let exec = world.agreed("device", job.device(&split, &mut stream))?;
         let kinds = job.kinds(exec.as_ref())?;
@@ -83,6 +94,7 @@ impl<'a> Run<'a> {
         }
         job.same_data(&record)?;
         let method = job.method(named.as_deref())?;
+        let places = job.places(&method.draws());
         job.planned(method, exec.as_ref(), &split, &mut stream)?;
         let choices = job.agreed_tiles((method, exec.as_ref()), &kinds, &mut stream)?;
         if let Some(device) = exec.device() {
@@ -146,6 +158,7 @@ impl<'a> Run<'a> {
             checkpoints,
             split,
             order,
+            places,
             ahead: None,
             session,
             resolved,
@@ -203,8 +216,30 @@ impl Job<'_> {
         let method = own
             .or(named)
             .ok_or_else(|| TrainError::Config("no method".into()))?;
-        method::declare_method(&self.config, method)?;
+        let model = method::declare_method(&self.config, method)?;
+        if self.config.model.sync_bn && !model.has_batch_norm {
+            return Err(TrainError::Config(format!(
+                "model.sync_bn: neither {} nor its heads have batch norm, so that there is nothing to join: leave it out",
+                self.config.model.encoder
+            )));
+        }
         Ok(method)
+    }
+
+    /// What is said where each rank's batch norm sees few images and the method suffers from it.
+    fn small_norms(&self, method: &dyn Method) -> Result<Option<String>> {
+        let c = &self.config;
+        let (images, named) = (c.optim.batch_size / c.parts(), self.method.is_none());
+        let few = c.dist.ranks > 1 && !c.model.sync_bn && images < FEW_IMAGES;
+        let suffers = named && c.spec()?.needs_large_norm;
+        if !few || !suffers || !method::declare_method(c, method)?.has_batch_norm {
+            return Ok(None);
+        }
+        Ok(Some(format!(
+            "batch norm takes {images} images at a time, which are few for {}: model.sync_bn = true takes those of all \
+             ranks together",
+            c.spec()?.title
+        )))
     }
 
     /// Plans the run's memory, and tells of it.
@@ -215,6 +250,9 @@ impl Job<'_> {
         split: &Split,
         stream: &mut Stream<'_>,
     ) -> Result<Planned> {
+        if let Some(note) = self.small_norms(method)? {
+            stream.emit(Event::Note(note))?;
+        }
         let of = (&split.train, labelled(split).then_some(split));
         let planned = Session::planned(&self.config, (method, &self.world), exec, of)?;
         stream.emit(Event::Planned(planned.clone()))?;
