@@ -1,14 +1,16 @@
 //! A model with its programs on an executor: gradient step, update, features. Training and evaluation both start here.
 
 mod diagnostics;
+mod ranks;
+mod resident;
 
 pub use diagnostics::PairValues;
 
 use super::gradient::{Gradient, Started};
-use super::optimizer::{Exchange, MOMENTS, MOMENTUM, Optimizer};
+use super::optimizer::{Exchange, Optimizer};
 use super::{Config, Result, TrainError};
 use crate::check::self_test;
-use crate::comm::{CommError, World};
+use crate::comm::World;
 use crate::config::{Precision, method};
 use crate::data::packed::{self, Images};
 use crate::data::{Dataset, Split};
@@ -24,16 +26,13 @@ use crate::graph::plan::mebibytes;
 use crate::graph::planner::Planner;
 use crate::graph::portable::Portable;
 use crate::graph::state::Group;
-use crate::graph::{
-    Executor, GraphError, HostData, ProgramId, StateId, States, StepScalars, TensorType,
-};
+use crate::graph::{Executor, GraphError, HostData, ProgramId, StepScalars, TensorType};
 use crate::methods::Method;
 use crate::nn::model::MOMENTUM_COPY;
 use crate::nn::{Mode, Model, Net};
 use crate::ops::augment::words;
-use crate::run::checkpoint;
 use crate::run::environment::{Memory, Planned};
-use sha2::{Digest, Sha256};
+use resident::{crowded, streamed};
 
 /// Group of the training images on the device.
 pub const IMAGES: Group = Group::transient("data");
@@ -97,12 +96,6 @@ impl Finished {
     }
 }
 
-/// The groups that checkpoints hold.
-fn saved(states: &States) -> Vec<StateId> {
-    let groups = states.groups().iter().filter(|g| g.group.is_saved());
-    groups.filter_map(|g| states.whole(g.group)).collect()
-}
-
 /// Mixed precision needs f16 in shaders; the CPU executor rounds where a GPU would store halves.
 fn halves_run(exec: &dyn Executor) -> Result<()> {
     match exec.limits() {
@@ -136,35 +129,6 @@ pub struct Session {
     streamed: Option<String>,
     /// The rank that it is.
     world: World,
-}
-
-/// Why training images of so many bytes are streamed; none where they are to lie on the device. The device's largest
-/// buffer has to hold them (2 GiB on many drivers). Its largest binding need not: `gather_rows` walks over the rows.
-fn streamed(bytes: u64, resident_mib: usize, largest: Option<u64>) -> Option<String> {
-    let setting = (resident_mib as u64).saturating_mul(1 << 20);
-    let size = mebibytes(bytes as usize);
-    if bytes > setting {
-        return Some(format!(
-            "{size} are more than data.resident_mib, {resident_mib}"
-        ));
-    }
-    let largest = largest.filter(|l| bytes > *l)?;
-    Some(format!(
-        "{size} are more than the device's largest buffer, {}",
-        mebibytes(largest as usize)
-    ))
-}
-
-/// Why images of so many bytes, which are in memory already, are not also put on a device whose memory is the host's
-/// (`shared`), or sent to another one: on their way they are in memory once more. None where that fits what is free.
-fn crowded(bytes: u64, shared: bool, free: Option<u64>) -> Option<String> {
-    let wanted = bytes.saturating_mul(if shared { 2 } else { 1 });
-    let free = free.filter(|free| wanted > free / 4 * 3)?;
-    Some(format!(
-        "a copy of them wants {} for a while, and {} of memory are free",
-        mebibytes(wanted as usize),
-        mebibytes(free as usize)
-    ))
 }
 
 impl Session {
@@ -577,94 +541,6 @@ impl Session {
         let best = self.gathered("classes", best.collect())?;
         Ok((knn::top(&best, &split.test.labels, 1), queries))
     }
-
-    /// What all ranks have, those of rank 0 first.
-    fn gathered<T: bytemuck::Pod>(&self, what: &'static str, own: Vec<T>) -> Result<Vec<T>> {
-        if self.world.is_alone() {
-            return Ok(own);
-        }
-        let bytes = bytemuck::cast_slice(&own).to_vec();
-        let all = self.world.all_gather_bytes(what, bytes)?;
-        let values = |b: &Vec<u8>| bytemuck::pod_collect_to_vec::<u8, T>(b);
-        Ok(all.iter().flat_map(values).collect())
-    }
-
-    /// As [`Session::features`], each rank of its share of the images.
-    fn of_ranks(
-        &mut self,
-        data: &Dataset,
-        progress: &mut dyn FnMut(usize, usize),
-    ) -> Result<Vec<f32>> {
-        let own = (data, self.world.part(data.len()));
-        let own = self.features.of_range(self.exec.as_mut(), own, progress)?;
-        self.gathered("features", own)
-    }
-
-    /// Gives all ranks what rank 0 has in the states that checkpoints hold.
-    ///
-    /// # Errors
-    /// Device loss; a rank that ends.
-    pub fn share_states(&mut self) -> Result<()> {
-        if self.world.is_alone() {
-            return Ok(());
-        }
-        let (world, states) = (self.world.clone(), &self.model.states);
-        for id in saved(states) {
-            let own = self.exec.read_state(states, id)?;
-            let bytes = world.from_first("states", || checkpoint::group_bytes(&own))?;
-            let data = match own {
-                HostData::U32(_) => HostData::U32(bytemuck::pod_collect_to_vec(&bytes)),
-                _ => HostData::F32(bytemuck::pod_collect_to_vec(&bytes)),
-            };
-            self.exec.write_state(states, id, &data)?;
-        }
-        Ok(())
-    }
-
-    /// Where devices are unlike each rank has updated its own piece of the optimiser's moments only: all get the pieces of
-    /// all.
-    fn settle(&mut self) -> Result<()> {
-        if !self.config.dist.owners {
-            return Ok(());
-        }
-        let states = &self.model.states;
-        for group in MOMENTS.into_iter().chain([MOMENTUM]) {
-            let Some(id) = states.whole(group) else {
-                continue;
-            };
-            let own = self.exec.read_state(states, id)?.to_f32();
-            let all = self.world.from_owners("moments", &own)?;
-            self.exec.write_state(states, id, &HostData::F32(all))?;
-        }
-        Ok(())
-    }
-
-    /// All ranks must hold the same, to the bit, in the states that checkpoints hold.
-    ///
-    /// # Errors
-    /// They do not; device loss; a rank that ends.
-    pub fn agree_on_states(&mut self) -> Result<()> {
-        if self.world.is_alone() {
-            return Ok(());
-        }
-        self.settle()?;
-        let mut digest = Sha256::new();
-        for id in saved(&self.model.states) {
-            let own = self.exec.read_state(&self.model.states, id)?;
-            digest.update(checkpoint::group_bytes(&own));
-        }
-        let all = self
-            .world
-            .all_gather_bytes("states' digest", digest.finalize().to_vec())?;
-        match all.iter().position(|d| *d != all[0]) {
-            None => Ok(()),
-            Some(rank) => Err(CommError::Engine(format!(
-                "rank {rank} holds other weights than rank 0: the devices round the same update differently (dist.owners \
-                 is for these), or one of them is faulty. The last checkpoint is from before"
-            ))
-            .into()),
-        }
-    }
 }
 
 impl Embedder for Session {
@@ -680,35 +556,5 @@ impl Embedder for Session {
         let maps = self.maps.as_ref();
         maps.map(|m| m.picture(self.exec.as_mut(), data))
             .transpose()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn images_lie_on_the_device_where_setting_and_buffer_hold_them() {
-        let (gib, many) = (1u64 << 30, 4096);
-        assert_eq!(streamed(2 * gib, many, Some(2 * gib)), None);
-        assert_eq!(
-            streamed(4 * gib, many, None),
-            None,
-            "a host has no such limit"
-        );
-        let why = streamed(2 * gib + 4, many, Some(2 * gib)).unwrap();
-        assert!(why.contains("largest buffer, 2048.0 MiB"), "{why}");
-        let why = streamed(4 * gib + 4, many, None).unwrap();
-        assert!(why.contains("data.resident_mib, 4096"), "{why}");
-        assert_eq!(streamed(4 * gib, usize::MAX, None), None, "no wrap");
-        // Two thirds of what is free: one copy fits, two do not.
-        assert_eq!(crowded(2 * gib, false, Some(3 * gib)), None);
-        let why = crowded(2 * gib, true, Some(3 * gib)).unwrap();
-        assert!(
-            why.contains("wants 4096.0 MiB") && why.contains("3072.0 MiB"),
-            "{why}"
-        );
-        assert_eq!(crowded(gib, true, Some(3 * gib)), None);
-        assert_eq!(crowded(u64::MAX, true, None), None, "nothing is known");
     }
 }

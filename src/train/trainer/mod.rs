@@ -3,6 +3,7 @@
 mod devices;
 mod epoch;
 mod forecast;
+mod progress;
 mod ranks;
 mod run;
 mod setup;

@@ -1,5 +1,6 @@
 //! The training loop.
 
+use super::progress::Progress;
 use super::stream::Stream;
 use super::{AtEnd, Job, Outcome, setup};
 use crate::data::Split;
@@ -11,9 +12,7 @@ use crate::graph::host::HostExecutor;
 use crate::graph::watched::{Act, Calls};
 use crate::methods::loss::RECONSTRUCTION;
 use crate::run::checkpoint::{self, Position};
-use crate::run::event::{
-    Divergence, Evaluation, Event, KnnProtocol, RankTimes, Step, Summary, Term,
-};
+use crate::run::event::{Divergence, Evaluation, Event, KnnProtocol, RankTimes, Step, Summary};
 use crate::run::folder;
 use crate::train::health::DeadEpochs;
 use crate::train::schedule::scalars;
@@ -53,58 +52,6 @@ pub(super) struct Flight {
     pending: Pending,
     at: Position,
     scalars: StepScalars,
-}
-
-/// What the steps of an epoch add up to.
-pub(super) struct Progress {
-    /// When the epoch began or went on, and the batch it began at.
-    pub(super) begin: Instant,
-    pub(super) first: usize,
-    /// How long the run had waited for images by then.
-    waited: Duration,
-    /// How long it had waited for other ranks, and exchanged with them.
-    exchanged: [Duration; 2],
-    /// Sum of the losses of all steps but those that mixed precision skipped.
-    pub(super) loss: f64,
-    /// Sums of its terms over the same steps.
-    pub(super) terms: Vec<Term<f64>>,
-    /// How many they are.
-    pub(super) steps: usize,
-}
-
-impl Progress {
-    pub(super) fn new(first: usize, waited: Duration, exchanged: [Duration; 2]) -> Self {
-        Self {
-            waited,
-            exchanged,
-            begin: Instant::now(),
-            first,
-            loss: 0.0,
-            terms: Vec::new(),
-            steps: 0,
-        }
-    }
-}
-
-impl Progress {
-    /// Adds a step that was not skipped.
-    fn add(&mut self, step: &Step) {
-        self.steps += 1;
-        self.loss += f64::from(step.loss);
-        if self.terms.is_empty() {
-            self.terms = step.terms.iter().map(|(name, _)| (*name, 0.0)).collect();
-        }
-        for (sum, (_, v)) in self.terms.iter_mut().zip(&step.terms) {
-            sum.1 += f64::from(*v);
-        }
-    }
-
-    /// Mean loss and terms; not a number where every step was skipped.
-    pub(super) fn mean(&self) -> (f64, Vec<Term<f64>>) {
-        let steps = self.steps as f64;
-        let terms = self.terms.iter().map(|(name, sum)| (*name, sum / steps));
-        (self.loss / steps, terms.collect())
-    }
 }
 
 /// A run under way.

@@ -1,6 +1,7 @@
 //! What is done before the first step: data, device, tiles, compiling, initial weights, the run's folder.
 
-use super::run::{Progress, Run, Skipped};
+use super::progress::Progress;
+use super::run::{Run, Skipped};
 use super::stream::Stream;
 use super::{Job, Trainer};
 use crate::config::method;
