@@ -386,10 +386,12 @@ fn average(
             g.push_updating(op, &[], &[x])?;
         }
     }
+    // Unlike devices round the same statistics differently.
+    let apart = !exchange.one_norm || exchange.owners;
     let own = [
         (
             "running statistics",
-            states.whole(STATISTICS).filter(|_| !exchange.one_norm),
+            states.whole(STATISTICS).filter(|_| apart),
         ),
         ("loss", states.whole(LOSS)),
     ];
