@@ -214,8 +214,13 @@ impl Recipe {
         }
     }
 
-    /// Does each rank compute the loss of its own images alone? Not where ranks have unequal shares.
+    /// Does each rank compute the loss of its own images alone? Not where ranks have unequal shares, nor where scores are
+    /// centred, whose mean is of all pairs.
     pub fn shares_rows(&self) -> bool {
+        let centred = |a: Amcl| a.parametrisation == Parametrisation::Centred;
+        if self.adapts() && self.amcl().is_some_and(centred) {
+            return false;
+        }
         let (b, p) = (self.batch, PairMatrix::of_views(self));
         let streams = self
             .loss
@@ -252,9 +257,7 @@ impl PairMatrix {
         let parts = if r.batch.cached { 1 } else { r.batch.parts };
         Self {
             side: 2 * r.batch.images / parts.max(1),
-            streamable: r
-                .amcl()
-                .map_or(r.temperature().streamable(), |a| a.streamable()),
+            streamable: r.amcl().is_some() || r.temperature().streamable(),
         }
     }
 }
