@@ -5,6 +5,7 @@ use super::Method;
 use super::loss::macl::Macl;
 use super::loss::{Amcl, Parametrisation, Path, Plain, TEMPERATURE};
 use crate::graph::MAX_ELEMENTS;
+use crate::nn::apart::Start;
 use crate::nn::backbones::{Backbone, vit};
 use crate::nn::heads::{Last, Mlp, WIDTH};
 use crate::section;
@@ -31,6 +32,13 @@ section! {
         /// Behind the last layer: `plain`, `norm` (batch norm; simsiam where nothing is set), `bare_norm` (without
         /// scale and shift; mocov3 and lgp where nothing is set) or `bare` (nothing, not even a bias).
         last: Last = Last::Plain,
+        /// What the initial values of several heads have to do with each other: `drawn` (each its own), `copies` (the
+        /// same for all: a control, for such heads stay alike) or `subspaces` (first layers begin on orthogonal
+        /// subspaces of the features).
+        start: Start = Start::Drawn,
+        /// Share of the features' channels to which each of several heads is blind; drawn for each head, kept for the
+        /// run.
+        unseen: f32 = 0.0 => between(0.0, 0.95),
     }
 }
 
@@ -203,6 +211,8 @@ impl Recipe {
             out: h.out,
             norm: norm || h.norm,
             last: h.last,
+            start: h.start,
+            unseen: h.unseen,
         }
     }
 

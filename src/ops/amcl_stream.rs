@@ -182,7 +182,9 @@ impl AmclStream {
                 return Err("a gain is [1], and a mean one value a head of the features".into());
             }
             if self.share != Share::WHOLE {
-                return Err("centred scores have no shares: their mean is of all ranks' pairs".into());
+                return Err(
+                    "centred scores have no shares: their mean is of all ranks' pairs".into(),
+                );
             }
         }
         for t in &inputs[self.differentiable()..] {

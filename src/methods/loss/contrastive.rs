@@ -1,10 +1,8 @@
 //! Losses with negatives: NT-Xent and InfoNCE, and AMCL's Eqs. (2.1) and (2.4), within the batch (SimCLR) or with a
 //! queue (MoCo).
 
-use super::{
-    Adaptive, Amcl, LossOutput, NegOmega, Negatives, Pairs, Path, Plain, Scorer,
-};
 use super::scorer::scored_heads;
+use super::{Adaptive, Amcl, LossOutput, NegOmega, Negatives, Pairs, Path, Plain, Scorer};
 use crate::comm::World;
 use crate::graph::{Graph, GraphError, Result, TensorId};
 use crate::ops::amcl_form::AmclForm;
@@ -124,9 +122,7 @@ pub fn amcl(
     mut scorer: Scorer<'_>,
     path: Path,
 ) -> Result<LossOutput> {
-    let stream = path
-        .streams(true, g.dims(z))
-        .map_err(GraphError::Invalid)?;
+    let stream = path.streams(true, g.dims(z)).map_err(GraphError::Invalid)?;
     g.scope("loss", |g| {
         let zn = g.l2_normalize(z)?;
         if stream {

@@ -252,6 +252,9 @@ pub struct LossOutput {
     pub embedding: Option<TensorId>,
     /// The terms that the loss is a sum of, where it is one.
     pub terms: Vec<Term>,
+    /// Outputs of several heads [c,n,d'], those that the loss is made of (of one view where views come apart); once its
+    /// gradient is there, the first rows of these and of their gradient. Nothing where there is one head.
+    pub heads: Vec<TensorId>,
     /// Keys [c,B,d'] of a momentum encoder: where there is a queue, those that go into it after the step (of all ranks'
     /// images, where ranks make each other's).
     pub keys: Vec<TensorId>,
@@ -279,6 +282,7 @@ impl LossOutput {
             features: Vec::new(),
             embedding: None,
             terms: Vec::new(),
+            heads: Vec::new(),
             keys: Vec::new(),
         }
     }
