@@ -31,7 +31,7 @@ fn trained(set: &[&str]) -> (Vec<Vec<f64>>, Vec<Vec<f64>>, tempfile::TempDir) {
     let (mut outputs, mut gradients) = (Vec::new(), Vec::new());
     Trainer::new(config)
         .device(Choice::Cpu)
-        .out(&dir.path().join("run"))
+        .out(dir.path().join("run"))
         .on_event(|event| {
             if let Event::Epoch(e) = event {
                 outputs.push(e.health.head_cka.clone());
