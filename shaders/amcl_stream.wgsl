@@ -1,5 +1,6 @@
 // amcl_loss.wgsl in NT-Xent's arrangement, from unit rows z [C,A,D] and features [C or 1,A,D] of phi instead of their
-// products, s_ij = z_i . z_j, tau_ij = temperature(feature_i . feature_j):
+// products, s_ij = z_i . z_j, tau_ij = temperature(score of feature_i . feature_j); CENTRED: from gain [1] and mean
+// [C or 1] too (lib/pair_tile.wgsl):
 //   l[c,i] = -s+/tau+ + beta Omega(tau+) + T
 //   softmax: T = log sum_n exp(s_n/tau_n - beta Omega(tau_n))
 //   TOP_K:   T = 1/k sum_sel s_n/tau_n - beta/k sum_sel Omega(tau_n), or - beta sum_sel (log tau_n + 1/tau_n) with
@@ -13,6 +14,14 @@
 #import grid
 #import step
 #import pair_tile
+#ifdef CENTRED
+@group(0) @binding(4) var<storage, read_write> loss: array<f32>;
+@group(0) @binding(5) var<storage, read_write> norm: array<f32>;
+#ifdef TOP_K
+@group(0) @binding(6) var<storage, read> value: array<f32>;
+@group(0) @binding(7) var<storage, read> index: array<u32>;
+#endif
+#else
 #ifdef ADAPTIVE
 @group(0) @binding(2) var<storage, read_write> loss: array<f32>;
 @group(0) @binding(3) var<storage, read_write> norm: array<f32>;
@@ -26,6 +35,7 @@
 #ifdef TOP_K
 @group(0) @binding(3) var<storage, read> value: array<f32>;
 @group(0) @binding(4) var<storage, read> index: array<u32>;
+#endif
 #endif
 #endif
 #import weights
@@ -79,7 +89,7 @@ fn main(
     for (var j0 = 0u; j0 < p.a; j0 = j0 + 64u) {
         var s = similarities(base, i0, j0, l);
 #ifdef ADAPTIVE
-        var r = scores(p.off_f + head * p.a * p.d, i0, j0, l);
+        var x = products(p.off_f + head * p.a * p.d, i0, j0, l);
 #endif
         let j = j0 + (l % COLS) * 4u;
         for (var ii = 0u; ii < 4u; ii = ii + 1u) {
@@ -87,7 +97,7 @@ fn main(
             for (var jj = 0u; jj < 4u; jj = jj + 1u) {
                 var tau = constant;
 #ifdef ADAPTIVE
-                if p.adaptive_neg == 1u { tau = temperature(r[ii][jj]); }
+                if p.adaptive_neg == 1u { tau = temperature(score(head, x[ii][jj])); }
 #endif
                 if j + jj >= p.a || !is_candidate(i + ii, j + jj) { continue; }
 #ifdef TOP_K
@@ -164,7 +174,7 @@ fn main(
                 let y = rows_f(from_head, other, k);
                 r = r + x[0].x * y[0].x + x[1].x * y[1].x + x[2].x * y[2].x + x[3].x * y[3].x;
             }
-            tau = temperature(r);
+            tau = temperature(score(head, r));
         }
 #endif
         let at = p.off_own + head * p.own + row - p.shift;

@@ -10,10 +10,89 @@
 // similarities and scores anew, then w and v in registers, and multiplies them by z and the features through
 // workgroup memory. A sum is made by one thread in a fixed order. Features that all heads share get a dispatch a
 // head, in order, which adds (p.accumulate).
-// Grid: p.heads * p.tiles * p.chunks groups of 256, p.chunks = ceil(D/64), folded.
+// CENTRED: a score is r = gain (x - mean) + p.centre of a product x, and each pair counts in two v. With S = 1/2 sum_ij
+// v_ij of a head and X = 1/2 sum_ij v_ij (x_ij - mean):
+//   dfeature_i = gain sum_j v_ij feature_j, dmean = -gain S (of all heads where these share the features), dgain = sum
+//   of X over the heads.
+// A kernel may bind 8 buffers, so `pack` (PACK) first puts dloss, norm, value and index of each anchor into one vec4; a
+// group of the first chunk adds S and X of its rows, thread by thread in order, and `total` (TOTAL) those of the groups.
+// Grid: p.heads * p.tiles * p.chunks groups of 256, p.chunks = ceil(D/64), folded; pack p.heads * p.tiles groups of 64;
+// total one group of 64.
+#ifdef PACK
+#import grid
+#import pair_params
+@group(0) @binding(0) var<storage, read> dloss: array<f32>;
+@group(0) @binding(1) var<storage, read> norm: array<f32>;
+@group(0) @binding(2) var<storage, read_write> anchors: array<vec4<u32>>;
+#ifdef TOP_K
+@group(0) @binding(3) var<storage, read> value: array<f32>;
+@group(0) @binding(4) var<storage, read> index: array<u32>;
+#endif
+
+@compute @workgroup_size(64)
+fn pack(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_id) lid: vec3<u32>,
+) {
+    let g = group_index(wid, nwg);
+    if g >= p.heads * p.tiles { return; }
+    let i = p.first + (g % p.tiles) * 64u + lid.x;
+    if i >= p.end { return; }
+    let row = (g / p.tiles) * p.a + i;
+    let at = p.off_row + row;
+    var v = vec4<u32>(bitcast<u32>(dloss[at]), bitcast<u32>(norm[at]), 0u, 0u);
+#ifdef TOP_K
+    v.z = bitcast<u32>(value[at]);
+    v.w = index[at];
+#endif
+    anchors[p.off_packed + row] = v;
+}
+#else
+#ifdef TOTAL
+#import pair_params
+@group(0) @binding(0) var<storage, read> part: array<vec2<f32>>;
+@group(0) @binding(1) var<storage, read> gain: array<f32>;
+@group(0) @binding(2) var<storage, read_write> dgain: array<f32>;
+@group(0) @binding(3) var<storage, read_write> dmean: array<f32>;
+var<workgroup> lane: array<vec2<f32>, 64>;
+
+@compute @workgroup_size(64)
+fn total(@builtin(local_invocation_id) lid: vec3<u32>) {
+    var all = vec2<f32>(0.0);
+    for (var head = 0u; head < p.heads; head = head + 1u) {
+        var s = vec2<f32>(0.0);
+        for (var t = lid.x; t < p.tiles; t = t + 64u) { s = s + part[head * p.tiles + t]; }
+        workgroupBarrier();
+        lane[lid.x] = s;
+        workgroupBarrier();
+        for (var h = 32u; h > 0u; h = h / 2u) {
+            if lid.x < h { lane[lid.x] = lane[lid.x] + lane[lid.x + h]; }
+            workgroupBarrier();
+        }
+        all = all + lane[0];
+        if lid.x == 0u && p.score_heads > 1u { dmean[head] = -0.5 * gain[0] * lane[0].x; }
+    }
+    if lid.x == 0u {
+        dgain[0] = 0.5 * all.y;
+        if p.score_heads == 1u { dmean[0] = -0.5 * gain[0] * all.x; }
+    }
+}
+#else
 #import grid
 #import step
 #import pair_tile
+#ifdef CENTRED
+@group(0) @binding(4) var<storage, read> anchors: array<vec4<u32>>;
+@group(0) @binding(5) var<storage, read_write> dz: array<f32>;
+@group(0) @binding(6) var<storage, read_write> dfeature: array<f32>;
+@group(0) @binding(7) var<storage, read_write> part: array<vec2<f32>>;
+// Of anchor i, counted from the first head's first: dloss, norm and the threshold.
+fn dloss_of(i: u32) -> f32 { return bitcast<f32>(anchors[p.off_packed + i].x); }
+fn norm_of(i: u32) -> f32 { return bitcast<f32>(anchors[p.off_packed + i].y); }
+fn limit_of(i: u32) -> f32 { return bitcast<f32>(anchors[p.off_packed + i].z); }
+fn last_of(i: u32) -> u32 { return anchors[p.off_packed + i].w; }
+#else
 #ifdef ADAPTIVE
 @group(0) @binding(2) var<storage, read> dloss: array<f32>;
 @group(0) @binding(3) var<storage, read> norm: array<f32>;
@@ -30,6 +109,13 @@
 #ifdef TOP_K
 @group(0) @binding(4) var<storage, read> value: array<f32>;
 @group(0) @binding(5) var<storage, read> index: array<u32>;
+#endif
+#endif
+fn dloss_of(i: u32) -> f32 { return dloss[p.off_row + i]; }
+fn norm_of(i: u32) -> f32 { return norm[p.off_row + i]; }
+#ifdef TOP_K
+fn limit_of(i: u32) -> f32 { return value[p.off_row + i]; }
+fn last_of(i: u32) -> u32 { return index[p.off_row + i]; }
 #endif
 #endif
 #import weights
@@ -77,7 +163,7 @@ fn main(
     let i0 = p.first + ((g / p.chunks) % tiles) * 64u;
     let n0 = (g % p.chunks) * 64u;
     let base = p.off_z + head * p.a * p.d;
-    let row = p.off_row + head * p.a;
+    let row = head * p.a;
     let constant = p.tau_const * step.tau_scale;
     let l = lid.x;
     let lb = block_b(l);
@@ -91,27 +177,31 @@ fn main(
     let from_head = p.off_f + head * p.a * p.d;
     var df_sums: Sums;
 #endif
+#ifdef CENTRED
+    var centre = vec2<f32>(0.0);
+#endif
     for (var j0 = 0u; j0 < p.a; j0 = j0 + 64u) {
         var s = similarities(base, i0, j0, l);
 #ifdef ADAPTIVE
-        var r = scores(from_head, i0, j0, l);
+        var x = products(from_head, i0, j0, l);
         var v = mat4x4<f32>();
 #endif
         // Columns jj: the pairs of 4 rows i with j + jj.
         var w = mat4x4<f32>();
         let j = j0 + (l % COLS) * 4u;
         for (var jj = 0u; jj < 4u; jj = jj + 1u) {
-            let gj = dloss[row + min(j + jj, p.a - 1u)];
-            let nj = norm[row + min(j + jj, p.a - 1u)];
+            let gj = dloss_of(row + min(j + jj, p.a - 1u));
+            let nj = norm_of(row + min(j + jj, p.a - 1u));
             for (var ii = 0u; ii < 4u; ii = ii + 1u) {
                 if i + ii >= p.end || j + jj >= p.a { continue; }
-                let gi = dloss[row + i + ii];
+                let gi = dloss_of(row + i + ii);
                 let pair = s[ii][jj];
                 var tp = constant;
                 var tn = constant;
                 var dv = 0.0;
 #ifdef ADAPTIVE
-                let tau = temperature(r[ii][jj]);
+                let r = score(head, x[ii][jj]);
+                let tau = temperature(r);
                 tp = select(constant, tau, p.adaptive_pos == 1u);
                 tn = select(constant, tau, p.adaptive_neg == 1u);
 #endif
@@ -124,17 +214,21 @@ fn main(
                     var by_i = false;
                     var by_j = false;
 #ifdef TOP_K
-                    by_i = is_selected(pair, j + jj, value[row + i + ii], index[row + i + ii]);
-                    by_j = is_selected(pair, i + ii, value[row + j + jj], index[row + j + jj]);
+                    by_i = is_selected(pair, j + jj, limit_of(row + i + ii), last_of(row + i + ii));
+                    by_j = is_selected(pair, i + ii, limit_of(row + j + jj), last_of(row + j + jj));
 #endif
-                    let e = gi * weights(pair, tn, norm[row + i + ii], soft, by_i)
+                    let e = gi * weights(pair, tn, norm_of(row + i + ii), soft, by_i)
                         + gj * weights(pair, tn, nj, soft, by_j);
                     dw = dw + e.x / tn;
                     if p.adaptive_neg == 1u { dv = dv - (e.x * pair / (tn * tn) + p.beta * e.y); }
                 }
                 w[jj][ii] = dw;
 #ifdef ADAPTIVE
-                v[jj][ii] = dv * temperature_slope(r[ii][jj]);
+                v[jj][ii] = dv * temperature_slope(r);
+#endif
+#ifdef CENTRED
+                centre = centre + v[jj][ii] * vec2<f32>(1.0, x[ii][jj] - mean_of(head));
+                v[jj][ii] = gain[0] * v[jj][ii];
 #endif
             }
         }
@@ -179,4 +273,17 @@ fn main(
 #endif
         }
     }
+#ifdef CENTRED
+    if n0 == 0u {
+        tile_a[l] = vec4<f32>(centre, 0.0, 0.0);
+        workgroupBarrier();
+        if l == 0u {
+            var sum = vec2<f32>(0.0);
+            for (var t = 0u; t < 256u; t = t + 1u) { sum = sum + tile_a[t].xy; }
+            part[(p.head0 + head) * ((p.a + 63u) / 64u) + i0 / 64u] = sum;
+        }
+    }
+#endif
 }
+#endif
+#endif

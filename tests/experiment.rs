@@ -64,6 +64,39 @@ fn a_sweep_stops_goes_on_and_keeps_what_diverged() {
     assert_eq!(*begun.lock().unwrap(), [2]);
 }
 
+/// An axis that means another setting in a case: the table has the axis, the run the case's own setting; the control is
+/// the case beside it, whose other setting stays.
+#[test]
+fn a_grids_setting_may_be_another_of_a_case() {
+    let text = "preset = 'quickstart'\n[grid]\n'amcl.tau_const' = [0.1, 0.2]\n[[case]]\nname = 'constant'\n\
+        [[case]]\nname = 'centred'\nset = { 'amcl.parametrisation' = 'centred' }\n\
+        instead = { 'amcl.tau_const' = 'amcl.tau0' }\ngrid = { 'amcl.tau_const' = [0.2, 0.4] }\n";
+    let dir = tempfile::tempdir().unwrap();
+    let experiment = Experiment::parse(text).unwrap().on(None).unwrap();
+    let sweep = Sweep::new(experiment, &[], dir.path(), Choice::Cpu).unwrap();
+    let of = |t: &amcl_wgpu::experiment::Trial| {
+        let a = &t.config.amcl.switches;
+        (t.points[0][0].1.clone(), a.tau_const, a.tau0)
+    };
+    let all: Vec<_> = sweep.trials.iter().map(of).collect();
+    let at = |point: &str, tau_const, tau0| (point.to_string(), tau_const, tau0);
+    assert_eq!(
+        all,
+        [
+            at("0.1", 0.1, 0.1),
+            at("0.2", 0.2, 0.1),
+            at("0.2", 0.1, 0.2),
+            at("0.4", 0.1, 0.4)
+        ]
+    );
+    let wrong = text.replace("instead = { 'amcl.tau_const'", "instead = { 'amcl.tau_min'");
+    let e = Experiment::parse(&wrong).unwrap_err().to_string();
+    assert!(
+        e.contains("case `centred`: `instead` names amcl.tau_min"),
+        "{e}"
+    );
+}
+
 /// Vision Transformers of one block. `next` starts from `start` and stands before it in the file; nothing moves its
 /// weights, nor those of `alone`.
 const STARTS: &str = "preset = 'quickstart'\nseeds = [3, 4]\neval = ['knn', 'linear', 'few_label', 'finetune']\n\

@@ -17,8 +17,8 @@ use amcl_wgpu::methods::loss::mocov3::{amcl_mocov3, mocov3};
 use amcl_wgpu::methods::loss::{
     Adaptive, Amcl, Parametrisation, Plain, Scorer, contrastive, simsiam,
 };
+use amcl_wgpu::nn::heads::Mlp;
 use amcl_wgpu::nn::heads::Phi;
-use amcl_wgpu::nn::heads::{Last, Mlp};
 use amcl_wgpu::nn::model::{MOMENTUM_COPY, PARAMS};
 use amcl_wgpu::nn::{Mode, Model, Net};
 use amcl_wgpu::ops;
@@ -492,12 +492,8 @@ fn barlow_twins_of_constant_temperatures() {
 #[test]
 fn byol() {
     let head = |hidden| Mlp {
-        heads: 1,
-        layers: 2,
-        hidden,
-        out: 6,
         norm: true,
-        last: Last::Plain,
+        ..Mlp::plain(1, hidden, 6)
     };
     let method = Byol {
         encoder: net(),

@@ -117,6 +117,7 @@ fn simsiam(predictor: bool) -> SimSiam {
         out: 6,
         norm: true,
         last,
+        ..Mlp::plain(2, hidden, 6)
     };
     SimSiam {
         encoder: net(),

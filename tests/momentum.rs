@@ -51,6 +51,7 @@ fn byol() -> Byol {
         out: 6,
         norm: true,
         last: Last::Plain,
+        ..Mlp::plain(1, hidden, 6)
     };
     Byol {
         encoder: net(),
@@ -68,6 +69,7 @@ fn mocov3(amcl: bool) -> MocoV3 {
         out: 6,
         norm: true,
         last: Last::BareNorm,
+        ..Mlp::plain(1, hidden, 6)
     };
     MocoV3 {
         encoder: net(),

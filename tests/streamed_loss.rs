@@ -13,28 +13,37 @@ use amcl_wgpu::methods::loss::{
     Adaptive, Amcl, NegOmega, Negatives, Parametrisation, Path, Plain, Scorer,
 };
 use amcl_wgpu::ops;
+use amcl_wgpu::ops::amcl_form::AmclForm;
+use amcl_wgpu::ops::amcl_stream::{AmclStream, Share};
+use amcl_wgpu::ops::centre_scores::CentreScores;
 use amcl_wgpu::ops::gemm::Gemm;
 use amcl_wgpu::ops::standardize_columns::Deviation;
 use amcl_wgpu::ops::swap_axes::SwapAxes;
 use amcl_wgpu::reference::philox::{Purpose, Stream};
 use std::sync::Arc;
 
-/// The loss of z, with a linear phi of weights w; the tensors [loss, dz, dw].
-fn graph(dims: [usize; 3], a: &Amcl, path: Path) -> (Graph, [TensorId; 2], Vec<TensorId>) {
+/// The loss of z, with a linear phi of weights w and a gain; the tensors [loss, dz, dw, dgain] as far as there are.
+fn graph(dims: [usize; 3], a: &Amcl, path: Path) -> (Graph, [TensorId; 3], Vec<TensorId>) {
     let mut g = Graph::new();
     let z = g.input("z", TensorType::f32(dims));
     let w = g.input("w", TensorType::f32([dims[2], dims[2]]));
+    let gain = g.input("gain", TensorType::f32([1]));
     let mut phi = |g: &mut Graph, z: TensorId| g.push1(Gemm::default(), &[z, w]);
     let scorer = Scorer {
         phi: &mut phi,
-        gain: None,
+        gain: (a.parametrisation == Parametrisation::Centred).then_some(gain),
     };
     let loss = amcl(&mut g, z, a, scorer, path).unwrap().loss;
-    let grads = ops::backward(&mut g, loss, &[z, w]).unwrap();
+    let grads = ops::backward(&mut g, loss, &[z, w, gain]).unwrap();
     let results = std::iter::once(loss)
         .chain(grads.into_iter().flatten())
         .collect();
-    (g, [z, w], results)
+    (g, [z, w, gain], results)
+}
+
+/// The gain that tests take.
+fn gain_of(t: TensorId) -> (TensorId, HostData) {
+    (t, HostData::F64(vec![1.3]))
 }
 
 fn random(n: usize, seed: u64) -> HostData {
@@ -73,8 +82,11 @@ fn run_of(
     a: &Amcl,
     path: Path,
 ) -> Vec<Vec<f64>> {
-    let (g, [z, w], results) = graph(dims, a, path);
-    let inputs = [(z, views), (w, random(dims[2] * dims[2], 2))];
+    let (g, [z, w, gain], results) = graph(dims, a, path);
+    let mut inputs = vec![(z, views), (w, random(dims[2] * dims[2], 2))];
+    if a.parametrisation == Parametrisation::Centred && a.roles() != (false, false) {
+        inputs.push(gain_of(gain));
+    }
     values(exec, &g, &inputs, &results)
 }
 
@@ -103,18 +115,28 @@ fn both_paths_give_the_same_loss_and_gradients() {
         Adaptive::FirstHead,
     ];
     let cases = kinds.into_iter().flat_map(|k| [(k, true), (k, false)]);
-    for ((adaptive, include_positive), form) in
-        cases.flat_map(|c| forms().into_iter().map(move |f| (c, f)))
-    {
+    let cases = cases.flat_map(|c| {
+        let (dot, centred) = (Parametrisation::Dot, Parametrisation::Centred);
+        forms()
+            .into_iter()
+            .flat_map(move |f| [(c, f, dot), (c, f, centred)])
+    });
+    for ((adaptive, include_positive), form, parametrisation) in cases {
         let a = Amcl {
             adaptive,
             include_positive,
+            parametrisation,
+            tau0: 0.3,
             ..form
         };
         let dims = [3, 70, 12];
         let want = run(&mut HostExecutor::<f64>::new(), dims, &a, Path::Matrix);
-        let weights = usize::from(adaptive != Adaptive::None);
-        assert_eq!(want.len(), 2 + weights, "{adaptive:?}: loss, dz, dw");
+        let weights = match (adaptive, parametrisation) {
+            (Adaptive::None, _) => 0,
+            (_, Parametrisation::Dot) => 1,
+            (_, Parametrisation::Centred) => 2,
+        };
+        assert_eq!(want.len(), 2 + weights, "{adaptive:?}: loss, dz, dw, dgain");
         // f64: rounding of sums of 70 terms. f32: the same, of terms up to 20 times the result, through 4 ops each way.
         let mut executors: [(&str, f64, Box<dyn Executor>); 3] = [
             ("f64", 1e-12, Box::new(HostExecutor::<f64>::new())),
@@ -127,6 +149,74 @@ fn both_paths_give_the_same_loss_and_gradients() {
                 let worst = apart(x, y);
                 assert!(worst <= *bound, "{a:?} {kind} result {k}: {worst:.2e}");
             }
+        }
+    }
+}
+
+/// The mean score depends on every feature. A gradient that takes it for a constant is told from the right one by the
+/// bounds above, at the same loss; in f64 and on a device.
+#[test]
+fn a_gradient_without_the_means_part_is_noticed() {
+    let dims = [3, 70, 12];
+    let a = Amcl {
+        parametrisation: Parametrisation::Centred,
+        tau0: 0.3,
+        ..Amcl::default()
+    };
+    let control = || {
+        let mut g = Graph::new();
+        let z = g.input("z", TensorType::f32(dims));
+        let w = g.input("w", TensorType::f32([dims[2], dims[2]]));
+        let gain = g.input("gain", TensorType::f32([1]));
+        let unit = g.l2_normalize(z).unwrap();
+        let features = g.push1(Gemm::default(), &[unit, w]).unwrap();
+        let p = g.l2_normalize(features).unwrap();
+        let products = g.matmul_nt(p, p).unwrap();
+        let offset = a.score_at_mean();
+        let square = true;
+        let scores = g.push(CentreScores { square, offset }, &[products, gain]);
+        // No gradient passes through the mean that this op gives beside the scores.
+        let mean = scores.unwrap()[1];
+        let op = AmclStream {
+            form: AmclForm {
+                top_k: false,
+                warmup: false,
+                official_sum: false,
+                adaptive_pos: true,
+                adaptive_neg: true,
+                include_positive: true,
+                beta: a.beta,
+                eta: a.tau_min,
+                iota: a.range(),
+                tau_const: a.tau_const,
+            },
+            centre: Some(offset),
+            share: Share::WHOLE,
+        };
+        let each = g.push(op, &[unit, p, gain, mean]).unwrap()[0];
+        let loss = g.scaled_sum(each, 1.0 / dims[1] as f64).unwrap();
+        let grads = ops::backward(&mut g, loss, &[z, w, gain]).unwrap();
+        let grads = grads.into_iter().flatten();
+        let results: Vec<TensorId> = std::iter::once(loss).chain(grads).collect();
+        (g, [z, w, gain], results)
+    };
+    let device = device();
+    let executors: [(f64, Box<dyn Executor>); 2] = [
+        (1e-12, Box::new(HostExecutor::<f64>::new())),
+        (1e-4, Box::new(GpuExecutor::new(device))),
+    ];
+    for (bound, mut exec) in executors {
+        let want = run(exec.as_mut(), dims, &a, Path::Matrix);
+        let (g, [z, w, gain], results) = control();
+        let views = random(dims.iter().product(), 1);
+        let inputs = [(z, views), (w, random(144, 2)), gain_of(gain)];
+        let got = values(exec.as_mut(), &g, &inputs, &results);
+        assert_eq!(got.len(), 4);
+        // The loss is right, and the gradients that the mean has no part in: the gain's.
+        assert!(apart(&got[0], &want[0]) <= bound && apart(&got[3], &want[3]) <= bound);
+        for k in [1, 2] {
+            let worst = apart(&got[k], &want[k]);
+            assert!(worst > 10.0 * bound, "result {k}: {worst:.2e}");
         }
     }
 }
@@ -194,7 +284,7 @@ fn warm_up_is_streamed_too() {
         ..top_k
     };
     let run = |a: &Amcl, flags: u32| {
-        let (g, [z, w], results) = graph(dims, a, Path::Stream);
+        let (g, [z, w, _], results) = graph(dims, a, Path::Stream);
         let mut exec = GpuExecutor::new(device());
         let program = exec.compile(&g, &results).unwrap();
         for (t, n) in [(z, dims.iter().product()), (w, 64)] {
@@ -229,11 +319,27 @@ fn memory_grows_with_the_batch_and_not_with_its_square() {
     let (small, large) = (selecting(4096), selecting(65_536));
     println!("planned for 65,536 views and a selection: {large} bytes");
     assert!(large <= 16 * small && large < 12 * 3 * 65_536 * 128 * 4);
-    let planned = |views: usize, path| {
-        let (g, _, results) = graph([3, views, 128], &softmax, path);
+    let of_form = |a: &Amcl, views: usize, path| {
+        let (g, _, results) = graph([3, views, 128], a, path);
         let plan = Plan::new(&g, &results, None, &PlanOptions::default()).unwrap();
         plan.peak_bytes()
     };
+    let planned = |views, path| of_form(&softmax, views, path);
+    let centred = Amcl {
+        parametrisation: Parametrisation::Centred,
+        ..softmax
+    };
+    for a in [
+        &centred,
+        &Amcl {
+            negatives: Negatives::TopK,
+            ..centred
+        },
+    ] {
+        let [small, large] = [4096, 65_536].map(|n| of_form(a, n, Path::Auto));
+        println!("planned for 65,536 views and centred scores: {large} bytes");
+        assert!(large <= 16 * small && large < 12 * 3 * 65_536 * 128 * 4);
+    }
     let (small, large) = (planned(4096, Path::Stream), planned(65_536, Path::Stream));
     let linear = 16 * small;
     assert!(
@@ -263,22 +369,17 @@ fn what_cannot_be_streamed_says_so() {
         }),
     };
     assert!(!macl.streamable() && Plain::constant(0.1).streamable());
-    let a = Amcl {
-        parametrisation: Parametrisation::Centred,
-        ..Amcl::default()
-    };
     let large = [3, 65_536, 128];
-    let e = Path::Stream.streams(a.streamable(), &large).unwrap_err();
+    let e = Path::Stream.streams(macl.streamable(), &large).unwrap_err();
     assert!(e.contains("loss.path"), "{e}");
-    assert_eq!(Path::Auto.streams(a.streamable(), &large), Ok(false));
-    assert!(forms().iter().all(Amcl::streamable));
+    assert_eq!(Path::Auto.streams(macl.streamable(), &large), Ok(false));
 }
 
 /// Barlow Twins' loss and gradients.
 struct Barlow {
     graph: Graph,
-    /// z1, z2, w.
-    inputs: [TensorId; 3],
+    /// z1, z2, w, and the gain where scores are centred.
+    inputs: Vec<TensorId>,
     /// The loss, its gradients by both views and by phi's weights.
     results: Vec<TensorId>,
     /// Similarities and scores.
@@ -290,6 +391,8 @@ fn barlow([c, b, d]: [usize; 3], a: Option<&Amcl>, of: &Redundancy) -> Barlow {
     let mut g = Graph::new();
     let [z1, z2] = ["z1", "z2"].map(|n| g.input(n, TensorType::f32([c, b, d])));
     let w = g.input("w", TensorType::f32([b, b]));
+    let centred = a.is_some_and(|a| a.parametrisation == Parametrisation::Centred);
+    let gain = centred.then(|| g.input("gain", TensorType::f32([1])));
     let mut phi = |g: &mut Graph, z: TensorId| {
         let axes = [g.dims(z)[0], b, d, 1];
         let out = [axes[0], d, b].into();
@@ -301,19 +404,20 @@ fn barlow([c, b, d]: [usize; 3], a: Option<&Amcl>, of: &Redundancy) -> Barlow {
         Some(a) => {
             let scorer = Scorer {
                 phi: &mut phi,
-                gain: None,
+                gain,
             };
             amcl_barlow_twins(&mut g, z1, z2, of, a, scorer)
         }
     }
     .unwrap();
-    let grads = ops::backward(&mut g, built.loss, &[z1, z2, w]).unwrap();
+    let inputs: Vec<TensorId> = [z1, z2, w].into_iter().chain(gain).collect();
+    let grads = ops::backward(&mut g, built.loss, &inputs).unwrap();
     let loss = std::iter::once(built.loss);
     let results = loss.chain(grads.into_iter().flatten()).collect();
     let looked_at = built.pairs.into_iter();
     let looked_at = looked_at.flat_map(|p| std::iter::once(p.similarity).chain(p.score));
     Barlow {
-        inputs: [z1, z2, w],
+        inputs,
         results,
         looked_at: looked_at.collect(),
         graph: g,
@@ -330,7 +434,8 @@ impl Barlow {
             };
             (t, HostData::F64(v.into_iter().map(|x| size * x).collect()))
         };
-        let inputs = [of(0, 1.0), of(1, 1.0), of(2, 0.1)];
+        let mut inputs = vec![of(0, 1.0), of(1, 1.0), of(2, 0.1)];
+        inputs.extend(self.inputs.get(3).map(|gain| gain_of(*gain)));
         let all = [&self.results[..], &self.looked_at].concat();
         let mut values = values(exec, &self.graph, &inputs, &all);
         let looked_at = values.split_off(self.results.len());
@@ -353,7 +458,15 @@ fn barlow_forms() -> Vec<Option<Amcl>> {
             ..Amcl::default()
         })
     };
-    std::iter::once(None).chain(kinds.map(form)).collect()
+    let dot = kinds.map(form);
+    let centred = dot.map(|a| {
+        a.map(|a| Amcl {
+            parametrisation: Parametrisation::Centred,
+            tau0: 0.5,
+            ..a
+        })
+    });
+    std::iter::once(None).chain(dot).chain(centred).collect()
 }
 
 fn redundancy(lambda: f64, path: Path) -> Redundancy {
@@ -375,8 +488,10 @@ fn barlow_twins_has_the_same_loss_and_gradients_both_ways() {
         let (want, pairs) = of(0.5, Path::Matrix).run(&mut exact());
         assert_eq!(
             want.len(),
-            3 + usize::from(a.is_some()),
-            "loss, dz1, dz2, dw"
+            3 + a.map_or(0, |a| 1 + usize::from(
+                a.parametrisation == Parametrisation::Centred
+            )),
+            "loss, dz1, dz2, dw, dgain"
         );
         // Rounding of sums of K = 134 terms, eps sqrt(K), of which 1/tau <= 20 makes up to 20^2 times as much in a
         // gradient by the temperature: 1e-12 in f64, 6e-4 in f32. The temperatures here (scores of order one) stay
@@ -457,6 +572,9 @@ fn the_configuration_knows_which_losses_stream() {
         c
     };
     let (dot, centred) = (Parametrisation::Dot, Parametrisation::Centred);
+    let images = config("simclr", centred, Adaptive::Full);
+    method::method(&images).unwrap();
+    assert!(method::streams(&images));
     let barlow = config("barlow_twins", dot, Adaptive::Full);
     method::method(&barlow).unwrap();
     assert!(method::streams(&barlow));
@@ -465,12 +583,12 @@ fn the_configuration_knows_which_losses_stream() {
     assert!(method::streams(&small));
     small.heads.out = 512;
     assert!(!method::streams(&small));
-    method::method(&config("barlow_twins", centred, Adaptive::None)).unwrap();
-    for c in [
-        config("barlow_twins", centred, Adaptive::Full),
-        config("moco", dot, Adaptive::Full),
-    ] {
-        let e = method::method(&c).err().unwrap().to_string();
-        assert!(e.contains("loss.path"), "{e}");
+    for adaptive in [Adaptive::None, Adaptive::Full] {
+        let c = config("barlow_twins", centred, adaptive);
+        method::method(&c).unwrap();
+        assert!(method::streams(&c));
     }
+    let e = method::method(&config("moco", dot, Adaptive::Full));
+    let e = e.err().unwrap().to_string();
+    assert!(e.contains("loss.path"), "{e}");
 }

@@ -26,6 +26,7 @@ mod folders;
 mod formulas;
 mod gpu_calls;
 mod gradient_cache;
+mod heads;
 mod ilsvrc;
 mod kept;
 mod launch;

@@ -1,20 +1,10 @@
 // Pairs of rows of one head, 64 x 64 at a time, for the streamed AMCL loss, its gradient and its selection
 // (top_k_stream); mirrors ops/amcl_stream.rs.
-// z [heads,A,D] unit rows, feature [heads or 1,A,D]: similarities z z^T and scores feature feature^T of a tile are
-// made where they are used and stored nowhere.
-// VEC4: D is a multiple of 4. A dispatch covers p.heads heads from the start of the bound slices, which is element
-// off_z, off_f, off_row; of their anchors it takes p.tiles times 64 from p.first on, but none behind p.end. Results are
-// of p.own anchors a head, from off_own_z, off_own_f, off_own on: anchor i is the one with number i - p.shift.
-struct Params {
-    a: u32, d: u32, heads: u32, chunks: u32,
-    off_z: u32, off_f: u32, off_row: u32, accumulate: u32,
-    arrangement: u32, include_positive: u32, adaptive_pos: u32, adaptive_neg: u32,
-    tau_const: f32, beta: f32, eta: f32, iota: f32,
-    half_d: f32, first: u32, tiles: u32, kappa: u32,
-    warmup: u32, official_sum: u32, end: u32, shift: u32,
-    own: u32, off_own_z: u32, off_own_f: u32, off_own: u32,
-}
-@group(1) @binding(0) var<uniform> p: Params;
+// z [heads,A,D] unit rows, feature [heads or 1,A,D]: similarities z z^T and products feature feature^T of a tile are
+// made where they are used and stored nowhere. A pair's score is its product x or, CENTRED, gain (x - mean) + p.centre,
+// mean [heads or 1] that of the head.
+// VEC4: D is a multiple of 4.
+#import pair_params
 #ifdef VEC4
 @group(0) @binding(0) var<storage, read> z: array<vec4<f32>>;
 #else
@@ -26,6 +16,11 @@ struct Params {
 #else
 @group(0) @binding(1) var<storage, read> feature: array<f32>;
 #endif
+#endif
+#ifdef CENTRED
+@group(0) @binding(2) var<storage, read> gain: array<f32>;
+@group(0) @binding(3) var<storage, read> mean: array<f32>;
+fn mean_of(head: u32) -> f32 { return mean[min(p.head0 + head, p.score_heads - 1u)]; }
 #endif
 #import tile
 #import candidates
@@ -76,7 +71,16 @@ fn rows_f(base: u32, row0: u32, k0: u32) -> mat4x4<f32> {
     }
     return transpose(block);
 }
-fn scores(base: u32, i0: u32, j0: u32, l: u32) -> mat4x4<f32> {
+// The score of a pair of head `head`, from the product x of its features.
+fn score(head: u32, x: f32) -> f32 {
+#ifdef CENTRED
+    return gain[0] * (x - mean_of(head)) + p.centre;
+#else
+    return x;
+#endif
+}
+// 64 x 64 products of rows i0.. and j0.. of the features, as `similarities` has those of z.
+fn products(base: u32, i0: u32, j0: u32, l: u32) -> mat4x4<f32> {
     let lb = block_b(l);
     var sums: Sums;
     for (var k0 = 0u; k0 < p.d; k0 = k0 + TILE_K) {

@@ -221,7 +221,11 @@ fn streamed_loss(heads: usize, views: usize, d: usize) -> Vec<Subject> {
         tau_const: 0.1,
     };
     let share = ops::amcl_stream::Share::WHOLE;
-    let loss = ops::amcl_stream::AmclStream { form, share };
+    let loss = ops::amcl_stream::AmclStream {
+        form,
+        share,
+        centre: None,
+    };
     let (z, row) = (
         TensorType::f32([heads, views, d]),
         TensorType::f32([heads, views]),

@@ -133,6 +133,6 @@ fn print(end: &Finished, page: &Path, console: &Console) {
     let rows: Vec<Value> = table.rows.iter().map(of).collect();
     console.result(
         &format!("{}\n{page}", table.markdown()),
-        &json!({"columns": table.columns, "rows": rows, "report": page, "failed": names(&end.missing())}),
+        &json!({"columns": table.columns, "rows": rows, "commits": table.commits, "report": page, "failed": names(&end.missing())}),
     );
 }

@@ -109,8 +109,8 @@ impl Shader {
                 key,
                 name: kernel.name.to_string(),
                 entry: kernel.entry.to_string(),
+                step: uses_step(&wgsl),
                 wgsl,
-                step: uses_step(kernel.source),
             }),
             Err(reason) => Err(DeviceError::Shader {
                 kernel: key,
@@ -271,9 +271,9 @@ impl<'a> Recorder<'a> {
     }
 }
 
-/// Does any line import the step block (an entry point that imports it must use it)?
-fn uses_step(source: &str) -> bool {
-    source.lines().any(|l| l.trim() == "#import step")
+/// Does a variant, after preprocessing, declare the step block (an entry point that imports it must use it)?
+fn uses_step(wgsl: &str) -> bool {
+    wgsl.contains("var<uniform> step:")
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ const LIBRARY: &[(&str, &str)] = &[
     library!("normal"),
     library!("order"),
     library!("outer"),
+    library!("pair_params"),
     library!("pair_tile"),
     library!("philox"),
     library!("place"),

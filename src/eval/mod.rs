@@ -1,6 +1,7 @@
 //! Evaluation of frozen features.
 
 pub mod attention;
+pub mod cka;
 pub mod features;
 pub mod knn;
 pub mod pca;

@@ -27,6 +27,9 @@ pub(super) struct Case {
     pub without: Vec<String>,
     /// Values of settings of the grid for this case alone, in place of the experiment's.
     pub grid: Grid,
+    /// Settings of the grid, and for each the setting that takes its values in this case: where one axis of the table
+    /// means the same thing under several names.
+    pub instead: BTreeMap<String, String>,
     /// Measures that are not made of this case's runs. Its cells stay empty.
     pub skip: Vec<Measure>,
     /// Another case, whose run of the same seed, at the same point of the grid, this case's run starts from.
@@ -214,6 +217,14 @@ impl Experiment {
             if let Some(key) = case.grid.keys().find(own) {
                 return Err(ExperimentError::File(format!(
                     "case `{}`: its grid names {key}, which is not in the experiment's, or which the case is `without`",
+                    case.name
+                )));
+            }
+            let fixed = |k: &&String| !e.grid.contains_key(*k) || case.without.contains(k);
+            if let Some(key) = case.instead.keys().find(fixed) {
+                return Err(ExperimentError::File(format!(
+                    "case `{}`: `instead` names {key}, which is not in the experiment's grid, or which the case is \
+                     `without`",
                     case.name
                 )));
             }

@@ -55,6 +55,9 @@ pub struct Table {
     pub columns: Vec<String>,
     /// Rows.
     pub rows: Vec<Row>,
+    /// Commits of the program that the runs were begun with, and how many runs each; what a folder does not say is not
+    /// counted.
+    pub commits: Vec<(String, usize)>,
 }
 
 impl Table {
@@ -68,7 +71,14 @@ impl Table {
         }
         let columns = e.columns(&features);
         let mut rows: Vec<Row> = Vec::new();
+        let mut commits: Vec<(String, usize)> = Vec::new();
         for trial in trials {
+            if let Some(commit) = trial.commit() {
+                match commits.iter_mut().find(|c| c.0 == commit) {
+                    Some(found) => found.1 += 1,
+                    None => commits.push((commit, 1)),
+                }
+            }
             let results = trial.results(e).map(|found| {
                 let of = |c: &Column| {
                     let feature = match c.feature {
@@ -97,6 +107,7 @@ impl Table {
             title: e.title.clone(),
             columns: columns.into_iter().map(|c| c.title).collect(),
             rows,
+            commits,
         }
     }
 
@@ -106,6 +117,17 @@ impl Table {
         first.map_or(Vec::new(), |r| {
             r.point.iter().map(|p| p.0.as_str()).collect()
         })
+    }
+
+    /// The commits in words; none where no run names one.
+    pub fn origin(&self) -> Option<String> {
+        let of = |(commit, runs): &(String, usize)| match self.commits.len() {
+            1 => commit.clone(),
+            _ => format!("{commit} ({runs})"),
+        };
+        let all: Vec<String> = self.commits.iter().map(of).collect();
+        (!all.is_empty())
+            .then(|| format!("Runs begun with the program of commit {}.", all.join(", ")))
     }
 
     /// The table in Markdown.
@@ -121,6 +143,9 @@ impl Table {
             cells.extend((0..self.columns.len()).map(|c| r.result(c)));
             cells.push(r.runs.len().to_string());
             let _ = writeln!(out, "| {} |", cells.join(" | "));
+        }
+        if let Some(origin) = self.origin() {
+            let _ = writeln!(out, "\n{origin}");
         }
         out
     }
@@ -144,8 +169,10 @@ mod tests {
             title: "T".into(),
             columns: vec!["kNN".into(), "linear".into()],
             rows: vec![row("10", &[1.0, 3.0]), row("2", &[5.0]), row("5", &[])],
+            commits: vec![("abc".into(), 2), ("def".into(), 1)],
         };
         let table = t.markdown();
+        assert!(table.ends_with("\nRuns begun with the program of commit abc (2), def (1).\n"));
         assert!(
             table.contains("| A | 10 | 2.00 +- 1.41 | 4.00 +- 2.83 | 2 |"),
             "{table}"

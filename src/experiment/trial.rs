@@ -87,7 +87,11 @@ fn configuration(
         .set
         .iter()
         .filter(|(key, _)| has(key))
-        .chain(point.iter().map(|(k, v)| (k, v)))
+        .chain(
+            point
+                .iter()
+                .map(|(k, v)| (case.instead.get(k).unwrap_or(k), v)),
+        )
         .chain(&case.set);
     let mut over: Vec<String> = pairs.map(|(k, v)| format!("{k}={v}")).collect();
     over.push(format!("run.seed={seed}"));
@@ -361,6 +365,12 @@ impl Trial {
             }
         };
         self.features.iter().map(of).collect()
+    }
+
+    /// The commit of the program that began its training, where the folder's files say it.
+    pub(super) fn commit(&self) -> Option<String> {
+        let environment = read(&self.folder.join("environment.json"))?;
+        Some(environment["commit"].as_str()?.to_string())
     }
 
     /// All that is measured of it, as [`Trial::measured`]. None before all is there.

@@ -64,7 +64,7 @@ pub static SPEC: Spec = Spec {
     pairs: |r| {
         Some(PairMatrix {
             side: r.heads.out,
-            streamable: r.amcl().is_none_or(|a| a.streamable()),
+            streamable: true,
         })
     },
     needs_large_norm: true,

@@ -13,7 +13,7 @@ use super::loss::{Amcl, LossOutput, Plain, contrastive};
 use super::recipe::{Chosen, holds};
 use super::{
     Batch, Diagnostics, Draws, Embedder, Given, Groups, Method, Recipe, Spec, Temperatures, Views,
-    pair_temperatures, phi_of, update_momentum_copy, with_scorer,
+    pair_temperatures, phi_of, several, update_momentum_copy, with_scorer,
 };
 use crate::graph::state::Group;
 use crate::graph::{GraphError, Result, TensorId, TensorType};
@@ -267,6 +267,7 @@ impl Method for Moco {
         let queue = net.model.state(QUEUE, "queue", queue, Init::Normal(1.0));
         let queue = net.state(queue);
         let (mut parts, mut keys, mut features) = (Vec::new(), Vec::new(), Vec::new());
+        let mut queries = Vec::new();
         let pairs: &[(usize, usize)] = if self.symmetric {
             &[(0, 1), (1, 0)]
         } else {
@@ -287,6 +288,7 @@ impl Method for Moco {
             let [k, entering] = self.returned(net, k)?;
             features.push(f);
             keys.push(entering);
+            queries.push(q);
             parts.push(match &self.amcl {
                 None => contrastive::moco(net, q, k, queue, &self.temperature)?,
                 Some(a) => with_scorer(net, a, self.projector.out, |g, s| {
@@ -305,6 +307,7 @@ impl Method for Moco {
         Ok(LossOutput {
             features,
             keys,
+            heads: several(net, queries[0]),
             ..out
         })
     }

@@ -280,6 +280,12 @@ pub(crate) fn of_all_parts(
     net.push1(op, &[x])
 }
 
+/// The outputs of heads [c,n,d'], where there are several.
+pub(crate) fn several(g: &Graph, z: TensorId) -> Vec<TensorId> {
+    let is = g.dims(z).len() == 3 && g.dims(z)[0] > 1;
+    is.then_some(z).into_iter().collect()
+}
+
 /// Both parts of a split loss, one behind the other.
 ///
 /// # Errors
@@ -294,6 +300,7 @@ fn embed_and_loss(of: &dyn SplitLoss, net: &mut Net<'_>, batch: &Batch) -> Resul
     }
     let mut out = LossOutput {
         features: e.features,
+        heads: several(net, e.z[0]),
         ..of.loss(net, &e.z)?
     };
     if let Some(own) = e.own {

@@ -5,6 +5,7 @@ use super::Method;
 use super::loss::macl::Macl;
 use super::loss::{Amcl, Parametrisation, Path, Plain, TEMPERATURE};
 use crate::graph::MAX_ELEMENTS;
+use crate::nn::apart::Start;
 use crate::nn::backbones::{Backbone, vit};
 use crate::nn::heads::{Last, Mlp, WIDTH};
 use crate::section;
@@ -31,6 +32,13 @@ section! {
         /// Behind the last layer: `plain`, `norm` (batch norm; simsiam where nothing is set), `bare_norm` (without
         /// scale and shift; mocov3 and lgp where nothing is set) or `bare` (nothing, not even a bias).
         last: Last = Last::Plain,
+        /// What the initial values of several heads have to do with each other: `drawn` (each its own), `copies` (the
+        /// same for all: a control, for such heads stay alike) or `subspaces` (first layers begin on orthogonal
+        /// subspaces of the features).
+        start: Start = Start::Drawn,
+        /// Share of the features' channels to which each of several heads is blind; drawn for each head, kept for the
+        /// run.
+        unseen: f32 = 0.0 => between(0.0, 0.95),
     }
 }
 
@@ -203,6 +211,8 @@ impl Recipe {
             out: h.out,
             norm: norm || h.norm,
             last: h.last,
+            start: h.start,
+            unseen: h.unseen,
         }
     }
 
@@ -214,8 +224,13 @@ impl Recipe {
         }
     }
 
-    /// Does each rank compute the loss of its own images alone? Not where ranks have unequal shares.
+    /// Does each rank compute the loss of its own images alone? Not where ranks have unequal shares, nor where scores are
+    /// centred, whose mean is of all pairs.
     pub fn shares_rows(&self) -> bool {
+        let centred = |a: Amcl| a.parametrisation == Parametrisation::Centred;
+        if self.adapts() && self.amcl().is_some_and(centred) {
+            return false;
+        }
         let (b, p) = (self.batch, PairMatrix::of_views(self));
         let streams = self
             .loss
@@ -252,9 +267,7 @@ impl PairMatrix {
         let parts = if r.batch.cached { 1 } else { r.batch.parts };
         Self {
             side: 2 * r.batch.images / parts.max(1),
-            streamable: r
-                .amcl()
-                .map_or(r.temperature().streamable(), |a| a.streamable()),
+            streamable: r.amcl().is_some() || r.temperature().streamable(),
         }
     }
 }

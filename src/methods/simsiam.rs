@@ -5,7 +5,7 @@ use super::loss::{Adaptive, Amcl, LossOutput, simsiam};
 use super::recipe::Chosen;
 use super::{
     Batch, Diagnostics, Embedder, Given, Method, Recipe, Spec, Temperatures, pair_temperatures,
-    with_scorer,
+    several, with_scorer,
 };
 use crate::graph::{Result, TensorId};
 use crate::nn::heads::{Last, Mlp, MlpLayers, WIDTH};
@@ -143,6 +143,7 @@ impl Method for SimSiam {
         Ok(LossOutput {
             features: vec![f1, f2],
             embedding: Some(z1),
+            heads: several(net, p1),
             ..out
         })
     }

@@ -1,6 +1,7 @@
 //! Projection heads and predictors: C independent MLPs run as one batched matrix product; and the shared temperature
 //! network phi.
 
+use super::apart::Start;
 use super::layers::{BatchNorm, Linear};
 use super::model::{Init, Layout, Part};
 use super::net::{Net, Var};
@@ -28,8 +29,8 @@ pub enum Last {
     Bare,
 }
 
-/// The shape of C multilayer perceptrons.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The shape of C multilayer perceptrons, and what makes them differ.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Mlp {
     /// C.
     pub heads: usize,
@@ -43,6 +44,10 @@ pub struct Mlp {
     pub norm: bool,
     /// What follows the last layer.
     pub last: Last,
+    /// What the initial values of several heads have to do with each other.
+    pub start: Start,
+    /// Share of the input's channels to which each of several heads is blind.
+    pub unseen: f32,
 }
 
 impl Mlp {
@@ -55,6 +60,8 @@ impl Mlp {
             out,
             norm: false,
             last: Last::Plain,
+            start: Start::Drawn,
+            unseen: 0.0,
         }
     }
 
@@ -74,10 +81,16 @@ impl Mlp {
                     Last::Bare => (false, false),
                     Last::Norm | Last::BareNorm => (true, false),
                 };
-                let linear = match bias {
-                    true => Linear::of_heads(net, &name, shape),
-                    false => Linear::of_heads_without_bias(net, &name, shape),
+                let start = match self.start {
+                    // Behind the first layer a head has a space of its own.
+                    Start::Subspaces if at > 0 => Start::Drawn,
+                    _ if self.heads == 1 => Start::Drawn,
+                    start => start,
                 };
+                let mut linear = Linear::of_heads(net, &name, shape, bias, start);
+                if at == 0 && self.heads > 1 && self.unseen > 0.0 {
+                    linear = linear.blind(net, &name, shape, self.unseen);
+                }
                 number += 1;
                 let norm = normed.then(|| {
                     let name = number.to_string();

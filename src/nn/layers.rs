@@ -1,5 +1,6 @@
 //! Layers: made once, which declares their parameters, and called any number of times, in any graph of the model.
 
+use super::apart::Start;
 use super::halved;
 use super::model::{Init, Layout, Part};
 use super::net::{Mode, Net, Norm, Precision, Var};
@@ -76,6 +77,7 @@ pub struct Linear {
     name: String,
     weight: Var,
     bias: Option<Var>,
+    seen: Option<Var>,
 }
 
 impl Linear {
@@ -84,14 +86,41 @@ impl Linear {
         Self::declare(net, name, &[k, d], Layout::Plain, true)
     }
 
-    /// Declares weights [c,k,d] and a bias for each of c heads.
-    pub fn of_heads(net: &mut Net<'_>, name: &str, shape: [usize; 3]) -> Self {
-        Self::declare(net, name, &shape, Layout::Heads, true)
+    /// Declares weights [c,k,d] for each of c heads, whose initial values have to do with each other as `start` says,
+    /// and a bias unless batch norm follows.
+    pub fn of_heads(
+        net: &mut Net<'_>,
+        name: &str,
+        shape: [usize; 3],
+        bias: bool,
+        start: Start,
+    ) -> Self {
+        let started = |init| match (start, init) {
+            (Start::Copies, Init::Uniform(b)) => Init::SameUniform(b),
+            (Start::Subspaces, Init::Uniform(b)) => Init::Subspaces(b),
+            (_, init) => init,
+        };
+        let [weight, of_bias] = Self::inits(net, &shape);
+        // A bias has no input to be a subspace of.
+        let of_bias = match start {
+            Start::Copies => started(of_bias),
+            _ => of_bias,
+        };
+        let inits = [started(weight), of_bias];
+        Self::declare_as(net, name, &shape, Layout::Heads, inits, bias)
     }
 
-    /// As [`Linear::of_heads`], without a bias: for a layer that batch norm follows.
-    pub fn of_heads_without_bias(net: &mut Net<'_>, name: &str, shape: [usize; 3]) -> Self {
-        Self::declare(net, name, &shape, Layout::Heads, false)
+    /// Of the input's channels each head is blind to a drawn share, whatever the weights become. `shape`: as the layer was
+    /// declared with.
+    #[must_use]
+    pub fn blind(self, net: &mut Net<'_>, name: &str, shape: [usize; 3], unseen: f32) -> Self {
+        let seen = net.scope(name, |net| {
+            net.frozen(|net| net.param("seen", &shape, Init::Seen(unseen), Layout::Heads))
+        });
+        Self {
+            seen: Some(seen),
+            ..self
+        }
     }
 
     /// Declares weights [k,d], uniform with the bound sqrt(6 / (d + fan_out)), and a bias of zero (Glorot, Bengio,
@@ -111,6 +140,7 @@ impl Linear {
     pub fn classifier_from(net: &mut Net<'_>, [classes, d]: [usize; 2], init: Init) -> Self {
         let zero = Init::Constant(0.0);
         net.part(Part::Classifier, |net| Self {
+            seen: None,
             name: Part::Classifier.prefix().into(),
             weight: net.param("weight", &[classes, d], init, Layout::Plain),
             bias: Some(net.param("bias", &[classes], zero, Layout::Plain)),
@@ -118,12 +148,17 @@ impl Linear {
     }
 
     fn declare(net: &mut Net<'_>, name: &str, dims: &[usize], layout: Layout, bias: bool) -> Self {
+        let inits = Self::inits(net, dims);
+        Self::declare_as(net, name, dims, layout, inits, bias)
+    }
+
+    /// What weights [..,k,d] and bias start from here.
+    fn inits(net: &Net<'_>, dims: &[usize]) -> [Init; 2] {
         let (k, d) = (dims[dims.len() - 2] as f32, dims[dims.len() - 1] as f32);
-        let inits = match net.is_xavier() {
+        match net.is_xavier() {
             true => [Init::Uniform((6.0 / (d + k)).sqrt()), Init::Constant(0.0)],
             false => [Init::Uniform(1.0 / d.sqrt()); 2],
-        };
-        Self::declare_as(net, name, dims, layout, inits, bias)
+        }
     }
 
     /// Initial values of weights and bias: `inits`.
@@ -139,6 +174,7 @@ impl Linear {
         net.scope(name, |net| Self {
             weight: net.param("weight", dims, inits[0], layout),
             bias: bias.then(|| net.param("bias", rest, inits[1], layout)),
+            seen: None,
             name: String::new(),
         })
         .named(net.name(name))
@@ -183,7 +219,11 @@ impl Linear {
 
     fn append(&self, net: &mut Net<'_>, x: TensorId, op: Gemm) -> Result<TensorId> {
         net.labelled(&self.name, |net| {
-            let w = net.value(self.weight);
+            let mut w = net.value(self.weight);
+            if let Some(seen) = self.seen {
+                let seen = net.value_if_trained(seen)?;
+                w = net.mul(w, seen)?;
+            }
             let mut operands = match net.precision() {
                 Precision::Mixed => vec![halved(net, x)?, halved(net, w)?],
                 Precision::F32 => vec![x, w],

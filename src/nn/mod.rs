@@ -1,6 +1,7 @@
 //! Networks: the build context, layers, heads, backbones. They append nodes to a graph and declare parameters; they
 //! hold no GPU code.
 
+pub mod apart;
 pub mod backbones;
 pub mod decoder;
 pub mod heads;

@@ -1,7 +1,7 @@
 //! The variables of a model: parameters and running statistics, what they start from, and what they are called in
 //! files.
 
-use super::positions;
+use super::{apart, positions};
 use crate::graph::state::Group;
 use crate::graph::{Executor, HostData, Result, StateId, States, TensorType};
 use crate::reference::philox::{Purpose, Stream};
@@ -23,6 +23,12 @@ pub enum Init {
     Normal(f32),
     /// Uniform in [-bound, bound] (`torch.nn.Linear`: 1/sqrt(fan in), weights and biases).
     Uniform(f32),
+    /// As [`Init::Uniform`], the same numbers for every head.
+    SameUniform(f32),
+    /// As [`Init::Uniform`], each head's in a subspace of its own ([`super::apart::Start::Subspaces`]).
+    Subspaces(f32),
+    /// 1 for what a head sees of its input, 0 for a drawn share (this one) of the channels; see [`super::apart`].
+    Seen(f32),
     /// One value.
     Constant(f32),
     /// The table of sines and cosines ([`super::positions::sin_cos`]) of dimensions [1,tokens,d]. Tokens beyond the
@@ -150,22 +156,38 @@ impl Variable {
             Layout::Heads => dims.first().copied().unwrap_or(1).max(1),
             _ => 1,
         };
-        let mut out = Vec::with_capacity(n);
+        let (mut out, d) = (Vec::with_capacity(n), dims.last().copied().unwrap_or(1));
         for head in 0..heads {
-            let role = format!("{:?}/{}/{head}", self.part, self.file_name);
-            let key = Sha256::digest(role.as_bytes());
-            let word =
-                |at: usize| u32::from_le_bytes([key[at], key[at + 1], key[at + 2], key[at + 3]]);
-            let mut stream = Stream::new(seed, word(0), word(4), Purpose::Init);
+            let own = match self.init {
+                Init::SameUniform(_) => 0,
+                _ => head,
+            };
+            let mut stream = self.stream(seed, &own.to_string());
+            if let Init::Seen(unseen) = self.init {
+                out.extend(apart::seen(n / heads / d, d, unseen, &mut stream));
+                continue;
+            }
             let mut draw = || match self.init {
                 Init::Normal(s) => s * stream.normal(),
-                Init::Uniform(b) => stream.range(-b, b),
+                Init::Uniform(b) | Init::SameUniform(b) | Init::Subspaces(b) => stream.range(-b, b),
                 Init::Constant(v) => v,
-                Init::SinCos => 0.0,
+                Init::Seen(_) | Init::SinCos => 0.0,
             };
             out.extend((0..n / heads).map(|_| draw()));
         }
+        if let Init::Subspaces(_) = self.init {
+            let mut stream = self.stream(seed, "rotation");
+            apart::into_subspaces(&mut out, heads, d, &mut stream);
+        }
         out
+    }
+
+    /// The stream of what is drawn for the variable; `which`: a head's number.
+    fn stream(&self, seed: u64, which: &str) -> Stream {
+        let role = format!("{:?}/{}/{which}", self.part, self.file_name);
+        let key = Sha256::digest(role.as_bytes());
+        let word = |at: usize| u32::from_le_bytes([key[at], key[at + 1], key[at + 2], key[at + 3]]);
+        Stream::new(seed, word(0), word(4), Purpose::Init)
     }
 }
 

@@ -9,18 +9,22 @@ use crate::graph::{
 };
 use crate::reference::Scalar;
 use crate::reference::amcl_loss::Form;
-use crate::reference::amcl_stream::{self, Anchors, Rows};
+use crate::reference::amcl_stream::{self, Anchors, Centre, Rows};
 use crate::reference::top_k::Layout;
 use crate::{kernel, twin};
 
-/// Inputs: z [c,a,d] of unit rows in NT-Xent's arrangement; phi's features [c or 1,a,d] unless both roles are constant;
-/// value, index [c,a] of [`super::top_k_stream::TopKStream`] if the form selects. Outputs: loss, norm [c,own] of the
+/// Inputs: z [c,a,d] of unit rows in NT-Xent's arrangement; phi's features [c or 1,a,d] unless both roles are constant,
+/// and behind them, if scores are centred, gain [1] and mean [c or 1]; value, index [c,a] of `top_k_stream` if the form
+/// selects. Outputs: loss, norm [c,own] of the
 /// anchors of a share, all a of them by default. What `amcl_loss` gives for the products of these, in memory that grows
 /// with a and not with its square.
 #[derive(Clone, Copy, Debug)]
 pub struct AmclStream {
     /// Switches and constants.
     pub form: AmclForm,
+    /// The score at the mean where scores are centred, r = gain (x - mean) + this of the product x of two features; none:
+    /// r = x. Centred scores have no shares.
+    pub centre: Option<f64>,
     /// Which anchors' losses are computed.
     pub share: Share,
 }
@@ -65,7 +69,7 @@ impl Share {
     }
 }
 
-/// Mirrors `shaders/lib/pair_tile.wgsl`.
+/// Mirrors `shaders/lib/pair_params.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
 pub(super) struct Params {
@@ -85,6 +89,10 @@ pub(super) struct Params {
     shift: u32,
     own: u32,
     own_offsets: [u32; 3],
+    head0: u32,
+    score_heads: u32,
+    off_packed: u32,
+    centre: f32,
 }
 
 /// A tensor that a dispatch binds: what of it belongs to a head, and which offset says where that begins.
@@ -102,6 +110,10 @@ pub(super) enum Bound<'a> {
     OwnFeature(&'a View),
     /// A number of every anchor of a share.
     Own(&'a View),
+    /// Four numbers of every anchor.
+    Packed(&'a View),
+    /// All of it, whatever the head.
+    Whole(&'a View),
 }
 
 impl Params {
@@ -113,6 +125,16 @@ impl Params {
             ..Self::default()
         }
     }
+
+    /// For sums over all of c heads' tiles.
+    pub(super) fn summing([c, a]: [usize; 2], score_heads: usize) -> Self {
+        Self {
+            sizes: [a, 1, c, 1].map(|v| v as u32),
+            tiles: a.div_ceil(64) as u32,
+            score_heads: score_heads as u32,
+            ..Self::default()
+        }
+    }
 }
 
 /// Groups of a dispatch, about: enough to fill a large GPU. Each walks over all columns, so that more at once might
@@ -120,21 +142,31 @@ impl Params {
 const GROUPS: usize = 512;
 
 impl AmclStream {
-    /// Inputs that have gradients: z and the features.
+    /// Inputs that products are made of: z and the features.
     pub(super) fn operands(&self) -> usize {
         1 + usize::from(self.form.adaptive())
     }
 
-    /// Number of inputs: z, features, value, index.
+    /// The score at the mean, if scores are made and centred.
+    pub(super) fn centre(&self) -> Option<f64> {
+        self.centre.filter(|_| self.form.adaptive())
+    }
+
+    /// Inputs that have gradients: z, the features, gain and mean.
+    pub(super) fn differentiable(&self) -> usize {
+        self.operands() + 2 * usize::from(self.centre().is_some())
+    }
+
+    /// Number of inputs: z, features, gain, mean, value, index.
     pub(super) fn inputs(&self) -> usize {
-        self.operands() + 2 * usize::from(self.form.top_k)
+        self.differentiable() + 2 * usize::from(self.form.top_k)
     }
 
     /// What is wrong with the inputs.
     pub(super) fn check(&self, inputs: &[&TensorType]) -> std::result::Result<[usize; 3], String> {
         if inputs.len() != self.inputs() {
-            return Err("needs z, features where a temperature adapts, value and index where some candidates \
-                are selected".into());
+            return Err("needs z, features where a temperature adapts, gain and mean where scores are centred, value \
+                and index where some candidates are selected".into());
         }
         let [c, a, d] = inputs[0].rank("z")?;
         check_layout(Layout::NtXent, a, a)?;
@@ -145,7 +177,17 @@ impl AmclStream {
                 return Err("features need z's shape, or one head's".into());
             }
         }
-        for t in &inputs[self.operands()..] {
+        if self.centre().is_some() {
+            if inputs[2].dims() != [1] || inputs[3].dims() != &inputs[1].dims()[..1] {
+                return Err("a gain is [1], and a mean one value a head of the features".into());
+            }
+            if self.share != Share::WHOLE {
+                return Err(
+                    "centred scores have no shares: their mean is of all ranks' pairs".into(),
+                );
+            }
+        }
+        for t in &inputs[self.differentiable()..] {
             if t.dims() != [c, a] {
                 return Err(format!("value and index should be {:?}", [c, a]));
             }
@@ -170,9 +212,12 @@ impl AmclStream {
             reals: form.reals(dims[2]),
             warmup: flag(form.warmup),
             official_sum: flag(form.official_sum),
+            score_heads: score_heads as u32,
+            centre: self.centre().unwrap_or_default() as f32,
             ..Params::default()
         };
-        let kernel = form.flagged(kernel);
+        let centred = self.centre().is_some();
+        let kernel = form.flagged(kernel).flag("CENTRED", centred);
         let shared = form.adaptive() && score_heads != dims[0];
         let heads = Heads {
             dims,
@@ -223,9 +268,11 @@ impl Op for AmclStream {
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         let z = &io.inputs[0];
-        let (operands, selection) = io.inputs[..self.inputs()].split_at(self.operands());
+        let (operands, rest) = io.inputs[..self.inputs()].split_at(self.operands());
+        let (centre, selection) = rest.split_at(self.differentiable() - operands.len());
         let mut bound = vec![Bound::Z(z)];
         bound.extend(operands[1..].iter().map(Bound::Feature));
+        bound.extend(centre.iter().map(Bound::Whole));
         bound.extend(io.outputs.iter().map(Bound::Own));
         bound.extend(selection.iter().map(Bound::Each));
         let heads = operands.get(1).map_or(1, |f| f.dims()[0]);
@@ -270,11 +317,13 @@ pub(super) fn record_heads(
     let kernel = kernel.define("COLS", "16u").flag("VEC4", d % 4 == 0);
     for block in 0..blocks {
         let mut offsets = [0; 3];
-        let mut own_offsets = [0; 3];
+        let (mut own_offsets, mut off_packed) = ([0; 3], 0);
         let views: Vec<View> = bound
             .iter()
             .map(|bound| {
                 let (view, each, slot) = match bound {
+                    Bound::Whole(v) => return (*v).clone(),
+                    Bound::Packed(v) => (v, a * 4, &mut off_packed),
                     Bound::Z(v) => (v, a * d, &mut offsets[0]),
                     Bound::Feature(v) => (v, a * d, &mut offsets[1]),
                     Bound::Each(v) => (v, a, &mut offsets[2]),
@@ -310,6 +359,8 @@ pub(super) fn record_heads(
                     shift: (run.start - before) as u32,
                     own: own as u32,
                     own_offsets,
+                    head0: (block * heads) as u32,
+                    off_packed: off_packed / 4,
                     ..p
                 };
                 rec.dispatch(&kernel, &p, &bound, heads * count * chunks)?;
@@ -325,11 +376,16 @@ impl AmclStream {
     pub(super) fn rows<'a, T: Scalar>(&self, io: &HostIo<'a, T>) -> (Form<T>, Rows<'a, T>) {
         let (types, adaptive) = (io.input_types, self.form.adaptive());
         let heads = if adaptive { types[1].dims()[0] } else { 1 };
-        let last = self.operands();
+        let last = self.differentiable();
         let rows = Rows {
             z: io.input(0),
             features: adaptive.then(|| io.input(1)),
             d: types[0].dims()[2],
+            centre: self.centre().map(|offset| Centre {
+                gain: io.input(2)[0],
+                mean: io.input(3),
+                offset: T::of(offset),
+            }),
             selection: self
                 .form
                 .top_k

@@ -1,15 +1,17 @@
 //! `amcl_stream_grad`: the manual backward pass of the streamed AMCL loss, which makes the pairs anew. Twin:
 //! `reference/amcl_stream_grad.rs`.
 
-use super::amcl_stream::{AmclStream, Bound};
-use crate::device::recording::Recorder;
+use super::amcl_stream::{AmclStream, Bound, Params};
+use crate::device::Limits;
+use crate::device::recording::{Recorder, View};
 use crate::graph::{Bindings, Class, Cost, HostIo, Op, Result, TensorType};
 use crate::reference::Scalar;
-use crate::reference::amcl_stream_grad;
+use crate::reference::amcl_stream_grad::{self, Gradients};
 use crate::{kernel, twin};
 
-/// Inputs: z, features, value and index as the loss had them, dloss [c,a], norm [c,a] of all anchors. Outputs: the
-/// gradient of the rows of the loss's share, all of them by default: dz as z, and one as the features if there are any.
+/// Inputs: z, features, gain, mean, value and index as the loss had them, dloss [c,a], norm [c,a] of all anchors.
+/// Outputs: the gradient of the rows of the loss's share, all of them by default: dz as z, and one as each of features,
+/// gain and mean that there are.
 /// It is whole: what these rows do as columns of other anchors is part of it.
 #[derive(Clone, Copy, Debug)]
 pub struct AmclStreamGrad {
@@ -35,23 +37,58 @@ impl Op for AmclStreamGrad {
         let operands = &inputs[..self.loss.operands()];
         let own = self.loss.share.of(a);
         let of = |t: &&TensorType| TensorType::f32([t.dims()[0], own, d]);
-        Ok(operands.iter().map(of).collect())
+        let mut out: Vec<TensorType> = operands.iter().map(of).collect();
+        let centre = &inputs[out.len()..self.loss.differentiable()];
+        out.extend(centre.iter().map(|t| (*t).clone()));
+        Ok(out)
+    }
+    fn workspace(&self, inputs: &[&TensorType], _limits: &Limits) -> Vec<TensorType> {
+        let d = inputs[0].dims();
+        let centred = self.loss.centre().map(|_| {
+            let (packed, sums) = ([d[0], d[1], 4], [d[0], d[1].div_ceil(64), 2]);
+            [TensorType::f32(packed), TensorType::f32(sums)]
+        });
+        centred.into_iter().flatten().collect()
     }
     fn record(&self, rec: &mut Recorder<'_>, io: &Bindings) -> Result<()> {
         let z = &io.inputs[0];
         let (forward, rows) = io.inputs.split_at(io.inputs.len() - 2);
-        let (operands, selection) = forward.split_at(self.loss.operands());
-        let mut bound = vec![Bound::Z(z)];
-        bound.extend(operands[1..].iter().map(Bound::Feature));
-        bound.extend(rows.iter().map(Bound::Each));
-        bound.push(Bound::OwnZ(&io.outputs[0]));
-        bound.extend(io.outputs[1..].iter().map(Bound::OwnFeature));
-        bound.extend(selection.iter().map(Bound::Each));
+        let (operands, rest) = forward.split_at(self.loss.operands());
+        let (centre, selection) = rest.split_at(self.loss.differentiable() - operands.len());
         let heads = operands.get(1).map_or(1, |f| f.dims()[0]);
         let chunks = z.dims()[2].div_ceil(64);
-        let k = kernel!("amcl_stream_grad", "main");
-        self.loss
-            .record_heads(rec, k, z.dims(), heads, &bound, chunks)
+        let mut record = |kernel, bound: &[Bound<'_>], chunks| {
+            self.loss
+                .record_heads(rec, kernel, z.dims(), heads, bound, chunks)
+        };
+        let main = kernel!("amcl_stream_grad", "main");
+        let mut bound = vec![Bound::Z(z)];
+        bound.extend(operands[1..].iter().map(Bound::Feature));
+        if centre.is_empty() {
+            bound.extend(rows.iter().map(Bound::Each));
+            bound.push(Bound::OwnZ(&io.outputs[0]));
+            bound.extend(io.outputs[1..].iter().map(Bound::OwnFeature));
+            bound.extend(selection.iter().map(Bound::Each));
+            return record(main, &bound, chunks);
+        }
+        let (packed, sums) = (&io.workspace[0], &io.workspace[1]);
+        let mut kept: Vec<Bound<'_>> = rows.iter().map(Bound::Each).collect();
+        kept.push(Bound::Packed(packed));
+        kept.extend(selection.iter().map(Bound::Each));
+        let pack = kernel!("amcl_stream_grad", "pack").flag("PACK", true);
+        record(pack, &kept, 1)?;
+        bound.extend(centre.iter().map(Bound::Whole));
+        bound.extend([
+            Bound::Packed(packed),
+            Bound::OwnZ(&io.outputs[0]),
+            Bound::OwnFeature(&io.outputs[1]),
+            Bound::Whole(sums),
+        ]);
+        record(main, &bound, chunks)?;
+        let total = kernel!("amcl_stream_grad", "total").flag("TOTAL", true);
+        let p = Params::summing([z.dims()[0], z.dims()[1]], heads);
+        let bound: [&View; 4] = [sums, &centre[0], &io.outputs[2], &io.outputs[3]];
+        Ok(rec.dispatch(&total, &p, &bound, 1)?)
     }
     twin!();
     fn cost(&self, inputs: &[&TensorType], outputs: &[&TensorType]) -> Cost {
@@ -69,11 +106,29 @@ impl AmclStreamGrad {
         let last = io.inputs.len() - 2;
         let saved = (io.input(last), io.input(last + 1));
         let anchors = self.loss.share.anchors(form.n);
-        if self.loss.form.adaptive() {
-            let [dz, df] = io.outputs_n();
-            amcl_stream_grad::amcl_stream_grad(&form, &rows, &anchors, saved, dz, Some(df));
-        } else {
-            amcl_stream_grad::amcl_stream_grad(&form, &rows, &anchors, saved, io.output(0), None);
-        }
+        let gradients = match self.loss.differentiable() {
+            1 => Gradients {
+                dz: io.output(0),
+                df: None,
+                centre: None,
+            },
+            2 => {
+                let [dz, df] = io.outputs_n();
+                Gradients {
+                    dz,
+                    df: Some(df),
+                    centre: None,
+                }
+            }
+            _ => {
+                let [dz, df, dgain, dmean] = io.outputs_n();
+                Gradients {
+                    dz,
+                    df: Some(df),
+                    centre: Some((&mut dgain[0], dmean)),
+                }
+            }
+        };
+        amcl_stream_grad::amcl_stream_grad(&form, &rows, &anchors, saved, gradients);
     }
 }

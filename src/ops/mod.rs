@@ -8,12 +8,14 @@ pub(crate) mod adamw;
 pub mod add;
 pub mod add_rows;
 pub mod all_gather_rows;
-pub(crate) mod amcl_form;
+#[doc(hidden)]
+pub mod amcl_form;
 pub(crate) mod amcl_loss;
 pub(crate) mod amcl_loss_grad;
 pub(crate) mod amcl_pair_loss;
 pub(crate) mod amcl_pair_loss_grad;
-pub(crate) mod amcl_stream;
+#[doc(hidden)]
+pub mod amcl_stream;
 pub(crate) mod amcl_stream_grad;
 pub(crate) mod amcl_stream_of_ranks;
 pub mod attention;
@@ -32,7 +34,8 @@ pub mod begin_mean_of_ranks;
 pub mod broadcast_scalar;
 pub mod cast_f16;
 pub mod cast_f32;
-pub(crate) mod centre_scores;
+#[doc(hidden)]
+pub mod centre_scores;
 pub(crate) mod centre_scores_grad;
 mod channels;
 pub mod class_votes;

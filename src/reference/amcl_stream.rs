@@ -10,6 +10,17 @@ use std::ops::Range;
 /// Rows that are made at a time.
 pub const STRIP: usize = 32;
 
+/// How the scores of pairs are centred: `r = gain (x - mean) + offset` of a product x of features.
+#[derive(Clone, Copy, Debug)]
+pub struct Centre<'a, T> {
+    /// The gain.
+    pub gain: T,
+    /// The mean product of each score head.
+    pub mean: &'a [T],
+    /// The score at the mean.
+    pub offset: T,
+}
+
 /// What pairs are made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a, T> {
@@ -19,6 +30,8 @@ pub struct Rows<'a, T> {
     pub features: Option<&'a [T]>,
     /// Their width.
     pub d: usize,
+    /// How scores are centred, if they are.
+    pub centre: Option<Centre<'a, T>>,
     /// Thresholds of the anchors [heads*anchors].
     pub selection: Selection<'a, T>,
 }
@@ -42,13 +55,29 @@ impl<'a, T: Scalar> Rows<'a, T> {
         let size = f.n * self.d;
         let of = |x: &'a [T], head: usize| &x[head * size..(head + 1) * size];
         let rows = head * f.n..(head + 1) * f.n;
+        let scored = head.min(f.score_heads - 1);
         Self {
             z: of(self.z, head),
-            features: self.features.map(|x| of(x, head.min(f.score_heads - 1))),
+            features: self.features.map(|x| of(x, scored)),
             d: self.d,
+            centre: self.centre.map(|c| Centre {
+                mean: &c.mean[scored..=scored],
+                ..c
+            }),
             selection: self
                 .selection
                 .map(|(v, i)| (&v[rows.clone()], &i[rows.clone()])),
+        }
+    }
+
+    /// The score of a pair of one head, from its product x, and what of it changes with the gain: x less the mean.
+    pub fn score(&self, x: T) -> (T, T) {
+        match &self.centre {
+            None => (x, T::zero()),
+            Some(c) => {
+                let x = x - c.mean[0];
+                (c.gain * x + c.offset, x)
+            }
         }
     }
 }
@@ -109,9 +138,13 @@ pub fn amcl_stream<T: Scalar>(
                 let mut memory = scratch::local(strip(n) + scored);
                 let [s, r] = split(&mut memory, [strip(n), scored]);
                 let s = products(x.z, x.d, first..first + rows, s);
-                let r = x
-                    .features
-                    .map(|p| &*products(p, x.d, first..first + rows, r));
+                let r = x.features.map(|p| {
+                    let r = products(p, x.d, first..first + rows, r);
+                    if x.centre.is_some() {
+                        r.iter_mut().for_each(|r| *r = x.score(*r).0);
+                    }
+                    &*r
+                });
                 for i in 0..rows {
                     let row = i * n..(i + 1) * n;
                     let scores = r.map(|r| &r[row.clone()]);

@@ -7,16 +7,36 @@ use super::gemm::{Mat, product};
 use super::scratch::{self, split};
 use rayon::prelude::*;
 
-/// The gradients of these anchors' rows: `dz` of z's, and `df` of the features' (summed over the heads when these share
-/// one), from `dloss` and `norm` [heads*n] of all.
+/// Where the gradients go.
+pub struct Gradients<'a, T> {
+    /// Of z's rows.
+    pub dz: &'a mut [T],
+    /// Of the features' (summed over the heads when these share one).
+    pub df: Option<&'a mut [T]>,
+    /// Of the gain, and of the mean of each score head; all anchors' rows are asked for then.
+    pub centre: Option<(&'a mut T, &'a mut [T])>,
+}
+
+/// The gradients of these anchors' rows, from `dloss` and `norm` [heads*n] of all.
 pub fn amcl_stream_grad<T: Scalar>(
     f: &Form<T>,
     x: &Rows<'_, T>,
     anchors: &Anchors,
     (dloss, norm): (&[T], &[T]),
-    dz: &mut [T],
-    mut df: Option<&mut [T]>,
+    to: Gradients<'_, T>,
 ) {
+    let Gradients {
+        dz,
+        mut df,
+        mut centre,
+    } = to;
+    let gain = x.centre.as_ref().map_or(T::one(), |c| c.gain);
+    // Of each strip of a run of a head: the sum of what pairs send to their scores, and of that times the score's slope
+    // by the gain.
+    let strips: usize = anchors.iter().map(|run| run.len().div_ceil(STRIP)).sum();
+    let mut memory = scratch::shared(2 * strips);
+    let of_strips: &mut [T] = &mut memory;
+    let mut dgain = T::zero();
     let (n, d, own) = (f.n, x.d, count(anchors));
     if let Some(df) = &mut df {
         df.fill(T::zero());
@@ -26,7 +46,8 @@ pub fn amcl_stream_grad<T: Scalar>(
         let of_head = head * n..(head + 1) * n;
         let (g, norm) = (&dloss[of_head.clone()], &norm[of_head]);
         // The weights of all pairs of a strip of rows, times all rows.
-        let of_rows = |first: usize, dz: &mut [T], df: Option<&mut [T]>| {
+        let of_rows = |first: usize, dz: &mut [T], df: Option<&mut [T]>, sums: &mut [T]| {
+            sums.fill(T::zero());
             let rows = dz.len() / d;
             let scored = x.features.map_or(0, |_| strip(n));
             let mut memory = scratch::local(strip(n) + scored);
@@ -39,11 +60,14 @@ pub fn amcl_stream_grad<T: Scalar>(
             for i in 0..rows {
                 for j in 0..n {
                     let at = i * n + j;
-                    let score = x.features.map(|_| v[at]);
-                    let (dw, dv) = pair(f, &x, (first + i, j), w[at], score, (g, norm));
+                    let score = x.features.map(|_| x.score(v[at]));
+                    let r = score.map(|s| s.0);
+                    let (dw, dv) = pair(f, &x, (first + i, j), w[at], r, (g, norm));
                     w[at] = dw;
-                    if scored > 0 {
-                        v[at] = dv;
+                    if let Some((_, by_gain)) = score {
+                        sums[0] += dv;
+                        sums[1] += dv * by_gain;
+                        v[at] = gain * dv;
                     }
                 }
             }
@@ -61,24 +85,43 @@ pub fn amcl_stream_grad<T: Scalar>(
         let mut df = df
             .as_deref_mut()
             .map(|df| &mut df[of_head..of_head + own * d]);
+        let mut sums = &mut *of_strips;
         for run in anchors {
             let (of_run, rest) = dz.split_at_mut(run.len() * d);
-            let strips = of_run.par_chunks_mut(STRIP * d).enumerate();
+            let (sums_of_run, other_sums) = sums.split_at_mut(2 * run.len().div_ceil(STRIP));
+            let strips = of_run
+                .par_chunks_mut(STRIP * d)
+                .zip(sums_of_run.par_chunks_mut(2))
+                .enumerate();
             let first = |k: usize| run.start + k * STRIP;
             df = match df {
                 Some(df) => {
                     let (df, behind) = df.split_at_mut(run.len() * d);
                     let both = strips.zip(df.par_chunks_mut(STRIP * d));
-                    both.for_each(|((k, dz), df)| of_rows(first(k), dz, Some(df)));
+                    both.for_each(|((k, (dz, sums)), df)| of_rows(first(k), dz, Some(df), sums));
                     Some(behind)
                 }
                 None => {
-                    strips.for_each(|(k, dz)| of_rows(first(k), dz, None));
+                    strips.for_each(|(k, (dz, sums))| of_rows(first(k), dz, None, sums));
                     None
                 }
             };
-            dz = rest;
+            (dz, sums) = (rest, other_sums);
         }
+        if let Some((_, of_means)) = &mut centre {
+            // A pair is counted as i's and as j's, so twice.
+            let half = T::of(0.5);
+            let of_head: T = of_strips.iter().step_by(2).copied().sum();
+            let scored = head.min(f.score_heads - 1);
+            if scored == head {
+                of_means[scored] = T::zero();
+            }
+            of_means[scored] -= half * gain * of_head;
+            dgain += half * of_strips.iter().skip(1).step_by(2).copied().sum::<T>();
+        }
+    }
+    if let Some((of_gain, _)) = centre {
+        *of_gain = dgain;
     }
 }
 

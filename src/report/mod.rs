@@ -5,6 +5,7 @@ mod compare;
 mod document;
 mod facts;
 mod headline;
+mod heads;
 mod page;
 pub mod pairs;
 mod plot;

@@ -79,9 +79,10 @@ fn card(value: &str, what: &str) -> Markup {
 }
 
 /// Sections of the page: anchor and title.
-const SECTIONS: [(&str, &str); 12] = [
+const SECTIONS: [(&str, &str); 13] = [
     ("curves", "Curves"),
     ("temperatures", "Temperatures"),
+    ("heads", "Heads"),
     ("similarity", "Similarity"),
     ("views", "Views"),
     ("attention", "Attention"),
@@ -533,7 +534,7 @@ fn rest(f: &Facts) -> Markup {
 /// The page as HTML.
 pub fn html(f: &Facts) -> String {
     let body = html! {
-        (head(f)) (curves(f)) (temperatures(f)) (similarity(f))
+        (head(f)) (curves(f)) (temperatures(f)) (super::heads::section(f)) (similarity(f))
         (reconstructions(f))
         @match &f.seen { Some(s) => { (seen(s)) } None => { (unseen()) } }
         (rest(f))

@@ -109,6 +109,7 @@ pub fn page(t: &Table) -> String {
                 }
             }
         } }
+        @if let Some(origin) = t.origin() { p { (origin) } }
     };
     document(&t.title, None, &body)
 }
@@ -145,6 +146,7 @@ mod tests {
             title: "<T>".into(),
             columns: vec!["kNN".into(), "linear".into()],
             rows: vec![row("10", &[1.0, 3.0]), row("2", &[5.0]), row("5", &[])],
+            commits: Vec::new(),
         };
         let (axis, of_linear) = lines(&t, 1).unwrap();
         assert_eq!(

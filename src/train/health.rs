@@ -116,6 +116,39 @@ pub fn feature_alarm(deviation: f64) -> Option<Alarm> {
     (deviation < 0.1).then_some(Alarm::FeaturesAlike { deviation })
 }
 
+/// Under this spread (over the median) the temperatures of a head are one value; and the ends of epochs in a row at
+/// which they must be: an epoch lies between two of them. Initial weights may give temperatures so close, and a batch
+/// may by chance.
+const ALIKE: (f32, usize) = (0.01, 2);
+
+/// Ends of epochs in a row at which each head's temperatures were one value. A run that goes on counts anew.
+#[derive(Clone, Debug, Default)]
+pub struct AlikeEpochs(Vec<usize>);
+
+impl AlikeEpochs {
+    /// Counts an epoch. An alarm when some head's temperatures have been one value for a whole epoch; temperatures at
+    /// their floor have an alarm of their own, which says more.
+    pub fn count(&mut self, health: &Health, a: &Amcl) -> Option<Alarm> {
+        self.0.resize(health.tau_spread.len(), 0);
+        let mut found: Option<(usize, f32)> = None;
+        for (head, (count, spread)) in self.0.iter_mut().zip(&health.tau_spread).enumerate() {
+            *count = if *spread < ALIKE.0 { *count + 1 } else { 0 };
+            if *count >= ALIKE.1 && found.is_none_or(|(_, least)| *spread < least) {
+                found = Some((head, *spread));
+            }
+        }
+        let (head, spread) = found.filter(|_| health.floor(a).is_none())?;
+        let roles = [&health.tau_neg, &health.tau_pos];
+        let mut medians = roles.iter().filter_map(|t| Some(t.get(head)?[1]));
+        Some(Alarm::TemperaturesAlike {
+            head: head + 1,
+            spread,
+            tau: medians.find(|t| t.is_finite()).unwrap_or(f32::NAN),
+            epochs: self.0[head],
+        })
+    }
+}
+
 /// Share of dead anchors from which on an epoch counts for the alarm, and how many such epochs in a row raise it. At
 /// 95 % an epoch has a twentieth of the gradient that its batch would give.
 const DEAD: (f32, usize) = (0.95, 3);
@@ -196,10 +229,33 @@ impl Health {
             let at_floor = pos.iter().chain(&neg).filter(near).count();
             out.tau_at_floor
                 .push(at_floor as f32 / (pos.len() + neg.len()).max(1) as f32);
-            out.tau_pos.push(quantiles(pos));
-            out.tau_neg.push(quantiles(neg));
+            let (pos, neg) = (quantiles(pos), quantiles(neg));
+            let (of_pos, of_neg) = a.roles();
+            let adaptive = [(of_pos, pos), (of_neg, neg)];
+            let adaptive = adaptive.iter().filter(|(on, q)| *on && q[1].is_finite());
+            let adaptive: Vec<&Quantiles> = adaptive.map(|(_, q)| q).collect();
+            let least = adaptive.iter().map(|q| q[0]).fold(f32::INFINITY, f32::min);
+            let most = adaptive.iter().map(|q| q[2]).fold(0.0, f32::max);
+            let median = adaptive.last().map_or(f32::NAN, |q| q[1]);
+            out.tau_spread.push((most - least) / median);
+            out.tau_pos.push(pos);
+            out.tau_neg.push(neg);
         }
         out
+    }
+
+    /// An alarm when some head's temperatures lie at their floor.
+    fn floor(&self, a: &Amcl) -> Option<Alarm> {
+        // Without negative pairs, the positive ones tell.
+        let judged = match self.tau_neg.iter().any(|t| t[1].is_finite()) {
+            true => &self.tau_neg,
+            false => &self.tau_pos,
+        };
+        let tau_min = a.tau_min;
+        let mut medians = judged.iter().map(|t| t[1]).filter(|t| t.is_finite());
+        medians
+            .any(|t| t < 1e-3 || f64::from(t) - tau_min < 0.01 * tau_min)
+            .then_some(Alarm::TemperatureAtFloor { tau_min })
     }
 
     /// What is wrong.
@@ -209,19 +265,7 @@ impl Health {
         if median > 0.95 && median.is_finite() {
             v.push(Alarm::NegativesAlike { median });
         }
-        // Without negative pairs, the positive ones tell.
-        let judged = match self.tau_neg.iter().any(|t| t[1].is_finite()) {
-            true => &self.tau_neg,
-            false => &self.tau_pos,
-        };
-        let floor = judged
-            .iter()
-            .filter(|t| t[1].is_finite())
-            .any(|t| t[1] < 1e-3 || f64::from(t[1]) - a.tau_min < 0.01 * a.tau_min);
-        if floor {
-            let tau_min = a.tau_min;
-            v.push(Alarm::TemperatureAtFloor { tau_min });
-        }
+        v.extend(self.floor(a));
         if running_median > 0.0 && grad_norm > 100.0 * running_median {
             v.push(Alarm::Gradient {
                 norm: grad_norm,
@@ -235,7 +279,7 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::methods::loss::Negatives;
+    use crate::methods::loss::{Adaptive, Negatives};
 
     #[test]
     fn a_collapse_is_flagged_and_health_is_not() {
@@ -261,13 +305,97 @@ mod tests {
         assert_eq!(well.tau_at_floor, [0.0]);
         assert_eq!((well.sim_pos[1], well.sim_neg[1]), (0.8, 0.1));
         let names: Vec<String> = well.medians().into_iter().map(|m| m.0).collect();
-        assert_eq!(names.len(), 5);
-        assert_eq!(names[4], "anchors/positive_nearest");
+        assert_eq!(names.len(), 6);
+        assert_eq!(
+            names[4..],
+            ["tau_spread/head_1", "anchors/positive_nearest"]
+        );
         assert_eq!(names[2], "tau_median/positive_head_1");
         let h = &views(&s).histograms(None)[0];
         let at = |v: &[f32]| v.iter().position(|x| *x > 0.9);
         // Bins of 0.04 from -1: 0.8 lies in number 45 (or rounds down to 44), 0.1 in 27.
         assert!(at(&h.pos).is_some_and(|b| b == 44 || b == 45) && at(&h.neg) == Some(27));
+    }
+
+    /// Temperatures of one value for an epoch, and the controls: at the end of one epoch alone, again after an epoch
+    /// between, one head of two, apart by a little more than 1 %, of a role that does not adapt, at the floor.
+    #[test]
+    fn temperatures_that_are_one_value_are_told_after_an_epoch() {
+        let a = Amcl::default();
+        let (n, s) = (4, [0.1; 32]);
+        // Scores of a head about 1, with this much between its candidates; positives at 1.
+        let head = |by: f32| -> Vec<f32> {
+            let of = |i: usize| if i.is_multiple_of(2) { 1.0 + by } else { 1.0 };
+            (0..n * n)
+                .map(|at| {
+                    if at % n == (at / n + 2) % n {
+                        1.0
+                    } else {
+                        of(at)
+                    }
+                })
+                .collect()
+        };
+        let of = |a: &Amcl, heads: &[f32]| {
+            let score: Vec<f32> = heads.iter().flat_map(|by| head(*by)).collect();
+            let batch = Batch {
+                values: &s[..score.len()],
+                rows: n,
+                columns: n,
+                pairs: Pairs::Views,
+            };
+            Health::of(batch, None, Some(&score), a)
+        };
+        let told = |a: &Amcl, epochs: &[&Health]| -> Vec<Alarm> {
+            let mut count = AlikeEpochs::default();
+            epochs.iter().filter_map(|h| count.count(h, a)).collect()
+        };
+        // dtau/dr = -iota sigmoid(r) sigmoid(-r) is 0.383 at r = 1, where tau is 0.574: scores that are .01 apart
+        // make temperatures .67 % apart, those .02 apart 1.3 %.
+        let (alike, apart) = (of(&a, &[0.01, 0.3]), of(&a, &[0.02, 0.3]));
+        assert!((alike.tau_spread[0] - 0.0067).abs() < 2e-4, "{alike:?}");
+        assert!((apart.tau_spread[0] - 0.0134).abs() < 4e-4, "{apart:?}");
+        let alarms = told(&a, &[&alike; 3]);
+        let (told_of, epochs): (Vec<usize>, Vec<usize>) = alarms
+            .iter()
+            .map(|alarm| match alarm {
+                Alarm::TemperaturesAlike { head, epochs, .. } => (*head, *epochs),
+                other => panic!("{other}"),
+            })
+            .unzip();
+        assert_eq!((told_of, epochs), (vec![1, 1], vec![2, 3]));
+        let text = alarms[0].to_string();
+        assert!(
+            text.contains("temperatures no longer adapt: those of head 1 lie within 0.67 %"),
+            "{text}"
+        );
+        assert!(told(&a, &[&alike]).is_empty());
+        assert!(told(&a, &[&alike, &apart, &alike]).is_empty());
+        assert!(told(&a, &[&apart; 3]).is_empty());
+        // Candidates lie apart, but only the positives' temperatures adapt: those are one value.
+        let positives = Amcl {
+            adaptive: Adaptive::PositiveOnly,
+            ..a
+        };
+        let both = of(&a, &[0.3]);
+        assert!(told(&a, &[&both; 2]).is_empty());
+        assert_eq!(
+            told(
+                &positives,
+                &[&of(&positives, &[0.3]), &of(&positives, &[0.3])]
+            )
+            .len(),
+            1
+        );
+        // At the floor one alarm is enough.
+        let floor = of(&a, &[79.0]);
+        let all = Health {
+            tau_neg: vec![[0.05; 3]],
+            tau_spread: vec![0.0],
+            ..floor
+        };
+        assert!(told(&a, &[&all; 3]).is_empty());
+        assert_eq!(all.alarms(&a, 1.0, 1.0).len(), 1);
     }
 
     /// The max form with the positive among the candidates, whose anchors have their positive for their nearest

@@ -36,6 +36,7 @@ pub(super) fn forms() -> Vec<(String, AmclStream)> {
                     ),
                     AmclStream {
                         form,
+                        centre: None,
                         share: Share::WHOLE,
                     },
                 ));
@@ -43,6 +44,16 @@ pub(super) fn forms() -> Vec<(String, AmclStream)> {
         }
     }
     v
+}
+
+/// Forms of all kinds with centred scores: both roles, one, and a selection.
+pub(super) fn centred() -> Vec<(String, AmclStream)> {
+    let of = |i: usize| {
+        let (note, op) = forms().remove(i);
+        let centre = Some(2.5);
+        (format!("{note}, centred"), AmclStream { centre, ..op })
+    };
+    [0, 3, 4, 8, 17].map(of).into()
 }
 
 /// z of rows of about unit length, and features (one head's for all if `shared`) whose products are of order one.
@@ -55,6 +66,10 @@ pub(super) fn feeds(op: &AmclStream, [c, a, d]: [usize; 3], shared: bool) -> Vec
             -1.5 * unit,
             1.5 * unit,
         ));
+    }
+    if op.centre.is_some() {
+        v.push(Feed::range([1], 0.5, 1.5));
+        v.push(Feed::range([if shared { 1 } else { c }], -0.5, 0.5));
     }
     if op.form.top_k {
         // Any threshold will do, of this op or another: below all products, or among them, and any column. (Products of
@@ -96,7 +111,7 @@ pub(super) const SHAPES: [([usize; 3], bool); 7] = [
 
 pub(super) fn cases() -> Vec<Case> {
     let mut v = Vec::new();
-    for (note, op) in forms() {
+    for (note, op) in forms().into_iter().chain(centred()) {
         for (dims, shared) in SHAPES {
             // Terms s/tau - beta Omega of size up to 20 meet in differences of size 1, and s has the rounding of a
             // product of d.
@@ -105,7 +120,11 @@ pub(super) fn cases() -> Vec<Case> {
                 .depth(dims[1].max(dims[2]))
                 .condition(32.0)
                 .loss_outputs(1);
-            let grads: &[usize] = if op.form.adaptive() { &[0, 1] } else { &[0] };
+            let grads: &[usize] = match (op.form.adaptive(), op.centre) {
+                (false, _) => &[0],
+                (true, None) => &[0, 1],
+                (true, Some(_)) => &[0, 1, 2, 3],
+            };
             v.push(if dims[1] <= 10 {
                 case.grads(grads)
             } else {
@@ -243,6 +262,16 @@ pub(super) fn mutations() -> Vec<Mutation> {
             kernel: "amcl_stream",
             find: "+ row - p.shift",
             replace: "+ row - min(p.shift, 1u)",
+        },
+        Mutation {
+            kernel: "amcl_stream",
+            find: "(x - mean_of(head)) + p.centre",
+            replace: "(x + mean_of(head)) + p.centre",
+        },
+        Mutation {
+            kernel: "amcl_stream",
+            find: "p.head0 + head, p.score_heads",
+            replace: "p.head0, p.score_heads",
         },
         Mutation {
             kernel: "amcl_stream",

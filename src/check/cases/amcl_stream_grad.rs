@@ -1,7 +1,7 @@
 //! Cases of `amcl_stream_grad`.
 
 use super::amcl_stream::{
-    SHAPES, coarse, feeds, feeds_with_nan, forms, forms_with_nan, shares, steps,
+    SHAPES, centred, coarse, feeds, feeds_with_nan, forms, forms_with_nan, shares, steps,
 };
 use crate::check::{Case, Feed, Mutation};
 use crate::graph::StepScalars;
@@ -26,7 +26,7 @@ pub(super) fn cases() -> Vec<Case> {
             .condition(64.0);
         v.push(case.step(step));
     };
-    for (note, loss) in forms() {
+    for (note, loss) in forms().into_iter().chain(centred()) {
         for (dims, shared) in SHAPES {
             push(&note, loss, dims, shared, StepScalars::default());
         }
@@ -77,12 +77,12 @@ pub(super) fn mutations() -> Vec<Mutation> {
         Mutation {
             kernel: "amcl_stream_grad",
             find: "weights(pair, tn, nj, soft, by_j)",
-            replace: "weights(pair, tn, norm[row + i + ii], soft, by_j)",
+            replace: "weights(pair, tn, norm_of(row + i + ii), soft, by_j)",
         },
         Mutation {
             kernel: "amcl_stream_grad",
-            find: "is_selected(pair, i + ii, value[row + j + jj]",
-            replace: "is_selected(pair, j + jj, value[row + j + jj]",
+            find: "is_selected(pair, i + ii, limit_of(row + j + jj)",
+            replace: "is_selected(pair, j + jj, limit_of(row + j + jj)",
         },
         Mutation {
             kernel: "amcl_stream_grad",
@@ -114,6 +114,31 @@ pub(super) fn mutations() -> Vec<Mutation> {
             kernel: "amcl_stream_grad",
             find: "dfeature[p.off_own_f + at] + rows_df",
             replace: "rows_df",
+        },
+        Mutation {
+            kernel: "amcl_stream_grad",
+            find: "v[jj][ii] = gain[0] * v[jj][ii];",
+            replace: "",
+        },
+        Mutation {
+            kernel: "amcl_stream_grad",
+            find: "x[ii][jj] - mean_of(head));",
+            replace: "x[ii][jj]);",
+        },
+        Mutation {
+            kernel: "amcl_stream_grad",
+            find: "dmean[0] = -0.5 * gain[0] * all.x",
+            replace: "dmean[0] = -0.5 * gain[0] * lane[0].x",
+        },
+        Mutation {
+            kernel: "amcl_stream_grad",
+            find: "lane[lid.x] = lane[lid.x] + lane[lid.x + h];",
+            replace: "lane[lid.x] = lane[lid.x + h];",
+        },
+        Mutation {
+            kernel: "amcl_stream_grad",
+            find: "v.w = index[at]",
+            replace: "v.w = index[row]",
         },
         Mutation {
             kernel: "amcl_stream_grad",

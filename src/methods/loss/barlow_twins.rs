@@ -1,6 +1,7 @@
 //! Redundancy reduction: Barlow Twins (Eq. 1.3) and AMCL's Eq. (2.3).
 
-use super::{Amcl, LossOutput, Pairs, Path, Scorer, for_all_heads, scored_heads};
+use super::scorer::{for_all_heads, scored_heads};
+use super::{Amcl, LossOutput, Pairs, Path, Scorer};
 use crate::graph::{Graph, GraphError, Result, TensorId};
 use crate::ops::barlow_loss::BarlowLoss;
 use crate::ops::barlow_stream::BarlowStream;
@@ -32,7 +33,7 @@ pub fn barlow_twins(
     z2: TensorId,
     of: &Redundancy,
 ) -> Result<LossOutput> {
-    let stream = streams(g, z1, of, true)?;
+    let stream = streams(g, z1, of)?;
     g.scope("loss", |g| {
         let op = BarlowLoss {
             adaptive_on: false,
@@ -73,7 +74,7 @@ pub fn amcl_barlow_twins(
     if a.roles() == (false, false) {
         return barlow_twins(g, z1, z2, of);
     }
-    let stream = streams(g, z1, of, a.streamable())?;
+    let stream = streams(g, z1, of)?;
     g.scope("loss", |g| {
         let op = BarlowLoss {
             adaptive_on: a.roles().0,
@@ -89,7 +90,11 @@ pub fn amcl_barlow_twins(
         let p1 = scorer.features(g, a, x1)?;
         let p2 = scorer.features(g, a, x2)?;
         if stream {
-            return streamed(g, op, columns, Some([p1, p2]));
+            let features = match scorer.centre(g, a, [p1, p2], false)? {
+                Some(centre) => centre.joined(g, [p1, p2])?,
+                None => [p1, p2],
+            };
+            return streamed(g, op, columns, Some(features));
         }
         let k = cross_correlation(g, columns)?;
         let r = g.matmul_nt(p1, p2)?;
@@ -101,10 +106,10 @@ pub fn amcl_barlow_twins(
 }
 
 /// Is the loss of z [c,B,d'] streamed?
-fn streams(g: &Graph, z: TensorId, of: &Redundancy, streamable: bool) -> Result<bool> {
+fn streams(g: &Graph, z: TensorId, of: &Redundancy) -> Result<bool> {
     let d = g.dims(z);
     of.path
-        .streams(streamable, &[d[0], d[2]])
+        .streams(true, &[d[0], d[2]])
         .map_err(GraphError::Invalid)
 }
 
@@ -112,7 +117,7 @@ fn streams(g: &Graph, z: TensorId, of: &Redundancy, streamable: bool) -> Result<
 const LOOKED_AT: usize = 128;
 
 /// The loss of standardised columns [c,B,d'] and, where a temperature adapts, features of both views' channels [c or
-/// 1,d',F], without matrices of all pairs.
+/// 1,d',F] whose products are the scores, without matrices of all pairs.
 fn streamed(
     g: &mut Graph,
     loss: BarlowLoss,

@@ -1,9 +1,8 @@
 //! Losses with negatives: NT-Xent and InfoNCE, and AMCL's Eqs. (2.1) and (2.4), within the batch (SimCLR) or with a
 //! queue (MoCo).
 
-use super::{
-    Adaptive, Amcl, LossOutput, NegOmega, Negatives, Pairs, Path, Plain, Scorer, scored_heads,
-};
+use super::scorer::scored_heads;
+use super::{Adaptive, Amcl, LossOutput, NegOmega, Negatives, Pairs, Path, Plain, Scorer};
 use crate::comm::World;
 use crate::graph::{Graph, GraphError, Result, TensorId};
 use crate::ops::amcl_form::AmclForm;
@@ -123,9 +122,7 @@ pub fn amcl(
     mut scorer: Scorer<'_>,
     path: Path,
 ) -> Result<LossOutput> {
-    let stream = path
-        .streams(a.streamable(), g.dims(z))
-        .map_err(GraphError::Invalid)?;
+    let stream = path.streams(true, g.dims(z)).map_err(GraphError::Invalid)?;
     g.scope("loss", |g| {
         let zn = g.l2_normalize(z)?;
         if stream {
@@ -213,9 +210,12 @@ fn streamed(
     };
     let (form, share) = (form(a), world.map_or(Share::WHOLE, of_rank));
     let mut own = vec![z];
+    let mut centre = None;
     if let Some(mut scorer) = scorer.filter(|_| form.adaptive()) {
         let heads = scored_heads(g, a, z)?;
-        own.push(scorer.features(g, a, heads)?);
+        let p = scorer.features(g, a, heads)?;
+        centre = scorer.centre(g, a, [p, p], true)?;
+        own.push(p);
     }
     let of_all = |g: &mut Graph, what, own: Vec<TensorId>| match world.cloned() {
         Some(world) => g.push(ViewsOfRanks { world, what }, &own),
@@ -223,6 +223,7 @@ fn streamed(
     };
     let operands = of_all(g, "rows", own.clone())?;
     let mut inputs = operands.clone();
+    inputs.extend(centre.into_iter().flat_map(|c| [c.gain, c.mean]));
     if let Some(kappa) = a.selected() {
         let op = TopKStream {
             kappa,
@@ -232,7 +233,11 @@ fn streamed(
         let thresholds = g.push(op, &operands[..1])?;
         inputs.extend(of_all(g, "thresholds", thresholds)?);
     }
-    let stream = AmclStream { form, share };
+    let stream = AmclStream {
+        form,
+        centre: centre.map(|c| c.offset),
+        share,
+    };
     let each = match world {
         None => g.push(stream, &inputs)?[0],
         Some(world) => {
@@ -244,18 +249,19 @@ fn streamed(
     let anchors = g.dims(each)[1];
     let loss = g.scaled_sum(each, 1.0 / anchors as f64)?;
     let views = g.dims(operands[0])[1] / 2;
-    let mut looked_at = Vec::new();
-    for x in operands {
-        let rows = LOOKED_AT.min(views);
-        let sample = g.push1(SampleViews { rows }, &[x])?;
-        looked_at.push(g.matmul_nt(sample, sample)?);
+    let rows = LOOKED_AT.min(views);
+    let sample = g.push1(SampleViews { rows }, &operands[..1])?;
+    let similarity = g.matmul_nt(sample, sample)?;
+    let mut score = None;
+    if let Some(features) = operands.get(1) {
+        let sample = g.push1(SampleViews { rows }, &[*features])?;
+        let [p, q] = match centre {
+            Some(centre) => centre.joined(g, [sample, sample])?,
+            None => [sample, sample],
+        };
+        score = Some(g.matmul_nt(p, q)?);
     }
-    Ok(LossOutput::of_pairs(
-        loss,
-        looked_at[0],
-        looked_at.get(1).copied(),
-        Pairs::Views,
-    ))
+    Ok(LossOutput::of_pairs(loss, similarity, score, Pairs::Views))
 }
 
 /// The AMCL loss of queries q and keys k [c,B,d'] with queues [c,K,d'] (all un-normalised). Keys and queue are

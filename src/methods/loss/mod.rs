@@ -8,12 +8,13 @@ pub mod evaluate;
 pub mod macl;
 pub mod mocov3;
 pub mod reconstruction;
+mod scorer;
 pub mod simsiam;
 
-use crate::graph::{Graph, Result, TensorId};
+pub use scorer::{Centre, Scorer};
+
+use crate::graph::TensorId;
 use crate::nn::heads::WIDTH;
-use crate::ops::centre_scores::CentreScores;
-use crate::ops::first_rows::FirstRows;
 use crate::settings::{Range, Section, between};
 use serde::{Deserialize, Serialize};
 
@@ -96,8 +97,8 @@ impl Path {
                 bytes > MATRIX_BYTES as f64
             }),
             Self::Stream if streamable => Ok(true),
-            Self::Stream => Err("loss.path = \"stream\" is for losses that need no matrix as a whole: \
-                amcl.parametrisation = \"dot\" and, in simclr, no loss.schedule = \"macl\"; use auto or matrix".into()),
+            Self::Stream => Err("loss.path = \"stream\" is for losses that need no matrix as a whole: in simclr, no \
+                loss.schedule = \"macl\"; use auto or matrix".into()),
         }
     }
 }
@@ -152,6 +153,11 @@ impl Amcl {
         self.tau_max - self.tau_min
     }
 
+    /// The score of the centred parametrisation at the mean: there the temperature is tau0.
+    pub fn score_at_mean(&self) -> f64 {
+        (self.range() / (self.tau0 - self.tau_min) - 1.0).ln()
+    }
+
     /// Which roles adapt: the positive's, the candidates'.
     pub fn roles(&self) -> (bool, bool) {
         match self.adaptive {
@@ -175,12 +181,6 @@ impl Amcl {
     /// both terms are then of the same pair (Eq. 2.4 as printed).
     pub fn can_die(&self) -> bool {
         self.include_positive && self.selected() == Some(1)
-    }
-
-    /// Whether the loss can do without matrices of all pairs, a pair's temperature needing no other pair: the centred
-    /// parametrisation takes the mean score of all.
-    pub fn streamable(&self) -> bool {
-        self.parametrisation == Parametrisation::Dot || self.roles() == (false, false)
     }
 
     /// What is wrong with the values, in words.
@@ -252,6 +252,9 @@ pub struct LossOutput {
     pub embedding: Option<TensorId>,
     /// The terms that the loss is a sum of, where it is one.
     pub terms: Vec<Term>,
+    /// Outputs of several heads [c,n,d'], those that the loss is made of (of one view where views come apart); once its
+    /// gradient is there, the first rows of these and of their gradient. Nothing where there is one head.
+    pub heads: Vec<TensorId>,
     /// Keys [c,B,d'] of a momentum encoder: where there is a queue, those that go into it after the step (of all ranks'
     /// images, where ranks make each other's).
     pub keys: Vec<TensorId>,
@@ -279,6 +282,7 @@ impl LossOutput {
             features: Vec::new(),
             embedding: None,
             terms: Vec::new(),
+            heads: Vec::new(),
             keys: Vec::new(),
         }
     }
@@ -314,79 +318,4 @@ pub enum Pairs {
     Diagonal,
     /// [c,b,b] of queries and keys: the diagonal.
     Keys,
-}
-
-/// What makes the scores: the temperature MLP, appended to features [c,rows,d'], and the gain [1] of the centred
-/// parametrisation.
-pub struct Scorer<'a> {
-    /// Appends phi.
-    pub phi: &'a mut dyn FnMut(&mut Graph, TensorId) -> Result<TensorId>,
-    /// The learned gain.
-    pub gain: Option<TensorId>,
-}
-
-impl Scorer<'_> {
-    /// phi of features, of unit length where the parametrisation takes cosines.
-    fn features(&mut self, g: &mut Graph, a: &Amcl, z: TensorId) -> Result<TensorId> {
-        let p = (self.phi)(g, z)?;
-        match a.parametrisation {
-            Parametrisation::Dot => Ok(p),
-            Parametrisation::Centred => g.l2_normalize(p),
-        }
-    }
-
-    /// Products [c,a,n] to scores: as they are, or centred (`square`: the diagonal is no pair).
-    fn scores(
-        &self,
-        g: &mut Graph,
-        a: &Amcl,
-        products: TensorId,
-        square: bool,
-    ) -> Result<TensorId> {
-        let (Parametrisation::Centred, Some(gain)) = (a.parametrisation, self.gain) else {
-            return Ok(products);
-        };
-        // tau(offset) = tau0.
-        let offset = (a.range() / (a.tau0 - a.tau_min) - 1.0).ln();
-        Ok(g.push(CentreScores { square, offset }, &[products, gain])?[0])
-    }
-
-    /// Scores [c,b] of pairs of rows.
-    fn pair_scores(
-        &mut self,
-        g: &mut Graph,
-        a: &Amcl,
-        x: TensorId,
-        y: TensorId,
-    ) -> Result<TensorId> {
-        let (px, py) = (self.features(g, a, x)?, self.features(g, a, y)?);
-        let r = g.row_dot(px, py)?;
-        if a.parametrisation == Parametrisation::Dot {
-            return Ok(r);
-        }
-        let (c, b) = (g.dims(r)[0], g.dims(r)[1]);
-        let wide = g.reshape(r, [c, b, 1])?;
-        let centred = self.scores(g, a, wide, false)?;
-        g.reshape(centred, [c, b])
-    }
-}
-
-/// The heads whose features make the scores: all, or the first.
-fn scored_heads(g: &mut Graph, a: &Amcl, z: TensorId) -> Result<TensorId> {
-    if a.adaptive == Adaptive::FirstHead && g.dims(z)[0] > 1 {
-        return g.push1(FirstRows { rows: 1 }, &[z]);
-    }
-    Ok(z)
-}
-
-/// Scores [1,..] of the first head for as many heads as `z` [c,..] has; scores of all heads as they are.
-fn for_all_heads(g: &mut Graph, r: TensorId, z: TensorId) -> Result<TensorId> {
-    let heads = g.dims(z)[0];
-    let mut shape = g.dims(r).to_vec();
-    if shape[0] == heads {
-        return Ok(r);
-    }
-    shape[0] = heads;
-    let copies = g.repeat(r, heads)?;
-    g.reshape(copies, shape.as_slice())
 }

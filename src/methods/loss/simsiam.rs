@@ -1,6 +1,7 @@
 //! Losses without negatives: SimSiam's negative cosine (Eq. 1.2) and AMCL's Eq. (2.2).
 
-use super::{Amcl, LossOutput, Pairs, Scorer, for_all_heads, scored_heads};
+use super::scorer::{for_all_heads, scored_heads};
+use super::{Amcl, LossOutput, Pairs, Scorer};
 use crate::graph::{Graph, Result, TensorId};
 use crate::ops::amcl_pair_loss::AmclPairLoss;
 

@@ -19,6 +19,14 @@ pub struct Health {
     pub tau_neg: Vec<Quantiles>,
     /// Share of all pairs, per head, whose temperature lies within 1 % of its floor.
     pub tau_at_floor: Vec<f32>,
+    /// How far apart all temperatures of a head lie, per head: from the least of the 5 % quantiles of its roles that
+    /// adapt to the largest of their 95 % quantiles, over the median.
+    pub tau_spread: Vec<f32>,
+    /// How alike every two of several heads are on the epoch's last batch, in the order (1,2), (1,3), .. (2,3), ..: CKA
+    /// of their outputs ([`crate::eval::cka`]), of the first heads where there are many.
+    pub head_cka: Vec<f64>,
+    /// The same of the loss's gradient to these outputs.
+    pub head_gradient_cka: Vec<f64>,
     /// Share of anchors, over all heads, whose positive is as similar as any candidate; none where the loss has no
     /// such candidates. With AMCL's max form and the positive among the candidates, these anchors are dead: they have
     /// no gradient.
@@ -36,6 +44,17 @@ impl Health {
             let named =
                 |(h, q): (usize, &Quantiles)| (format!("tau_median/{role}_head_{}", h + 1), q[1]);
             out.extend(heads.iter().enumerate().map(named));
+        }
+        let spread = self.tau_spread.iter().enumerate();
+        out.extend(spread.map(|(h, v)| (format!("tau_spread/head_{}", h + 1), *v)));
+        for (name, pairs) in [
+            ("cka", &self.head_cka),
+            ("gradient_cka", &self.head_gradient_cka),
+        ] {
+            if !pairs.is_empty() {
+                let mean = pairs.iter().sum::<f64>() / pairs.len() as f64;
+                out.push((format!("heads/{name}"), mean as f32));
+            }
         }
         let nearest = self.positive_nearest.iter();
         out.extend(nearest.map(|v| ("anchors/positive_nearest".to_string(), *v)));
@@ -72,6 +91,17 @@ pub enum Alarm {
     TemperatureAtFloor {
         /// The floor.
         tau_min: f64,
+    },
+    /// The temperatures of a head are one value, away from the floor.
+    TemperaturesAlike {
+        /// The head, counted from 1: of those of which it is true, the one whose temperatures lie closest.
+        head: usize,
+        /// How far apart they lie, over their median.
+        spread: f32,
+        /// Their median.
+        tau: f32,
+        /// Ends of epochs in a row at which they were.
+        epochs: usize,
     },
     /// Hardly an anchor has a gradient: AMCL's max form with the positive among the candidates.
     AnchorsDead {
@@ -116,6 +146,18 @@ impl fmt::Display for Alarm {
                 f,
                 "the temperature sits at its floor ({tau_min}): it no longer adapts; raise amcl.tau_min or \
                  lower amcl.phi_lr"
+            ),
+            Self::TemperaturesAlike {
+                head,
+                spread,
+                tau,
+                epochs,
+            } => write!(
+                f,
+                "temperatures no longer adapt: those of head {head} lie within {:.2} % of each other (about {tau:.3}), at \
+                 the end of {epochs} epochs in a row, so that amcl.adaptive = \"none\" with amcl.tau_const = {tau:.3} \
+                 would do the same; amcl.parametrisation = \"centred\" keeps them apart",
+                100.0 * spread
             ),
             Self::AnchorsDead { share, epochs } => write!(
                 f,

@@ -1,11 +1,11 @@
 //! The graphs of gradient caching (see the module above).
 
-use super::{backward, each_step, fetched, scaled};
+use super::{backward, each_step, fetched, head_rows, scaled};
 use crate::comm::World;
 use crate::graph::state::Group;
 use crate::graph::{Graph, StateId, TensorId, TensorType};
 use crate::methods::loss::LossOutput;
-use crate::methods::{Own, SplitLoss, of_all_parts};
+use crate::methods::{Own, SplitLoss, of_all_parts, several};
 use crate::nn::{Mode, Model, Net, Precision};
 use crate::ops::add::Add;
 use crate::ops::enqueue::Enqueue;
@@ -98,10 +98,14 @@ pub(super) fn programs(
         all.push(of_all_parts(&mut net, of, (parts, k.micro), &batch)?);
         sources.push(source);
     }
-    let out = split.loss(&mut net, &all)?;
+    let mut out = split.loss(&mut net, &all)?;
+    out.heads = several(&net, all[0]);
     // The scale goes with the kept gradient into the last pass.
     let loss = scaled(&mut net, out.loss, optimizer::WHOLE)?;
-    let [grads, dz] = backward(net.graph, net.model, loss, &sources)?;
+    let also = [&sources[..], &out.heads].concat();
+    let [grads, mut dz] = backward(net.graph, net.model, loss, &also)?;
+    let of_heads = dz.split_off(sources.len());
+    head_rows(net.graph, &mut out, of_heads)?;
     for (i, (k, dz)) in kept.iter_mut().zip(dz).enumerate() {
         if let Some(dz) = dz {
             let ty = net.model.states.entry(k.z).ty.clone();

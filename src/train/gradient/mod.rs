@@ -23,6 +23,7 @@ use crate::comm::World;
 use crate::config::method::{cached, coupled};
 use crate::data::packed::Images;
 use crate::device::replay::Timed;
+use crate::eval::cka;
 use crate::graph::exec::{NonFinite, Ticket};
 use crate::graph::{Executor, Graph, ProgramId, StateId, StepScalars, TensorId};
 use crate::methods::Method;
@@ -32,6 +33,7 @@ use crate::ops;
 use crate::ops::accumulate::Accumulate;
 use crate::ops::mul::Mul;
 use crate::ops::reshape::Reshape;
+use crate::ops::slice_tokens::SliceTokens;
 
 /// The first two programs of gradient caching.
 #[derive(Debug)]
@@ -50,6 +52,8 @@ pub struct Gradient {
     pub head: [usize; 2],
     /// Rows and columns of a head's embeddings.
     pub embedding: [usize; 2],
+    /// Heads, rows and columns of what is kept of several heads' outputs ([`LossOutput::heads`]).
+    pub heads: [usize; 3],
     /// Training images lie on the device.
     pub resident: bool,
     /// Operations of a batch's matrix products and convolutions, forward and backward; what caching does twice counts
@@ -150,7 +154,27 @@ fn fetched(out: &LossOutput) -> Vec<TensorId> {
         fetch.extend(pairs.score);
     }
     fetch.extend(out.embedding);
+    fetch.extend(&out.heads);
     fetch
+}
+
+/// The first rows of several heads' outputs and of their gradient, in place of the outputs: what their likeness is told
+/// by.
+fn head_rows(
+    g: &mut Graph,
+    out: &mut LossOutput,
+    gradients: impl IntoIterator<Item = Option<TensorId>>,
+) -> Result<()> {
+    let outputs = std::mem::take(&mut out.heads);
+    let mut rows = Vec::new();
+    for t in outputs.into_iter().chain(gradients.into_iter().flatten()) {
+        if let &[_, n, _] = g.dims(t) {
+            let count = n.min(cka::IMAGES);
+            rows.push(g.push1(SliceTokens { first: 0, count }, &[t])?);
+        }
+    }
+    out.heads = rows;
+    Ok(())
 }
 
 impl Gradient {
@@ -207,9 +231,10 @@ impl Gradient {
                     .in_precision(precision)
                     .in_world(world.clone(), one_loss)
                     .with_one_norm(config.model.sync_bn);
-                let out = method.build(&mut net, &views.batch)?;
+                let mut out = method.build(&mut net, &views.batch)?;
                 let loss = scaled(&mut net, out.loss, optimizer::WHOLE)?;
-                let [grads, _] = backward(net.graph, net.model, loss, &[])?;
+                let [grads, of_heads] = backward(net.graph, net.model, loss, &out.heads)?;
+                head_rows(net.graph, &mut out, of_heads)?;
                 method.after_gradient(&mut net, &out)?;
                 views.draft.grads = grads;
                 views.draft.fetch = fetched(&out);
@@ -230,6 +255,10 @@ impl Gradient {
             [_, rows] => [rows, 1],
             _ => [1, 1],
         });
+        let heads = out.heads.first().map_or([0; 3], |t| match *g.dims(*t) {
+            [c, n, d] => [c, n, d],
+            _ => [0; 3],
+        });
         let once = cache.as_ref().map_or(0.0, |c| c.draft.graph.model_flops());
         let of_own = own.as_ref().map_or(&[][..], |o| &o.terms);
         let terms = out.terms.iter().chain(of_own).map(|t| t.0).collect();
@@ -241,6 +270,7 @@ impl Gradient {
             out,
             head,
             embedding,
+            heads,
             resident: resident.is_some(),
             flops,
             work,

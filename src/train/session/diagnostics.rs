@@ -5,7 +5,7 @@ use super::Session;
 use crate::data::Dataset;
 use crate::data::packed::Images;
 use crate::device::replay::Timed;
-use crate::eval::knn;
+use crate::eval::{cka, knn};
 use crate::graph::StepScalars;
 use crate::methods::loss::Pairs;
 use crate::nn::model::PARAMS;
@@ -100,6 +100,21 @@ impl Session {
             (0..n * n).filter(other).map(|i| s[i]).collect()
         };
         Ok(Some(z.chunks(n * d).map(of_head).collect()))
+    }
+
+    /// How alike every two of several heads are on the last (micro-)batch ([`cka::between`]): by their outputs' cosines,
+    /// and by the loss's gradient to these. Nothing where there is one head.
+    ///
+    /// # Errors
+    /// Device loss.
+    pub fn heads_alike(&mut self) -> Result<[Vec<f64>; 2]> {
+        let (program, dims) = (self.gradient.loss_program(), self.gradient.heads);
+        let mut out = [Vec::new(), Vec::new()];
+        for (at, (t, cka)) in self.gradient.out.heads.iter().zip(&mut out).enumerate() {
+            let x = self.exec.fetch(program, *t)?.to_f32();
+            *cka = cka::between(&x, dims, at == 0);
+        }
+        Ok(out)
     }
 
     /// Cosine similarities [n,n] of the backbone features of the last (micro-)batch's n views, of the first images'

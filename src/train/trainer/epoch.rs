@@ -35,16 +35,18 @@ impl Run<'_> {
         let negatives = self.session.negatives()?;
         let negatives = negatives.as_deref();
         let score = pairs.as_ref().and_then(|p| p.score.as_deref());
-        let health = match batch {
+        let mut health = match batch {
             Some(batch) => Health::of(batch, negatives, score, &a),
             None => Health::without_pairs(),
         };
+        [health.head_cka, health.head_gradient_cka] = self.session.heads_alike()?;
         let (largest, median) = self.gradient_norms();
         let mut alarms = health.alarms(&a, largest, median);
         let c = &self.job.config;
         let warm = at.epoch <= a.warmup_epochs;
         let live = !c.amcl.enabled || !a.can_die() || warm;
         alarms.extend(self.dead.count(&health, live));
+        alarms.extend(self.alike.count(&health, &a));
         let due = self.due(at.epoch);
         let mut evaluation = None;
         if due && let Some(batch) = &batch {

@@ -14,7 +14,7 @@ use crate::methods::loss::RECONSTRUCTION;
 use crate::run::checkpoint::{self, Position};
 use crate::run::event::{Divergence, Evaluation, Event, KnnProtocol, RankTimes, Step, Summary};
 use crate::run::folder;
-use crate::train::health::DeadEpochs;
+use crate::train::health::{AlikeEpochs, DeadEpochs};
 use crate::train::schedule::scalars;
 use crate::train::session::{Pending, Session};
 use crate::train::{Result, TrainError};
@@ -85,6 +85,8 @@ pub(super) struct Run<'a> {
     pub(super) alarms: usize,
     /// Epochs in a row whose anchors were dead.
     pub(super) dead: DeadEpochs,
+    /// Ends of epochs in a row at which temperatures were one value.
+    pub(super) alike: AlikeEpochs,
     /// How long the run takes is known, or need not be: there is a GPU.
     pub(super) forecast: bool,
     /// Some rank was asked to stop, and all of them know.

@@ -18,7 +18,7 @@ use crate::run::environment::{self, DataRecord, Planned, Prelude};
 use crate::run::event::{Event, KnnProtocol};
 use crate::run::folder;
 use crate::run::weights;
-use crate::train::health::DeadEpochs;
+use crate::train::health::{AlikeEpochs, DeadEpochs};
 use crate::train::session::{Session, open_executor};
 use crate::train::{Result, TrainError, tune};
 use std::collections::VecDeque;
@@ -172,6 +172,7 @@ impl<'a> Run<'a> {
             skipped: Skipped::default(),
             alarms: 0,
             dead: DeadEpochs::default(),
+            alike: AlikeEpochs::default(),
             forecast: hardware,
             stopping: false,
         })
