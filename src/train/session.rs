@@ -22,7 +22,6 @@ use crate::graph::exec::Ticket;
 use crate::graph::gpu::GpuExecutor;
 use crate::graph::host::HostExecutor;
 use crate::graph::memory::free_memory;
-use crate::graph::plan::mebibytes;
 use crate::graph::planner::Planner;
 use crate::graph::portable::Portable;
 use crate::graph::state::Group;

@@ -176,7 +176,7 @@ impl Session {
         ids: &[u32],
         scalars: &StepScalars,
     ) -> Result<Vec<Timed>> {
-        let groups = super::saved(&self.model.states);
+        let groups = super::ranks::saved(&self.model.states);
         let mut kept = Vec::new();
         for id in &groups {
             kept.push(self.exec.read_state(&self.model.states, *id)?);

@@ -10,7 +10,7 @@ use crate::train::optimizer::{MOMENTS, MOMENTUM};
 use sha2::{Digest, Sha256};
 
 /// The groups that checkpoints hold.
-fn saved(states: &States) -> Vec<StateId> {
+pub(super) fn saved(states: &States) -> Vec<StateId> {
     let groups = states.groups().iter().filter(|g| g.group.is_saved());
     groups.filter_map(|g| states.whole(g.group)).collect()
 }
