@@ -110,6 +110,10 @@ fn halves() -> Vec<Case> {
         let [n, h, w, c] = shape;
         let rows = n * h * w;
         for (relu, residual) in [(false, false), (true, false), (true, true)] {
+            // Among so many values some lie at the kink, where the mask is made of x.
+            if relu && !residual && rows * c > 100_000 {
+                continue;
+            }
             let op = BatchNormGrad {
                 eps: 1e-5,
                 relu,
@@ -192,7 +196,13 @@ mod tests {
     fn no_case_lies_at_the_kink() {
         let (mut least, mut seen) = (f64::INFINITY, 0);
         for case in super::cases() {
-            if case.inputs.get(5).is_none_or(|f| f.ty.shape.rank() > 1) {
+            // The sums of the second half come before beta.
+            let at = if case.op.name() == "batch_norm_grad_apply" {
+                7
+            } else {
+                5
+            };
+            if case.inputs.get(at).is_none_or(|f| f.ty.shape.rank() > 1) {
                 continue;
             }
             let v: Vec<Vec<f64>> = case
@@ -210,7 +220,7 @@ mod tests {
                 } else {
                     *x
                 };
-                let y = v[2][j] * (x - v[3][j]) / (v[4][j] + 1e-5).sqrt() + v[5][j];
+                let y = v[2][j] * (x - v[3][j]) / (v[4][j] + 1e-5).sqrt() + v[at][j];
                 least = y.abs().min(least);
                 seen += 1;
             }
