@@ -342,8 +342,8 @@ fn unequal_shares_make_the_step_of_as_many_micro_batches() {
     assert!(e > 1e-3, "{what} {e:.1e}");
 }
 
-/// Unlike devices: a CPU and a software GPU, which round an update differently. Each updates a piece of the parameters and
-/// of the momentum encoder's.
+/// Unlike devices: a CPU and a software GPU, which round an update differently. Each updates a piece of the parameters
+/// and of the momentum encoder's.
 #[test]
 fn unlike_devices_hold_the_same_where_each_owns_a_piece() {
     let data = data();
@@ -565,8 +565,8 @@ fn gradients_travel_while_the_backward_pass_goes_on() {
         let order = order.0.lock().unwrap();
         order.iter().take_while(|o| **o == "exchange").count()
     };
-    // Where a rank is kept from its core the other waits for its first bucket until its own pass has ended: some turn of
-    // several is without that.
+    // Where a rank is kept from its core the other waits for its first bucket until its own pass has ended: some turn
+    // of several is without that.
     assert!((0..20).any(|_| exchanges_before_the_end(1) > 2));
     assert!((0..3).all(|_| exchanges_before_the_end(2) == 0));
 }

@@ -201,8 +201,8 @@ fn ranks_of_a_gpu_make_the_step_of_the_whole_batch() {
     }
 }
 
-/// A CPU beside a GPU: exchanges of batch norm and of gradients, which go bucket by bucket in the same pass, come in one
-/// order on both.
+/// A CPU beside a GPU: exchanges of batch norm and of gradients, which go bucket by bucket in the same pass, come in
+/// one order on both.
 #[test]
 fn unlike_devices_make_exchanges_in_one_order() {
     let small = ["dist.bucket_mib=0.002", "dist.owners=true"];

@@ -62,8 +62,8 @@ pub fn all_gather_bytes(comm: &mut dyn Comm, call: Call, mine: &[u8]) -> Result<
 /// Numbers that are added up at once: they stay in a core's nearest cache.
 const BLOCK: usize = 2048;
 
-/// The sum, by rank from 0, of `factor` times all ranks' values of one piece: this rank's own are `own`, which becomes the
-/// sum; those of the others come one rank after the other. Each product is rounded before it is added.
+/// The sum, by rank from 0, of `factor` times all ranks' values of one piece: this rank's own are `own`, which becomes
+/// the sum; those of the others come one rank after the other. Each product is rounded before it is added.
 fn add_up<T: Pod + Add<Output = T> + Mul<Output = T>>(
     own: &mut [T],
     others: &[T],

@@ -26,8 +26,9 @@ const ANSWERED: Duration = Duration::from_secs(1);
 /// Exit status of a process whose ranks could not go on.
 const STATUS: c_int = 75;
 
-/// How long a rank asks without a pause whether an exchange is done, and for each byte that it sends, since MPI may move
-/// bytes only while it is asked; and then with short ones: waiting must not take a core from those who decode images.
+/// How long a rank asks without a pause whether an exchange is done, and for each byte that it sends, since MPI may
+/// move bytes only while it is asked; and then with short ones: waiting must not take a core from those who decode
+/// images.
 const EAGER: Duration = Duration::from_millis(1);
 const PER_BYTE: Duration = Duration::from_nanos(4);
 const BRISK: Duration = Duration::from_millis(100);

@@ -407,8 +407,8 @@ impl World {
         self.gather(what, &x[piece(self.rank())], lengths)
     }
 
-    /// The sum over the ranks of those of their numbers x that stand at this rank's place: as many for each as its share
-    /// of a batch says.
+    /// The sum over the ranks of those of their numbers x that stand at this rank's place: as many for each as its
+    /// share of a batch says.
     ///
     /// # Errors
     /// As [`Comm::exchange`]; a count that is not in the ranks' shares.

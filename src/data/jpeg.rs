@@ -49,8 +49,8 @@ pub(super) struct Decoded {
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(not(feature = "turbojpeg"), expect(dead_code))]
 pub(super) struct Aim {
-    /// What the shorter side needs at least: the image is decoded at a half, a quarter or an eighth of its size where it
-    /// then still has so many pixels.
+    /// What the shorter side needs at least: the image is decoded at a half, a quarter or an eighth of its size where
+    /// it then still has so many pixels.
     pub least: u32,
     /// No more is needed than the centred square.
     pub square: bool,
@@ -246,9 +246,9 @@ fn header(bytes: &[u8], whole: bool, (limit, memory): (u32, u64)) -> Result<Head
     })
 }
 
-/// Decodes a file to RGB into `pixels`, [height,width,bytes] of the part that is returned. `bytes` are changed behind the
-/// last scan. With `whole`, files that broke off are refused; else they are shown as far as they go, as version 1 of
-/// the pixels did. No side may exceed the first of `limits`, nor all pixels the second, bytes. With `turbo`,
+/// Decodes a file to RGB into `pixels`, [height,width,bytes] of the part that is returned. `bytes` are changed behind
+/// the last scan. With `whole`, files that broke off are refused; else they are shown as far as they go, as version 1
+/// of the pixels did. No side may exceed the first of `limits`, nor all pixels the second, bytes. With `turbo`,
 /// libjpeg-turbo decodes what it can of what is asked for.
 ///
 /// # Errors

@@ -3,8 +3,9 @@
 //! Version 2 of the pixels, that of new runs: JPEGs by zune-jpeg in its strict mode (`data::jpeg`), other formats by
 //! `image`; the largest centred square, or all of it (`data.stored`); brought to size by fast_image_resize's
 //! convolution with a triangle as wide as the step (Pillow's and torchvision's antialiased bilinear), rounded to bytes
-//! after each axis; turned as EXIF says. Version 1, that of runs whose configuration is of version 1 or 2: JPEGs as far as they go, `image`'s
-//! triangle, which rounds once. The two differ by at most 2 of 255 levels where a file is whole and upright.
+//! after each axis; turned as EXIF says. Version 1, that of runs whose configuration is of version 1 or 2: JPEGs as far
+//! as they go, `image`'s triangle, which rounds once. The two differ by at most 2 of 255 levels where a file is whole
+//! and upright.
 
 use super::jpeg::{self, Aim, Decoded, Oddity};
 use fast_image_resize::images::{CroppedImage, Image, ImageRef};

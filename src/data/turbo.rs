@@ -52,8 +52,8 @@ impl Decoder {
         Some(((width, height), block))
     }
 
-    /// Decodes what `part` says, of the image at 1/`by` of its size, to RGB, or where a pixel has four bytes to RGB and one
-    /// without a meaning.
+    /// Decodes what `part` says, of the image at 1/`by` of its size, to RGB, or where a pixel has four bytes to RGB and
+    /// one without a meaning.
     fn decode(
         &mut self,
         bytes: &[u8],
@@ -80,8 +80,8 @@ impl Decoder {
         };
         pixels.resize(row * part.kept.1, 0);
         // SAFETY: the handle is alive. The region, once it is accepted, fixes what is written: `kept.1` rows of
-        // `kept.0` pixels of `part.bytes` bytes, `row` bytes apart, which is the length of `pixels`. The header that is read
-        // again in the last call is that of the same bytes, to whose size the region was held.
+        // `kept.0` pixels of `part.bytes` bytes, `row` bytes apart, which is the length of `pixels`. The header that is
+        // read again in the last call is that of the same bytes, to whose size the region was held.
         let done = unsafe {
             let handle = self.0.as_ptr();
             raw::tj3SetScalingFactor(handle, factor) == 0

@@ -2,8 +2,8 @@
 //!
 //! Linear CKA (Kornblith et al., ICML 2019) with the unbiased estimator of HSIC (Song et al., JMLR 2012, as Nguyen,
 //! Raghu, Kornblith, ICLR 2021, take it for batches). The biased one gives heads that have nothing in common a likeness
-//! of about d'/n, which at 128 channels and a batch of 256 is one half. Between two heads it is the correlation of their
-//! matrices of similarities between images, off the diagonal and with the means of rows and columns taken away. A
+//! of about d'/n, which at 128 channels and a batch of 256 is one half. Between two heads it is the correlation of
+//! their matrices of similarities between images, off the diagonal and with the means of rows and columns taken away. A
 //! product of channels with channels would depend on the basis of each head's space, which the loss does not know.
 
 use crate::reference::gemm::{Mat, product};
@@ -14,8 +14,8 @@ pub const IMAGES: usize = 256;
 /// Heads that are compared, at most: of more, the first.
 pub const HEADS: usize = 8;
 
-/// CKA of every two of the (first [`HEADS`]) heads of x [c,n,d], in the order (1,2), (1,3), .. (2,3), ..; 1: alike up to
-/// rotation and scale, 0: unrelated (estimates may be below). `unit`: rows are brought to unit length first, for
+/// CKA of every two of the (first [`HEADS`]) heads of x [c,n,d], in the order (1,2), (1,3), .. (2,3), ..; 1: alike up
+/// to rotation and scale, 0: unrelated (estimates may be below). `unit`: rows are brought to unit length first, for
 /// what the loss sees by its cosines alone. No number where a row is not finite.
 /// Nothing of fewer than four rows, with which the estimator is not defined.
 pub fn between(x: &[f32], [c, n, d]: [usize; 3], unit: bool) -> Vec<f64> {

@@ -241,8 +241,8 @@ fn pair_temperatures(
     }
 }
 
-/// The embeddings that the loss takes [c, rows, d'] from those of this rank's parts, which lie one after the other in x,
-/// [c,n,d'] each: those of the whole batch, of which other ranks' come from them; or, where ranks share the loss's
+/// The embeddings that the loss takes [c, rows, d'] from those of this rank's parts, which lie one after the other in
+/// x, [c,n,d'] each: those of the whole batch, of which other ranks' come from them; or, where ranks share the loss's
 /// rows, this rank's. Rows of a tensor of views stand view by view, so that those of all parts are in the order in
 /// which the loss expects them.
 ///

@@ -1,8 +1,9 @@
 //! What makes several heads differ, beside initial values of their own.
 //!
-//! Heads have one architecture, the same images and the same loss. What is drawn for each of them is of one distribution,
-//! which a rotation of the features leaves as it is (exactly for normal values, nearly for the uniform ones here), so that
-//! turning a head alone would be another draw and no more. Here one rotation is cut among the heads.
+//! Heads have one architecture, the same images and the same loss. What is drawn for each of them is of one
+//! distribution, which a rotation of the features leaves as it is (exactly for normal values, nearly for the uniform
+//! ones here), so that turning a head alone would be another draw and no more. Here one rotation is cut among the
+//! heads.
 
 use crate::reference::philox::Stream;
 use rayon::prelude::*;
@@ -66,8 +67,8 @@ fn rotation(d: usize, stream: &mut Stream) -> Vec<f64> {
     q
 }
 
-/// For a head's weights [rows, d]: 1 where the head sees the channel, 0 at a drawn `unseen` share of the channels, the same
-/// for all rows. One channel at least is seen.
+/// For a head's weights [rows, d]: 1 where the head sees the channel, 0 at a drawn `unseen` share of the channels, the
+/// same for all rows. One channel at least is seen.
 pub(super) fn seen(rows: usize, d: usize, unseen: f32, stream: &mut Stream) -> Vec<f32> {
     let mut order: Vec<(f32, usize)> = (0..d).map(|j| (stream.uniform(), j)).collect();
     order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));

@@ -110,8 +110,8 @@ impl Linear {
         Self::declare_as(net, name, &shape, Layout::Heads, inits, bias)
     }
 
-    /// Of the input's channels each head is blind to a drawn share, whatever the weights become. `shape`: as the layer was
-    /// declared with.
+    /// Of the input's channels each head is blind to a drawn share, whatever the weights become. `shape`: as the layer
+    /// was declared with.
     #[must_use]
     pub fn blind(self, net: &mut Net<'_>, name: &str, shape: [usize; 3], unseen: f32) -> Self {
         let seen = net.scope(name, |net| {

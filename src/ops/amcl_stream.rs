@@ -22,8 +22,8 @@ use crate::{kernel, twin};
 pub struct AmclStream {
     /// Switches and constants.
     pub form: AmclForm,
-    /// The score at the mean where scores are centred, r = gain (x - mean) + this of the product x of two features; none:
-    /// r = x. Centred scores have no shares.
+    /// The score at the mean where scores are centred, r = gain (x - mean) + this of the product x of two features;
+    /// none: r = x. Centred scores have no shares.
     pub centre: Option<f64>,
     /// Which anchors' losses are computed.
     pub share: Share,
@@ -301,8 +301,8 @@ pub(super) struct Heads<'a> {
     pub chunks: usize,
 }
 
-/// Records `kernel`, with `p`'s switches, over the heads: in one dispatch for each run of the share's anchors, or in one
-/// a head where heads share the features or a tensor exceeds one binding.
+/// Records `kernel`, with `p`'s switches, over the heads: in one dispatch for each run of the share's anchors, or in
+/// one a head where heads share the features or a tensor exceeds one binding.
 pub(super) fn record_heads(
     rec: &mut Recorder<'_>,
     kernel: Kernel,

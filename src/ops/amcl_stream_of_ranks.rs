@@ -10,8 +10,8 @@ use crate::graph::{
     Bindings, Class, Cost, Graph, HostIo, NodeId, Op, Result, TensorId, TensorType,
 };
 
-/// Inputs: those of [`AmclStream`], of all ranks' rows ([`ViewsOfRanks`]), and behind them this rank's own z (and features) [c,own,d],
-/// which are among those and have the gradient. Outputs: loss, norm [c,own].
+/// Inputs: those of [`AmclStream`], of all ranks' rows ([`ViewsOfRanks`]), and behind them this rank's own z (and
+/// features) [c,own,d], which are among those and have the gradient. Outputs: loss, norm [c,own].
 ///
 /// A pair (i,j) counts as i's and as j's, and is made anew by whoever owns either. So the gradient of a rank's rows
 /// needs of other ranks' anchors no more than their norms and upstream gradients, which are gathered: a number each,

@@ -42,11 +42,11 @@ impl Scorer<'_> {
         Ok(g.push(CentreScores { square, offset }, &[products, gain])?[0])
     }
 
-    /// How products of unit features p [c,n,d] and q [c,m,d] are centred, if they are, without making them (`square`: p is
-    /// q, and a row with itself is no pair).
+    /// How products of unit features p [c,n,d] and q [c,m,d] are centred, if they are, without making them (`square`: p
+    /// is q, and a row with itself is no pair).
     ///
-    /// A product is linear in either feature, so that the mean over all pairs is the product of the mean features, and no
-    /// pass over pairs is needed; of a square the rows' products with themselves are taken away again.
+    /// A product is linear in either feature, so that the mean over all pairs is the product of the mean features, and
+    /// no pass over pairs is needed; of a square the rows' products with themselves are taken away again.
     pub(super) fn centre(
         &self,
         g: &mut Graph,

@@ -102,8 +102,8 @@ impl Session {
         Ok(Some(z.chunks(n * d).map(of_head).collect()))
     }
 
-    /// How alike every two of several heads are on the last (micro-)batch ([`cka::between`]): by their outputs' cosines,
-    /// and by the loss's gradient to these. Nothing where there is one head.
+    /// How alike every two of several heads are on the last (micro-)batch ([`cka::between`]): by their outputs'
+    /// cosines, and by the loss's gradient to these. Nothing where there is one head.
     ///
     /// # Errors
     /// Device loss.

@@ -63,8 +63,8 @@ impl Session {
         Ok(())
     }
 
-    /// Where devices are unlike each rank has updated its own piece of the optimiser's moments only: all get the pieces of
-    /// all.
+    /// Where devices are unlike each rank has updated its own piece of the optimiser's moments only: all get the pieces
+    /// of all.
     fn settle(&mut self) -> Result<()> {
         if !self.config.dist.owners {
             return Ok(());

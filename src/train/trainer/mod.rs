@@ -139,8 +139,8 @@ impl<'a> Trainer<'a> {
         self
     }
 
-    /// Of several ranks, each has a share of every batch by the speed of its device: some steps of each are timed first,
-    /// and the configuration keeps the shares (`dist.shares`).
+    /// Of several ranks, each has a share of every batch by the speed of its device: some steps of each are timed
+    /// first, and the configuration keeps the shares (`dist.shares`).
     pub fn time_shares(mut self, timed: bool) -> Self {
         self.job.timed_shares = timed;
         self

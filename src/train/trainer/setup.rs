@@ -376,7 +376,8 @@ impl Job<'_> {
         Ok(record)
     }
 
-    /// The tiles of products and convolutions on a GPU: those that the run began with (`kept`), timed ones, or a table's.
+    /// The tiles of products and convolutions on a GPU: those that the run began with (`kept`), timed ones, or a
+    /// table's.
     pub(super) fn tiles(
         &self,
         method: &dyn Method,
