@@ -124,9 +124,14 @@ pub(crate) enum Fault {
     OwnGradient,
 }
 
-struct Faulty(threads::Threads, Fault);
+/// An engine behind whose exchanges `change` alters what came: with the call, this rank's number, what it sent to each
+/// rank, and what came from each.
+pub(super) struct Changed<F>(pub(super) threads::Threads, pub(super) F);
 
-impl Comm for Faulty {
+impl<F> Comm for Changed<F>
+where
+    F: FnMut(Call, usize, &[&[u8]], &mut [&mut [u8]]) + Send,
+{
     fn rank(&self) -> usize {
         self.0.rank()
     }
@@ -140,8 +145,19 @@ impl Comm for Faulty {
         into: &mut [&mut [u8]],
     ) -> Result<(), CommError> {
         self.0.exchange(call, out, into)?;
-        let (own, ranks) = (self.rank(), self.ranks());
-        let of = |fault, what| self.1 == fault && call.what == what;
+        self.1(call, self.0.rank(), out, into);
+        Ok(())
+    }
+    fn leave(&mut self, why: &str) {
+        self.0.leave(why);
+    }
+}
+
+/// An engine with a fault.
+fn faulty(engine: threads::Threads, fault: Fault) -> Box<dyn Comm> {
+    let ranks = engine.ranks();
+    let change = move |call: Call, own: usize, out: &[&[u8]], into: &mut [&mut [u8]]| {
+        let of = |f, what| fault == f && call.what == what;
         for (rank, to) in into.iter_mut().enumerate() {
             if of(Fault::Echo, "embeddings") {
                 to.copy_from_slice(out[own]);
@@ -158,11 +174,8 @@ impl Comm for Faulty {
                 }
             }
         }
-        Ok(())
-    }
-    fn leave(&mut self, why: &str) {
-        self.0.leave(why);
-    }
+    };
+    Box::new(Changed(engine, change))
 }
 
 /// Runs `act` as each of so many ranks.
@@ -171,7 +184,7 @@ pub(crate) fn on_ranks<R: Send>(
     fault: Fault,
     act: impl Fn(&World) -> R + Sync,
 ) -> Vec<R> {
-    on_engines(ranks, |c| Box::new(Faulty(c, fault)), act)
+    on_engines(ranks, |c| faulty(c, fault), act)
 }
 
 /// Runs `act` as each of so many ranks, which talk through what `engine` makes of theirs.

@@ -1,10 +1,10 @@
 //! Streamed losses of which each rank computes its own anchors (`loss.share_rows`): the whole loss and its gradient,
 //! for a share of the work.
 
-use crate::ranks::{BOUND, Fault, Seen, apart, config_with, data, f32s, f64s, on_engines};
+use crate::ranks::{BOUND, Changed, Fault, Seen, apart, config_with, data, f32s, f64s, on_engines};
 use crate::ranks::{on_ranks, steps_to};
 
-use amcl_wgpu::comm::{Call, Comm, CommError, World, threads};
+use amcl_wgpu::comm::{Call, Comm, World};
 use amcl_wgpu::config::{Config, method};
 use amcl_wgpu::device::{Choice, Device, Options};
 use amcl_wgpu::graph::gpu::GpuExecutor;
@@ -78,41 +78,19 @@ fn unequal_shares_have_the_whole_loss() {
     assert!(e < 4.0 * BOUND, "{what} {e:.1e}");
 }
 
-/// Leaves out what a rank's rows do as columns of other ranks' anchors: these have no upstream gradient here.
-struct WithoutColumns(threads::Threads);
-
-impl Comm for WithoutColumns {
-    fn rank(&self) -> usize {
-        self.0.rank()
-    }
-    fn ranks(&self) -> usize {
-        self.0.ranks()
-    }
-    fn exchange(
-        &mut self,
-        call: Call,
-        out: &[&[u8]],
-        into: &mut [&mut [u8]],
-    ) -> Result<(), CommError> {
-        self.0.exchange(call, out, into)?;
-        let own = self.rank();
-        if call.what == "anchors" {
-            let others = into.iter_mut().enumerate().filter(|(r, _)| *r != own);
-            others.for_each(|(_, to)| to.fill(0));
-        }
-        Ok(())
-    }
-    fn leave(&mut self, why: &str) {
-        self.0.leave(why);
-    }
-}
-
 #[test]
 fn a_gradient_without_columns_is_seen() {
     let form = FORMS[1];
     let whole = alone(form, 2, f64s());
     let c = config(form, (2, 1), &[SHARED]);
-    let engine = |c| Box::new(WithoutColumns(c)) as Box<dyn Comm>;
+    // What a rank's rows do as columns of other ranks' anchors is left out: these have no upstream gradient here.
+    let without = |call: Call, own: usize, _: &[&[u8]], into: &mut [&mut [u8]]| {
+        if call.what == "anchors" {
+            let others = into.iter_mut().enumerate().filter(|(r, _)| *r != own);
+            others.for_each(|(_, to)| to.fill(0));
+        }
+    };
+    let engine = |c| Box::new(Changed(c, without)) as Box<dyn Comm>;
     let all = on_engines(2, engine, |w| steps(&c, w, f64s()));
     let (e, what) = apart(&all[0], &whole);
     assert!(e > 1e-3, "{what} {e:.1e}");

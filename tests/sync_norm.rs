@@ -1,9 +1,11 @@
 //! Batch norm of all ranks' images (`model.sync_bn`): ranks make the step of one rank that has the whole batch.
 
-use crate::ranks::{BATCH, BOUND, Fault, Seen, apart, config_with, data, f32s, f64s, on_engines};
+use crate::ranks::{
+    BATCH, BOUND, Changed, Fault, Seen, apart, config_with, data, f32s, f64s, on_engines,
+};
 use crate::ranks::{on_ranks, steps_to};
 
-use amcl_wgpu::comm::{Call, Comm, CommError, World, threads};
+use amcl_wgpu::comm::{Call, Comm, World};
 use amcl_wgpu::config::Config;
 use amcl_wgpu::device::{Choice, Device, Options};
 use amcl_wgpu::graph::Executor;
@@ -122,49 +124,23 @@ enum Wrong {
     Sums,
 }
 
-struct Faulty(threads::Threads, Wrong);
-
-impl Comm for Faulty {
-    fn rank(&self) -> usize {
-        self.0.rank()
-    }
-    fn ranks(&self) -> usize {
-        self.0.ranks()
-    }
-    fn exchange(
-        &mut self,
-        call: Call,
-        out: &[&[u8]],
-        into: &mut [&mut [u8]],
-    ) -> Result<(), CommError> {
-        self.0.exchange(call, out, into)?;
-        let own = self.rank();
-        let wrong = match self.1 {
-            Wrong::Statistics => call.what == "moments",
-            Wrong::Sums => call.what == "statistics",
-        };
-        // Nothing of the others comes: neither what they add to this rank's piece, nor the sums of theirs.
-        for (rank, to) in into.iter_mut().enumerate().filter(|_| wrong) {
-            if self.1 == Wrong::Statistics {
-                to.copy_from_slice(out[own]);
-            } else if rank != own {
-                to.fill(0);
-            }
-        }
-        Ok(())
-    }
-    fn leave(&mut self, why: &str) {
-        self.0.leave(why);
-    }
-}
-
 #[test]
 fn exchanges_that_leave_the_others_out_are_seen() {
     for wrong in [Wrong::Statistics, Wrong::Sums] {
         for (name, amcl) in [("simclr", false), ("barlow_twins", true)] {
             let whole = alone(name, amcl, &[], f64s());
             let c = config(name, amcl, 2, true, &[]);
-            let engine = |c| Box::new(Faulty(c, wrong)) as Box<dyn Comm>;
+            // Nothing of the others comes: neither what they add to this rank's piece, nor the sums of theirs.
+            let change = move |call: Call, own: usize, out: &[&[u8]], into: &mut [&mut [u8]]| {
+                for (rank, to) in into.iter_mut().enumerate() {
+                    match (wrong, call.what) {
+                        (Wrong::Statistics, "moments") => to.copy_from_slice(out[own]),
+                        (Wrong::Sums, "statistics") if rank != own => to.fill(0),
+                        _ => (),
+                    }
+                }
+            };
+            let engine = |c| Box::new(Changed(c, change)) as Box<dyn Comm>;
             let all = on_engines(2, engine, |w| steps(&c, w, f64s()));
             let (e, what) = apart(&all[0], &whole);
             assert!(e > 1e-3, "{wrong:?} of {name}: {what} {e:.1e}");
