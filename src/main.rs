@@ -138,7 +138,7 @@ fn main() -> ExitCode {
         Verb::Loss(a) => cli::loss::run(&a, output),
         Verb::Verify(a) => cli::verify::run(&a, output),
         Verb::Check(a) => cli::check::run(&a, output),
-        Verb::Bench(a) => cli::bench::run(&a, output).map(|()| true),
+        Verb::Bench(a) => cli::bench::run(&a, output),
         Verb::Devices(a) => cli::devices::run(&a, output).map(|()| true),
         Verb::Completions { shell } => {
             let mut out = Vec::new();

@@ -210,8 +210,8 @@
   // The largest relative difference to the native losses so far.
   function difference() {
     const pairs = history.losses
-      .slice(0, described.native.length)
-      .map(([at, loss]) => [loss, described.native[at - 1]]);
+      .slice(0, described.native.losses.length)
+      .map(([at, loss]) => [loss, described.native.losses[at - 1]]);
     const most = pairs.reduce((m, [here, there]) => Math.max(m, Math.abs(here - there) / Math.abs(there)), 0);
     return { steps: pairs.length, most };
   }
@@ -239,7 +239,7 @@
     to = Math.min(to, Math.max(planned, next));
     const range = { from: 0, to };
     const series = [{ points: losses, colour: '--mark' }];
-    if (!own) series.push({ points: described.native.map((v, i) => [i + 1, v]), colour: '--ink', dots: true });
+    if (!own) series.push({ points: described.native.losses.map((v, i) => [i + 1, v]), colour: '--ink', dots: true });
     plots.loss.show({ ...range, series });
     plots.rate.show({ ...range, series: [{ points: rates, colour: '--mark' }] });
     const chance = 100 / Math.max(measured.classes.length, 1);
@@ -266,12 +266,13 @@
 
   function renderNative() {
     const { steps, most } = difference();
-    const all = described.native.length;
+    const { losses, device } = described.native;
+    const all = losses.length;
     id('native').hidden = Boolean(own);
     id('native').textContent = steps
-      ? `The largest relative difference to the native losses, over the first ${count(steps, 'step')}` +
+      ? `The largest relative difference to the native losses (${device}), over the first ${count(steps, 'step')}` +
         `${steps < all ? ` of ${all} that are known` : ''}: ${most.toExponential(1)}.`
-      : `The native losses of the first ${count(all, 'step')} are known; this page's are compared with them.`;
+      : `The native losses (${device}) of the first ${count(all, 'step')} are known; this page's are compared with them.`;
   }
 
   function makePairs() {

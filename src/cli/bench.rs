@@ -1,5 +1,6 @@
 //! `amcl-wgpu bench`: speed of every kernel family and of the training step.
 
+use super::bench_compare::{self, Other, Report, Verdict};
 use super::console::OutputOptions;
 use super::number::within;
 use amcl_wgpu::bench::loss::{self, LossSubject};
@@ -14,8 +15,7 @@ use amcl_wgpu::methods::METHODS;
 use amcl_wgpu::run::{environment, output};
 use amcl_wgpu::settings::above;
 use amcl_wgpu::train::{Config, tune};
-use anyhow::Context;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -49,9 +49,16 @@ pub struct Args {
     /// Replace the file of --out where it is already there.
     #[arg(long)]
     overwrite: bool,
-    /// Print the ratio of each row's time to that in this file (written by --out): under 1 is faster.
-    #[arg(long)]
+    /// Print the ratio of each row's time to that in this file (written by --out): under 1 is faster. Given another
+    /// build of this program, both are timed in turns, each ratio beside that of this program to itself.
+    #[arg(long, value_name = "FILE|PROGRAM")]
     compare: Option<PathBuf>,
+    /// Turns of both programs.
+    #[arg(long, default_value_t = 5, requires = "compare", value_parser = within::<usize>(above(0.0).to(1000.0)))]
+    turns: usize,
+    /// Fail where a ratio is above this one (1.05, say), and, of two programs, above that of this one to itself.
+    #[arg(long, requires = "compare", value_parser = within::<f64>(above(0.0).to(1e3)))]
+    bound: Option<f64>,
 }
 
 #[derive(clap::Subcommand, Debug)]
@@ -60,20 +67,21 @@ enum What {
     Comm(super::bench_comm::Args),
 }
 
-/// What --out writes.
-#[derive(Debug, Serialize, Deserialize)]
-struct Report {
-    version: String,
-    /// The commit that the program was built from; none in files of older programs.
-    #[serde(default)]
-    commit: Option<String>,
-    device: String,
-    /// Name and version of the driver; none on the CPU executor.
-    #[serde(default)]
-    driver: Option<String>,
-    ceilings: Ceilings,
-    rows: Vec<Row>,
-    steps: Vec<StepRow>,
+impl Args {
+    /// What is measured, as flags of another call of the verb.
+    fn flags(&self) -> Vec<String> {
+        let mut flags = vec![
+            format!("--device={}", self.device),
+            format!("--seconds={}", self.seconds),
+        ];
+        if !self.filter.is_empty() {
+            flags.push(format!("--filter={}", self.filter.join(",")));
+        }
+        flags.extend(self.shapes.iter().map(|s| format!("--shapes={s}")));
+        flags.extend(self.batch_size.iter().map(|n| format!("--batch-size={n}")));
+        flags.extend(self.no_autotune.then(|| "--no-autotune".into()));
+        flags
+    }
 }
 
 /// Settings of the training steps that are timed, name and overrides of the defaults: every method plain and
@@ -211,7 +219,7 @@ fn large(args: &Args, device: Option<&Device>) -> bool {
 struct Printer {
     output: OutputOptions,
     /// The report that `--compare` names.
-    before: Option<Report>,
+    before: Option<Box<Report>>,
 }
 
 impl Printer {
@@ -233,8 +241,7 @@ impl Printer {
     }
 
     fn row(&self, r: &Row) {
-        let rows = self.before.iter().flat_map(|b| &b.rows);
-        let before = rows.filter(|b| b.name == r.name).map(|b| b.seconds).next();
+        let before = self.before.as_ref().and_then(|b| b.seconds(&r.name));
         self.line(&format!(
             "{:52} {:10.3} {:8.3}..{:<7.3} {:9.1} {:8.1} {:5.0}% {:>6}",
             r.name,
@@ -249,8 +256,7 @@ impl Printer {
     }
 
     fn step(&self, s: &StepRow) {
-        let steps = self.before.iter().flat_map(|b| &b.steps);
-        let before = steps.filter(|b| b.name == s.name).map(|b| b.seconds).next();
+        let before = self.before.as_ref().and_then(|b| b.seconds(&s.name));
         let host = s
             .host_ms
             .map_or(String::new(), |ms| format!(", {ms:.1} ms of it the host's"));
@@ -282,14 +288,6 @@ fn ratio(before: Option<f64>, now: f64) -> String {
     before.map_or(String::new(), |b| format!("{:.2}", now / b))
 }
 
-/// Reads the report that `--compare` names.
-fn read(path: &Path) -> anyhow::Result<Report> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    serde_json::from_str(&text)
-        .with_context(|| format!("{} was not written by bench --out", path.display()))
-}
-
 /// Opens the device. None: the CPU executor is measured.
 fn open(choice: &Choice) -> anyhow::Result<Option<Arc<Device>>> {
     if *choice == Choice::Cpu {
@@ -307,23 +305,40 @@ fn open(choice: &Choice) -> anyhow::Result<Option<Arc<Device>>> {
 /// Runs the verb.
 ///
 /// # Errors
-/// No such device, a comparison that cannot be read, files.
-pub fn run(args: &Args, options: OutputOptions) -> anyhow::Result<()> {
-    if let Some(What::Comm(args)) = &args.what {
-        return super::bench_comm::run(args, options);
-    }
-    if let Some(What::Data(args)) = &args.what {
-        return super::bench_data::run(args, options);
+/// No such device, a comparison that cannot be read, files. False: something is slower than `--bound` allows.
+pub fn run(args: &Args, options: OutputOptions) -> anyhow::Result<bool> {
+    match &args.what {
+        Some(What::Comm(args)) => return super::bench_comm::run(args, options).map(|()| true),
+        Some(What::Data(args)) => return super::bench_data::run(args, options).map(|()| true),
+        None => {}
     }
     output::free(args.out.as_slice(), args.overwrite)?;
+    let before = match args.compare.as_deref().map(Other::open).transpose()? {
+        Some(Other::Program(other)) => return in_turns(args, &other, options),
+        Some(Other::Report(r)) => Some(r),
+        None => None,
+    };
     let print = Printer {
         output: options,
-        before: args.compare.as_deref().map(read).transpose()?,
+        before,
     };
     let device = open(&args.device)?;
     let device = device.as_ref();
     let report = measure(args, device, &print)?;
-    let text = serde_json::to_string_pretty(&report)?;
+    deliver(args, &report, options)?;
+    let (Some(bound), Some(before)) = (args.bound, &print.before) else {
+        return Ok(true);
+    };
+    let slower = bench_compare::slower(&report, before, bound);
+    if !slower.is_empty() {
+        errln!("above {bound} times what it took: {}", slower.join(", "));
+    }
+    Ok(slower.is_empty())
+}
+
+/// Prints and writes what was measured.
+fn deliver(args: &Args, report: &impl Serialize, options: OutputOptions) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(report)?;
     if options.json {
         outln!("{text}");
     }
@@ -331,6 +346,37 @@ pub fn run(args: &Args, options: OutputOptions) -> anyhow::Result<()> {
         output::write(&[(p.clone(), (text + "\n").into_bytes())], args.overwrite)?;
     }
     Ok(())
+}
+
+/// Times this program and another in turns. False: a row is slower than `--bound` allows.
+fn in_turns(args: &Args, other: &Path, options: OutputOptions) -> anyhow::Result<bool> {
+    let print = Printer {
+        output: options,
+        before: None,
+    };
+    let turns = bench_compare::in_turns(other, &args.flags(), args.turns, |l| print.line(l))?;
+    let name = |(version, commit): &(String, Option<String>)| {
+        let commit = commit.as_deref().map(|c| &c[..c.len().min(10)]);
+        format!("{version} {}", commit.unwrap_or("of no commit"))
+    };
+    let [ours, theirs] = turns.programs.each_ref().map(name);
+    let processor = turns
+        .processor
+        .as_deref()
+        .unwrap_or("a processor that is not told");
+    print.line(&format!("device: {}, on {processor}", turns.device));
+    print.line(&format!("this program is {ours}, the other {theirs}\n"));
+    print.line(&bench_compare::head());
+    for row in &turns.rows {
+        print.line(&row.line(args.bound));
+    }
+    deliver(args, &turns, options)?;
+    let bound = args.bound.unwrap_or(f64::INFINITY);
+    let slower = turns
+        .rows
+        .iter()
+        .filter(|r| r.verdict(bound) == Verdict::Slower);
+    Ok(slower.count() == 0)
 }
 
 /// Measures ceilings, kernels, losses and steps, and prints each as soon as it is there.
@@ -389,6 +435,7 @@ fn measure(args: &Args, device: Option<&Arc<Device>>, print: &Printer) -> anyhow
     Ok(Report {
         version: env!("CARGO_PKG_VERSION").into(),
         commit: environment::commit().map(String::from),
+        processor: environment::processor(),
         device: name,
         driver,
         ceilings,

@@ -4,8 +4,8 @@ use super::console::{Console, OutputOptions};
 use super::number::within;
 use amcl_wgpu::data::{Dataset, Split};
 use amcl_wgpu::device::Choice;
-use amcl_wgpu::downstream::Source;
 use amcl_wgpu::downstream::encoder::Feature;
+use amcl_wgpu::downstream::{Notice, Source};
 use amcl_wgpu::export::{self, web};
 use amcl_wgpu::run::{output, weights};
 use amcl_wgpu::settings::between;
@@ -33,7 +33,7 @@ pub struct Args {
     /// Of the page: other data than the run's.
     #[arg(long, requires = "web")]
     data: Option<String>,
-    /// Of the page: the device that makes the gallery's features: auto, cpu, gpu, gpu:N or part of an adapter's name.
+    /// Of the page: the device that makes the gallery's features, or the losses that training is compared with: auto, cpu, gpu, gpu:N or part of an adapter's name.
     #[arg(long, default_value = "auto", requires = "web")]
     device: Choice,
     /// Replace files that are already there.
@@ -117,7 +117,12 @@ fn training(args: &Args, folder: &Path, console: &Console) -> anyhow::Result<()>
     output::free(&web::train::files(folder), args.overwrite)?;
     let tell = console.teller();
     let (trained, split) = source(args).read(&tell)?;
-    let files = web::train::write(&trained.config, &split, folder, args.overwrite)?;
+    let files = web::train::write(
+        (&trained.config, &split),
+        folder,
+        args.overwrite,
+        (&args.device, &|l: String| tell(Notice::Line(&l))),
+    )?;
     let size = megabytes(&files);
     console.result(
         &format!(

@@ -2,6 +2,7 @@
 
 pub mod bench;
 mod bench_comm;
+mod bench_compare;
 mod bench_data;
 pub mod check;
 mod check_web;

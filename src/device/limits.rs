@@ -33,6 +33,26 @@ pub struct Limits {
 const KNOWN: [&str; 5] = ["web", "intel", "apple", "amd", "nvidia"];
 
 impl Limits {
+    /// What these limits and others both allow. Kernels for CPU drivers are `other`'s choice.
+    pub fn within(self, other: &Self) -> Self {
+        let both = |c: &Cooperative| other.cooperative.contains(c);
+        Self {
+            max_binding: self.max_binding.min(other.max_binding),
+            max_buffer: self.max_buffer.min(other.max_buffer),
+            max_groups: self.max_groups.min(other.max_groups),
+            workgroup_memory: self.workgroup_memory.min(other.workgroup_memory),
+            subgroups: self.subgroups && other.subgroups,
+            f16: self.f16 && other.f16,
+            timestamps: self.timestamps && other.timestamps,
+            cooperative: self.cooperative.into_iter().filter(both).collect(),
+            subgroup: match self.subgroups && other.subgroups {
+                true => self.subgroup,
+                false => other.subgroup,
+            },
+            is_cpu: other.is_cpu,
+        }
+    }
+
     /// WebGPU's default limits (W3C, "WebGPU", 3.6.2), which every browser grants: no subgroups, no f16, no timestamps.
     pub fn web() -> Self {
         Self {

@@ -112,6 +112,8 @@ pub struct Options {
     pub forced_tile: Option<usize>,
     /// Pretend that bindings are no larger than this, to test how ops split large tensors.
     pub max_binding: Option<usize>,
+    /// Plan as for an adapter with these limits, as far as this one has them: what a browser computes, natively.
+    pub like: Option<Limits>,
     /// Deliberate faults for negative controls: kernel name, text to find, and its replacement.
     pub mutations: Vec<(String, String, String)>,
     /// Folder for the driver's pipeline cache; none: not cached.

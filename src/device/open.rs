@@ -160,7 +160,7 @@ fn limits(
     options: &Options,
 ) -> Limits {
     let limits = adapter.limits();
-    Limits {
+    let own = Limits {
         max_binding: binding(
             limits.max_storage_buffer_binding_size,
             limits.max_buffer_size,
@@ -175,6 +175,10 @@ fn limits(
         cooperative,
         subgroup: report.subgroup,
         is_cpu: report.kind == "cpu" && !options.gpu_kernels,
+    };
+    match &options.like {
+        None => own,
+        Some(like) => own.within(like),
     }
 }
 

@@ -21,6 +21,26 @@ pub fn driver(exec: &dyn Executor) -> Option<String> {
     exec.device().map(|d| d.report.driver.clone())
 }
 
+/// The processor: its name, its cores, the widest vectors that it has. None where the system does not tell.
+pub fn processor() -> Option<String> {
+    let mut system = sysinfo::System::new().ok()?;
+    system.refresh_cpu_list(sysinfo::CpuRefreshKind::nothing());
+    let cpus = system.cpus();
+    let brand = cpus.first()?.brand().trim();
+    #[cfg(target_arch = "x86_64")]
+    let vectors = match (
+        is_x86_feature_detected!("avx512f"),
+        is_x86_feature_detected!("avx2"),
+    ) {
+        (true, _) => ", AVX-512",
+        (_, true) => ", AVX2",
+        _ => ", no AVX2",
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    let vectors = "";
+    Some(format!("{brand}, {} cores{vectors}", cpus.len()))
+}
+
 /// Seconds that a run took before its first step.
 #[derive(Clone, Copy, Debug)]
 pub struct Prelude {
@@ -132,7 +152,7 @@ pub fn describe(exec: &dyn Executor, memory: &Memory, before: Prelude, data: &Da
         "version": env!("CARGO_PKG_VERSION"), "commit": commit(), "started_unix": started.map(|d| d.as_secs()),
         "system": sysinfo::System::long_os_version().ok(), "kernel": sysinfo::System::kernel_version().ok(),
         "arch": std::env::consts::ARCH, "threads": rayon::current_num_threads(),
-        "memory_total": total, "memory_free": free_memory(), "device": exec.name(),
+        "processor": processor(), "memory_total": total, "memory_free": free_memory(), "device": exec.name(),
         "driver": driver(exec), "memory": memory,
         "data": data,
         "data_seconds": before.data.as_secs_f64(), "compile_seconds": before.compile.as_secs_f64(),

@@ -48,14 +48,35 @@ pub fn open_executor(
     choice: &Choice,
     twins: &[String],
     precision: Precision,
+    tell: impl FnMut(String),
+) -> Result<Box<dyn Executor>> {
+    let half = precision == Precision::Mixed;
+    open_with(choice, Options::default(), (twins, half), tell)
+}
+
+/// As [`open_executor`], with the kernels that a browser on that adapter has.
+///
+/// # Errors
+/// As [`open_executor`].
+pub fn open_as_browser(choice: &Choice, tell: impl FnMut(String)) -> Result<Box<dyn Executor>> {
+    let options = Options {
+        like: Some(Limits::web()),
+        ..Options::default()
+    };
+    open_with(choice, options, (&[], false), tell)
+}
+
+fn open_with(
+    choice: &Choice,
+    options: Options,
+    (twins, half): (&[String], bool),
     mut tell: impl FnMut(String),
 ) -> Result<Box<dyn Executor>> {
     let cpu = || Box::new(HostExecutor::<f32>::new());
     if *choice == Choice::Cpu {
         return Ok(cpu());
     }
-    let half = precision == Precision::Mixed;
-    match self_test::open(choice, Options::default(), half, &mut tell) {
+    match self_test::open(choice, options, half, &mut tell) {
         Ok(device) => Ok(Box::new(GpuExecutor::new(device).with_twins(twins))),
         Err(DeviceError::NoAdapter(_)) if *choice == Choice::Auto => {
             tell("no hardware GPU found: running on the CPU executor (`amcl-wgpu devices` lists adapters)".into());

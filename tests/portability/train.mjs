@@ -19,9 +19,9 @@ const { values, positionals } = parseArgs({
 });
 const folder = path.resolve(positionals[0] ?? '.');
 const described = JSON.parse(fs.readFileSync(path.join(folder, 'train.json')));
-const steps = Math.min(described.native.length, Number(values.steps ?? Infinity));
+const steps = Math.min(described.native.losses.length, Number(values.steps ?? Infinity));
 
-const difference = (losses) => Math.max(...losses.map(([at, v]) => Math.abs(v / described.native[at - 1] - 1)));
+const difference = (losses) => Math.max(...losses.map(([at, v]) => Math.abs(v / described.native.losses[at - 1] - 1)));
 const losses = (page) => page.evaluate(() => amclTrain.state().losses);
 
 async function checkLosses(page) {
@@ -100,7 +100,7 @@ async function checkOwn(page) {
   assert.match(await page.innerText('#own-status'), /boxes, plain/);
   await page.evaluate(() => amclTrain.run(1));
   const [[, loss]] = await losses(page);
-  const far = Math.abs(loss / described.native[0] - 1);
+  const far = Math.abs(loss / described.native.losses[0] - 1);
   assert.ok(Number.isFinite(loss) && far > BOUND, `images of one's own have the loss of the plan's (${loss})`);
   return { loss };
 }

@@ -7,20 +7,19 @@ use crate::config::{Config, Precision};
 use crate::data::packed::Images;
 use crate::data::sampler::permutation;
 use crate::data::{Dataset, Split};
-use crate::device::Limits;
-use crate::graph::host::HostExecutor;
+use crate::device::{Choice, Limits};
+use crate::graph::StepScalars;
 use crate::graph::planner::Planner;
 use crate::graph::portable::Span;
-use crate::graph::{Executor, StepScalars};
 use crate::run::checkpoint::Position;
 use crate::run::output;
 use crate::train::schedule::scalars;
-use crate::train::session::{IMAGES, Session};
+use crate::train::session::{IMAGES, Session, open_as_browser};
 use crate::train::{Result, TrainError};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
-/// Steps of which the page carries the losses that this machine's processor gives.
+/// Steps of which the page carries the losses that this machine gives.
 const COMPARED: usize = 20;
 
 /// Training images that a page carries at most: their pixels are most of its bytes.
@@ -59,10 +58,16 @@ impl Bytes {
     }
 }
 
-/// The losses of the first steps on this machine's processor, with the ids and scalars that the page's steps have.
-fn native(c: &Config, data: &Dataset, blocks: &[StepScalars]) -> Result<Vec<f32>> {
+/// The losses of the first steps on a device of this machine, with the kernels, ids and scalars of the page's steps.
+fn native(
+    c: &Config,
+    data: &Dataset,
+    blocks: &[StepScalars],
+    (device, tell): (&Choice, &dyn Fn(String)),
+) -> Result<Value> {
     let method = method(c)?;
-    let exec: Box<dyn Executor> = Box::new(HostExecutor::<f32>::new());
+    let exec = open_as_browser(device, tell)?;
+    let name = exec.name();
     let mut session = Session::of_method(c, method.as_ref(), exec, data)?;
     let (batch, steps) = (c.optim.batch_size, data.len() / c.optim.batch_size);
     let mut losses = Vec::new();
@@ -72,7 +77,7 @@ fn native(c: &Config, data: &Dataset, blocks: &[StepScalars]) -> Result<Vec<f32>
         let pending = session.start(data, ids, block)?;
         losses.push(session.finish(&pending)?.loss);
     }
-    Ok(losses)
+    Ok(json!({"losses": losses, "device": name}))
 }
 
 /// What keeps a configuration from a page.
@@ -90,11 +95,16 @@ fn refusal(c: &Config) -> Option<&'static str> {
 }
 
 /// Writes a page that trains by the configuration `c` on images of `split` into a folder, which is made where it is not
-/// there, and returns its files.
+/// there, and returns its files. The page compares its first losses with those of `device`.
 ///
 /// # Errors
 /// A method whose step is drawn more than views; settings that a page cannot have; files that are there; the disk.
-pub fn write(c: &Config, split: &Split, out: &Path, overwrite: bool) -> Result<Vec<PathBuf>> {
+pub fn write(
+    (c, split): (&Config, &Split),
+    out: &Path,
+    overwrite: bool,
+    on: (&Choice, &dyn Fn(String)),
+) -> Result<Vec<PathBuf>> {
     output::free(&files(out), overwrite)?;
     one_size(c)?;
     if let Some(why) = refusal(c) {
@@ -176,7 +186,7 @@ pub fn write(c: &Config, split: &Split, out: &Path, overwrite: bool) -> Result<V
             "order": bytes.put(bytemuck::cast_slice(&order)),
             "table": bytes.put(bytemuck::cast_slice(&table)),
         },
-        "native": native(c, &data, &blocks)?,
+        "native": native(c, &data, &blocks, on)?,
         "labels": bytes.put(bytemuck::cast_slice(&data.labels)),
         "bank": bank.min(data.len()),
         "test": {
