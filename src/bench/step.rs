@@ -42,6 +42,27 @@ pub struct StepRow {
     pub ops: Vec<OpTime>,
 }
 
+/// What an op can take at least, by measured ceilings.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Floor {
+    /// Seconds.
+    pub seconds: f64,
+    /// Moving its bytes takes that long; else its operations do.
+    pub by_bytes: bool,
+}
+
+impl Floor {
+    /// Of an op of a step. Bytes that lie in a cache come faster than the ceiling has it, so that small ops may stay below
+    /// their floor.
+    pub fn of(op: &OpTime, c: Ceilings) -> Self {
+        let [flops, bytes] = [op.flops / c.gflops, op.bytes / c.gbytes].map(|s| s / 1e9);
+        Self {
+            seconds: flops.max(bytes),
+            by_bytes: bytes >= flops,
+        }
+    }
+}
+
 /// Times training steps of a configuration on generated images.
 ///
 /// # Errors
@@ -111,7 +132,8 @@ pub fn measure_on(
         session.finish(&p)?;
     }
     let timed = session.profile_step(data, &ids, &scalars);
-    let ops = timed.map_or_else(|_| Vec::new(), |t| profile::by_op(&t));
+    let mut ops = timed.map_or_else(|_| Vec::new(), |t| profile::by_op(&t));
+    profile::add_work(&mut ops, session.step_graphs());
     let (runs, median) = (seconds.len(), middle(seconds));
     let gflops = session.model_flops() / median / 1e9;
     Ok(StepRow {
@@ -131,4 +153,28 @@ pub fn measure_on(
         host_ms: session.exec.device().map(|_| middle(host)),
         ops,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_floor_is_the_longer_of_bytes_and_operations() {
+        let c = Ceilings {
+            gflops: 100.0,
+            gbytes: 10.0,
+        };
+        let of = |flops: f64, bytes: f64| {
+            let op = OpTime {
+                flops,
+                bytes,
+                ..OpTime::default()
+            };
+            Floor::of(&op, c)
+        };
+        let floor = |seconds: f64, by_bytes: bool| Floor { seconds, by_bytes };
+        assert_eq!(of(2e11, 1e9), floor(2.0, false));
+        assert_eq!(of(2e9, 1e10), floor(1.0, true));
+    }
 }

@@ -4,7 +4,7 @@ use super::bench_compare::{self, Other, Report, Verdict};
 use super::console::OutputOptions;
 use super::number::within;
 use amcl_wgpu::bench::loss::{self, LossSubject};
-use amcl_wgpu::bench::step::{self, StepRow};
+use amcl_wgpu::bench::step::{self, Floor, StepRow};
 use amcl_wgpu::bench::{self, Ceilings, Effort, Row, Subject, shapes};
 use amcl_wgpu::check::self_test;
 use amcl_wgpu::device::{Choice, Device, Options};
@@ -255,7 +255,7 @@ impl Printer {
         ));
     }
 
-    fn step(&self, s: &StepRow) {
+    fn step(&self, s: &StepRow, c: Ceilings) {
         let before = self.before.as_ref().and_then(|b| b.seconds(&s.name));
         let host = s
             .host_ms
@@ -274,11 +274,43 @@ impl Printer {
             ratio(before, s.seconds)
         ));
         let all: f64 = s.ops.iter().map(|o| o.seconds).sum();
-        let largest = s.ops.iter().take(6);
-        let shares = largest.map(|o| format!("{} {:.0} %", o.op, 100.0 * o.seconds / all));
-        let shares: Vec<String> = shares.collect();
-        if !shares.is_empty() {
-            self.line(&format!("    of its kernels: {}", shares.join(", ")));
+        if s.ops.is_empty() {
+            return;
+        }
+        let known = c.gflops > 0.0 && c.gbytes > 0.0;
+        let floors: Vec<Floor> = s.ops.iter().map(|o| Floor::of(o, c)).collect();
+        let least: f64 = floors.iter().map(|f| f.seconds).sum();
+        self.line(&match known {
+            true => format!(
+                "    its kernels take {:.1} ms; by the ceilings, op by op, {:.1} ms would do ({:.0} %)",
+                1e3 * all,
+                1e3 * least,
+                100.0 * least / all
+            ),
+            false => format!("    its kernels take {:.1} ms", 1e3 * all),
+        });
+        let most = s
+            .ops
+            .iter()
+            .zip(&floors)
+            .filter(|(o, _)| o.seconds > 0.01 * all);
+        for (o, f) in most {
+            let floor = match known {
+                true => format!(
+                    "floor {:8.2} ms by {:10}, reached {:4.0} %",
+                    1e3 * f.seconds,
+                    if f.by_bytes { "bytes" } else { "operations" },
+                    100.0 * f.seconds / o.seconds
+                ),
+                false => String::new(),
+            };
+            self.line(&format!(
+                "      {:24} {:4} calls {:9.2} ms {:3.0} %  {floor}",
+                o.op,
+                o.calls,
+                1e3 * o.seconds,
+                100.0 * o.seconds / all
+            ));
         }
     }
 }
@@ -429,7 +461,7 @@ fn measure(args: &Args, device: Option<&Arc<Device>>, print: &Printer) -> anyhow
     let mut steps = Vec::new();
     for (name, config) in &plan.steps {
         let row = step::measure(name, config, fresh()?, longer, ceilings)?;
-        print.step(&row);
+        print.step(&row, ceilings);
         steps.push(row);
     }
     Ok(Report {

@@ -192,6 +192,11 @@ pub trait Executor: Send {
         0
     }
 
+    /// The graph of a program; none where the executor keeps no graphs.
+    fn graph(&self, _program: ProgramId) -> Option<&Graph> {
+        None
+    }
+
     /// Runs a program once, timing every dispatch (GPU) or node (twins).
     ///
     /// # Errors

@@ -217,8 +217,8 @@ impl Graph {
         self.push_tensor(name.to_string(), ty, Origin::Input)
     }
 
-    /// Class and cost of every node.
-    pub fn costs(&self) -> impl Iterator<Item = (Class, Cost)> {
+    /// Every node with its cost.
+    pub fn costs(&self) -> impl Iterator<Item = (&Node, Cost)> {
         self.nodes.iter().map(|n| {
             let types = |ids: &[TensorId]| -> Vec<&TensorType> {
                 ids.iter().map(|t| &self.tensors[t.0 as usize].ty).collect()
@@ -227,13 +227,13 @@ impl Graph {
                 .into_iter()
                 .chain(types(&n.updates))
                 .collect();
-            (n.op.class(), n.op.cost(&inputs, &types(&n.outputs)))
+            (n, n.op.cost(&inputs, &types(&n.outputs)))
         })
     }
 
     /// Operations of one run that count as the model's ([`Class::is_matrix_work`]).
     pub fn model_flops(&self) -> f64 {
-        let counted = self.costs().filter(|(class, _)| class.is_matrix_work());
+        let counted = self.costs().filter(|(n, _)| n.op.class().is_matrix_work());
         counted.map(|(_, cost)| cost.flops).sum()
     }
 

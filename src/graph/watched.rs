@@ -210,6 +210,10 @@ impl Executor for Watched {
     fn parameter_bytes(&self, program: ProgramId) -> u64 {
         self.of.parameter_bytes(program)
     }
+    fn graph(&self, program: ProgramId) -> Option<&Graph> {
+        self.of.graph(program)
+    }
+
     fn profile(&mut self, program: ProgramId, step: &StepScalars) -> Result<Vec<Timed>> {
         self.of.profile(program, step)
     }

@@ -3,6 +3,7 @@
 
 use crate::device::replay::Timed;
 use crate::graph::watched::{Act, Call};
+use crate::graph::{DType, Graph};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -18,6 +19,13 @@ pub struct OpTime {
     pub calls: usize,
     /// Seconds of all.
     pub seconds: f64,
+    /// Operations of those nodes whose f32 arithmetic may bound them: products and convolutions, but of halves, which
+    /// matrix units may take.
+    #[serde(default)]
+    pub flops: f64,
+    /// Bytes of all nodes, each operand counted once.
+    #[serde(default)]
+    pub bytes: f64,
 }
 
 /// Time by op (the first word of a label), longest first.
@@ -33,6 +41,22 @@ pub fn by_op(timed: &[Timed]) -> Vec<OpTime> {
     let mut rows: Vec<OpTime> = ops.into_values().collect();
     rows.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
     rows
+}
+
+/// Adds to each op what its nodes in `graphs`, which were run once each, have to do.
+pub fn add_work<'a>(ops: &mut [OpTime], graphs: impl Iterator<Item = &'a Graph>) {
+    for g in graphs {
+        for (node, cost) in g.costs() {
+            let Some(of) = ops.iter_mut().find(|o| o.op == node.op.name()) else {
+                continue;
+            };
+            let halves = node.inputs.iter().any(|t| g.ty(*t).dtype == DType::F16);
+            if node.op.class().is_matrix_work() && !halves {
+                of.flops += cost.flops;
+            }
+            of.bytes += cost.bytes;
+        }
+    }
 }
 
 /// [`by_op`] as a table, with shares.
@@ -104,6 +128,7 @@ pub fn calls(calls: &[Call]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::TensorType;
 
     #[test]
     fn times_add_up_by_op() {
@@ -123,5 +148,32 @@ mod tests {
         assert_eq!(first, ["conv2d", "2", "4.000", "66.7%"]);
         let json: serde_json::Value = serde_json::from_str(&trace(&timed)).unwrap();
         assert_eq!(json["traceEvents"][2]["ts"], 5000.0);
+    }
+
+    #[test]
+    fn ops_have_the_work_of_their_nodes() {
+        let mut g = Graph::new();
+        let x = g.input("x", TensorType::f32([3, 5]));
+        let w = g.input("w", TensorType::f32([5, 7]));
+        let y = g.matmul(x, w).unwrap();
+        let y = g.relu(y).unwrap();
+        g.relu(y).unwrap();
+        let timed = ["gemm a", "relu a", "relu b"].map(|label| Timed {
+            label: label.into(),
+            kernel: String::new(),
+            start: 0.0,
+            seconds: 1.0,
+        });
+        let mut ops = by_op(&timed);
+        // A step's program that runs twice, as its timed dispatches do.
+        add_work(&mut ops, [&g, &g].into_iter());
+        let of = |name: &str| ops.iter().find(|o| o.op == name).unwrap();
+        assert_eq!(of("gemm").flops, 2.0 * 2.0 * 105.0);
+        assert_eq!(of("gemm").bytes, 2.0 * 4.0 * (15.0 + 35.0 + 21.0));
+        // What is bound by memory has no operations that count.
+        assert_eq!(
+            (of("relu").flops, of("relu").bytes),
+            (0.0, 4.0 * 4.0 * 42.0)
+        );
     }
 }

@@ -470,6 +470,10 @@ impl Executor for GpuExecutor {
         recorded + size_of::<StepScalars>() as u64
     }
 
+    fn graph(&self, program: ProgramId) -> Option<&Graph> {
+        Some(&self.programs[program.0].graph)
+    }
+
     fn profile(&mut self, program: ProgramId, step: &StepScalars) -> Result<Vec<Timed>> {
         if !self.device.limits.timestamps {
             return Err(GraphError::Invalid(format!(

@@ -426,6 +426,10 @@ impl<T: ExecScalar> Executor for HostExecutor<T> {
         scratch::bytes() as u64
     }
 
+    fn graph(&self, program: ProgramId) -> Option<&Graph> {
+        Some(&self.programs[program.0].graph)
+    }
+
     fn profile(&mut self, program: ProgramId, step: &StepScalars) -> Result<Vec<Timed>> {
         let begin = std::time::Instant::now();
         let mut out = Vec::new();

@@ -6,7 +6,7 @@ use crate::data::Dataset;
 use crate::data::packed::Images;
 use crate::device::replay::Timed;
 use crate::eval::{cka, knn};
-use crate::graph::StepScalars;
+use crate::graph::{Graph, StepScalars};
 use crate::methods::loss::Pairs;
 use crate::nn::model::PARAMS;
 use crate::train::Result;
@@ -164,6 +164,13 @@ impl Session {
             ));
         }
         Ok("every op of a repeated forward and backward pass is finite; the sum of squared gradients is not".into())
+    }
+
+    /// The graphs of a step's programs, as [`Session::profile_step`] runs them.
+    pub fn step_graphs(&self) -> impl Iterator<Item = &Graph> {
+        let programs = self.gradient.programs().into_iter();
+        let all = programs.chain([self.optimizer.program]);
+        all.filter_map(|p| self.exec.graph(p))
     }
 
     /// Times every dispatch (or node) of one step on the samples `ids`, after one to warm up, and puts all states back.
