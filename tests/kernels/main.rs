@@ -13,6 +13,7 @@ use amcl_wgpu::device::{Choice, Device, Options};
 use amcl_wgpu::ops::tiles::TILES;
 use libtest_mimic::{Arguments, Failed, FormatSetting, Trial};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Bindings of 64 KiB instead of 128 MiB or more: most tensors of the larger cases exceed them.
@@ -124,19 +125,29 @@ fn modes() -> Vec<(String, Options)> {
     all
 }
 
-/// A device that is opened when the first test needs it, and shared by all tests of its kind.
+thread_local! {
+    /// Number of this thread among those that tests run on.
+    static THREAD: usize = {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    };
+}
+
+/// Devices of a kind, each opened when its first test needs it. A CPU driver compiles shaders, which is most of the work
+/// here, on its queue's one thread, so that every thread of tests has a device of its own.
 struct Opened {
     choice: Choice,
     options: Options,
-    device: OnceLock<Result<Arc<Device>, String>>,
+    devices: Vec<OnceLock<Result<Arc<Device>, String>>>,
 }
 
 impl Opened {
     fn new(choice: &Choice, options: Options) -> Arc<Self> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
         Arc::new(Self {
             choice: choice.clone(),
             options,
-            device: OnceLock::new(),
+            devices: vec![OnceLock::new(); threads],
         })
     }
 
@@ -145,7 +156,8 @@ impl Opened {
             Device::open(&self.choice, self.options.clone())
                 .map_err(|e| format!("these tests need a Vulkan adapter: {e}"))
         };
-        let device = self.device.get_or_init(open).clone();
+        let own = THREAD.with(|t| t % self.devices.len());
+        let device = self.devices[own].get_or_init(open).clone();
         Ok(Harness::Gpu(device.map_err(Failed::from)?))
     }
 }
