@@ -313,14 +313,14 @@ impl Session {
         let batch = config.part();
         let of_rank = world.clone();
         let mut gradient = Gradient::of_rank(config, method, &mut model, side, resident, of_rank)?;
-        // Losses that are means over images take the factor that as many micro-batches of one rank have. Steps carry
-        // it, and the part of it that this rank's micro-batches have already, as f32; but for those whose batch norm
-        // makes the step of the whole batch.
+        // Ranks take the factor that as many micro-batches of one rank have. Steps carry it, and the part of it that
+        // this rank's micro-batches have already, as f32; but for those whose batch norm makes the step of the whole
+        // batch.
         let as_f32 = |x: f64| f64::from(x as f32);
         let whole = config.model.sync_bn || method.draws().regrouped.is_some();
-        let share = match method::coupled(config, method) {
-            None if !whole => as_f32(1.0 / config.parts() as f64) / as_f32(1.0 / config.divisor()),
-            _ => 1.0 / world.ranks() as f64,
+        let share = match whole {
+            false => as_f32(1.0 / config.parts() as f64) / as_f32(1.0 / config.divisor()),
+            true => 1.0 / world.ranks() as f64,
         };
         let exchange = Exchange {
             share,

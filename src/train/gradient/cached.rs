@@ -55,7 +55,8 @@ pub(super) struct Programs {
 }
 
 /// Makes the graphs, from two passes with their views: the one that embeds, and `last`, that of the gradient. This rank
-/// has so many parts of the batch; what each has by itself is divided by `divisor`.
+/// has so many parts of the batch. Their gradients are added up over `divisor`, as those of ranks are, so that what comes
+/// once for the whole batch is multiplied by it: ranks then round as micro-batches do.
 pub(super) fn programs(
     split: &dyn SplitLoss,
     (model, world): (&mut Model, &World),
@@ -103,9 +104,14 @@ pub(super) fn programs(
     // The scale goes with the kept gradient into the last pass.
     let loss = scaled(&mut net, out.loss, optimizer::WHOLE)?;
     let also = [&sources[..], &out.heads].concat();
-    let [grads, mut dz] = backward(net.graph, net.model, loss, &also)?;
+    let [mut grads, mut dz] = backward(net.graph, net.model, loss, &also)?;
     let of_heads = dz.split_off(sources.len());
     head_rows(net.graph, &mut out, of_heads)?;
+    if divisor != 1.0 {
+        for d in grads.iter_mut().chain(&mut dz).flatten() {
+            *d = net.graph.scale(*d, divisor)?;
+        }
+    }
     for (i, (k, dz)) in kept.iter_mut().zip(dz).enumerate() {
         if let Some(dz) = dz {
             let ty = net.model.states.entry(k.z).ty.clone();
@@ -138,10 +144,8 @@ pub(super) fn programs(
             None => term,
         });
     }
-    // The losses of micro-batches by themselves are averaged.
     if let Some(own) = &e.own {
-        let share = net.scale(own.loss, 1.0 / divisor)?;
-        let term = scaled(&mut net, share, optimizer::OWN)?;
+        let term = scaled(&mut net, own.loss, optimizer::OWN)?;
         sum = Some(match sum {
             Some(s) => net.add(s, term)?,
             None => term,

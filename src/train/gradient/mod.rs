@@ -376,14 +376,9 @@ impl Gradient {
         scalars: &StepScalars,
         mut act: impl FnMut(&mut dyn Executor, ProgramId, &StepScalars) -> Result<bool>,
     ) -> Result<()> {
-        // The loss of the whole batch is a mean already; losses of micro-batches are averaged.
-        let grad_scale = match self.cache {
-            Some(_) => 1.0,
-            None => 1.0 / self.divisor as f32,
-        };
         let whole = StepScalars {
             micro: 0,
-            grad_scale,
+            grad_scale: 1.0 / self.divisor as f32,
             ..*scalars
         };
         let passes = self.cache.iter().map(|c| &c.embed).chain([&self.views]);
