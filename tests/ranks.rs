@@ -278,10 +278,11 @@ fn ranks_make_the_step_of_as_many_micro_batches() {
                         "{name}: ranks hold the same"
                     );
                 }
-                // Sums of plain means have one order, of ranks as of micro-batches.
-                let coupled = METHODS.iter().any(|m| m.name == name && m.couples_batch);
+                // Sums have one order, of ranks as of micro-batches. But each rank has all of phi's gradient, where one
+                // rank has it once, and three thirds are not quite one.
                 let equal = all[0].tensors == alone.tensors;
-                assert!(coupled || equal, "{name}, {ranks} ranks: other bits");
+                let thirds = amcl && ranks == 3;
+                assert!(equal || thirds, "{name}, {ranks} ranks: other bits");
                 (all.into_iter().next().unwrap(), alone)
             });
             let (e, what) = apart(&exact.0, &exact.1);
@@ -289,13 +290,10 @@ fn ranks_make_the_step_of_as_many_micro_batches() {
                 e < BOUND,
                 "{name}, AMCL {amcl}, {ranks} ranks: {what} {e:.1e}"
             );
-            // In f32 ranks and one rank round each as one rank does beside f64: the worst tensor of one is not that
-            // of the other, so four times.
-            let bound = (4.0 * apart(&rounded.1, &exact.1).0).max(1e-6);
             let (e, what) = apart(&rounded.0, &rounded.1);
             assert!(
-                e < bound,
-                "{name}, AMCL {amcl}, {ranks} ranks in f32: {what} {e:.1e}, {bound:.1e}"
+                e < 1e-6,
+                "{name}, AMCL {amcl}, {ranks} ranks in f32: {what} {e:.1e}"
             );
         }
     }

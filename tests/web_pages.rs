@@ -245,8 +245,10 @@ fn the_page_that_trains_carries_its_proof() {
         .collect();
     order.sort_unstable();
     assert_eq!(order, (0..2560).collect::<Vec<u32>>());
-    // The losses that it is compared with are those of the run: one seed, one order, one processor.
-    let native: Vec<f64> = page["native"]
+    // The losses that it is compared with, and what gave them.
+    let device = page["native"]["device"].as_str().unwrap();
+    assert!(device.starts_with("CPU executor"), "{device}");
+    let native: Vec<f64> = page["native"]["losses"]
         .as_array()
         .unwrap()
         .iter()
