@@ -13,9 +13,16 @@ fn run(name: &str, args: &[&str]) -> Vec<String> {
             cargo.env_remove(&key);
         }
     }
+    // With the features of the tests, or all would be built again.
+    let features: &[&str] = match cfg!(feature = "mpi") {
+        true => &["--features", "mpi"],
+        false => &[],
+    };
     let out = cargo
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["run", "--quiet", "--example", name, "--"])
+        .args(["run", "--quiet", "--example", name])
+        .args(features)
+        .arg("--")
         .args(args)
         .output()
         .unwrap();

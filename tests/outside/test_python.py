@@ -84,6 +84,16 @@ class Package(unittest.TestCase):
             self.assertIn("--no-such-flag", str(raised.exception))
         self.assertIn("no key optim.learning", complaints.getvalue())
 
+    def test_a_program_without_mpi_refuses_to_be_one_of_several(self):
+        folder = Path(self.scratch.name, "ranks")
+        os.environ["OMPI_COMM_WORLD_SIZE"] = "4"
+        try:
+            with contextlib.redirect_stderr(io.StringIO()), self.assertRaisesRegex(amcl_wgpu.RunError, "without MPI"):
+                amcl_wgpu.run(out=folder, **TINY)
+        finally:
+            del os.environ["OMPI_COMM_WORLD_SIZE"]
+        self.assertFalse(folder.exists())
+
     def test_settings_become_arguments(self):
         given = {
             "preset": "quickstart",
