@@ -1,9 +1,8 @@
 // The page that trains: train.mjs FOLDER [--steps N] [--shots DIR] [--file]
-// FOLDER is what `amcl-wgpu export RUN --web FOLDER --train` made. The losses of its first steps, at most N, must be
-// those that the program gave; training under another seed must differ. Rounding grows with every step, so that two
-// devices of the program part too: of the quickstart, at batch 256, lavapipe and the processor by 1e-5 in 11 steps and
-// 2.7e-3 in 16, this page and the processor by 4e-5 in 11 and 5e-4 in 17. At a smaller rate they part later: at
-// optim.lr=0.01, with batches of 32 for SwiftShader's sake, by 2e-5 in 20. What a visitor does is done: steps
+// FOLDER is what `amcl-wgpu export RUN --web FOLDER --train --device D` made. The losses of its first steps, at most N,
+// must be those that the program gave on D; training under another seed must differ. Of one driver they are the same
+// bits. Devices that round otherwise part, since rounding grows with every step: of the quickstart, at batch 256, this
+// page and the processor by 4e-5 in 11 steps, 5e-4 in 17 and 3e-3 in 20. What a visitor does is done: steps
 // by keyboard, a pause, own images. With --file the page is also opened from file://. Prints what was measured as JSON.
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
