@@ -70,8 +70,12 @@ enum What {
 impl Args {
     /// What is measured, as flags of another call of the verb.
     fn flags(&self) -> Vec<String> {
+        let device = match &self.device {
+            Choice::Name(name) => name.clone(),
+            other => other.to_string(),
+        };
         let mut flags = vec![
-            format!("--device={}", self.device),
+            format!("--device={device}"),
             format!("--seconds={}", self.seconds),
         ];
         if !self.filter.is_empty() {

@@ -27,6 +27,8 @@ pub struct Limits {
     pub subgroup: (u32, u32),
     /// A CPU driver (lavapipe, SwiftShader): kernels that suit CPUs are preferred.
     pub is_cpu: bool,
+    /// Its compiler takes gigabytes of memory for long kernels (SwiftShader's), so that short ones are preferred.
+    pub modest_compiler: bool,
 }
 
 /// Adapters by name, for plans without one: what `Limits::of` knows.
@@ -50,6 +52,7 @@ impl Limits {
                 false => other.subgroup,
             },
             is_cpu: other.is_cpu,
+            modest_compiler: self.modest_compiler,
         }
     }
 
@@ -66,6 +69,7 @@ impl Limits {
             cooperative: Vec::new(),
             subgroup: (4, 128),
             is_cpu: false,
+            modest_compiler: false,
         }
     }
 

@@ -175,6 +175,7 @@ fn limits(
         cooperative,
         subgroup: report.subgroup,
         is_cpu: report.kind == "cpu" && !options.gpu_kernels,
+        modest_compiler: report.name.contains("SwiftShader"),
     };
     match &options.like {
         None => own,

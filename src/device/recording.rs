@@ -293,6 +293,7 @@ mod tests {
             cooperative: Vec::new(),
             subgroup: (32, 32),
             is_cpu: true,
+            modest_compiler: false,
         }
     }
 

@@ -63,11 +63,16 @@ impl Attention {
         Ok([b, n, d3 / 3 / heads])
     }
 
-    /// Whether the kernels for drivers that run on CPUs serve. With subgroups of 4 they are twice as long, and
-    /// SwiftShader, which has these, takes more than 17 GB to compile the gradient's: such drivers take the kernels for
-    /// GPUs.
+    /// Whether the kernels for drivers that run on CPUs serve. With subgroups of 4 they are twice as long: SwiftShader
+    /// takes more than 17 GB to compile the gradient's, and has the kernels for GPUs; lavapipe at 128 bits would take
+    /// five times as long with those.
     pub(super) fn by_lanes(qkv: &View, width: usize, limits: &Limits) -> bool {
-        limits.lanes() == 8 && width.is_multiple_of(4) && !qkv.is_half()
+        let compiles = match limits.lanes() {
+            0 => false,
+            8 => true,
+            _ => !limits.modest_compiler,
+        };
+        compiles && width.is_multiple_of(4) && !qkv.is_half()
     }
 
     /// Records a kernel (of several entry points: the one for GPUs, the one for drivers that run on CPUs) over the
@@ -87,7 +92,7 @@ impl Attention {
                 GROUP,
                 by_lanes
                     .flag("LANES", true)
-                    .flag("LANES_8", true)
+                    .flag("LANES_8", rec.limits().lanes() == 8)
                     .define("C16", format!("{}u", width.div_ceil(16))),
             ),
             false => (TILE, tiled.define("COLS", "16u")),

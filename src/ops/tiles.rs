@@ -253,6 +253,7 @@ mod tests {
             cooperative,
             subgroup: (32, 64),
             is_cpu: false,
+            modest_compiler: false,
         }
     }
 

@@ -80,6 +80,7 @@ fn limits() -> Limits {
         cooperative: Vec::new(),
         subgroup: (32, 32),
         is_cpu: false,
+        modest_compiler: false,
     }
 }
 
