@@ -52,8 +52,8 @@ pub struct Floor {
 }
 
 impl Floor {
-    /// Of an op of a step. Bytes that lie in a cache come faster than the ceiling has it, so that small ops may stay below
-    /// their floor.
+    /// Of an op of a step. Bytes that lie in a cache come faster than the ceiling has it, so that small ops may stay
+    /// below their floor.
     pub fn of(op: &OpTime, c: Ceilings) -> Self {
         let [flops, bytes] = [op.flops / c.gflops, op.bytes / c.gbytes].map(|s| s / 1e9);
         Self {

@@ -33,7 +33,8 @@ pub struct Args {
     /// Of the page: other data than the run's.
     #[arg(long, requires = "web")]
     data: Option<String>,
-    /// Of the page: the device that makes the gallery's features, or the losses that training is compared with: auto, cpu, gpu, gpu:N or part of an adapter's name.
+    /// Of the page: the device that makes the gallery's features, or the losses that training is compared with: auto,
+    /// cpu, gpu, gpu:N or part of an adapter's name.
     #[arg(long, default_value = "auto", requires = "web")]
     device: Choice,
     /// Replace files that are already there.

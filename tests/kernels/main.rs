@@ -133,8 +133,8 @@ thread_local! {
     };
 }
 
-/// Devices of a kind, each opened when its first test needs it. A CPU driver compiles shaders, which is most of the work
-/// here, on its queue's one thread, so that every thread of tests has a device of its own.
+/// Devices of a kind, each opened when its first test needs it. A CPU driver compiles shaders, which is most of the
+/// work here, on its queue's one thread, so that every thread of tests has a device of its own.
 struct Opened {
     choice: Choice,
     options: Options,

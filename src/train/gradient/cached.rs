@@ -55,8 +55,8 @@ pub(super) struct Programs {
 }
 
 /// Makes the graphs, from two passes with their views: the one that embeds, and `last`, that of the gradient. This rank
-/// has so many parts of the batch. Their gradients are added up over `divisor`, as those of ranks are, so that what comes
-/// once for the whole batch is multiplied by it: ranks then round as micro-batches do.
+/// has so many parts of the batch. Their gradients are added up over `divisor`, as those of ranks are, so that what
+/// comes once for the whole batch is multiplied by it: ranks then round as micro-batches do.
 pub(super) fn programs(
     split: &dyn SplitLoss,
     (model, world): (&mut Model, &World),
