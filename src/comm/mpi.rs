@@ -15,13 +15,19 @@ use std::time::{Duration, Instant};
 /// Bytes of a message, at most: counts are C's `int`.
 const MESSAGE: usize = 1 << 30;
 
-/// Tags of exchanges are below; ranks ask each other by the first whether they wait too, and say so by the second.
+/// Tags of exchanges are below; ranks ask each other by the first whether they wait too, say so by the second, and tell
+/// by the third that they have found who keeps all, and end them.
 const TURNS: c_int = 32_749;
 const ASK: c_int = TURNS + 1;
 const WAITING: c_int = TURNS + 2;
+const FOUND: c_int = TURNS + 3;
 
 /// How long a rank that waits itself may take to say so.
 const ANSWERED: Duration = Duration::from_secs(1);
+
+/// How long a rank that ends all lets its word of that travel, and how long the others wait to be ended by it.
+const TOLD: Duration = Duration::from_millis(50);
+const ENDED: Duration = Duration::from_secs(3);
 
 /// Exit status of a process whose ranks could not go on.
 const STATUS: c_int = 75;
@@ -101,8 +107,9 @@ fn end_all_on_panic(rank: usize, host: String) {
 
 fn say(rank: usize, host: &str, text: &str) {
     use std::io::Write;
-    // Who cannot be told is not told.
-    let _ = writeln!(std::io::stderr(), "error: rank {rank} ({host}): {text}");
+    // In one piece, beside the lines of other ranks. Who cannot be told is not told.
+    let line = format!("error: rank {rank} ({host}): {text}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 /// A request that is none yet.
@@ -182,27 +189,51 @@ impl Mpi {
         unsafe { ffi::MPI_Request_free(&mut request) };
     }
 
-    /// Tells those who ask that this rank waits as they do.
+    /// Has a rank sent a message with this tag that was not received yet? MPI moves bytes while it is asked.
+    fn has_sent(peer: usize, tag: c_int) -> bool {
+        let mut sent: c_int = 0;
+        // SAFETY: no message is received by it.
+        unsafe {
+            ffi::MPI_Iprobe(
+                peer as c_int,
+                tag,
+                ffi::RSMPI_COMM_WORLD,
+                &mut sent,
+                ffi::RSMPI_STATUS_IGNORE,
+            );
+        }
+        sent != 0
+    }
+
+    /// Tells those who ask that this rank waits as they do. Where one of them has found who keeps all, it ends them:
+    /// a launcher wakes a stopped process to end it, which then answers, so that a rank that looked on would name
+    /// another.
     fn answer(&self) {
         for peer in (0..self.ranks).filter(|r| *r != self.rank) {
-            let mut asked: c_int = 0;
-            // SAFETY: no message is received by it.
-            unsafe {
-                ffi::MPI_Iprobe(
-                    peer as c_int,
-                    ASK,
-                    ffi::RSMPI_COMM_WORLD,
-                    &mut asked,
-                    ffi::RSMPI_STATUS_IGNORE,
-                );
+            if Self::has_sent(peer, FOUND) {
+                std::thread::sleep(ENDED);
+                abort(STATUS);
             }
-            if asked != 0 {
+            if Self::has_sent(peer, ASK) {
                 let mut byte = [0];
                 let mut request = Self::receive(&mut byte, peer, ASK);
                 // SAFETY: the message is there, so that the call returns, and the byte with it.
                 unsafe { ffi::MPI_Wait(&mut request, ffi::RSMPI_STATUS_IGNORE) };
                 Self::signal(peer, WAITING);
             }
+        }
+    }
+
+    /// Tells the others that this rank has found who keeps all, and gives the message time to go.
+    fn tell_found(&self) {
+        let others = (0..self.ranks).filter(|r| *r != self.rank);
+        others.clone().for_each(|peer| Self::signal(peer, FOUND));
+        let begin = Instant::now();
+        while begin.elapsed() < TOLD {
+            others.clone().for_each(|peer| {
+                Self::has_sent(peer, FOUND);
+            });
+            std::thread::sleep(Duration::from_micros(500));
         }
     }
 
@@ -303,6 +334,7 @@ impl Comm for Mpi {
             ranks,
             after: call.patience,
         };
+        self.tell_found();
         // MPI still writes into `into` when the late rank comes, so that nobody may have it back.
         self.leave(&late.to_string());
         std::process::exit(STATUS)
