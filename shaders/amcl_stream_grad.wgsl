@@ -280,7 +280,10 @@ fn main(
         if l == 0u {
             var sum = vec2<f32>(0.0);
             for (var t = 0u; t < 256u; t = t + 1u) { sum = sum + tile_a[t].xy; }
-            part[(p.head0 + head) * ((p.a + 63u) / 64u) + i0 / 64u] = sum;
+            // The tiles of a share's first run of rows come before those of its second.
+            let of_run = (p.own / 2u + 63u) / 64u;
+            let of_head = select(2u * of_run, (p.own + 63u) / 64u, p.own == p.a);
+            part[(p.head0 + head) * of_head + (i0 - p.shift + 63u) / 64u] = sum;
         }
     }
 #endif

@@ -64,6 +64,37 @@ fn a_sweep_stops_goes_on_and_keeps_what_diverged() {
     assert_eq!(*begun.lock().unwrap(), [2]);
 }
 
+/// In parts: each does what is missing of its own, and the table has them all.
+#[test]
+fn a_sweep_is_done_in_parts() {
+    let dir = tempfile::tempdir().unwrap();
+    let part = |texts: &[&str]| {
+        let experiment = Experiment::parse(TEXT).unwrap().on(None).unwrap();
+        let sweep = Sweep::new(experiment, &[], dir.path(), Choice::Cpu).unwrap();
+        let texts: Vec<String> = texts.iter().map(ToString::to_string).collect();
+        sweep.only(&texts)
+    };
+    let done = |sweep: &Sweep| {
+        let begun = Mutex::new(Vec::new());
+        let end = sweep.run(&AtomicBool::new(false), &|e| {
+            if let Event::Trial { number, all, .. } = e {
+                begun.lock().unwrap().push((number, all));
+            }
+        });
+        let rows = end.unwrap().table.rows;
+        let seeds: Vec<usize> = rows.iter().map(|r| r.runs.len()).collect();
+        (begun.into_inner().unwrap(), seeds)
+    };
+    let last = part(&["last"]).unwrap();
+    assert_eq!(done(&last), (vec![(1, 1)], vec![0, 0, 1]));
+    let both = part(&["last", "first-0"]).unwrap();
+    assert_eq!(both.chosen().count(), 2);
+    assert_eq!(done(&both), (vec![(1, 2)], vec![1, 0, 1]));
+    assert_eq!(part(&[]).unwrap().chosen().count(), 3);
+    let e = part(&["last", "middle"]).unwrap_err().to_string();
+    assert!(e.contains("no run of this sweep has `middle`"), "{e}");
+}
+
 /// An axis that means another setting in a case: the table has the axis, the run the case's own setting; the control is
 /// the case beside it, whose other setting stays.
 #[test]

@@ -16,7 +16,7 @@ const STREAM: &str = "loss.path=stream";
 const SHARED: &str = "loss.share_rows=4";
 
 /// Methods and forms of the loss: all candidates, the nearest, some; one head's features for all; constant heads.
-const FORMS: [(&str, bool, &[&str]); 8] = [
+const FORMS: [(&str, bool, &[&str]); 11] = [
     ("simclr", false, &[]),
     ("simclr", true, &[]),
     (
@@ -33,7 +33,16 @@ const FORMS: [(&str, bool, &[&str]); 8] = [
     ),
     ("can", false, &[]),
     ("can", true, &[]),
+    ("simclr", true, CENTRED),
+    (
+        "simclr",
+        true,
+        &[CENTRED[0], "amcl.adaptive=first_head", "amcl.negatives=max"],
+    ),
+    ("can", true, CENTRED),
 ];
+
+const CENTRED: &[&str] = &["amcl.parametrisation=centred"];
 
 fn config((name, amcl, form): (&str, bool, &[&str]), of: (usize, usize), more: &[&str]) -> Config {
     config_with(name, amcl, of, &[form, &[STREAM], more].concat())
@@ -76,6 +85,25 @@ fn unequal_shares_have_the_whole_loss() {
     let all = on_ranks(2, Fault::None, |w| steps(&c, w, f64s()));
     let (e, what) = apart(&all[0], &whole);
     assert!(e < 4.0 * BOUND, "{what} {e:.1e}");
+}
+
+/// The mean of the scores is that of all ranks' pairs: one of a rank's own makes another gradient.
+#[test]
+fn a_mean_of_own_scores_is_seen() {
+    let form = FORMS[8];
+    let whole = alone(form, 2, f64s());
+    let c = config(form, (2, 1), &[SHARED]);
+    // Rows of a mean feature come as embeddings do, and those of the batch in another exchange.
+    let own = |call: Call, own: usize, out: &[&[u8]], into: &mut [&mut [u8]]| {
+        if call.what == "embeddings" {
+            let others = into.iter_mut().enumerate().filter(|(r, _)| *r != own);
+            others.for_each(|(_, to)| to.copy_from_slice(out[own]));
+        }
+    };
+    let engine = |c| Box::new(Changed(c, own)) as Box<dyn Comm>;
+    let all = on_engines(2, engine, |w| steps(&c, w, f64s()));
+    let (e, what) = apart(&all[0], &whole);
+    assert!(e > 1e-6, "{what} {e:.1e}");
 }
 
 #[test]
@@ -143,7 +171,7 @@ fn shares_of_rows_on_a_gpu_make_the_whole_loss() {
         let device = Device::open(&choice, Options::default());
         Box::new(GpuExecutor::new(device.expect("a Vulkan adapter")))
     };
-    for form in [FORMS[1], FORMS[3]] {
+    for form in [FORMS[1], FORMS[3], FORMS[8]] {
         let exact = alone(form, 2, f64s());
         let rounded = alone(form, 2, f32s());
         let c = config(form, (2, 1), &[SHARED]);

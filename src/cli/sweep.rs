@@ -30,6 +30,10 @@ pub struct Args {
     /// Data of every run.
     #[arg(long)]
     data: Option<String>,
+    /// Do only the runs whose folder's name, as --list prints it, contains TEXT; may be given several times. The rest
+    /// can follow, here or on another machine: -o names one folder of both.
+    #[arg(long, value_name = "TEXT")]
+    only: Vec<String>,
     /// Print the runs (with --json: and their complete settings), run none.
     #[arg(long)]
     list: bool,
@@ -84,7 +88,7 @@ pub fn run(args: &Args, output: OutputOptions) -> anyhow::Result<bool> {
         missing.is_empty(),
         "{} of {} runs did not train to their end: {}",
         missing.len(),
-        sweep.trials.len(),
+        sweep.chosen().count(),
         names(&missing).join(", ")
     );
     Ok(true)
@@ -105,7 +109,7 @@ fn plan(args: &Args) -> anyhow::Result<Sweep> {
     let data = args.data.as_ref();
     let data = data.map(|d| format!("data.path={}", toml::Value::String(d.clone())));
     let over: Vec<String> = data.into_iter().chain(args.set.iter().cloned()).collect();
-    Ok(Sweep::new(experiment, &over, &out, args.device.clone())?)
+    Ok(Sweep::new(experiment, &over, &out, args.device.clone())?.only(&args.only)?)
 }
 
 fn names(folders: &[PathBuf]) -> Vec<String> {
@@ -114,8 +118,8 @@ fn names(folders: &[PathBuf]) -> Vec<String> {
 
 /// Prints the runs, as JSON with their complete settings.
 fn list(sweep: &Sweep, console: &Console) {
-    let folders: Vec<PathBuf> = sweep.trials.iter().map(|t| t.folder.clone()).collect();
-    let settings: Vec<&Config> = sweep.trials.iter().map(|t| &t.config).collect();
+    let folders: Vec<PathBuf> = sweep.chosen().map(|t| t.folder.clone()).collect();
+    let settings: Vec<&Config> = sweep.chosen().map(|t| &t.config).collect();
     let runs = names(&folders);
     let value = json!({"title": sweep.experiment.title, "runs": runs, "settings": settings});
     console.result(&runs.join("\n"), &value);

@@ -30,6 +30,8 @@ pub struct Sweep {
     pub out: PathBuf,
     /// The device of all trainings and measurements.
     pub device: Choice,
+    /// Texts of which the name of a training's folder has one, where others are not done ([`Sweep::only`]).
+    only: Vec<String>,
 }
 
 /// What a sweep says while it goes on.
@@ -62,6 +64,12 @@ pub enum Event<'a> {
     Tabled(&'a Table),
     /// What the training or measurement under way says.
     Notice(Notice<'a>),
+}
+
+/// Has a training's folder this text in its name?
+fn named(trial: &Trial, text: &str) -> bool {
+    let name = trial.folder.file_name();
+    name.is_some_and(|n| n.to_string_lossy().contains(text))
 }
 
 /// Who is told of an [`Event`].
@@ -115,7 +123,33 @@ impl Sweep {
             experiment,
             out: out.to_path_buf(),
             device,
+            only: Vec::new(),
         })
+    }
+
+    /// The same sweep, which does none but the trainings whose folder's name has one of these texts, all where there
+    /// is none. The table has them all, so that a sweep can be done in parts: on several machines, or the most telling
+    /// first.
+    ///
+    /// # Errors
+    /// A text that no name has.
+    pub fn only(self, texts: &[String]) -> Result<Self> {
+        let has = |text: &&String| self.trials.iter().any(|t| named(t, text));
+        if let Some(text) = texts.iter().find(|text| !has(text)) {
+            return Err(ExperimentError::File(format!(
+                "no run of this sweep has `{text}` in its name: --list prints them"
+            )));
+        }
+        let only = texts.to_vec();
+        Ok(Self { only, ..self })
+    }
+
+    /// The trainings that are done, in their order.
+    pub fn chosen(&self) -> impl Iterator<Item = &Trial> {
+        let all = self.only.is_empty();
+        self.trials
+            .iter()
+            .filter(move |t| all || self.only.iter().any(|text| named(t, text)))
     }
 
     /// The table of what was measured so far.
@@ -140,11 +174,12 @@ impl Sweep {
         std::fs::create_dir_all(&self.out).map_err(io(&self.out))?;
         let stopped = || stop.load(Ordering::Relaxed);
         let (mut diverged, mut left_out) = (Vec::new(), Vec::new());
-        for (i, trial) in self.trials.iter().enumerate() {
+        let all = self.chosen().count();
+        for (i, trial) in self.chosen().enumerate() {
             if trial.results(&self.experiment).is_none() {
                 tell(Event::Trial {
                     number: i + 1,
-                    all: self.trials.len(),
+                    all,
                     folder: &trial.folder,
                 });
                 let end = match ended(&trial.folder) {

@@ -224,13 +224,8 @@ impl Recipe {
         }
     }
 
-    /// Does each rank compute the loss of its own images alone? Not where ranks have unequal shares, nor where scores
-    /// are centred, whose mean is of all pairs.
+    /// Does each rank compute the loss of its own images alone? Not where ranks have unequal shares.
     pub fn shares_rows(&self) -> bool {
-        let centred = |a: Amcl| a.parametrisation == Parametrisation::Centred;
-        if self.adapts() && self.amcl().is_some_and(centred) {
-            return false;
-        }
         let (b, p) = (self.batch, PairMatrix::of_views(self));
         let streams = self
             .loss

@@ -23,7 +23,7 @@ pub struct AmclStream {
     /// Switches and constants.
     pub form: AmclForm,
     /// The score at the mean where scores are centred, r = gain (x - mean) + this of the product x of two features;
-    /// none: r = x. Centred scores have no shares.
+    /// none: r = x.
     pub centre: Option<f64>,
     /// Which anchors' losses are computed.
     pub share: Share,
@@ -56,6 +56,12 @@ impl Share {
                 self.ranks
             )),
         }
+    }
+
+    /// Groups of 64 of its rows, of which each run begins a new one.
+    pub(super) fn tiles(self, a: usize) -> usize {
+        let of_runs = self.anchors(a).map(|run| run.len().div_ceil(64));
+        of_runs.iter().sum()
     }
 
     /// Its rows of a.
@@ -126,11 +132,11 @@ impl Params {
         }
     }
 
-    /// For sums over all of c heads' tiles.
-    pub(super) fn summing([c, a]: [usize; 2], score_heads: usize) -> Self {
+    /// For sums over so many tiles of each of c heads.
+    pub(super) fn summing([c, tiles]: [usize; 2], score_heads: usize) -> Self {
         Self {
-            sizes: [a, 1, c, 1].map(|v| v as u32),
-            tiles: a.div_ceil(64) as u32,
+            sizes: [1, 1, c, 1].map(|v| v as u32),
+            tiles: tiles as u32,
             score_heads: score_heads as u32,
             ..Self::default()
         }
@@ -180,11 +186,6 @@ impl AmclStream {
         if self.centre().is_some() {
             if inputs[2].dims() != [1] || inputs[3].dims() != &inputs[1].dims()[..1] {
                 return Err("a gain is [1], and a mean one value a head of the features".into());
-            }
-            if self.share != Share::WHOLE {
-                return Err(
-                    "centred scores have no shares: their mean is of all ranks' pairs".into(),
-                );
             }
         }
         for t in &inputs[self.differentiable()..] {

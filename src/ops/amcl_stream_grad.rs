@@ -1,7 +1,7 @@
 //! `amcl_stream_grad`: the manual backward pass of the streamed AMCL loss, which makes the pairs anew. Twin:
 //! `reference/amcl_stream_grad.rs`.
 
-use super::amcl_stream::{AmclStream, Bound, Params};
+use super::amcl_stream::{AmclStream, Bound, Params, Share};
 use crate::device::Limits;
 use crate::device::recording::{Recorder, View};
 use crate::graph::{Bindings, Class, Cost, HostIo, Op, Result, TensorType};
@@ -12,7 +12,8 @@ use crate::{kernel, twin};
 /// Inputs: z, features, gain, mean, value and index as the loss had them, dloss [c,a], norm [c,a] of all anchors.
 /// Outputs: the gradient of the rows of the loss's share, all of them by default: dz as z, and one as each of features,
 /// gain and mean that there are.
-/// It is whole: what these rows do as columns of other anchors is part of it.
+/// It is whole: what these rows do as columns of other anchors is part of it. (Of gain and mean, of which a pair is
+/// both anchors', half of it is: the shares' add up to all.)
 #[derive(Clone, Copy, Debug)]
 pub struct AmclStreamGrad {
     /// The forward op.
@@ -45,7 +46,8 @@ impl Op for AmclStreamGrad {
     fn workspace(&self, inputs: &[&TensorType], _limits: &Limits) -> Vec<TensorType> {
         let d = inputs[0].dims();
         let centred = self.loss.centre().map(|_| {
-            let (packed, sums) = ([d[0], d[1], 4], [d[0], d[1].div_ceil(64), 2]);
+            let tiles = self.loss.share.tiles(d[1]);
+            let (packed, sums) = ([d[0], d[1], 4], [d[0], tiles, 2]);
             [TensorType::f32(packed), TensorType::f32(sums)]
         });
         centred.into_iter().flatten().collect()
@@ -57,9 +59,8 @@ impl Op for AmclStreamGrad {
         let (centre, selection) = rest.split_at(self.loss.differentiable() - operands.len());
         let heads = operands.get(1).map_or(1, |f| f.dims()[0]);
         let chunks = z.dims()[2].div_ceil(64);
-        let mut record = |kernel, bound: &[Bound<'_>], chunks| {
-            self.loss
-                .record_heads(rec, kernel, z.dims(), heads, bound, chunks)
+        let mut record = |kernel, of: &AmclStream, bound: &[Bound<'_>], chunks| {
+            of.record_heads(rec, kernel, z.dims(), heads, bound, chunks)
         };
         let main = kernel!("amcl_stream_grad", "main");
         let mut bound = vec![Bound::Z(z)];
@@ -69,14 +70,18 @@ impl Op for AmclStreamGrad {
             bound.push(Bound::OwnZ(&io.outputs[0]));
             bound.extend(io.outputs[1..].iter().map(Bound::OwnFeature));
             bound.extend(selection.iter().map(Bound::Each));
-            return record(main, &bound, chunks);
+            return record(main, &self.loss, &bound, chunks);
         }
         let (packed, sums) = (&io.workspace[0], &io.workspace[1]);
         let mut kept: Vec<Bound<'_>> = rows.iter().map(Bound::Each).collect();
         kept.push(Bound::Packed(packed));
         kept.extend(selection.iter().map(Bound::Each));
         let pack = kernel!("amcl_stream_grad", "pack").flag("PACK", true);
-        record(pack, &kept, 1)?;
+        let of_all = AmclStream {
+            share: Share::WHOLE,
+            ..self.loss
+        };
+        record(pack, &of_all, &kept, 1)?;
         bound.extend(centre.iter().map(Bound::Whole));
         bound.extend([
             Bound::Packed(packed),
@@ -84,9 +89,10 @@ impl Op for AmclStreamGrad {
             Bound::OwnFeature(&io.outputs[1]),
             Bound::Whole(sums),
         ]);
-        record(main, &bound, chunks)?;
+        record(main, &self.loss, &bound, chunks)?;
         let total = kernel!("amcl_stream_grad", "total").flag("TOTAL", true);
-        let p = Params::summing([z.dims()[0], z.dims()[1]], heads);
+        let tiles = self.loss.share.tiles(z.dims()[1]);
+        let p = Params::summing([z.dims()[0], tiles], heads);
         let bound: [&View; 4] = [sums, &centre[0], &io.outputs[2], &io.outputs[3]];
         Ok(rec.dispatch(&total, &p, &bound, 1)?)
     }

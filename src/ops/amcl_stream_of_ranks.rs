@@ -63,10 +63,13 @@ impl Op for AmclStreamOfRanks {
             of.extend(g.push(gather, &[dloss, norm])?);
             let loss = self.stream;
             let d = g.push(AmclStreamGrad { loss }, &of)?;
-            let own = out.len() - d.len();
-            for (slot, d) in out[own..].iter_mut().zip(d) {
-                *slot = Some(d);
-            }
+            // The own rows' stand last; gain and mean, which have no rows, are inputs that all ranks have.
+            let (rows, centre) = d.split_at(self.stream.operands());
+            let own = out.len() - rows.len();
+            let of_rows = out[own..].iter_mut().zip(rows);
+            of_rows.for_each(|(slot, d)| *slot = Some(*d));
+            let of_centre = out[self.stream.operands()..].iter_mut().zip(centre);
+            of_centre.for_each(|(slot, d)| *slot = Some(*d));
         }
         Ok(out)
     }

@@ -13,7 +13,7 @@ pub struct Gradients<'a, T> {
     pub dz: &'a mut [T],
     /// Of the features' (summed over the heads when these share one).
     pub df: Option<&'a mut [T]>,
-    /// Of the gain, and of the mean of each score head; all anchors' rows are asked for then.
+    /// Of the gain, and of the mean of each score head: half of what the anchors' pairs send, as i's and as j's.
     pub centre: Option<(&'a mut T, &'a mut [T])>,
 }
 

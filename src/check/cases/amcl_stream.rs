@@ -194,6 +194,7 @@ pub(super) fn feeds_with_nan(op: &AmclStream) -> Vec<Feed> {
 
 /// Shares of a rank: whose rows begin and end within a tile, lie in several dispatches, and have features of one head.
 pub(super) fn shares() -> Vec<(String, AmclStream, [usize; 3], bool)> {
+    let all: Vec<_> = forms().into_iter().chain(centred()).collect();
     let mut v = Vec::new();
     for (form, rank, ranks, dims, shared) in [
         (0, 1, 3, [2, 18, 8], false),
@@ -202,8 +203,13 @@ pub(super) fn shares() -> Vec<(String, AmclStream, [usize; 3], bool)> {
         (8, 3, 4, [2, 264, 13], false),
         (16, 1, 2, [3, 68, 6], true),
         (0, 1, 2, [256, 260, 8], false),
+        // Centred.
+        (24, 1, 3, [2, 18, 8], false),
+        (24, 2, 3, [2, 222, 68], true),
+        (25, 0, 2, [1, 140, 5], false),
+        (27, 3, 4, [2, 264, 13], false),
     ] {
-        let (note, op) = forms().remove(form);
+        let (note, op) = all[form].clone();
         let share = Share { rank, ranks };
         let op = AmclStream { share, ..op };
         v.push((format!("{note}, rank {rank} of {ranks}"), op, dims, shared));

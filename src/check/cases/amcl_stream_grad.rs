@@ -135,6 +135,12 @@ pub(super) fn mutations() -> Vec<Mutation> {
             find: "lane[lid.x] = lane[lid.x] + lane[lid.x + h];",
             replace: "lane[lid.x] = lane[lid.x + h];",
         },
+        // Both runs of a share have their sums in one place.
+        Mutation {
+            kernel: "amcl_stream_grad",
+            find: "(i0 - p.shift + 63u) / 64u",
+            replace: "(i0 - p.shift) / 64u",
+        },
         Mutation {
             kernel: "amcl_stream_grad",
             find: "v.w = index[at]",

@@ -1,6 +1,6 @@
 //! Redundancy reduction: Barlow Twins (Eq. 1.3) and AMCL's Eq. (2.3).
 
-use super::scorer::{for_all_heads, scored_heads};
+use super::scorer::{Products, for_all_heads, scored_heads};
 use super::{Amcl, LossOutput, Pairs, Path, Scorer};
 use crate::graph::{Graph, GraphError, Result, TensorId};
 use crate::ops::barlow_loss::BarlowLoss;
@@ -90,7 +90,7 @@ pub fn amcl_barlow_twins(
         let p1 = scorer.features(g, a, x1)?;
         let p2 = scorer.features(g, a, x2)?;
         if stream {
-            let features = match scorer.centre(g, a, [p1, p2], false)? {
+            let features = match scorer.centre(g, a, [p1, p2], Products::Full)? {
                 Some(centre) => centre.joined(g, [p1, p2])?,
                 None => [p1, p2],
             };

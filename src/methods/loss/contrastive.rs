@@ -1,7 +1,7 @@
 //! Losses with negatives: NT-Xent and InfoNCE, and AMCL's Eqs. (2.1) and (2.4), within the batch (SimCLR) or with a
 //! queue (MoCo).
 
-use super::scorer::scored_heads;
+use super::scorer::{Products, scored_heads};
 use super::{Adaptive, Amcl, LossOutput, NegOmega, Negatives, Pairs, Path, Plain, Scorer};
 use crate::comm::World;
 use crate::graph::{Graph, GraphError, Result, TensorId};
@@ -214,7 +214,7 @@ fn streamed(
     if let Some(mut scorer) = scorer.filter(|_| form.adaptive()) {
         let heads = scored_heads(g, a, z)?;
         let p = scorer.features(g, a, heads)?;
-        centre = scorer.centre(g, a, [p, p], true)?;
+        centre = scorer.centre(g, a, [p, p], Products::Square(world))?;
         own.push(p);
     }
     let of_all = |g: &mut Graph, what, own: Vec<TensorId>| match world.cloned() {

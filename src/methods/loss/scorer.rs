@@ -1,7 +1,9 @@
 //! Scores of pairs, of which temperatures are made: products of phi's features, as they are or centred.
 
 use super::{Adaptive, Amcl, Parametrisation};
+use crate::comm::World;
 use crate::graph::{Graph, Result, TensorId};
+use crate::ops::all_gather_rows::AllGatherRows;
 use crate::ops::centre_scores::CentreScores;
 use crate::ops::concat_tokens::ConcatTokens;
 use crate::ops::first_rows::FirstRows;
@@ -42,35 +44,42 @@ impl Scorer<'_> {
         Ok(g.push(CentreScores { square, offset }, &[products, gain])?[0])
     }
 
-    /// How products of unit features p [c,n,d] and q [c,m,d] are centred, if they are, without making them (`square`: p
-    /// is q, and a row with itself is no pair).
+    /// How products of unit features p [c,n,d] and q [c,m,d] are centred, if they are, without making them.
     ///
     /// A product is linear in either feature, so that the mean over all pairs is the product of the mean features, and
-    /// no pass over pairs is needed; of a square the rows' products with themselves are taken away again.
+    /// no pass over pairs is needed; of a square the rows' products with themselves are taken away again. Where ranks
+    /// have rows each, the mean feature is that of theirs, a row a rank.
     pub(super) fn centre(
         &self,
         g: &mut Graph,
         a: &Amcl,
         [p, q]: [TensorId; 2],
-        square: bool,
+        of: Products<'_>,
     ) -> Result<Option<Centre>> {
         let (Parametrisation::Centred, Some(gain)) = (a.parametrisation, self.gain) else {
             return Ok(None);
         };
         let mean_p = mean_row(g, p)?;
-        let mean_q = if square { mean_p } else { mean_row(g, q)? };
-        let mut mean = g.row_dot(mean_p, mean_q)?;
-        if square {
-            let (c, n) = (g.dims(p)[0], g.dims(p)[1]);
-            let lengths = g.row_dot(p, p)?;
-            let lengths = g.reshape(lengths, [c, n, 1])?;
-            let own = mean_row(g, lengths)?;
-            let own = g.reshape(own, [c])?;
-            let others = (n - 1) as f64;
-            let all = g.scale(mean, n as f64 / others)?;
-            let own = g.scale(own, 1.0 / others)?;
-            mean = g.sub(all, own)?;
-        }
+        let mean = match of {
+            Products::Full => {
+                let mean_q = mean_row(g, q)?;
+                g.row_dot(mean_p, mean_q)?
+            }
+            Products::Square(world) => {
+                let (c, n) = (g.dims(p)[0], g.dims(p)[1]);
+                let lengths = g.row_dot(p, p)?;
+                let lengths = g.reshape(lengths, [c, n, 1])?;
+                let own = mean_row(g, lengths)?;
+                let [mean_p, own] = [of_ranks(g, mean_p, world)?, of_ranks(g, own, world)?];
+                let own = g.reshape(own, [c])?;
+                let all = g.row_dot(mean_p, mean_p)?;
+                let n = n * world.map_or(1, World::ranks);
+                let others = (n - 1) as f64;
+                let all = g.scale(all, n as f64 / others)?;
+                let own = g.scale(own, 1.0 / others)?;
+                g.sub(all, own)?
+            }
+        };
         Ok(Some(Centre {
             gain,
             mean,
@@ -96,6 +105,16 @@ impl Scorer<'_> {
         let centred = self.scores(g, a, wide, false)?;
         g.reshape(centred, [c, b])
     }
+}
+
+/// Which products of rows have a mean.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Products<'a> {
+    /// Of each row with each of the other operand.
+    Full,
+    /// Of the rows among themselves, where a row with itself is no pair: all rows, or those of a rank among as many of
+    /// each of the others.
+    Square(Option<&'a World>),
 }
 
 /// How the scores of the centred parametrisation come of products x of unit features: r = gain (x - mean) + offset.
@@ -157,6 +176,20 @@ fn mean_row(g: &mut Graph, x: TensorId) -> Result<TensorId> {
     };
     let x = g.reshape(x, [c, n, 1, d])?;
     g.push1(GlobalAvgPool, &[x])
+}
+
+/// The mean of the ranks' x [c,d].
+fn of_ranks(g: &mut Graph, x: TensorId, world: Option<&World>) -> Result<TensorId> {
+    let Some(world) = world.cloned() else {
+        return Ok(x);
+    };
+    let shape = g.dims(x).to_vec();
+    let (ranks, n) = (world.ranks(), shape.iter().product());
+    let row = g.reshape(x, [1, n])?;
+    let rows = g.push1(AllGatherRows { world }, &[row])?;
+    let rows = g.reshape(rows, [1, ranks, n])?;
+    let mean = mean_row(g, rows)?;
+    g.reshape(mean, shape.as_slice())
 }
 
 /// The heads whose features make the scores: all, or the first.
