@@ -96,6 +96,13 @@ pub struct Compared {
     pub theirs: Vec<f64>,
 }
 
+/// The middle one, or the mean of the middle two.
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut all: Vec<f64> = values.collect();
+    all.sort_by(f64::total_cmp);
+    (all[(all.len() - 1) / 2] + all[all.len() / 2]) / 2.0
+}
+
 /// How a row stands to the bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -110,9 +117,13 @@ pub enum Verdict {
 impl Compared {
     /// Smallest, median and largest of a / b over the turns.
     fn spread(a: &[f64], b: &[f64]) -> [f64; 3] {
-        let mut all: Vec<f64> = a.iter().zip(b).map(|(a, b)| a / b).collect();
-        all.sort_by(f64::total_cmp);
-        [all[0], all[all.len() / 2], all[all.len() - 1]]
+        let all = a.iter().zip(b).map(|(a, b)| a / b);
+        let (low, high) = (f64::INFINITY, f64::NEG_INFINITY);
+        let [low, high] = [
+            all.clone().fold(low, f64::min),
+            all.clone().fold(high, f64::max),
+        ];
+        [low, median(all), high]
     }
 
     /// Ratios of this program's times to the other's: smallest, median, largest.
@@ -138,11 +149,7 @@ impl Compared {
     /// The line of the table.
     pub fn line(&self, bound: Option<f64>) -> String {
         let ([a, b, c], [low, _, high]) = (self.ratio(), self.itself());
-        let middle = |v: &[f64]| {
-            let mut v = v.to_vec();
-            v.sort_by(f64::total_cmp);
-            1e3 * v[v.len() / 2]
-        };
+        let middle = |v: &[f64]| 1e3 * median(v.iter().copied());
         let verdict = match bound.map(|b| self.verdict(b)) {
             Some(Verdict::Slower) => "  slower",
             Some(Verdict::Unsettled) => "  above the bound, and within noise",
@@ -172,7 +179,12 @@ fn times(program: &Path, flags: &[String]) -> anyhow::Result<Report> {
         .args(flags)
         .stderr(Stdio::inherit())
         .output()
-        .with_context(|| format!("cannot start {}", program.display()))?;
+        .with_context(|| {
+            format!(
+                "{} is no report of bench --out, and cannot be started as a program",
+                program.display()
+            )
+        })?;
     if !out.status.success() {
         bail!("{} bench: {}", program.display(), out.status);
     }
@@ -260,8 +272,63 @@ mod tests {
             let noisy = row(&[1.2, 1.1, 1.3], &again, &[1.0, 1.0, 1.0]);
             assert_eq!(noisy.verdict(1.05), Verdict::Unsettled, "{again:?}");
         }
+        // Of an even number of turns the middle lies between two.
+        let even = row(&[1.0, 1.2], &[1.0, 1.2], &[1.0, 1.0]);
+        assert_eq!(even.ratio(), [1.0, 1.1, 1.2]);
         // A faster one holds, however noisy.
         let fast = row(&[0.5, 0.6, 0.4], &[0.6, 0.5, 0.5], &[1.0, 1.0, 1.0]);
         assert_eq!(fast.verdict(1.0), Verdict::Holds);
+    }
+
+    fn report(rows: &[(&str, f64)]) -> Report {
+        let row = |(name, seconds): &(&str, f64)| Row {
+            name: (*name).into(),
+            seconds: *seconds,
+            ..Row::default()
+        };
+        Report {
+            version: "0".into(),
+            commit: None,
+            processor: None,
+            device: "cpu".into(),
+            driver: None,
+            ceilings: Ceilings::default(),
+            rows: rows.iter().map(row).collect(),
+            steps: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn rows_above_the_bound_are_named_where_both_have_them() {
+        let before = report(&[("a", 1.0), ("b", 1.0), ("c", 1.0)]);
+        let now = report(&[("a", 1.04), ("b", 1.06), ("new", 9.0)]);
+        assert_eq!(slower(&now, &before, 1.05), ["b"]);
+        assert!(slower(&now, &before, 1.1).is_empty());
+    }
+
+    #[test]
+    fn what_is_no_report_is_a_program() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            Other::open(&path)
+        };
+        let text = serde_json::to_string(&report(&[("a", 1.0)])).unwrap();
+        assert!(matches!(file("report", &text), Ok(Other::Report(_))));
+        assert!(matches!(file("text", "gemm 1 ms"), Ok(Other::Program(_))));
+        let e = file("other.json", " {\"a\": 1}").unwrap_err().to_string();
+        assert!(
+            e.contains("other.json was not written by bench --out"),
+            "{e}"
+        );
+        let e = Other::open(&dir.path().join("none"))
+            .unwrap_err()
+            .to_string();
+        assert!(e.contains("cannot read"), "{e}");
+        let e = times(&dir.path().join("text"), &[])
+            .unwrap_err()
+            .to_string();
+        assert!(e.contains("cannot be started as a program"), "{e}");
     }
 }
