@@ -183,10 +183,9 @@ impl AmclStream {
                 return Err("features need z's shape, or one head's".into());
             }
         }
-        if self.centre().is_some() {
-            if inputs[2].dims() != [1] || inputs[3].dims() != &inputs[1].dims()[..1] {
-                return Err("a gain is [1], and a mean one value a head of the features".into());
-            }
+        let one_each = || inputs[2].dims() == [1] && inputs[3].dims() == &inputs[1].dims()[..1];
+        if self.centre().is_some() && !one_each() {
+            return Err("a gain is [1], and a mean one value a head of the features".into());
         }
         for t in &inputs[self.differentiable()..] {
             if t.dims() != [c, a] {
