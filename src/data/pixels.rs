@@ -8,8 +8,9 @@
 //! and upright.
 
 use super::jpeg::{self, Aim, Decoded, Oddity};
-use fast_image_resize::images::{CroppedImage, Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
+use fast_image_resize::pixels::{U8x3, U8x4};
+use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage, imageops};
 use serde::{Deserialize, Serialize};
@@ -400,34 +401,34 @@ impl Part {
             return Ok(());
         }
         if bytes == 3 {
-            return self.resize(&mut tools.resizer, (pixels, (w, h)), PixelType::U8x3, out);
+            return self.resize::<U8x3>(&mut tools.resizer, (pixels, (w, h)), out);
         }
         let four = &mut tools.four;
         four.resize(4 * size.0 as usize * size.1 as usize, 0);
-        self.resize(&mut tools.resizer, (pixels, (w, h)), PixelType::U8x4, four)?;
+        self.resize::<U8x4>(&mut tools.resizer, (pixels, (w, h)), four)?;
         colours(four, bytes, out);
         Ok(())
     }
 
-    /// Cuts it out of an image and brings it to its size. A fourth byte is no alpha: the colours do not see it.
-    fn resize(
+    /// Cuts it out of an image and brings it to its size. A fourth byte is no alpha: the colours do not see it. Of one
+    /// kind of pixels each: `Resizer::resize` would have all its thirteen kinds compiled, a fifth of this crate's code.
+    fn resize<P: PixelTrait>(
         self,
         resizer: &mut Resizer,
         (pixels, (w, h)): (&[u8], (u32, u32)),
-        kind: PixelType,
         out: &mut [u8],
     ) -> Result<(), String> {
         let Self { corner, cut, size } = self;
         let words = |e: &dyn std::fmt::Display| e.to_string();
-        let whole = ImageRef::new(w, h, pixels, kind).map_err(|e| words(&e))?;
-        let cut = CroppedImage::new(&whole, corner.0, corner.1, cut.0, cut.1);
+        let whole = TypedImageRef::<P>::from_buffer(w, h, pixels).map_err(|e| words(&e))?;
+        let cut = TypedCroppedImage::from_ref(&whole, corner.0, corner.1, cut.0, cut.1);
         let cut = cut.map_err(|e| words(&e))?;
-        let into = Image::from_slice_u8(size.0, size.1, out, kind);
+        let into = TypedImage::<P>::from_buffer(size.0, size.1, out);
         let mut into = into.map_err(|e| words(&e))?;
         let options = ResizeOptions::new()
             .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
             .use_alpha(false);
-        let done = resizer.resize(&cut, &mut into, &options);
+        let done = resizer.resize_typed(&cut, &mut into, &options);
         done.map_err(|e| words(&e))
     }
 }

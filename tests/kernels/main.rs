@@ -2,8 +2,11 @@
 //! of its own name under each harness, so that `cargo test --test kernels gemm` runs what concerns `gemm`.
 //!
 //! The adapter is `AMCL_TEST_DEVICE` (a name, as `--device` takes it) or lavapipe. A missing adapter FAILS these tests,
-//! with a message that says what to install: nothing is skipped. `AMCL_TEST_SHARE=N` runs every N-th case and control
-//! of each op, its first ones among them.
+//! with a message that says what to install. `AMCL_TEST_SHARE=N` runs every N-th case and control of each op, its first
+//! ones among them; `AMCL_TEST_SHARE=1` all under each harness. If it is not set, and no test is named, the table runs
+//! whole where it is bounds-checked, on the CPU and in gradients, as do all controls, and every fourth case of each op
+//! in the other modes, each mode beginning at another one: they run what the first two do with another limit, tile or
+//! policy, and take half of the time.
 
 mod coverage;
 mod exceptions;
@@ -12,9 +15,13 @@ use amcl_wgpu::check::{self, Case, Harness, Mutation, Outcome, gradient, harness
 use amcl_wgpu::device::{Choice, Device, Options};
 use amcl_wgpu::ops::tiles::TILES;
 use libtest_mimic::{Arguments, Failed, FormatSetting, Trial};
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+
+/// How many of the modes run the whole table by default: those that are bounds-checked.
+const WHOLE_MODES: usize = 2;
 
 /// Bindings of 64 KiB instead of 128 MiB or more: most tensors of the larger cases exceed them.
 const SMALL_BINDING: usize = 1 << 16;
@@ -25,28 +32,41 @@ fn main() -> ExitCode {
         // A line a test would be thousands of lines.
         args.format = Some(FormatSetting::Terse);
     }
-    libtest_mimic::run(&args, trials()).exit_code()
+    libtest_mimic::run(&args, trials(args.filter.is_some() || args.list)).exit_code()
 }
 
-fn trials() -> Vec<Trial> {
+/// All tests. `named`: some are asked for by name.
+fn trials(named: bool) -> Vec<Trial> {
     let name = std::env::var("AMCL_TEST_DEVICE").unwrap_or_else(|_| "llvmpipe".into());
     let choice: Choice = name
         .parse()
         .expect("AMCL_TEST_DEVICE is a device as --device takes it");
-    let share = std::env::var("AMCL_TEST_SHARE").map_or(1, |n| {
+    let share = std::env::var("AMCL_TEST_SHARE").ok().map(|n| {
         n.parse()
             .ok()
             .filter(|n| *n > 0)
             .expect("AMCL_TEST_SHARE is a number from 1")
     });
+    let all_modes = named || share.is_some();
+    let share = share.unwrap_or(1);
     let whole: Arc<[Case]> = check::table().into();
     let cases = check::every(share, whole.to_vec(), |c| c.op.name());
     let mutations = check::every(share, check::mutations(), |m| m.kernel);
 
+    if !all_modes {
+        eprintln!("other tiles and limits: every fourth case of each op (AMCL_TEST_SHARE=1: all)");
+    }
+    let cases_of = |mode: usize| match mode.checked_sub(WHOLE_MODES) {
+        Some(other) if !all_modes => quarter(&cases, other),
+        _ => cases.clone(),
+    };
     let mut all = coverage::trials(&whole);
-    for (mode, options) in modes() {
+    let modes = modes();
+    let tables = modes.len();
+    for (number, (mode, options)) in modes.into_iter().enumerate() {
         let forced = options.forced_tile.is_some();
         let device = Opened::new(&choice, options);
+        let cases = cases_of(number);
         // A forced tile concerns the tiled kernels alone.
         let own = cases.iter().filter(|c| !forced || c.is_tiled());
         all.extend(own.map(|c| {
@@ -55,14 +75,15 @@ fn trials() -> Vec<Trial> {
             Trial::test(title, move || equals_its_twin(&device.harness()?, &c))
         }));
     }
-    for (mode, gpu_kernels) in [("small-bindings", false), ("small-bindings-gpu", true)] {
+    let small = [("small-bindings", false), ("small-bindings-gpu", true)];
+    for (number, (mode, gpu_kernels)) in (tables..).zip(small) {
         let options = Options {
             max_binding: Some(SMALL_BINDING),
             gpu_kernels,
             ..Options::default()
         };
         let device = Opened::new(&choice, options);
-        all.extend(cases.iter().map(|c| {
+        all.extend(cases_of(number).iter().map(|c| {
             let (device, c) = (device.clone(), c.clone());
             let title = format!("{name}/{mode}/{}", c.title());
             Trial::test(title, move || is_split(device.harness()?.run(&c)))
@@ -97,6 +118,19 @@ fn trials() -> Vec<Trial> {
         proves_nothing,
     ));
     all
+}
+
+/// Every fourth case of each op from its `first` one on, which is counted modulo four; of each op one case at least.
+fn quarter(cases: &[Case], first: usize) -> Vec<Case> {
+    let mut of_op: BTreeMap<&str, Vec<&Case>> = BTreeMap::new();
+    for c in cases {
+        of_op.entry(c.op.name()).or_default().push(c);
+    }
+    let chosen = of_op.into_values().flat_map(|own| {
+        let first = first % own.len().min(4);
+        own.into_iter().skip(first).step_by(4).cloned()
+    });
+    chosen.collect()
 }
 
 /// How a device runs the table. A CPU driver has kernels of its own: they and those for GPUs run bounds-checked.
