@@ -35,7 +35,7 @@ impl Method for Spectral {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let small = "version = 3\ndata.shapes_train = 256\nmodel.width = 8\nrun.epochs = 4";
+    let small = "version = 4\ndata.shapes_train = 256\nmodel.width = 8\nrun.epochs = 4";
     let config = Config::parse(small, &["optim.batch_size=64".into()])?;
     let method = Spectral(config.backbone()?);
     Trainer::new(config)

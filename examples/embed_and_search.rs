@@ -9,7 +9,7 @@ use amcl_wgpu::eval::knn::cosines;
 use amcl_wgpu::prelude::*;
 
 const SMALL: &str =
-    "version = 3\ndata.shapes_train = 320\ndata.shapes_test = 100\nmodel.width = 8\nrun.epochs = 4";
+    "version = 4\ndata.shapes_train = 320\ndata.shapes_test = 100\nmodel.width = 8\nrun.epochs = 4";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let here = tempfile::tempdir()?;

@@ -10,7 +10,7 @@ use amcl_wgpu::data::shapes;
 use amcl_wgpu::prelude::*;
 use std::path::PathBuf;
 
-const SMALL: &str = "version = 3\nmodel.width = 4\noptim.batch_size = 32\nrun.epochs = 2";
+const SMALL: &str = "version = 4\nmodel.width = 4\noptim.batch_size = 32\nrun.epochs = 2";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let here = tempfile::tempdir()?;

@@ -10,7 +10,7 @@
 //! ```
 //! use amcl_wgpu::prelude::*;
 //!
-//! let settings = "version = 3\ndata.shapes_train = 64\ndata.shapes_test = 20\nmodel.width = 4\nrun.epochs = 1";
+//! let settings = "version = 4\ndata.shapes_train = 64\ndata.shapes_test = 20\nmodel.width = 4\nrun.epochs = 1";
 //! let config = Config::parse(settings, &["optim.batch_size=32".into()])?;
 //! let folder = tempfile::tempdir()?;
 //! let run = folder.path().join("run");

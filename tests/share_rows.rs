@@ -18,14 +18,14 @@ const SHARED: &str = "loss.share_rows=4";
 /// Methods and forms of the loss: all candidates, the nearest, some; one head's features for all; constant heads.
 const FORMS: [(&str, bool, &[&str]); 11] = [
     ("simclr", false, &[]),
-    ("simclr", true, &[]),
+    ("simclr", true, DOT),
     (
         "simclr",
         true,
         &["amcl.negatives=max", "amcl.include_positive=false"],
     ),
     ("simclr", true, &["amcl.negatives=topk", "amcl.kappa=3"]),
-    ("simclr", true, &["amcl.adaptive=first_head"]),
+    ("simclr", true, &[DOT[0], "amcl.adaptive=first_head"]),
     (
         "simclr",
         true,
@@ -42,6 +42,7 @@ const FORMS: [(&str, bool, &[&str]); 11] = [
     ("can", true, CENTRED),
 ];
 
+const DOT: &[&str] = &["amcl.parametrisation=dot"];
 const CENTRED: &[&str] = &["amcl.parametrisation=centred"];
 
 fn config((name, amcl, form): (&str, bool, &[&str]), of: (usize, usize), more: &[&str]) -> Config {

@@ -30,8 +30,8 @@ pub struct Args {
     /// Data of every run.
     #[arg(long)]
     data: Option<String>,
-    /// Do only the runs whose folder's name, as --list prints it, contains TEXT; may be given several times. The rest
-    /// can follow, here or on another machine: -o names one folder of both.
+    /// Do only the runs whose folder's name, as --list prints it, contains TEXT; may be given several times. What
+    /// it leaves out can follow by the same command without it, into the same folder.
     #[arg(long, value_name = "TEXT")]
     only: Vec<String>,
     /// Print the runs (with --json: and their complete settings), run none.

@@ -6,7 +6,7 @@ use crate::methods::METHODS;
 use toml::{Table, Value};
 
 /// The version that this program writes.
-pub const VERSION: i64 = 3;
+pub const VERSION: i64 = 4;
 
 /// A default that a version changed: files of earlier versions that do not set the key are read with the value that
 /// it had.
@@ -43,6 +43,13 @@ const CHANGED: &[Changed] = &[
         key: "standardize",
         method: Some("barlow_twins"),
         before: "\"unbiased\"",
+    },
+    Changed {
+        since: 4,
+        section: "amcl",
+        key: "parametrisation",
+        method: Some("simclr"),
+        before: "\"dot\"",
     },
 ];
 
@@ -189,7 +196,7 @@ mod tests {
         migrate(&mut t, None).unwrap();
         assert!(t["method"].get("queue").is_some());
         let e = migrate(&mut parsed("version = 9"), None).unwrap_err();
-        assert!(e.contains("versions 1 to 3"), "{e}");
+        assert!(e.contains("versions 1 to 4"), "{e}");
     }
 
     #[test]
@@ -230,6 +237,32 @@ mod tests {
         );
         assert_eq!(at("", 3), None, "the new default is the type's own");
     }
+
+    /// AMCL of an older file is the paper's form; of a file of today the centred one, where it was measured.
+    #[test]
+    fn amcl_of_files_before_version_4_keeps_its_form() {
+        use crate::methods::loss::Parametrisation::{Centred, Dot};
+        let of = |text: &str| {
+            let c = crate::config::Config::parse(text, &[]).unwrap();
+            (c.amcl.switches.parametrisation, c.amcl.switches.tau_min)
+        };
+        let amcl = "amcl.enabled = true";
+        assert_eq!(of(&format!("version = 3\n{amcl}")), (Dot, 0.05));
+        assert_eq!(of(amcl), (Dot, 0.05), "of version 1");
+        let now = format!("version = 4\n{amcl}");
+        assert_eq!(of(&now), (Centred, 0.02));
+        for (other, floor) in [
+            ("amcl.parametrisation = \"dot\"", 0.05),
+            ("amcl.negatives = \"max\"", 0.05),
+            ("amcl.adaptive = \"none\"", 0.05),
+            ("method.name = \"moco\"", 0.05),
+            ("model.encoder = \"vit_tiny\"", 0.1),
+        ] {
+            assert_eq!(of(&format!("{now}\n{other}")), (Dot, floor), "{other}");
+        }
+        assert_eq!(of(&format!("{now}\namcl.tau_min = 0.03")), (Centred, 0.03));
+    }
+
     /// Barlow Twins of a file without the key is what it was, by whatever way the method is named; other methods get no
     /// such key, and a file of today has the new default.
     #[test]

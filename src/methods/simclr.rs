@@ -48,11 +48,13 @@ pub static SPEC: Spec = Spec {
 };
 
 /// On a Vision Transformer the projection of patches stays as it was drawn, and AMCL has the values that
-/// [`Recipe::steady_temperatures`] sets.
+/// [`Recipe::steady_temperatures`] sets; elsewhere it has its centred form.
 fn safeguards(r: &mut Recipe, given: Given<'_>) {
     if r.cuts_patches() {
         r.freeze_patches(given);
         r.steady_temperatures(given);
+    } else {
+        r.centred_temperatures(given);
     }
 }
 

@@ -121,7 +121,8 @@ crate::section! {
         /// `first_head` (both, from head 0's features for every head).
         adaptive: Adaptive = Adaptive::Full,
         /// How a pair's score is made: `dot` of phi's outputs (Eq. 3), or `centred`, in which only the part that
-        /// differs between pairs is learned.
+        /// differs between pairs is learned (configurations that leave it out: `centred` for simclr on a ResNet where
+        /// `negatives` is `softmax`).
         parametrisation: Parametrisation = Parametrisation::Dot,
         /// Temperature at the mean score of the centred parametrisation.
         tau0: f64 = 0.1 => TEMPERATURE,
@@ -131,7 +132,7 @@ crate::section! {
         include_positive: bool = true,
         /// Weight of Omega (configurations that leave it out: 1e-4 for simsiam, 1e-6 for barlow_twins).
         beta: f64 = 0.1 => between(0.0, 1e6),
-        /// Least temperature.
+        /// Least temperature (configurations that leave it out: 0.02 where the form is `centred` for the same reason).
         tau_min: f64 = 0.05 => TEMPERATURE,
         /// Largest temperature.
         tau_max: f64 = 2.0 => TEMPERATURE,
@@ -199,7 +200,8 @@ impl Amcl {
             && !(self.tau0 > self.tau_min && self.tau0 < self.tau_max)
         {
             return Err(format!(
-                "amcl.tau0 is {}, not between tau_min {} and tau_max {}",
+                "amcl.tau0 is {}, not between tau_min {} and tau_max {}; the paper's form, which has no tau0, is \
+                 amcl.parametrisation = \"dot\"",
                 self.tau0, self.tau_min, self.tau_max
             ));
         }

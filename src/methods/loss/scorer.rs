@@ -9,6 +9,7 @@ use crate::ops::concat_tokens::ConcatTokens;
 use crate::ops::first_rows::FirstRows;
 use crate::ops::global_avg_pool::GlobalAvgPool;
 use crate::ops::row_scale::RowScale;
+use crate::ops::slice_tokens::SliceTokens;
 
 /// What makes the scores: the temperature MLP, appended to features [c,rows,d'], and the gain [1] of the centred
 /// parametrisation.
@@ -70,7 +71,10 @@ impl Scorer<'_> {
                 let lengths = g.row_dot(p, p)?;
                 let lengths = g.reshape(lengths, [c, n, 1])?;
                 let own = mean_row(g, lengths)?;
-                let [mean_p, own] = [of_ranks(g, mean_p, world)?, of_ranks(g, own, world)?];
+                let [mean_p, own] = match world {
+                    Some(world) => of_ranks(g, [mean_p, own], world)?,
+                    None => [mean_p, own],
+                };
                 let own = g.reshape(own, [c])?;
                 let all = g.row_dot(mean_p, mean_p)?;
                 let n = n * world.map_or(1, World::ranks);
@@ -178,18 +182,23 @@ fn mean_row(g: &mut Graph, x: TensorId) -> Result<TensorId> {
     g.push1(GlobalAvgPool, &[x])
 }
 
-/// The mean of the ranks' x [c,d].
-fn of_ranks(g: &mut Graph, x: TensorId, world: Option<&World>) -> Result<TensorId> {
-    let Some(world) = world.cloned() else {
-        return Ok(x);
+/// The means over the ranks of x [c,d] and y [c,1], which are exchanged as one.
+fn of_ranks(g: &mut Graph, [x, y]: [TensorId; 2], world: &World) -> Result<[TensorId; 2]> {
+    let &[c, d] = g.dims(x) else {
+        return Ok([x, y]);
     };
-    let shape = g.dims(x).to_vec();
-    let (ranks, n) = (world.ranks(), shape.iter().product());
-    let row = g.reshape(x, [1, n])?;
+    let (ranks, n) = (world.ranks(), c * (d + 1));
+    let world = world.clone();
+    let (x, y) = (g.reshape(x, [c, d, 1])?, g.reshape(y, [c, 1, 1])?);
+    let both = g.push1(ConcatTokens, &[y, x])?;
+    let row = g.reshape(both, [1, n])?;
     let rows = g.push1(AllGatherRows { world }, &[row])?;
     let rows = g.reshape(rows, [1, ranks, n])?;
     let mean = mean_row(g, rows)?;
-    g.reshape(mean, shape.as_slice())
+    let both = g.reshape(mean, [c, d + 1, 1])?;
+    let part = |first, count| SliceTokens { first, count };
+    let (x, y) = (g.push1(part(1, d), &[both])?, g.push1(part(0, 1), &[both])?);
+    Ok([g.reshape(x, [c, d])?, g.reshape(y, [c, 1])?])
 }
 
 /// The heads whose features make the scores: all, or the first.
