@@ -51,10 +51,7 @@ fn optimisers_and_options_lower_the_loss() {
             &["optim.name=\"lars\"", "optim.lr=2.0", "optim.trust=0.02"],
         ),
         ("micro-batches", &["optim.lr=0.06", "optim.micro_batches=2"]),
-        (
-            "centred",
-            &["optim.lr=0.06", "amcl.parametrisation=\"centred\""],
-        ),
+        ("dot", &["optim.lr=0.06", "amcl.parametrisation=\"dot\""]),
         ("blur", &["optim.lr=0.06", "augment.families=\"abcde\""]),
     ];
     for (name, settings) in cases {
@@ -82,7 +79,7 @@ fn optimisers_and_options_lower_the_loss() {
         "amcl.warmup_epochs=3",
     ];
     assert!(train(&out, &settings).status.success());
-    let (topk, softmax) = (losses(&out), losses(&dir.path().join("sgd")));
+    let (topk, softmax) = (losses(&out), losses(&dir.path().join("dot")));
     assert_eq!(topk[..12], softmax[..12]);
     assert!(
         (topk[12] - softmax[12]).abs() > 0.1,

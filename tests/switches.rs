@@ -7,6 +7,7 @@ use crate::common;
 use amcl_wgpu::config::presets::PRESETS;
 use amcl_wgpu::config::{Config, method};
 use amcl_wgpu::graph::host::HostExecutor;
+use amcl_wgpu::methods::loss::Parametrisation;
 use amcl_wgpu::methods::loss::evaluate::LossError;
 use amcl_wgpu::methods::loss_file::LossFile;
 use amcl_wgpu::nn::backbones::family;
@@ -453,7 +454,15 @@ fn presets_and_experiments_are_as_they_are_written() {
         Config::parse(text, &set).unwrap_or_else(|e| panic!("{set:?}: {e}"))
     };
     for (name, text) in PRESETS.iter() {
-        assert_eq!(parsed(text, &[]), literal(text, &[]), "{name}");
+        let mut said = literal(text, &[]);
+        // AMCL's form is left to the method: a form that is asked for then has its own floor, and the quickstart is
+        // tried with other methods.
+        let open = *name == "quickstart" || name.starts_with("simclr-amcl");
+        if open && !text.contains("parametrisation") {
+            let a = &mut said.amcl.switches;
+            (a.parametrisation, a.tau_min) = (Parametrisation::Centred, 0.02);
+        }
+        assert_eq!(parsed(text, &[]), said, "{name}");
     }
     let list = |t: Option<&toml::Value>| -> Vec<(String, toml::Value)> {
         let t = t.and_then(toml::Value::as_table);
