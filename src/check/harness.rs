@@ -276,11 +276,14 @@ fn judge(case: &Case, got: &[HostData], want: &[HostData]) -> Outcome {
     worst
 }
 
-/// All cases by strides of the root of their number, from the last one back. Those of one kind stand side by side and a
-/// control is caught by a kind: in the order of the table it would be tried on all that stand before it.
+/// All cases in the order in which a control tries them: the first few, which catch most, and the others by strides
+/// from the last one back. Cases of one kind stand side by side and a control is caught by a kind: in the order of the
+/// table it would be tried on all that stand before it.
 fn by_strides(cases: &[Case]) -> impl Iterator<Item = &Case> {
-    let stride = cases.len().isqrt().max(1);
-    (0..stride).flat_map(move |first| cases.iter().rev().skip(first).step_by(stride))
+    let few = cases.len().isqrt();
+    let (first, others) = cases.split_at(few);
+    let strides = (0..few).flat_map(move |begin| others.iter().rev().skip(begin).step_by(few));
+    first.iter().chain(strides)
 }
 
 /// Runs a negative control: the mutated shader must give a wrong result in at least one of the cases.

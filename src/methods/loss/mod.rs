@@ -132,7 +132,7 @@ crate::section! {
         include_positive: bool = true,
         /// Weight of Omega (configurations that leave it out: 1e-4 for simsiam, 1e-6 for barlow_twins).
         beta: f64 = 0.1 => between(0.0, 1e6),
-        /// Least temperature (configurations that leave it out: 0.02 where the form is `centred` for the same reason).
+        /// Least temperature (configurations that leave out the form as well: 0.02 where it is then `centred`).
         tau_min: f64 = 0.05 => TEMPERATURE,
         /// Largest temperature.
         tau_max: f64 = 2.0 => TEMPERATURE,
