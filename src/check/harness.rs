@@ -276,16 +276,6 @@ fn judge(case: &Case, got: &[HostData], want: &[HostData]) -> Outcome {
     worst
 }
 
-/// All cases in the order in which a control tries them: the first few, which catch most, and the others by strides
-/// from the last one back. Cases of one kind stand side by side and a control is caught by a kind: in the order of the
-/// table it would be tried on all that stand before it.
-fn by_strides(cases: &[Case]) -> impl Iterator<Item = &Case> {
-    let few = cases.len().isqrt();
-    let (first, others) = cases.split_at(few);
-    let strides = (0..few).flat_map(move |begin| others.iter().rev().skip(begin).step_by(few));
-    first.iter().chain(strides)
-}
-
 /// Runs a negative control: the mutated shader must give a wrong result in at least one of the cases.
 ///
 /// # Errors
@@ -321,7 +311,7 @@ pub fn negative_control(
     if !hardware {
         devices.push(open(false, false)?);
     }
-    for c in by_strides(cases) {
+    for c in cases {
         for device in &devices {
             // A shader that does not compile, or whose bindings no longer fit, proves nothing about the table: only a
             // wrong result counts.
