@@ -296,8 +296,8 @@ fn test_device() -> String {
 }
 
 /// The same run on software Vulkan and on the CPU executor: equal losses over the first steps, to 1e-3, at a learning
-/// rate that the quickstart's warm-up reaches in these steps. (Training amplifies rounding, 1e-7 at the first step, by a
-/// factor a step that grows with the learning rate. It is larger in the centred form, which begins at a temperature of
+/// rate that the quickstart's warm-up reaches in these steps. (Training amplifies rounding, 1e-7 at the first step, by
+/// a factor a step that grows with the learning rate. It is larger in the centred form, which begins at a temperature of
 /// 0.1, not 0.9: at the rate below, losses were 2e-4 apart in ten steps and 2e-3 in 20.)
 #[test]
 fn gpu_and_cpu_train_alike() {
