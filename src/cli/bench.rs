@@ -134,7 +134,11 @@ fn steps(
             "model.image_size=224",
         ];
         let quarter = (batch / 4).max(2);
-        methods.push(("resnet50 simclr 224 px".into(), quarter, with_heads(&resnet50)));
+        methods.push((
+            "resnet50 simclr 224 px".into(),
+            quarter,
+            with_heads(&resnet50),
+        ));
         for encoder in ["vit_small", "vit_base"] {
             let name = format!("model.encoder={encoder}");
             let vit = [name.as_str(), "model.patch=16", "model.image_size=224"];

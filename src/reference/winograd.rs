@@ -9,7 +9,7 @@
 //! A^T = [1 1 1 0; 0 1 -1 -1].
 //!
 //! The gradient by the input is the same with filters turned by 180 degrees and channels exchanged. The gradient by the
-//! weights is dg = G^T [ sum over tiles of (A dy A^T) o (B^T d B) ] G.
+//! weights is in `winograd/weight_grad`.
 //!
 //! Rounding errors are some 2 to 3 times those of the definition, because A and B add up to four values and subtract as
 //! many (tested below).
@@ -21,14 +21,17 @@ use super::gemm::{Mat, Right, pack, packed_len, product};
 use super::scratch::{self, split};
 use rayon::prelude::*;
 
+mod weight_grad;
+pub(super) use weight_grad::weight_grad;
+
 /// Channels below which the transforms cost more than the products save.
 const CHANNELS: usize = 32;
 /// Tiles of one task, at most and at least. With fewer tiles, packing the filters would cost more than it saves.
 const TILES: (usize, usize) = (256, 64);
 /// Elements of a task's transformed patches and sums together: what a core's cache holds.
 const CACHE: usize = 1 << 18;
-/// Tiles of the gradient by the weights that are transformed before they are multiplied.
-const BLOCK: usize = 256;
+/// Elements of a cache line.
+const LINE: usize = 16;
 
 /// True for a convolution of this form with enough tiles to pay for transforming its filters.
 pub(super) fn suits<T: Scalar>(d: &ConvDims) -> bool {
@@ -70,7 +73,7 @@ pub(super) fn forward<T: Scalar>(d: &ConvDims, x: &[T], w: &[T], y: &mut [T]) {
         pad: d.pad,
     };
     // [16][k][c], read as c x k.
-    let mut transformed = scratch::shared(16 * d.k * d.c);
+    let mut transformed = scratch::shared(16 * padded(d.k * d.c));
     filters(d, w, false, &mut transformed);
     run(&shape, x, &transformed, (1, d.c), y);
 }
@@ -86,7 +89,7 @@ pub(super) fn input_grad<T: Scalar>(d: &ConvDims, dy: &[T], w: &[T], dx: &mut [T
         to: d.c,
         pad: 2 - d.pad,
     };
-    let mut transformed = scratch::shared(16 * d.k * d.c);
+    let mut transformed = scratch::shared(16 * padded(d.k * d.c));
     filters(d, w, true, &mut transformed);
     run(&shape, dy, &transformed, (d.c, 1), dx);
 }
@@ -162,6 +165,12 @@ fn transform<S: Transform<T, M, N>, T: Scalar, const M: usize, const N: usize>(
     }
 }
 
+/// Elements from one plane to the next. Planes a power of two apart share the sets of a cache, and 16 rows that are
+/// written side by side evict each other.
+fn padded(plane: usize) -> usize {
+    plane + LINE
+}
+
 /// The 16 matrices of transformed values. Tasks write them in parallel, each its own rows.
 #[derive(Clone, Copy)]
 struct Planes<T> {
@@ -176,6 +185,7 @@ unsafe impl<T: Send> Sync for Planes<T> {}
 
 impl<T: Scalar> Planes<T> {
     fn new(data: &mut [T], plane: usize) -> Self {
+        let plane = padded(plane);
         assert!(data.len() >= 16 * plane);
         Self {
             data: data.as_mut_ptr(),
@@ -268,7 +278,7 @@ fn run<T: Scalar>(s: &Shape, x: &[T], filters: &[T], (rs, cs): (usize, usize), y
     let (rows, columns) = tiles(s.p, s.q);
     let plane = s.from * s.to;
     let right = |t: usize| Mat {
-        data: &filters[t * plane..(t + 1) * plane],
+        data: &filters[t * padded(plane)..][..plane],
         rs,
         cs,
     };
@@ -288,7 +298,7 @@ fn run<T: Scalar>(s: &Shape, x: &[T], filters: &[T], (rs, cs): (usize, usize), y
     let task = |first: usize, count: usize, out: &mut [T]| {
         let m = count * columns;
         let work_len = 16 * s.from.max(s.to);
-        let lens = [16 * m * s.from, 16 * m * s.to, work_len, s.from];
+        let lens = [16 * padded(m * s.from), 16 * m * s.to, work_len, s.from];
         let mut buffer = scratch::local(lens.iter().sum());
         let [patches, sums, work, zeros] = split(&mut buffer, lens);
         zeros.fill(T::zero());
@@ -306,7 +316,7 @@ fn run<T: Scalar>(s: &Shape, x: &[T], filters: &[T], (rs, cs): (usize, usize), y
         });
         for t in 0..16 {
             let lhs = Mat {
-                data: &patches[t * m * s.from..],
+                data: &patches[t * padded(m * s.from)..],
                 rs: s.from,
                 cs: 1,
             };
@@ -371,106 +381,6 @@ fn outputs<T: Scalar>(
         transform::<Output, T, 4, 2>(from, [&mut *left, &mut *right]);
         put(a, 0, left);
         put(a, 1, right);
-    }
-}
-
-/// `dw` from `x` and `dy`: transforms of some tiles in parallel, then the 16 products in parallel, each summed over all
-/// tiles in order.
-pub(super) fn weight_grad<T: Scalar>(d: &ConvDims, x: &[T], dy: &[T], dw: &mut [T]) {
-    let (rows, columns) = tiles(d.p, d.q);
-    let (all, plane) = (d.n * rows * columns, d.k * d.c);
-    let of_x = Shape {
-        h: d.h,
-        w: d.w,
-        p: d.p,
-        q: d.q,
-        from: d.c,
-        to: d.k,
-        pad: d.pad,
-    };
-    let size = BLOCK.min(all);
-    let lens = [16 * size * d.c, 16 * size * d.k, 16 * plane, d.c.max(d.k)];
-    let mut memory = scratch::shared(lens.iter().sum());
-    let [patches, spreads, sums, zeros] = split(&mut memory, lens);
-    zeros.fill(T::zero());
-    let zeros = &*zeros;
-    for first in (0..all).step_by(size) {
-        let m = size.min(all - first);
-        let into = (Planes::new(patches, m * d.c), Planes::new(spreads, m * d.k));
-        (0..m).into_par_iter().with_min_len(32).for_each(|t| {
-            let work = &mut scratch::local(16 * d.c.max(d.k))[..];
-            let tile = first + t;
-            let (n, i, j) = (
-                tile / (rows * columns),
-                tile / columns % rows,
-                tile % columns,
-            );
-            let x = &x[n * d.image()..(n + 1) * d.image()];
-            let dy = &dy[n * d.pixels() * d.k..(n + 1) * d.pixels() * d.k];
-            vectorized(|| {
-                // SAFETY: this task alone writes row t of both planes.
-                unsafe {
-                    of_x.patch(x, (i, j), (work, zeros), (&into.0, t * d.c));
-                    spread(d, dy, (i, j), (work, zeros), (&into.1, t * d.k));
-                }
-            });
-        });
-        sums.par_chunks_mut(plane).enumerate().for_each(|(t, sum)| {
-            let lhs = Mat {
-                data: &spreads[t * m * d.k..],
-                rs: 1,
-                cs: d.k,
-            };
-            let rhs = Mat {
-                data: &patches[t * m * d.c..],
-                rs: d.c,
-                cs: 1,
-            };
-            product(d.k, d.c, m, T::one(), lhs, rhs, sum, d.c, first > 0);
-        });
-    }
-    let c = d.c;
-    dw.par_chunks_mut(d.row()).enumerate().for_each(|(k, dw)| {
-        let work = &mut scratch::local(12 * c)[..];
-        vectorized(|| {
-            let value = |a: usize, b: usize| &sums[(4 * a + b) * plane + k * c..][..c];
-            for (b, to) in work.chunks_exact_mut(3 * c).enumerate() {
-                let from = [value(0, b), value(1, b), value(2, b), value(3, b)];
-                transform::<FilterTransposed, T, 4, 3>(from, split(to, [c; 3]));
-            }
-            for (a, to) in dw.chunks_exact_mut(3 * c).enumerate() {
-                let from = [0, 1, 2, 3].map(|b| &work[(3 * b + a) * c..][..c]);
-                transform::<FilterTransposed, T, 4, 3>(from, split(to, [c; 3]));
-            }
-        });
-    });
-}
-
-/// A dy A^T of tile (i, j) of an image [p,q,k] to element `at` of the planes; `work` as in [`Shape::patch`].
-///
-/// # Safety
-/// As [`Planes::row`].
-#[inline(always)]
-unsafe fn spread<T: Scalar>(
-    d: &ConvDims,
-    dy: &[T],
-    (i, j): (usize, usize),
-    (work, zeros): (&mut [T], &[T]),
-    (planes, at): (&Planes<T>, usize),
-) {
-    let k = d.k;
-    for (b, to) in work[..8 * k].chunks_exact_mut(4 * k).enumerate() {
-        let from = [0, 1].map(|a| match (2 * i + a < d.p, 2 * j + b < d.q) {
-            (true, true) => &dy[((2 * i + a) * d.q + 2 * j + b) * k..][..k],
-            _ => &zeros[..k],
-        });
-        transform::<OutputTransposed, T, 2, 4>(from, split(to, [k; 4]));
-    }
-    for a in 0..4 {
-        let from = [0, 1].map(|b| &work[(4 * b + a) * k..][..k]);
-        // SAFETY: the caller's.
-        let to = unsafe { planes.row(a, at, k) };
-        transform::<OutputTransposed, T, 2, 4>(from, to);
     }
 }
 

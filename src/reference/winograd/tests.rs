@@ -27,7 +27,8 @@ fn passes<T: Scalar>() -> [Pass<T>; 3] {
 
 #[test]
 fn equals_the_definition() {
-    // Even and odd sides, paddings, one tile, several images a task, several tasks an image.
+    // Even and odd sides, paddings, one tile, several images a task, several tasks an image; sums by the weights in one
+    // run, in three, and, of too many pairs of channels for runs, in two blocks.
     for (n, h, w, c, k, pad) in [
         (1, 4, 4, 8, 8, 1),
         (3, 5, 7, 16, 8, 1),
@@ -36,6 +37,7 @@ fn equals_the_definition() {
         (2, 6, 5, 8, 16, 2),
         (40, 4, 3, 16, 16, 1),
         (1, 64, 62, 64, 8, 1),
+        (1, 34, 32, 160, 128, 1),
     ] {
         let (p, q) = (h + 2 * pad - 2, w + 2 * pad - 2);
         let (r, s, stride) = (3, 3, 1);
