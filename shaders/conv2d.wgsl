@@ -32,11 +32,10 @@ const STEP = 1u;
 #endif
 
 #ifdef SHARED_K
-#import outer
-#import lanes
-// `shared_k`, for drivers that run on CPUs: a thread computes 8 pixels x 16 channels, whose weights a group's threads
-// share (lib/lanes.wgsl).
-// Grid: ceil(n*p*q / 512) * ceil(k / 16) groups, folded; p.total = number of groups.
+#import sums8x16
+// `shared_k`, for drivers that run on CPUs: a thread computes 8 pixels x 16 channels (WIDE: 32), whose weights a
+// group's threads share (lib/lanes.wgsl).
+// Grid: ceil(n*p*q / 512) * ceil(k / 16) groups (WIDE: k / 32), folded; p.total = number of groups.
 // 4 pixels, 64 apart: their images, and row and column under the first tap.
 struct Quad { image: vec4<u32>, top: vec4<i32>, left: vec4<i32> }
 fn quad(m0: u32) -> Quad {
@@ -89,8 +88,23 @@ fn piece(tap: u32, c: u32, k: u32, which: u32) -> Piece {
 fn put(m: u32, k0: u32, sum: mat4x4<f32>) {
     if m >= p.n * p.p * p.q { return; }
     var row = sum;
-    for (var j = 0u; j < min(16u, p.k - k0); j = j + 1u) { y[m * p.k + k0 + j] = row[j / 4u][j % 4u]; }
+    for (var j = 0u; j < min(16u, p.k - min(k0, p.k)); j = j + 1u) { y[m * p.k + k0 + j] = row[j / 4u][j % 4u]; }
 }
+fn put_all(m: u32, k0: u32, sums: Sums8) {
+    put(m, k0, top_row(sums, 0u));
+    put(m + 64u, k0, top_row(sums, 1u));
+    put(m + 128u, k0, top_row(sums, 2u));
+    put(m + 192u, k0, top_row(sums, 3u));
+    put(m + 256u, k0, bottom_row(sums, 0u));
+    put(m + 320u, k0, bottom_row(sums, 1u));
+    put(m + 384u, k0, bottom_row(sums, 2u));
+    put(m + 448u, k0, bottom_row(sums, 3u));
+}
+#ifdef WIDE
+const FILTERS = 32u;
+#else
+const FILTERS = 16u;
+#endif
 
 @compute @workgroup_size(64)
 fn shared_k(
@@ -101,36 +115,38 @@ fn shared_k(
 ) {
     let g = group_index(wid, nwg);
     if g >= p.total { return; }
-    let kgroups = (p.k + 15u) / 16u;
-    let k0 = (g % kgroups) * 16u;
+    let kgroups = (p.k + FILTERS - 1u) / FILTERS;
+    let k0 = (g % kgroups) * FILTERS;
     let m0 = (g / kgroups) * 512u + lid.x;
     let near = quad(m0);
     let far = quad(m0 + 256u);
     var sums: Sums8;
+#ifdef WIDE
+    var more: Sums8;
+#endif
     for (var r = 0u; r < p.r; r = r + 1u) {
         for (var s = 0u; s < p.s; s = s + 1u) {
             let u = under(near, r, s);
             let v = under(far, r, s);
             let tap = (r * p.s + s) * p.c;
             for (var c = 0u; c < p.c; c = c + 4u) {
-                let w = sixteen(lane, tap, c, k0);
+                let first = sixteen(lane, tap, c, k0);
+#ifdef WIDE
+                let second = sixteen(lane, tap, c, k0 + 16u);
+#endif
                 let a = load_four(u, c);
                 let b = load_four(v, c);
-                scaled8x16(&sums, a[0], b[0], of_all(w, 0u));
-                scaled8x16(&sums, a[1], b[1], of_all(w, 1u));
-                scaled8x16(&sums, a[2], b[2], of_all(w, 2u));
-                scaled8x16(&sums, a[3], b[3], of_all(w, 3u));
+                add_by_columns(&sums, a, b, first);
+#ifdef WIDE
+                add_by_columns(&more, a, b, second);
+#endif
             }
         }
     }
-    put(m0, k0, sums.s0);
-    put(m0 + 64u, k0, sums.s1);
-    put(m0 + 128u, k0, sums.s2);
-    put(m0 + 192u, k0, sums.s3);
-    put(m0 + 256u, k0, sums.s4);
-    put(m0 + 320u, k0, sums.s5);
-    put(m0 + 384u, k0, sums.s6);
-    put(m0 + 448u, k0, sums.s7);
+    put_all(m0, k0, sums);
+#ifdef WIDE
+    put_all(m0, k0 + 16u, more);
+#endif
 }
 #else
 #ifdef TILED

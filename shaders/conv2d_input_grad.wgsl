@@ -5,9 +5,9 @@
 // Grid: ceil(ceil(n*h*w/4) * ceil(c/4) / 64) groups, folded.
 // `shared_c` (SHARED_C; c and k multiples of 4), for drivers that run on CPUs: pixels are taken by phase, (h + pad)
 // mod stride and (w + pad) mod stride, so that all of a group see the same taps; a thread computes 8 pixels x 16
-// channels, whose weights a group's threads share (lib/lanes.wgsl).
-// Grid: stride^2 * ceil(n * ceil(h/stride) * ceil(w/stride) / 512) * ceil(c/16) groups, folded; p.total = number of
-// groups, p.rows = those of a phase.
+// channels (WIDE: 32), whose weights a group's threads share (lib/lanes.wgsl).
+// Grid: stride^2 * ceil(n * ceil(h/stride) * ceil(w/stride) / 512) * ceil(c/16) groups (WIDE: c/32), folded; p.total =
+// number of groups, p.rows = those of a phase.
 // TILED, for GPUs: the same phases as tiles through workgroup memory (lib/tile.wgsl), rows pixels of the phase,
 // columns c, sums over the taps of the phase and k. It takes the weights as [c,r,s,k], where what is summed lies side
 // by side as in dy: `turn` makes them, 16x16 of one tap a group. Grid of turn: r * s * ceil(k/16) * ceil(c/16)
@@ -85,8 +85,7 @@ fn weights(at: u32, c0: u32) -> Piece {
 #endif
 
 #ifdef SHARED_C
-#import outer
-#import lanes
+#import sums8x16
 // Sixteen channels of four k (`row` apart) at one tap, four a piece.
 fn piece(at: u32, row: u32, c0: u32, which: u32) -> Piece {
     return weights(at + which / 4u * row, c0 + which % 4u * 4u);
@@ -120,8 +119,23 @@ fn under(q: Quad, r: u32, s: u32) -> Under {
 fn put(m: u32, pixels: u32, at: u32, c0: u32, sum: mat4x4<f32>) {
     if m >= pixels { return; }
     var row = sum;
-    for (var j = 0u; j < min(16u, p.c - c0); j = j + 1u) { dx[at + c0 + j] = row[j / 4u][j % 4u]; }
+    for (var j = 0u; j < min(16u, p.c - min(c0, p.c)); j = j + 1u) { dx[at + c0 + j] = row[j / 4u][j % 4u]; }
 }
+fn put_all(m: u32, pixels: u32, near: vec4<u32>, far: vec4<u32>, c0: u32, sums: Sums8) {
+    put(m, pixels, near.x, c0, top_row(sums, 0u));
+    put(m + 64u, pixels, near.y, c0, top_row(sums, 1u));
+    put(m + 128u, pixels, near.z, c0, top_row(sums, 2u));
+    put(m + 192u, pixels, near.w, c0, top_row(sums, 3u));
+    put(m + 256u, pixels, far.x, c0, bottom_row(sums, 0u));
+    put(m + 320u, pixels, far.y, c0, bottom_row(sums, 1u));
+    put(m + 384u, pixels, far.z, c0, bottom_row(sums, 2u));
+    put(m + 448u, pixels, far.w, c0, bottom_row(sums, 3u));
+}
+#ifdef WIDE
+const CHANNELS = 32u;
+#else
+const CHANNELS = 16u;
+#endif
 
 @compute @workgroup_size(64)
 fn shared_c(
@@ -133,8 +147,8 @@ fn shared_c(
     let g = group_index(wid, nwg);
     if g >= p.total { return; }
     let phase = g / p.rows;
-    let cgroups = (p.c + 15u) / 16u;
-    let c0 = ((g % p.rows) % cgroups) * 16u;
+    let cgroups = (p.c + CHANNELS - 1u) / CHANNELS;
+    let c0 = ((g % p.rows) % cgroups) * CHANNELS;
     let m0 = ((g % p.rows) / cgroups) * 512u + lid.x;
     // First row and column of the phase, and how many it has.
     let h0 = phase / p.stride;
@@ -146,34 +160,36 @@ fn shared_c(
     let near = quad(m0, h0, w0, hs, ws);
     let far = quad(m0 + 256u, h0, w0, hs, ws);
     var sums: Sums8;
+#ifdef WIDE
+    var more: Sums8;
+#endif
     for (var r = (h0 + p.pad) % p.stride; r < p.r; r = r + p.stride) {
         for (var s = (w0 + p.pad) % p.stride; s < p.s; s = s + p.stride) {
             let u = under(near, r, s);
             let v = under(far, r, s);
             for (var k = 0u; k < p.k / 4u; k = k + 1u) {
+                let row = p.r * p.s * p.c;
+                let at = (4u * k * p.r + r) * p.s * p.c + s * p.c;
+                let first = sixteen(lane, at, row, c0);
+#ifdef WIDE
+                let second = sixteen(lane, at, row, c0 + 16u);
+#endif
                 // Columns: k, k + 1, k + 2, k + 3 of four pixels.
                 let a = transpose(mat4x4<f32>(dy[u.at.x + k] * u.mask.x, dy[u.at.y + k] * u.mask.y,
                     dy[u.at.z + k] * u.mask.z, dy[u.at.w + k] * u.mask.w));
                 let b = transpose(mat4x4<f32>(dy[v.at.x + k] * v.mask.x, dy[v.at.y + k] * v.mask.y,
                     dy[v.at.z + k] * v.mask.z, dy[v.at.w + k] * v.mask.w));
-                let row = p.r * p.s * p.c;
-                let at = (4u * k * p.r + r) * p.s * p.c + s * p.c;
-                let w = sixteen(lane, at, row, c0);
-                scaled8x16(&sums, a[0], b[0], first_four(w));
-                scaled8x16(&sums, a[1], b[1], second_four(w));
-                scaled8x16(&sums, a[2], b[2], third_four(w));
-                scaled8x16(&sums, a[3], b[3], fourth_four(w));
+                add_by_rows(&sums, a, b, first);
+#ifdef WIDE
+                add_by_rows(&more, a, b, second);
+#endif
             }
         }
     }
-    put(m0, pixels, near.at.x, c0, sums.s0);
-    put(m0 + 64u, pixels, near.at.y, c0, sums.s1);
-    put(m0 + 128u, pixels, near.at.z, c0, sums.s2);
-    put(m0 + 192u, pixels, near.at.w, c0, sums.s3);
-    put(m0 + 256u, pixels, far.at.x, c0, sums.s4);
-    put(m0 + 320u, pixels, far.at.y, c0, sums.s5);
-    put(m0 + 384u, pixels, far.at.z, c0, sums.s6);
-    put(m0 + 448u, pixels, far.at.w, c0, sums.s7);
+    put_all(m0, pixels, near.at, far.at, c0, sums);
+#ifdef WIDE
+    put_all(m0, pixels, near.at, far.at, c0 + 16u, more);
+#endif
 }
 #else
 #ifdef TILED

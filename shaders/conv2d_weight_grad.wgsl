@@ -4,13 +4,13 @@
 // `total` adds the parts in order.
 // A thread of `partial` computes 4 k x 4 c at one (r,s) of one split; VEC_K, VEC_C: that dimension is a multiple of 4
 // and is read as vec4.
-// `shared_k` (SHARED_K; c a multiple of 8), for drivers that run on CPUs: a thread computes 16 k at one position
-// (r,s,8c); what a group's threads need of dy alike they share (lib/lanes.wgsl).
+// `shared_k` (SHARED_K; c a multiple of 8), for drivers that run on CPUs: a thread computes 16 k (WIDE: 32) at one
+// position (r,s,8c); what a group's threads need of dy alike they share (lib/lanes.wgsl).
 // `tiled` (TILED), for GPUs: tiles through workgroup memory (lib/tile.wgsl), rows r*s*c, columns k, sums over the
 // pixels of a split; HALF: x and dy lie in f16, the parts and dw in f32; VEC_PART: c is a multiple of 4;
 // FOUR_IN_A_ROW: so are c, q and the pixels of a split.
 // Grid: tiled splits * ceil(r*s*c / TILE_M) * ceil(k / TILE_N), p.total = number of groups; shared_k splits *
-// ceil(k/16) * ceil(r*s*c/8 / 64), p.total = number of groups; partial ceil(splits*r*s*ceil(k/4)*ceil(c/4) / 64),
+// ceil(k/16) (WIDE: k/32) * ceil(r*s*c/8 / 64), p.total = number of groups; partial ceil(splits*r*s*ceil(k/4)*ceil(c/4) / 64),
 // total ceil(k*r*s*c / 64), folded.
 #import grid
 #import storage
@@ -71,8 +71,7 @@ fn load_dy(at: u32, k0: u32) -> Piece {
 }
 
 #ifdef SHARED_K
-#import outer
-#import lanes
+#import sums8x16
 // Sixteen k of dy at four pixels from m on (behind the split's last, that one), four a piece; k beyond the end may be
 // any of the row's, their results are not stored.
 fn piece(m: u32, last: u32, k0: u32, which: u32) -> Piece {
@@ -80,33 +79,30 @@ fn piece(m: u32, last: u32, k0: u32, which: u32) -> Piece {
 }
 // A pixel of dy: its number, image, row and column.
 struct Walk { m: u32, n: u32, oh: u32, ow: u32 }
-// Adds a pixel's 16 k by 8 c to the sums (0 to 3: the first four c, 4 to 7: the others), and goes to the next. Where
-// x does not lie under the tap, or the split has ended, zeros are added: a branch that not all threads take would
-// choose between two values of each of the 128 sums.
-fn step(sums: ptr<function, Sums8>, walk: ptr<function, Walk>, end: u32, r: u32, s: u32, c0: u32, d: mat4x4<f32>) {
+// Eight c of x under a tap at the pixel that the walk has come to, which goes to the next. Where x does not lie under the
+// tap, or the split has ended, zeros: a branch that not all threads take would choose between two values of each of the
+// 128 sums.
+struct Eight { left: vec4<f32>, right: vec4<f32> }
+fn next(walk: ptr<function, Walk>, end: u32, r: u32, s: u32, c0: u32) -> Eight {
     let w = *walk;
     let ih = i32(w.oh * p.stride + r) - i32(p.pad);
     let iw = i32(w.ow * p.stride + s) - i32(p.pad);
     let ok = w.m < end && ih >= 0 && ih < i32(p.h) && iw >= 0 && iw < i32(p.w);
     let at = select(0u, ((w.n * p.h + u32(ih)) * p.w + u32(iw)) * p.c, ok);
     let mask = select(0.0, 1.0, ok);
-    let left = load_x(at, c0) * mask;
-    let right = load_x(at, c0 + 4u) * mask;
-    (*sums).s0 = outer((*sums).s0, d[0], left);
-    (*sums).s1 = outer((*sums).s1, d[1], left);
-    (*sums).s2 = outer((*sums).s2, d[2], left);
-    (*sums).s3 = outer((*sums).s3, d[3], left);
-    (*sums).s4 = outer((*sums).s4, d[0], right);
-    (*sums).s5 = outer((*sums).s5, d[1], right);
-    (*sums).s6 = outer((*sums).s6, d[2], right);
-    (*sums).s7 = outer((*sums).s7, d[3], right);
     let row_ends = w.ow + 1u == p.q;
     let image_ends = row_ends && w.oh + 1u == p.p;
     (*walk).m = w.m + 1u;
     (*walk).ow = select(w.ow + 1u, 0u, row_ends);
     (*walk).oh = select(w.oh + u32(row_ends), 0u, image_ends);
     (*walk).n = w.n + u32(image_ends);
+    return Eight(load_x(at, c0) * mask, load_x(at, c0 + 4u) * mask);
 }
+#ifdef WIDE
+const FILTERS = 32u;
+#else
+const FILTERS = 16u;
+#endif
 fn put(split: u32, k0: u32, at: u32, sum: mat4x4<f32>) {
     let size = p.r * p.s * p.c;
     var rows = sum;
@@ -114,6 +110,18 @@ fn put(split: u32, k0: u32, at: u32, sum: mat4x4<f32>) {
         if k0 + i >= p.k { return; }
         for (var j = 0u; j < 4u; j = j + 1u) { part[((p.first + split) * p.k + k0 + i) * size + at + j] = rows[i][j]; }
     }
+}
+
+// Rows are c, columns k.
+fn put_all(split: u32, k0: u32, at: u32, sums: Sums8) {
+    put(split, k0, at, transpose(sums.c0.top));
+    put(split, k0, at + 4u, transpose(sums.c0.bottom));
+    put(split, k0 + 4u, at, transpose(sums.c1.top));
+    put(split, k0 + 4u, at + 4u, transpose(sums.c1.bottom));
+    put(split, k0 + 8u, at, transpose(sums.c2.top));
+    put(split, k0 + 8u, at + 4u, transpose(sums.c2.bottom));
+    put(split, k0 + 12u, at, transpose(sums.c3.top));
+    put(split, k0 + 12u, at + 4u, transpose(sums.c3.bottom));
 }
 
 @compute @workgroup_size(64)
@@ -127,12 +135,12 @@ fn shared_k(
     if g >= p.total { return; }
     let positions = p.r * p.s * p.c / 8u;
     let blocks = (positions + 63u) / 64u;
-    let kgroups = (p.k + 15u) / 16u;
+    let kgroups = (p.k + FILTERS - 1u) / FILTERS;
     let mine = (g % blocks) * 64u + lid.x;
     if !subgroupAny(mine < positions) { return; }
     // Threads behind the last position compute it too, for the lanes that need what they read.
     let position = min(mine, positions - 1u);
-    let k0 = ((g / blocks) % kgroups) * 16u;
+    let k0 = ((g / blocks) % kgroups) * FILTERS;
     let split = g / blocks / kgroups;
     let c0 = (position % (p.c / 8u)) * 8u;
     let rs = position / (p.c / 8u);
@@ -141,28 +149,32 @@ fn shared_k(
     let start = split * p.rows;
     let end = min(p.n * p.p * p.q, start + p.rows);
     var sums: Sums8;
+#ifdef WIDE
+    var more: Sums8;
+#endif
     var walk = Walk(start, start / (p.p * p.q), (start / p.q) % p.p, start % p.q);
     for (var m = start; m < end; m = m + 4u) {
-        let d = sixteen(lane, m, end - 1u, k0);
-        let d0 = first_four(d);
-        let d1 = second_four(d);
-        let d2 = third_four(d);
-        let d3 = fourth_four(d);
-        step(&sums, &walk, end, r, s, c0, d0);
-        step(&sums, &walk, end, r, s, c0, d1);
-        step(&sums, &walk, end, r, s, c0, d2);
-        step(&sums, &walk, end, r, s, c0, d3);
+        let first = sixteen(lane, m, end - 1u, k0);
+#ifdef WIDE
+        let second = sixteen(lane, m, end - 1u, k0 + 16u);
+#endif
+        let x0 = next(&walk, end, r, s, c0);
+        let x1 = next(&walk, end, r, s, c0);
+        let x2 = next(&walk, end, r, s, c0);
+        let x3 = next(&walk, end, r, s, c0);
+        let left = mat4x4<f32>(x0.left, x1.left, x2.left, x3.left);
+        let right = mat4x4<f32>(x0.right, x1.right, x2.right, x3.right);
+        add_by_rows(&sums, left, right, first);
+#ifdef WIDE
+        add_by_rows(&more, left, right, second);
+#endif
     }
     if mine >= positions { return; }
     let at = rs * p.c + c0;
-    put(split, k0, at, sums.s0);
-    put(split, k0, at + 4u, sums.s4);
-    put(split, k0 + 4u, at, sums.s1);
-    put(split, k0 + 4u, at + 4u, sums.s5);
-    put(split, k0 + 8u, at, sums.s2);
-    put(split, k0 + 8u, at + 4u, sums.s6);
-    put(split, k0 + 12u, at, sums.s3);
-    put(split, k0 + 12u, at + 4u, sums.s7);
+    put_all(split, k0, at, sums);
+#ifdef WIDE
+    put_all(split, k0 + 16u, at, more);
+#endif
 }
 #else
 #ifdef TILED

@@ -3,14 +3,14 @@
 // SUM_BATCH: C[i,j] sums over the batch too. BIAS adds bias; RELU clamps.
 // HALF: A and B lie in f16, with HALF_C so does C; sums and what is done to them are f32.
 // TALL, for drivers that run on CPUs: a group is 64 threads of 8x16 outputs one below the other, a 512x16 tile; what
-// the threads need of B alike they share (lib/lanes.wgsl).
-// 10 numbers a lane are read for 128 multiply-adds (12 with subgroups of 4).
+// the threads need of B alike they share (lib/lanes.wgsl). WIDE: 8x32 outputs, a 512x32 tile.
+// 10 numbers a lane are read for 128 multiply-adds (WIDE: 6; 12 with subgroups of 4).
 // TILED, for GPUs: tiles through workgroup memory (lib/tile.wgsl), a group a tile; FULL_K: k is a multiple of TILE_K;
 // VEC_C: n is a multiple of 4, so that C is stored as vec4.
 // Otherwise a thread computes 4x4 outputs in registers from global memory: 4 values of k a step. VEC_A / VEC_B: the
 // contiguous dimension of that operand is a multiple of 4, so it is loaded as vec4. A group is 8x8 threads, a 32x32
 // tile. Rows and columns beyond the edge are computed on clamped addresses and not stored.
-// Grid: batch * ceil(m/32) * ceil(n/32) groups (TALL: ceil(m/512) * ceil(n/16); TILED: ceil(m/TILE_M) *
+// Grid: batch * ceil(m/32) * ceil(n/32) groups (TALL: ceil(m/512) * ceil(n/16), WIDE / 32; TILED: ceil(m/TILE_M) *
 // ceil(n/TILE_N)), folded.
 #import grid
 #import storage
@@ -260,8 +260,7 @@ fn put(batch: u32, i: u32, j: u32, sum: f32) {
 }
 
 #ifdef TALL
-#import outer
-#import lanes
+#import sums8x16
 // B from k and column j on: four of each row's sixteen numbers (TRANS_B: a column each).
 fn piece(base: u32, k: u32, j: u32, which: u32) -> Piece {
 #ifdef TRANS_B
@@ -275,6 +274,29 @@ fn put_row(batch: u32, i: u32, j0: u32, sums: mat4x4<f32>) {
     var row = sums;
     for (var j = 0u; j < 16u; j = j + 1u) { put(batch, i, j0 + j, row[j / 4u][j % 4u]); }
 }
+fn put_rows(batch: u32, i: u32, j0: u32, sums: Sums8) {
+    put_row(batch, i, j0, top_row(sums, 0u));
+    put_row(batch, i + 1u, j0, top_row(sums, 1u));
+    put_row(batch, i + 2u, j0, top_row(sums, 2u));
+    put_row(batch, i + 3u, j0, top_row(sums, 3u));
+    put_row(batch, i + 4u, j0, bottom_row(sums, 0u));
+    put_row(batch, i + 5u, j0, bottom_row(sums, 1u));
+    put_row(batch, i + 6u, j0, bottom_row(sums, 2u));
+    put_row(batch, i + 7u, j0, bottom_row(sums, 3u));
+}
+// Adds the products of four k and sixteen columns.
+fn add_products(sums: ptr<function, Sums8>, top: mat4x4<f32>, bottom: mat4x4<f32>, w: Sixteen) {
+#ifdef TRANS_B
+    add_by_columns(sums, top, bottom, w);
+#else
+    add_by_rows(sums, top, bottom, w);
+#endif
+}
+#ifdef WIDE
+const COLUMNS = 32u;
+#else
+const COLUMNS = 16u;
+#endif
 
 @compute @workgroup_size(64)
 fn tall(
@@ -288,8 +310,11 @@ fn tall(
     let batch = g / p.tiles;
     let tile = g % p.tiles;
     let i0 = (tile / p.tiles_n) * 512u + lid.x * 8u;
-    let j0 = (tile % p.tiles_n) * 16u;
+    let j0 = (tile % p.tiles_n) * COLUMNS;
     var sums: Sums8;
+#ifdef WIDE
+    var right: Sums8;
+#endif
 #ifdef SUM_BATCH
     for (var s = 0u; s < p.batch; s = s + 1u) {
 #else
@@ -297,30 +322,22 @@ fn tall(
     {
 #endif
         for (var k0 = 0u; k0 < p.k; k0 = k0 + 4u) {
+            let w = sixteen(lane, s * p.stride_b, k0, j0);
+#ifdef WIDE
+            let v = sixteen(lane, s * p.stride_b, k0, j0 + 16u);
+#endif
             let top = load_a(s * p.stride_a, i0, k0);
             let bottom = load_a(s * p.stride_a, i0 + 4u, k0);
-            let w = sixteen(lane, s * p.stride_b, k0, j0);
-#ifdef TRANS_B
-            scaled8x16(&sums, top[0], bottom[0], of_all(w, 0u));
-            scaled8x16(&sums, top[1], bottom[1], of_all(w, 1u));
-            scaled8x16(&sums, top[2], bottom[2], of_all(w, 2u));
-            scaled8x16(&sums, top[3], bottom[3], of_all(w, 3u));
-#else
-            scaled8x16(&sums, top[0], bottom[0], first_four(w));
-            scaled8x16(&sums, top[1], bottom[1], second_four(w));
-            scaled8x16(&sums, top[2], bottom[2], third_four(w));
-            scaled8x16(&sums, top[3], bottom[3], fourth_four(w));
+            add_products(&sums, top, bottom, w);
+#ifdef WIDE
+            add_products(&right, top, bottom, v);
 #endif
         }
     }
-    put_row(batch, i0, j0, sums.s0);
-    put_row(batch, i0 + 1u, j0, sums.s1);
-    put_row(batch, i0 + 2u, j0, sums.s2);
-    put_row(batch, i0 + 3u, j0, sums.s3);
-    put_row(batch, i0 + 4u, j0, sums.s4);
-    put_row(batch, i0 + 5u, j0, sums.s5);
-    put_row(batch, i0 + 6u, j0, sums.s6);
-    put_row(batch, i0 + 7u, j0, sums.s7);
+    put_rows(batch, i0, j0, sums);
+#ifdef WIDE
+    put_rows(batch, i0, j0 + 16u, right);
+#endif
 }
 #else
 @compute @workgroup_size(64)

@@ -19,10 +19,10 @@ fn piece(at: u32, token: u32, column: u32, which: u32) -> vec4<f32> {
 }
 // Adds the products of four numbers of a token with those of 16 others: sum + a . x.
 fn products16(sum: mat4x4<f32>, a: vec4<f32>, x: Sixteen) -> mat4x4<f32> {
-    var s = scaled16(sum, a.x, of_all(x, 0u));
-    s = scaled16(s, a.y, of_all(x, 1u));
-    s = scaled16(s, a.z, of_all(x, 2u));
-    return scaled16(s, a.w, of_all(x, 3u));
+    let s0 = chained(sum[0], a, transpose(first_four(x)));
+    let s1 = chained(sum[1], a, transpose(second_four(x)));
+    let s2 = chained(sum[2], a, transpose(third_four(x)));
+    return mat4x4<f32>(s0, s1, s2, chained(sum[3], a, transpose(fourth_four(x))));
 }
 // Adds 16 tokens' columns, each times its weight: sum + w_j x[token + j, c..c+16].
 fn weighted16(sum: mat4x4<f32>, lane: u32, weights: mat4x4<f32>, at: u32, token: u32, column: u32) -> mat4x4<f32> {
@@ -37,10 +37,10 @@ fn weighted16(sum: mat4x4<f32>, lane: u32, weights: mat4x4<f32>, at: u32, token:
     return rows4(s, weights[3], d);
 }
 fn rows4(sum: mat4x4<f32>, w: vec4<f32>, x: Sixteen) -> mat4x4<f32> {
-    var s = scaled16(sum, w.x, first_four(x));
-    s = scaled16(s, w.y, second_four(x));
-    s = scaled16(s, w.z, third_four(x));
-    return scaled16(s, w.w, fourth_four(x));
+    let s0 = chained(sum[0], w, column_0(x));
+    let s1 = chained(sum[1], w, column_1(x));
+    let s2 = chained(sum[2], w, column_2(x));
+    return mat4x4<f32>(s0, s1, s2, chained(sum[3], w, column_3(x)));
 }
 // Whether 16 tokens from j on exist, four a column.
 fn all_exist(v: mat4x4<f32>, j: u32, otherwise: f32) -> mat4x4<f32> {

@@ -26,6 +26,23 @@ fn first_four(s: Sixteen) -> mat4x4<f32> { return lower(s.a); }
 fn second_four(s: Sixteen) -> mat4x4<f32> { return upper(s.a); }
 fn third_four(s: Sixteen) -> mat4x4<f32> { return lower(s.b); }
 fn fourth_four(s: Sixteen) -> mat4x4<f32> { return upper(s.b); }
+// Of four rows of four pieces, a column: pieces 0, 4, 8 and 12, and so on.
+fn column_0(s: Sixteen) -> mat4x4<f32> {
+    return mat4x4<f32>(subgroupBroadcast(s.a, 0u), subgroupBroadcast(s.a, 4u), subgroupBroadcast(s.b, 0u),
+        subgroupBroadcast(s.b, 4u));
+}
+fn column_1(s: Sixteen) -> mat4x4<f32> {
+    return mat4x4<f32>(subgroupBroadcast(s.a, 1u), subgroupBroadcast(s.a, 5u), subgroupBroadcast(s.b, 1u),
+        subgroupBroadcast(s.b, 5u));
+}
+fn column_2(s: Sixteen) -> mat4x4<f32> {
+    return mat4x4<f32>(subgroupBroadcast(s.a, 2u), subgroupBroadcast(s.a, 6u), subgroupBroadcast(s.b, 2u),
+        subgroupBroadcast(s.b, 6u));
+}
+fn column_3(s: Sixteen) -> mat4x4<f32> {
+    return mat4x4<f32>(subgroupBroadcast(s.a, 3u), subgroupBroadcast(s.a, 7u), subgroupBroadcast(s.b, 3u),
+        subgroupBroadcast(s.b, 7u));
+}
 #else
 struct Sixteen { a: Piece, b: Piece, c: Piece, d: Piece }
 fn sixteen(lane: u32, x: u32, y: u32, z: u32) -> Sixteen {
@@ -36,14 +53,20 @@ fn first_four(s: Sixteen) -> mat4x4<f32> { return lower(s.a); }
 fn second_four(s: Sixteen) -> mat4x4<f32> { return lower(s.b); }
 fn third_four(s: Sixteen) -> mat4x4<f32> { return lower(s.c); }
 fn fourth_four(s: Sixteen) -> mat4x4<f32> { return lower(s.d); }
-#endif
-// Component i of all sixteen, in their order.
-fn of_all(s: Sixteen, i: u32) -> mat4x4<f32> {
-    let a = first_four(s);
-    let b = second_four(s);
-    let c = third_four(s);
-    let d = fourth_four(s);
-    return mat4x4<f32>(
-        vec4<f32>(a[0][i], a[1][i], a[2][i], a[3][i]), vec4<f32>(b[0][i], b[1][i], b[2][i], b[3][i]),
-        vec4<f32>(c[0][i], c[1][i], c[2][i], c[3][i]), vec4<f32>(d[0][i], d[1][i], d[2][i], d[3][i]));
+fn column_0(s: Sixteen) -> mat4x4<f32> {
+    return mat4x4<f32>(subgroupBroadcast(s.a, 0u), subgroupBroadcast(s.b, 0u), subgroupBroadcast(s.c, 0u),
+        subgroupBroadcast(s.d, 0u));
 }
+fn column_1(s: Sixteen) -> mat4x4<f32> {
+    return mat4x4<f32>(subgroupBroadcast(s.a, 1u), subgroupBroadcast(s.b, 1u), subgroupBroadcast(s.c, 1u),
+        subgroupBroadcast(s.d, 1u));
+}
+fn column_2(s: Sixteen) -> mat4x4<f32> {
+    return mat4x4<f32>(subgroupBroadcast(s.a, 2u), subgroupBroadcast(s.b, 2u), subgroupBroadcast(s.c, 2u),
+        subgroupBroadcast(s.d, 2u));
+}
+fn column_3(s: Sixteen) -> mat4x4<f32> {
+    return mat4x4<f32>(subgroupBroadcast(s.a, 3u), subgroupBroadcast(s.b, 3u), subgroupBroadcast(s.c, 3u),
+        subgroupBroadcast(s.d, 3u));
+}
+#endif

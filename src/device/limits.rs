@@ -128,6 +128,19 @@ impl Limits {
             _ => 8,
         }
     }
+
+    /// Columns that a thread of a product or a convolution sums up where threads share what they read ([`lanes`]): 32,
+    /// so that what is read of the other operand serves twice as many, where at most an eighth of them would be
+    /// computed for nothing and 16 groups remain for the processors, else 16. `rows`: groups one below the other.
+    ///
+    /// [`lanes`]: Self::lanes
+    pub fn shared_columns(&self, columns: usize, rows: usize) -> usize {
+        let wide = columns.next_multiple_of(32);
+        match self.lanes() == 8 && wide - columns <= columns / 8 && rows * wide / 32 >= 16 {
+            true => 32,
+            false => 16,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -43,6 +43,7 @@ const LIBRARY: &[(&str, &str)] = &[
     library!("select"),
     library!("step"),
     library!("storage"),
+    library!("sums8x16"),
     library!("temperature"),
     library!("tile"),
     library!("tile_coop"),

@@ -229,8 +229,12 @@ impl Op for Conv2d {
                     .flag("HALF", half);
                 (k.flag("VEC_K", d.k % 4 == 0), groups, groups)
             } else if lanes > 0 && pixels >= 128 {
-                let groups = pixels.div_ceil(512) * d.k.div_ceil(16);
-                let k = kernel!("conv2d", "shared_k").flag("SHARED_K", true);
+                let rows = pixels.div_ceil(512);
+                let filters = rec.limits().shared_columns(d.k, rows);
+                let groups = rows * d.k.div_ceil(filters);
+                let k = kernel!("conv2d", "shared_k")
+                    .flag("SHARED_K", true)
+                    .flag("WIDE", filters == 32);
                 (k.flag("LANES_8", lanes == 8), groups, groups)
             } else {
                 let total = pixels.div_ceil(4) * d.k.div_ceil(4);

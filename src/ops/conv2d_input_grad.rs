@@ -106,8 +106,10 @@ impl Op for Conv2dInputGrad {
                     .flag("IN_ORDER", d.k % 4 == 0 && d.stride == 1);
                 rec.dispatch(&kernel, &p, &[&dy, &io.workspace[0], &dx], phases * rows)?;
             } else if lanes > 0 && vec4 && d.k % 4 == 0 && of_phase >= 128 {
-                let rows = of_phase.div_ceil(512) * d.c.div_ceil(16);
-                let groups = d.stride * d.stride * rows;
+                let (phases, rows) = (d.stride * d.stride, of_phase.div_ceil(512));
+                let channels = rec.limits().shared_columns(d.c, phases * rows);
+                let rows = rows * d.c.div_ceil(channels);
+                let groups = phases * rows;
                 let p = Params {
                     rows: rows as u32,
                     ..Params::new(&d, groups)
@@ -115,6 +117,7 @@ impl Op for Conv2dInputGrad {
                 let kernel = kernel!("conv2d_input_grad", "shared_c")
                     .flag("SHARED_C", true)
                     .flag("LANES_8", lanes == 8)
+                    .flag("WIDE", channels == 32)
                     .flag("VEC_K", true)
                     .flag("VEC_W", true);
                 rec.dispatch(&kernel, &p, &bound, groups)?;

@@ -122,8 +122,12 @@ impl Op for Conv2dWeightGrad {
                     .flag("FOUR_IN_A_ROW", vec_c && d.q % 4 == 0 && rows % 4 == 0);
                 (k.flag("VEC_PART", vec_c), groups, groups)
             } else if lanes > 0 && d.c.is_multiple_of(8) && positions >= 8 {
-                let groups = count * d.k.div_ceil(16) * positions.div_ceil(64);
-                let k = kernel!("conv2d_weight_grad", "shared_k").flag("SHARED_K", true);
+                let rows = count * positions.div_ceil(64);
+                let filters = rec.limits().shared_columns(d.k, rows);
+                let groups = rows * d.k.div_ceil(filters);
+                let k = kernel!("conv2d_weight_grad", "shared_k")
+                    .flag("SHARED_K", true)
+                    .flag("WIDE", filters == 32);
                 (k.flag("LANES_8", lanes == 8), groups, groups)
             } else {
                 let total = count * d.r * d.s * d.k.div_ceil(4) * d.c.div_ceil(4);

@@ -185,9 +185,10 @@ impl Gemm {
         let tall = !gpu && lanes > 0 && d.m >= 128 && d.n >= 12;
         let batch = if d.sum_batch { 1 } else { d.batch };
         let tile = gpu.then(|| Tile::select(rec, &key(d, half), half, [batch, d.m, d.n]));
+        let shared = rec.limits().shared_columns(d.n, batch * d.m.div_ceil(512));
         let (tile_m, tile_n) = match &tile {
             Some(t) => (t.rows(), t.columns()),
-            None if tall => (512, 16),
+            None if tall => (512, shared),
             None => (32, 32),
         };
         let (tiles_m, tiles_n) = (d.m.div_ceil(tile_m), d.n.div_ceil(tile_n));
@@ -219,7 +220,8 @@ impl Gemm {
                 .flag("VEC_C", d.n.is_multiple_of(4)),
             None if tall => kernel!("gemm", "tall")
                 .flag("TALL", true)
-                .flag("LANES_8", lanes == 8),
+                .flag("LANES_8", lanes == 8)
+                .flag("WIDE", shared == 32),
             None => kernel!("gemm", "main"),
         };
         let kernel = kernel

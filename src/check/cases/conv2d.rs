@@ -48,6 +48,10 @@ pub(super) const SHAPES: &[Geometry] = &[
     // sides.
     (6, 9, 7, 40, 56, 3, 1, 1),
     (2, 33, 30, 32, 64, 3, 1, 0),
+    // Enough groups for the kernels of CPU drivers that take 32 filters or channels at a time, and a number of these
+    // that is no multiple of 32.
+    (1, 12, 12, 8, 500, 3, 1, 1),
+    (1, 24, 24, 248, 4, 3, 2, 1),
 ];
 
 pub(super) fn cases() -> Vec<Case> {
@@ -87,6 +91,11 @@ pub(super) fn mutations() -> Vec<Mutation> {
             kernel: "conv2d",
             find: "c[0][i], c[1][i], c[2][i], c[3][i]",
             replace: "c[0][i], c[1][i], c[3][i], c[2][i]",
+        },
+        Mutation {
+            kernel: "conv2d",
+            find: "tap, c, k0 + 16u)",
+            replace: "tap, c, k0)",
         },
         Mutation {
             kernel: "conv2d",

@@ -54,6 +54,11 @@ pub(super) fn mutations() -> Vec<Mutation> {
         },
         Mutation {
             kernel: "conv2d_input_grad",
+            find: "lane, at, row, c0 + 16u)",
+            replace: "lane, at, row, c0)",
+        },
+        Mutation {
+            kernel: "conv2d_input_grad",
             find: "at + which / 4u * row",
             replace: "at",
         },

@@ -36,8 +36,13 @@ pub(super) fn mutations() -> Vec<Mutation> {
     vec![
         Mutation {
             kernel: "conv2d_weight_grad",
-            find: "outer((*sums).s7, d[3], right)",
-            replace: "outer((*sums).s7, d[3], left)",
+            find: "d0[3], d1[3], d2[3], d3[3], right)",
+            replace: "d0[3], d1[3], d2[3], d3[3], left)",
+        },
+        Mutation {
+            kernel: "conv2d_weight_grad",
+            find: "put_all(split, k0 + 16u, at, more)",
+            replace: "put_all(split, k0 + 16u, at, sums)",
         },
         Mutation {
             kernel: "conv2d_weight_grad",

@@ -19,6 +19,7 @@ pub(super) fn cases() -> Vec<Case> {
         (3, 128, 256),
         (200, 13, 24),
         (517, 20, 9),
+        (130, 500, 9),
     ] {
         for (trans_a, trans_b) in [(false, false), (false, true), (true, false), (true, true)] {
             let a = if trans_a { [k, m] } else { [m, k] };
@@ -240,8 +241,8 @@ pub(super) fn mutations() -> Vec<Mutation> {
         },
         Mutation {
             kernel: "gemm",
-            find: "scaled16((*sums).s6, b.z, w)",
-            replace: "scaled16((*sums).s6, b.y, w)",
+            find: "chained16((*sums).s6, b[2]",
+            replace: "chained16((*sums).s6, b[1]",
         },
         Mutation {
             kernel: "gemm",
@@ -250,13 +251,13 @@ pub(super) fn mutations() -> Vec<Mutation> {
         },
         Mutation {
             kernel: "gemm",
-            find: "bottom[2], third_four(w)",
-            replace: "bottom[2], second_four(w)",
+            find: "third_four(w), fourth_four(w)",
+            replace: "third_four(w), third_four(w)",
         },
         Mutation {
             kernel: "gemm",
-            find: "bottom[3], of_all(w, 3u)",
-            replace: "bottom[3], of_all(w, 2u)",
+            find: "of_all(w, 3u)",
+            replace: "of_all(w, 2u)",
         },
         Mutation {
             kernel: "gemm",
@@ -265,8 +266,18 @@ pub(super) fn mutations() -> Vec<Mutation> {
         },
         Mutation {
             kernel: "gemm",
-            find: "sixteen(lane, s * p.stride_b, k0, j0)",
-            replace: "sixteen(lane, 0u, k0, j0)",
+            find: "lane, s * p.stride_b, k0, j0)",
+            replace: "lane, 0u, k0, j0)",
+        },
+        Mutation {
+            kernel: "gemm",
+            find: "k0, j0 + 16u)",
+            replace: "k0, j0)",
+        },
+        Mutation {
+            kernel: "gemm",
+            find: "put_rows(batch, i0, j0 + 16u, right)",
+            replace: "put_rows(batch, i0, j0 + 16u, sums)",
         },
         // The tiles of GPUs: an operand, a bank, the second block of rows and of columns, a barrier, values beyond the
         // last k.
