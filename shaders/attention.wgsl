@@ -6,7 +6,7 @@
 // Milakov, Gimelshein, 2018, for the sums).
 // Of the columns of a head wider than 64 each chunk is a group's, which makes the weights anew. Grid: B * H * p.tiles *
 // p.chunks groups of 256, folded.
-// LANES, for drivers that run on CPUs: a thread a query, which walks over the keys by 16 and has all its sums in
+// LANES, for drivers that run on CPUs: a thread two queries, which walks over the keys by 16 and has all its sums in
 // registers (lib/head_lanes.wgsl); no query or key is made up to fill a tile of 64. B * H * p.tiles groups of 8.
 #ifdef LANES
 #import head_lanes
@@ -21,6 +21,16 @@
 @group(0) @binding(2) var<storage, read_write> lse: array<f32>;
 
 #ifdef LANES
+fn largest(s: mat4x4<f32>) -> f32 {
+    let four = max(max(s[0], s[1]), max(s[2], s[3]));
+    return max(max(four.x, four.y), max(four.z, four.w));
+}
+fn total_of(s: mat4x4<f32>) -> f32 { return dot(s[0] + s[1] + s[2] + s[3], vec4<f32>(1.0)); }
+// Sixteen columns of a query's result from c * 16 on.
+fn put16(at: u32, c: u32, v: mat4x4<f32>) {
+    var all = v;
+    for (var k = 0u; k < 4u; k = k + 1u) { if c * 16u + k * 4u < p.d { o[at / 4u + c * 4u + k] = S4(all[k]); } }
+}
 @compute @workgroup_size(8)
 fn lanes(
     @builtin(workgroup_id) wid: vec3<u32>,
@@ -31,34 +41,40 @@ fn lanes(
     let g = group_index(wid, nwg);
     if g >= p.groups { return; }
     let own = place(g);
-    let i = own.first + lid.x;
-    var most = NONE;
-    var total = 0.0;
-    var sums: array<mat4x4<f32>, C16>;
+    let i = vec2<u32>(own.first + lid.x, own.first + lid.x + 8u);
+    var most = vec2<f32>(NONE);
+    var total = vec2<f32>(0.0);
+    var sums_a: array<mat4x4<f32>, C16>;
+    var sums_b: array<mat4x4<f32>, C16>;
     for (var j0 = 0u; j0 < p.n; j0 = j0 + 16u) {
-        var s = mat4x4<f32>();
+        var s = Two(mat4x4<f32>(), mat4x4<f32>());
         for (var c = 0u; c < p.d; c = c + 4u) {
-            let q = four(own.q, i, c);
             let k = sixteen(lane, own.k, j0, c);
-            s = products16(s, q, k);
+            let q = four(own.q, i.x, c);
+            s = products2(s, q, four(own.q, i.y, c), k);
         }
-        s = all_exist(s * p.scale2, j0, NONE);
-        let four_most = max(max(s[0], s[1]), max(s[2], s[3]));
-        let m = max(most, max(max(four_most.x, four_most.y), max(four_most.z, four_most.w)));
+        s = Two(all_exist(s.a * p.scale2, j0, NONE), all_exist(s.b * p.scale2, j0, NONE));
+        let m = max(most, vec2<f32>(largest(s.a), largest(s.b)));
         let shrink = exp2(most - m);
         most = m;
-        let w = exp2_of(s, 1.0, m);
-        total = fma(total, shrink, dot(w[0] + w[1] + w[2] + w[3], vec4<f32>(1.0)));
-        for (var c = 0u; c < C16; c = c + 1u) { sums[c] = weighted16(sums[c] * shrink, lane, w, own.v, j0, c * 16u); }
-    }
-    if i >= p.n { return; }
-    lse[own.head * p.n + i] = (most + log2(total)) / LOG2_E;
-    let at = start(own.head) + i * p.heads * p.d;
-    for (var c = 0u; c < C16; c = c + 1u) {
-        let v = sums[c] * (1.0 / total);
-        for (var k = 0u; k < 4u; k = k + 1u) {
-            if c * 16u + k * 4u < p.d { o[at / 4u + c * 4u + k] = S4(v[k]); }
+        let w = Two(exp2_of(s.a, 1.0, m.x), exp2_of(s.b, 1.0, m.y));
+        total = fma(total, shrink, vec2<f32>(total_of(w.a), total_of(w.b)));
+        for (var c = 0u; c < C16; c = c + 1u) {
+            let had = Two(sums_a[c] * shrink.x, sums_b[c] * shrink.y);
+            let sum = weighted2(had, lane, w, own.v, j0, c * 16u);
+            sums_a[c] = sum.a;
+            sums_b[c] = sum.b;
         }
+    }
+    let at = start(own.head) + i * p.heads * p.d;
+    let scale = 1.0 / total;
+    if i.x < p.n {
+        lse[own.head * p.n + i.x] = (most.x + log2(total.x)) / LOG2_E;
+        for (var c = 0u; c < C16; c = c + 1u) { put16(at.x, c, sums_a[c] * scale.x); }
+    }
+    if i.y < p.n {
+        lse[own.head * p.n + i.y] = (most.y + log2(total.y)) / LOG2_E;
+        for (var c = 0u; c < C16; c = c + 1u) { put16(at.y, c, sums_b[c] * scale.y); }
     }
 }
 #else

@@ -6,7 +6,7 @@
 // KEYS: a group takes 64 keys and walks over all queries: dk and dv. A sum is made by one thread in a fixed order, so
 // that no atomics are needed; the logits are made once by each of the two.
 // Grid of both: B * H * p.tiles * p.chunks groups of 256, folded (lib/head_tile.wgsl). HALF: qkv and o lie in f16.
-// LANES, for drivers that run on CPUs: both with a thread a query or key, which walks over the others by 16; B * H *
+// LANES, for drivers that run on CPUs: both with a thread two queries or keys, which walks over the others by 16; B * H *
 // p.tiles groups of 8 (lib/head_lanes.wgsl).
 #ifdef INNER
 #import grid
@@ -82,7 +82,18 @@ fn put16(at: u32, c: u32, v: mat4x4<f32>) {
     var all = v;
     for (var k = 0u; k < 4u; k = k + 1u) { if c * 16u + k * 4u < p.d { dqkv[at / 4u + c * 4u + k] = all[k]; } }
 }
+// S = P (dP - D), of 16 pairs.
+fn score_grads(weight: mat4x4<f32>, up: mat4x4<f32>, inner: mat4x4<f32>) -> mat4x4<f32> {
+    let a = weight[0] * (up[0] - inner[0]);
+    let b = weight[1] * (up[1] - inner[1]);
+    return mat4x4<f32>(a, b, weight[2] * (up[2] - inner[2]), weight[3] * (up[3] - inner[3]));
+}
 #ifdef KEYS
+fn weights_of(s: mat4x4<f32>, lse: mat4x4<f32>) -> mat4x4<f32> {
+    let a = exp2(s[0] * p.scale2 - lse[0]);
+    let b = exp2(s[1] * p.scale2 - lse[1]);
+    return mat4x4<f32>(a, b, exp2(s[2] * p.scale2 - lse[2]), exp2(s[3] * p.scale2 - lse[3]));
+}
 @compute @workgroup_size(8)
 fn keys_lanes(
     @builtin(workgroup_id) wid: vec3<u32>,
@@ -93,41 +104,55 @@ fn keys_lanes(
     let group = group_index(wid, nwg);
     if group >= p.groups { return; }
     let own = place(group);
-    let j = own.first + lid.x;
+    let j = vec2<u32>(own.first + lid.x, own.first + lid.x + 8u);
     let g = start(own.head);
-    var dk: array<mat4x4<f32>, C16>;
-    var dv: array<mat4x4<f32>, C16>;
+    var dk_a: array<mat4x4<f32>, C16>;
+    var dk_b: array<mat4x4<f32>, C16>;
+    var dv_a: array<mat4x4<f32>, C16>;
+    var dv_b: array<mat4x4<f32>, C16>;
     for (var i0 = 0u; i0 < p.n; i0 = i0 + 16u) {
-        var s = mat4x4<f32>();
-        var dp = mat4x4<f32>();
+        var s = Two(mat4x4<f32>(), mat4x4<f32>());
+        var dp = Two(mat4x4<f32>(), mat4x4<f32>());
         for (var c = 0u; c < p.d; c = c + 4u) {
             let q = sixteen(lane, own.q, i0, c);
-            s = products16(s, four(own.k, j, c), q);
             let up = sixteen(lane, g, i0, c | SECOND);
-            dp = products16(dp, four(own.v, j, c), up);
+            let k = four(own.k, j.x, c);
+            s = products2(s, k, four(own.k, j.y, c), q);
+            let v = four(own.v, j.x, c);
+            dp = products2(dp, v, four(own.v, j.y, c), up);
         }
-        var ds = mat4x4<f32>();
+        var lse16 = mat4x4<f32>();
+        var inner16 = mat4x4<f32>();
         for (var k = 0u; k < 4u; k = k + 1u) {
             let a = row_of(own.head, i0 + k * 4u);
             let b = row_of(own.head, i0 + k * 4u + 1u);
             let c = row_of(own.head, i0 + k * 4u + 2u);
             let d = row_of(own.head, i0 + k * 4u + 3u);
-            s[k] = exp2(s[k] * p.scale2 - vec4<f32>(a.x, b.x, c.x, d.x));
-            ds[k] = dp[k] - vec4<f32>(a.y, b.y, c.y, d.y);
+            lse16[k] = vec4<f32>(a.x, b.x, c.x, d.x);
+            inner16[k] = vec4<f32>(a.y, b.y, c.y, d.y);
         }
         // A query that does not exist has no weight.
-        s = all_exist(s, i0, 0.0);
-        ds = mat4x4<f32>(s[0] * ds[0], s[1] * ds[1], s[2] * ds[2], s[3] * ds[3]);
+        let w = Two(all_exist(weights_of(s.a, lse16), i0, 0.0), all_exist(weights_of(s.b, lse16), i0, 0.0));
+        let ds = Two(score_grads(w.a, dp.a, inner16), score_grads(w.b, dp.b, inner16));
         for (var c = 0u; c < C16; c = c + 1u) {
-            dv[c] = weighted16(dv[c], lane, s, g, i0, (c * 16u) | SECOND);
-            dk[c] = weighted16(dk[c], lane, ds, own.q, i0, c * 16u);
+            let dv = weighted2(Two(dv_a[c], dv_b[c]), lane, w, g, i0, (c * 16u) | SECOND);
+            dv_a[c] = dv.a;
+            dv_b[c] = dv.b;
+            let dk = weighted2(Two(dk_a[c], dk_b[c]), lane, ds, own.q, i0, c * 16u);
+            dk_a[c] = dk.a;
+            dk_b[c] = dk.b;
         }
     }
-    if j >= p.n { return; }
     let row = j * 3u * p.heads * p.d;
     for (var c = 0u; c < C16; c = c + 1u) {
-        put16(own.k + row, c, dk[c] * p.scale);
-        put16(own.v + row, c, dv[c]);
+        if j.x < p.n {
+            put16(own.k + row.x, c, dk_a[c] * p.scale);
+            put16(own.v + row.x, c, dv_a[c]);
+        }
+        if j.y < p.n {
+            put16(own.k + row.y, c, dk_b[c] * p.scale);
+            put16(own.v + row.y, c, dv_b[c]);
+        }
     }
 }
 #else
@@ -141,28 +166,43 @@ fn queries_lanes(
     let group = group_index(wid, nwg);
     if group >= p.groups { return; }
     let own = place(group);
-    let i = own.first + lid.x;
+    let i = vec2<u32>(own.first + lid.x, own.first + lid.x + 8u);
     let g = start(own.head);
-    let of_i = row_of(own.head, i);
-    var dq: array<mat4x4<f32>, C16>;
+    let of_a = row_of(own.head, i.x);
+    let of_b = row_of(own.head, i.y);
+    let inner_a = all16(of_a.y);
+    let inner_b = all16(of_b.y);
+    var dq_a: array<mat4x4<f32>, C16>;
+    var dq_b: array<mat4x4<f32>, C16>;
     for (var j0 = 0u; j0 < p.n; j0 = j0 + 16u) {
-        var s = mat4x4<f32>();
-        var dp = mat4x4<f32>();
+        var s = Two(mat4x4<f32>(), mat4x4<f32>());
+        var dp = Two(mat4x4<f32>(), mat4x4<f32>());
         for (var c = 0u; c < p.d; c = c + 4u) {
             let k = sixteen(lane, own.k, j0, c);
-            s = products16(s, four(own.q, i, c), k);
             let v = sixteen(lane, own.v, j0, c);
-            dp = products16(dp, four_g(g, i, c), v);
+            let q = four(own.q, i.x, c);
+            s = products2(s, q, four(own.q, i.y, c), k);
+            let up = four_g(g, i.x, c);
+            dp = products2(dp, up, four_g(g, i.y, c), v);
         }
-        s = all_exist(exp2_of(s, p.scale2, of_i.x), j0, 0.0);
-        let less = vec4<f32>(of_i.y);
-        let a = s[0] * (dp[0] - less);
-        let b = s[1] * (dp[1] - less);
-        let ds = mat4x4<f32>(a, b, s[2] * (dp[2] - less), s[3] * (dp[3] - less));
-        for (var c = 0u; c < C16; c = c + 1u) { dq[c] = weighted16(dq[c], lane, ds, own.k, j0, c * 16u); }
+        let w_a = all_exist(exp2_of(s.a, p.scale2, of_a.x), j0, 0.0);
+        let w_b = all_exist(exp2_of(s.b, p.scale2, of_b.x), j0, 0.0);
+        let ds = Two(score_grads(w_a, dp.a, inner_a), score_grads(w_b, dp.b, inner_b));
+        for (var c = 0u; c < C16; c = c + 1u) {
+            let dq = weighted2(Two(dq_a[c], dq_b[c]), lane, ds, own.k, j0, c * 16u);
+            dq_a[c] = dq.a;
+            dq_b[c] = dq.b;
+        }
     }
-    if i >= p.n { return; }
-    for (var c = 0u; c < C16; c = c + 1u) { put16(own.q + i * 3u * p.heads * p.d, c, dq[c] * p.scale); }
+    let row = i * 3u * p.heads * p.d;
+    for (var c = 0u; c < C16; c = c + 1u) {
+        if i.x < p.n { put16(own.q + row.x, c, dq_a[c] * p.scale); }
+        if i.y < p.n { put16(own.q + row.y, c, dq_b[c] * p.scale); }
+    }
+}
+fn all16(x: f32) -> mat4x4<f32> {
+    let v = vec4<f32>(x);
+    return mat4x4<f32>(v, v, v, v);
 }
 #endif
 #else

@@ -1,6 +1,6 @@
-// Tokens of one head of an attention (lib/heads.wgsl) for drivers that run on CPUs: a group is 8 threads of a token
-// each, which share what they read of the others (lib/lanes.wgsl). The head's width is a multiple of 4; C16 (define) is
-// how often 16 fit it, rounded up.
+// Tokens of one head of an attention (lib/heads.wgsl) for drivers that run on CPUs: a group is 8 threads of two tokens
+// each, 8 apart (with one, they read twice as much for as many products), which share what they read of the others
+// (lib/lanes.wgsl). The head's width is a multiple of 4; C16 (define) is how often 16 fit it, rounded up.
 #import heads
 #import outer
 #import lanes
@@ -17,30 +17,36 @@ fn piece(at: u32, token: u32, column: u32, which: u32) -> vec4<f32> {
 #endif
     return four(at, t, c);
 }
-// Adds the products of four numbers of a token with those of 16 others: sum + a . x.
-fn products16(sum: mat4x4<f32>, a: vec4<f32>, x: Sixteen) -> mat4x4<f32> {
-    let s0 = chained(sum[0], a, transpose(first_four(x)));
-    let s1 = chained(sum[1], a, transpose(second_four(x)));
-    let s2 = chained(sum[2], a, transpose(third_four(x)));
-    return mat4x4<f32>(s0, s1, s2, chained(sum[3], a, transpose(fourth_four(x))));
+// What a thread has for each of its two tokens.
+struct Two { a: mat4x4<f32>, b: mat4x4<f32> }
+// Adds the products of four numbers of either token, a and b, with those of 16 others (piece j of x: the j-th other's).
+fn products2(s: Two, a: vec4<f32>, b: vec4<f32>, x: Sixteen) -> Two {
+    return chained2(s, a, b, transpose(first_four(x)), transpose(second_four(x)), transpose(third_four(x)),
+        transpose(fourth_four(x)));
 }
-// Adds 16 tokens' columns, each times its weight: sum + w_j x[token + j, c..c+16].
-fn weighted16(sum: mat4x4<f32>, lane: u32, weights: mat4x4<f32>, at: u32, token: u32, column: u32) -> mat4x4<f32> {
-    var s = sum;
-    let a = sixteen(lane, at, token, column | BY_ROWS);
-    s = rows4(s, weights[0], a);
-    let b = sixteen(lane, at, token + 4u, column | BY_ROWS);
-    s = rows4(s, weights[1], b);
-    let c = sixteen(lane, at, token + 8u, column | BY_ROWS);
-    s = rows4(s, weights[2], c);
-    let d = sixteen(lane, at, token + 12u, column | BY_ROWS);
-    return rows4(s, weights[3], d);
+// Four products a sum, four sums at a time for both tokens (as in lib/sums8x16.wgsl).
+fn chained2(s: Two, a: vec4<f32>, b: vec4<f32>, w0: mat4x4<f32>, w1: mat4x4<f32>, w2: mat4x4<f32>, w3: mat4x4<f32>)
+    -> Two {
+    let a0 = chained(s.a[0], a, w0);
+    let b0 = chained(s.b[0], b, w0);
+    let a1 = chained(s.a[1], a, w1);
+    let b1 = chained(s.b[1], b, w1);
+    let a2 = chained(s.a[2], a, w2);
+    let b2 = chained(s.b[2], b, w2);
+    let a3 = chained(s.a[3], a, w3);
+    let b3 = chained(s.b[3], b, w3);
+    return Two(mat4x4<f32>(a0, a1, a2, a3), mat4x4<f32>(b0, b1, b2, b3));
 }
-fn rows4(sum: mat4x4<f32>, w: vec4<f32>, x: Sixteen) -> mat4x4<f32> {
-    let s0 = chained(sum[0], w, column_0(x));
-    let s1 = chained(sum[1], w, column_1(x));
-    let s2 = chained(sum[2], w, column_2(x));
-    return mat4x4<f32>(s0, s1, s2, chained(sum[3], w, column_3(x)));
+// Adds 16 tokens' columns, each times its weight for either token: sum + w_j x[token + j, c..c+16].
+fn weighted2(sum: Two, lane: u32, w: Two, at: u32, token: u32, column: u32) -> Two {
+    let x0 = sixteen(lane, at, token, column | BY_ROWS);
+    let x1 = sixteen(lane, at, token + 4u, column | BY_ROWS);
+    let x2 = sixteen(lane, at, token + 8u, column | BY_ROWS);
+    let x3 = sixteen(lane, at, token + 12u, column | BY_ROWS);
+    let s0 = chained2(sum, w.a[0], w.b[0], column_0(x0), column_1(x0), column_2(x0), column_3(x0));
+    let s1 = chained2(s0, w.a[1], w.b[1], column_0(x1), column_1(x1), column_2(x1), column_3(x1));
+    let s2 = chained2(s1, w.a[2], w.b[2], column_0(x2), column_1(x2), column_2(x2), column_3(x2));
+    return chained2(s2, w.a[3], w.b[3], column_0(x3), column_1(x3), column_2(x3), column_3(x3));
 }
 // Whether 16 tokens from j on exist, four a column.
 fn all_exist(v: mat4x4<f32>, j: u32, otherwise: f32) -> mat4x4<f32> {

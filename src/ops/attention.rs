@@ -41,7 +41,7 @@ pub(super) struct Params {
 /// Tokens of a tile and columns of a chunk, for GPUs.
 const TILE: usize = 64;
 /// Tokens of a group, on drivers that run on CPUs.
-const GROUP: usize = 8;
+const GROUP: usize = 16;
 
 impl Attention {
     /// With the usual factor, for tokens of `dim` numbers.

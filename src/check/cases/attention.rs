@@ -51,8 +51,9 @@ pub(super) fn mutations() -> Vec<Mutation> {
         ),
         m("total[ii] * shrink[ii]", "total[ii]"),
         m("sums.a[ii] * shrink[ii]", "sums.a[ii]"),
-        m("sums[c] * shrink, lane", "sums[c], lane"),
-        m("all_exist(s * p.scale2, j0, NONE)", "s * p.scale2"),
+        m("sums_a[c] * shrink.x", "sums_a[c]"),
+        m("sums_b[c] * shrink.y", "sums_b[c] * shrink.x"),
+        m("all_exist(s.b * p.scale2, j0, NONE)", "s.b * p.scale2"),
         m(
             "own.column == 0u && l == row",
             "own.column == 64u && l == row",

@@ -35,11 +35,12 @@ pub(super) fn mutations() -> Vec<Mutation> {
     vec![
         m("(dp[ii] - vec4<f32>(of_i.inner[ii]))", "dp[ii]"),
         m("(dp[jj] - of_i.inner)", "dp[jj]"),
-        m("dp[k] - vec4<f32>(a.y, b.y, c.y, d.y)", "dp[k]"),
-        m("s[3] * (dp[3] - less)", "s[3] * dp[3]"),
+        m("weight[3] * (up[3] - inner[3])", "weight[3] * up[3]"),
+        m("exp2(s[1] * p.scale2 - lse[1])", "exp2(s[1] * p.scale2)"),
+        m("dv_b[c] = dv.b;", "dv_b[c] = dv.a;"),
         m(
-            "all_exist(exp2_of(s, p.scale2, of_i.x), j0, 0.0)",
-            "exp2_of(s, p.scale2, of_i.x)",
+            "all_exist(exp2_of(s.b, p.scale2, of_b.x), j0, 0.0)",
+            "exp2_of(s.b, p.scale2, of_b.x)",
         ),
         m(
             "select(vec4<f32>(0.0), exp2(s[jj] * p.scale2 - of_i.lse), exist(i))",
