@@ -1,6 +1,8 @@
 //! Twin of `shaders/amcl_loss.wgsl`.
 
 use super::Scalar;
+use super::elementwise::vectorized;
+use super::log_sum_exp::log_sum_exp_in_place;
 use super::scratch;
 use super::temperature::Temperature;
 use super::top_k::Candidates;
@@ -47,6 +49,7 @@ impl<T: Scalar> Form<T> {
         (row / a).min(self.score_heads - 1) * a + row % a
     }
     /// Temperature of column j in a row of scores, for a role.
+    #[inline(always)]
     pub fn tau(&self, adaptive: bool, scores: Option<&[T]>, j: usize) -> T {
         match scores {
             Some(r) if adaptive => self.temperature.of(r[j]),
@@ -63,20 +66,26 @@ impl<T: Scalar> Form<T> {
     }
     /// The log-sum-exp over the candidates, which is their term and the norm.
     fn softmax_term(&self, i: usize, s: &[T], scores: Option<&[T]>) -> (T, T) {
-        let (c, t) = (&self.candidates, &self.temperature);
-        let logit = |j: usize| {
-            let tau = self.tau(self.adaptive_neg, scores, j);
-            s[j] / tau - t.beta * t.omega(tau)
-        };
-        let mut memory = scratch::local(self.n);
-        let mut count = 0;
-        for j in (0..self.n).filter(|j| c.contains(i, *j)) {
-            memory[count] = logit(j);
-            count += 1;
-        }
-        let logits = &memory[..count];
-        let m = logits.iter().copied().fold(T::neg_infinity(), T::max);
-        let norm = m + logits.iter().map(|v| (*v - m).exp()).sum::<T>().ln();
+        let t = &self.temperature;
+        let mut logits = scratch::local(self.n);
+        let norm = vectorized(|| {
+            let all = logits.iter_mut().zip(s);
+            match scores.filter(|_| self.adaptive_neg) {
+                Some(r) => all.zip(r).for_each(|((logit, s), r)| {
+                    let tau = t.of(*r);
+                    *logit = *s / tau - t.beta * t.omega(tau);
+                }),
+                None => {
+                    let (tau, reg) = (self.tau_const, t.beta * t.omega(self.tau_const));
+                    all.for_each(|(logit, s)| *logit = *s / tau - reg);
+                }
+            }
+            // Computed with the others, so that there is no branch.
+            for j in self.candidates.excluded(i) {
+                logits[j] = T::neg_infinity();
+            }
+            log_sum_exp_in_place(&mut logits)
+        });
         (norm, norm)
     }
     /// The term of the selected candidates, and one over their number.
@@ -116,10 +125,11 @@ impl<T: Scalar> Form<T> {
     }
     /// Weight of a candidate's s/tau in its anchor's loss, and its share of Omega's slope there
     /// (`shaders/lib/weights.wgsl`).
+    #[inline(always)]
     pub fn weights(&self, j: usize, s: T, tau: T, norm: T, limit: Threshold<T>) -> (T, T) {
         let t = &self.temperature;
         if self.softmax {
-            let w = (s / tau - t.beta * t.omega(tau) - norm).exp();
+            let w = (s / tau - t.beta * t.omega(tau) - norm).exp_of_many();
             (w, w * t.omega_slope(tau))
         } else if !self.selected(limit, j, s) {
             (T::zero(), T::zero())

@@ -2,6 +2,7 @@
 
 use super::Scalar;
 use super::amcl_loss::{Form, Selection, threshold};
+use super::elementwise::vectorized;
 use super::scratch;
 use rayon::prelude::*;
 
@@ -20,6 +21,40 @@ pub struct Saved<'a, T> {
     pub selection: Selection<'a, T>,
 }
 
+impl<T: Scalar> Form<T> {
+    /// The softmax form's gradient of an anchor's row whose columns all are candidates: `ds` is written, `dr` added to.
+    /// `g` is the loss's gradient. For code inside [`vectorized`].
+    #[inline(always)]
+    fn candidates_grad(
+        &self,
+        g: T,
+        norm: T,
+        s: &[T],
+        scores: Option<&[T]>,
+        ds: &mut [T],
+        dr: &mut [T],
+    ) {
+        let t = &self.temperature;
+        match scores.filter(|_| self.adaptive_neg) {
+            Some(r) => {
+                let all = ds.iter_mut().zip(dr).zip(s).zip(r);
+                all.for_each(|(((ds, dr), s), r)| {
+                    let tau = t.of(*r);
+                    let w = (*s / tau - t.beta * t.omega(tau) - norm).exp_of_many();
+                    *ds = g * w / tau;
+                    let dtau = g * w * (*s / (tau * tau) + t.beta * t.omega_slope(tau));
+                    *dr -= dtau * t.slope(*r);
+                });
+            }
+            None => {
+                let (tau, reg) = (self.tau_const, t.beta * t.omega(self.tau_const));
+                let all = ds.iter_mut().zip(s);
+                all.for_each(|(ds, s)| *ds = g * (*s / tau - reg - norm).exp_of_many() / tau);
+            }
+        }
+    }
+}
+
 /// `ds` as s; `dr` as the scores (summed over the heads when these share one).
 pub fn amcl_loss_grad<T: Scalar>(
     f: &Form<T>,
@@ -34,7 +69,7 @@ pub fn amcl_loss_grad<T: Scalar>(
         let s = &x.s[row * n..(row + 1) * n];
         let scores = x.scores.map(|r| &r[f.score_row(row) * n..]);
         let (g, norm, limit) = (x.dloss[row], x.norm[row], threshold(x.selection, row));
-        for j in 0..n {
+        let one = |j: usize| {
             let slope = scores.map_or(T::zero(), |r| f.temperature.slope(r[j]));
             let (mut d, mut dtau) = (T::zero(), T::zero());
             if j == c.positive(i) {
@@ -53,8 +88,25 @@ pub fn amcl_loss_grad<T: Scalar>(
                     dtau -= g * (w * s[j] / (t * t) + f.temperature.beta * reg);
                 }
             }
-            ds[j] = d;
-            dr[j] += dtau * slope;
+            (d, dtau * slope)
+        };
+        if f.softmax {
+            // All as if they were candidates and not the positive, without a branch; then those that are not.
+            let others = || c.excluded(i).filter(|j| *j != c.positive(i));
+            let all = || others().chain([c.positive(i)]);
+            let mut had = [T::zero(); 2];
+            had.iter_mut().zip(all()).for_each(|(had, j)| *had = dr[j]);
+            vectorized(|| f.candidates_grad(g, norm, s, scores, ds, dr));
+            for (had, j) in had.into_iter().zip(all()) {
+                let (d, r) = one(j);
+                (ds[j], dr[j]) = (d, had + r);
+            }
+        } else {
+            for j in 0..n {
+                let (d, r) = one(j);
+                ds[j] = d;
+                dr[j] += r;
+            }
         }
     };
     let heads = x.s.len() / n / c.anchors;

@@ -1,6 +1,8 @@
 //! Twin of `shaders/barlow_loss.wgsl`.
 
 use super::Scalar;
+use super::elementwise::{sum_in_lanes, vectorized};
+use super::scratch;
 use super::temperature::Temperature;
 use rayon::prelude::*;
 
@@ -21,6 +23,7 @@ pub struct Form<T> {
 
 impl<T: Scalar> Form<T> {
     /// The temperature of an element, and its score if that is where it comes from.
+    #[inline(always)]
     fn tau(&self, score: Option<T>, diagonal: bool) -> (T, Option<T>) {
         let role = usize::from(!diagonal);
         let score = score.filter(|_| self.adaptive[role]);
@@ -29,6 +32,7 @@ impl<T: Scalar> Form<T> {
     }
 
     /// The term of an element of value `v`.
+    #[inline(always)]
     pub fn term(&self, v: T, score: Option<T>, diagonal: bool) -> T {
         let t = &self.temperature;
         let (tau, score) = self.tau(score, diagonal);
@@ -42,6 +46,7 @@ impl<T: Scalar> Form<T> {
     }
 
     /// The term's derivatives by the value and by the score (0 where the temperature is constant).
+    #[inline(always)]
     pub fn slopes(&self, v: T, score: Option<T>, diagonal: bool) -> (T, T) {
         let (t, two) = (&self.temperature, T::of(2.0));
         let (tau, score) = self.tau(score, diagonal);
@@ -65,8 +70,23 @@ impl<T: Scalar> Form<T> {
 pub fn barlow_loss<T: Scalar>(f: &Form<T>, k: &[T], scores: Option<&[T]>, loss: &mut [T]) {
     let d = f.d;
     loss.par_iter_mut().enumerate().for_each(|(row, loss)| {
-        let at = row * d;
-        let term = |m: usize| f.term(k[at + m], scores.map(|r| r[at + m]), m == row % d);
-        *loss = (0..d).map(term).sum();
+        let (at, diagonal) = (row * d, row % d);
+        let k = &k[at..at + d];
+        let mut terms = scratch::local(d);
+        vectorized(|| {
+            // All as if they lay off the diagonal, without a branch; then the one that does not.
+            match scores {
+                Some(r) => {
+                    let all = terms.iter_mut().zip(k).zip(&r[at..at + d]);
+                    all.for_each(|((term, k), r)| *term = f.term(*k, Some(*r), false));
+                }
+                None => {
+                    let all = terms.iter_mut().zip(k);
+                    all.for_each(|(term, k)| *term = f.term(*k, None, false));
+                }
+            }
+            terms[diagonal] = f.term(k[diagonal], scores.map(|r| r[at + diagonal]), true);
+            *loss = sum_in_lanes(&terms);
+        });
     });
 }

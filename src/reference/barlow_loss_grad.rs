@@ -2,6 +2,7 @@
 
 use super::Scalar;
 use super::barlow_loss::Form;
+use super::elementwise::vectorized;
 use rayon::prelude::*;
 
 /// `dk`, and `dr` from the scores if there are any, from `dloss` [rows].
@@ -13,19 +14,33 @@ pub fn barlow_loss_grad<T: Scalar>(
     scores: Option<(&[T], &mut [T])>,
 ) {
     let d = f.d;
-    let slopes = |at: usize, score| f.slopes(k[at], score, at % d == at / d % d);
+    // A row as if it lay off the diagonal, without a branch; then the element that does not.
+    let row_grad = |row: usize, dk: &mut [T], scores: Option<(&[T], &mut [T])>| {
+        let (k, up, diagonal) = (&k[row * d..(row + 1) * d], dloss[row], row % d);
+        vectorized(|| match scores {
+            None => {
+                let slope = |k: T, on: bool| up * f.slopes(k, None, on).0;
+                dk.iter_mut()
+                    .zip(k)
+                    .for_each(|(dk, k)| *dk = slope(*k, false));
+                dk[diagonal] = slope(k[diagonal], true);
+            }
+            Some((r, dr)) => {
+                let slopes = |k: T, r: T, on: bool| {
+                    let (a, b) = f.slopes(k, Some(r), on);
+                    (up * a, up * b)
+                };
+                let all = dk.iter_mut().zip(dr.iter_mut()).zip(k).zip(r);
+                all.for_each(|(((dk, dr), k), r)| (*dk, *dr) = slopes(*k, *r, false));
+                (dk[diagonal], dr[diagonal]) = slopes(k[diagonal], r[diagonal], true);
+            }
+        });
+    };
+    let rows = dk.par_chunks_mut(d).enumerate();
     match scores {
-        None => dk.par_iter_mut().enumerate().for_each(|(at, dk)| {
-            *dk = dloss[at / d] * slopes(at, None).0;
-        }),
-        Some((r, dr)) => dk
-            .par_iter_mut()
-            .zip(dr.par_iter_mut())
-            .enumerate()
-            .for_each(|(at, (dk, dr))| {
-                let (a, b) = slopes(at, Some(r[at]));
-                *dk = dloss[at / d] * a;
-                *dr = dloss[at / d] * b;
-            }),
+        None => rows.for_each(|(row, dk)| row_grad(row, dk, None)),
+        Some((r, dr)) => rows
+            .zip(dr.par_chunks_mut(d))
+            .for_each(|((row, dk), dr)| row_grad(row, dk, Some((&r[row * d..(row + 1) * d], dr)))),
     }
 }

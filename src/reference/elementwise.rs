@@ -66,6 +66,37 @@ pub fn update1<T: Scalar>(x: &[T], y: &mut [T], f: impl Fn(T, T) -> T + Sync) {
         });
 }
 
+/// The largest element (NaN left out, -inf of none); for code inside [`vectorized`].
+#[inline(always)]
+pub(super) fn max_in_lanes<T: Scalar>(x: &[T]) -> T {
+    let larger = |l: T, v: T| if v > l { v } else { l };
+    let mut lanes = [T::neg_infinity(); 16];
+    let (whole, rest) = x.as_chunks::<16>();
+    for v in whole {
+        lanes
+            .iter_mut()
+            .zip(v)
+            .for_each(|(l, v)| *l = larger(*l, *v));
+    }
+    lanes
+        .iter_mut()
+        .zip(rest)
+        .for_each(|(l, v)| *l = larger(*l, *v));
+    lanes.into_iter().fold(T::neg_infinity(), larger)
+}
+
+/// Sum in 16 interleaved lanes, which are added in order; for code inside [`vectorized`].
+#[inline(always)]
+pub(super) fn sum_in_lanes<T: Scalar>(x: &[T]) -> T {
+    let mut lanes = [T::zero(); 16];
+    let (whole, rest) = x.as_chunks::<16>();
+    for v in whole {
+        lanes.iter_mut().zip(v).for_each(|(l, v)| *l += *v);
+    }
+    lanes.iter_mut().zip(rest).for_each(|(l, v)| *l += *v);
+    lanes.into_iter().sum()
+}
+
 /// Sum in a fixed tree: chunks of 16384, each summed in 8 interleaved lanes, chunk sums added in order.
 pub fn sum<T: Scalar>(x: &[T], f: impl Fn(T) -> T + Sync) -> T {
     let mut parts = scratch::shared(x.len().div_ceil(CHUNK));

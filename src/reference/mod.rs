@@ -150,6 +150,8 @@ pub trait Scalar:
     }
     /// e^x, for loops over many x up to 88: in f32 by arithmetic that is compiled to vectors, 0 below -87.
     fn exp_of_many(self) -> Self;
+    /// ln x, for loops over many normal x above 0: in f32 by arithmetic that is compiled to vectors.
+    fn ln_of_many(self) -> Self;
     /// The standard normal's distribution function, and exp(-x^2 / 2).
     fn normal(self) -> (Self, Self);
 }
@@ -170,6 +172,10 @@ impl Scalar for f32 {
         exponential::exp(self)
     }
     #[inline(always)]
+    fn ln_of_many(self) -> Self {
+        exponential::ln(self)
+    }
+    #[inline(always)]
     fn normal(self) -> (Self, Self) {
         exponential::normal(self)
     }
@@ -188,6 +194,9 @@ impl Scalar for f64 {
     }
     fn exp_of_many(self) -> Self {
         self.exp()
+    }
+    fn ln_of_many(self) -> Self {
+        self.ln()
     }
     fn normal(self) -> (Self, Self) {
         let phi = 0.5 * libm::erfc(-self * std::f64::consts::FRAC_1_SQRT_2);

@@ -17,19 +17,23 @@ pub struct Temperature<T> {
 
 impl<T: Scalar> Temperature<T> {
     /// Eq. (3): `tau = eta + iota / (1 + exp(r))`.
+    #[inline(always)]
     pub fn of(&self, r: T) -> T {
-        self.eta + self.iota / (T::one() + r.at_most(T::of(80.0)).exp())
+        self.eta + self.iota / (T::one() + r.at_most(T::of(80.0)).exp_of_many())
     }
     /// `dtau/dr = -iota sigmoid(r) sigmoid(-r)`.
+    #[inline(always)]
     pub fn slope(&self, r: T) -> T {
-        let e = (-r.abs()).exp();
+        let e = (-r.abs()).exp_of_many();
         -self.iota * e / ((T::one() + e) * (T::one() + e))
     }
     /// `Omega(tau) = d'/2 log tau + 1/tau`.
+    #[inline(always)]
     pub fn omega(&self, tau: T) -> T {
-        self.half_d * tau.ln() + T::one() / tau
+        self.half_d * tau.ln_of_many() + T::one() / tau
     }
     /// `Omega'(tau)`.
+    #[inline(always)]
     pub fn omega_slope(&self, tau: T) -> T {
         (self.half_d - T::one() / tau) / tau
     }

@@ -42,6 +42,12 @@ impl Candidates {
         let itself = self.layout == Layout::NtXent && j == i;
         self.layout == Layout::All || !itself && (self.include_positive || j != self.positive(i))
     }
+    /// The columns that are no candidates of anchor i.
+    pub(super) fn excluded(&self, i: usize) -> impl Iterator<Item = usize> {
+        let own = (self.layout == Layout::NtXent).then_some(i);
+        let positive = Some(self.positive(i)).filter(|j| !self.contains(i, *j));
+        own.into_iter().chain(positive)
+    }
 }
 
 /// Orders column j of a row before column i when it is larger, or as large and further left. It is a total order, in
