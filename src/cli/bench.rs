@@ -108,7 +108,7 @@ fn steps(
             own.extend(heads.map(String::from));
         }
         own.extend(m.recipe.iter().map(ToString::to_string));
-        let on_vit = m.recipe.iter().any(|r| r.starts_with("model.encoder=vit"));
+        let on_vit = m.needs_vit || m.recipe.iter().any(|r| r.starts_with("model.encoder=vit"));
         let (encoder, model) = match on_vit {
             true => ("vit_small/4", vit_small),
             false => ("resnet18", resnet18),
@@ -492,7 +492,8 @@ fn measure(args: &Args, device: Option<&Arc<Device>>, print: &Printer) -> anyhow
 mod tests {
     use super::*;
 
-    /// MAE, which has no heads to set, ended a whole `bench` before its first step.
+    /// MAE, which has no heads to set, ended a whole `bench` before its first step, and so did LGP, which is for
+    /// Vision Transformers.
     #[test]
     fn every_step_that_is_timed_is_a_valid_configuration() {
         let all = steps(8, (true, true), |_| true).expect("configurations");

@@ -50,8 +50,9 @@ pub(super) const SHAPES: &[Geometry] = &[
     (2, 33, 30, 32, 64, 3, 1, 0),
     // Enough groups for the kernels of CPU drivers that take 32 filters or channels at a time, and a number of these
     // that is no multiple of 32.
-    (1, 12, 12, 8, 500, 3, 1, 1),
-    (1, 24, 24, 248, 4, 3, 2, 1),
+    (33, 2, 2, 8, 500, 1, 1, 1),
+    (72, 2, 2, 8, 124, 3, 1, 1),
+    (9, 8, 8, 248, 4, 3, 2, 1),
 ];
 
 pub(super) fn cases() -> Vec<Case> {
@@ -89,8 +90,8 @@ pub(super) fn mutations() -> Vec<Mutation> {
         },
         Mutation {
             kernel: "conv2d",
-            find: "c[0][i], c[1][i], c[2][i], c[3][i]",
-            replace: "c[0][i], c[1][i], c[3][i], c[2][i]",
+            find: "transpose(fourth_four(w))",
+            replace: "transpose(third_four(w))",
         },
         Mutation {
             kernel: "conv2d",

@@ -49,8 +49,8 @@ pub(super) fn mutations() -> Vec<Mutation> {
         },
         Mutation {
             kernel: "conv2d_input_grad",
-            find: "third_four(w)",
-            replace: "second_four(w)",
+            find: "column_3(w)",
+            replace: "column_2(w)",
         },
         Mutation {
             kernel: "conv2d_input_grad",

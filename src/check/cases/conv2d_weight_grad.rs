@@ -36,8 +36,8 @@ pub(super) fn mutations() -> Vec<Mutation> {
     vec![
         Mutation {
             kernel: "conv2d_weight_grad",
-            find: "d0[3], d1[3], d2[3], d3[3], right)",
-            replace: "d0[3], d1[3], d2[3], d3[3], left)",
+            find: "x2.right, x3.right)",
+            replace: "x2.right, x3.left)",
         },
         Mutation {
             kernel: "conv2d_weight_grad",
