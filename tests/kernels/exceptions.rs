@@ -57,6 +57,12 @@ pub const BOUND_WHOLE: &[(&str, &[&str])] = &[
             "conv2d_weight_grad [6,62,60,16] [6,62,60,16] stride 1 padding 1 f16",
             "conv2d_weight_grad [1,8,8,64] [1,4,4,128] stride 2 padding 1 f16",
             "conv2d_weight_grad [2,4,4,64] [2,4,4,64] stride 1 padding 1 f16",
+            "conv2d_weight_grad [6,9,7,40] [6,9,7,56] stride 1 padding 1 f16",
+            "conv2d_weight_grad [33,2,2,8] [33,4,4,500] stride 1 padding 1",
+            "conv2d_weight_grad [33,2,2,8] [33,4,4,500] stride 1 padding 1 f16",
+            "conv2d_weight_grad [72,2,2,8] [72,2,2,124] stride 1 padding 1",
+            "conv2d_weight_grad [9,8,8,248] [9,4,4,4] stride 2 padding 1",
+            "conv2d_weight_grad [9,8,8,248] [9,4,4,4] stride 2 padding 1 f16",
         ],
     ),
     (

@@ -73,14 +73,15 @@ pub(super) fn cases() -> Vec<Case> {
                 .depth(k)
                 .grads(&[0, 1]),
         );
-        // Enough groups for the kernel of CPU drivers that takes 32 columns at a time, whose last are beyond the edge.
-        let am = if trans_a { [5, 130] } else { [130, 5] };
-        let bm = if trans_b { [60, 5] } else { [5, 60] };
+        // Enough groups for the kernel of CPU drivers that takes 32 columns at a time, whose last are beyond the edge;
+        // matrices are multiples of 256 bytes, so that each can be bound by itself.
+        let am = if trans_a { [32, 128] } else { [128, 32] };
+        let bm = if trans_b { [60, 32] } else { [32, 60] };
         let many = [[9, am[0], am[1]], [9, bm[0], bm[1]]].map(Feed::uniform);
         v.push(
             Case::new(op, many.into())
                 .note(&format!("{note}, 32 columns a thread"))
-                .depth(5),
+                .depth(32),
         );
         let sum = Gemm {
             sum_batch: true,
