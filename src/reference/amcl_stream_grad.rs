@@ -3,6 +3,7 @@
 use super::Scalar;
 use super::amcl_loss::{Form, threshold};
 use super::amcl_stream::{Anchors, Rows, STRIP, count, products, strip};
+use super::elementwise::{sum_in_lanes, vectorized};
 use super::gemm::{Mat, product};
 use super::scratch::{self, split};
 use rayon::prelude::*;
@@ -50,25 +51,34 @@ pub fn amcl_stream_grad<T: Scalar>(
             sums.fill(T::zero());
             let rows = dz.len() / d;
             let scored = x.features.map_or(0, |_| strip(n));
-            let mut memory = scratch::local(strip(n) + scored);
-            let [w, v] = split(&mut memory, [strip(n), scored]);
+            let mut memory = scratch::local(strip(n) + scored + n);
+            let [w, v, by_gain] = split(&mut memory, [strip(n), scored, n]);
             let w = products(x.z, d, first..first + rows, w);
             let v = match x.features {
                 Some(p) => products(p, d, first..first + rows, v),
                 None => v,
             };
             for i in 0..rows {
-                for j in 0..n {
-                    let at = i * n + j;
-                    let score = x.features.map(|_| x.score(v[at]));
-                    let r = score.map(|s| s.0);
-                    let (dw, dv) = pair(f, &x, (first + i, j), w[at], r, (g, norm));
-                    w[at] = dw;
-                    if let Some((_, by_gain)) = score {
-                        sums[0] += dv;
-                        sums[1] += dv * by_gain;
-                        v[at] = gain * dv;
-                    }
+                let row = i * n..(i + 1) * n;
+                let w = &mut w[row.clone()];
+                let mut v = x.features.map(|_| &mut v[row]);
+                if let (Some(v), true) = (v.as_deref_mut(), x.centre.is_some()) {
+                    vectorized(|| {
+                        let all = v.iter_mut().zip(by_gain.iter_mut());
+                        all.for_each(|(v, by_gain)| (*v, *by_gain) = x.score(*v));
+                    });
+                }
+                pairs(f, &x, first + i, w, v.as_deref_mut(), (g, norm));
+                if let (Some(v), true) = (v, x.centre.is_some()) {
+                    vectorized(|| {
+                        sums[0] += sum_in_lanes(v);
+                        let all = v.iter_mut().zip(by_gain.iter_mut());
+                        all.for_each(|(v, by_gain)| {
+                            *by_gain *= *v;
+                            *v *= gain;
+                        });
+                        sums[1] += sum_in_lanes(by_gain);
+                    });
                 }
             }
             let times = |weights: &[T], of: &[T], out: &mut [T], add: bool| {
@@ -122,6 +132,74 @@ pub fn amcl_stream_grad<T: Scalar>(
     }
     if let Some((of_gain, _)) = centre {
         *of_gain = dgain;
+    }
+}
+
+/// What i's pairs, as its own and as the others', send to the similarities w and to the scores v, in their place.
+fn pairs<T: Scalar>(
+    f: &Form<T>,
+    x: &Rows<'_, T>,
+    i: usize,
+    w: &mut [T],
+    v: Option<&mut [T]>,
+    (g, norm): (&[T], &[T]),
+) {
+    let one = |j: usize, w: &[T], v: &Option<&mut [T]>| {
+        pair(f, x, (i, j), w[j], v.as_ref().map(|v| v[j]), (g, norm))
+    };
+    let put = |j: usize, (dw, dv): (T, T), w: &mut [T], v: &mut Option<&mut [T]>| {
+        w[j] = dw;
+        if let Some(v) = v {
+            v[j] = dv;
+        }
+    };
+    let (c, mut v) = (&f.candidates, v);
+    if f.softmax {
+        // All as if they were candidates and not the positive, without a branch; then those that are not.
+        let others = || c.excluded(i).filter(|j| *j != c.positive(i));
+        let all = || others().chain([c.positive(i)]);
+        let mut apart = [(T::zero(), T::zero()); 2];
+        for (to, j) in apart.iter_mut().zip(all()) {
+            *to = one(j, w, &v);
+        }
+        vectorized(|| f.pairs_grad(i, w, v.as_deref_mut(), (g, norm)));
+        for (from, j) in apart.into_iter().zip(all()) {
+            put(j, from, w, &mut v);
+        }
+    } else {
+        for j in 0..w.len() {
+            put(j, one(j, w, &v), w, &mut v);
+        }
+    }
+}
+
+impl<T: Scalar> Form<T> {
+    /// That of the softmax form, of a row whose columns all are candidates. For code inside [`vectorized`].
+    #[inline(always)]
+    fn pairs_grad(&self, i: usize, w: &mut [T], v: Option<&mut [T]>, (g, norm): (&[T], &[T])) {
+        let t = &self.temperature;
+        // The weights of a pair of similarity s as i's and as j's, each times its loss's gradient.
+        let weight = |s: T, (tau, reg): (T, T), (of_g, of_norm): (T, T)| {
+            let logit = s / tau - reg;
+            g[i] * (logit - norm[i]).exp_of_many() + of_g * (logit - of_norm).exp_of_many()
+        };
+        let constant = (self.tau_const, t.beta * t.omega(self.tau_const));
+        let all = w.iter_mut().zip(g.iter().zip(norm));
+        match v {
+            Some(v) if self.adaptive_neg => all.zip(v).for_each(|((w, (g, norm)), v)| {
+                let (s, tau) = (*w, t.of(*v));
+                let e = weight(s, (tau, t.beta * t.omega(tau)), (*g, *norm));
+                *w = e / tau;
+                *v = -e * (s / (tau * tau) + t.beta * t.omega_slope(tau)) * t.slope(*v);
+            }),
+            Some(v) => all.zip(v).for_each(|((w, (g, norm)), v)| {
+                *w = weight(*w, constant, (*g, *norm)) / constant.0;
+                *v = T::zero();
+            }),
+            None => all.for_each(|(w, (g, norm))| {
+                *w = weight(*w, constant, (*g, *norm)) / constant.0;
+            }),
+        }
     }
 }
 
