@@ -290,9 +290,11 @@ fn ranks_make_the_step_of_as_many_micro_batches() {
                 e < BOUND,
                 "{name}, AMCL {amcl}, {ranks} ranks: {what} {e:.1e}"
             );
+            // The same sums, whose numbers are as much coarser.
+            let bound = BOUND * f64::from(f32::EPSILON) / f64::EPSILON;
             let (e, what) = apart(&rounded.0, &rounded.1);
             assert!(
-                e < 1e-6,
+                e < bound,
                 "{name}, AMCL {amcl}, {ranks} ranks in f32: {what} {e:.1e}"
             );
         }
