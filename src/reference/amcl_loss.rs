@@ -1,7 +1,7 @@
 //! Twin of `shaders/amcl_loss.wgsl`.
 
 use super::Scalar;
-use super::elementwise::vectorized;
+use super::elementwise::{Work, vectorized_work};
 use super::log_sum_exp::log_sum_exp_in_place;
 use super::scratch;
 use super::temperature::Temperature;
@@ -66,26 +66,8 @@ impl<T: Scalar> Form<T> {
     }
     /// The log-sum-exp over the candidates, which is their term and the norm.
     fn softmax_term(&self, i: usize, s: &[T], scores: Option<&[T]>) -> (T, T) {
-        let t = &self.temperature;
         let mut logits = scratch::local(self.n);
-        let norm = vectorized(|| {
-            let all = logits.iter_mut().zip(s);
-            match scores.filter(|_| self.adaptive_neg) {
-                Some(r) => all.zip(r).for_each(|((logit, s), r)| {
-                    let tau = t.of(*r);
-                    *logit = *s / tau - t.beta * t.omega(tau);
-                }),
-                None => {
-                    let (tau, reg) = (self.tau_const, t.beta * t.omega(self.tau_const));
-                    all.for_each(|(logit, s)| *logit = *s / tau - reg);
-                }
-            }
-            // Computed with the others, so that there is no branch.
-            for j in self.candidates.excluded(i) {
-                logits[j] = T::neg_infinity();
-            }
-            log_sum_exp_in_place(&mut logits)
-        });
+        let norm = vectorized_work(Anchor(self, i, s, scores, &mut logits[..]));
         (norm, norm)
     }
     /// The term of the selected candidates, and one over their number.
@@ -139,6 +121,43 @@ impl<T: Scalar> Form<T> {
             (norm, norm * t.omega_slope(tau))
         }
     }
+}
+
+/// An anchor: the form, its number, similarities, scores, memory for its logits.
+struct Anchor<'a, T>(&'a Form<T>, usize, &'a [T], Option<&'a [T]>, &'a mut [T]);
+
+impl<T: Scalar> Work for Anchor<'_, T> {
+    type Output = T;
+    #[inline(always)]
+    fn call(self) -> T {
+        norm(self)
+    }
+}
+
+/// Log-sum-exp over the candidates of an anchor.
+#[inline(always)]
+fn norm<T: Scalar>(Anchor(f, i, s, scores, logits): Anchor<'_, T>) -> T {
+    let t = &f.temperature;
+    let all = logits.iter_mut().zip(s);
+    match scores.filter(|_| f.adaptive_neg) {
+        Some(r) => {
+            for ((logit, s), r) in all.zip(r) {
+                let tau = t.of(*r);
+                *logit = *s / tau - t.beta * t.omega(tau);
+            }
+        }
+        None => {
+            let (tau, reg) = (f.tau_const, t.beta * t.omega(f.tau_const));
+            for (logit, s) in all {
+                *logit = *s / tau - reg;
+            }
+        }
+    }
+    // Computed with the others, so that there is no branch.
+    for j in f.candidates.excluded(i) {
+        logits[j] = T::neg_infinity();
+    }
+    log_sum_exp_in_place(logits)
 }
 
 /// `loss` and `norm` [heads*anchors] from s [heads*anchors, n] and the scores.

@@ -2,7 +2,7 @@
 
 use super::Scalar;
 use super::amcl_loss::{Form, Selection, threshold};
-use super::elementwise::vectorized;
+use super::elementwise::{Work, vectorized_work};
 use super::scratch;
 use rayon::prelude::*;
 
@@ -21,35 +21,42 @@ pub struct Saved<'a, T> {
     pub selection: Selection<'a, T>,
 }
 
-impl<T: Scalar> Form<T> {
-    /// The softmax form's gradient of an anchor's row whose columns all are candidates: `ds` is written, `dr` added to.
-    /// `g` is the loss's gradient. For code inside [`vectorized`].
+/// A row: the form, the loss's gradient and norm, similarities, scores, their gradients.
+struct Row<'a, T>(
+    &'a Form<T>,
+    (T, T),
+    &'a [T],
+    Option<&'a [T]>,
+    &'a mut [T],
+    &'a mut [T],
+);
+
+impl<T: Scalar> Work for Row<'_, T> {
+    type Output = ();
     #[inline(always)]
-    fn candidates_grad(
-        &self,
-        g: T,
-        norm: T,
-        s: &[T],
-        scores: Option<&[T]>,
-        ds: &mut [T],
-        dr: &mut [T],
-    ) {
-        let t = &self.temperature;
-        match scores.filter(|_| self.adaptive_neg) {
-            Some(r) => {
-                let all = ds.iter_mut().zip(dr).zip(s).zip(r);
-                all.for_each(|(((ds, dr), s), r)| {
-                    let tau = t.of(*r);
-                    let w = (*s / tau - t.beta * t.omega(tau) - norm).exp_of_many();
-                    *ds = g * w / tau;
-                    let dtau = g * w * (*s / (tau * tau) + t.beta * t.omega_slope(tau));
-                    *dr -= dtau * t.slope(*r);
-                });
+    fn call(self) {
+        candidates_grad(self);
+    }
+}
+
+/// The softmax form's gradient of an anchor's row whose columns all are candidates: `ds` is written, `dr` added to.
+#[inline(always)]
+fn candidates_grad<T: Scalar>(Row(f, (g, norm), s, scores, ds, dr): Row<'_, T>) {
+    let t = &f.temperature;
+    match scores.filter(|_| f.adaptive_neg) {
+        Some(r) => {
+            for (((ds, dr), s), r) in ds.iter_mut().zip(dr).zip(s).zip(r) {
+                let tau = t.of(*r);
+                let w = (*s / tau - t.beta * t.omega(tau) - norm).exp_of_many();
+                *ds = g * w / tau;
+                let dtau = g * w * (*s / (tau * tau) + t.beta * t.omega_slope(tau));
+                *dr -= dtau * t.slope(*r);
             }
-            None => {
-                let (tau, reg) = (self.tau_const, t.beta * t.omega(self.tau_const));
-                let all = ds.iter_mut().zip(s);
-                all.for_each(|(ds, s)| *ds = g * (*s / tau - reg - norm).exp_of_many() / tau);
+        }
+        None => {
+            let (tau, reg) = (f.tau_const, t.beta * t.omega(f.tau_const));
+            for (ds, s) in ds.iter_mut().zip(s) {
+                *ds = g * (*s / tau - reg - norm).exp_of_many() / tau;
             }
         }
     }
@@ -96,7 +103,7 @@ pub fn amcl_loss_grad<T: Scalar>(
             let all = || others().chain([c.positive(i)]);
             let mut had = [T::zero(); 2];
             had.iter_mut().zip(all()).for_each(|(had, j)| *had = dr[j]);
-            vectorized(|| f.candidates_grad(g, norm, s, scores, ds, dr));
+            vectorized_work(Row(f, (g, norm), s, scores, &mut *ds, &mut *dr));
             for (had, j) in had.into_iter().zip(all()) {
                 let (d, r) = one(j);
                 (ds[j], dr[j]) = (d, had + r);

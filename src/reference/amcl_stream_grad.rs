@@ -3,7 +3,7 @@
 use super::Scalar;
 use super::amcl_loss::{Form, threshold};
 use super::amcl_stream::{Anchors, Rows, STRIP, count, products, strip};
-use super::elementwise::{sum_in_lanes, vectorized};
+use super::elementwise::{Work, sum_in_lanes, vectorized, vectorized_work};
 use super::gemm::{Mat, product};
 use super::scratch::{self, split};
 use rayon::prelude::*;
@@ -162,7 +162,7 @@ fn pairs<T: Scalar>(
         for (to, j) in apart.iter_mut().zip(all()) {
             *to = one(j, w, &v);
         }
-        vectorized(|| f.pairs_grad(i, w, v.as_deref_mut(), (g, norm)));
+        vectorized_work(Row(f, i, &mut *w, v.as_deref_mut(), (g, norm)));
         for (from, j) in apart.into_iter().zip(all()) {
             put(j, from, w, &mut v);
         }
@@ -173,32 +173,50 @@ fn pairs<T: Scalar>(
     }
 }
 
-impl<T: Scalar> Form<T> {
-    /// That of the softmax form, of a row whose columns all are candidates. For code inside [`vectorized`].
+/// What a row of pairs is made of: the form, i, similarities, scores, and g and norm of all.
+struct Row<'a, T>(
+    &'a Form<T>,
+    usize,
+    &'a mut [T],
+    Option<&'a mut [T]>,
+    (&'a [T], &'a [T]),
+);
+
+impl<T: Scalar> Work for Row<'_, T> {
+    type Output = ();
     #[inline(always)]
-    fn pairs_grad(&self, i: usize, w: &mut [T], v: Option<&mut [T]>, (g, norm): (&[T], &[T])) {
-        let t = &self.temperature;
-        // The weights of a pair of similarity s as i's and as j's, each times its loss's gradient.
-        let weight = |s: T, (tau, reg): (T, T), (of_g, of_norm): (T, T)| {
-            let logit = s / tau - reg;
-            g[i] * (logit - norm[i]).exp_of_many() + of_g * (logit - of_norm).exp_of_many()
-        };
-        let constant = (self.tau_const, t.beta * t.omega(self.tau_const));
-        let all = w.iter_mut().zip(g.iter().zip(norm));
-        match v {
-            Some(v) if self.adaptive_neg => all.zip(v).for_each(|((w, (g, norm)), v)| {
+    fn call(self) {
+        pairs_grad(self);
+    }
+}
+
+/// [`pairs`] of the softmax form where all columns are candidates.
+#[inline(always)]
+fn pairs_grad<T: Scalar>(Row(f, i, w, v, (g, norm)): Row<'_, T>) {
+    let (t, own, own_norm) = (&f.temperature, g[i], norm[i]);
+    // The weights of a pair of similarity s as i's and as j's, each times its loss's gradient.
+    let weight = |s: T, (tau, reg): (T, T), (of_g, of_norm): (T, T)| {
+        let logit = s / tau - reg;
+        own * (logit - own_norm).exp_of_many() + of_g * (logit - of_norm).exp_of_many()
+    };
+    let constant = (f.tau_const, t.beta * t.omega(f.tau_const));
+    let all = w.iter_mut().zip(g.iter().zip(norm));
+    match v {
+        Some(v) if f.adaptive_neg => {
+            for ((w, (g, norm)), v) in all.zip(v) {
                 let (s, tau) = (*w, t.of(*v));
                 let e = weight(s, (tau, t.beta * t.omega(tau)), (*g, *norm));
                 *w = e / tau;
                 *v = -e * (s / (tau * tau) + t.beta * t.omega_slope(tau)) * t.slope(*v);
-            }),
-            Some(v) => all.zip(v).for_each(|((w, (g, norm)), v)| {
+            }
+        }
+        _ => {
+            for (w, (g, norm)) in all {
                 *w = weight(*w, constant, (*g, *norm)) / constant.0;
-                *v = T::zero();
-            }),
-            None => all.for_each(|(w, (g, norm))| {
-                *w = weight(*w, constant, (*g, *norm)) / constant.0;
-            }),
+            }
+            if let Some(v) = v {
+                v.fill(T::zero());
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Twin of `shaders/barlow_loss.wgsl`.
 
 use super::Scalar;
-use super::elementwise::{sum_in_lanes, vectorized};
+use super::elementwise::{Work, sum_in_lanes, vectorized_work};
 use super::scratch;
 use super::temperature::Temperature;
 use rayon::prelude::*;
@@ -66,27 +66,43 @@ impl<T: Scalar> Form<T> {
     }
 }
 
+/// A row: the form, its correlations and scores, its column on the diagonal, memory for its terms.
+struct Row<'a, T>(&'a Form<T>, &'a [T], Option<&'a [T]>, usize, &'a mut [T]);
+
+impl<T: Scalar> Work for Row<'_, T> {
+    type Output = T;
+    #[inline(always)]
+    fn call(self) -> T {
+        row_sum(self)
+    }
+}
+
+/// The sum of a row's terms: all as if they lay off the diagonal, without a branch; then the one that does not.
+#[inline(always)]
+fn row_sum<T: Scalar>(Row(f, k, scores, diagonal, terms): Row<'_, T>) -> T {
+    match scores {
+        Some(r) => {
+            for ((term, k), r) in terms.iter_mut().zip(k).zip(r) {
+                *term = f.term(*k, Some(*r), false);
+            }
+        }
+        None => {
+            for (term, k) in terms.iter_mut().zip(k) {
+                *term = f.term(*k, None, false);
+            }
+        }
+    }
+    terms[diagonal] = f.term(k[diagonal], scores.map(|r| r[diagonal]), true);
+    sum_in_lanes(terms)
+}
+
 /// Terms of each row of the cross-correlations k [rows,d], summed; `scores` alike give the temperatures.
 pub fn barlow_loss<T: Scalar>(f: &Form<T>, k: &[T], scores: Option<&[T]>, loss: &mut [T]) {
     let d = f.d;
     loss.par_iter_mut().enumerate().for_each(|(row, loss)| {
-        let (at, diagonal) = (row * d, row % d);
-        let k = &k[at..at + d];
+        let of_row = row * d..(row + 1) * d;
+        let scores = scores.map(|r| &r[of_row.clone()]);
         let mut terms = scratch::local(d);
-        vectorized(|| {
-            // All as if they lay off the diagonal, without a branch; then the one that does not.
-            match scores {
-                Some(r) => {
-                    let all = terms.iter_mut().zip(k).zip(&r[at..at + d]);
-                    all.for_each(|((term, k), r)| *term = f.term(*k, Some(*r), false));
-                }
-                None => {
-                    let all = terms.iter_mut().zip(k);
-                    all.for_each(|(term, k)| *term = f.term(*k, None, false));
-                }
-            }
-            terms[diagonal] = f.term(k[diagonal], scores.map(|r| r[at + diagonal]), true);
-            *loss = sum_in_lanes(&terms);
-        });
+        *loss = vectorized_work(Row(f, &k[of_row], scores, row % d, &mut terms[..]));
     });
 }

@@ -21,6 +21,15 @@ pub(super) fn vectorized<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(Run(f))
 }
 
+/// Work whose `call` is marked `#[inline(always)]`, for [`vectorized_work`].
+pub(super) use pulp::NullaryFnOnce as Work;
+
+/// As [`vectorized`], for loops of more than some twenty operations. A closure cannot be marked `#[inline(always)]`, and a
+/// long one is left out of what is compiled for wide vectors; so is `for_each`, so that the loops are `for`.
+pub(super) fn vectorized_work<W: Work>(work: W) -> W::Output {
+    pulp::Arch::new().dispatch(work)
+}
+
 /// `y_i = f(x_i)`.
 pub fn map1<T: Scalar>(x: &[T], y: &mut [T], f: impl Fn(T) -> T + Sync) {
     y.par_chunks_mut(CHUNK)

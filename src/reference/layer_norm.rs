@@ -18,16 +18,32 @@ pub(super) fn two_sums<T: Scalar, const K: usize>(
 ) -> (T, T) {
     let (mut a, mut b) = ([T::zero(); LANES], [T::zero(); LANES]);
     let parts = x.map(<[T]>::as_chunks::<LANES>);
-    let mut add = |lane: usize, v: [T; K]| {
-        let (one, two) = f(v);
+    // Loops, not `array::map`: whether that is inlined, and these loops with it compiled to vectors, depends on the rest
+    // of the crate.
+    for chunk in 0..parts[0].0.len() {
+        let mut v = [[T::zero(); LANES]; K];
+        for (v, p) in v.iter_mut().zip(&parts) {
+            *v = p.0[chunk];
+        }
+        for lane in 0..LANES {
+            let mut of_lane = [T::zero(); K];
+            for (to, v) in of_lane.iter_mut().zip(&v) {
+                *to = v[lane];
+            }
+            let (one, two) = f(of_lane);
+            a[lane] += one;
+            b[lane] += two;
+        }
+    }
+    for lane in 0..parts[0].1.len() {
+        let mut of_lane = [T::zero(); K];
+        for (to, p) in of_lane.iter_mut().zip(&parts) {
+            *to = p.1[lane];
+        }
+        let (one, two) = f(of_lane);
         a[lane] += one;
         b[lane] += two;
-    };
-    for chunk in 0..parts[0].0.len() {
-        let v = parts.map(|p| &p.0[chunk]);
-        (0..LANES).for_each(|lane| add(lane, v.map(|v| v[lane])));
     }
-    (0..parts[0].1.len()).for_each(|lane| add(lane, parts.map(|p| p.1[lane])));
     (a.into_iter().sum(), b.into_iter().sum())
 }
 

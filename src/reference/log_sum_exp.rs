@@ -17,6 +17,8 @@ pub fn log_sum_exp<T: Scalar>(d: usize, x: &[T], y: &mut [T]) {
 #[inline(always)]
 pub(super) fn log_sum_exp_in_place<T: Scalar>(x: &mut [T]) -> T {
     let m = max_in_lanes(x);
-    x.iter_mut().for_each(|v| *v = (*v - m).exp_of_many());
+    for v in x.iter_mut() {
+        *v = (*v - m).exp_of_many();
+    }
     m + sum_in_lanes(x).ln()
 }
