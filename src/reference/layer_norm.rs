@@ -1,7 +1,7 @@
 //! Twin of `shaders/layer_norm.wgsl`.
 
 use super::Scalar;
-use super::elementwise::vectorized;
+use super::elementwise::{Work, vectorized_work};
 use rayon::prelude::*;
 
 /// Rows of a task.
@@ -18,8 +18,7 @@ pub(super) fn two_sums<T: Scalar, const K: usize>(
 ) -> (T, T) {
     let (mut a, mut b) = ([T::zero(); LANES], [T::zero(); LANES]);
     let parts = x.map(<[T]>::as_chunks::<LANES>);
-    // Loops, not `array::map`: whether that is inlined, and these loops with it compiled to vectors, depends on the rest
-    // of the crate.
+    // Loops, not `array::map`, which is not always inlined (`elementwise::Work`).
     for chunk in 0..parts[0].0.len() {
         let mut v = [[T::zero(); LANES]; K];
         for (v, p) in v.iter_mut().zip(&parts) {
@@ -47,6 +46,31 @@ pub(super) fn two_sums<T: Scalar, const K: usize>(
     (a.into_iter().sum(), b.into_iter().sum())
 }
 
+/// Some rows: eps, x, w, b, y, mean, rstd.
+struct Rows<'a, T>(T, &'a [T], [&'a [T]; 2], &'a mut [T], [&'a mut [T]; 2]);
+
+impl<T: Scalar> Work for Rows<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn call(self) {
+        let Self(eps, x, [w, b], y, [mean, rstd]) = self;
+        let (d, n) = (w.len(), T::of(w.len() as f64));
+        let rows = y.chunks_exact_mut(d).zip(x.chunks_exact(d));
+        for ((y, x), (mean, rstd)) in rows.zip(mean.iter_mut().zip(rstd)) {
+            let m = two_sums([x], |[x]| (x, T::zero())).0 / n;
+            // What rounding left of the mean.
+            let (one, two) = two_sums([x], |[x]| (x - m, (x - m) * (x - m)));
+            let delta = one / n;
+            let variance = (two / n - delta * delta).max(T::zero());
+            let r = T::one() / (variance + eps).sqrt();
+            for ((y, x), (w, b)) in y.iter_mut().zip(x).zip(w.iter().zip(b)) {
+                *y = (*x - m - delta) * r * *w + *b;
+            }
+            (*mean, *rstd) = (m + delta, r);
+        }
+    }
+}
+
 /// `y = (x - mean) rstd w + b` for rows of the width of `w`; `mean` and `rstd` of every row.
 pub fn layer_norm<T: Scalar>(
     eps: T,
@@ -57,25 +81,11 @@ pub fn layer_norm<T: Scalar>(
     (mean, rstd): (&mut [T], &mut [T]),
 ) {
     let d = w.len();
-    let n = T::of(d as f64);
     y.par_chunks_mut(ROWS * d)
         .zip(x.par_chunks(ROWS * d))
         .zip(mean.par_chunks_mut(ROWS).zip(rstd.par_chunks_mut(ROWS)))
         .for_each(|((y, x), (mean, rstd))| {
-            vectorized(|| {
-                let rows = y.chunks_exact_mut(d).zip(x.chunks_exact(d));
-                for ((y, x), (mean, rstd)) in rows.zip(mean.iter_mut().zip(rstd)) {
-                    let m = two_sums([x], |[x]| (x, T::zero())).0 / n;
-                    // What rounding left of the mean.
-                    let (one, two) = two_sums([x], |[x]| (x - m, (x - m) * (x - m)));
-                    let delta = one / n;
-                    let variance = (two / n - delta * delta).max(T::zero());
-                    let r = T::one() / (variance + eps).sqrt();
-                    let all = y.iter_mut().zip(x).zip(w.iter().zip(b));
-                    all.for_each(|((y, x), (w, b))| *y = (*x - m - delta) * r * *w + *b);
-                    (*mean, *rstd) = (m + delta, r);
-                }
-            });
+            vectorized_work(Rows(eps, x, [w, b], y, [mean, rstd]));
         });
 }
 
