@@ -1,7 +1,7 @@
 // Sums of eight rows by sixteen columns in a thread, for drivers that run on CPUs: the factors of its rows are its own,
 // those of the columns come from the subgroup's lanes (lib/lanes.wgsl).
 // The order is by four columns at a time, and within them by rows: their factors are had from the lanes just before,
-// and stay where they are for eight rows. All factors first, or rows first, took up to a fifth longer on lavapipe.
+// and serve eight rows. Rows first took up to 1.3 times as long on lavapipe (product 1024^3, Mesa 22.3.6).
 #import outer
 #import lanes
 // Four columns: rows 0 to 3, rows 4 to 7.
