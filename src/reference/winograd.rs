@@ -63,19 +63,10 @@ struct Shape {
 
 /// `y = conv(x, w)`.
 pub(super) fn forward<T: Scalar>(d: &ConvDims, x: &[T], w: &[T], y: &mut [T]) {
-    let shape = Shape {
-        h: d.h,
-        w: d.w,
-        p: d.p,
-        q: d.q,
-        from: d.c,
-        to: d.k,
-        pad: d.pad,
-    };
     // [16][k][c], read as c x k.
     let mut transformed = scratch::shared(16 * padded(d.k * d.c));
     filters(d, w, false, &mut transformed);
-    run(&shape, x, &transformed, (1, d.c), y);
+    run(&Shape::of(d), x, &transformed, (1, d.c), y);
 }
 
 /// `dx` from `dy` and `w`.
@@ -238,6 +229,19 @@ fn filters<T: Scalar>(d: &ConvDims, w: &[T], turn: bool, out: &mut [T]) {
 }
 
 impl Shape {
+    /// Of the forward pass.
+    fn of(d: &ConvDims) -> Self {
+        Self {
+            h: d.h,
+            w: d.w,
+            p: d.p,
+            q: d.q,
+            from: d.c,
+            to: d.k,
+            pad: d.pad,
+        }
+    }
+
     /// B^T d B of the 4x4 patch under tile (i, j) of an image [h,w,from], zero outside, to element `at` of the planes.
     /// `work` has 16 rows of channels for B^T d; `zeros` is one row of zeros.
     ///

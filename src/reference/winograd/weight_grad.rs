@@ -92,7 +92,7 @@ impl<T: Scalar> WeightGrad<'_, T> {
         [16 * padded(size * c), 16 * padded(size * k), c.max(k)]
     }
 
-    /// B^T d B and A dy A^T of tiles `tiles` of the batch, to rows 0, 1, ... of the planes.
+    /// B^T d B and A dy A^T of tiles `tiles` of the batch, to rows `row`, `row + 1`, ... of the planes.
     ///
     /// # Safety
     /// As [`Planes::row`], for these rows.
@@ -104,15 +104,7 @@ impl<T: Scalar> WeightGrad<'_, T> {
         into: (&Planes<T>, &Planes<T>),
     ) {
         let d = self.d;
-        let of_x = Shape {
-            h: d.h,
-            w: d.w,
-            p: d.p,
-            q: d.q,
-            from: d.c,
-            to: d.k,
-            pad: d.pad,
-        };
+        let of_x = Shape::of(d);
         let work = &mut scratch::local(16 * d.c.max(d.k))[..];
         vectorized(|| {
             for (t, tile) in tiles.enumerate() {
