@@ -198,17 +198,21 @@ fn main(
                 let pair = s[ii][jj];
                 var tp = constant;
                 var tn = constant;
-                var dv = 0.0;
 #ifdef ADAPTIVE
+                var dv = 0.0;
                 let r = score(head, x[ii][jj]);
                 let tau = temperature(r);
+                // Times it in each role: a pair of none sends nothing to its score, and be that a NaN.
+                let slope = temperature_slope(r);
                 tp = select(constant, tau, p.adaptive_pos == 1u);
                 tn = select(constant, tau, p.adaptive_neg == 1u);
 #endif
                 var dw = 0.0;
                 if j + jj == positive_of(i + ii) {
                     dw = -(gi + gj) / tp;
-                    if p.adaptive_pos == 1u { dv = (gi + gj) * (pair / (tp * tp) + p.beta * omega_slope(tp)); }
+#ifdef ADAPTIVE
+                    if p.adaptive_pos == 1u { dv = (gi + gj) * (pair / (tp * tp) + p.beta * omega_slope(tp)) * slope; }
+#endif
                 }
                 if is_candidate(i + ii, j + jj) {
                     var by_i = false;
@@ -220,11 +224,13 @@ fn main(
                     let e = gi * weights(pair, tn, norm_of(row + i + ii), soft, by_i)
                         + gj * weights(pair, tn, nj, soft, by_j);
                     dw = dw + e.x / tn;
-                    if p.adaptive_neg == 1u { dv = dv - (e.x * pair / (tn * tn) + p.beta * e.y); }
+#ifdef ADAPTIVE
+                    if p.adaptive_neg == 1u { dv = dv - (e.x * pair / (tn * tn) + p.beta * e.y) * slope; }
+#endif
                 }
                 w[jj][ii] = dw;
 #ifdef ADAPTIVE
-                v[jj][ii] = dv * temperature_slope(r);
+                v[jj][ii] = dv;
 #endif
 #ifdef CENTRED
                 centre = centre + v[jj][ii] * vec2<f32>(1.0, x[ii][jj] - mean_of(head));

@@ -303,4 +303,19 @@ fn wrong_cooperative_matrices_are_not_used() {
     let device = self_test::open(&choice(), options, true, &mut |l| told.push(l)).unwrap();
     assert!(device.limits.cooperative.is_empty());
     assert!(told.len() == 1 && told[0].contains("gemm"), "{told:?}");
+    // A fault of tiles with two buffers leaves the others.
+    told.clear();
+    let fault = (
+        "gemm".to_string(),
+        "buffer = 1u - buffer;".to_string(),
+        String::new(),
+    );
+    let options = Options {
+        mutations: vec![fault],
+        ..Options::default()
+    };
+    let device = self_test::open(&choice(), options, true, &mut |l| told.push(l)).unwrap();
+    assert!(!device.limits.cooperative.is_empty());
+    assert!(!device.limits.faulty_tiles.is_empty());
+    assert!(told.len() == 1 && told[0].contains(" of "), "{told:?}");
 }

@@ -7,9 +7,16 @@
 // kernel defines it where neighbours in memory are neighbouring rows). B: k by k, or column by column (B_BY_COLUMNS).
 // Thread l < THREADS_A fetches four pieces of A, four numbers side by side each: from spot_a(l).along on, at the
 // places spot_a(l).across + i * STEP_A (i < 4) of the other direction. For B the same by thread block_b(l) <
-// THREADS_B. TWICE_A: THREADS_A is 512, so a thread fetches for l + 256 as well.
+// THREADS_B. TWICE_A: THREADS_A is 512, so a thread fetches for l + 256 as well; TWICE_B likewise.
 // PREFETCH: the next blocks are fetched into registers while these are multiplied.
+// TWO_BUFFERS: workgroup memory holds two blocks of each operand in turn, so that a barrier a block is enough: the
+// next blocks are put where those lay that all threads are done with, while slower threads still multiply these.
 struct Spot { along: u32, across: u32 }
+#ifdef TWO_BUFFERS
+const BUFFERS = 2u;
+#else
+const BUFFERS = 1u;
+#endif
 #ifdef COOP
 #import tile_coop
 #else
@@ -18,7 +25,8 @@ struct Spot { along: u32, across: u32 }
 // Both operands lie k by k, so that a thread reads 4 rows or columns as one vec4. They are written in blocks of 4x4:
 // vec4 by vec4, since writing one component may touch its neighbours. Blocks of different k are rotated against each
 // other (an exclusive or), so that the writes of neighbouring threads fall into different banks.
-// At most (128 + 128) * 16 * 4 bytes = 16 KiB.
+// At most (128 + 128) * 16 * 4 bytes = 16 KiB; the second buffer, as if it held the values of k behind the first's, is
+// as large.
 #import outer
 const TILE_K = 16u;
 const ROWS = 256u / COLS;
@@ -34,8 +42,8 @@ const TILE_N = COLS * 4u;
 #endif
 const STEP_A = 1u;
 const STEP_B = 1u;
-var<workgroup> tile_a: array<vec4<f32>, TILE_M * 4u>;
-var<workgroup> tile_b: array<vec4<f32>, TILE_N * 4u>;
+var<workgroup> tile_a: array<vec4<f32>, TILE_M * 4u * BUFFERS>;
+var<workgroup> tile_b: array<vec4<f32>, TILE_N * 4u * BUFFERS>;
 
 // Neighbouring threads fetch neighbouring blocks of 4x4 of rows that are `width` numbers wide.
 fn spot_of(l: u32, width: u32) -> Spot { return Spot((l % (width / 4u)) * 4u, (l / (width / 4u)) * 4u); }
@@ -101,14 +109,15 @@ fn tile_step(sums: Sums, m: u32, n: u32) -> Sums {
     return s;
 }
 
-// Adds the product of the two tiles to the sums of thread l.
-fn tile_multiply(sums: ptr<function, Sums>, l: u32) {
+// Adds the product of the tiles of a buffer to the sums of thread l.
+fn multiply_buffer(sums: ptr<function, Sums>, l: u32, buffer: u32) {
     var s = *sums;
     let ty = l / COLS;
     let tx = l % COLS;
     for (var k4 = 0u; k4 < 4u; k4 = k4 + 1u) {
-        let m = k4 * TILE_M + (ty ^ ((k4 * 2u) % (TILE_M / 4u)));
-        let n = k4 * TILE_N + (tx ^ ((k4 * 2u) % (TILE_N / 4u)));
+        let k = buffer * 4u + k4;
+        let m = k * TILE_M + (ty ^ ((k * 2u) % (TILE_M / 4u)));
+        let n = k * TILE_N + (tx ^ ((k * 2u) % (TILE_N / 4u)));
         s = tile_step(s, m, n);
         s = tile_step(s, m + TILE_M / 4u, n + TILE_N / 4u);
         s = tile_step(s, m + TILE_M / 2u, n + TILE_N / 2u);
@@ -117,25 +126,28 @@ fn tile_multiply(sums: ptr<function, Sums>, l: u32) {
     *sums = s;
 }
 
-#ifdef TILED
+#ifndef TILED
+// Of the only buffer that a kernel fills by itself.
+fn tile_multiply(sums: ptr<function, Sums>, l: u32) { multiply_buffer(sums, l, 0u); }
+#else
 // What a kernel's entry point is given of the thread, and the thread's number in the group.
 struct Thread { @builtin(local_invocation_id) place: vec3<u32> }
 fn enter(thread: Thread) -> u32 { return thread.place.x; }
 
-fn keep_a(l: u32, pieces: Pieces) {
+fn keep_a(l: u32, pieces: Pieces, buffer: u32) {
     let spot = spot_a(l);
 #ifdef A_BY_ROWS
-    put_a(spot.along / 4u, spot.across / 4u, pieces);
+    put_a(spot.along / 4u, buffer * 4u + spot.across / 4u, pieces);
 #else
-    put_a(spot.across / 4u, spot.along / 4u, transpose(pieces));
+    put_a(spot.across / 4u, buffer * 4u + spot.along / 4u, transpose(pieces));
 #endif
 }
-fn keep_b(l: u32, pieces: Pieces) {
+fn keep_b(l: u32, pieces: Pieces, buffer: u32) {
     let spot = spot_b(l);
 #ifdef B_BY_COLUMNS
-    put_b(spot.along / 4u, spot.across / 4u, pieces);
+    put_b(spot.along / 4u, buffer * 4u + spot.across / 4u, pieces);
 #else
-    put_b(spot.across / 4u, spot.along / 4u, transpose(pieces));
+    put_b(spot.across / 4u, buffer * 4u + spot.along / 4u, transpose(pieces));
 #endif
 }
 
@@ -179,13 +191,25 @@ fn tile_product(sums: ptr<function, Sums>, l: u32, turns: u32, tile: Tile) {
     let into_b = &of_a;
 #endif
 #ifdef TWICE_A
-    var walk_far = start_a(l + 256u, tile);
-    var of_far: Pieces;
+    var walk_far_a = start_a(l + 256u, tile);
+    var of_far_a: Pieces;
+#endif
+#ifdef TWICE_B
+    var walk_far_b = start_b(lb + 256u, tile);
+    var of_far_b: Pieces;
+#endif
+#ifdef TWO_BUFFERS
+    var buffer = 0u;
+#else
+    let buffer = 0u;
 #endif
 #ifdef PREFETCH
     if l < THREADS_A { of_a = fetch_a(walk_a, tile); }
 #ifdef TWICE_A
-    of_far = fetch_a(walk_far, tile);
+    of_far_a = fetch_a(walk_far_a, tile);
+#endif
+#ifdef TWICE_B
+    of_far_b = fetch_b(walk_far_b, tile);
 #endif
     if lb < THREADS_B { *into_b = fetch_b(walk_b, tile); }
 #endif
@@ -195,34 +219,51 @@ fn tile_product(sums: ptr<function, Sums>, l: u32, turns: u32, tile: Tile) {
 #ifndef PREFETCH
         if l < THREADS_A { of_a = fetch_a(walk_a, tile); }
 #ifdef TWICE_A
-        of_far = fetch_a(walk_far, tile);
+        of_far_a = fetch_a(walk_far_a, tile);
+#endif
+#ifdef TWICE_B
+        of_far_b = fetch_b(walk_far_b, tile);
 #endif
         if lb < THREADS_B { *into_b = fetch_b(walk_b, tile); }
 #endif
-        if l < THREADS_A { keep_a(l, of_a); }
+        if l < THREADS_A { keep_a(l, of_a, buffer); }
 #ifdef TWICE_A
-        keep_a(l + 256u, of_far);
+        keep_a(l + 256u, of_far_a, buffer);
 #endif
-        if lb < THREADS_B { keep_b(lb, *into_b); }
+#ifdef TWICE_B
+        keep_b(lb + 256u, of_far_b, buffer);
+#endif
+        if lb < THREADS_B { keep_b(lb, *into_b, buffer); }
         workgroupBarrier();
         turn = turn + 1u;
         let more = turn < turns;
         walk_a = next_a(walk_a, tile);
 #ifdef TWICE_A
-        walk_far = next_a(walk_far, tile);
+        walk_far_a = next_a(walk_far_a, tile);
+#endif
+#ifdef TWICE_B
+        walk_far_b = next_b(walk_far_b, tile);
 #endif
         walk_b = next_b(walk_b, tile);
 #ifdef PREFETCH
         if more {
             if l < THREADS_A { of_a = fetch_a(walk_a, tile); }
 #ifdef TWICE_A
-            of_far = fetch_a(walk_far, tile);
+            of_far_a = fetch_a(walk_far_a, tile);
+#endif
+#ifdef TWICE_B
+            of_far_b = fetch_b(walk_far_b, tile);
 #endif
             if lb < THREADS_B { *into_b = fetch_b(walk_b, tile); }
         }
 #endif
-        tile_multiply(sums, l);
+        multiply_buffer(sums, l, buffer);
+#ifdef TWO_BUFFERS
+        // Whoever filled the other buffer's last blocks has passed a barrier since all were done with them.
+        buffer = 1u - buffer;
+#else
         workgroupBarrier();
+#endif
         if !more { break; }
     }
 }

@@ -7,11 +7,13 @@
 // at a time.
 // In workgroup memory an operand lies as in storage (tile.wgsl), in rows padded by 8 numbers against bank conflicts.
 // coopLoad reads column by column, coopLoadT row by row. The sums go through workgroup memory to the kernel's
-// `store`, two fragments of each subgroup at a time, since fragments have no elements.
+// `store`, two fragments of each subgroup at a time, since fragments have no elements; with SINGLY one by one, without
+// padding, which leaves that memory to deeper blocks or a second buffer.
 // COOP16: that memory is addressed in fours, for vec4 writes, and so are pointers and pitches of fragments (SPIR-V
 // counts in the pointer's type; Metal, which counts in numbers, has 8x8 alone).
 // Workgroup memory with DEPTH 32, 128x128: 2 * 128 * 40 * 2 + 8 * 16 * 36 * 4 bytes = 38 KiB, 256x128: 48 KiB; with
-// 16: 30 and 36 KiB (8x8 in f32: 2 * 64 * 40 * 4 + 8 * 8 * 20 * 4 bytes = 25 KiB).
+// 16: 30 and 36 KiB (8x8 in f32: 2 * 64 * 40 * 4 + 8 * 8 * 20 * 4 bytes = 25 KiB). SINGLY: 128x128 with DEPTH 64
+// 2 * 128 * 72 * 2 + 8 * 16 * 16 * 4 bytes = 44 KiB, with two buffers of DEPTH 32 48 KiB.
 const TILE_K = DEPTH;
 const HIGH = 8u / ABREAST;
 #ifdef TALL_BLOCK
@@ -42,14 +44,20 @@ const LENGTH_B = TILE_N;
 #endif
 const PITCH_A = WIDTH_A + 8u;
 const PITCH_B = WIDTH_B + 8u;
+#ifdef SINGLY
+const WIDTH_C = COOP;
+const PITCH_C = COOP;
+#else
+const WIDTH_C = COOP * 2u;
 const PITCH_C = COOP * 2u + 4u;
+#endif
 #ifdef COOP16
 alias FragmentA = coop_mat16x16<S, A>;
 alias FragmentB = coop_mat16x16<S, B>;
 alias FragmentC = coop_mat16x16<f32, C>;
 const UNIT = 4u;
-var<workgroup> tile_a: array<S4, PITCH_A * LENGTH_A / 4u>;
-var<workgroup> tile_b: array<S4, PITCH_B * LENGTH_B / 4u>;
+var<workgroup> tile_a: array<S4, BUFFERS * PITCH_A * LENGTH_A / 4u>;
+var<workgroup> tile_b: array<S4, BUFFERS * PITCH_B * LENGTH_B / 4u>;
 var<workgroup> staged: array<vec4<f32>, COOP * PITCH_C * 8u / 4u>;
 fn put_piece_a(at: u32, piece: S4) { tile_a[at / 4u] = piece; }
 fn put_piece_b(at: u32, piece: S4) { tile_b[at / 4u] = piece; }
@@ -59,8 +67,8 @@ alias FragmentA = coop_mat8x8<S, A>;
 alias FragmentB = coop_mat8x8<S, B>;
 alias FragmentC = coop_mat8x8<f32, C>;
 const UNIT = 1u;
-var<workgroup> tile_a: array<S, PITCH_A * LENGTH_A>;
-var<workgroup> tile_b: array<S, PITCH_B * LENGTH_B>;
+var<workgroup> tile_a: array<S, BUFFERS * PITCH_A * LENGTH_A>;
+var<workgroup> tile_b: array<S, BUFFERS * PITCH_B * LENGTH_B>;
 var<workgroup> staged: array<f32, COOP * PITCH_C * 8u>;
 fn put_piece_a(at: u32, piece: S4) {
     tile_a[at] = piece.x;
@@ -125,40 +133,40 @@ fn spot_b(l: u32) -> Spot { return Spot((l % (WIDTH_B / 4u)) * 4u, (l / (WIDTH_B
 const STEP_B = LENGTH_B / 4u;
 fn spot_b(l: u32) -> Spot { return Spot((l % (WIDTH_B / 4u)) * 4u, l / (WIDTH_B / 4u)); }
 #endif
-fn keep_a(l: u32, pieces: Pieces) {
+fn keep_a(l: u32, pieces: Pieces, buffer: u32) {
     let spot = spot_a(l);
-    let at = spot.across * PITCH_A + spot.along;
+    let at = (buffer * LENGTH_A + spot.across) * PITCH_A + spot.along;
     put_piece_a(at, pieces[0]);
     put_piece_a(at + STEP_A * PITCH_A, pieces[1]);
     put_piece_a(at + 2u * STEP_A * PITCH_A, pieces[2]);
     put_piece_a(at + 3u * STEP_A * PITCH_A, pieces[3]);
 }
-fn keep_b(l: u32, pieces: Pieces) {
+fn keep_b(l: u32, pieces: Pieces, buffer: u32) {
     let spot = spot_b(l);
-    let at = spot.across * PITCH_B + spot.along;
+    let at = (buffer * LENGTH_B + spot.across) * PITCH_B + spot.along;
     put_piece_b(at, pieces[0]);
     put_piece_b(at + STEP_B * PITCH_B, pieces[1]);
     put_piece_b(at + 2u * STEP_B * PITCH_B, pieces[2]);
     put_piece_b(at + 3u * STEP_B * PITCH_B, pieces[3]);
 }
 
-// Where the fragment at row m, value k of the tile begins; at value k, column n.
-fn place_a(m: u32, k: u32) -> u32 {
+// Where the fragment at row m, value k of a buffer's tile begins; at value k, column n.
+fn place_a(buffer: u32, m: u32, k: u32) -> u32 {
 #ifdef A_BY_ROWS
-    return (k * PITCH_A + m) / UNIT;
+    return ((buffer * LENGTH_A + k) * PITCH_A + m) / UNIT;
 #else
-    return (m * PITCH_A + k) / UNIT;
+    return ((buffer * LENGTH_A + m) * PITCH_A + k) / UNIT;
 #endif
 }
-fn place_b(k: u32, n: u32) -> u32 {
+fn place_b(buffer: u32, k: u32, n: u32) -> u32 {
 #ifdef B_BY_COLUMNS
-    return (k * PITCH_B + n) / UNIT;
+    return ((buffer * LENGTH_B + k) * PITCH_B + n) / UNIT;
 #else
-    return (n * PITCH_B + k) / UNIT;
+    return ((buffer * LENGTH_B + n) * PITCH_B + k) / UNIT;
 #endif
 }
 
-fn tile_multiply(sums: ptr<function, Sums>, l: u32) {
+fn multiply_buffer(sums: ptr<function, Sums>, l: u32, buffer: u32) {
     // Bound by name, as naga asks of what addresses a fragment.
     let pitch_a = PITCH_A / UNIT;
     let pitch_b = PITCH_B / UNIT;
@@ -169,17 +177,17 @@ fn tile_multiply(sums: ptr<function, Sums>, l: u32) {
         let n = (block % ABREAST) * BLOCK_N;
         var s = (*sums).blocks[i];
         for (var k = 0u; k < TILE_K; k = k + COOP) {
-            let a0 = place_a(m, k);
-            let a1 = place_a(m + COOP, k);
+            let a0 = place_a(buffer, m, k);
+            let a1 = place_a(buffer, m + COOP, k);
 #ifdef TALL_BLOCK
-            let a2 = place_a(m + 2u * COOP, k);
-            let a3 = place_a(m + 3u * COOP, k);
+            let a2 = place_a(buffer, m + 2u * COOP, k);
+            let a3 = place_a(buffer, m + 3u * COOP, k);
 #endif
-            let b0 = place_b(k, n);
-            let b1 = place_b(k, n + COOP);
+            let b0 = place_b(buffer, k, n);
+            let b1 = place_b(buffer, k, n + COOP);
 #ifdef WIDE_BLOCK
-            let b2 = place_b(k, n + 2u * COOP);
-            let b3 = place_b(k, n + 3u * COOP);
+            let b2 = place_b(buffer, k, n + 2u * COOP);
+            let b3 = place_b(buffer, k, n + 3u * COOP);
 #endif
 #ifdef B_BY_COLUMNS
             let left = coopLoadT<FragmentB>(&tile_b[b0], pitch_b);
@@ -236,95 +244,59 @@ fn tile_multiply(sums: ptr<function, Sums>, l: u32) {
     }
 }
 
-// Hands on what the subgroup staged: COOP x (2 COOP) sums from row m, column n of C on.
+// Hands on what the subgroup staged: COOP x WIDTH_C sums from row m, column n of C on.
 fn hand_on(part: u32, m: u32, n: u32) {
     let start = subgroup * COOP * PITCH_C;
-    for (var b = lane; b < COOP / 4u * (COOP / 2u); b = b + lanes) {
-        let row = (b / (COOP / 2u)) * 4u;
-        let column = (b % (COOP / 2u)) * 4u;
+    for (var b = lane; b < COOP / 4u * (WIDTH_C / 4u); b = b + lanes) {
+        let row = (b / (WIDTH_C / 4u)) * 4u;
+        let column = (b % (WIDTH_C / 4u)) * 4u;
         let at = start + row * PITCH_C + column;
         store(part, m + row, n + column,
             mat4x4<f32>(staged_piece(at), staged_piece(at + PITCH_C), staged_piece(at + 2u * PITCH_C),
                 staged_piece(at + 3u * PITCH_C)));
     }
 }
-
-// All subgroups reach every barrier; those without a block (there may be more than 8) do nothing between them.
-fn tile_store(sums: ptr<function, Sums>, l: u32, part: u32, m0: u32, n0: u32) {
+// Two fragments side by side, from row m, column n of C on. All threads of the group must call it, those of subgroups
+// that are not `busy` too.
+fn store_pair(left: FragmentC, right: FragmentC, busy: bool, part: u32, m: u32, n: u32) {
     let pitch = PITCH_C / UNIT;
-    let left = subgroup * COOP * PITCH_C / UNIT;
-    let right = left + COOP / UNIT;
+    let place = subgroup * COOP * PITCH_C / UNIT;
+    if busy { coopStoreT(left, &staged[place], pitch); }
+#ifdef SINGLY
+    workgroupBarrier();
+    if busy { hand_on(part, m, n); }
+    workgroupBarrier();
+    let beside = place;
+    let column = n + COOP;
+#else
+    let beside = place + COOP / UNIT;
+    let column = n;
+#endif
+    if busy { coopStoreT(right, &staged[beside], pitch); }
+    workgroupBarrier();
+    if busy { hand_on(part, m, column); }
+    workgroupBarrier();
+}
+
+// Subgroups without a block (there may be more than 8) are not busy.
+fn tile_store(sums: ptr<function, Sums>, l: u32, part: u32, m0: u32, n0: u32) {
     for (var i = 0u; i < BLOCKS; i = i + 1u) {
         let block = subgroup + i * subgroups;
         let busy = block < 8u;
         let m = m0 + (block / ABREAST) * BLOCK_M;
         let n = n0 + (block % ABREAST) * BLOCK_N;
         let s = (*sums).blocks[i];
-        if busy {
-            coopStoreT(s.a0, &staged[left], pitch);
-            coopStoreT(s.a1, &staged[right], pitch);
-        }
-        workgroupBarrier();
-        if busy { hand_on(part, m, n); }
-        workgroupBarrier();
-#ifdef WIDE_BLOCK
-        if busy {
-            coopStoreT(s.a2, &staged[left], pitch);
-            coopStoreT(s.a3, &staged[right], pitch);
-        }
-        workgroupBarrier();
-        if busy { hand_on(part, m, n + 2u * COOP); }
-        workgroupBarrier();
-#endif
-        if busy {
-            coopStoreT(s.b0, &staged[left], pitch);
-            coopStoreT(s.b1, &staged[right], pitch);
-        }
-        workgroupBarrier();
-        if busy { hand_on(part, m + COOP, n); }
-        workgroupBarrier();
-#ifdef WIDE_BLOCK
-        if busy {
-            coopStoreT(s.b2, &staged[left], pitch);
-            coopStoreT(s.b3, &staged[right], pitch);
-        }
-        workgroupBarrier();
-        if busy { hand_on(part, m + COOP, n + 2u * COOP); }
-        workgroupBarrier();
-#endif
+        store_pair(s.a0, s.a1, busy, part, m, n);
+        store_pair(s.b0, s.b1, busy, part, m + COOP, n);
 #ifdef TALL_BLOCK
-        if busy {
-            coopStoreT(s.c0, &staged[left], pitch);
-            coopStoreT(s.c1, &staged[right], pitch);
-        }
-        workgroupBarrier();
-        if busy { hand_on(part, m + 2u * COOP, n); }
-        workgroupBarrier();
-#ifdef WIDE_BLOCK
-        if busy {
-            coopStoreT(s.c2, &staged[left], pitch);
-            coopStoreT(s.c3, &staged[right], pitch);
-        }
-        workgroupBarrier();
-        if busy { hand_on(part, m + 2u * COOP, n + 2u * COOP); }
-        workgroupBarrier();
+        store_pair(s.c0, s.c1, busy, part, m + 2u * COOP, n);
+        store_pair(s.d0, s.d1, busy, part, m + 3u * COOP, n);
 #endif
-        if busy {
-            coopStoreT(s.d0, &staged[left], pitch);
-            coopStoreT(s.d1, &staged[right], pitch);
-        }
-        workgroupBarrier();
-        if busy { hand_on(part, m + 3u * COOP, n); }
-        workgroupBarrier();
 #ifdef WIDE_BLOCK
-        if busy {
-            coopStoreT(s.d2, &staged[left], pitch);
-            coopStoreT(s.d3, &staged[right], pitch);
-        }
-        workgroupBarrier();
-        if busy { hand_on(part, m + 3u * COOP, n + 2u * COOP); }
-        workgroupBarrier();
-#endif
+        store_pair(s.a2, s.a3, busy, part, m, n + 2u * COOP);
+        store_pair(s.b2, s.b3, busy, part, m + COOP, n + 2u * COOP);
+        store_pair(s.c2, s.c3, busy, part, m + 2u * COOP, n + 2u * COOP);
+        store_pair(s.d2, s.d3, busy, part, m + 3u * COOP, n + 2u * COOP);
 #endif
     }
 }

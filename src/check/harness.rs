@@ -7,6 +7,7 @@ use crate::graph::host::HostExecutor;
 use crate::graph::{
     DType, Executor, Graph, GraphError, HostData, ProgramId, States, TensorId, TensorType,
 };
+use crate::ops::tiles::TILES;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -276,17 +277,14 @@ fn judge(case: &Case, got: &[HostData], want: &[HostData]) -> Outcome {
     worst
 }
 
-/// Runs a negative control: the mutated shader must give a wrong result in at least one of the cases.
-///
-/// # Errors
-/// A message when the fault went unnoticed, when the text to replace is not in the shader, or when what comes out does
-/// not run.
-pub fn negative_control(
+/// The devices, opened anew, whose shaders have the fault: all kinds of kernels that the chosen one can run, or the tiles
+/// with two buffers alone, which the table gives to no shape.
+fn faulty(
     choice: &Choice,
     mutation: &Mutation,
-    cases: &[Case],
-) -> Result<String, String> {
-    let open = |gpu_kernels, no_cooperative| {
+    two_buffers: bool,
+) -> Result<Vec<Arc<Device>>, String> {
+    let open = |gpu_kernels, no_cooperative, forced_tile| {
         let m = (
             mutation.kernel.to_string(),
             mutation.find.to_string(),
@@ -296,21 +294,44 @@ pub fn negative_control(
             checked: true,
             gpu_kernels,
             no_cooperative,
+            forced_tile,
             mutations: vec![m],
             ..Options::default()
         };
         Device::open(choice, options).map_err(|e| e.to_string())
     };
+    if two_buffers {
+        let tiles = (0..TILES.len()).filter(|t| TILES[*t].has_two_buffers());
+        return tiles
+            .map(|t| open(true, !TILES[t].is_cooperative(), Some(t)))
+            .collect();
+    }
     // A CPU driver can run both kinds of kernels; a mutation is in one of them or in both.
-    let mut devices = vec![open(true, false)?];
-    let hardware = devices[0].report.kind != "cpu";
+    let mut devices = vec![open(true, false, None)?];
     // The tiles by registers stand behind those by cooperative matrices.
     if !devices[0].limits.cooperative.is_empty() {
-        devices.push(open(true, true)?);
+        devices.push(open(true, true, None)?);
     }
-    if !hardware {
-        devices.push(open(false, false)?);
+    if devices[0].report.kind == "cpu" {
+        devices.push(open(false, false, None)?);
     }
+    Ok(devices)
+}
+
+/// Runs a negative control: the mutated shader must give a wrong result in at least one of the cases; with `two_buffers`
+/// that of tiles with two buffers.
+///
+/// # Errors
+/// A message when the fault went unnoticed, when the text to replace is not in the shader, or when what comes out does
+/// not run.
+pub fn negative_control(
+    choice: &Choice,
+    mutation: &Mutation,
+    two_buffers: bool,
+    cases: &[Case],
+) -> Result<String, String> {
+    let devices = faulty(choice, mutation, two_buffers)?;
+    let hardware = devices[0].report.kind != "cpu";
     for c in cases {
         for device in &devices {
             // A shader that does not compile, or whose bindings no longer fit, proves nothing about the table: only a

@@ -295,6 +295,11 @@ pub fn cooperative_mutations() -> Vec<Mutation> {
     cases::cooperative_mutations()
 }
 
+/// Negative controls of tiles with two buffers: to be run with these alone.
+pub fn two_buffer_mutations() -> Vec<Mutation> {
+    cases::two_buffer_mutations()
+}
+
 /// All negative controls of what every device runs.
 pub fn mutations() -> Vec<Mutation> {
     cases::all_mutations()

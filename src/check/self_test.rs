@@ -55,31 +55,34 @@ fn cases(half: bool) -> Vec<Case> {
     }
 }
 
-/// Runs the cases with every kind of cooperative matrix that suits operands in f16 (`half`) or f32; what went wrong, if
-/// anything did.
-pub fn cooperative(device: &Arc<Device>, half: bool) -> Option<String> {
+/// The tiles by cooperative matrices that suit operands in f16 (`half`) or f32.
+fn usable(device: &Device, half: bool) -> Vec<usize> {
+    let suits = |t: &usize| TILES[*t].is_cooperative() && TILES[*t].suits(&device.limits, half);
+    (0..TILES.len()).filter(suits).collect()
+}
+
+/// Runs the cases with every such tile; those that failed, each with the first of what went wrong.
+pub fn cooperative(device: &Arc<Device>, half: bool) -> Vec<(usize, String)> {
     let before = device.tiles();
     let harness = Harness::Gpu(device.clone());
-    let usable = |t: usize| TILES[t].is_cooperative() && TILES[t].suits(&device.limits, half);
-    let mut fault = None;
-    for tile in (0..TILES.len()).filter(|t| usable(*t)) {
+    let mut faults = Vec::new();
+    for tile in usable(device, half) {
         device.set_tiles(TileChoices {
             all: Some(tile),
             ..TileChoices::default()
         });
-        for c in cases(half) {
-            let o = harness.run(&c);
-            if !o.passed() {
-                fault.get_or_insert(format!("{}: {}", o.title, o.fault));
-            }
-        }
+        let failed = |c: &Case| {
+            let o = harness.run(c);
+            (!o.passed()).then(|| format!("{}: {}", o.title, o.fault))
+        };
+        faults.extend(cases(half).iter().find_map(failed).map(|f| (tile, f)));
     }
     device.set_tiles(before);
-    fault
+    faults
 }
 
-/// Opens the chosen device for work on f32, with `half` on f16 too. Where its cooperative matrices fail the test it is
-/// opened again without them, and `tell` says so.
+/// Opens the chosen device for work on f32, with `half` on f16 too. Where tiles by cooperative matrices fail the test it
+/// is opened again without these, or without such matrices where none is left, and `tell` says so.
 ///
 /// # Errors
 /// As [`Device::open`].
@@ -93,18 +96,33 @@ pub fn open(
         no_cooperative: true,
         ..options.clone()
     };
-    let device = match Device::open(choice, options) {
+    let device = match Device::open(choice, options.clone()) {
         // A driver may refuse the experimental feature and all that comes with it.
         Err(e) => return Device::open(choice, without).map_err(|_| e),
         Ok(device) => device,
     };
-    let mut widths = [false, true].into_iter().take(1 + usize::from(half));
-    let Some(fault) = widths.find_map(|half| cooperative(&device, half)) else {
+    let widths = [false, true].into_iter().take(1 + usize::from(half));
+    let tried: usize = widths.clone().map(|half| usable(&device, half).len()).sum();
+    let faults: Vec<(usize, String)> = widths.flat_map(|h| cooperative(&device, h)).collect();
+    let Some((_, fault)) = faults.first() else {
         return Ok(device);
     };
+    let (name, failed) = (&device.report.name, faults.len());
+    if failed == tried {
+        tell(format!(
+            "{name}: its cooperative matrices fail their test and are not used ({fault})"
+        ));
+        return Device::open(choice, without);
+    }
     tell(format!(
-        "{}: its cooperative matrices fail their test and are not used ({fault})",
-        device.report.name
+        "{name}: {failed} of {tried} tiles by cooperative matrices fail their test and are not used ({fault})"
     ));
-    Device::open(choice, without)
+    let without_tiles = faults.iter().map(|(tile, _)| *tile).collect();
+    Device::open(
+        choice,
+        Options {
+            without_tiles,
+            ..options
+        },
+    )
 }

@@ -244,8 +244,12 @@ impl Checker<'_> {
         if has_cooperative(harness) {
             broken.extend(check::cooperative_mutations());
         }
+        let broken = check::every(self.args.every, broken, |m| m.kernel);
+        let two_buffers = check::two_buffer_mutations();
+        let two_buffers = check::every(self.args.every, two_buffers, |m| m.kernel);
         let mut found = Controls::default();
-        for m in check::every(self.args.every, broken, |m| m.kernel) {
+        let broken = broken.into_iter().map(|m| (m, false));
+        for (m, two_buffers) in broken.chain(two_buffers.into_iter().map(|m| (m, true))) {
             let own: Vec<Case> = check::table()
                 .into_iter()
                 .filter(|c| c.op.name().starts_with(m.kernel) && harness.can(c))
@@ -253,7 +257,7 @@ impl Checker<'_> {
             if !own.iter().any(|c| self.args.wanted(&c.title())) {
                 continue;
             }
-            match harness::negative_control(&self.args.device, &m, &own) {
+            match harness::negative_control(&self.args.device, &m, two_buffers, &own) {
                 Ok(by) => {
                     found.caught += 1;
                     if self.args.verbose && !self.output.json {

@@ -23,6 +23,8 @@ pub struct Limits {
     pub timestamps: bool,
     /// Cooperative matrices that kernels may use.
     pub cooperative: Vec<Cooperative>,
+    /// Tiles ([`crate::ops::tiles::TILES`]) that are not to be used: they failed their test.
+    pub faulty_tiles: Vec<usize>,
     /// Threads of the smallest and of the largest subgroup.
     pub subgroup: (u32, u32),
     /// A CPU driver (lavapipe, SwiftShader): kernels that suit CPUs are preferred.
@@ -47,6 +49,7 @@ impl Limits {
             f16: self.f16 && other.f16,
             timestamps: self.timestamps && other.timestamps,
             cooperative: self.cooperative.into_iter().filter(both).collect(),
+            faulty_tiles: self.faulty_tiles,
             subgroup: match self.subgroups && other.subgroups {
                 true => self.subgroup,
                 false => other.subgroup,
@@ -67,6 +70,7 @@ impl Limits {
             f16: false,
             timestamps: false,
             cooperative: Vec::new(),
+            faulty_tiles: Vec::new(),
             subgroup: (4, 128),
             is_cpu: false,
             modest_compiler: false,

@@ -108,6 +108,8 @@ pub struct Options {
     pub gpu_kernels: bool,
     /// Use no cooperative matrices. The environment variable `AMCL_NO_COOPERATIVE` does the same.
     pub no_cooperative: bool,
+    /// Tiles ([`crate::ops::tiles::TILES`]) that failed their test on this device.
+    pub without_tiles: Vec<usize>,
     /// Force this tile ([`crate::ops::tiles::TILES`]) on every product and convolution, to test each tile.
     pub forced_tile: Option<usize>,
     /// Pretend that bindings are no larger than this, to test how ops split large tensors.

@@ -173,6 +173,7 @@ fn limits(
         f16: features.contains(wgpu::Features::SHADER_F16),
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
         cooperative,
+        faulty_tiles: options.without_tiles.clone(),
         subgroup: report.subgroup,
         is_cpu: report.kind == "cpu" && !options.gpu_kernels,
         modest_compiler: report.name.contains("SwiftShader"),

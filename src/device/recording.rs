@@ -291,6 +291,7 @@ mod tests {
             f16: false,
             timestamps: false,
             cooperative: Vec::new(),
+            faulty_tiles: Vec::new(),
             subgroup: (32, 32),
             is_cpu: true,
             modest_compiler: false,

@@ -424,20 +424,28 @@ impl Op for Gemm {
             }
             return Ok(());
         }
-        // One matrix of the batch at a time; broadcast operands are bound whole.
-        let one = |v: &View, stride: usize, s: usize| {
-            v.flat(s * stride..s * stride + if stride == 0 { v.elements() } else { stride })
-        };
-        for s in 0..d.batch {
-            let part = gemm::GemmDims { batch: 1, ..d };
-            let c = c.flat(s * d.m * d.n..(s + 1) * d.m * d.n);
-            let bias = bias.map(|v| one(v, d.stride_bias, s));
-            self.dispatch(
-                rec,
-                &part,
-                [&one(a, d.stride_a, s), &one(b, d.stride_b, s), &c],
-                bias.as_ref(),
-            )?;
+        // Some matrices of the batch at a time; broadcast operands are bound whole.
+        let apart = |v: &View, stride| (stride > 0).then(|| v.reshape(&[d.batch, stride]));
+        let (by_a, by_b) = (apart(a, d.stride_a), apart(b, d.stride_b));
+        let by_bias = bias.and_then(|v| apart(v, d.stride_bias));
+        let c = c.reshape(&[d.batch, d.m * d.n]);
+        let split: Vec<&View> = [&by_a, &by_b, &by_bias]
+            .into_iter()
+            .flatten()
+            .chain([&c])
+            .collect();
+        for r in row_chunks(&split, rec.limits()) {
+            let of = |whole: &View, rows: &Option<View>| match rows {
+                Some(v) => v.rows(r.clone()),
+                None => whole.clone(),
+            };
+            let part = gemm::GemmDims {
+                batch: r.len(),
+                ..d
+            };
+            let (a, b, c) = (of(a, &by_a), of(b, &by_b), c.rows(r.clone()));
+            let bias = bias.map(|v| of(v, &by_bias));
+            self.dispatch(rec, &part, [&a, &b, &c], bias.as_ref())?;
         }
         Ok(())
     }

@@ -8,8 +8,7 @@ use crate::device::{Cooperative, Limits};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tile {
     shape: Shape,
-    /// The next blocks are fetched while these are multiplied.
-    prefetch: bool,
+    pace: Pace,
     /// Multiply-adds a second of a full device, relative to the 128x128 tile by registers (1.0). It orders the tiles
     /// where none has been timed ([`Tile::select`]).
     ///
@@ -17,6 +16,19 @@ pub struct Tile {
     /// b numbers of workgroup memory for a b multiply-adds (8x8: 0.25 each, 8x4: 0.375, 4x4: 0.5), and more reads are
     /// slower, though less than in proportion, since arithmetic hides a part of them.
     speed: f64,
+}
+
+/// How the next blocks come into workgroup memory.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Pace {
+    /// They are fetched when these are multiplied: fewest registers.
+    InTurn,
+    /// They are fetched while these are multiplied.
+    Ahead,
+    /// As `Ahead`, into a second buffer: one barrier a block instead of two.
+    TwoBuffers,
+    /// As `Ahead`, with 64 values of k a block (fragments): half as many blocks, and barriers.
+    Deep,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,24 +48,20 @@ enum Shape {
     },
 }
 
-const fn registers(cols: usize, wide_m: bool, wide_n: bool, prefetch: bool, speed: f64) -> Tile {
+const fn registers(cols: usize, wide_m: bool, wide_n: bool, pace: Pace, speed: f64) -> Tile {
     let shape = Shape::Registers {
         cols,
         wide_m,
         wide_n,
     };
-    Tile {
-        shape,
-        prefetch,
-        speed,
-    }
+    Tile { shape, pace, speed }
 }
 
 const fn fragments(
     (size, half): (u32, bool),
     abreast: usize,
     block: (usize, usize),
-    prefetch: bool,
+    pace: Pace,
     speed: f64,
 ) -> Tile {
     let kind = Cooperative { size, half };
@@ -62,11 +70,7 @@ const fn fragments(
         abreast,
         block,
     };
-    Tile {
-        shape,
-        prefetch,
-        speed,
-    }
+    Tile { shape, pace, speed }
 }
 
 /// Fragments of 16x16 halves, of 8x8 halves, of 8x8 f32.
@@ -75,25 +79,34 @@ const HALVES_8: (u32, bool) = (8, true);
 const SINGLES_8: (u32, bool) = (8, false);
 
 /// All tiles, rows by columns. By registers: 128x128, 128x64, 64x128, 64x64, 128x32, the first three with prefetching
-/// too. By cooperative matrices: 128x128, 64x128, 256x64 and 256x128 of 16x16 fragments of halves, the last two without
-/// prefetching too; 64x64 of 8x8 fragments of halves, and of f32.
-pub const TILES: [Tile; 16] = [
-    registers(16, true, true, false, 1.0),
-    registers(16, true, false, false, 0.85),
-    registers(16, false, true, false, 0.85),
-    registers(16, false, false, false, 0.65),
-    registers(8, false, false, false, 0.65),
-    registers(16, true, true, true, 1.0),
-    registers(16, true, false, true, 0.85),
-    registers(16, false, true, true, 0.85),
-    fragments(HALVES_16, 4, (4, 2), true, 4.0),
-    fragments(HALVES_16, 4, (2, 2), true, 2.5),
-    fragments(HALVES_16, 2, (4, 2), true, 3.3),
-    fragments(HALVES_16, 2, (4, 4), true, 5.2),
-    fragments(HALVES_16, 2, (4, 2), false, 3.2),
-    fragments(HALVES_16, 2, (4, 4), false, 5.1),
-    fragments(HALVES_8, 4, (4, 2), true, 1.5),
-    fragments(SINGLES_8, 4, (4, 2), true, 1.5),
+/// too, the first with two buffers as well. By cooperative matrices: 128x128, 64x128, 256x64 and 256x128 of 16x16
+/// fragments of halves, the last two without prefetching too, 128x128 and 256x128 with two buffers, 128x128 with deep
+/// blocks; 64x64 of 8x8 fragments of halves, and of f32, each with two buffers too.
+///
+/// Those with two buffers and with deep blocks were timed nowhere yet: they have the speed of the same tile without.
+pub const TILES: [Tile; 22] = [
+    registers(16, true, true, Pace::InTurn, 1.0),
+    registers(16, true, false, Pace::InTurn, 0.85),
+    registers(16, false, true, Pace::InTurn, 0.85),
+    registers(16, false, false, Pace::InTurn, 0.65),
+    registers(8, false, false, Pace::InTurn, 0.65),
+    registers(16, true, true, Pace::Ahead, 1.0),
+    registers(16, true, false, Pace::Ahead, 0.85),
+    registers(16, false, true, Pace::Ahead, 0.85),
+    registers(16, true, true, Pace::TwoBuffers, 1.0),
+    fragments(HALVES_16, 4, (4, 2), Pace::Ahead, 4.0),
+    fragments(HALVES_16, 4, (2, 2), Pace::Ahead, 2.5),
+    fragments(HALVES_16, 2, (4, 2), Pace::Ahead, 3.3),
+    fragments(HALVES_16, 2, (4, 4), Pace::Ahead, 5.2),
+    fragments(HALVES_16, 2, (4, 2), Pace::InTurn, 3.2),
+    fragments(HALVES_16, 2, (4, 4), Pace::InTurn, 5.1),
+    fragments(HALVES_16, 4, (4, 2), Pace::TwoBuffers, 4.0),
+    fragments(HALVES_16, 2, (4, 4), Pace::TwoBuffers, 5.2),
+    fragments(HALVES_16, 4, (4, 2), Pace::Deep, 4.0),
+    fragments(HALVES_8, 4, (4, 2), Pace::Ahead, 1.5),
+    fragments(SINGLES_8, 4, (4, 2), Pace::Ahead, 1.5),
+    fragments(HALVES_8, 4, (4, 2), Pace::TwoBuffers, 1.5),
+    fragments(SINGLES_8, 4, (4, 2), Pace::TwoBuffers, 1.5),
 ];
 
 /// Tiles that a device is assumed to compute at a time. WebGPU does not tell the number of an adapter's processors.
@@ -131,38 +144,61 @@ impl Tile {
         matches!(self.shape, Shape::Fragments { .. })
     }
 
+    /// Blocks come into two buffers in turn.
+    pub fn has_two_buffers(&self) -> bool {
+        self.pace == Pace::TwoBuffers
+    }
+
     /// Can a device run it on operands that lie in f16 (`half`) or f32?
     pub fn suits(&self, limits: &Limits, half: bool) -> bool {
         match self.shape {
-            Shape::Registers { .. } => true,
+            Shape::Registers { .. } => self.fits(self.depths()[0], limits),
             Shape::Fragments { kind, .. } => {
-                let fits = self.memory(16) <= limits.workgroup_memory as usize;
-                kind.half == half && fits && limits.cooperative.contains(&kind)
+                let fits = self.fits(self.depths()[0], limits);
+                let mut faulty = limits.faulty_tiles.iter().filter_map(|t| TILES.get(*t));
+                let sound = faulty.all(|t| t != self);
+                kind.half == half && fits && sound && limits.cooperative.contains(&kind)
             }
         }
+    }
+
+    /// Numbers of values of k that can be multiplied at a time: the least, and the one that is taken if it fits.
+    fn depths(&self) -> [usize; 2] {
+        match (self.shape, self.pace) {
+            (Shape::Registers { .. }, _) => [16, 16],
+            (_, Pace::Deep) => [64, 64],
+            _ => [16, 32],
+        }
+    }
+
+    fn fits(&self, depth: usize, limits: &Limits) -> bool {
+        self.memory(depth) <= limits.workgroup_memory as usize
+    }
+
+    /// Fragments of sums are handed over one by one, which takes less memory.
+    fn is_singly(&self) -> bool {
+        matches!(self.pace, Pace::TwoBuffers | Pace::Deep)
     }
 
     /// Bytes of workgroup memory at most, with `depth` values of k at a time. Operands that lie in storage k by k are
     /// padded more than others (`tile.wgsl`, `tile_coop.wgsl`), which is counted for all.
     fn memory(&self, depth: usize) -> usize {
-        let sides = self.rows() + self.columns();
+        let buffers = if self.pace == Pace::TwoBuffers { 2 } else { 1 };
+        let sides = buffers * (self.rows() + self.columns());
         match self.shape {
             Shape::Registers { .. } => sides * depth * 4,
             Shape::Fragments { kind, .. } => {
                 let size = kind.size as usize;
-                let staged = 8 * size * (2 * size + 4) * 4;
-                sides * (depth + 8) * if kind.half { 2 } else { 4 } + staged
+                let pitch = if self.is_singly() { size } else { 2 * size + 4 };
+                sides * (depth + 8) * if kind.half { 2 } else { 4 } + 8 * size * pitch * 4
             }
         }
     }
 
     /// Values of k that are multiplied at a time.
     pub(super) fn depth(&self, limits: &Limits) -> usize {
-        match self.shape {
-            Shape::Registers { .. } => 16,
-            Shape::Fragments { .. } if self.memory(32) <= limits.workgroup_memory as usize => 32,
-            Shape::Fragments { .. } => 16,
-        }
+        let [least, most] = self.depths();
+        if self.fits(most, limits) { most } else { least }
     }
 
     /// Tiles of an m x n matrix.
@@ -180,7 +216,8 @@ impl Tile {
     ) -> Kernel {
         let kernel = kernel
             .flag("TILED", true)
-            .flag("PREFETCH", self.prefetch)
+            .flag("PREFETCH", self.pace != Pace::InTurn)
+            .flag("TWO_BUFFERS", self.pace == Pace::TwoBuffers)
             .flag("A_BY_ROWS", a_by_rows)
             .flag("B_BY_COLUMNS", b_by_columns);
         match self.shape {
@@ -201,7 +238,9 @@ impl Tile {
                 .flag("COOP16", kind.size == 16)
                 .flag("TALL_BLOCK", block.0 == 4)
                 .flag("WIDE_BLOCK", block.1 == 4)
+                .flag("SINGLY", self.is_singly())
                 .flag("TWICE_A", self.rows() * self.depth(limits) / 16 > 256)
+                .flag("TWICE_B", self.columns() * self.depth(limits) / 16 > 256)
                 .define("ABREAST", format!("{abreast}u"))
                 .define("DEPTH", format!("{}u", self.depth(limits)))
                 // A workgroup of 256 threads has 256 / largest subgroup subgroups at least; they share 8 blocks.
@@ -251,6 +290,7 @@ mod tests {
             f16: true,
             timestamps: false,
             cooperative,
+            faulty_tiles: Vec::new(),
             subgroup: (32, 64),
             is_cpu: false,
             modest_compiler: false,
@@ -296,13 +336,26 @@ mod tests {
 
     #[test]
     fn tiles_fit_workgroup_memory() {
+        let large = Limits {
+            workgroup_memory: 48 << 10,
+            ..limits(Vec::new())
+        };
         for t in TILES {
-            // Tiles by registers fit what every adapter has, and a thread fetches at most one block of each operand.
-            // Tiles by matrices fit 48 KiB, and some fit the 31 KiB that `device::adapter` asks for.
-            assert!(t.is_cooperative() || t.memory(16) <= 16384, "{t:?}");
-            assert!(t.memory(32) <= 48 << 10, "{t:?}");
-            assert!(t.rows() <= 256 && t.columns() <= 256, "{t:?}");
+            // Tiles by registers fit what every adapter has, with two buffers 32 KiB. Tiles by matrices fit 48 KiB,
+            // and some fit the 31 KiB that `device::adapter` asks for.
+            let most = if t.pace == Pace::TwoBuffers { 2 } else { 1 } * 16384;
+            assert!(t.is_cooperative() || t.memory(16) <= most, "{t:?}");
+            assert!(t.memory(t.depth(&large)) <= 48 << 10, "{t:?}");
+            // A thread fetches at most two blocks of each operand, one with tiles by registers.
+            let of_thread = 256 * if t.is_cooperative() { 2 } else { 1 };
+            for side in [t.rows(), t.columns()] {
+                assert!(side * t.depth(&large) / 16 <= of_thread, "{t:?}");
+            }
+            assert!(t.is_cooperative() || t.suits(&large, false));
         }
+        let web = Limits::web();
+        assert!(TILES.iter().any(|t| !t.suits(&web, false)));
+        assert!(TILES[..8].iter().all(|t| t.suits(&web, false)));
         let small = |size| {
             TILES.iter().any(|t| {
                 matches!(t.shape, Shape::Fragments { kind, .. } if kind.size == size)

@@ -77,14 +77,16 @@ pub fn amcl_loss_grad<T: Scalar>(
         let scores = x.scores.map(|r| &r[f.score_row(row) * n..]);
         let (g, norm, limit) = (x.dloss[row], x.norm[row], threshold(x.selection, row));
         let one = |j: usize| {
+            // Times it in each role: a pair of none sends nothing to its score, and be that a NaN.
             let slope = scores.map_or(T::zero(), |r| f.temperature.slope(r[j]));
-            let (mut d, mut dtau) = (T::zero(), T::zero());
+            let (mut d, mut dr) = (T::zero(), T::zero());
             if j == c.positive(i) {
                 let t = f.tau(f.adaptive_pos, scores, j);
                 d -= g / t;
                 if f.adaptive_pos {
-                    dtau +=
+                    let dtau =
                         g * (s[j] / (t * t) + f.temperature.beta * f.temperature.omega_slope(t));
+                    dr += dtau * slope;
                 }
             }
             if c.contains(i, j) {
@@ -92,10 +94,10 @@ pub fn amcl_loss_grad<T: Scalar>(
                 let (w, reg) = f.weights(j, s[j], t, norm, limit);
                 d += g * w / t;
                 if f.adaptive_neg {
-                    dtau -= g * (w * s[j] / (t * t) + f.temperature.beta * reg);
+                    dr -= g * (w * s[j] / (t * t) + f.temperature.beta * reg) * slope;
                 }
             }
-            (d, dtau * slope)
+            (d, dr)
         };
         if f.softmax {
             // All as if they were candidates and not the positive, without a branch; then those that are not.

@@ -235,12 +235,14 @@ fn pair<T: Scalar>(
         Some(r) if adaptive => t.of(r),
         _ => f.tau_const,
     };
-    let (mut w, mut dtau) = (T::zero(), T::zero());
+    // Times it in each role: a pair of none sends nothing to its score, and be that a NaN.
+    let slope = score.map_or(T::zero(), |r| t.slope(r));
+    let (mut w, mut v) = (T::zero(), T::zero());
     if j == c.positive(i) {
         let tau = tau(f.adaptive_pos);
         w -= (g[i] + g[j]) / tau;
         if f.adaptive_pos {
-            dtau += (g[i] + g[j]) * (s / (tau * tau) + t.beta * t.omega_slope(tau));
+            v += (g[i] + g[j]) * (s / (tau * tau) + t.beta * t.omega_slope(tau)) * slope;
         }
     }
     if c.contains(i, j) {
@@ -253,8 +255,8 @@ fn pair<T: Scalar>(
         let (e, reg) = (g[i] * wi + g[j] * wj, g[i] * ri + g[j] * rj);
         w += e / tau;
         if f.adaptive_neg {
-            dtau -= e * s / (tau * tau) + t.beta * reg;
+            v -= (e * s / (tau * tau) + t.beta * reg) * slope;
         }
     }
-    (w, score.map_or(T::zero(), |r| dtau * t.slope(r)))
+    (w, v)
 }

@@ -252,6 +252,7 @@ pub fn of_graphs(
     // As `on` is: what failed its self-test there is not tried here.
     let options = Options {
         no_cooperative: on.limits.cooperative.is_empty(),
+        without_tiles: on.limits.faulty_tiles.clone(),
         ..Options::default()
     };
     let device = Device::open(choice, options).map_err(GraphError::from)?;

@@ -52,6 +52,7 @@ fn trials(named: bool) -> Vec<Trial> {
     let whole: Arc<[Case]> = check::table().into();
     let cases = check::every(share, whole.to_vec(), |c| c.op.name());
     let mutations = check::every(share, check::mutations(), |m| m.kernel);
+    let two_buffers = check::every(share, check::two_buffer_mutations(), |m| m.kernel);
 
     if !all_modes {
         eprintln!("other tiles and limits: every fourth case of each op (AMCL_TEST_SHARE=1: all)");
@@ -102,10 +103,12 @@ fn trials(named: bool) -> Vec<Trial> {
             gradient::check(&c).map(|_| ()).map_err(Failed::from)
         })
     }));
-    all.extend(mutations.into_iter().map(|m| {
+    let mutations = mutations.into_iter().map(|m| (m, false));
+    let controls = mutations.chain(two_buffers.into_iter().map(|m| (m, true)));
+    all.extend(controls.map(|(m, two_buffers)| {
         let (whole, choice) = (whole.clone(), choice.clone());
         Trial::test(control_title(&name, &m), move || {
-            is_noticed(&choice, &whole, &m)
+            is_noticed(&choice, &whole, &m, two_buffers)
         })
     }));
     let table = whole.clone();
@@ -249,10 +252,15 @@ fn control_title(device: &str, m: &Mutation) -> String {
 }
 
 /// A deliberately broken shader must fail a case of its op.
-fn is_noticed(choice: &Choice, table: &[Case], m: &Mutation) -> Result<(), Failed> {
+fn is_noticed(
+    choice: &Choice,
+    table: &[Case],
+    m: &Mutation,
+    two_buffers: bool,
+) -> Result<(), Failed> {
     let own = table.iter().filter(|c| c.op.name().starts_with(m.kernel));
     let own: Vec<Case> = own.cloned().collect();
-    harness::negative_control(choice, m, &own)?;
+    harness::negative_control(choice, m, two_buffers, &own)?;
     Ok(())
 }
 
@@ -271,7 +279,7 @@ fn controls_that_prove_nothing_are_refused(choice: &Choice, table: &[Case]) -> R
             find: "a[i] * b[i]",
             replace,
         };
-        match harness::negative_control(choice, &m, &own) {
+        match harness::negative_control(choice, &m, false, &own) {
             Err(e) if e.contains(words) => {}
             other => return Err(format!("`{replace}`: {other:?}").into()),
         }

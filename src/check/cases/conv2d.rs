@@ -50,8 +50,9 @@ pub(super) const SHAPES: &[Geometry] = &[
     (2, 33, 30, 32, 64, 3, 1, 0),
     // Enough groups for the kernels of CPU drivers that take 32 filters or channels at a time, and a number of these
     // that is no multiple of 32.
-    (33, 2, 2, 8, 500, 1, 1, 1),
     (72, 2, 2, 8, 124, 3, 1, 1),
+    (33, 2, 2, 8, 500, 1, 1, 1),
+    (8, 8, 8, 16, 512, 1, 1, 0),
     (9, 8, 8, 248, 4, 3, 2, 1),
 ];
 
@@ -131,8 +132,8 @@ pub(super) fn mutations() -> Vec<Mutation> {
         },
         Mutation {
             kernel: "conv2d",
-            find: "keep_b(lb, *into_b); }\n        workgroupBarrier();",
-            replace: "keep_b(lb, *into_b); }",
+            find: "keep_b(lb, *into_b, buffer); }\n        workgroupBarrier();",
+            replace: "keep_b(lb, *into_b, buffer); }",
         },
     ]
 }

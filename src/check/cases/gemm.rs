@@ -238,6 +238,20 @@ pub(super) fn cases() -> Vec<Case> {
         .note("more than 65535 groups")
         .depth(2),
     );
+    // Several matrices a binding of 64 KiB, with a bias of all and one each; matrices that begin at no multiple of 256
+    // bytes, which such a binding refuses.
+    for (m, n, own_bias) in [(64, 48, false), (64, 64, true), (61, 47, false)] {
+        let inputs = vec![
+            Feed::uniform([7, m, 20]),
+            Feed::uniform([7, 20, n]),
+            match own_bias {
+                true => Feed::uniform([7, n]),
+                false => Feed::uniform([n]),
+            },
+        ];
+        let op = Gemm { bias: true, ..base };
+        v.push(Case::new(op, inputs).note("many matrices").depth(20));
+    }
     v
 }
 
@@ -312,8 +326,8 @@ pub(super) fn mutations() -> Vec<Mutation> {
         },
         Mutation {
             kernel: "gemm",
-            find: "if lb < THREADS_B { keep_b(lb, *into_b); }\n        workgroupBarrier();",
-            replace: "if lb < THREADS_B { keep_b(lb, *into_b); }",
+            find: "if lb < THREADS_B { keep_b(lb, *into_b, buffer); }\n        workgroupBarrier();",
+            replace: "if lb < THREADS_B { keep_b(lb, *into_b, buffer); }",
         },
         // Halves: as they are read and written.
         Mutation {
@@ -339,6 +353,23 @@ pub(super) fn mutations() -> Vec<Mutation> {
     ]
 }
 
+/// Of tiles with two buffers: the second is filled, and multiplied. Without the first a thread fills what others still
+/// multiply.
+pub(super) fn two_buffers() -> Vec<Mutation> {
+    vec![
+        Mutation {
+            kernel: "gemm",
+            find: "buffer = 1u - buffer;",
+            replace: "",
+        },
+        Mutation {
+            kernel: "gemm",
+            find: "let k = buffer * 4u + k4;",
+            replace: "let k = k4;",
+        },
+    ]
+}
+
 /// Of `tile_coop.wgsl`, for devices with cooperative matrices: a fragment's operand, its place, the layout, the
 /// hand-over of the sums.
 pub(super) fn cooperative() -> Vec<Mutation> {
@@ -350,8 +381,8 @@ pub(super) fn cooperative() -> Vec<Mutation> {
         },
         Mutation {
             kernel: "gemm",
-            find: "let a2 = place_a(m + 2u * COOP, k)",
-            replace: "let a2 = place_a(m + COOP, k)",
+            find: "let a2 = place_a(buffer, m + 2u * COOP, k)",
+            replace: "let a2 = place_a(buffer, m + COOP, k)",
         },
         Mutation {
             kernel: "gemm",
@@ -365,8 +396,8 @@ pub(super) fn cooperative() -> Vec<Mutation> {
         },
         Mutation {
             kernel: "gemm",
-            find: "coopStoreT(s.c1, &staged[right], pitch)",
-            replace: "coopStoreT(s.c0, &staged[right], pitch)",
+            find: "store_pair(s.c0, s.c1, busy",
+            replace: "store_pair(s.c0, s.c0, busy",
         },
     ]
 }

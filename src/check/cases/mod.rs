@@ -217,6 +217,11 @@ pub(super) fn all_mutations() -> Vec<Mutation> {
     TABLES.iter().flat_map(|(_, controls)| controls()).collect()
 }
 
+/// Negative controls of tiles with two buffers.
+pub(super) fn two_buffer_mutations() -> Vec<Mutation> {
+    gemm::two_buffers()
+}
+
 /// Negative controls of the kernels that use cooperative matrices.
 pub(super) fn cooperative_mutations() -> Vec<Mutation> {
     gemm::cooperative()

@@ -78,6 +78,7 @@ fn limits() -> Limits {
         f16: true,
         timestamps: false,
         cooperative: Vec::new(),
+        faulty_tiles: Vec::new(),
         subgroup: (32, 32),
         is_cpu: false,
         modest_compiler: false,
