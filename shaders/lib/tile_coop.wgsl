@@ -3,8 +3,8 @@
 // A tile is cut into 8 blocks, ABREAST (define: 4u or 2u) side by side, of 2x2 fragments, with TALL_BLOCK 4x2, with
 // WIDE_BLOCK as well 4x4; each subgroup takes every (number of subgroups)th block, at most BLOCKS of them (define:
 // enough for the largest subgroups that the adapter has). With COOP 16: 128x128 (ABREAST 4, TALL_BLOCK), 64x128 (4),
-// 256x64 (2, TALL_BLOCK) and 256x128 (2, WIDE_BLOCK), with COOP 8 64x64 (4, TALL_BLOCK); DEPTH (define) values of k
-// at a time.
+// 256x64 (2, TALL_BLOCK) and 256x128 (2, WIDE_BLOCK), with COOP 8 64x64 (4, TALL_BLOCK) and 64x128 (4, WIDE_BLOCK);
+// DEPTH (define) values of k at a time.
 // In workgroup memory an operand lies as in storage (tile.wgsl), in rows padded by 8 numbers against bank conflicts.
 // coopLoad reads column by column, coopLoadT row by row. The sums go through workgroup memory to the kernel's
 // `store`, two fragments of each subgroup at a time, since fragments have no elements; with SINGLY one by one, without

@@ -81,10 +81,11 @@ const SINGLES_8: (u32, bool) = (8, false);
 /// All tiles, rows by columns. By registers: 128x128, 128x64, 64x128, 64x64, 128x32, the first three with prefetching
 /// too, the first with two buffers as well. By cooperative matrices: 128x128, 64x128, 256x64 and 256x128 of 16x16
 /// fragments of halves, the last two without prefetching too, 128x128 and 256x128 with two buffers, 128x128 with deep
-/// blocks; 64x64 of 8x8 fragments of halves, and of f32, each with two buffers too.
+/// blocks; 64x64 of 8x8 fragments of halves, and of f32, each with two buffers too, and 64x128 of halves with deep
+/// blocks.
 ///
 /// Those with two buffers and with deep blocks were timed nowhere yet: they have the speed of the same tile without.
-pub const TILES: [Tile; 22] = [
+pub const TILES: [Tile; 23] = [
     registers(16, true, true, Pace::InTurn, 1.0),
     registers(16, true, false, Pace::InTurn, 0.85),
     registers(16, false, true, Pace::InTurn, 0.85),
@@ -107,6 +108,7 @@ pub const TILES: [Tile; 22] = [
     fragments(SINGLES_8, 4, (4, 2), Pace::Ahead, 1.5),
     fragments(HALVES_8, 4, (4, 2), Pace::TwoBuffers, 1.5),
     fragments(SINGLES_8, 4, (4, 2), Pace::TwoBuffers, 1.5),
+    fragments(HALVES_8, 4, (4, 4), Pace::Deep, 1.5),
 ];
 
 /// Tiles that a device is assumed to compute at a time. WebGPU does not tell the number of an adapter's processors.

@@ -114,6 +114,19 @@ fn by_cooperative_matrices(variants: &BTreeMap<String, String>) -> BTreeMap<Stri
                     ("BLOCKS", "2u"),
                     ("ABREAST", "4u"),
                     ("DEPTH", "16u"),
+                    ("TWO_BUFFERS", ""),
+                    ("SINGLY", ""),
+                ],
+                &[
+                    ("COOP", "16u"),
+                    ("COOP16", ""),
+                    ("BLOCKS", "1u"),
+                    ("ABREAST", "4u"),
+                    ("DEPTH", "64u"),
+                    ("TALL_BLOCK", ""),
+                    ("TWICE_A", ""),
+                    ("TWICE_B", ""),
+                    ("SINGLY", ""),
                 ],
                 &[
                     ("COOP", "8u"),
@@ -132,7 +145,11 @@ fn by_cooperative_matrices(variants: &BTreeMap<String, String>) -> BTreeMap<Stri
             ]],
         };
         for kind in kinds {
-            out.extend([other(key, &["COLS", "WIDE_M", "WIDE_N"], kind)]);
+            out.extend([other(
+                key,
+                &["COLS", "WIDE_M", "WIDE_N", "TWO_BUFFERS"],
+                kind,
+            )]);
         }
     }
     assert!(out.len() > 20, "{}", out.len());
