@@ -60,7 +60,8 @@ pub(super) fn cases() -> Vec<Case> {
         let mut inputs = feeds(&loss, 2, 34);
         inputs[0] = inputs[0].clone().with_nan(&[40, 1500]);
         if loss.form.adaptive() {
-            inputs[1] = inputs[1].clone().with_nan(&[100, 2000]);
+            // Also at an anchor with itself, which is no pair and sends nothing to its score.
+            inputs[1] = inputs[1].clone().with_nan(&[35, 100, 2000]);
         }
         inputs.insert(0, Feed::uniform([2, 34]));
         inputs.insert(2, Feed::range([2, 34], 3.0, 4.0));
