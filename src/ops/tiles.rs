@@ -208,6 +208,47 @@ impl Tile {
         m.div_ceil(self.rows()) * n.div_ceil(self.columns())
     }
 
+    /// What a kernel with this tile is compiled with on a device with these limits, names and values.
+    pub fn defines(&self, limits: &Limits) -> Vec<(&'static str, String)> {
+        let (depth, mut out) = (self.depth(limits), Vec::new());
+        let mut flag = |name: &'static str, on: bool| out.extend(on.then(|| (name, String::new())));
+        flag("TILED", true);
+        flag("PREFETCH", self.pace != Pace::InTurn);
+        flag("TWO_BUFFERS", self.pace == Pace::TwoBuffers);
+        match self.shape {
+            Shape::Registers {
+                cols,
+                wide_m,
+                wide_n,
+            } => {
+                flag("WIDE_M", wide_m);
+                flag("WIDE_N", wide_n);
+                out.push(("COLS", format!("{cols}u")));
+            }
+            Shape::Fragments {
+                kind,
+                abreast,
+                block,
+            } => {
+                flag("COOP16", kind.size == 16);
+                flag("TALL_BLOCK", block.0 == 4);
+                flag("WIDE_BLOCK", block.1 == 4);
+                flag("SINGLY", self.is_singly());
+                flag("TWICE_A", self.rows() * depth / 16 > 256);
+                flag("TWICE_B", self.columns() * depth / 16 > 256);
+                // A workgroup of 256 threads has 256 / largest subgroup subgroups at least; they share 8 blocks.
+                let blocks = (limits.subgroup.1 / 32).max(1);
+                out.extend([
+                    ("COOP", format!("{}u", kind.size)),
+                    ("ABREAST", format!("{abreast}u")),
+                    ("DEPTH", format!("{depth}u")),
+                    ("BLOCKS", format!("{blocks}u")),
+                ]);
+            }
+        }
+        out
+    }
+
     /// The kernel with this tile. Operands lie in storage k by k, or else A row by row (`a_by_rows`, when A is
     /// transposed) and B column by column (`b_by_columns`).
     pub(super) fn of(
@@ -216,38 +257,11 @@ impl Tile {
         (a_by_rows, b_by_columns): (bool, bool),
         limits: &Limits,
     ) -> Kernel {
-        let kernel = kernel
-            .flag("TILED", true)
-            .flag("PREFETCH", self.pace != Pace::InTurn)
-            .flag("TWO_BUFFERS", self.pace == Pace::TwoBuffers)
+        let defines = self.defines(limits).into_iter();
+        defines
+            .fold(kernel, |kernel, (name, value)| kernel.define(name, value))
             .flag("A_BY_ROWS", a_by_rows)
-            .flag("B_BY_COLUMNS", b_by_columns);
-        match self.shape {
-            Shape::Registers {
-                cols,
-                wide_m,
-                wide_n,
-            } => kernel
-                .define("COLS", format!("{cols}u"))
-                .flag("WIDE_M", wide_m)
-                .flag("WIDE_N", wide_n),
-            Shape::Fragments {
-                kind,
-                abreast,
-                block,
-            } => kernel
-                .define("COOP", format!("{}u", kind.size))
-                .flag("COOP16", kind.size == 16)
-                .flag("TALL_BLOCK", block.0 == 4)
-                .flag("WIDE_BLOCK", block.1 == 4)
-                .flag("SINGLY", self.is_singly())
-                .flag("TWICE_A", self.rows() * self.depth(limits) / 16 > 256)
-                .flag("TWICE_B", self.columns() * self.depth(limits) / 16 > 256)
-                .define("ABREAST", format!("{abreast}u"))
-                .define("DEPTH", format!("{}u", self.depth(limits)))
-                // A workgroup of 256 threads has 256 / largest subgroup subgroups at least; they share 8 blocks.
-                .define("BLOCKS", format!("{}u", (limits.subgroup.1 / 32).max(1))),
-        }
+            .flag("B_BY_COLUMNS", b_by_columns)
     }
 
     /// The tile for `batch` products of m rows and n columns: the device's choice for `key`, or else the one that

@@ -6,9 +6,9 @@ mod rules;
 mod translate;
 
 use amcl_wgpu::check::{self, Harness};
-use amcl_wgpu::device::{Choice, Device, Options, shader};
+use amcl_wgpu::device::{Choice, Cooperative, Device, Limits, Options, shader};
 use amcl_wgpu::ops::tiles::TILES;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use translate::{Needs, Translated, hlsl_of};
 
 fn device(options: Options) -> std::sync::Arc<Device> {
@@ -85,72 +85,28 @@ fn by_other_subgroups(variants: &BTreeMap<String, String>) -> BTreeMap<String, S
 /// The tiled variants again, by each kind of cooperative matrix that suits their operands: no adapter that tests can
 /// count on has them.
 fn by_cooperative_matrices(variants: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let kinds = [(16, true), (8, true), (8, false)];
+    let mut limits = Limits {
+        cooperative: kinds.map(|(size, half)| Cooperative { size, half }).into(),
+        ..Limits::of("nvidia").unwrap()
+    };
+    // What the tiles define between them is taken out of a variant, and put in as the tile has it.
+    let of_tiles: BTreeSet<&str> = TILES
+        .iter()
+        .flat_map(|t| t.defines(&limits))
+        .map(|(name, _)| name)
+        .collect();
+    let of_tiles: Vec<&str> = of_tiles.into_iter().collect();
     let mut out = BTreeMap::new();
-    for key in variants.keys().filter(|k| k.contains(" TILED=")) {
-        let half = key.contains(" HALF=");
-        let kinds: &[&[(&str, &str)]] = match half {
-            true => &[
-                &[
-                    ("COOP", "16u"),
-                    ("COOP16", ""),
-                    ("BLOCKS", "1u"),
-                    ("ABREAST", "4u"),
-                    ("DEPTH", "32u"),
-                    ("TALL_BLOCK", ""),
-                ],
-                &[
-                    ("COOP", "16u"),
-                    ("COOP16", ""),
-                    ("BLOCKS", "1u"),
-                    ("ABREAST", "2u"),
-                    ("DEPTH", "32u"),
-                    ("TALL_BLOCK", ""),
-                    ("WIDE_BLOCK", ""),
-                    ("TWICE_A", ""),
-                ],
-                &[
-                    ("COOP", "16u"),
-                    ("COOP16", ""),
-                    ("BLOCKS", "2u"),
-                    ("ABREAST", "4u"),
-                    ("DEPTH", "16u"),
-                    ("TWO_BUFFERS", ""),
-                    ("SINGLY", ""),
-                ],
-                &[
-                    ("COOP", "16u"),
-                    ("COOP16", ""),
-                    ("BLOCKS", "1u"),
-                    ("ABREAST", "4u"),
-                    ("DEPTH", "64u"),
-                    ("TALL_BLOCK", ""),
-                    ("TWICE_A", ""),
-                    ("TWICE_B", ""),
-                    ("SINGLY", ""),
-                ],
-                &[
-                    ("COOP", "8u"),
-                    ("BLOCKS", "2u"),
-                    ("ABREAST", "4u"),
-                    ("DEPTH", "32u"),
-                    ("TALL_BLOCK", ""),
-                ],
-            ],
-            false => &[&[
-                ("COOP", "8u"),
-                ("BLOCKS", "1u"),
-                ("ABREAST", "4u"),
-                ("DEPTH", "32u"),
-                ("TALL_BLOCK", ""),
-            ]],
-        };
-        for kind in kinds {
-            out.extend([other(
-                key,
-                &["COLS", "WIDE_M", "WIDE_N", "TWO_BUFFERS"],
-                kind,
-            )]);
-        }
+    for (i, tile) in TILES.iter().enumerate().filter(|t| t.1.is_cooperative()) {
+        // Every other one as with subgroups of up to 64.
+        limits.subgroup = (32, 32 << (i % 2));
+        let defines = tile.defines(&limits);
+        let with: Vec<(&'static str, &str)> =
+            defines.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        let tiled = variants.keys().filter(|k| k.contains(" TILED="));
+        let own = tiled.filter(|k| tile.suits(&limits, k.contains(" HALF=")));
+        out.extend(own.map(|key| other(key, &of_tiles, &with)));
     }
     assert!(out.len() > 20, "{}", out.len());
     out
